@@ -1,0 +1,1 @@
+"""Ingestion: bytes in, Converted out; no I/O below the listeners."""

@@ -1,0 +1,51 @@
+"""What every converter hands over: resources, deletions, issues and the facts about their source.
+
+A Converted is a *partial statement* (DESIGN §3): an element that a resource here does not have keeps what is
+stored; a Deletion removes it; a valued list replaces the sender's own part of the stored list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hdg.errors import Issue
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The sender says that ``element`` (a top-level element name) of a resource has no value: HL7 v2 ``""``."""
+
+    resource_type: str
+    resource_id: str
+    element: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a Converted came from. ``sha256`` is the hex digest of the raw bytes as received."""
+
+    format: str
+    sender: str
+    institution: str
+    control_id: str
+    message_type: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The result of one conversion. Every reference between ``resources`` (or to an id derived the same way) resolves.
+
+    ``patient_id`` is the id of the message's Patient, or None when the input names no patient.
+    ``mapping_digest`` identifies the tables that made it (hex).
+    """
+
+    source: Source
+    resources: tuple[JsonObject, ...]
+    deletions: tuple[Deletion, ...] = ()
+    issues: tuple[Issue, ...] = field(default=())
+    patient_id: str | None = None
+    mapping_digest: str = ""

@@ -1,0 +1,1 @@
+"""HL7 v2: parser, conversion by table, MLLP and acknowledgements."""

@@ -1,0 +1,28 @@
+"""Who sends: the declared facts that a message itself does not carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Declared facts about one sending system.
+
+    ``zone``: IANA name or ``+hh:mm`` for times without offset; None means undeclared (times are cut to dates).
+    ``charset``: overrides MSH-18 (an HL7 table 0211 name or a Python codec name).
+    ``authorities``: assigning authority (namespace id or universal id) → identifier system URI.
+    ``mappings``: a directory searched before the shipped tables; a file there replaces the shipped file whole.
+    """
+
+    name: str
+    institution: str
+    zone: str | None = None
+    charset: str | None = None
+    authorities: Mapping[str, str] = field(default_factory=lambda: _NONE)
+    mappings: Path | None = None

@@ -1,0 +1,1 @@
+"""Management: store, vault, ledger, keys, consent, audit, identity (DESIGN §6)."""

@@ -1,0 +1,1 @@
+"""Consent: a pure decision, and the same rules as one SQL predicate."""

@@ -1,0 +1,1 @@
+"""The store: every version, encrypted, with typed search indexes."""

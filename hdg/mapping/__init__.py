@@ -1,0 +1,1 @@
+"""Mapping tables: CSV rows become rules, rules become closures (DESIGN §4)."""

@@ -1,0 +1,78 @@
+"""One frozen Settings object, read from ``hdg.toml`` in the data folder and from ``HDG_*`` variables.
+
+Variables win over the file; explicit arguments win over both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+DEFAULT_DATA = Path("hdg-data")
+
+
+class SenderSettings(BaseModel):
+    """One ``[senders."APP|FACILITY"]`` table: what MSH-3|MSH-4 alone does not say. See ingestion.sender.Sender."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    institution: str | None = None
+    zone: str | None = None
+    charset: str | None = None
+    authorities: dict[str, str] = Field(default_factory=dict)
+    mappings: Path | None = None
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Sizes in bytes, times in the unit their name ends with."""
+
+    model_config = SettingsConfigDict(env_prefix="HDG_", frozen=True, extra="forbid", env_nested_delimiter="__")
+
+    data: Path = DEFAULT_DATA
+    """Folder with keys, database, vault and hdg.toml."""
+    database_url: str | None = None
+    """SQLAlchemy URL; None is SQLite in the data folder. ``postgresql+psycopg://…`` for PostgreSQL."""
+    http: str = "127.0.0.1:8080"
+    mllp: str = "127.0.0.1:2575"
+    dicom: str = "127.0.0.1:11112"
+    base_url: str | None = None
+    """Public base of the FHIR API; None derives it from ``http``."""
+    institution: str = "local"
+    """The institution that owns this gateway; senders without their own institution get a name from MSH-4."""
+    zone: str | None = None
+    """Zone of senders that declare none; None cuts zone-less times to dates, with an Issue."""
+    policy: Path | None = None
+    """Access policy file; None is the shipped default."""
+    log_origin: str = "hdg.local/ledger"
+    """Origin line of the ledger's checkpoints (C2SP tlog-checkpoint)."""
+    max_message_bytes: int = 16 * 1024 * 1024
+    mllp_idle_s: float = 300.0
+    inline_blob_bytes: int = 262_144
+    """Vault objects up to this size lie in the database, in the same transaction; larger ones in files."""
+    group_commit_max: int = 64
+    """Units of work that share one transaction at most."""
+    group_commit_wait_ms: float = 0.0
+    """How long the writer waits for company once it has work; 0 takes what has queued up."""
+    search_page_default: int = 50
+    search_page_max: int = 1000
+    senders: dict[str, SenderSettings] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then variables, then ``hdg.toml`` in the data folder."""
+        chosen = init_settings().get("data") or env_settings().get("data") or DEFAULT_DATA
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(chosen) / "hdg.toml")

@@ -1,0 +1,1 @@
+"""Code systems and concept maps: looked up, never guessed (DESIGN §5)."""

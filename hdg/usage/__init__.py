@@ -1,0 +1,1 @@
+"""Usage: everything that reads, behind the one gate (access.py)."""
