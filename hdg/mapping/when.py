@@ -1,0 +1,248 @@
+"""The ``when`` column: a small closed grammar, parsed once and compiled to closures.
+
+    expr    := term (('and' | 'or') term)*            'and' binds tighter than 'or'
+    term    := '(' expr ')' | ['not'] operand 'valued' | operand 'not' 'valued'
+             | operand ('=' | '!=') literal | operand ['not'] 'in' '(' literal (',' literal)* ')'
+             | operand ('count' | 'length') ('=' | '!=' | '<' | '<=' | '>' | '>=') number
+    literal := bare word | "quoted text"
+
+What an operand means is the source format's business: ``compile_when`` asks a resolver for its readers.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NoReturn
+
+Test = Callable[[Any, Any], bool]
+"""``(view, context) → bool``: the view is what the table's own sources read from."""
+
+_TOKEN = re.compile(r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<symbol><=|>=|!=|[()=<>,])|(?P<word>[^\s()=<>!,"]+))')
+_COMPARE: dict[str, Callable[[int, int], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class WhenError(ValueError):
+    """The text is not in the grammar; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """``operand valued``."""
+
+    operand: str
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """``operand in (…)``; ``=`` is a list of one."""
+
+    operand: str
+    literals: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """``operand count > 1`` or ``operand length > 8``."""
+
+    operand: str
+    what: str
+    compare: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Negation."""
+
+    term: Node
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """``and``."""
+
+    terms: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """``or``."""
+
+    terms: tuple[Node, ...]
+
+
+Node = Valued | In | Measure | Not | All | AnyOf
+
+
+class Readers(NamedTuple):
+    """How a format reads one operand; each function takes (view, context)."""
+
+    text: Callable[[Any, Any], str]
+    """First repetition's unescaped text (first component unless one is named); '' when absent."""
+    is_valued: Callable[[Any, Any], bool]
+    count: Callable[[Any, Any], int]
+    """Number of repetitions."""
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens: list[tuple[str, str]] = []
+        position = 0
+        while text[position:].strip():
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise WhenError(f"unexpected character at {position + 1} in {text!r}")
+            kind = match.lastgroup or ""
+            value = match.group(kind)
+            self.tokens.append((kind, re.sub(r"\\(.)", r"\1", value[1:-1]) if kind == "quoted" else value))
+            position = match.end()
+        self.at = 0
+
+    def fail(self, expected: str) -> NoReturn:
+        found = repr(self.tokens[self.at][1]) if self.at < len(self.tokens) else "the end"
+        raise WhenError(f"expected {expected}, found {found} in {self.text!r}")
+
+    def peek(self, *values: str) -> bool:
+        return self.at < len(self.tokens) and self.tokens[self.at][0] != "quoted" and self.tokens[self.at][1] in values
+
+    def take(self, *values: str) -> str:
+        if not self.peek(*values):
+            self.fail(" or ".join(values))
+        self.at += 1
+        return self.tokens[self.at - 1][1]
+
+    def skip(self, value: str) -> bool:
+        found = self.peek(value)
+        self.at += found
+        return found
+
+    def word(self, what: str) -> str:
+        if self.at >= len(self.tokens) or self.tokens[self.at][0] == "symbol":
+            self.fail(what)
+        self.at += 1
+        return self.tokens[self.at - 1][1]
+
+    def expression(self) -> Node:
+        terms = [self.conjunction()]
+        while self.skip("or"):
+            terms.append(self.conjunction())
+        return terms[0] if len(terms) == 1 else AnyOf(tuple(terms))
+
+    def conjunction(self) -> Node:
+        terms = [self.term()]
+        while self.skip("and"):
+            terms.append(self.term())
+        return terms[0] if len(terms) == 1 else All(tuple(terms))
+
+    def term(self) -> Node:
+        if self.skip("("):
+            inner = self.expression()
+            self.take(")")
+            return inner
+        if self.skip("not"):
+            return Not(self.term())
+        operand = self.word("a source")
+        is_negated = self.skip("not")
+        if self.skip("valued"):
+            node: Node = Valued(operand)
+        elif self.skip("in"):
+            node = In(operand, self.literals())
+        elif is_negated:
+            self.fail("'valued' or 'in'")
+        elif self.peek("=", "!="):
+            is_negated = self.take("=", "!=") == "!="
+            node = In(operand, frozenset({self.word("a literal")}))
+        else:
+            node = self.measure(operand)
+        return Not(node) if is_negated else node
+
+    def literals(self) -> frozenset[str]:
+        self.take("(")
+        found = {self.word("a literal")}
+        while self.skip(","):
+            found.add(self.word("a literal"))
+        self.take(")")
+        return frozenset(found)
+
+    def measure(self, operand: str) -> Node:
+        what = self.take("valued", "in", "=", "!=", "count", "length")
+        compare = self.take(*_COMPARE)
+        number = self.word("a number")
+        if not number.isdecimal():
+            raise WhenError(f"{number!r} is not a number in {self.text!r}")
+        return Measure(operand, what, compare, int(number))
+
+
+def parse_when(text: str) -> Node:
+    """The tree of a ``when`` cell. Raises WhenError."""
+    parser = _Parser(text)
+    node = parser.expression()
+    if parser.at < len(parser.tokens):
+        parser.fail("'and', 'or' or the end")
+    return node
+
+
+def operands(node: Node) -> set[str]:
+    """Every source that a tree names."""
+    if isinstance(node, Not):
+        return operands(node.term)
+    if isinstance(node, All | AnyOf):
+        return set().union(*(operands(term) for term in node.terms))
+    return {node.operand}
+
+
+def compile_when(node: Node, resolve: Callable[[str], Readers]) -> Test:
+    """Closures for a tree; ``resolve`` gives the readers of an operand (it may raise ValueError)."""
+    if isinstance(node, Valued):
+        return resolve(node.operand).is_valued
+    if isinstance(node, In):
+        return _membership(resolve(node.operand).text, node.literals)
+    if isinstance(node, Measure):
+        return _measure(node, resolve(node.operand))
+    if isinstance(node, Not):
+        return _negation(compile_when(node.term, resolve))
+    tests = tuple(compile_when(term, resolve) for term in node.terms)
+    return _conjunction(tests) if isinstance(node, All) else _disjunction(tests)
+
+
+def _membership(text: Callable[[Any, Any], str], literals: frozenset[str]) -> Test:
+    if len(literals) == 1:
+        (only,) = literals
+        return lambda view, context: text(view, context) == only
+    return lambda view, context: text(view, context) in literals
+
+
+def _measure(node: Measure, readers: Readers) -> Test:
+    compare, number = _COMPARE[node.compare], node.number
+    if node.what == "count":
+        return lambda view, context: compare(readers.count(view, context), number)
+    return lambda view, context: compare(len(readers.text(view, context)), number)
+
+
+def _negation(test: Test) -> Test:
+    return lambda view, context: not test(view, context)
+
+
+def _conjunction(tests: tuple[Test, ...]) -> Test:
+    if len(tests) == 2:
+        first, second = tests
+        return lambda view, context: first(view, context) and second(view, context)
+    return lambda view, context: all(test(view, context) for test in tests)
+
+
+def _disjunction(tests: tuple[Test, ...]) -> Test:
+    if len(tests) == 2:
+        first, second = tests
+        return lambda view, context: first(view, context) or second(view, context)
+    return lambda view, context: any(test(view, context) for test in tests)
