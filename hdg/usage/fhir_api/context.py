@@ -1,0 +1,70 @@
+"""What every endpoint of the FHIR API shares: the gate, the page tokens, the limits; and the checks before each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from hdg.errors import BadRequest, NotFound
+from hdg.fhir import definitions
+from hdg.management.identity import Principal
+from hdg.usage.access import Gate
+from hdg.usage.fhir_api.negotiation import check_accept, take_format
+from hdg.usage.fhir_api.paging import PageTokens
+from hdg.usage.fhir_api.parameters import Limits
+from hdg.usage.fhir_api.query import Pairs, describe, pairs
+
+
+class UnknownType(NotFound):
+    """The path names a resource type that R4 does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One FHIR API around one gate. ``base_url`` has no slash at its end."""
+
+    gate: Gate
+    tokens: PageTokens
+    limits: Limits
+
+    @property
+    def base_url(self) -> str:
+        """The public base of the FHIR API."""
+        return self.limits.base_url
+
+    def enter(self, request: Request) -> tuple[Principal, str]:
+        """Who asks, and for which resource type. Authentication comes first, so that a stranger learns nothing.
+
+        Raises AccessDenied (401), UnknownType (404), NotAcceptable (406).
+        """
+        principal = self.gate.principal(request.headers.get("authorization"))
+        check_accept(request.headers.get("accept"))
+        resource_type: str = request.path_params["type"]
+        if resource_type not in definitions.resource_types():
+            raise UnknownType("not an R4 resource type")
+        return principal, resource_type
+
+
+def query_of(request: Request) -> Pairs:
+    """The pairs of the query string without ``_format``."""
+    encoded: bytes = request.scope["query_string"]
+    return take_format(pairs(encoded)) if encoded else []
+
+
+def refuse_parameters(given: Pairs) -> None:
+    """Raises BadRequest when an interaction without parameters is given any."""
+    for name, _ in given:
+        raise BadRequest(f"{describe(name)} is not supported here", code="not-supported")
+
+
+def binding(principal: Principal, route: str) -> tuple[str, ...]:
+    """What a page link is bound to: the route and everything that decides what its maker could see."""
+    return (
+        route,
+        principal.role,
+        principal.user,
+        principal.institution,
+        principal.patient or "",
+        principal.project or "",
+    )

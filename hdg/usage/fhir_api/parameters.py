@@ -1,0 +1,131 @@
+"""Query parameters → the store's SearchQuery, refusing whatever is not understood.
+
+R4 search.html. A parameter, modifier or value that the server does not understand is a BadRequest that names the
+parameter and never repeats the value: ignoring it would widen the answer without a word (R4 search.html#errors lets a
+server choose; this one is always strict).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal
+
+from hdg.errors import BadRequest
+from hdg.fhir import definitions
+from hdg.management.store.search import Clause, SearchQuery
+from hdg.usage.fhir_api.query import Pairs, alternatives, describe
+
+TotalMode = Literal["none", "estimate", "accurate"]
+
+KINDS: Final = frozenset({"token", "string", "date", "reference", "uri", "number", "quantity"})
+"""Kinds of search parameters that the store answers."""
+
+MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
+    "token": frozenset({"not", "missing"}),
+    "string": frozenset({"exact", "contains", "missing"}),
+    "date": frozenset({"missing"}),
+    "reference": frozenset({"missing"}),
+    "uri": frozenset({"missing"}),
+    "number": frozenset({"missing"}),
+    "quantity": frozenset({"missing"}),
+}
+COMMON: Final[Mapping[str, str]] = {"_id": "token", "_lastUpdated": "date"}
+"""Parameters of every type that do not come from the definitions' expressions."""
+
+PAGE: Final = "_page"
+_COUNT = re.compile(r"[0-9]{1,9}\Z")
+_OFFSET_SPACE = re.compile(r"(T[0-9:.]+) ([0-9]{2}:[0-9]{2})\Z")
+_LOCAL_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Page sizes (``_count``), and the base URL whose references are our own."""
+
+    page_default: int
+    page_max: int
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search that is understood: the store's query, and whether a total is wanted."""
+
+    query: SearchQuery
+    total: TotalMode
+
+
+@lru_cache(maxsize=256)
+def supported(resource_type: str) -> Mapping[str, str]:
+    """Parameter code → kind, for every parameter of a type that can be searched by."""
+    found = {
+        parameter.code: parameter.kind
+        for parameter in definitions.search_parameters(resource_type)
+        if parameter.kind in KINDS and parameter.expression and not parameter.code.startswith("_")
+    }
+    return {**COMMON, **found}
+
+
+def parse(resource_type: str, pairs: Pairs, limits: Limits, cursor: str | None = None) -> Search:
+    """The search that ``pairs`` ask for. Raises BadRequest naming the parameter that is not understood."""
+    known = supported(resource_type)
+    clauses: list[Clause] = []
+    count, total = limits.page_default, "accurate"
+    seen: set[str] = set()
+    for name, value in pairs:
+        if name in ("_count", "_total"):
+            if name in seen:
+                raise BadRequest(f"{describe(name)} is given twice", code="value")
+            seen.add(name)
+            if name == "_count":
+                count = _count(value, limits.page_max)
+            else:
+                total = _total(value)
+        else:
+            clauses.append(_clause(resource_type, known, name, value, limits.base_url))
+    query = SearchQuery(type=resource_type, clauses=tuple(clauses), count=count, cursor=cursor)
+    return Search(query, total)  # type: ignore[arg-type]  # _total returns only the three words
+
+
+def _count(value: str, most: int) -> int:
+    """Page size; 0 asks for the total alone, more than the server's most is cut to it (R4 search.html#count)."""
+    if not _COUNT.match(value):
+        raise BadRequest("parameter '_count': not a number of entries", code="value")
+    return min(int(value), most)
+
+
+def _total(value: str) -> str:
+    if value not in ("none", "estimate", "accurate"):
+        raise BadRequest("parameter '_total': none, estimate or accurate", code="value")
+    return value
+
+
+def _clause(resource_type: str, known: Mapping[str, str], name: str, value: str, base_url: str) -> Clause:
+    code, _, modifier = name.partition(":")
+    kind = known.get(code)
+    if kind is None:
+        raise BadRequest(f"{describe(name)} is not supported for {resource_type}", code="not-supported")
+    if modifier and modifier not in MODIFIERS[kind] and not _is_type_modifier(resource_type, code, kind, modifier):
+        raise BadRequest(f"{describe(name)}: this modifier is not supported", code="not-supported")
+    values = alternatives(name, value)
+    if modifier == "missing":
+        if values not in (("true",), ("false",)):
+            raise BadRequest(f"{describe(name)}: true or false", code="value")
+    elif kind == "date":
+        values = tuple(_OFFSET_SPACE.sub(r"\1+\2", text) for text in values)
+    elif kind == "reference":
+        values = tuple(text.removeprefix(base_url + "/") for text in values)
+    return Clause(param=code, kind=kind, modifier=modifier, values=values)
+
+
+def _is_type_modifier(resource_type: str, code: str, kind: str, modifier: str) -> bool:
+    """Whether ``subject:Patient`` names a type that this reference parameter may point at."""
+    if kind != "reference":
+        return False
+    return any(
+        parameter.code == code and modifier in parameter.targets
+        for parameter in definitions.search_parameters(resource_type)
+    )

@@ -1,0 +1,48 @@
+"""read and vread. R4 http.html#read, http.html#vread, http.html#cread."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hdg.errors import NotFound
+from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
+from hdg.usage.fhir_api.responses import resource_response
+
+ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
+_VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
+
+
+def routes(api: Api) -> list[Route]:
+    """The routes of read and vread, GET and HEAD."""
+
+    async def read(request: Request) -> Response:
+        principal, resource_type = api.enter(request)
+        refuse_parameters(query_of(request))
+        visible = await api.gate.read(principal, resource_type, logical_id(request))
+        return resource_response(visible, request.headers, request.method)
+
+    async def vread(request: Request) -> Response:
+        principal, resource_type = api.enter(request)
+        refuse_parameters(query_of(request))
+        version = request.path_params["version"]
+        if not _VERSION.match(version):
+            raise NotFound("no such version")
+        visible = await api.gate.vread(principal, resource_type, logical_id(request), int(version))
+        return resource_response(visible, request.headers, request.method)
+
+    return [
+        Route("/fhir/{type}/{id}", read, methods=["GET"]),
+        Route("/fhir/{type}/{id}/_history/{version}", vread, methods=["GET"]),
+    ]
+
+
+def logical_id(request: Request) -> str:
+    """The path's id. Raises NotFound for what no id can look like (R4 datatypes.html#id)."""
+    text: str = request.path_params["id"]
+    if not ID.match(text):
+        raise NotFound("no such id")
+    return text
