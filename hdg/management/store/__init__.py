@@ -1,1 +1,20 @@
-"""The store: every version, encrypted, with typed search indexes."""
+"""The store: versions with exact bytes, typed search indexes, one writer, many readers (DESIGN §6)."""
+
+from __future__ import annotations
+
+from hdg.management.store.read import Page, Reader, StoredVersion
+from hdg.management.store.search import Clause, SearchQuery
+from hdg.management.store.session import InboxRow, Put, WriteSession
+from hdg.management.store.writer import Store
+
+__all__ = [
+    "Clause",
+    "InboxRow",
+    "Page",
+    "Put",
+    "Reader",
+    "SearchQuery",
+    "Store",
+    "StoredVersion",
+    "WriteSession",
+]

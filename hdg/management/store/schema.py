@@ -1,0 +1,273 @@
+"""The store's tables, declared with SQLModel (DESIGN §6). Hot paths use their Core tables, never the ORM.
+
+Every key that the hot path touches is an integer: ``rkey`` numbers resources in order of creation and never changes,
+``param`` is a hash of (resource type, search parameter), ``code``/``system`` are keyed 64-bit hashes (see index.py).
+Index tables are clustered on what is searched and end in ``rkey``, so they need no second index; a new version
+deletes exactly the rows that the old version made.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+from sqlmodel import Field, SQLModel
+
+__all__ = [
+    "INDEX_TABLES",
+    "Blob",
+    "Compartment",
+    "IdxComposite",
+    "IdxDate",
+    "IdxNumber",
+    "IdxQuantity",
+    "IdxReference",
+    "IdxString",
+    "IdxToken",
+    "IdxUri",
+    "Inbox",
+    "OwnerKey",
+    "Resource",
+    "StoreMeta",
+    "Version",
+]
+
+_CLUSTERED = {"sqlite_with_rowid": False}
+
+
+def _int64(*, primary: bool = False, nullable: bool = False) -> Column[int]:
+    """A 64-bit integer. SQLite's rowid alias needs the exact type INTEGER, which is 64-bit there anyway."""
+    kind = BigInteger().with_variant(Integer(), "sqlite")
+    return Column(kind, primary_key=primary, nullable=nullable, autoincrement=False)
+
+
+def _rkey(*, primary: bool = True) -> Column[int]:
+    kind = BigInteger().with_variant(Integer(), "sqlite")
+    return Column(kind, ForeignKey("resource.rkey"), primary_key=primary, nullable=False, autoincrement=False)
+
+
+def _code_point_text() -> TypeEngine[str]:
+    """Text that both databases compare by code point, so that a prefix is a range."""
+    return Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _text(*, primary: bool = False) -> Column[str]:
+    return Column(_code_point_text(), primary_key=primary, nullable=False)
+
+
+class StoreMeta(SQLModel, table=True):
+    """Facts about the database itself (for example the digest of the search-index definitions that filled it)."""
+
+    __tablename__ = "store_meta"
+    name: str = Field(sa_column=_text(primary=True))
+    value: str
+
+
+class Resource(SQLModel, table=True):
+    """One row per resource: its current version. Consent predicates are written over these columns.
+
+    ``patient``: id of the Patient when the resource is in exactly one patient compartment, else None;
+    ``patients``: how many compartments it is in (0: no patient's). ``institution``: who sent the current version.
+    """
+
+    __tablename__ = "resource"
+    __table_args__ = (
+        UniqueConstraint("type", "id", name="uq_resource_type_id"),
+        Index("ix_resource_type_updated", "type", "updated_us", "rkey"),
+    )
+    rkey: int = Field(sa_column=_int64(primary=True))
+    type: str = Field(sa_column=_text())
+    id: str = Field(sa_column=_text())
+    version: int
+    updated_us: int = Field(sa_column=_int64())
+    institution: str = Field(sa_column=_text())
+    deleted: bool
+    patient: str | None = Field(default=None, sa_column=Column(_code_point_text(), nullable=True))
+    patients: int
+
+
+class Version(SQLModel, table=True):
+    """One row per version, never changed. ``body`` is the sealed envelope (vault.py); ``leaf_index`` its ledger leaf."""
+
+    __tablename__ = "version"
+    rkey: int = Field(sa_column=_rkey())
+    version: int = Field(primary_key=True)
+    type: str = Field(sa_column=_text())
+    id: str = Field(sa_column=_text())
+    updated_us: int = Field(sa_column=_int64())
+    institution: str = Field(sa_column=_text())
+    deleted: bool
+    patient_code: str = Field(sa_column=_text())
+    leaf_index: int = Field(sa_column=_int64())
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class Compartment(SQLModel, table=True):
+    """Which patients a resource's current version is about (R4 compartmentdefinition-patient.html)."""
+
+    __tablename__ = "compartment"
+    __table_args__ = (Index("ix_compartment_patient", "patient", "rkey"), _CLUSTERED)
+    rkey: int = Field(sa_column=_rkey())
+    patient: str = Field(sa_column=_text(primary=True))
+
+
+class OwnerKey(SQLModel, table=True):
+    """The keys of a patient (``kind`` patient) or of an institution's other resources (``kind`` institution).
+
+    ``code`` is random and the only name the ledger knows. ``wrapped_kek`` and ``wrapped_private_key`` (Ed25519) are
+    sealed by the root key; both are NULL after an erasure (``destroyed_us`` says when).
+    """
+
+    __tablename__ = "owner_key"
+    __table_args__ = (_CLUSTERED,)
+    kind: str = Field(sa_column=_text(primary=True))
+    owner: str = Field(sa_column=_text(primary=True))
+    code: str = Field(sa_column=Column(_code_point_text(), nullable=False, unique=True))
+    wrapped_kek: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    public_key: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    wrapped_private_key: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    created_us: int = Field(sa_column=_int64())
+    destroyed_us: int | None = Field(default=None, sa_column=_int64(nullable=True))
+
+
+class Blob(SQLModel, table=True):
+    """A vault object. ``data`` is NULL when the ciphertext lies in a file named by ``cid``. ``size``: ciphertext bytes."""
+
+    __tablename__ = "blob"
+    bkey: int = Field(sa_column=_int64(primary=True))
+    cid: str = Field(sa_column=Column(_code_point_text(), nullable=False, unique=True))
+    key_code: str = Field(sa_column=_text())
+    size: int = Field(sa_column=_int64())
+    created_us: int = Field(sa_column=_int64())
+    data: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+
+
+class Inbox(SQLModel, table=True):
+    """One row per received message: what it was, what became of it, and the acknowledgement that was sent."""
+
+    __tablename__ = "inbox"
+    __table_args__ = (Index("ix_inbox_message", "sender", "control_id"),)
+    ikey: int = Field(sa_column=_int64(primary=True))
+    sender: str = Field(sa_column=_text())
+    control_id: str = Field(sa_column=_text())
+    sha256: str = Field(sa_column=_text())
+    status: str = Field(sa_column=_text())
+    received_us: int = Field(sa_column=_int64())
+    blob: str = Field(default="", sa_column=_text())
+    ack: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    reason: str = Field(default="", sa_column=_text())
+    place: str = Field(default="", sa_column=_text())
+
+
+class IdxToken(SQLModel, table=True):
+    """token: hash of the code, hash of the system (0: none)."""
+
+    __tablename__ = "idx_token"
+    __table_args__ = (_CLUSTERED,)
+    param: int = Field(sa_column=_int64(primary=True))
+    code: int = Field(sa_column=_int64(primary=True))
+    system: int = Field(sa_column=_int64(primary=True))
+    rkey: int = Field(sa_column=_int64(primary=True))
+
+
+class IdxReference(SQLModel, table=True):
+    """reference: hash of the id and of the type, or hash of an absolute URL and 0."""
+
+    __tablename__ = "idx_reference"
+    __table_args__ = (_CLUSTERED,)
+    param: int = Field(sa_column=_int64(primary=True))
+    code: int = Field(sa_column=_int64(primary=True))
+    system: int = Field(sa_column=_int64(primary=True))
+    rkey: int = Field(sa_column=_int64(primary=True))
+
+
+class IdxString(SQLModel, table=True):
+    """string: folded text (lower case, no diacritics), and a hash of the exact text for ``:exact``."""
+
+    __tablename__ = "idx_string"
+    __table_args__ = (_CLUSTERED,)
+    param: int = Field(sa_column=_int64(primary=True))
+    value: str = Field(sa_column=_text(primary=True))
+    exact: int = Field(sa_column=_int64(primary=True))
+    rkey: int = Field(sa_column=_int64(primary=True))
+
+
+class IdxUri(SQLModel, table=True):
+    """uri: the exact text."""
+
+    __tablename__ = "idx_uri"
+    __table_args__ = (_CLUSTERED,)
+    param: int = Field(sa_column=_int64(primary=True))
+    value: str = Field(sa_column=_text(primary=True))
+    rkey: int = Field(sa_column=_int64(primary=True))
+
+
+class IdxDate(SQLModel, table=True):
+    """date: first and last microsecond that the value covers by its precision, UTC."""
+
+    __tablename__ = "idx_date"
+    __table_args__ = (_CLUSTERED,)
+    param: int = Field(sa_column=_int64(primary=True))
+    lo: int = Field(sa_column=_int64(primary=True))
+    hi: int = Field(sa_column=_int64(primary=True))
+    rkey: int = Field(sa_column=_int64(primary=True))
+
+
+class IdxNumber(SQLModel, table=True):
+    """number."""
+
+    __tablename__ = "idx_number"
+    __table_args__ = (_CLUSTERED,)
+    param: int = Field(sa_column=_int64(primary=True))
+    value: float = Field(sa_column=Column(Float(53), primary_key=True))
+    rkey: int = Field(sa_column=_int64(primary=True))
+
+
+class IdxQuantity(SQLModel, table=True):
+    """quantity: value, hash of the unit's code (or of the unit's text, then with system 0), hash of its system."""
+
+    __tablename__ = "idx_quantity"
+    __table_args__ = (_CLUSTERED,)
+    param: int = Field(sa_column=_int64(primary=True))
+    value: float = Field(sa_column=Column(Float(53), primary_key=True))
+    code: int = Field(sa_column=_int64(primary=True))
+    system: int = Field(sa_column=_int64(primary=True))
+    rkey: int = Field(sa_column=_int64(primary=True))
+
+
+class IdxComposite(SQLModel, table=True):
+    """composite: one row per tuple; columns that a parameter's components do not use hold 0 or ''."""
+
+    __tablename__ = "idx_composite"
+    __table_args__ = (_CLUSTERED,)
+    param: int = Field(sa_column=_int64(primary=True))
+    code: int = Field(sa_column=_int64(primary=True))
+    system: int = Field(sa_column=_int64(primary=True))
+    code2: int = Field(sa_column=_int64(primary=True))
+    system2: int = Field(sa_column=_int64(primary=True))
+    value: float = Field(sa_column=Column(Float(53), primary_key=True))
+    lo: int = Field(sa_column=_int64(primary=True))
+    hi: int = Field(sa_column=_int64(primary=True))
+    text: str = Field(sa_column=_text(primary=True))
+    rkey: int = Field(sa_column=_int64(primary=True))
+
+
+INDEX_TABLES: tuple[type[SQLModel], ...] = (
+    IdxToken,
+    IdxReference,
+    IdxString,
+    IdxUri,
+    IdxDate,
+    IdxNumber,
+    IdxQuantity,
+    IdxComposite,
+)
