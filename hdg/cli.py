@@ -1,7 +1,275 @@
-"""The command line; see DESIGN §7."""
+"""The command line (DESIGN §7): arguments in, exit codes out; the work is done by the modules it names.
+
+Exit codes: 0 done, 1 something failed (each failure is named on standard error), 2 wrong usage.
+Modules are imported inside the commands so that ``hdg --help`` stays instant.
+"""
 
 from __future__ import annotations
 
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from hdg.errors import HdgError
+
+if TYPE_CHECKING:
+    from hdg.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Healthcare Data Gateway: HL7 v2 in; consented, ledger-proved FHIR R4 out.",
+)
+consent_app = typer.Typer(no_args_is_help=True, help="Grant, revoke and list consents (local operator).")
+map_app = typer.Typer(no_args_is_help=True, help="Explain and check the mapping tables.")
+app.add_typer(consent_app, name="consent")
+app.add_typer(map_app, name="map")
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")]
+
 
 def main() -> None:
-    """Entry point of ``hdg``."""
+    """Entry point of ``hdg``: errors that hdg raises on purpose are one line, not a traceback."""
+    try:
+        app()
+    except HdgError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None
+
+
+def _fail(text: str, code: int = 1) -> NoReturn:
+    typer.echo(f"hdg: {text}", err=True)
+    raise SystemExit(code)
+
+
+def _settings(data: Path | None, **overrides: Any) -> Settings:
+    from hdg.settings import load
+
+    return load(data=data, **overrides)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Runs before every command."""
+    if version:
+        from hdg import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    keep: Annotated[Path | None, typer.Option(help="Use this folder and keep it (default: a scratch folder).")] = None,
+) -> None:
+    """The main job, end to end, on examples/: message, resources, consent, proof, tampering caught.
+
+    Example: hdg demo
+    """
+    from hdg.demo import run
+
+    run(keep)
+
+
+@app.command()
+def serve(
+    data: DataOption = None,
+    http: Annotated[str | None, typer.Option(help="HOST:PORT of the HTTP listener [127.0.0.1:8080].")] = None,
+    mllp: Annotated[str | None, typer.Option(help="HOST:PORT of the MLLP listener [127.0.0.1:2575].")] = None,
+) -> None:
+    """Start the gateway: MLLP in, FHIR out. Stops gracefully on SIGTERM or Ctrl-C.
+
+    Example: hdg serve --data /srv/hdg --mllp 0.0.0.0:2575
+    """
+    from hdg.server import serve as run
+
+    run(_settings(data, http=http, mllp=mllp))
+
+
+@app.command()
+def convert(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Files and folders; '-' is standard input.")],
+    from_: Annotated[str, typer.Option("--from", help="auto or hl7v2.")] = "auto",
+    to: Annotated[str, typer.Option("--to", help="bundle (one transaction Bundle a message) or ndjson.")] = "bundle",
+    output: Annotated[Path | None, typer.Option("-o", help="Folder, or one file; default standard output.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write one JSON line a message: outcome, issues, losses.")] = None,
+    id_key: Annotated[Path | None, typer.Option("--id-key", help="File with a secret key for the ids.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Zone of times without offset, e.g. Europe/Berlin.")] = None,
+    charset: Annotated[str | None, typer.Option(help="Overrides MSH-18.")] = None,
+    mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
+) -> None:
+    """Convert HL7 v2 files to validated FHIR R4. Exit 0: all converted; 1: some failed (each named); 2: usage.
+
+    Examples: hdg convert message.hl7 · hdg convert inbox/ -o out/ --report report.jsonl · cat m.hl7 | hdg convert -
+    """
+    from hdg import bulk
+    from hdg.bulk_report import deliver
+
+    if from_ not in ("auto", "hl7v2"):
+        _fail(f"--from {from_}: only auto and hl7v2 are built in this version", 2)
+    if to not in ("bundle", "ndjson"):
+        _fail(f"--to {to}: bundle or ndjson", 2)
+    try:
+        jobs = bulk.jobs_of(paths)
+    except HdgError as error:
+        _fail(str(error), 2)
+    plan = bulk.plan(
+        form="ndjson" if to == "ndjson" else "bundle",
+        output=output,
+        is_many=len(jobs) != 1 or jobs[0].is_from_folder,
+        id_key_file=id_key,
+        zone=zone,
+        charset=charset,
+        mappings=mappings,
+        with_coverage=report is not None,
+    )
+    raise typer.Exit(deliver(jobs, plan, output, report, workers))
+
+
+@app.command()
+def send(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", exists=True, dir_okay=False)],
+    to: Annotated[str, typer.Option("--to", help="mllp://HOST:PORT")] = "mllp://127.0.0.1:2575",
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for each ACK.")] = 30.0,
+) -> None:
+    """Send files over MLLP and print the acknowledgements. Exit 1 when any is not AA or CA.
+
+    Example: hdg send examples/*.hl7 --to mllp://127.0.0.1:2575
+    """
+    from hdg.ingestion.hl7v2.send import acknowledgements
+
+    is_ok = True
+    for answer in acknowledgements(files, to, timeout_s):
+        typer.echo(answer.line())
+        is_ok = is_ok and answer.is_accepted
+    raise typer.Exit(0 if is_ok else 1)
+
+
+@app.command()
+def token(
+    role: Annotated[str, typer.Option(help="patient, clinician, researcher or operator.")],
+    data: DataOption = None,
+    user: Annotated[str, typer.Option(help="User id, as consents name it (Practitioner/<user>).")] = "",
+    institution: Annotated[str, typer.Option(help="Institution id (Organization/<institution>).")] = "",
+    patient: Annotated[str, typer.Option(help="Patient id; needed for role patient.")] = "",
+    purpose: Annotated[str, typer.Option(help="Purpose of use, e.g. TREAT, HRESCH.")] = "TREAT",
+    project: Annotated[str, typer.Option(help="Research project id.")] = "",
+    hours: Annotated[float, typer.Option(min=0.001, help="Validity.")] = 8.0,
+) -> None:
+    """Mint a bearer token with this data folder's key (whoever can read the folder is the operator).
+
+    Example: hdg token --role clinician --user dr-lee --institution city-clinic
+    """
+    from hdg.operator import mint_token
+
+    typer.echo(
+        mint_token(
+            _settings(data),
+            role=role,
+            user=user,
+            institution=institution,
+            patient=patient,
+            purpose=purpose,
+            project=project,
+            hours=hours,
+        )
+    )
+
+
+@consent_app.command("grant")
+def consent_grant(
+    patient: Annotated[str, typer.Argument(help="Patient id.")],
+    to: Annotated[list[str], typer.Option("--to", help="Practitioner/ID or Organization/ID; may repeat.")],
+    data: DataOption = None,
+    purpose: Annotated[list[str] | None, typer.Option(help="TREAT, HRESCH …; none: any purpose.")] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Resource types; none: all.")] = None,
+    days: Annotated[int, typer.Option(min=1, help="Valid for so many days from now.")] = 365,
+) -> None:
+    """Record the patient's consent: who may read, for what, until when. Prints the Consent's id.
+
+    Example: hdg consent grant PATIENT-ID --to Organization/city-clinic --purpose TREAT
+    """
+    from hdg.operator import grant_consent
+
+    typer.echo(grant_consent(_settings(data), patient, tuple(to), tuple(purpose or ()), tuple(only or ()), days))
+
+
+@consent_app.command("revoke")
+def consent_revoke(
+    consent: Annotated[str, typer.Argument(help="Consent id, as grant printed it.")], data: DataOption = None
+) -> None:
+    """Revoke a consent; it stops counting with the next query."""
+    from hdg.operator import revoke_consent
+
+    revoke_consent(_settings(data), consent)
+    typer.echo(f"revoked {consent}")
+
+
+@consent_app.command("list")
+def consent_list(patient: Annotated[str, typer.Argument(help="Patient id.")], data: DataOption = None) -> None:
+    """List a patient's consents, active and revoked."""
+    from hdg.operator import list_consents
+
+    for line in list_consents(_settings(data), patient):
+        typer.echo(line)
+
+
+@app.command()
+def verify(
+    reference: Annotated[str, typer.Argument(metavar="[TYPE/ID]", help="One resource; none: everything.")] = "",
+    data: DataOption = None,
+) -> None:
+    """Recompute the ledger from the stored bytes and name everything that does not agree. Exit 1 on any finding.
+
+    Examples: hdg verify · hdg verify Patient/abc123
+    """
+    from hdg.operator import verify_store
+
+    started = time.monotonic()
+    report = verify_store(_settings(data), reference)
+    for finding in report.findings:
+        typer.echo(f"NOT VERIFIED  {finding}", err=True)
+    typer.echo(f"{report.summary} ({time.monotonic() - started:.1f} s)")
+    raise typer.Exit(1 if report.findings else 0)
+
+
+@map_app.command("explain")
+def map_explain(
+    source: Annotated[str, typer.Argument(help="A field, e.g. PID-3 or OBX-5.")],
+    message: Annotated[Path | None, typer.Option(help="A message: what each rule makes of it.")] = None,
+    mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
+) -> None:
+    """Show the rules of a field: where they stand (file:line), what they do, and what they make of a message.
+
+    Example: hdg map explain PID-3 --message examples/adt-a01-admission.hl7
+    """
+    from hdg.ingestion.hl7v2.explain import lines
+
+    found = list(lines(source, message.read_bytes() if message else None, mappings))
+    for line in found:
+        typer.echo(line)
+    if not found:
+        _fail(f"no mapping table has a row for {source}")
+
+
+@map_app.command("lint")
+def map_lint(
+    folder: Annotated[Path | None, typer.Argument(help="Override folder; none: the shipped tables.")] = None,
+) -> None:
+    """Check mapping tables. Exit 1 with file:line for every finding."""
+    from hdg.ingestion.hl7v2.lint import lint_tables
+
+    findings, tables, rows = lint_tables(folder)
+    for finding in findings:
+        typer.echo(str(finding), err=True)
+    typer.echo(f"{tables} tables, {rows} rows, {len(findings)} findings")
+    raise typer.Exit(1 if findings else 0)

@@ -6,14 +6,17 @@ Variables win over the file; explicit arguments win over both.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from hdg.errors import SettingsError
 
 DEFAULT_DATA = Path("hdg-data")
 
@@ -76,3 +79,26 @@ class Settings(BaseSettings):
         """Arguments, then variables, then ``hdg.toml`` in the data folder."""
         chosen = init_settings().get("data") or env_settings().get("data") or DEFAULT_DATA
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(chosen) / "hdg.toml")
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings; overrides that are None count as not given.
+
+    Raises SettingsError naming each wrong setting (never its value, which may be a secret).
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        places = (".".join(str(part) for part in one["loc"]) + ": " + one["msg"] for one in error.errors())
+        raise SettingsError("; ".join(places)) from None
+    except ValueError as error:
+        raise SettingsError(f"hdg.toml cannot be read: {error}") from None
+
+
+def host_port(text: str, setting: str) -> tuple[str, int]:
+    """Splits ``HOST:PORT`` (``[::1]:2575`` for IPv6). Raises SettingsError."""
+    host, _, port = text.rpartition(":")
+    if not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise SettingsError(f"{setting}: expected HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -1,0 +1,245 @@
+"""Converts files and folders: the work behind ``hdg convert``.
+
+Small inputs are converted in this process; many files go to one worker process a core, in bounded chunks, so that
+memory does not grow with the folder. Every message has an Outcome of its own; one bad file never stops the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain, count
+from pathlib import Path
+from typing import Literal
+
+from hdg.errors import HdgError, Hl7v2Error, Issue, SourceError
+from hdg.fhir import bundle, ids
+from hdg.fhir import json as fhir_json
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.hl7v2.batch import split_messages
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.sender import Sender
+
+Form = Literal["bundle", "ndjson"]
+
+CHUNK_FILES = 64
+"""Files handed to a worker at a time; with 4 chunks a worker in flight this bounds memory."""
+POOL_FROM_FILES = 128
+"""Below this many files, starting worker processes costs more than it saves."""
+HL7_SUFFIXES = frozenset({"", ".hl7", ".hl7v2", ".er7", ".msg", ".txt", ".dat", ".oru", ".adt", ".vxu"})
+"""In a folder, a file with another suffix that does not start like HL7 v2 is skipped (and named)."""
+_STARTS = (b"MSH", b"FHS", b"BHS")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input. ``path`` None is standard input; ``name`` is how reports call it, ``output`` its outputs' stem."""
+
+    path: Path | None
+    name: str
+    output: str
+    is_from_folder: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to convert: the output form, where to (None: hand the bytes back), and what every message needs."""
+
+    form: Form = "bundle"
+    folder: Path | None = None
+    id_key: bytes = ids.PUBLIC_KEY
+    sender: Sender | None = None
+    with_coverage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one message (``number`` is its 1-based place in the file; 0 is the file as a whole)."""
+
+    file: str
+    number: int
+    status: Literal["converted", "failed", "skipped"]
+    message_type: str = ""
+    control_id: str = ""
+    resources: int = 0
+    issues: tuple[Issue, ...] = ()
+    error: str = ""
+    lost: tuple[str, ...] = ()
+    output: bytes | None = None
+
+    def report_line(self) -> str:
+        """One JSON line for ``--report``: places and texts, never a patient's value."""
+        return json.dumps(
+            {
+                "file": self.file,
+                "message": self.number,
+                "status": self.status,
+                "type": self.message_type,
+                "controlId": self.control_id,
+                "resources": self.resources,
+                "error": self.error or None,
+                "issues": [[i.severity, i.code, i.place, i.text] for i in self.issues],
+                "lost": list(self.lost),
+            }
+        )
+
+
+def plan(
+    *,
+    form: Form,
+    output: Path | None,
+    is_many: bool,
+    id_key_file: Path | None = None,
+    zone: str | None = None,
+    charset: str | None = None,
+    mappings: Path | None = None,
+    with_coverage: bool = False,
+) -> Plan:
+    """The Plan for a command line. ``output`` is a folder when it is one already or when there are many inputs.
+
+    ``ndjson`` with an output that is no folder goes to that one file, however many inputs there are.
+    """
+    is_folder = output is not None and (output.is_dir() or (is_many and not (form == "ndjson" and output.suffix)))
+    sender = None
+    if zone or charset or mappings:
+        sender = Sender(name="", institution="", zone=zone, charset=charset, mappings=mappings)
+    return Plan(
+        form=form,
+        folder=output if is_folder else None,
+        id_key=id_key_file.read_bytes() if id_key_file else ids.PUBLIC_KEY,
+        sender=sender,
+        with_coverage=with_coverage,
+    )
+
+
+def jobs_of(paths: Iterable[str]) -> list[Job]:
+    """The files that the arguments name, folders walked in sorted order; ``-`` is standard input.
+
+    Raises SourceError for a path that is not there.
+    """
+    jobs: list[Job] = []
+    taken: set[str] = set()
+    for text in paths:
+        path = Path(text)
+        if text == "-":
+            jobs.append(Job(None, "-", _free_name("stdin", taken)))
+        elif path.is_dir():
+            for file in sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")):
+                name = file.relative_to(path).as_posix()
+                jobs.append(Job(file, name, _free_name(name, taken), is_from_folder=True))
+        elif path.is_file():
+            jobs.append(Job(path, path.name, _free_name(path.name, taken)))
+        else:
+            raise SourceError("no such file or folder", text)
+    return jobs
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """An output stem that no other input of this run has: a.hl7 and a.txt must not write the same file."""
+    stem = str(Path(name).with_suffix(""))
+    candidates = chain((stem, name), (f"{name}~{n}" for n in count(2)))
+    free = next(candidate for candidate in candidates if candidate not in taken)
+    taken.add(free)
+    return free
+
+
+def run(jobs: list[Job], plan: Plan, workers: int | None = None) -> Iterator[Outcome]:
+    """Converts ``jobs`` and yields an Outcome for each message, in input order."""
+    cores = workers or os.cpu_count() or 1
+    if cores == 1 or len(jobs) < POOL_FROM_FILES:
+        for job in jobs:
+            yield from convert_job(job, plan)
+        return
+    chunks = (jobs[i : i + CHUNK_FILES] for i in range(0, len(jobs), CHUNK_FILES))
+    context = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "fork")
+    with ProcessPoolExecutor(cores, mp_context=context) as pool:
+        running: deque[Future[list[Outcome]]] = deque()
+        for chunk in chunks:
+            running.append(pool.submit(_convert_chunk, chunk, plan))
+            if len(running) >= 4 * cores:
+                yield from running.popleft().result()
+        while running:
+            yield from running.popleft().result()
+
+
+def _convert_chunk(chunk: list[Job], plan: Plan) -> list[Outcome]:
+    return [outcome for job in chunk for outcome in convert_job(job, plan)]
+
+
+def convert_job(job: Job, plan: Plan) -> list[Outcome]:
+    """Converts one input; a file may hold many messages. Errors become Outcomes."""
+    try:
+        data = sys.stdin.buffer.read() if job.path is None else job.path.read_bytes()
+    except OSError as error:
+        return [Outcome(job.name, 0, "failed", error=f"cannot be read: {error.strerror}")]
+    head = data[:64].lstrip(b"\xef\xbb\xbf\x0b\r\n\t ")
+    if not head.startswith(_STARTS) and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if job.path is not None and job.is_from_folder and job.path.suffix.lower() not in HL7_SUFFIXES:
+            return [Outcome(job.name, 0, "skipped", error="not HL7 v2 (neither its name nor its first bytes)")]
+        text = "empty" if not data.strip() else "does not start with MSH, FHS or BHS"
+        return [Outcome(job.name, 0, "failed", error=text)]
+    try:
+        messages = list(split_messages(data))
+    except HdgError as error:
+        return [Outcome(job.name, 0, "failed", error=str(error))]
+    if not messages:
+        return [Outcome(job.name, 0, "failed", error="holds no message")]
+    return [_convert_message(job, plan, n, raw, len(messages)) for n, raw in enumerate(messages, 1)]
+
+
+@cache
+def _converter(id_key: bytes) -> Converter:
+    return Converter(id_key=id_key)
+
+
+def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) -> Outcome:
+    converter = _converter(plan.id_key)
+    try:
+        converted = converter.convert(raw, plan.sender, at_us=time.time_ns() // 1000)
+    except Hl7v2Error as error:
+        return Outcome(job.name, number, "failed", error=str(error))
+    output = _encode(converted, plan.form)
+    if plan.folder is not None:
+        try:
+            _write(plan, job, number, total, output)
+        except OSError as error:
+            return Outcome(job.name, number, "failed", error=f"output cannot be written: {error.strerror}")
+    lost: tuple[str, ...] = ()
+    if plan.with_coverage:
+        from hdg.ingestion.hl7v2.coverage import coverage
+
+        lost = tuple(coverage(raw, plan.sender).lost)
+    return Outcome(
+        job.name,
+        number,
+        "converted",
+        converted.source.message_type,
+        converted.source.control_id,
+        len(converted.resources),
+        converted.issues,
+        lost=lost,
+        output=None if plan.folder is not None else output,
+    )
+
+
+def _encode(converted: Converted, form: Form) -> bytes:
+    if form == "ndjson":
+        return b"".join(fhir_json.dumps(resource) + b"\n" for resource in converted.resources)
+    return fhir_json.dumps(bundle.transaction(converted.resources)) + b"\n"
+
+
+def _write(plan: Plan, job: Job, number: int, total: int, output: bytes) -> None:
+    if plan.folder is None:
+        return
+    suffix = ".json" if plan.form == "bundle" else ".ndjson"
+    target = plan.folder / f"{job.output}{suffix}" if total == 1 else plan.folder / f"{job.output}.{number}{suffix}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(output)

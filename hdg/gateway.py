@@ -1,0 +1,236 @@
+"""The sole joiner of the layers: receive, convert, commit, acknowledge (DESIGN §1).
+
+One unit of work per message: raw bytes, resources, history, index rows, ledger leaves and the inbox row share one
+transaction, and the acknowledgement exists only after its commit is durable. A message that cannot be converted is
+kept as well (quarantine) before it is answered AE or AR.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from hdg.errors import Hl7v2Error, NotFound
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.hl7v2.ack import acknowledge
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.hl7v2.header import Header, peek
+from hdg.ingestion.inbox import Receipt, repeat_of
+from hdg.ingestion.sender import Sender
+from hdg.management.consent import resource as consents
+from hdg.management.keys import KeyRing
+from hdg.management.store.session import InboxRow, WriteSession
+from hdg.management.store.writer import Store
+from hdg.settings import Settings
+
+Clock = Callable[[], int]
+
+SHARED_TYPES = frozenset(
+    {"Device", "Endpoint", "Location", "Medication", "Organization", "Practitioner", "PractitionerRole", "Substance"}
+)
+"""Types that a message mentions but that are not about its patient: kept under the institution's key."""
+
+OFF_LOOP_BYTES = 64 * 1024
+"""Messages from this size on are converted in a thread, so that one large message does not hold up the rest."""
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
+
+
+def now_us() -> int:
+    """Microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A message on its way: its bytes, digest (hex) and what its header says."""
+
+    raw: bytes
+    sha256: str
+    header: Header
+    sender: Sender
+    at_us: int
+
+
+class Gateway:
+    """Converter and store, joined. Open with ``Gateway.open``; close it, or use it as a context manager."""
+
+    def __init__(self, settings: Settings, keys: KeyRing, store: Store, clock: Clock) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.store = store
+        self._clock = clock
+        self._converter = Converter(id_key=keys.id_key)
+
+    @classmethod
+    def open(cls, settings: Settings, clock: Clock = now_us) -> Self:
+        """Opens the data folder (making keys and database on first use). Raises SettingsError, LedgerError."""
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keys = KeyRing.open(settings.data / "keys")
+        return cls(settings, keys, Store.open(settings, keys, clock), clock)
+
+    def close(self) -> None:
+        """Finishes what is queued and closes the store."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- messages -----------------------------------------------------------------------------------------------
+
+    async def receive(self, raw: bytes) -> bytes:
+        """Takes one HL7 v2 message and returns its ACK, after the commit. Raises only when nothing could be kept."""
+        if len(raw) >= OFF_LOOP_BYTES:
+            work = await asyncio.to_thread(self._work_for, raw)
+        else:
+            work = self._work_for(raw)
+        return await self.store.perform(work)
+
+    def receive_now(self, raw: bytes) -> bytes:
+        """``receive`` for callers without an event loop."""
+        return self.store.submit(self._work_for(raw)).result()
+
+    def _work_for(self, raw: bytes) -> Callable[[WriteSession], bytes]:
+        """Converts, and returns the unit of work that stores the outcome, good or bad."""
+        header = peek(raw)
+        received = _Received(raw, hashlib.sha256(raw).hexdigest(), header, self.sender(header), self._clock())
+        try:
+            converted = self._converter.convert(raw, received.sender, at_us=received.at_us)
+        except Hl7v2Error as error:
+            failure = error
+            return lambda session: self._quarantine(session, received, failure)
+        return lambda session: self._accept(session, received, converted)
+
+    def _accept(self, session: WriteSession, received: _Received, converted: Converted) -> bytes:
+        header = received.header
+        known = session.inbox_find(header.sender, header.control_id)
+        receipt = Receipt(known.sha256, known.status, known.ack) if known else None
+        try:
+            repeat = repeat_of(receipt, received.sha256)
+        except Hl7v2Error as error:
+            return self._quarantine(session, received, error)
+        if repeat is not None:
+            return repeat.ack
+        self._store(session, converted)
+        ack = acknowledge(received.raw, "AA", control_id=_ack_id(received), at_us=received.at_us)
+        self._record(session, received, "accepted", ack, patient=converted.patient_id)
+        return ack
+
+    def _store(self, session: WriteSession, converted: Converted) -> None:
+        deleted: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for deletion in converted.deletions:
+            deleted[deletion.resource_type, deletion.resource_id].append(deletion.element)
+        session.prefetch([(r["resourceType"], r["id"]) for r in converted.resources])
+        for resource in converted.resources:
+            key = resource["resourceType"], resource["id"]
+            session.statement(
+                resource,
+                deleted.get(key, ()),
+                sender=converted.source.sender,
+                institution=converted.source.institution,
+                patient=None if key[0] in SHARED_TYPES else converted.patient_id,
+            )
+
+    def _quarantine(self, session: WriteSession, received: _Received, error: Hl7v2Error) -> bytes:
+        """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted."""
+        code = "AR" if error.is_rejection else "AE"
+        ack = acknowledge(received.raw, code, errors=[error], control_id=_ack_id(received), at_us=received.at_us)
+        self._record(session, received, "quarantined", ack, patient=None, reason=error.text, place=error.place)
+        return ack
+
+    def _record(
+        self,
+        session: WriteSession,
+        received: _Received,
+        status: str,
+        ack: bytes,
+        *,
+        patient: str | None,
+        reason: str = "",
+        place: str = "",
+    ) -> None:
+        blob = session.blob_put(received.raw, patient=patient, institution=received.sender.institution)
+        session.inbox_add(
+            InboxRow(
+                sender=received.header.sender,
+                control_id=received.header.control_id,
+                sha256=received.sha256,
+                status=status,
+                received_us=received.at_us,
+                blob=blob,
+                ack=ack,
+                reason=reason,
+                place=place,
+            )
+        )
+
+    def sender(self, header: Header) -> Sender:
+        """The declared facts about the sender of a message, with the gateway's defaults filled in."""
+        declared = self.settings.senders.get(header.sender)
+        institution = (declared and declared.institution) or institution_id(header.facility) or self.settings.institution
+        if declared is None:
+            return Sender(name=header.sender, institution=institution, zone=self.settings.zone)
+        return Sender(
+            name=header.sender,
+            institution=institution,
+            zone=declared.zone or self.settings.zone,
+            charset=declared.charset,
+            authorities=declared.authorities,
+            mappings=declared.mappings,
+        )
+
+    # --- consents -----------------------------------------------------------------------------------------------
+
+    def grant_consent(
+        self, patient: str, actors: Sequence[str], purposes: Sequence[str], types: Sequence[str], *, days: int
+    ) -> str:
+        """Stores an active Consent of that patient; its id. Raises NotFound, or BadRequest for a wrong grantee."""
+        start = self._clock()
+        until = start + days * 86_400_000_000
+        consent = consents.grant(patient, actors, purposes, types, from_us=start, until_us=until)
+
+        def work(session: WriteSession) -> str:
+            if session.current("Patient", patient) is None:
+                raise NotFound("no such patient")
+            session.put(consent, institution=self.settings.institution, patient=patient)
+            return str(consent["id"])
+
+        return self.store.submit(work).result()
+
+    def revoke_consent(self, consent_id: str) -> None:
+        """Makes a Consent inactive. Raises NotFound."""
+
+        def work(session: WriteSession) -> None:
+            current = session.current("Consent", consent_id)
+            if current is None:
+                raise NotFound("no such consent")
+            patient = str(current["patient"]["reference"]).removeprefix("Patient/")
+            session.put(consents.revoked(current), institution=self.settings.institution, patient=patient)
+
+        self.store.submit(work).result()
+
+
+def institution_id(facility: str) -> str:
+    """An institution's id from MSH-4.1: the name in lower case where it can be an id, else a digest of it."""
+    if not facility:
+        return ""
+    if _PLAIN_NAME.fullmatch(facility):
+        return facility.lower()
+    return "facility-" + hashlib.sha256(facility.encode()).hexdigest()[:16]
+
+
+def _ack_id(received: _Received) -> str:
+    """MSH-10 of the ACK: the same for the same message, so that an ACK sent again is the same bytes."""
+    return "A" + received.sha256[:19].upper()

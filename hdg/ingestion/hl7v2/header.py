@@ -1,0 +1,46 @@
+"""Reads who sent a message and its control id from the first bytes, before anything is known to be right.
+
+Needed before parsing (a sender may override MSH-18) and when parsing fails (the record of a rejected message). HL7 v2.9
+§2.14.9 (MSH). Never raises: what cannot be read is empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_MAX_FIELD = 200
+"""Characters kept of a field: enough for any real name, small enough for an index row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """First components of MSH-3 and MSH-4, and MSH-10; empty where they cannot be read."""
+
+    application: str
+    facility: str
+    control_id: str
+
+    @property
+    def sender(self) -> str:
+        """The sender's name: ``application|facility``."""
+        return f"{self.application}|{self.facility}"
+
+
+def peek(data: bytes) -> Header:
+    """The Header of raw message bytes, in any charset that keeps ASCII (UTF-16 by its byte order mark)."""
+    head = data[:4096]
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = head.decode("utf-16", "replace")
+    else:
+        text = head.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    text = text.lstrip("\x0b\r\n\t ")
+    if not text.startswith("MSH") or len(text) < 8:
+        return Header("", "", "")
+    line = text.split("\r", 1)[0].split("\n", 1)[0]
+    fields = line.split(text[3])
+    component = text[4]
+
+    def first(index: int) -> str:
+        return fields[index].split(component)[0].strip()[:_MAX_FIELD] if index < len(fields) else ""
+
+    return Header(first(2), first(3), fields[9].strip()[:_MAX_FIELD] if len(fields) > 9 else "")

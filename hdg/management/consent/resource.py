@@ -1,0 +1,79 @@
+"""Builds Consent resources for grants, and their revocation (R4 consent.html).
+
+A grant is a root provision of type ``permit`` naming actors, purposes, resource types and a period. Everything not
+granted stays denied by the default of the access policy.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hdg.errors import BadRequest
+
+JsonObject = dict[str, Any]
+
+SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
+CATEGORY = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+PURPOSE = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
+RESOURCE_TYPES = "http://hl7.org/fhir/resource-types"
+ACTOR_TYPES = frozenset({"Practitioner", "PractitionerRole", "Organization", "Patient", "RelatedPerson"})
+RESEARCH_PURPOSES = frozenset({"HRESCH", "CLINTRCH"})
+
+
+def grant(
+    patient: str,
+    actors: Sequence[str],
+    purposes: Sequence[str],
+    types: Sequence[str],
+    *,
+    from_us: int,
+    until_us: int,
+) -> JsonObject:
+    """An active Consent with a fresh random id. ``actors`` are references such as ``Organization/city-clinic``.
+
+    Empty ``purposes`` or ``types`` mean any. Raises BadRequest for an actor that is no such reference.
+    """
+    for actor in actors:
+        kind, _, name = actor.partition("/")
+        if kind not in ACTOR_TYPES or not name or "/" in name:
+            raise BadRequest(f"a grantee is TYPE/ID with a type of {', '.join(sorted(ACTOR_TYPES))}")
+    if not actors:
+        raise BadRequest("a grant names at least one grantee")
+    is_research = bool(purposes) and set(purposes) <= RESEARCH_PURPOSES
+    provision: JsonObject = {
+        "type": "permit",
+        "period": {"start": instant(from_us), "end": instant(until_us)},
+        "actor": [
+            {"role": {"coding": [{"system": PARTICIPATION, "code": "IRCP"}]}, "reference": {"reference": actor}}
+            for actor in actors
+        ],
+    }
+    if purposes:
+        provision["purpose"] = [{"system": PURPOSE, "code": code} for code in purposes]
+    if types:
+        provision["class"] = [{"system": RESOURCE_TYPES, "code": code} for code in types]
+    return {
+        "resourceType": "Consent",
+        "id": secrets.token_hex(16),
+        "status": "active",
+        "scope": {"coding": [{"system": SCOPE, "code": "research" if is_research else "patient-privacy"}]},
+        "category": [{"coding": [{"system": CATEGORY, "code": "INFA"}]}],
+        "patient": {"reference": f"Patient/{patient}"},
+        "dateTime": instant(from_us),
+        "policyRule": {"coding": [{"system": CATEGORY, "code": "OPTIN"}]},
+        "provision": provision,
+    }
+
+
+def revoked(consent: JsonObject) -> JsonObject:
+    """The same Consent, inactive: from its next version on it permits nothing (R4 consent-state-codes)."""
+    return {**consent, "status": "inactive"}
+
+
+def instant(at_us: int) -> str:
+    """An R4 instant in UTC with microseconds."""
+    return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{at_us % 1_000_000:06d}Z"
