@@ -1,0 +1,85 @@
+"""Ledger leaves: one canonical JSON line per event, with no patient value in it (DESIGN §6).
+
+A leaf names a patient only by a random code, and a body only by a salted commitment: HMAC-SHA-256 (RFC 2104) keyed
+with 32 random bytes that are kept inside the ciphertext, because a bare hash of a date of birth can be guessed.
+
+Kinds. ``resource`` and ``consent``: exactly one leaf per stored version, ``consent`` for versions of a Consent (the
+version row carries the leaf's index). ``access``: an audit entry, ``key`` names it. ``member``, ``key``, ``erasure``
+and ``policy``: changes of institutions, keys, patients' keys and the policy file.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from hdg.errors import LedgerError
+
+__all__ = ["KINDS", "SALT_BYTES", "VERSION_KINDS", "Leaf", "commit", "decode"]
+
+KINDS = frozenset({"resource", "consent", "access", "member", "key", "erasure", "policy"})
+VERSION_KINDS = frozenset({"resource", "consent"})
+SALT_BYTES = 32
+
+_FIELDS = ("at_us", "commitment", "institution", "key", "kind", "subject", "version")
+
+
+def commit(salt: bytes, body: bytes) -> bytes:
+    """The 32-byte commitment to ``body`` under ``salt`` (``SALT_BYTES`` random bytes)."""
+    return hmac.digest(salt, body, "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One event.
+
+    ``subject``: random code of the patient (or of the institution, where no patient is concerned; may be empty);
+    ``key``: ``Type/id`` of what changed; ``version``: of a resource, else 0; ``commitment``: 32 bytes, or empty where
+    there is no body.
+    """
+
+    kind: str
+    subject: str
+    key: str
+    version: int
+    institution: str
+    at_us: int
+    commitment: bytes
+
+    def encode(self) -> bytes:
+        """The leaf's bytes: JSON with sorted keys, no spaces, commitment in lower-case hex; the Merkle tree hashes these."""
+        return orjson.dumps(
+            {
+                "at_us": self.at_us,
+                "commitment": self.commitment.hex(),
+                "institution": self.institution,
+                "key": self.key,
+                "kind": self.kind,
+                "subject": self.subject,
+                "version": self.version,
+            }
+        )
+
+
+def decode(entry: bytes) -> Leaf:
+    """The inverse of ``Leaf.encode``. Raises LedgerError when the bytes are not exactly what ``encode`` makes."""
+    try:
+        fields: dict[str, Any] = orjson.loads(entry)
+        leaf = Leaf(
+            kind=fields["kind"],
+            subject=fields["subject"],
+            key=fields["key"],
+            version=fields["version"],
+            institution=fields["institution"],
+            at_us=fields["at_us"],
+            commitment=bytes.fromhex(fields["commitment"]),
+        )
+        is_canonical = tuple(fields) == _FIELDS and leaf.encode() == entry
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LedgerError("a leaf is not in canonical form") from error
+    if not is_canonical or leaf.kind not in KINDS:
+        raise LedgerError("a leaf is not in canonical form")
+    return leaf

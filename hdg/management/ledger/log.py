@@ -1,0 +1,168 @@
+"""The append-only log: leaves, tiles and one signed checkpoint per group commit, in the caller's transaction.
+
+RFC 6962 §2.1 tree, C2SP tlog-tiles storage, C2SP tlog-checkpoint heads. The database is the only truth: the edge kept in
+memory is used only when the newest stored checkpoint is the one it belongs to, so a rolled-back transaction, a restart
+or another process in between costs one reload and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection, Row, bindparam, insert, select, text, update
+from sqlmodel import SQLModel
+
+from hdg.errors import LedgerError
+from hdg.management.ledger import merkle
+from hdg.management.ledger.checkpoint import NO_PARENT, Checkpoint, check_name, sign, verifier_key
+from hdg.management.ledger.schema import LedgerCheckpoint, LedgerLeaf, LedgerTile
+
+__all__ = ["ENTRY_MAX_BYTES", "Log"]
+
+ENTRY_MAX_BYTES = 65_535
+"""An entry bundle of C2SP tlog-tiles writes an entry's length in 16 bits."""
+
+_SEQUENCER_LOCK = 0x6864676C6F67
+"""PostgreSQL advisory lock: one sequencer at a time across processes."""
+
+
+def _table(model: type[SQLModel]):  # type: ignore[no-untyped-def]  # noqa: ANN202  # SQLModel hides __table__ from mypy
+    return model.__table__  # type: ignore[attr-defined]
+
+
+_LEAF = _table(LedgerLeaf)
+_TILE = _table(LedgerTile)
+_HEAD = _table(LedgerCheckpoint)
+
+_GROW_TILE = (
+    update(_TILE)
+    .where(_TILE.c.level == bindparam("at_level"), _TILE.c.position == bindparam("at_position"))
+    .values(hashes=bindparam("hashes"))
+)
+
+
+class Log:
+    """One log. ``append`` belongs to the store's single writer; the reading methods hold no state and may run anywhere."""
+
+    def __init__(self, origin: str, signer: Ed25519PrivateKey) -> None:
+        self.origin = check_name(origin)
+        self.public_key: bytes = signer.public_key().public_bytes_raw()
+        self._signer = signer
+        self._edge = merkle.EMPTY_EDGE
+        self._head: Checkpoint | None = None
+
+    @property
+    def verifier_key(self) -> str:
+        """The public key in the text form of C2SP signed-note."""
+        return verifier_key(self.origin, self.public_key)
+
+    def append(self, connection: Connection, leaves: Sequence[bytes], at_us: int) -> Checkpoint:
+        """Adds leaves in order and the checkpoint that covers them; returns it (``first_index`` numbers the leaves).
+
+        Runs inside the caller's transaction and may be rolled back with it. No leaves: the current checkpoint, nothing
+        is written; LedgerError if there is none yet, if a leaf is longer than ENTRY_MAX_BYTES, or if stored tiles do not
+        fit the stored checkpoint.
+        """
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEQUENCER_LOCK})
+        head = self.checkpoint(connection)
+        if not leaves:
+            if head is None:
+                raise LedgerError("the log is empty: no checkpoint yet")
+            return head
+        if max(map(len, leaves)) > ENTRY_MAX_BYTES:
+            raise LedgerError("a leaf is too long for an entry bundle")
+        edge = self._edge_at(connection, head)
+        grown, tiles = merkle.extend(edge, map(merkle.leaf_hash, leaves))
+        parent, not_before = (head.digest, head.at_us) if head else (NO_PARENT, at_us)
+        checkpoint = sign(self.origin, grown.size, grown.root(), parent, max(at_us, not_before), self._signer)
+        self._write(connection, edge, leaves, tiles, checkpoint)
+        self._edge, self._head = grown, checkpoint
+        return checkpoint
+
+    def _edge_at(self, connection: Connection, head: Checkpoint | None) -> merkle.Edge:
+        if head is None:
+            return merkle.EMPTY_EDGE
+        if self._head is not None and (self._head.size, self._head.note) == (head.size, head.note):
+            return self._edge
+        edge = merkle.edge_of(head.size, _Tiles(connection).read)
+        if edge.root() != head.root:
+            raise LedgerError("the stored tiles do not make the stored checkpoint's root")
+        return edge
+
+    def _write(
+        self,
+        connection: Connection,
+        edge: merkle.Edge,
+        leaves: Sequence[bytes],
+        tiles: dict[tuple[int, int], bytes],
+        checkpoint: Checkpoint,
+    ) -> None:
+        connection.execute(
+            insert(_LEAF),
+            [{"leaf_index": index, "entry": entry} for index, entry in enumerate(leaves, edge.size)],
+        )
+        fresh = []
+        for (level, position), hashes in sorted(tiles.items()):
+            count = edge.size >> (merkle.TILE_HEIGHT * level)
+            if count % merkle.TILE_WIDTH and position == count // merkle.TILE_WIDTH:
+                key = {"at_level": level, "at_position": position, "hashes": hashes}
+                connection.execute(_GROW_TILE, key)
+            else:
+                fresh.append({"level": level, "position": position, "hashes": hashes})
+        if fresh:
+            connection.execute(insert(_TILE), fresh)
+        head = {"size": checkpoint.size, "root": checkpoint.root, "parent": checkpoint.parent}
+        connection.execute(insert(_HEAD), head | {"at_us": checkpoint.at_us, "note": checkpoint.note})
+
+    def checkpoint(self, connection: Connection, size: int | None = None) -> Checkpoint | None:
+        """The newest checkpoint, or the one of exactly that size; None when there is none."""
+        query = select(_HEAD).order_by(_HEAD.c.size.desc()).limit(1)
+        row = connection.execute(query if size is None else query.where(_HEAD.c.size == size)).first()
+        return None if row is None else self._checkpoint_of(row)
+
+    def _checkpoint_of(self, row: Row[tuple[int, bytes, bytes, int, str]]) -> Checkpoint:
+        return Checkpoint(self.origin, row.size, bytes(row.root), bytes(row.parent), row.at_us, row.note)
+
+    def leaf(self, connection: Connection, index: int) -> bytes:
+        """The stored bytes of one leaf. Raises LedgerError when there is none."""
+        entry = connection.execute(select(_LEAF.c.entry).where(_LEAF.c.leaf_index == index)).scalar()
+        if entry is None:
+            raise LedgerError(f"no leaf {index}")
+        return bytes(entry)
+
+    def proof(self, connection: Connection, index: int, size: int) -> list[bytes]:
+        """Inclusion proof of leaf ``index`` in the tree of ``size`` leaves, sibling of the leaf first (RFC 6962 §2.1.1)."""
+        if not 0 <= index < size:
+            raise LedgerError(f"leaf {index} is not in a tree of {size}")
+        return _hashes(connection, merkle.inclusion_ranges(index, size))
+
+    def consistency(self, connection: Connection, old: int, new: int) -> list[bytes]:
+        """Consistency proof between the trees of ``old`` and ``new`` leaves (RFC 6962 §2.1.2)."""
+        if not 0 <= old <= new:
+            raise LedgerError(f"no consistency proof from {old} to {new}")
+        return _hashes(connection, merkle.consistency_ranges(old, new))
+
+
+def _hashes(connection: Connection, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    tiles = _Tiles(connection)
+    return [merkle.range_hash(low, high, tiles.read) for low, high in ranges]
+
+
+class _Tiles:
+    """Reads tiles, each at most once; lives for one call."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._seen: dict[tuple[int, int], bytes] = {}
+
+    def read(self, level: int, position: int) -> bytes:
+        key = (level, position)
+        if key not in self._seen:
+            query = select(_TILE.c.hashes).where(_TILE.c.level == level, _TILE.c.position == position)
+            hashes = self._connection.execute(query).scalar()
+            if hashes is None:
+                raise LedgerError(f"the tile {merkle.tile_path(level, position)} is missing")
+            self._seen[key] = bytes(hashes)
+        return self._seen[key]
