@@ -1,11 +1,12 @@
 """Writes the R4 tables of hdg/fhir/definitions from the official package hl7.fhir.r4.examples@4.0.1 (CC0).
 
-    python scripts/generate_definitions.py                    fetches the package with `npm pack`, writes the tables
-    python scripts/generate_definitions.py --check            exit 1 when the shipped tables differ from new ones
-    python scripts/generate_definitions.py --package FILE     uses a package that lies here already
+    python scripts/generate_definitions.py                  fetches the package with `npm pack`, writes
+    python scripts/generate_definitions.py --check          exit 1 when the shipped tables differ
+    python scripts/generate_definitions.py --package FILE   uses a package that lies here already
 
-The package holds every R4 StructureDefinition, ValueSet, CodeSystem, SearchParameter and CompartmentDefinition;
-its SHA-512 is pinned below. Facts only are taken over (names, types, cardinalities, codes, expressions), no prose.
+The package holds every R4 StructureDefinition, ValueSet, CodeSystem, SearchParameter and
+CompartmentDefinition; its SHA-512 is pinned below. Facts only are taken over (names, types, cardinalities,
+codes, expressions), no prose.
 The format is described in hdg/fhir/definitions/__init__.py.
 """
 
@@ -120,7 +121,7 @@ def table(entries: JsonObject) -> bytes:
 def type_entry(
     definition: JsonObject, structures: dict[str, JsonObject], value_sets: dict[str, str]
 ) -> JsonObject:
-    """``{"kind", "base", "parts": {path: [base, [element, …]]}, "invariants": [[key, path, expression], …]}``."""
+    """``{"kind", "base", "parts": {path: [base, [element…]]}, "invariants": [[key, path, expression]…]}``."""
     name = definition["name"]
     base = definition.get("baseDefinition", "").rpartition("/")[2]
     entry: JsonObject = {"kind": definition["kind"].partition("-")[0], "base": base}
@@ -153,7 +154,7 @@ def inherited(base: str, structures: dict[str, JsonObject]) -> set[str]:
 
 
 def element_row(name: str, element: JsonObject, value_sets: dict[str, str]) -> list[Any]:
-    """``[name, types, cardinality, required value set, reference targets, content reference]``, tail trimmed."""
+    """``[name, types, cardinality, required value set, targets, content reference]``, empty tail cut."""
     row: list[Any] = [
         name,
         "|".join(element_types(element)),
@@ -212,7 +213,7 @@ def invariants(name: str, elements: list[JsonObject]) -> Iterator[list[str]]:
 
 
 def codes(url: str, resources: dict[str, dict[str, JsonObject]]) -> dict[str, list[str]] | None:
-    """System → codes of a value set, or None when it is open or lies outside the package (UCUM, MIME, ISO 4217)."""
+    """System → codes of a value set; None when the package has no codes of it (UCUM, MIME, ISO 4217)."""
     value_set = resources["ValueSet"].get(url)
     if value_set is None:
         return None
@@ -241,14 +242,14 @@ def concept_codes(concepts: list[JsonObject]) -> Iterator[str]:
         yield from concept_codes(concept.get("concept", []))
 
 
-# --- search parameters ---------------------------------------------------------------------------------------
+# --- search parameters -----------------------------------------------------------------------------------
 
 
 def search(parameters: dict[str, JsonObject], concrete: list[str]) -> dict[str, list[list[Any]]]:
-    """Resource type (or ``Resource``) → rows ``[code, kind, expression, targets, components]`` sorted by code.
+    """Resource type (or ``Resource``) → rows ``[code, kind, expression, targets, components]`` by code.
 
-    Left out: parameters without an expression (_text, _content, _query, _filter, and proposals that have none)
-    and the two that only illustrate the SearchParameter resource.
+    Left out: parameters without an expression (_text, _content, _query, _filter, and proposals that have
+    none) and the two that only illustrate the SearchParameter resource.
     """
     rows: dict[str, dict[str, list[Any]]] = {}
     for parameter in parameters.values():

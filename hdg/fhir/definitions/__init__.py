@@ -1,8 +1,9 @@
-"""What R4 4.0.1 defines: types and their elements, codes of required bindings, search parameters, compartments.
+"""What R4 4.0.1 defines: types, elements, codes of required bindings, search parameters, compartments.
 
 The tables beside this file are made by scripts/generate_definitions.py from HL7's own package (CC0) and hold
-one JSON line per type; a line is decoded when its type is first asked for. Sources: R4 structuredefinition.html,
-R4 terminologies.html#required, R4 searchparameter.html, R4 compartmentdefinition-patient.html.
+one JSON line per type; a line is decoded when its type is first asked for. Sources:
+R4 structuredefinition.html, R4 terminologies.html#required, R4 searchparameter.html,
+R4 compartmentdefinition-patient.html.
 
     types.json        type → {kind, base, parts: {path: [base, [[name, types, cardinality, value set, targets,
                       content reference], …]]}, invariants: [[key, path, expression], …]}
@@ -104,7 +105,7 @@ class TypeDefinition:
 
 @dataclass(frozen=True, slots=True)
 class ElementInfo:
-    """How a JSON property is typed. ``types`` has several entries only for a choice named without its type."""
+    """How a JSON property is typed. ``types`` has several entries only for a choice without its type."""
 
     types: tuple[str, ...]
     is_list: bool
