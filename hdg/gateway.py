@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from hdg.management.store.writer import Store
 from hdg.settings import Settings
 
 Clock = Callable[[], int]
+
+_log = logging.getLogger("hdg.gateway")
 
 SHARED_TYPES = frozenset(
     {"Device", "Endpoint", "Location", "Medication", "Organization", "Practitioner", "PractitionerRole", "Substance"}
@@ -66,7 +70,7 @@ class Gateway:
         self.settings = settings
         self.keys = keys
         self.store = store
-        self._clock = clock
+        self.clock = clock
         self._converter = Converter(id_key=keys.id_key)
 
     @classmethod
@@ -105,13 +109,17 @@ class Gateway:
     def _work_for(self, raw: bytes) -> Callable[[WriteSession], bytes]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
         header = peek(raw)
-        received = _Received(raw, hashlib.sha256(raw).hexdigest(), header, self.sender(header), self._clock())
+        received = _Received(raw, hashlib.sha256(raw).hexdigest(), header, self.sender(header), self.clock())
         try:
             converted = self._converter.convert(raw, received.sender, at_us=received.at_us)
         except Hl7v2Error as error:
             failure = error
-            return lambda session: self._quarantine(session, received, failure)
-        return lambda session: self._accept(session, received, converted)
+        except Exception as error:  # a defect of ours must not cost the sender the message: keep it, answer AE
+            _log.error("conversion failed: %s at %s", type(error).__name__, _origin(error))
+            failure = Hl7v2Error(f"internal error while converting ({type(error).__name__})", condition="207")
+        else:
+            return lambda session: self._accept(session, received, converted)
+        return lambda session: self._quarantine(session, received, failure)
 
     def _accept(self, session: WriteSession, received: _Received, converted: Converted) -> bytes:
         header = received.header
@@ -197,7 +205,7 @@ class Gateway:
         self, patient: str, actors: Sequence[str], purposes: Sequence[str], types: Sequence[str], *, days: int
     ) -> str:
         """Stores an active Consent of that patient; its id. Raises NotFound, or BadRequest for a wrong grantee."""
-        start = self._clock()
+        start = self.clock()
         until = start + days * 86_400_000_000
         consent = consents.grant(patient, actors, purposes, types, from_us=start, until_us=until)
 
@@ -229,6 +237,12 @@ def institution_id(facility: str) -> str:
     if _PLAIN_NAME.fullmatch(facility):
         return facility.lower()
     return "facility-" + hashlib.sha256(facility.encode()).hexdigest()[:16]
+
+
+def _origin(error: BaseException) -> str:
+    """file:line where an error arose: a place, never a value."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
 
 
 def _ack_id(received: _Received) -> str:

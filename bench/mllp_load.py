@@ -1,0 +1,52 @@
+"""A small MLLP load client of our own, without hdg's code: N connections, each waits for its ACK before the next."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Load:
+    """What came back. ``accepted`` holds the control ids that were acknowledged AA; times in seconds."""
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    refused: list[bytes] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Accepted messages per second."""
+        return len(self.accepted) / self.seconds
+
+
+async def run(address: tuple[str, int], messages: Iterator[bytes], connections: int, *, until_cut: bool = False) -> Load:
+    """Sends every message over ``connections`` connections. With ``until_cut`` a lost connection ends the run quietly."""
+    load = Load()
+    started = time.perf_counter()
+    workers = [_worker(address, messages, load, until_cut) for _ in range(connections)]
+    await asyncio.gather(*workers)
+    load.seconds = time.perf_counter() - started
+    return load
+
+
+async def _worker(address: tuple[str, int], messages: Iterator[bytes], load: Load, until_cut: bool) -> None:
+    try:
+        reader, writer = await asyncio.open_connection(*address)
+        for message in messages:
+            control_id = message.split(b"|", 10)[9].decode()
+            sent = time.perf_counter()
+            writer.write(b"\x0b" + message + b"\x1c\r")
+            answer = await reader.readuntil(b"\x1c\r")
+            load.latencies.append(time.perf_counter() - sent)
+            if b"\rMSA|AA|" + control_id.encode() in answer:
+                load.accepted.append(control_id)
+            else:
+                load.refused.append(answer)
+        writer.close()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        if not until_cut:
+            raise

@@ -1,0 +1,5 @@
+"""``python -m hdg``."""
+
+from hdg.cli import main
+
+main()

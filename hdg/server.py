@@ -1,0 +1,124 @@
+"""Starts the listeners around one Gateway, and stops them gracefully.
+
+Stopping (SIGTERM, SIGINT): no new connections, messages under way finish and are acknowledged, then the store closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from dataclasses import dataclass, field
+
+import uvicorn
+
+from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.mllp import MllpServer, serve_mllp
+from hdg.settings import Settings, host_port
+from hdg.usage.access import Gate
+from hdg.usage.fhir_api.app import create_app
+
+GRACE_S = 10
+
+
+@dataclass
+class Server:
+    """One gateway with its listeners, on the running event loop. Ports are known once ``start`` has returned."""
+
+    settings: Settings
+    gateway: Gateway
+    http_address: str = ""
+    mllp_address: str = ""
+    _mllp: MllpServer | None = None
+    _http: uvicorn.Server | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """Opens both listeners. Raises OSError when an address cannot be bound."""
+        listener = _listen(self.settings.http, "http")
+        self.http_address = _address(listener)
+        settings = self.settings
+        if settings.base_url is None:
+            settings = settings.model_copy(update={"http": self.http_address})
+        gate = Gate.open(settings, self.gateway.keys, self.gateway.store, self.gateway.clock)
+        config = uvicorn.Config(
+            create_app(gate, settings),
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        self._http = _QuietServer(config)
+        self._tasks.append(asyncio.create_task(self._http.serve(sockets=[listener])))
+        host, port = host_port(self.settings.mllp, "mllp")
+        self._mllp = await serve_mllp(
+            host,
+            port,
+            self.gateway.receive,
+            max_bytes=self.settings.max_message_bytes,
+            idle_s=self.settings.mllp_idle_s,
+        )
+        self.mllp_address = self._mllp.address
+        while not self._http.started and not self._tasks[0].done():
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Closes the listeners; what is under way finishes first."""
+        if self._mllp is not None:
+            await self._mllp.close(grace_s=GRACE_S)
+        if self._http is not None:
+            self._http.should_exit = True
+        await asyncio.gather(*self._tasks)
+
+
+class _QuietServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: ``serve`` below stops everything in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def,override]  # noqa: ANN202 — uvicorn leaves it untyped
+        yield
+
+
+def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT. Prints one line an open listener."""
+    runner = asyncio.run
+    if sys.platform != "win32":
+        import uvloop
+
+        runner = uvloop.run
+    with Gateway.open(settings) as gateway:
+        runner(_serve(settings, gateway))
+
+
+async def _serve(settings: Settings, gateway: Gateway) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(settings, gateway)
+    await server.start()
+    print(f"MLLP  mllp://{server.mllp_address}")
+    print(f"FHIR  http://{server.http_address}/fhir")
+    print(f"data  {settings.data.resolve()}")
+    print("stop with Ctrl-C", flush=True)
+    await stopping.wait()
+    print("stopping: finishing what is under way", flush=True)
+    await server.stop()
+
+
+def _listen(address: str, setting: str) -> socket.socket:
+    host, port = host_port(address, setting)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.bind((host, port))
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
