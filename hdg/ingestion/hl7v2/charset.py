@@ -1,0 +1,255 @@
+"""Character sets: from MSH-18 to text. HL7 v2.9 §2.14.9.18 (MSH-18), table 0211; ISO/IEC 2022.
+
+How a message's bytes become text, in this order:
+
+1. A byte order mark, or the zero bytes of UTF-16/UTF-32 around ``MSH``, decide over anything declared.
+2. Else the sender's override, else MSH-18. Bytes that do not fit a declared set are an error: no guess.
+3. Undeclared, or ASCII (which is what the standard takes undeclared to mean): UTF-8 if every byte fits; else
+   windows-1252 (latin-1 where that has no character), with an Issue. Text that is partly UTF-8 and partly not
+   is an error.
+
+A charset's name is a Python codec name, or ``iso2022:`` + the codec of the upper half (see iso2022.py).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+from encodings.aliases import aliases
+from functools import lru_cache
+
+from hdg.errors import Hl7v2Error, Issue
+from hdg.ingestion.hl7v2 import iso2022
+
+ISO2022 = "iso2022:"
+
+TABLE_0211 = {
+    "ASCII": "ascii",
+    "8859/1": "iso8859-1",
+    "8859/2": "iso8859-2",
+    "8859/3": "iso8859-3",
+    "8859/4": "iso8859-4",
+    "8859/5": "iso8859-5",
+    "8859/6": "iso8859-6",
+    "8859/7": "iso8859-7",
+    "8859/8": "iso8859-8",
+    "8859/9": "iso8859-9",
+    "8859/15": "iso8859-15",
+    "ISO IR6": "ascii",
+    "ISO IR14": "iso2022:cp932",  # JIS X 0201; cp932 holds its katakana, and Shift JIS if that is meant
+    "ISO IR87": "iso2022:ascii",
+    "ISO IR159": "iso2022:ascii",
+    "JIS X 0202": "iso2022:ascii",
+    "JAS2020": "iso2022:ascii",
+    "GB 18030-2000": "gb18030",
+    "KS X 1001": "iso2022:cp949",
+    "BIG-5": "big5hkscs",
+    "UNICODE": "utf-8",  # deprecated; means UTF-16 where the bytes show it (rule 1)
+    "UNICODE UTF-8": "utf-8",
+    "UNICODE UTF-16": "utf-16-be",
+    "UNICODE UTF-32": "utf-32-be",
+}
+"""HL7 table 0211, except CNS 11643-1992: Python has no codec for it, so it is refused by name."""
+
+_WIDE = ("utf-16", "utf-32")
+_NAME_MAX = 64
+_NOT_TEXT = {
+    *("base64-codec", "bz2-codec", "hex-codec", "quopri-codec", "rot-13", "uu-codec", "zlib-codec"),
+    *("cp037", "cp1026", "cp1140", "cp273", "cp424", "cp500", "cp864", "cp875"),  # MSH is not ASCII there
+    *("hz", "mbcs", "oem", "utf-7", "utf-16", "utf-32"),
+}
+"""Python codecs that are no character set, or cannot be found out by reading MSH-18 as ASCII."""
+
+_HEADER_MAX = 65_536
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_UTF8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_/-]+", "", name[:_NAME_MAX]).upper()
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, str]:
+    """Every accepted name, as ``_key`` writes it: table 0211, ISO-IR numbers, Python's own names."""
+    python = {alias: codec.replace("_", "-") for alias, codec in aliases.items()}
+    names = {_key(codec): codec for codec in python.values() if codec not in _NOT_TEXT}
+    names |= {_key(alias): codec for alias, codec in python.items() if codec not in _NOT_TEXT}
+    names |= {"UTF16": "utf-16-be", "UTF32": "utf-32-be"}
+    names |= {f"8859{part}": f"iso8859-{part}" for part in (10, 11, 13, 14, 16)}
+    for registered, codec in iso2022.REGISTERED.items():
+        names |= {f"ISOIR{registered}": codec, f"ISO2022IR{registered}": codec}
+    return names | {"ISOIR192": "utf-8"} | {_key(name): codec for name, codec in TABLE_0211.items()}
+
+
+@lru_cache(maxsize=256)
+def resolve(declared: tuple[str, ...]) -> str | None:
+    """The charset that MSH-18's repetitions (or an override's) mean together; None for none, or plain ASCII.
+
+    Raises LookupError with the name that is unknown.
+    """
+    known = [_codec(name) for name in declared if name.strip()]
+    if not known or set(known) == {"ascii"}:
+        return None
+    if known[0].startswith((*_WIDE, "utf-8", "gb18030", "big5")):
+        return known[0]  # these hold everything that the further sets could add
+    if len(known) == 1:
+        return known[0]
+    halves = [codec.removeprefix(ISO2022) for codec in known]
+    return ISO2022 + next((half for half in halves if half not in ("ascii", "utf-8")), "ascii")
+
+
+def _codec(name: str) -> str:
+    codec = _names().get(_key(name))
+    if codec is None:
+        raise LookupError(name[:_NAME_MAX])
+    return codec
+
+
+def decode(data: bytes, charset: str) -> str:
+    """Strictly. Raises UnicodeDecodeError."""
+    if charset.startswith(ISO2022):
+        return iso2022.decode(data, charset.removeprefix(ISO2022))
+    return data.decode(charset)
+
+
+def encode(text: str, charset: str) -> bytes:
+    """Strictly; no byte order mark. Raises UnicodeEncodeError."""
+    if charset.startswith(ISO2022):
+        return iso2022.encode(text, charset.removeprefix(ISO2022))
+    return text.encode(charset)
+
+
+def with_iso2022(charset: str) -> str:
+    """The charset that also understands ISO 2022 switches (``\\C..\\`` and ``\\M..\\``) within it."""
+    return charset if charset.startswith((ISO2022, *_WIDE)) else ISO2022 + charset
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A message's text, the charset it was read in, and what was doubtful about that."""
+
+    text: str
+    charset: str
+    issues: tuple[Issue, ...] = ()
+
+
+def read(data: bytes, override: str | None = None) -> Text:
+    """The text of a message by the rule in this module's docstring; a byte order mark is dropped.
+
+    Raises Hl7v2Error: an unknown character set (condition 103, at MSH-18), bytes that do not fit (102, at the
+    first field that does not).
+    """
+    shown = wide(data)
+    if shown:
+        return _decoded(data[_mark_length(data) :], shown, "the first bytes show")
+    if data.startswith(codecs.BOM_UTF8):
+        return _decoded(data[3:], "utf-8", "the byte order mark shows")
+    names = tuple(override.split("~")) if override else declared(data)
+    try:
+        charset = resolve(names)
+    except LookupError as error:
+        if override is None and data.isascii() and b"\x1b" not in data:
+            issue = Issue("warning", "not-supported", "MSH-18", "unknown character set; every byte is ASCII")
+            return Text(data.decode("ascii"), "ascii", (issue,))
+        source = "the sender's setting" if override else "MSH-18"
+        text = f"{source} names a character set that cannot be read"
+        raise Hl7v2Error(text, "MSH-18", condition="103") from error
+    if charset is None:
+        return _undeclared(data)
+    if charset.startswith(_WIDE):  # the bytes are not: rule 1 would have seen it
+        issue = Issue("warning", "value", "MSH-18", f"the bytes are not {charset}; read as UTF-8")
+        return _with(_decoded(data, "utf-8", "MSH-18 allows"), issue)
+    return _decoded(data, charset, "the sender's setting names" if override else "MSH-18 declares")
+
+
+def declared(data: bytes) -> tuple[str, ...]:
+    """MSH-18's repetitions, read as ASCII before the character set is known."""
+    head = re.split(rb"[\r\n]", data[:_HEADER_MAX], maxsplit=1)[0]
+    fields = head.split(head[3:4], 18) if len(head) > 5 else []
+    if len(fields) < 18 or not fields[17]:
+        return ()
+    found = fields[17].decode("ascii", "replace")
+    repetition = head[5:6].decode("ascii", "replace")
+    return tuple(found.split(repetition))
+
+
+def _undeclared(data: bytes) -> Text:
+    try:
+        return Text(data.decode("utf-8"), "utf-8")
+    except UnicodeDecodeError as error:
+        place = locate(data, "utf-8")
+        if _UTF8_CHARACTER.search(data):
+            raise Hl7v2Error("UTF-8 and another character set are mixed", place, condition="102") from error
+    try:
+        charset, text = "cp1252", data.decode("cp1252")
+    except UnicodeDecodeError:
+        charset, text = "latin-1", data.decode("latin-1")
+    doubt = f"no character set is declared and this is not UTF-8; read as {charset}"
+    issue = Issue("warning", "value", place, doubt)
+    return Text(text, charset, (issue,))
+
+
+def _decoded(data: bytes, charset: str, why: str) -> Text:
+    try:
+        return Text(decode(data, charset), charset)
+    except UnicodeDecodeError as error:
+        text = f"bytes that are not {charset}, though {why} it"
+        raise Hl7v2Error(text, locate(data, charset), condition="102") from error
+
+
+def _with(text: Text, issue: Issue) -> Text:
+    return Text(text.text, text.charset, (*text.issues, issue))
+
+
+def locate(data: bytes, charset: str) -> str:
+    """The place (``OBX[3]-5``) of the first field whose bytes are not ``charset``; '' if unknown."""
+    if charset.startswith(_WIDE):
+        return ""
+    seen: dict[bytes, int] = {}
+    separator = data[3:4] or b"|"
+    for line in re.split(rb"[\r\n]+", data):
+        name = line[:3]
+        seen[name] = seen.get(name, 0) + 1
+        if _is_readable(line, charset):
+            continue
+        for number, field in enumerate(line.split(separator)):
+            if not _is_readable(field, charset):
+                return _place(name, seen[name], number)
+    return ""
+
+
+def _place(name: bytes, occurrence: int, number: int) -> str:
+    if not (name.isascii() and name.isalnum()):
+        return ""
+    segment = name.decode("ascii") + (f"[{occurrence}]" if occurrence > 1 else "")
+    return f"{segment}-{number + (name == b'MSH')}" if number else segment
+
+
+def _is_readable(data: bytes, charset: str) -> bool:
+    try:
+        decode(data, charset)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def wide(data: bytes) -> str | None:
+    """UTF-16 or UTF-32, by byte order mark or by the zero bytes around ``MSH``."""
+    for mark, charset in _MARKS:
+        if data.startswith(mark):
+            return charset
+    for charset in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        if data.startswith("MSH".encode(charset)):
+            return charset
+    return None
+
+
+def _mark_length(data: bytes) -> int:
+    return next((len(mark) for mark, _ in _MARKS if data.startswith(mark)), 0)
