@@ -60,9 +60,7 @@ def instant(at_us: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"
 
 
-def _bundle(
-    kind: str, entries: Sequence[dict[str, Any]], total: int | None, links: Sequence[Link]
-) -> bytes:
+def _bundle(kind: str, entries: Sequence[dict[str, Any]], total: int | None, links: Sequence[Link]) -> bytes:
     bundle: dict[str, Any] = {"resourceType": "Bundle", "type": kind}
     if total is not None:
         bundle["total"] = total

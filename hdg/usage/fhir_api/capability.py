@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import hdg
 from hdg.fhir import definitions
-
+from hdg.fhir.json import JsonObject
 from hdg.usage.fhir_api import parameters
 
 INTERACTIONS = ("read", "vread", "history-instance", "search-type")
@@ -17,7 +17,7 @@ INTERACTIONS = ("read", "vread", "history-instance", "search-type")
 
 
 def capability_statement(base_url: str, at_us: int) -> JsonObject:
-    """The statement of this server. ``at_us`` is when the server was set up, ``base_url`` its public FHIR base."""
+    """The statement of this server, set up at ``at_us``, with the public FHIR base ``base_url``."""
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -32,8 +32,9 @@ def capability_statement(base_url: str, at_us: int) -> JsonObject:
                 "mode": "server",
                 "security": {
                     "cors": False,
-                    "description": "Bearer tokens. Every answer holds only what the patient's consent permits; "
-                    "what is hidden looks like what is absent. Every access is audited before it is answered.",
+                    "description": "Bearer tokens. Every answer holds only what the patient's consent "
+                    "permits; what is hidden looks like what is absent. Every access is audited before "
+                    "it is answered.",
                 },
                 "resource": [_resource(name) for name in sorted(definitions.resource_types())],
             }

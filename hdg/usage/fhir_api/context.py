@@ -1,4 +1,4 @@
-"""What every endpoint of the FHIR API shares: the gate, the page tokens, the limits; and the checks before each."""
+"""What every endpoint of the FHIR API shares: gate, page tokens, limits; and the checks before each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Api:
         return self.limits.base_url
 
     def enter(self, request: Request) -> tuple[Principal, str]:
-        """Who asks, and for which resource type. Authentication comes first, so that a stranger learns nothing.
+        """Who asks, and for which resource type. Authentication comes first: a stranger learns nothing.
 
         Raises AccessDenied (401), UnknownType (404), NotAcceptable (406).
         """

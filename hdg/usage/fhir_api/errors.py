@@ -1,8 +1,8 @@
 """Every error as an OperationOutcome, and nothing of the inside in any of them.
 
-R4 http.html#Status-Codes, R4 operationoutcome.html, RFC 9110 §15, RFC 6750 §3 (WWW-Authenticate). One table maps the
-exception tree to HTTP; ``Shield`` is the outermost layer, so that also a fault in our own code leaves as an
-OperationOutcome and is logged by place, never by message (a message could hold a patient's value).
+R4 http.html#Status-Codes, R4 operationoutcome.html, RFC 9110 §15, RFC 6750 §3 (WWW-Authenticate). One table
+maps the exception tree to HTTP; ``Shield`` is the outermost layer, so that a fault in our own code leaves as
+an OperationOutcome too and is logged by place, never by message (a message could hold a patient's value).
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def outcome_response(
 ) -> Response:
     """An OperationOutcome with one error issue."""
     issue = Issue("error", code, "", text)
-    return fhir_response(json.dumps(operation_outcome([issue])), status=status, headers=headers, method=method)
+    body = json.dumps(operation_outcome([issue]))
+    return fhir_response(body, status=status, headers=headers, method=method)
 
 
 def handle_hdg_error(request: Request, error: Exception) -> Response:

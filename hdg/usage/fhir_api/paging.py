@@ -1,8 +1,9 @@
 """Page tokens: a search, its cursor and nothing readable, for the links that the server makes.
 
-R4 http.html#paging leaves the form of the links to the server. A link must not carry patient data, so the token is
-the whole query, encrypted and authenticated with AES-SIV (RFC 5297: deterministic, so the same search gives the same
-link), bound to the resource type and to the principal it was made for. Stateless: any process with the key opens it.
+R4 http.html#paging leaves the form of the links to the server. A link must not carry patient data, so the
+token is the whole query, encrypted and authenticated with AES-SIV (RFC 5297; deterministic: the same search
+gives the same link), bound to the resource type and to the principal it was made for. Stateless: any process
+with the key opens it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _BLOCK_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class PageToken:
-    """What a link stands for: the client's parameters as given, and the store's cursor (None: first page)."""
+    """What a link stands for: the client's parameters as given, and the store's cursor ('': first page)."""
 
     pairs: tuple[tuple[str, str], ...]
-    cursor: str | None = None
+    cursor: str = ""
 
 
 class PageTokens:

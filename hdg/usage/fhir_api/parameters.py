@@ -1,8 +1,8 @@
 """Query parameters → the store's SearchQuery, refusing whatever is not understood.
 
-R4 search.html. A parameter, modifier or value that the server does not understand is a BadRequest that names the
-parameter and never repeats the value: ignoring it would widen the answer without a word (R4 search.html#errors lets a
-server choose; this one is always strict).
+R4 search.html. A parameter, modifier or value that the server does not understand is a BadRequest that names
+the parameter and never repeats the value: ignoring it would widen the answer without a word (R4
+search.html#errors lets a server choose; this one is always strict).
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.usage.fhir_api.query import Pairs, alternatives, describe
 
-TotalMode = Literal["none", "estimate", "accurate"]
-
-KINDS: Final = frozenset({"token", "string", "date", "reference", "uri", "number", "quantity"})
+KINDS: Final = frozenset({"token", "string", "date", "reference", "uri", "number", "quantity", "composite"})
 """Kinds of search parameters that the store answers."""
 
 MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
@@ -31,14 +29,12 @@ MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "uri": frozenset({"missing"}),
     "number": frozenset({"missing"}),
     "quantity": frozenset({"missing"}),
+    "composite": frozenset(),
 }
-COMMON: Final[Mapping[str, str]] = {"_id": "token", "_lastUpdated": "date"}
-"""Parameters of every type that do not come from the definitions' expressions."""
 
 PAGE: Final = "_page"
 _COUNT = re.compile(r"[0-9]{1,9}\Z")
 _OFFSET_SPACE = re.compile(r"(T[0-9:.]+) ([0-9]{2}:[0-9]{2})\Z")
-_LOCAL_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +46,17 @@ class Limits:
     base_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A search that is understood: the store's query, and whether a total is wanted."""
-
-    query: SearchQuery
-    total: TotalMode
-
-
 @lru_cache(maxsize=256)
 def supported(resource_type: str) -> Mapping[str, str]:
     """Parameter code → kind, for every parameter of a type that can be searched by."""
-    found = {
+    return {
         parameter.code: parameter.kind
         for parameter in definitions.search_parameters(resource_type)
-        if parameter.kind in KINDS and parameter.expression and not parameter.code.startswith("_")
+        if parameter.kind in KINDS and parameter.expression
     }
-    return {**COMMON, **found}
 
 
-def parse(resource_type: str, pairs: Pairs, limits: Limits, cursor: str | None = None) -> Search:
+def parse(resource_type: str, pairs: Pairs, limits: Limits, cursor: str = "") -> SearchQuery:
     """The search that ``pairs`` ask for. Raises BadRequest naming the parameter that is not understood."""
     known = supported(resource_type)
     clauses: list[Clause] = []
@@ -86,12 +73,11 @@ def parse(resource_type: str, pairs: Pairs, limits: Limits, cursor: str | None =
                 total = _total(value)
         else:
             clauses.append(_clause(resource_type, known, name, value, limits.base_url))
-    query = SearchQuery(type=resource_type, clauses=tuple(clauses), count=count, cursor=cursor)
-    return Search(query, total)  # type: ignore[arg-type]  # _total returns only the three words
+    return SearchQuery(resource_type, tuple(clauses), count, cursor, with_total=total != "none")
 
 
 def _count(value: str, most: int) -> int:
-    """Page size; 0 asks for the total alone, more than the server's most is cut to it (R4 search.html#count)."""
+    """Page size; 0 asks for the total alone, too much is cut to the most (R4 search.html#count)."""
     if not _COUNT.match(value):
         raise BadRequest("parameter '_count': not a number of entries", code="value")
     return min(int(value), most)
@@ -108,7 +94,11 @@ def _clause(resource_type: str, known: Mapping[str, str], name: str, value: str,
     kind = known.get(code)
     if kind is None:
         raise BadRequest(f"{describe(name)} is not supported for {resource_type}", code="not-supported")
-    if modifier and modifier not in MODIFIERS[kind] and not _is_type_modifier(resource_type, code, kind, modifier):
+    if (
+        modifier
+        and modifier not in MODIFIERS[kind]
+        and not _is_type_modifier(resource_type, code, kind, modifier)
+    ):
         raise BadRequest(f"{describe(name)}: this modifier is not supported", code="not-supported")
     values = alternatives(name, value)
     if modifier == "missing":

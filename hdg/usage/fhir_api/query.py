@@ -1,7 +1,7 @@
 """Query strings and form bodies → name/value pairs, strictly.
 
-R4 search.html#escaping, R4 http.html#search; WHATWG URL §5.1 for the form encoding. Whatever cannot be read is a
-BadRequest whose text holds neither a name that looks like data nor a value.
+R4 search.html#escaping, R4 http.html#search; WHATWG URL §5.1 for the form encoding. Whatever cannot be read
+is a BadRequest whose text holds neither a name that looks like data nor a value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORM = "application/x-www-form-urlencoded"
 def pairs(encoded: bytes) -> Pairs:
     """The name/value pairs of a query string or form body, in their order.
 
-    Raises BadRequest: not UTF-8, too many pairs, too long, or control characters that FHIR strings cannot hold.
+    Raises BadRequest: not UTF-8, too many pairs, too long, or control characters that no FHIR string holds.
     """
     if not encoded:
         return []
@@ -50,7 +50,9 @@ def pairs(encoded: bytes) -> Pairs:
 
 def describe(name: str) -> str:
     """A parameter's name fit for an error text. A "name" that is no name may be data and is not repeated."""
-    return f"parameter '{name}'" if _PARAMETER_NAME.match(name) else "a parameter whose name is not well formed"
+    return (
+        f"parameter '{name}'" if _PARAMETER_NAME.match(name) else "a parameter whose name is not well formed"
+    )
 
 
 def alternatives(name: str, value: str) -> tuple[str, ...]:

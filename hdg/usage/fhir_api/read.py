@@ -13,7 +13,7 @@ from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
 from hdg.usage.fhir_api.responses import resource_response
 
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
+VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 
 def routes(api: Api) -> list[Route]:
@@ -29,7 +29,7 @@ def routes(api: Api) -> list[Route]:
         principal, resource_type = api.enter(request)
         refuse_parameters(query_of(request))
         version = request.path_params["version"]
-        if not _VERSION.match(version):
+        if not VERSION.match(version):
             raise NotFound("no such version")
         visible = await api.gate.vread(principal, resource_type, logical_id(request), int(version))
         return resource_response(visible, request.headers, request.method)

@@ -46,7 +46,7 @@ def resource_response(visible: Visible, request_headers: Mapping[str, str], meth
 
 
 def is_unchanged(visible: Visible, request_headers: Mapping[str, str]) -> bool:
-    """Whether If-None-Match, or else If-Modified-Since, says that the client's copy is current (RFC 9110 §13.2.2)."""
+    """Whether If-None-Match, else If-Modified-Since, finds the client's copy current (RFC 9110 §13.2.2)."""
     match = request_headers.get("if-none-match")
     if match is not None:
         return match.strip() == "*" or str(visible.version) in _ENTITY_TAG.findall(match)

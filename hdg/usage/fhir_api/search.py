@@ -66,8 +66,8 @@ async def _search(
 ) -> Response:
     route = f"search {resource_type}"
     token = _token(api, given, principal, route)
-    search = parameters.parse(resource_type, list(token.pairs), api.limits, token.cursor)
-    page = await api.gate.search(principal, search.query, token.pairs, with_total=search.total != "none")
+    query = parameters.parse(resource_type, list(token.pairs), api.limits, token.cursor)
+    page = await api.gate.search(principal, query, token.pairs)
     links = _links(api, f"{api.base_url}/{resource_type}", token, page.next_cursor, principal, route)
     body = bundles.searchset(api.base_url, page.matches, page.total, links)
     return fhir_response(body, method=request.method)
@@ -78,7 +78,7 @@ async def _history(api: Api, request: Request, principal: Principal, resource_ty
     place = f"{resource_type}/{resource_id}/_history"
     token = _token(api, query_of(request), principal, place)
     refuse_parameters([pair for pair in token.pairs if pair[0] != "_count"])
-    count = parameters.parse(resource_type, list(token.pairs), api.limits).query.count
+    count = parameters.parse(resource_type, list(token.pairs), api.limits).count
     page = await api.gate.history(principal, resource_type, resource_id, count, token.cursor)
     links = _links(api, f"{api.base_url}/{place}", token, page.next_cursor, principal, place)
     body = bundles.history(api.base_url, page.matches, page.total, links)
@@ -96,16 +96,16 @@ def _token(api: Api, given: Pairs, principal: Principal, route: str) -> PageToke
 
 
 def _links(
-    api: Api, url: str, token: PageToken, next_cursor: str | None, principal: Principal, route: str
+    api: Api, url: str, token: PageToken, next_cursor: str, principal: Principal, route: str
 ) -> list[Link]:
     bound = binding(principal, route)
 
     def link(relation: str, target: PageToken) -> Link:
-        if not target.pairs and target.cursor is None:
+        if not target.pairs and not target.cursor:
             return relation, url
         return relation, f"{url}?{parameters.PAGE}={api.tokens.seal(target, bound)}"
 
     links = [link("self", token)]
-    if next_cursor is not None:
+    if next_cursor:
         links.append(link("next", PageToken(token.pairs, next_cursor)))
     return links

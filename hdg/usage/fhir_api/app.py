@@ -1,0 +1,57 @@
+"""The HTTP application: FHIR R4 under ``/fhir``, the ledger's public face, health, and nothing past the gate.
+
+R4 http.html. Plain Starlette routes, since nothing on the way needs a model: bodies are stored bytes.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+import hdg
+from hdg.errors import HdgError
+from hdg.settings import Settings
+from hdg.usage import health, ledger_api
+from hdg.usage.access import Gate
+from hdg.usage.fhir_api import metadata, read, search
+from hdg.usage.fhir_api.context import Api
+from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_error
+from hdg.usage.fhir_api.openapi import openapi
+from hdg.usage.fhir_api.paging import PageTokens
+from hdg.usage.fhir_api.parameters import Limits
+
+PUBLIC_PATHS = frozenset(
+    {"/healthz", "/readyz", "/fhir/metadata", "/ledger/checkpoint", "/docs", "/openapi.json"}
+)
+"""Every route that answers without a token. Any other must pass the gate; a test walks them all."""
+
+
+def base_url(settings: Settings) -> str:
+    """The public FHIR base, without a slash at its end."""
+    return (settings.base_url or f"http://{settings.http}/fhir").rstrip("/")
+
+
+def create_app(gate: Gate, settings: Settings) -> FastAPI:
+    """The application around one gate, which is all that the routes are handed: the only way to data."""
+    app = FastAPI(
+        title="Healthcare Data Gateway",
+        version=hdg.__version__,
+        redoc_url=None,
+        redirect_slashes=False,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    limits = Limits(settings.search_page_default, settings.search_page_max, base_url(settings))
+    api = Api(gate, PageTokens(gate.page_key), limits)
+    # The routes asked most come first; "/fhir/metadata" stands before "/fhir/{type}".
+    app.router.routes[:0] = [
+        *metadata.routes(api, gate.now_us()),
+        *read.routes(api),
+        *search.routes(api),
+        *ledger_api.routes(gate),
+        *health.routes(gate),
+    ]
+    app.add_exception_handler(HdgError, handle_hdg_error)
+    app.add_exception_handler(HTTPException, handle_http_error)
+    app.add_middleware(Shield)
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own hook
+    return app

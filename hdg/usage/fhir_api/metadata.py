@@ -1,0 +1,35 @@
+"""``GET /fhir/metadata``. R4 http.html#capabilities. Public: what the server can do, not what it holds."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hdg.errors import BadRequest
+from hdg.fhir import json
+from hdg.usage.fhir_api.capability import capability_statement
+from hdg.usage.fhir_api.context import Api, query_of
+from hdg.usage.fhir_api.negotiation import check_accept
+from hdg.usage.fhir_api.query import describe
+from hdg.usage.fhir_api.responses import fhir_response
+
+
+def routes(api: Api, at_us: int) -> list[Route]:
+    """The route of the CapabilityStatement, which is made on first use and then kept."""
+
+    @cache
+    def statement() -> bytes:
+        return json.dumps(capability_statement(api.base_url, at_us))
+
+    async def metadata(request: Request) -> Response:
+        check_accept(request.headers.get("accept"))
+        for name, value in query_of(request):
+            if name != "mode" or value not in ("full", "normative"):
+                raise BadRequest(f"{describe(name)} is not supported here", code="not-supported")
+        return fhir_response(await run_in_threadpool(statement), method=request.method)
+
+    return [Route("/fhir/metadata", metadata, methods=["GET"])]

@@ -1,0 +1,107 @@
+"""The OpenAPI description behind ``/docs``, made from the same lists as the routes (OpenAPI 3.1).
+
+Search parameters differ per type and stand in the CapabilityStatement, whose place the description names.
+"""
+
+from __future__ import annotations
+
+from hdg import __version__
+from hdg.fhir import definitions
+from hdg.fhir.json import JsonObject
+from hdg.usage.fhir_api.negotiation import FHIR_JSON
+from hdg.usage.fhir_api.query import FORM
+
+_ID = {"type": "string", "pattern": r"^[A-Za-z0-9\-.]{1,64}$"}
+_ERRORS = {
+    "400": "a parameter that is not understood",
+    "401": "no valid token",
+    "404": "absent or hidden",
+    "406": "a format other than JSON",
+    "503": "the audit trail cannot be written, so nothing is answered",
+}
+
+
+def openapi() -> JsonObject:
+    """The description of every route; bodies are FHIR JSON."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Healthcare Data Gateway",
+            "version": __version__,
+            "description": "FHIR R4 (4.0.1). Search parameters of each type: GET /fhir/metadata.",
+        },
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": {"Resource": {"type": "object", "required": ["resourceType"]}},
+        },
+        "security": [{"bearer": []}],
+        "paths": {
+            "/fhir/metadata": {"get": _operation("CapabilityStatement", is_public=True)},
+            "/fhir/{type}": {"parameters": _path("type"), "get": _operation("Search", _paged())},
+            "/fhir/{type}/_search": {"parameters": _path("type"), "post": _post_search()},
+            "/fhir/{type}/{id}": {"parameters": _path("type", "id"), "get": _operation("Read")},
+            "/fhir/{type}/{id}/_history": {
+                "parameters": _path("type", "id"),
+                "get": _operation("History of one resource", _paged()),
+            },
+            "/fhir/{type}/{id}/_history/{version}": {
+                "parameters": _path("type", "id", "version"),
+                "get": _operation("Read one version"),
+            },
+            "/ledger/checkpoint": {"get": _plain("Signed checkpoint (C2SP tlog-checkpoint)", "text/plain")},
+            "/ledger/proof": {"get": _proof()},
+            "/healthz": {"get": _plain("The process answers", "text/plain")},
+            "/readyz": {"get": _plain("The database answers and the ledger opens", "text/plain")},
+        },
+    }
+
+
+def _path(*names: str) -> list[JsonObject]:
+    schemas: dict[str, JsonObject] = {
+        "type": {"type": "string", "enum": sorted(definitions.resource_types())},
+        "id": _ID,
+        "version": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+    }
+    return [{"name": name, "in": "path", "required": True, "schema": schemas[name]} for name in names]
+
+
+def _paged() -> list[JsonObject]:
+    return [_query("_count", {"type": "integer", "minimum": 0}), _query("_page", {"type": "string"})]
+
+
+def _query(name: str, schema: JsonObject, *, is_required: bool = False) -> JsonObject:
+    return {"name": name, "in": "query", "required": is_required, "schema": schema}
+
+
+def _operation(
+    summary: str, parameters: list[JsonObject] | None = None, *, is_public: bool = False
+) -> JsonObject:
+    content = {FHIR_JSON: {"schema": {"$ref": "#/components/schemas/Resource"}}}
+    responses: JsonObject = {"200": {"description": "FHIR JSON", "content": content}}
+    for status, text in _ERRORS.items():
+        responses[status] = {"description": f"OperationOutcome: {text}", "content": content}
+    operation: JsonObject = {"summary": summary, "responses": responses}
+    if parameters:
+        operation["parameters"] = parameters
+    if is_public:
+        operation["security"] = []
+    return operation
+
+
+def _post_search() -> JsonObject:
+    form = {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}
+    return {**_operation("Search, parameters in the body"), "requestBody": {"content": {FORM: form}}}
+
+
+def _plain(summary: str, media_type: str) -> JsonObject:
+    answer = {"description": summary, "content": {media_type: {"schema": {"type": "string"}}}}
+    return {"summary": summary, "security": [], "responses": {"200": answer}}
+
+
+def _proof() -> JsonObject:
+    parameters = [
+        _query("type", {"type": "string"}, is_required=True),
+        _query("id", _ID, is_required=True),
+        _query("version", {"type": "string", "pattern": "^[1-9][0-9]*$"}),
+    ]
+    return _operation("Inclusion proof of a resource version (RFC 6962 §2.1.1)", parameters)

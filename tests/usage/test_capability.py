@@ -1,0 +1,44 @@
+"""The CapabilityStatement says what the code does, and is valid R4 (R4 capabilitystatement.html)."""
+
+from __future__ import annotations
+
+import pytest
+
+from hdg.fhir import definitions
+from hdg.usage.fhir_api.capability import INTERACTIONS, capability_statement
+from hdg.usage.fhir_api.openapi import openapi
+from hdg.usage.fhir_api.parameters import supported
+
+
+@pytest.fixture(scope="module")
+def statement():
+    return capability_statement("https://gateway.example/fhir", 1_700_000_000_000_000)
+
+
+def test_the_statement_is_valid(statement):
+    from hdg.fhir.validate import validate
+
+    assert validate(statement) == []
+
+
+def test_the_statement_lists_every_type_with_its_interactions_and_parameters(statement):
+    listed = {resource["type"]: resource for resource in statement["rest"][0]["resource"]}
+    assert listed.keys() == definitions.resource_types()
+    for name, resource in listed.items():
+        assert [interaction["code"] for interaction in resource["interaction"]] == list(INTERACTIONS)
+        assert {one["name"]: one["type"] for one in resource["searchParam"]} == supported(name)
+
+
+def test_the_openapi_description_names_every_route_once():
+    assert set(openapi()["paths"]) == {
+        "/fhir/metadata",
+        "/fhir/{type}",
+        "/fhir/{type}/_search",
+        "/fhir/{type}/{id}",
+        "/fhir/{type}/{id}/_history",
+        "/fhir/{type}/{id}/_history/{version}",
+        "/ledger/checkpoint",
+        "/ledger/proof",
+        "/healthz",
+        "/readyz",
+    }
