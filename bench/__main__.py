@@ -1,0 +1,55 @@
+"""``make bench``: every figure beside the limit that was measured in the same run. Writes bench/out/results.json.
+
+    python -m bench [NAME …]        only these figures
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+from bench import cli_figures, core, service
+from bench.measure import Figure
+
+OUT = Path(__file__).parent / "out" / "results.json"
+FIGURES = {
+    "parse": core.parse,
+    "convert_oru": core.convert_oru,
+    "validate_observation": core.validate_observation,
+    "mllp_durable": service.mllp_durable,
+    "mllp_single_median": service.mllp_single_median,
+    "read_gated": service.read_gated,
+    "convert_folder": cli_figures.convert_folder,
+    "convert_folder_memory": cli_figures.convert_folder_memory,
+    "cli_convert_one": cli_figures.cli_convert_one,
+    "cli_help": cli_figures.cli_help,
+}
+
+
+def main(names: list[str]) -> None:
+    """Measures and prints one table."""
+    unknown = [name for name in names if name not in FIGURES]
+    if unknown:
+        sys.exit(f"no such figure: {', '.join(unknown)}; there are {', '.join(FIGURES)}")
+    print(f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}\n")
+    print("| figure | measured | goal | limit in the same run | ratio |")
+    print("|---|---|---|---|---|")
+    figures: list[Figure] = []
+    for name in names or FIGURES:
+        figure = FIGURES[name]()
+        figures.append(figure)
+        print(
+            f"| {figure.name} | {figure.value:,.4g} {figure.unit} | {figure.goal} "
+            f"| {figure.limit:,.4g} {figure.unit} ({figure.limit_is}) | {figure.ratio:.2f} |",
+            flush=True,
+        )
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps([figure.as_json() for figure in figures], indent=1) + "\n")
+    print(f"\nwritten to {OUT.relative_to(Path.cwd()) if OUT.is_relative_to(Path.cwd()) else OUT}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
