@@ -1,6 +1,6 @@
 """``make bench``: every figure beside the limit that was measured in the same run. Writes bench/out/results.json.
 
-    python -m bench [NAME …]        only these figures
+python -m bench [NAME …]        only these figures
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def main(names: list[str]) -> None:
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
         sys.exit(f"no such figure: {', '.join(unknown)}; there are {', '.join(FIGURES)}")
-    print(f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}\n")
+    print(
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}\n"
+    )
     print("| figure | measured | goal | limit in the same run | ratio |")
     print("|---|---|---|---|---|")
     figures: list[Figure] = []

@@ -42,7 +42,9 @@ def cli_convert_one() -> Figure:
     """One small message, from shell prompt to FHIR; limit: a bare interpreter."""
     message = Path(__file__).parents[1] / "examples" / "oru-r01-chemistry.hl7"
     limit = _times([sys.executable, "-c", "pass"])
-    return Figure("cli_convert_one", _times(_hdg("convert", str(message))), "s", limit, "bare interpreter", "< 0.7")
+    return Figure(
+        "cli_convert_one", _times(_hdg("convert", str(message))), "s", limit, "bare interpreter", "< 0.7"
+    )
 
 
 def convert_folder() -> Figure:
@@ -51,7 +53,9 @@ def convert_folder() -> Figure:
 
     _measure_folder()
     limit = convert_oru().value * (psutil.cpu_count() or 1)
-    return Figure("convert_folder", _last_folder["rate"], "messages/s", limit, "convert_oru x cores", "all cores")
+    return Figure(
+        "convert_folder", _last_folder["rate"], "messages/s", limit, "convert_oru x cores", "all cores"
+    )
 
 
 def convert_folder_memory() -> Figure:

@@ -44,7 +44,14 @@ def parse() -> Figure:
             [line.split("|") for line in raw.decode().split("\r")]
 
     limit = rate(bare, len(messages))
-    return Figure("parse", rate(ours, len(messages)), "messages/s", limit, "bare split of segments and fields", "ratio >= 0.4")
+    return Figure(
+        "parse",
+        rate(ours, len(messages)),
+        "messages/s",
+        limit,
+        "bare split of segments and fields",
+        "ratio >= 0.4",
+    )
 
 
 def convert_oru() -> Figure:
@@ -63,7 +70,14 @@ def convert_oru() -> Figure:
             fhir_json.dumps(resources)
 
     limit = rate(bare, len(messages))
-    return Figure("convert_oru", rate(ours, len(messages)), "messages/s", limit, "split and write the same JSON", ">= 1,500")
+    return Figure(
+        "convert_oru",
+        rate(ours, len(messages)),
+        "messages/s",
+        limit,
+        "split and write the same JSON",
+        ">= 1,500",
+    )
 
 
 def validate_observation() -> Figure:
@@ -84,4 +98,6 @@ def validate_observation() -> Figure:
     size = len(orjson.dumps(observation, default=str))
     ours = rate(lambda: [validate(observation) for _ in range(100)], 100)
     limit = rate(lambda: [visit(observation) for _ in range(100)], 100)
-    return Figure("validate_observation", ours, "resources/s", limit, f"a walk over its {size} bytes", ">= 30,000")
+    return Figure(
+        "validate_observation", ours, "resources/s", limit, f"a walk over its {size} bytes", ">= 30,000"
+    )

@@ -36,7 +36,9 @@ def main(rounds: int, seed: int = 7) -> int:
             accepted.update(load.accepted)
             findings = check(data, accepted)
             broken += bool(findings)
-            print(f"round {number}: {len(load.accepted)} acknowledged, {len(accepted)} in all: {findings or 'all there once'}")
+            print(
+                f"round {number}: {len(load.accepted)} acknowledged, {len(accepted)} in all: {findings or 'all there once'}"
+            )
     return broken
 
 
@@ -53,7 +55,9 @@ def check(data: Path, accepted: set[str]) -> list[str]:
     """What is wrong with the data folder after a kill; empty when nothing is."""
     findings = []
     with sqlite3.connect(data / "hdg.sqlite") as database:
-        rows = database.execute("SELECT control_id, count(*) FROM inbox WHERE status='accepted' GROUP BY control_id")
+        rows = database.execute(
+            "SELECT control_id, count(*) FROM inbox WHERE status='accepted' GROUP BY control_id"
+        )
         counts = dict(rows.fetchall())
         missing = [c for c in accepted if c not in counts]
         doubled = [c for c, n in counts.items() if n > 1]
@@ -70,7 +74,10 @@ def check(data: Path, accepted: set[str]) -> list[str]:
     if orphans:
         findings.append(f"{orphans} versions without a resource")
     verified = subprocess.run(
-        [sys.executable, "-m", "hdg", "verify", "--data", str(data)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "hdg", "verify", "--data", str(data)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if verified.returncode:
         findings.append(f"the ledger does not verify: {(verified.stderr or verified.stdout)[:300]}")

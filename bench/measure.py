@@ -82,7 +82,18 @@ class Running:
 
 def start_gateway(data: Path, **environment: str) -> Running:
     """``hdg serve`` on free ports, ready to be used."""
-    command = [sys.executable, "-m", "hdg", "serve", "--data", str(data), "--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"]
+    command = [
+        sys.executable,
+        "-m",
+        "hdg",
+        "serve",
+        "--data",
+        str(data),
+        "--http",
+        "127.0.0.1:0",
+        "--mllp",
+        "127.0.0.1:0",
+    ]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}
     )

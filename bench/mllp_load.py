@@ -23,7 +23,9 @@ class Load:
         return len(self.accepted) / self.seconds
 
 
-async def run(address: tuple[str, int], messages: Iterator[bytes], connections: int, *, until_cut: bool = False) -> Load:
+async def run(
+    address: tuple[str, int], messages: Iterator[bytes], connections: int, *, until_cut: bool = False
+) -> Load:
     """Sends every message over ``connections`` connections. With ``until_cut`` a lost connection ends the run quietly."""
     load = Load()
     started = time.perf_counter()

@@ -32,7 +32,14 @@ def mllp_durable() -> Figure:
     if load.refused:
         raise RuntimeError(f"{len(load.refused)} messages were refused, the first with {load.refused[0]!r}")
     limit = _bare_inserts(bodies, MESSAGES + 200)
-    return Figure("mllp_durable", load.rate, "messages/s", limit, "same rows into bare SQLite, FULL, 32 a commit", ">= 300")
+    return Figure(
+        "mllp_durable",
+        load.rate,
+        "messages/s",
+        limit,
+        "same rows into bare SQLite, FULL, 32 a commit",
+        ">= 300",
+    )
 
 
 def mllp_single_median() -> Figure:
@@ -42,7 +49,9 @@ def mllp_single_median() -> Figure:
         asyncio.run(mllp_load.run(running.mllp, iter(messages[:100]), 1))
         load = asyncio.run(mllp_load.run(running.mllp, iter(messages[100:]), 1))
     limit = _commit_median_ms(messages)
-    return Figure("mllp_single_median", median(load.latencies) * 1000, "ms", limit, "one bare durable commit", "< 10")
+    return Figure(
+        "mllp_single_median", median(load.latencies) * 1000, "ms", limit, "one bare durable commit", "< 10"
+    )
 
 
 def read_gated() -> Figure:
@@ -51,9 +60,13 @@ def read_gated() -> Figure:
         asyncio.run(mllp_load.run(running.mllp, iter(Traffic(seed=13).take(300)), 8))
         patient = _one_patient(running.data)
         _hdg(running, "consent", "grant", patient, "--to", "Organization/city-clinic", "--purpose", "TREAT")
-        token = _hdg(running, "token", "--role", "clinician", "--user", "dr-lee", "--institution", "city-clinic")
+        token = _hdg(
+            running, "token", "--role", "clinician", "--user", "dr-lee", "--institution", "city-clinic"
+        )
         url = f"http://{running.http[0]}:{running.http[1]}/fhir/Patient/{patient}"
-        with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+        ) as answer:
             body = json.loads(answer.read())
         if body["id"] != patient:
             raise RuntimeError("the read did not give the patient")
@@ -63,10 +76,12 @@ def read_gated() -> Figure:
 
 
 def _load(host: str, port: int, path: str, token: str) -> float:
-    """Requests per second of 16 keep-alive clients in a process of their own."""
-    command = [sys.executable, "-m", "bench.http_load", host, str(port), path, "--token", token, "--clients", "16"]
-    answer = subprocess.run([*command, "--requests", "8000"], check=True, capture_output=True, text=True)
-    return http_load.rate_of(answer.stdout)
+    """Requests per second of 16 keep-alive clients; every answer must be a 200."""
+    asyncio.run(http_load.load(host, port, [path], token, clients=16, total=1000))
+    result = asyncio.run(http_load.load(host, port, [path], token, clients=16, total=8000))
+    if set(result.statuses) != {200}:
+        raise RuntimeError(f"answers other than 200: {result.statuses}")
+    return result.per_second
 
 
 def _hdg(running: Running, *arguments: str) -> str:
@@ -81,7 +96,9 @@ def _one_patient(data: Path) -> str:
 
 def _stored_rows(running: Running) -> list[bytes]:
     with sqlite3.connect(running.data / "hdg.sqlite") as database:
-        bodies = database.execute("SELECT body FROM version UNION ALL SELECT data FROM blob WHERE data IS NOT NULL")
+        bodies = database.execute(
+            "SELECT body FROM version UNION ALL SELECT data FROM blob WHERE data IS NOT NULL"
+        )
         return [bytes(row[0]) for row in bodies]
 
 
@@ -91,7 +108,11 @@ def _bare_inserts(bodies: list[bytes], messages: int) -> float:
         database = _durable(Path(scratch) / "bare.sqlite")
         per_commit = max(1, len(bodies) * 32 // messages)
         started = time.perf_counter()
-        for batch in itertools.batched(bodies, per_commit) if sys.version_info >= (3, 12) else _batched(bodies, per_commit):
+        for batch in (
+            itertools.batched(bodies, per_commit)
+            if sys.version_info >= (3, 12)
+            else _batched(bodies, per_commit)
+        ):
             with database:
                 database.executemany("INSERT INTO body(data) VALUES (?)", [(body,) for body in batch])
         spent = time.perf_counter() - started

@@ -11,10 +11,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
-FAMILY = ["Abara", "Brandvold", "Castellane", "Dufresne", "Ekwueme", "Fjeldstad", "Garrone", "Hollis", "Iyengar", "Jansson"]
+FAMILY = [
+    "Abara",
+    "Brandvold",
+    "Castellane",
+    "Dufresne",
+    "Ekwueme",
+    "Fjeldstad",
+    "Garrone",
+    "Hollis",
+    "Iyengar",
+    "Jansson",
+]
 GIVEN = ["Ada", "Bruno", "Chiara", "Dmitri", "Elif", "Farah", "Goran", "Hana", "Ivo", "Jun", "Kofi", "Lena"]
 STREET = ["Harbour Rd", "Mill Lane", "Orchard St", "Quarry Hill", "Station Ave", "Willow Way"]
-CITY = [("Eastmere", "ME", "04101"), ("Fallow", "OR", "97301"), ("Greywater", "OH", "43004"), ("Hartwell", "GA", "30643")]
+CITY = [
+    ("Eastmere", "ME", "04101"),
+    ("Fallow", "OR", "97301"),
+    ("Greywater", "OH", "43004"),
+    ("Hartwell", "GA", "30643"),
+]
 DOCTORS = [
     ("1000000004", "Okafor", "Ngozi", "A"),
     ("1000000012", "Lindqvist", "Per", "B"),
@@ -32,9 +48,22 @@ LABS = [
     ("2951-2", "Sodium [Moles/volume] in Serum or Plasma", "mmol/L", 135.0, 145.0, 0),
     ("2823-3", "Potassium [Moles/volume] in Serum or Plasma", "mmol/L", 3.5, 5.1, 1),
     ("17861-6", "Calcium [Mass/volume] in Serum or Plasma", "mg/dL", 8.5, 10.5, 1),
-    ("1742-6", "Alanine aminotransferase [Enzymatic activity/volume] in Serum or Plasma", "U/L", 7.0, 55.0, 0),
+    (
+        "1742-6",
+        "Alanine aminotransferase [Enzymatic activity/volume] in Serum or Plasma",
+        "U/L",
+        7.0,
+        55.0,
+        0,
+    ),
 ]
-VACCINES = [("08", "Hep B, adolescent or pediatric"), ("20", "DTaP"), ("03", "MMR"), ("21", "varicella"), ("133", "PCV13")]
+VACCINES = [
+    ("08", "Hep B, adolescent or pediatric"),
+    ("20", "DTaP"),
+    ("03", "MMR"),
+    ("21", "varicella"),
+    ("133", "PCV13"),
+]
 EPOCH = datetime(2026, 1, 5, 8, 0, tzinfo=timezone(timedelta(hours=-5)))
 
 

@@ -1,0 +1,91 @@
+"""The command line as its users meet it: exit codes, names, no tracebacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from hdg.cli import app
+from messages import oru
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def hdg(*arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "hdg", *arguments], input=stdin, capture_output=True, check=False)
+
+
+def test_convert_of_one_file_writes_a_transaction_bundle_and_exits_0() -> None:
+    done = hdg("convert", str(EXAMPLES / "oru-r01-chemistry.hl7"))
+    assert done.returncode == 0, done.stderr
+    bundle = json.loads(done.stdout)
+    assert bundle["type"] == "transaction"
+    assert b'"value":1.50' in done.stdout
+
+
+def test_convert_reads_standard_input() -> None:
+    done = hdg("convert", "-", "--to", "ndjson", stdin=oru())
+    assert done.returncode == 0
+    assert {json.loads(line)["resourceType"] for line in done.stdout.splitlines()} >= {"Patient", "Observation"}
+
+
+def test_convert_exits_1_and_names_each_failure(tmp_path: Path) -> None:
+    (tmp_path / "bad.hl7").write_bytes(b"MSH|^~")
+    (tmp_path / "good.hl7").write_bytes(oru())
+    done = hdg("convert", str(tmp_path), "-o", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert b"failed: bad.hl7" in done.stderr
+    assert (tmp_path / "out" / "good.json").exists()
+
+
+def test_convert_of_a_missing_path_is_wrong_usage() -> None:
+    done = hdg("convert", "nowhere.hl7")
+    assert done.returncode == 2
+    assert b"nowhere.hl7" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["consent", "--help"], ["map", "--help"]])
+def test_help_is_there_for_every_level(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
+def commands(group: typer.core.TyperGroup, trail: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], object]]:
+    found = []
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            found += commands(command, (*trail, name))
+        else:
+            found.append(((*trail, name), command))
+    return found
+
+
+def test_every_command_is_named_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    group = typer.main.get_command(app)
+    missing = [" ".join(trail) for trail, _ in commands(group) if f"hdg {' '.join(trail)}" not in readme]  # type: ignore[arg-type]
+    assert missing == []
+
+
+def test_map_lint_passes_on_the_shipped_tables_and_explain_names_file_and_line() -> None:
+    assert hdg("map", "lint").returncode == 0
+    done = hdg("map", "explain", "PID-3", "--message", str(EXAMPLES / "adt-a01-admission.hl7"))
+    assert done.returncode == 0
+    assert b"PID.Patient.csv:" in done.stdout
+    assert hdg("map", "explain", "ZZZ-99").returncode == 1
+
+
+def test_map_lint_of_a_wrong_override_names_file_and_line(tmp_path: Path) -> None:
+    folder = tmp_path / "hl7v2" / "segments"
+    folder.mkdir(parents=True)
+    (folder / "PID.Patient.csv").write_text("source,name,target,as,map,when,default,note\nPID-5,Name,nonsense,string,,,,\n")
+    done = hdg("map", "lint", str(tmp_path))
+    assert done.returncode == 1
+    assert b"PID.Patient.csv:2" in done.stderr

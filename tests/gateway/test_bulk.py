@@ -1,0 +1,76 @@
+"""Files and folders: outcomes per message, names that never clash, losses named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hdg import bulk
+from hdg.bulk_report import deliver
+from hdg.errors import SourceError
+from messages import adt, oru
+
+
+def run(paths: list[str], **plan: object) -> list[bulk.Outcome]:
+    return list(bulk.run(bulk.jobs_of(paths), bulk.Plan(**plan)))  # type: ignore[arg-type]
+
+
+def test_a_file_with_many_messages_gives_an_outcome_for_each(tmp_path: Path) -> None:
+    (tmp_path / "two.hl7").write_bytes(oru("C1") + adt("A1"))
+    outcomes = run([str(tmp_path)])
+    assert [(o.number, o.status, o.control_id) for o in outcomes] == [(1, "converted", "C1"), (2, "converted", "A1")]
+    assert json.loads(outcomes[0].output or b"")["type"] == "transaction"
+
+
+def test_one_bad_file_never_stops_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "a.hl7").write_bytes(b"")
+    (tmp_path / "b.hl7").write_bytes(b"\x00\xffgarbage")
+    (tmp_path / "c.hl7").write_bytes(oru())
+    (tmp_path / "d.pdf").write_bytes(b"%PDF-1.7")
+    (tmp_path / "e.hl7").write_bytes(b"MSH|^~\\&|")
+    assert [o.status for o in run([str(tmp_path)])] == ["failed", "failed", "converted", "skipped", "failed"]
+
+
+def test_a_named_file_is_never_skipped(tmp_path: Path) -> None:
+    (tmp_path / "d.pdf").write_bytes(b"%PDF-1.7")
+    assert [o.status for o in run([str(tmp_path / "d.pdf")])] == ["failed"]
+
+
+def test_outputs_never_overwrite_each_other(tmp_path: Path) -> None:
+    for name in ("x/m.hl7", "x/m.txt", "y/m.hl7"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(oru(control=name))
+    paths = [str(tmp_path / "x"), str(tmp_path / "y"), str(tmp_path / "y" / "m.hl7")]
+    outputs = [job.output for job in bulk.jobs_of(paths)]
+    assert len(set(outputs)) == 4
+    out = tmp_path / "out"
+    assert all(o.status == "converted" for o in run(paths, folder=out))
+    assert len(list(out.iterdir())) == 4
+
+
+def test_a_path_that_is_not_there_is_named() -> None:
+    with pytest.raises(SourceError, match="nowhere"):
+        bulk.jobs_of(["nowhere"])
+
+
+def test_the_pool_gives_the_same_outcomes_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.hl7").write_bytes(oru(control=f"C{number}", number=str(number)))
+    alone = run([str(tmp_path)])
+    monkeypatch.setattr(bulk, "POOL_FROM_FILES", 2)
+    monkeypatch.setattr(bulk, "CHUNK_FILES", 2)
+    pooled = list(bulk.run(bulk.jobs_of([str(tmp_path)]), bulk.Plan(), workers=2))
+    assert [(o.file, o.output) for o in pooled] == [(o.file, o.output) for o in alone]
+
+
+def test_the_report_names_outcomes_and_losses_without_values(tmp_path: Path) -> None:
+    (tmp_path / "m.hl7").write_bytes(oru() + b"ZZZ|1|secretvalue\r")
+    report = tmp_path / "report.jsonl"
+    plan = bulk.Plan(folder=tmp_path / "out", with_coverage=True)
+    assert deliver(bulk.jobs_of([str(tmp_path / "m.hl7")]), plan, tmp_path / "out", report, 1) == 0
+    [line] = [json.loads(text) for text in report.read_text().splitlines()]
+    assert line["status"] == "converted"
+    assert any("ZZZ" in place for place in line["lost"])
+    assert "secretvalue" not in report.read_text()
