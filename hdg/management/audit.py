@@ -1,0 +1,201 @@
+"""AuditEvents: who saw what, in the shape of IHE Basic Audit Log Patterns, durable before bytes leave (DESIGN §6).
+
+R4 auditevent.html; IHE BALP RESTful activities (https://profiles.ihe.net/ITI/BALP/): type ``rest``, subtype the interaction,
+agents client, server and user, source, entities patient, data and query. The event is kept sealed, since a search's
+text may name a person; its leaf in the ledger commits to its bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
+from sqlmodel import Field, SQLModel
+
+from hdg.management.identity import Principal
+from hdg.management.ledger.leaf import Leaf, commit
+
+__all__ = ["Access", "AuditEventRow", "SealedEvent", "audit_event", "seal_event"]
+
+JsonObject = dict[str, Any]
+Seal = Callable[[bytes, str], tuple[str, bytes, bytes]]
+
+_DICOM = "http://dicom.nema.org/resources/ontology/DCM"
+_TYPE = {
+    "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
+    "code": "rest",
+    "display": "Restful Operation",
+}
+_INTERACTION = "http://hl7.org/fhir/restful-interaction"
+_SUBTYPES = {
+    name: [{"system": _INTERACTION, "code": code, "display": code}]
+    for name, code in {
+        "read": "read",
+        "vread": "vread",
+        "history": "history-instance",
+        "search": "search",
+        "create": "create",
+        "update": "update",
+        "delete": "delete",
+    }.items()
+}
+_ACTIONS = {"search": "E", "create": "C", "update": "U", "delete": "D"}
+_SOURCE_ROLE = {"coding": [{"system": _DICOM, "code": "110153", "display": "Source Role ID"}]}
+_DESTINATION_ROLE = {"coding": [{"system": _DICOM, "code": "110152", "display": "Destination Role ID"}]}
+_RECIPIENT = {
+    "coding": [
+        {
+            "system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType",
+            "code": "IRCP",
+            "display": "information recipient",
+        }
+    ]
+}
+_APPLICATION_SERVER = [
+    {
+        "system": "http://terminology.hl7.org/CodeSystem/security-source-type",
+        "code": "4",
+        "display": "Application Server",
+    }
+]
+_ENTITY_TYPE = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+_OBJECT_ROLE = "http://terminology.hl7.org/CodeSystem/object-role"
+_PERSON = {"system": _ENTITY_TYPE, "code": "1", "display": "Person"}
+_SYSTEM_OBJECT = {"system": _ENTITY_TYPE, "code": "2", "display": "System Object"}
+_PATIENT_ROLE = {"system": _OBJECT_ROLE, "code": "1", "display": "Patient"}
+_DOMAIN_ROLE = {"system": _OBJECT_ROLE, "code": "4", "display": "Domain Resource"}
+_QUERY_ROLE = {"system": _OBJECT_ROLE, "code": "24", "display": "Query"}
+_ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+
+
+class AuditEventRow(SQLModel, table=True):
+    """One sealed AuditEvent. ``patient``: id of the one patient concerned, else ''; ``agent``: the user; no query text."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (Index("ix_audit_event_patient", "patient", "at_us"),)
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    at_us: int = Field(sa_column=Column(BigInteger().with_variant(Integer(), "sqlite"), nullable=False))
+    patient: str = Field(sa_column=Column(Text, nullable=False))
+    agent: str = Field(sa_column=Column(Text, nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What was asked and what came of it.
+
+    ``interaction``: read, vread, history, search, create, update or delete; ``resource``: ``Type/id`` (or
+    ``Type/id/_history/n``) when there is one; ``query``: the search as asked; ``patients``: ids of the patients concerned;
+    ``outcome``: 0 success, 4 refused or not found, 8 failed (R4 valueset-audit-event-outcome); ``client``: network address.
+    """
+
+    interaction: str
+    outcome: str
+    resource: str = ""
+    query: str = ""
+    patients: Sequence[str] = ()
+    client: str = ""
+
+
+def audit_event(principal: Principal, access: Access, *, at_us: int, server: str) -> JsonObject:
+    """The AuditEvent (R4) of one access. ``server``: the gateway's own base URL or name."""
+    is_query = access.interaction == "search"
+    client: JsonObject = {
+        "type": _SOURCE_ROLE if is_query else _DESTINATION_ROLE,
+        "who": {"display": access.client or "unknown"},
+        "requestor": False,
+    }
+    if access.client:
+        client["network"] = {"address": access.client, "type": "2"}
+    return {
+        "resourceType": "AuditEvent",
+        "id": secrets.token_hex(16),
+        "type": _TYPE,
+        "subtype": _SUBTYPES[access.interaction],
+        "action": _ACTIONS.get(access.interaction, "R"),
+        "recorded": instant(at_us),
+        "outcome": access.outcome,
+        "purposeOfEvent": [{"coding": [{"system": _ACT_REASON, "code": principal.purpose}]}],
+        "agent": [
+            client,
+            {
+                "type": _DESTINATION_ROLE if is_query else _SOURCE_ROLE,
+                "who": {"display": server},
+                "requestor": False,
+            },
+            _user(principal),
+        ],
+        "source": {"observer": {"display": server}, "type": _APPLICATION_SERVER},
+        "entity": _entities(access),
+    }
+
+
+def _user(principal: Principal) -> JsonObject:
+    if principal.role == "patient":
+        who: JsonObject = {"reference": f"Patient/{principal.patient}"}
+    else:
+        who = {"identifier": {"value": principal.user or principal.role}}
+    if principal.institution:
+        who["display"] = f"{principal.role} at {principal.institution}"
+    else:
+        who["display"] = principal.role
+    return {
+        "type": _RECIPIENT,
+        "who": who,
+        "requestor": True,
+        "policy": [f"urn:hdg:token:{principal.token_id}"],
+    }
+
+
+def _entities(access: Access) -> list[JsonObject]:
+    entities: list[JsonObject] = [
+        {"what": {"reference": f"Patient/{patient}"}, "type": _PERSON, "role": _PATIENT_ROLE}
+        for patient in access.patients
+    ]
+    if access.resource:
+        what = {"reference": access.resource}
+        entities.append({"what": what, "type": _SYSTEM_OBJECT, "role": _DOMAIN_ROLE})
+    if access.query:
+        query = base64.b64encode(access.query.encode()).decode()
+        entities.append({"type": _SYSTEM_OBJECT, "role": _QUERY_ROLE, "query": query})
+    return entities
+
+
+def instant(at_us: int) -> str:
+    """An R4 instant in UTC with microseconds."""
+    seconds, rest = divmod(at_us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedEvent:
+    """An event ready to be written: its row of ``audit_event`` and its ledger leaf (kind ``access``)."""
+
+    row: JsonObject
+    leaf: Leaf
+
+
+def seal_event(
+    event: JsonObject, seal: Seal, *, at_us: int, patient: str, principal: Principal, institution: str
+) -> SealedEvent:
+    """Seals an event. ``seal(data, binding)`` gives (owner code, salt, sealed bytes), as WriteSession.seal does.
+
+    ``patient``: the one patient concerned, else ''. ``institution``: the one that keeps the record.
+    """
+    key = f"AuditEvent/{event['id']}"
+    data = orjson.dumps(event)
+    subject, salt, sealed = seal(data, key)
+    row = {
+        "id": event["id"],
+        "at_us": at_us,
+        "patient": patient,
+        "agent": principal.user or principal.patient or principal.role,
+        "body": sealed,
+    }
+    return SealedEvent(row, Leaf("access", subject, key, 0, institution, at_us, commit(salt, data)))

@@ -1,0 +1,111 @@
+"""The access policy: what each role may read when no Consent speaks, loaded from one TOML file (docs/access-policy.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from hdg.errors import SettingsError
+
+__all__ = ["ROLES", "SHIPPED", "Policy", "load_policy"]
+
+SHIPPED = Path(__file__).resolve().parent.parent / "policy.toml"
+ROLES = ("patient", "clinician", "researcher", "operator")
+
+_SECTIONS = {
+    "version": int,
+    "patient": dict,
+    "institution": dict,
+    "roles": dict,
+    "obligations": dict,
+    "without_patient": dict,
+    "restricted": dict,
+    "purposes": dict,
+}
+
+Names = Mapping[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The loaded file. ``digest``: SHA-256 (hex) of its bytes, for the ledger's ``policy`` leaf.
+
+    ``purposes``: child → parent; ``role_purposes``, ``without_patient`` (types), ``obligations``: by role;
+    ``restricted``: roles by type.
+    """
+
+    patient_reads_own: bool
+    institution_reads_own: bool
+    institution_heeds_denials: bool
+    role_purposes: Names
+    obligations: Names
+    without_patient: Names
+    restricted: Names
+    purposes: Mapping[str, str]
+    digest: str
+
+    def purpose_line(self, purpose: str) -> frozenset[str]:
+        """The purpose and everything it is a kind of; empty for no purpose."""
+        line: list[str] = []
+        while purpose and purpose not in line:
+            line.append(purpose)
+            purpose = self.purposes.get(purpose, "")
+        return frozenset(line)
+
+
+def load_policy(path: Path | None = None) -> Policy:
+    """The policy in ``path`` (None: the shipped one). Raises SettingsError naming the section that is wrong."""
+    file = path or SHIPPED
+    try:
+        raw = file.read_bytes()
+        content = tomllib.loads(raw.decode())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the access policy {file} cannot be read: {error}") from error
+    for name, kind in _SECTIONS.items():
+        if not isinstance(content.get(name), kind):
+            raise SettingsError(f"the access policy {file} needs a section {name!r}")
+    unknown = set(content) - set(_SECTIONS)
+    if unknown or content["version"] != 1:
+        raise SettingsError(f"the access policy {file} has an unknown section or version: {sorted(unknown)}")
+    return Policy(
+        patient_reads_own=_switch(content, "patient", "reads_own_record"),
+        institution_reads_own=_switch(content, "institution", "reads_what_it_sent"),
+        institution_heeds_denials=_switch(content, "institution", "heeds_denials"),
+        role_purposes=_names(content, "roles", is_by_role=True),
+        obligations=_names(content, "obligations", is_by_role=True),
+        without_patient=_names(content, "without_patient", is_by_role=True),
+        restricted=_names(content, "restricted", is_by_role=False),
+        purposes=_purposes(content["purposes"]),
+        digest=hashlib.sha256(raw).hexdigest(),
+    )
+
+
+def _switch(content: Mapping[str, Any], section: str, name: str) -> bool:
+    value = content[section].get(name)
+    if not isinstance(value, bool):
+        raise SettingsError(f"access policy: {section}.{name} must be true or false")
+    return value
+
+
+def _names(content: Mapping[str, Any], section: str, *, is_by_role: bool) -> Names:
+    """Lists of names by role, or lists of roles by type; every role that appears must be a role."""
+    lists: dict[str, frozenset[str]] = {}
+    for key, values in content[section].items():
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise SettingsError(f"access policy: {section}.{key} must be a list of names")
+        roles = [key] if is_by_role else values
+        if not set(roles) <= set(ROLES):
+            raise SettingsError(f"access policy: {section}.{key} names an unknown role")
+        lists[key] = frozenset(values)
+    return MappingProxyType(lists)
+
+
+def _purposes(section: Mapping[str, Any]) -> Mapping[str, str]:
+    if not all(isinstance(parent, str) for parent in section.values()):
+        raise SettingsError("access policy: purposes must be child = parent")
+    return MappingProxyType(dict(section))
