@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
 from encodings.aliases import aliases
 from functools import lru_cache
+from typing import NamedTuple
 
 from hdg.errors import Hl7v2Error, Issue
 from hdg.ingestion.hl7v2 import iso2022
@@ -62,6 +62,7 @@ _NOT_TEXT = {
 """Python codecs that are no character set, or cannot be found out by reading MSH-18 as ASCII."""
 
 _HEADER_MAX = 65_536
+_FIELD_MAX = 512
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -88,7 +89,6 @@ def _names() -> dict[str, str]:
     return names | {"ISOIR192": "utf-8"} | {_key(name): codec for name, codec in TABLE_0211.items()}
 
 
-@lru_cache(maxsize=256)
 def resolve(declared: tuple[str, ...]) -> str | None:
     """The charset that MSH-18's repetitions (or an override's) mean together; None for none, or plain ASCII.
 
@@ -131,13 +131,15 @@ def with_iso2022(charset: str) -> str:
     return charset if charset.startswith((ISO2022, *_WIDE)) else ISO2022 + charset
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A message's text, the charset it was read in, and what was doubtful about that."""
 
     text: str
     charset: str
     issues: tuple[Issue, ...] = ()
+
+
+PLAIN = Text("", "utf-8")
 
 
 def read(data: bytes, override: str | None = None) -> Text:
@@ -146,38 +148,64 @@ def read(data: bytes, override: str | None = None) -> Text:
     Raises Hl7v2Error: an unknown character set (condition 103, at MSH-18), bytes that do not fit (102, at the
     first field that does not).
     """
-    shown = wide(data)
-    if shown:
-        return _decoded(data[_mark_length(data) :], shown, "the first bytes show")
-    if data.startswith(codecs.BOM_UTF8):
-        return _decoded(data[3:], "utf-8", "the byte order mark shows")
-    names = tuple(override.split("~")) if override else declared(data)
+    if not data.startswith(b"MSH"):
+        shown = wide(data)
+        if shown:
+            return _decoded(data[_mark_length(data) :], shown, "the first bytes show")
+        if data.startswith(codecs.BOM_UTF8):
+            return _decoded(data[3:], "utf-8", "the byte order mark shows")
+    field, separator = (override.encode("utf-8", "replace"), b"~") if override else _msh_18(data)
     try:
-        charset = resolve(names)
+        charset = _declared(field, separator)
     except LookupError as error:
-        if override is None and data.isascii() and b"\x1b" not in data:
-            issue = Issue("warning", "not-supported", "MSH-18", "unknown character set; every byte is ASCII")
-            return Text(data.decode("ascii"), "ascii", (issue,))
-        source = "the sender's setting" if override else "MSH-18"
-        text = f"{source} names a character set that cannot be read"
-        raise Hl7v2Error(text, "MSH-18", condition="103") from error
+        raise _unknown(override) from error
     if charset is None:
         return _undeclared(data)
     if charset.startswith(_WIDE):  # the bytes are not: rule 1 would have seen it
         issue = Issue("warning", "value", "MSH-18", f"the bytes are not {charset}; read as UTF-8")
-        return _with(_decoded(data, "utf-8", "MSH-18 allows"), issue)
+        return _decoded(data, "utf-8", "MSH-18 allows")._replace(issues=(issue,))
     return _decoded(data, charset, "the sender's setting names" if override else "MSH-18 declares")
 
 
-def declared(data: bytes) -> tuple[str, ...]:
-    """MSH-18's repetitions, read as ASCII before the character set is known."""
-    head = re.split(rb"[\r\n]", data[:_HEADER_MAX], maxsplit=1)[0]
+@lru_cache(maxsize=256)
+def _declared(field: bytes, separator: bytes) -> str | None:
+    """The charset that a field such as MSH-18 names; None for none. Raises LookupError."""
+    names = field[:_FIELD_MAX].split(separator) if separator else [field[:_FIELD_MAX]]
+    return resolve(tuple(name.decode("ascii", "replace") for name in names))
+
+
+def _msh_18(data: bytes) -> tuple[bytes, bytes]:
+    """MSH-18 and the repetition separator, read as ASCII before the character set is known."""
+    end = data.find(b"\r", 0, _HEADER_MAX)
+    head = data[:end] if end > 0 else data[:_HEADER_MAX]
+    line_feed = head.find(b"\n")
+    if line_feed > 0:
+        head = head[:line_feed]
     fields = head.split(head[3:4], 18) if len(head) > 5 else []
-    if len(fields) < 18 or not fields[17]:
-        return ()
-    found = fields[17].decode("ascii", "replace")
-    repetition = head[5:6].decode("ascii", "replace")
-    return tuple(found.split(repetition))
+    return (fields[17], head[5:6]) if len(fields) > 17 else (b"", b"")
+
+
+def of_ascii(msh_18: str, issues: list[Issue]) -> str:
+    """The charset of a message that is ASCII throughout: needed for ``\\X..\\`` and for answering only.
+
+    An unknown name does not matter then, and becomes an Issue.
+    """
+    if not msh_18:
+        return "utf-8"
+    try:
+        charset = _declared(msh_18.encode("utf-8", "replace"), b"~") or "utf-8"
+    except LookupError:
+        issues.append(
+            Issue("warning", "not-supported", "MSH-18", "unknown character set; every byte is ASCII")
+        )
+        return "utf-8"
+    return "utf-8" if charset.startswith(_WIDE) else charset
+
+
+def _unknown(override: str | None) -> Hl7v2Error:
+    source = "the sender's setting" if override else "MSH-18"
+    text = f"{source} names a character set that cannot be read"
+    return Hl7v2Error(text, "MSH-18", condition="103")
 
 
 def _undeclared(data: bytes) -> Text:
@@ -202,10 +230,6 @@ def _decoded(data: bytes, charset: str, why: str) -> Text:
     except UnicodeDecodeError as error:
         text = f"bytes that are not {charset}, though {why} it"
         raise Hl7v2Error(text, locate(data, charset), condition="102") from error
-
-
-def _with(text: Text, issue: Issue) -> Text:
-    return Text(text.text, text.charset, (*text.issues, issue))
 
 
 def locate(data: bytes, charset: str) -> str:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 import string
 
+import msgspec
+
 from hdg.errors import Hl7v2Error, Issue
 from hdg.ingestion.hl7v2 import charset as charsets
 from hdg.ingestion.hl7v2.encoding import STANDARD, Delimiters, component, repetitions, translate, unescape
@@ -34,35 +36,24 @@ _TRUNCATING = Delimiters(truncation="#")
 _NO_DELIMITER = frozenset(string.ascii_letters + string.digits + string.whitespace + '"\x7f').union(
     map(chr, range(32))
 )
-_NAME = re.compile(r"[A-Z][A-Z0-9]{2}(?=\||$)")
+_NAME = re.compile(r"[A-Z][A-Z0-9]{2}(?:\||\Z)")
 _LONE_LINE_FEED = re.compile(r"\n(?=[A-Z][A-Z0-9]{2}(?:\||[\r\n]|\Z)|[\r\n]|\Z)")
 _JUNK_NAMED = 10
 
 
-class Message:
+class Message(msgspec.Struct, eq=False):
     """One parsed message. ``segments`` and every text in it are in the standard delimiters ``|^~\\&``.
 
     ``raw`` is the input as received, ``charset`` the name to give to ``unescape``, ``delimiters`` what the
     sender used, ``issues`` what was tolerated.
     """
 
-    __slots__ = ("_by_name", "charset", "delimiters", "issues", "raw", "segments")
-
-    def __init__(
-        self,
-        raw: bytes,
-        segments: list[Segment],
-        charset: str,
-        delimiters: Delimiters,
-        issues: list[Issue],
-        by_name: dict[str, list[Segment]],
-    ) -> None:
-        self.raw = raw
-        self.segments = segments
-        self.charset = charset
-        self.delimiters = delimiters
-        self.issues = issues
-        self._by_name = by_name
+    raw: bytes
+    segments: list[Segment]
+    charset: str
+    delimiters: Delimiters
+    issues: list[Issue]
+    _by_name: dict[str, list[Segment]]
 
     def first(self, name: str) -> Segment | None:
         """The first segment of that name, or None."""
@@ -90,7 +81,7 @@ class Message:
         return component(self._header(12), 1)
 
     def encode(self, *, delimiters: Delimiters | None = None, charset: str | None = None) -> bytes:
-        """The message written again: CR after each segment, in the sender's delimiters and charset by default.
+        """The message written again: CR after each segment, by default as the sender wrote it.
 
         MSH-18 is not touched. Raises UnicodeEncodeError when ``charset`` lacks a character.
         """
@@ -113,10 +104,11 @@ def parse(data: bytes, *, charset: str | None = None, max_bytes: int = MAX_BYTES
     """
     if len(data) > max_bytes:
         raise _rejected(f"{len(data)} bytes; the limit is {max_bytes}")
-    start = data if data.startswith(b"MSH") or charsets.wide(data) else data.lstrip(_LEADING)
-    decoded = charsets.read(start, charset)
+    start = data if data.startswith(b"MSH") else _start(data)
+    is_plain = charset is None and start.isascii() and b"\x1b" not in start and start.startswith(b"MSH")
+    decoded = charsets.PLAIN if is_plain else charsets.read(start, charset)
     issues = list(decoded.issues)
-    text = _line_ends(decoded.text.rstrip(_TRAILING), issues)
+    text = _line_ends((start.decode("ascii") if is_plain else decoded.text).rstrip(_TRAILING), issues)
     delimiters = _delimiters(text)
     _check_bounds(text, delimiters)
     if not delimiters.is_standard:
@@ -125,7 +117,13 @@ def parse(data: bytes, *, charset: str | None = None, max_bytes: int = MAX_BYTES
     segments = _segments(text, by_name, issues)
     if not segments[0].field(9):
         raise _rejected("the header is cut short: no message type", "MSH-9", "101")
-    return Message(data, segments, decoded.charset, delimiters, issues, by_name)
+    used = charsets.of_ascii(segments[0].field(18), issues) if is_plain else decoded.charset
+    return Message(data, segments, used, delimiters, issues, by_name)
+
+
+def _start(data: bytes) -> bytes:
+    """The message without what may stand before it: framing, blank lines (a byte order mark stays)."""
+    return data if charsets.wide(data) else data.lstrip(_LEADING)
 
 
 def _rejected(text: str, place: str = "", condition: str = "207") -> Hl7v2Error:
@@ -183,6 +181,8 @@ def _check_bounds(text: str, delimiters: Delimiters) -> None:
     for char, what in (("\x00", "a NUL character"), ("\x0b", "a framing byte"), ("\x1c", "a framing byte")):
         if char in text:
             raise Hl7v2Error(f"{what} inside the message", _place(text, text.index(char)), condition="102")
+    if len(text) <= MAX_FIELDS:
+        return
     if text.count("\r") > MAX_SEGMENTS:
         raise Hl7v2Error(f"more than {MAX_SEGMENTS} segments", condition="207")
     if delimiters.repetition and text.count(delimiters.repetition) > MAX_REPETITIONS:
@@ -206,37 +206,44 @@ def _standard(text: str, delimiters: Delimiters) -> str:
 
 def _segments(text: str, by_name: dict[str, list[Segment]], issues: list[Issue]) -> list[Segment]:
     segments: list[Segment] = []
-    junk = 0
-    for number, line in enumerate(text.split("\r"), 1):
+    junk: list[tuple[int, str]] = []
+    position = blank = 0
+    for line in text.split("\r"):
+        position += 1
         name = line[:3]
-        same = by_name.get(name)
-        if same is None:
-            if not _NAME.match(line):
-                if line.strip():
-                    junk += 1
-                    _report_junk(line, number, junk, issues)
-                continue
-            same = by_name[name] = []
-        elif line[3:4] not in ("|", ""):
-            junk += 1
-            _report_junk(line, number, junk, issues)
+        if name in by_name and line[3:4] == "|":
+            same = by_name[name]
+            segment = Segment(name, position, len(same) + 1, line)
+            same.append(segment)
+        elif _NAME.match(line):
+            same = by_name.setdefault(name, [])
+            segment = Segment(name, position, len(same) + 1, line)
+            same.append(segment)
+        else:
+            if line.strip():
+                junk.append((position + blank + len(junk), line))
+            else:
+                blank += 1
+            position -= 1
             continue
-        elif name == "MSH":
-            raise Hl7v2Error("a second header: split the batch first", "MSH[2]", condition="100")
-        segment = Segment(name, len(segments) + 1, len(same) + 1, line)
-        same.append(segment)
         segments.append(segment)
-    if junk > _JUNK_NAMED:
-        issues.append(Issue("error", "structure", "", f"{junk} lines are no segments and were left out"))
+    if len(by_name["MSH"]) > 1:
+        raise Hl7v2Error("a second header: split the batch first", "MSH[2]", condition="100")
+    if junk:
+        _report_junk(junk, issues)
     return segments
 
 
-def _report_junk(line: str, number: int, count: int, issues: list[Issue]) -> None:
-    if line.lstrip().startswith("MSH|"):
-        raise Hl7v2Error("a second header: split the batch first", f"line {number}", condition="100")
-    if count <= _JUNK_NAMED:
+def _report_junk(junk: list[tuple[int, str]], issues: list[Issue]) -> None:
+    """Names the lines (number, line) that are no segments."""
+    for number, line in junk:
+        if line.lstrip().startswith("MSH|"):
+            raise Hl7v2Error("a second header: split the batch first", f"line {number}", condition="100")
+    for number, line in junk[:_JUNK_NAMED]:
         text = f"{len(line)} characters are no segment and were left out"
         issues.append(Issue("error", "structure", f"line {number}", text))
+    if len(junk) > _JUNK_NAMED:
+        issues.append(Issue("error", "structure", "", f"{len(junk)} lines are no segments and were left out"))
 
 
 def _segment_place(text: str, index: int) -> str:
