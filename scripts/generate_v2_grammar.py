@@ -57,7 +57,9 @@ def tree(structure: str, children: Any) -> list[Any]:
     result: list[Any] = []
     for name, content, cardinality, kind in children:
         if kind == "GRP":
-            result.append([name.removeprefix(f"{structure}_"), flags(cardinality), tree(structure, content[1])])
+            result.append(
+                [name.removeprefix(f"{structure}_"), flags(cardinality), tree(structure, content[1])]
+            )
         else:
             result.append([name, flags(cardinality)])
     return result

@@ -83,7 +83,9 @@ def load_table(path: Path, *, file: str | None = None) -> Table:
 
 def _rule(file: str, line: int, cells: list[str]) -> Rule:
     if len(cells) != len(COLUMNS):
-        raise TableError(file, line, f"{len(cells)} cells, expected {len(COLUMNS)}; quote a cell that holds a comma")
+        raise TableError(
+            file, line, f"{len(cells)} cells, expected {len(COLUMNS)}; quote a cell that holds a comma"
+        )
     stripped = [cell.strip() for cell in cells]
     if not stripped[0]:
         raise TableError(file, line, "the source is empty")

@@ -20,7 +20,9 @@ from typing import Any, NamedTuple, NoReturn
 Test = Callable[[Any, Any], bool]
 """``(view, context) → bool``: the view is what the table's own sources read from."""
 
-_TOKEN = re.compile(r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<symbol><=|>=|!=|[()=<>,])|(?P<word>[^\s()=<>!,"]+))')
+_TOKEN = re.compile(
+    r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<symbol><=|>=|!=|[()=<>,])|(?P<word>[^\s()=<>!,"]+))'
+)
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -114,7 +116,11 @@ class _Parser:
         raise WhenError(f"expected {expected}, found {found} in {self.text!r}")
 
     def peek(self, *values: str) -> bool:
-        return self.at < len(self.tokens) and self.tokens[self.at][0] != "quoted" and self.tokens[self.at][1] in values
+        return (
+            self.at < len(self.tokens)
+            and self.tokens[self.at][0] != "quoted"
+            and self.tokens[self.at][1] in values
+        )
 
     def take(self, *values: str) -> str:
         if not self.peek(*values):

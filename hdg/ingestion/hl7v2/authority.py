@@ -1,0 +1,59 @@
+"""Who assigned a number: HD and its relatives to an identifier system. HL7 v2.9 §2.A.36.
+
+A system is the sender's declared one, or the universal id as a URI. Nothing else becomes a URI.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hdg.ingestion.hl7v2.primitives import plain
+from hdg.ingestion.hl7v2.state import State
+
+_OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
+_UUID = re.compile(r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?", re.IGNORECASE)
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s]+")
+
+
+def split(text: str) -> list[str]:
+    """Components of a text at whichever level it stands (``^`` or ``&``)."""
+    return text.split("^") if "^" in text else text.split("&")
+
+
+def part(parts: list[str], number: int, state: State) -> str:
+    """Part ``number`` (1-based), unescaped; '' if absent or deleted."""
+    if number > len(parts):
+        return ""
+    text = parts[number - 1]
+    return "" if text == '""' else plain(text, state)
+
+
+def universal_uri(identifier: str, kind: str, state: State) -> str | None:
+    """A universal id as a URI, by its type (table 0301); registered OIDs get their canonical URI."""
+    kind = kind.upper()
+    if kind == "ISO" and _OID.fullmatch(identifier):
+        return state.systems.uri(identifier) or f"urn:oid:{identifier}"
+    if kind in ("UUID", "GUID"):
+        match = _UUID.fullmatch(identifier)
+        return f"urn:uuid:{match[1].lower()}" if match else None
+    if kind == "URI" and _URI.fullmatch(identifier):
+        return identifier
+    return None
+
+
+def authority_uri(namespace: str, identifier: str, kind: str, state: State) -> str | None:
+    """The identifier system of an authority, or None."""
+    declared = state.sender.authorities
+    if declared:
+        found = declared.get(namespace) or declared.get(identifier)
+        if found:
+            return found
+    return universal_uri(identifier, kind, state) if identifier else None
+
+
+def authority_facts(namespace: str, identifier: str, kind: str, state: State) -> str:
+    """What tells one authority from another in an id: its URI if it has one, else its names as sent."""
+    uri = authority_uri(namespace, identifier, kind, state)
+    if uri:
+        return uri
+    return f"{identifier}#{kind}" if identifier else f"#{namespace}" if namespace else ""

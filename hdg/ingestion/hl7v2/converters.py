@@ -1,0 +1,255 @@
+"""Named converters of the HL7 v2 tables: what a row cannot say (``as`` names such as ``hl7v2.authority_system``).
+
+Values in and out as in hdg.mapping.convert; HL7 v2.9 §2.A (datatypes), R4 datatypes.html.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from hdg.ingestion.hl7v2.authority import authority_uri, part, split
+from hdg.ingestion.hl7v2.authority import universal_uri as uri_of
+from hdg.ingestion.hl7v2.encoding import unescape
+from hdg.ingestion.hl7v2.primitives import plain
+from hdg.ingestion.hl7v2.state import State
+from hdg.ingestion.hl7v2.times import to_time
+from hdg.mapping.context import Several, Unfit
+from hdg.mapping.convert import Registry
+
+CONVERTERS = Registry()
+
+_URL = re.compile(r"(?:https?|ftp|file|urn|mllp|mailto|data):\S+", re.IGNORECASE)
+_MEDIA = frozenset(
+    ("application", "audio", "font", "image", "message", "model", "multipart", "text", "video")
+)
+_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]{0,126}")
+
+
+@CONVERTERS.register("hl7v2.constant", type="")
+def constant(text: str, state: State) -> None:
+    """Nothing: the row's default is the value."""
+
+
+@CONVERTERS.register("hl7v2.authority_system", type="uri")
+def authority_system(text: str, state: State) -> str | None:
+    """An HD as an identifier system: the sender's declared one, or the universal id as a URI; else nothing."""
+    parts = split(text)
+    return authority_uri(part(parts, 1, state), part(parts, 2, state), part(parts, 3, state), state)
+
+
+@CONVERTERS.register("hl7v2.entity_system", type="uri")
+def entity_system(text: str, state: State) -> str | None:
+    """EI.2 to EI.4 as an identifier system."""
+    parts = split(text)
+    return authority_uri(part(parts, 2, state), part(parts, 3, state), part(parts, 4, state), state)
+
+
+@CONVERTERS.register("hl7v2.entity_value", type="string")
+def entity_value(text: str, state: State) -> str | None:
+    """EI.1 of an EI that is itself a component."""
+    return part(split(text), 1, state) or None
+
+
+@CONVERTERS.register("hl7v2.cnn_system", type="uri")
+def cnn_system(text: str, state: State) -> str | None:
+    """CNN.9 to CNN.11 as an identifier system."""
+    parts = split(text)
+    return authority_uri(part(parts, 9, state), part(parts, 10, state), part(parts, 11, state), state)
+
+
+@CONVERTERS.register("hl7v2.universal_uri", type="string")
+def universal_uri(text: str, state: State) -> str | None:
+    """HD.2 as a URI by HD.3, when the text is the whole HD or only HD.2 of it."""
+    parts = split(text)
+    if len(parts) >= 3:
+        return uri_of(part(parts, 2, state), part(parts, 3, state), state)
+    for kind in ("ISO", "UUID", "URI"):
+        found = uri_of(plain(text, state), kind, state)
+        if found:
+            return found
+    return None
+
+
+@CONVERTERS.register("hl7v2.identifier_type_system", type="uri")
+def identifier_type_system(text: str, state: State) -> str | None:
+    """The one system in the world of an identifier type (NPI), when the registry has it."""
+    return state.systems.uri(plain(text, state))
+
+
+@CONVERTERS.register("hl7v2.driver_license_system", type="uri")
+def driver_license_system(text: str, state: State) -> str | None:
+    """The identifier system of a licence-issuing state, by the map ``driver-license-system``."""
+    table = state.library.concept_map("driver-license-system")
+    found = table.translate(plain(text, state)) if table else None
+    return found.code if found else None
+
+
+@CONVERTERS.register("hl7v2.namespace_or_uid", type="string")
+def namespace_or_uid(text: str, state: State) -> str | None:
+    """An HD's namespace id, else its universal id."""
+    parts = split(text)
+    return part(parts, 1, state) or part(parts, 2, state) or None
+
+
+@CONVERTERS.register("hl7v2.coding_system", type="uri")
+def coding_system(text: str, state: State) -> str | None:
+    """A coding system's name or OID (CWE.3, CWE.14) as its URI; an unknown name gives none, and an Issue."""
+    name = plain(text.partition("&")[0], state)
+    if not name:
+        return None
+    found = state.systems.uri(name) or state.sender.authorities.get(name) or uri_of(name, "ISO", state)
+    if found is None:
+        raise Unfit("the coding system is not registered", code="not-found", severity="information")
+    return found
+
+
+@CONVERTERS.register("hl7v2.unknown_coding_system", type="string")
+def unknown_coding_system(text: str, state: State) -> str | None:
+    """A coding system's name as sent, when the registry does not know it."""
+    name = plain(text, state)
+    if (
+        not name
+        or state.systems.uri(name)
+        or state.sender.authorities.get(name)
+        or uri_of(name, "ISO", state)
+    ):
+        return None
+    return name
+
+
+def _coded(text: str, state: State) -> tuple[str, str, str]:
+    parts = split(text)
+    return part(parts, 1, state), part(parts, 2, state), part(parts, 3, state)
+
+
+@CONVERTERS.register("hl7v2.coded_text", type="string")
+def coded_text(text: str, state: State) -> str | None:
+    """What a CWE reads as: its original text, else its text, else its code."""
+    parts = split(text)
+    return part(parts, 9, state) or part(parts, 2, state) or part(parts, 1, state) or None
+
+
+@CONVERTERS.register("hl7v2.coded_code", type="code")
+def coded_code(text: str, state: State) -> str | None:
+    """The code of a CWE that is itself a component."""
+    return _coded(text, state)[0] or None
+
+
+@CONVERTERS.register("hl7v2.coded_display", type="string")
+def coded_display(text: str, state: State) -> str | None:
+    """The text of a CWE that is itself a component."""
+    return _coded(text, state)[1] or None
+
+
+@CONVERTERS.register("hl7v2.coded_system", type="uri")
+def coded_system(text: str, state: State) -> str | None:
+    """The coding system of a CWE that is itself a component."""
+    name = _coded(text, state)[2]
+    return coding_system(name, state) if name else None
+
+
+@CONVERTERS.register("hl7v2.unit_text", type="string")
+def unit_text(text: str, state: State) -> str | None:
+    """A unit as people read it: its text, else its code."""
+    code, display, _ = _coded(text, state)
+    return display or code or None
+
+
+@CONVERTERS.register("hl7v2.unit_system", type="uri")
+def unit_system(text: str, state: State) -> str | None:
+    """The unit's coding system, when there is a code and the system is registered."""
+    code, _, name = _coded(text, state)
+    return state.systems.uri(name) if code and name else None
+
+
+@CONVERTERS.register("hl7v2.unit_code", type="code")
+def unit_code(text: str, state: State) -> str | None:
+    """The unit's code, only with a registered coding system (R4 qty-3)."""
+    code, _, name = _coded(text, state)
+    return code if code and name and state.systems.uri(name) else None
+
+
+@CONVERTERS.register("hl7v2.location_name", type="string")
+def location_name(text: str, state: State) -> str | None:
+    """A PL in reading order: point of care, room, bed, floor, building."""
+    parts = text.split("^")
+    found = []
+    for number in (1, 2, 3, 8, 7):
+        name = namespace_or_uid(parts[number - 1], state) if number <= len(parts) else None
+        if name and name not in found:
+            found.append(name)
+    return " ".join(found) or None
+
+
+@CONVERTERS.register("hl7v2.phone_number", type="string")
+def phone_number(text: str, state: State) -> str | None:
+    """XTN.5 to XTN.8 as ``+country area local Xextension``; XTN.10 is the extension's own prefix."""
+    parts = text.split("^")
+    country, area, local, extension = (part(parts, number, state) for number in (5, 6, 7, 8))
+    if not local:
+        return None
+    pieces = [f"+{country.lstrip('+')}" if country else "", area, local, f"X{extension}" if extension else ""]
+    return " ".join(piece for piece in pieces if piece)
+
+
+@CONVERTERS.register("hl7v2.times_of_day", type="time")
+def times_of_day(text: str, state: State) -> Several:
+    """RI.2: ``0800,1600`` as times."""
+    return Several(to_time(item.strip()) for item in plain(text, state).split(",") if item.strip())
+
+
+def _media(kind: str, subtype: str, state: State) -> str | None:
+    """A media type of type of data and subtype, by the map ``media-type`` or by their own names."""
+    table = state.library.concept_map("media-type")
+    if table:
+        found = table.translate(f"{kind}/{subtype}".upper()) or table.translate(
+            subtype.upper() or kind.upper()
+        )
+        if found:
+            return found.code
+    if kind.lower() in _MEDIA and _TOKEN.fullmatch(subtype):
+        return f"{kind.lower()}/{subtype.lower()}"
+    return None
+
+
+@CONVERTERS.register("hl7v2.media_type", type="code")
+def media_type(text: str, state: State) -> str | None:
+    """ED.2 and ED.3 as a media type."""
+    parts = text.split("^")
+    return _media(part(parts, 2, state), part(parts, 3, state), state)
+
+
+@CONVERTERS.register("hl7v2.pointer_media_type", type="code")
+def pointer_media_type(text: str, state: State) -> str | None:
+    """RP.3 and RP.4 as a media type."""
+    parts = text.split("^")
+    return _media(part(parts, 3, state), part(parts, 4, state), state)
+
+
+@CONVERTERS.register("hl7v2.pointer_url", type="url")
+def pointer_url(text: str, state: State) -> str | None:
+    """RP.1 when it is an absolute URL."""
+    found = plain(text, state)
+    return found if _URL.fullmatch(found) else None
+
+
+@CONVERTERS.register("hl7v2.encapsulated_data", type="base64Binary")
+def encapsulated_data(text: str, state: State) -> str | None:
+    """ED.5 in base64, whatever ED.4 says it is in (A, Hex, Base64; table 0299)."""
+    parts = text.split("^", 4)
+    if len(parts) < 5 or not parts[4]:
+        return None
+    coding = parts[3].strip().upper()
+    data = unescape(parts[4], state.charset)
+    try:
+        if coding == "BASE64":
+            packed = "".join(data.split())
+            base64.b64decode(packed, validate=True)
+            return packed
+        raw = bytes.fromhex(data) if coding == "HEX" else data.encode("utf-8")
+    except ValueError:
+        raise Unfit("the data is not in the encoding that ED.4 names") from None
+    if coding not in ("A", "HEX", ""):
+        raise Unfit("ED.4 names no encoding of table 0299")
+    return base64.b64encode(raw).decode("ascii")

@@ -1,0 +1,332 @@
+"""What identifies each resource: facts that go into its deterministic id (DESIGN §3).
+
+A converter here gives Facts; ``is_thing`` marks people, places and the like, whose statements are united. Where a
+message lacks what would identify, the facts are the message and the place in it: two things are never fused by a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hdg.ingestion.hl7v2.authority import authority_facts, part, split
+from hdg.ingestion.hl7v2.converters import CONVERTERS
+from hdg.ingestion.hl7v2.encoding import repetitions
+from hdg.ingestion.hl7v2.state import State
+from hdg.mapping.context import Facts
+
+_RECORD_TYPES = ("MR", "PI", "PT")
+
+
+def _number(text: str, state: State) -> tuple[str, str]:
+    """(authority, number) of a CX in a field."""
+    parts = text.split("^")
+    authority = [*(parts[3].split("&") if len(parts) > 3 else ()), "", "", ""]
+    namespace, identifier, kind = (part(authority, number, state) for number in (1, 2, 3))
+    return authority_facts(namespace, identifier, kind, state), part(parts, 1, state)
+
+
+def _entity(text: str, state: State) -> tuple[str, str]:
+    """(authority, number) of an EI in a field or component."""
+    parts = split(text)
+    namespace, identifier, kind = (part(parts, number, state) for number in (2, 3, 4))
+    return authority_facts(namespace, identifier, kind, state), part(parts, 1, state)
+
+
+def patient_number(
+    state: State, name: str = "PID", field: int = 3, fallback: int = 2
+) -> tuple[str, str] | None:
+    """(authority, number) that identifies a patient: type MR, then PI or PT, then the first with an authority,
+    else the first with a number; the fallback field (PID-2) last.
+    """
+    listed = []
+    for text in repetitions(state.field(name, field)):
+        authority, number = _number(text, state)
+        if number:
+            listed.append((part(text.split("^"), 5, state), authority, number))
+    for kind in _RECORD_TYPES:
+        for found, authority, number in listed:
+            if found == kind:
+                return authority, number
+    for _, authority, number in listed:
+        if authority:
+            return authority, number
+    if listed:
+        return listed[0][1:]
+    for text in repetitions(state.field(name, fallback)):
+        authority, number = _number(text, state)
+        if number:
+            return authority, number
+    return None
+
+
+def patient_facts(state: State) -> tuple[str, ...]:
+    """Facts that stand for the message's patient inside other resources' facts."""
+    found = patient_number(state)
+    if found is None:
+        return ("message", state.sender.name, state.message.control_id)
+    return _scoped(found, state)
+
+
+def _scoped(found: tuple[str, str], state: State) -> tuple[str, ...]:
+    """A number without authority is the sending system's own."""
+    authority, number = found
+    return (authority, number) if authority else ("", state.sender.name, number)
+
+
+@CONVERTERS.register("identity.patient", type="id")
+def patient(text: str, state: State) -> Facts:
+    """PID-3 by the rule of patient_number; none: this message's own patient, with a warning."""
+    found = patient_number(state)
+    if found is None:
+        state.problem(
+            "no usable patient identifier: this message's patient is never linked to another", code="required"
+        )
+    return Facts(patient_facts(state), is_thing=True)
+
+
+@CONVERTERS.register("identity.encounter", type="id")
+def encounter(text: str, state: State) -> Facts:
+    """PV1-19 (visit number), else PID-18 (account), else the patient's stay that began at PV1-44."""
+    for name, field in (("PV1", 19), ("PID", 18)):
+        for raw in repetitions(state.field(name, field))[:1]:
+            authority, number = _number(raw, state)
+            if number:
+                return Facts((f"{name}-{field}", *patient_facts(state), authority, number), is_thing=True)
+    began = state.field("PV1", 44)
+    if began and began != '""':
+        return Facts(("PV1-44", *patient_facts(state), part([began], 1, state)), is_thing=True)
+    return state.unidentified()
+
+
+def order_facts(state: State) -> tuple[str, ...]:
+    """The order that an observation or report belongs to: filler number, else placer number, else the place."""
+    for kind, places in (("filler", (("OBR", 3), ("ORC", 3))), ("placer", (("OBR", 2), ("ORC", 2)))):
+        for name, field in places:
+            authority, number = _entity(state.field(name, field), state)
+            if number:
+                service = part(state.field("OBR", 4).split("^"), 1, state)
+                return (kind, *_scoped((authority, number), state), service)
+    header = state.find("OBR") or state.find("ORC")
+    return ("message", state.sender.name, state.message.control_id, header.place() if header else "")
+
+
+@CONVERTERS.register("identity.report", type="id")
+def report(text: str, state: State) -> Facts:
+    """The order (filler, else placer) and the service asked for (OBR-4)."""
+    return Facts((*patient_facts(state), *order_facts(state)))
+
+
+@CONVERTERS.register("identity.request", type="id")
+def request(text: str, state: State) -> Facts:
+    """The placer's order number, else the filler's, with the service."""
+    for kind, places in (("placer", (("ORC", 2), ("OBR", 2))), ("filler", (("ORC", 3), ("OBR", 3)))):
+        for name, field in places:
+            authority, number = _entity(state.field(name, field), state)
+            if number:
+                service = part(state.field("OBR", 4).split("^"), 1, state)
+                return Facts((*patient_facts(state), kind, *_scoped((authority, number), state), service))
+    return Facts((*patient_facts(state), *order_facts(state)))
+
+
+@CONVERTERS.register("identity.observation", type="id")
+def observation(text: str, state: State) -> Facts:
+    """OBX-21 if given; else the order, what was observed (OBX-3, OBX-4) and, without an order, when (OBX-14)."""
+    authority, number = _entity(state.field("OBX", 21), state)
+    if number:
+        return Facts(("OBX-21", *_scoped((authority, number), state)))
+    segment = state.segment
+    parts = segment.field(3).split("^")
+    code = (part(parts, 1, state) or part(parts, 2, state), part(parts, 3, state))
+    own = (*code, segment.field(4), segment.field(14))
+    if state.find("OBR") is None and state.find("ORC") is None:
+        return Facts((*patient_facts(state), *_visit(state), *own))
+    return Facts((*patient_facts(state), *order_facts(state), *own))
+
+
+def _visit(state: State) -> tuple[str, ...]:
+    for raw in repetitions(state.field("PV1", 19))[:1]:
+        return _number(raw, state)
+    return ("message", state.sender.name, state.message.control_id)
+
+
+@CONVERTERS.register("identity.specimen", type="id")
+def specimen(text: str, state: State) -> Facts:
+    """SPM-2 (filler's, else placer's specimen id), else the order and the set id."""
+    both = state.field("SPM", 2).split("^")
+    for number in (2, 1):
+        authority, found = _entity(both[number - 1], state) if number <= len(both) else ("", "")
+        if found:
+            return Facts((*patient_facts(state), "SPM-2", *_scoped((authority, found), state)))
+    return Facts((*patient_facts(state), *order_facts(state), state.segment.field(1), state.segment.field(4)))
+
+
+def _coded(state: State, fields: Sequence[int]) -> tuple[str, ...]:
+    """Code, system and text of the first of these fields that is valued."""
+    for field in fields:
+        parts = state.segment.field(field).split("^")
+        found = tuple(part(parts, number, state) for number in (1, 2, 3))
+        if any(found):
+            return (found[0] or found[1], found[2])
+    return ()
+
+
+def _of_patient(state: State, name: str, fields: Sequence[int], dates: Sequence[int]) -> Facts:
+    """Patient, code and dates; without a code the facts of last resort."""
+    code = _coded(state, fields)
+    if not code:
+        return state.unidentified()
+    when = tuple(state.segment.field(field) for field in dates)
+    return Facts((*patient_facts(state), name, *code, *when))
+
+
+@CONVERTERS.register("identity.condition", type="id")
+def condition(text: str, state: State) -> Facts:
+    """DG1-20 if given; else patient, visit, diagnosis (DG1-3, DG1-4), type (DG1-6) and date (DG1-5)."""
+    name = state.segment.name
+    authority, number = _entity(state.segment.field(20 if name == "DG1" else 4), state)
+    if number and name == "DG1":
+        return Facts((*patient_facts(state), "DG1-20", *_scoped((authority, number), state)))
+    found = _of_patient(state, name, (3, 4), (5, 6))
+    return Facts((*found.parts, *_visit(state))) if state.find("PV1") else found
+
+
+@CONVERTERS.register("identity.allergy", type="id")
+def allergy(text: str, state: State) -> Facts:
+    """AL1: patient and allergen (AL1-3). IAM: IAM-7 if given, else patient and allergen."""
+    if state.segment.name == "IAM":
+        authority, number = _entity(state.segment.field(7), state)
+        if number:
+            return Facts((*patient_facts(state), "IAM-7", *_scoped((authority, number), state)))
+    found = _coded(state, (3,))
+    return Facts((*patient_facts(state), "allergy", *found)) if found else state.unidentified()
+
+
+@CONVERTERS.register("identity.procedure", type="id")
+def procedure(text: str, state: State) -> Facts:
+    """PR1-19 if given; else patient, procedure (PR1-3) and time (PR1-5)."""
+    authority, number = _entity(state.segment.field(19), state)
+    if number:
+        return Facts((*patient_facts(state), "PR1-19", *_scoped((authority, number), state)))
+    return _of_patient(state, "PR1", (3, 4), (5,))
+
+
+@CONVERTERS.register("identity.immunization", type="id")
+def immunization(text: str, state: State) -> Facts:
+    """ORC-3 (filler) with the vaccine; else patient, vaccine (RXA-5), time (RXA-3), lot (RXA-15)."""
+    vaccine = state.field("RXA", 5).split("^")
+    code = (part(vaccine, 1, state) or part(vaccine, 2, state), part(vaccine, 3, state))
+    authority, number = _entity(state.field("ORC", 3), state)
+    if number:
+        return Facts((*patient_facts(state), "ORC-3", *_scoped((authority, number), state), *code))
+    if not any(code):
+        return state.unidentified()
+    return Facts((*patient_facts(state), *code, state.field("RXA", 3), state.field("RXA", 15)))
+
+
+@CONVERTERS.register("identity.coverage", type="id")
+def coverage(text: str, state: State) -> Facts:
+    """Patient, plan (IN1-2), company (IN1-3), group (IN1-8) and member or policy number (IN1-36, IN1-49)."""
+    fields = tuple(state.field("IN1", field) for field in (2, 3, 8, 36, 49))
+    if not any(fields):
+        return state.unidentified()
+    return Facts((*patient_facts(state), "IN1", *fields), is_thing=True)
+
+
+@CONVERTERS.register("identity.related_person", type="id")
+def related_person(text: str, state: State) -> Facts:
+    """The patient, and the person's number (NK1-33, GT1-2) or else name and relationship."""
+    segment = state.segment
+    numbers, name, relation = {"NK1": (33, 2, 3), "GT1": (2, 3, 11), "IN1": (49, 16, 17)}.get(
+        segment.name, (0, 2, 3)
+    )
+    for raw in repetitions(segment.field(numbers))[:1] if numbers else ():
+        found = _number(raw, state)
+        if found[1]:
+            return Facts((*patient_facts(state), segment.name, *found), is_thing=True)
+    person = segment.field(name)
+    if not person.strip("^~&"):
+        return state.unidentified()
+    return Facts((*patient_facts(state), segment.name, person, segment.field(relation)), is_thing=True)
+
+
+@CONVERTERS.register("identity.account", type="id")
+def account(text: str, state: State) -> Facts:
+    """PID-18."""
+    for raw in repetitions(state.field("PID", 18))[:1]:
+        authority, number = _number(raw, state)
+        if number:
+            return Facts((*patient_facts(state), "PID-18", authority, number), is_thing=True)
+    return state.unidentified()
+
+
+@CONVERTERS.register("identity.message_header", type="id")
+def message_header(text: str, state: State) -> Facts:
+    """Sender and message control id (MSH-10); with the time (MSH-7), because control ids start over."""
+    header = state.message.segments[0]
+    return Facts(("MSH", state.sender.name, state.message.control_id, header.field(7)))
+
+
+@CONVERTERS.register("identity.device", type="id")
+def device(text: str, state: State) -> Facts:
+    """An EI: authority and number. A segment (SFT …): its content."""
+    if not text or text == state.segment.name:
+        return Facts(("segment", state.sender.name, state.segment.text), is_thing=True)
+    found = _entity(text, state)
+    return Facts(("EI", *_scoped(found, state)), is_thing=True) if found[1] else state.unidentified(text)
+
+
+@CONVERTERS.register("identity.practitioner", type="id")
+def practitioner(text: str, state: State) -> Facts:
+    """XCN.1 with XCN.9, or CNN.1 with CNN.9; a name alone identifies nobody beyond this message."""
+    parts = split(text)
+    number = part(parts, 1, state)
+    if not number:
+        return Facts(("message", state.sender.name, state.message.control_id, text), is_thing=True)
+    if "^" not in text and len(parts) > 8:
+        names = [part(parts, index, state) for index in (9, 10, 11)]
+        kind = ""
+    else:
+        authority = [*(parts[8].split("&") if len(parts) > 8 else ()), "", "", ""]
+        names = [part(authority, index, state) for index in (1, 2, 3)]
+        kind = part(parts, 13, state)
+    facts = authority_facts(names[0], names[1], names[2], state)
+    if kind == "NPI":  # one issuer in the world, whoever sends it
+        return Facts(("NPI", number), is_thing=True)
+    return Facts((kind, *_scoped((facts, number), state)), is_thing=True)
+
+
+@CONVERTERS.register("identity.organization", type="id")
+def organization(text: str, state: State) -> Facts:
+    """XON.10 or XON.3 with XON.6; HD by its universal id; a name alone is the sending system's own."""
+    parts = split(text)
+    if len(parts) <= 3 and not (len(parts) == 3 and part(parts, 3, state).isdigit()):
+        namespace, identifier, kind = (part(parts, number, state) for number in (1, 2, 3))
+        facts = authority_facts(namespace, identifier, kind, state)
+        own = () if identifier else (state.sender.name,)
+        return Facts(("HD", *own, facts), is_thing=True)
+    number = part(parts, 10, state) or part(parts, 3, state)
+    if not number:
+        return Facts(("name", state.sender.name, part(parts, 1, state)), is_thing=True)
+    authority = [*(parts[5].split("&") if len(parts) > 5 else ()), "", "", ""]
+    facts = authority_facts(*(part(authority, index, state) for index in (1, 2, 3)), state)
+    return Facts(("XON", *_scoped((facts, number), state)), is_thing=True)
+
+
+@CONVERTERS.register("identity.coded_organization", type="id")
+def coded_organization(text: str, state: State) -> Facts:
+    """A CE or CWE that names an organization: code and coding system, else its text; the sending system's own."""
+    parts = split(text)
+    found = (part(parts, 1, state) or part(parts, 2, state), part(parts, 3, state))
+    return Facts(("CWE", state.sender.name, *found), is_thing=True)
+
+
+@CONVERTERS.register("identity.location", type="id")
+def location(text: str, state: State) -> Facts:
+    """All of PL (or HD, LA2) as sent: places are the sending system's own."""
+    return Facts((state.sender.name, text.rstrip("^&")), is_thing=True)
+
+
+@CONVERTERS.register("identity.coded_location", type="id")
+def coded_location(text: str, state: State) -> Facts:
+    """A coded place: as sent."""
+    return location(text, state)

@@ -1,0 +1,170 @@
+"""v2 text to R4 primitives: the ``as`` column's ``string``, ``code``, ``dateTime`` …
+
+A wrong value raises Unfit (an Issue and no element). HL7 v2.9 §2.A; R4 datatypes.html#primitive.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Any
+
+from hdg.fhir.json import decimal as json_decimal
+from hdg.ingestion.hl7v2.encoding import unescape
+from hdg.ingestion.hl7v2.state import State
+from hdg.ingestion.hl7v2.times import to_date, to_datetime, to_instant, to_time
+from hdg.mapping.context import Unfit
+
+_NUMBER = re.compile(r"([+-]?)(\d*)(?:(\.)(\d*))?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_CODE = re.compile(r"\S+(?:\s\S+)*")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_INT_MAX = 2**31 - 1
+
+
+def plain(text: str, state: State) -> str:
+    """Text without escapes, outer blanks and control characters; may be empty."""
+    if "\\" in text:
+        text = unescape(text, state.charset)
+    if not text.isprintable() and _CONTROL.search(text):
+        state.problem("control characters were left out", severity="information")
+        text = _CONTROL.sub("", text)
+    return text.strip()
+
+
+def to_string(text: str, state: State) -> str | None:
+    """The text; only the first component of a field that has several, which is reported."""
+    if "^" in text:
+        text, _, rest = text.partition("^")
+        if rest.strip('^&" '):
+            state.problem(
+                "components after the first were left out", code="incomplete", severity="information"
+            )
+    return plain(text, state) or None
+
+
+def to_markdown(text: str, state: State) -> str | None:
+    """The whole text: senders leave ``^`` and ``&`` unescaped in TX and FT."""
+    return plain(text, state) or None
+
+
+def to_code(text: str, state: State) -> str | None:
+    """The first component as a code."""
+    found = plain(text.partition("^")[0].partition("&")[0], state)
+    if found and not _CODE.fullmatch(found):
+        raise Unfit("not a code: blanks other than single spaces")
+    return found or None
+
+
+def to_uri(text: str, state: State) -> str | None:
+    """A URI: text without blanks."""
+    found = plain(text, state)
+    if any(char.isspace() for char in found):
+        raise Unfit("not a URI: it has blanks")
+    return found or None
+
+
+def to_id(text: str, state: State) -> str | None:
+    """An R4 id."""
+    found = plain(text, state)
+    if found and not _ID.fullmatch(found):
+        raise Unfit("not an id")
+    return found or None
+
+
+def date(text: str, state: State) -> str | None:
+    """DT, DTM or TS as a date."""
+    text = text.partition("^")[0].strip()
+    return to_date(text) if text else None
+
+
+def date_time(text: str, state: State) -> str | None:
+    """DT, DTM or TS as a dateTime."""
+    text = text.partition("^")[0].strip()
+    return to_datetime(text, state.zone) if text else None
+
+
+def instant(text: str, state: State) -> str | None:
+    """DTM or TS as an instant."""
+    text = text.partition("^")[0].strip()
+    return to_instant(text, state.zone) if text else None
+
+
+def time(text: str, state: State) -> str | None:
+    """TM as a time."""
+    text = text.strip()
+    return to_time(text) if text else None
+
+
+def boolean(text: str, state: State) -> bool | None:
+    """``Y`` or ``N`` (table 0136)."""
+    found = text.partition("^")[0].strip()
+    if found in ("Y", "N"):
+        return found == "Y"
+    if not found:
+        return None
+    raise Unfit("neither Y nor N")
+
+
+def number(text: str) -> Any:
+    """An NM as a JSON number with the digits as sent: ``1.50`` stays, ``+.5`` becomes ``0.5``. Raises Unfit."""
+    match = _NUMBER.fullmatch(text)
+    if match is None or not (match[2] or match[4]):
+        raise Unfit("not a number")
+    whole = match[2].lstrip("0") or "0"
+    sign = "-" if match[1] == "-" else ""
+    if not match[4]:
+        return json_decimal("-0.0") if sign and whole == "0" else int(sign + whole)
+    return json_decimal(f"{sign}{whole}.{match[4]}")
+
+
+def decimal(text: str, state: State) -> Any:
+    """NM as a decimal."""
+    text = text.partition("^")[0].strip()
+    return number(text) if text else None
+
+
+def _whole(least: int, what: str) -> Callable[[str, State], int | None]:
+    def convert(text: str, state: State) -> int | None:
+        text = text.partition("^")[0].strip()
+        if not text:
+            return None
+        if not _WHOLE.fullmatch(text) or not least <= int(text) <= _INT_MAX:
+            raise Unfit(f"not {what}")
+        return int(text)
+
+    convert.__doc__ = f"NM or SI as {what}."
+    return convert
+
+
+def base64_binary(text: str, state: State) -> str | None:
+    """Base64 without blanks."""
+    found = "".join(unescape(text, state.charset).split())
+    try:
+        base64.b64decode(found, validate=True)
+    except (binascii.Error, ValueError):
+        raise Unfit("not base64") from None
+    return found or None
+
+
+PRIMITIVES: dict[str, Callable[[str, State], Any]] = {
+    "string": to_string,
+    "markdown": to_markdown,
+    "code": to_code,
+    "uri": to_uri,
+    "url": to_uri,
+    "id": to_id,
+    "date": date,
+    "dateTime": date_time,
+    "instant": instant,
+    "time": time,
+    "boolean": boolean,
+    "integer": _whole(-(2**31), "a 32-bit integer"),
+    "positiveInt": _whole(1, "a positive 32-bit integer"),
+    "unsignedInt": _whole(0, "a non-negative 32-bit integer"),
+    "decimal": decimal,
+    "base64Binary": base64_binary,
+}

@@ -1,0 +1,145 @@
+"""The state of one v2 conversion: what readers, primitives and named converters look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import tzinfo
+from typing import TYPE_CHECKING
+
+from hdg.errors import Issue
+from hdg.fhir.ids import resource_id
+from hdg.ingestion.sender import Sender
+from hdg.mapping.context import Build, Context, Facts, JsonObject
+from hdg.terminology import Systems
+
+if TYPE_CHECKING:
+    from hdg.ingestion.hl7v2.groups import Group
+    from hdg.ingestion.hl7v2.parser import Message, Segment
+    from hdg.mapping.library import Library
+
+
+class State(Context):
+    """One message on its way. Owned by Converter.convert; never shared."""
+
+    __slots__ = (
+        "charset",
+        "group",
+        "id_key",
+        "issues",
+        "library",
+        "message",
+        "segment",
+        "sender",
+        "systems",
+        "things",
+        "zone",
+    )
+
+    def __init__(
+        self, message: Message, sender: Sender, library: Library, id_key: bytes, zone: tzinfo | None
+    ) -> None:
+        super().__init__()
+        self.message = message
+        self.charset = message.charset
+        self.sender = sender
+        self.library = library
+        self.systems: Systems = library.systems
+        self.id_key = id_key
+        self.zone = zone
+        self.issues: list[Issue] = list(message.issues)
+        self.segment: Segment = message.segments[0]
+        self.group: Group | None = None
+        self.things: dict[tuple[str, str], JsonObject] = {}
+        """Resources that datatype tables built (people, places), by type and id."""
+
+    def find(self, name: str) -> Segment | None:
+        """The segment of that name nearest to the one being read.
+
+        The segment itself, then its group instance, the enclosing ones, then the whole message.
+        """
+        if self.segment.name == name:
+            return self.segment
+        group = self.group
+        while group is not None:
+            found = group.first(name)
+            if found is not None:
+                return found
+            group = group.parent
+        return self.message.first(name)
+
+    def field(self, name: str, number: int) -> str:
+        """Raw text of a field of the nearest segment of that name; '' if absent."""
+        segment = self.find(name)
+        return segment.field(number) if segment is not None else ""
+
+    def place(self, slot: int, repetition: int, path: list[int] | tuple[int, ...] = ()) -> str:
+        """``OBX[3]-5[2].1`` for a position in the segment at hand."""
+        place = self.segment.place(slot or None)
+        if repetition > 1:
+            place += f"[{repetition}]"
+        return ".".join((place, *(str(number) for number in reversed(path) if number)))
+
+    def settle(self, slot: int, repetition: int) -> None:
+        for problem in self.problems:
+            place = self.place(slot, repetition, problem.path)
+            self.issues.append(Issue(problem.severity, problem.code, place, problem.text))
+        self.problems.clear()
+
+    def resource_id(self, resource_type: str, facts: Facts) -> str:
+        """The deterministic id for facts at the sender's institution."""
+        return resource_id(self.id_key, resource_type, self.sender.institution, facts.parts)
+
+    def unidentified(self, *extra: str) -> Facts:
+        """Facts of last resort: this message and this place in it, so that nothing is ever fused."""
+        place = self.segment.place()
+        return Facts(("message", self.sender.name, self.message.control_id, place, *extra))
+
+    def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> JsonObject:
+        if facts is None:
+            facts = self.unidentified(resource_type, str(len(self.things)))
+        found = self.resource_id(resource_type, facts)
+        key = (resource_type, found)
+        held = self.things.get(key)
+        if held is None:
+            self.things[key] = {"resourceType": resource_type, "id": found, **resource}
+        elif unite(held, resource):
+            self.problem("two statements about one thing differ; the first stays", code="conflict")
+        reference = {"reference": f"{resource_type}/{found}"}
+        display = display_of(resource)
+        if display:
+            reference["display"] = display
+        return reference
+
+
+def unite(held: JsonObject, other: JsonObject) -> bool:
+    """Add to ``held`` what only ``other`` says; True when a single value differs (``held`` keeps its own)."""
+    differs = False
+    for element, value in other.items():
+        mine = held.get(element)
+        if mine is None:
+            held[element] = value
+        elif isinstance(mine, list) and isinstance(value, list):
+            mine.extend(item for item in value if item not in mine)
+        elif mine != value:
+            differs = True
+    return differs
+
+
+def display_of(resource: JsonObject) -> str:
+    """What a Reference shows: the name of a place or organization, or a person's name in reading order."""
+    name = resource.get("name")
+    if isinstance(name, str):
+        return name
+    if isinstance(name, list) and name and isinstance(name[0], dict):
+        first = name[0]
+        parts = (
+            *first.get("prefix", ()),
+            *first.get("given", ()),
+            first.get("family", ""),
+            *first.get("suffix", ()),
+        )
+        return first.get("text") or " ".join(part for part in parts if part)
+    return ""
+
+
+__all__ = ["Build", "Callable", "State", "display_of", "unite"]

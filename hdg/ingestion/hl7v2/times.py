@@ -1,0 +1,121 @@
+"""DTM, DT and TM to FHIR dates and times: precision and offset are kept, none is invented.
+
+HL7 v2.9 §2.A.21 to §2.A.23 and §2.A.75; R4 datatypes.html#dateTime.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from hdg.errors import SettingsError
+from hdg.mapping.context import Unfit
+
+_DTM = re.compile(
+    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?(Z|[+-]\d{4})?", re.ASCII
+)
+_TM = re.compile(r"(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(?:[+-]\d{4})?", re.ASCII)
+_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
+_MAX_OFFSET_MIN = 14 * 60
+
+
+def zone(text: str | None) -> tzinfo | None:
+    """A declared zone (IANA name or ``+hh:mm``); None stays None. Raises SettingsError."""
+    if not text:
+        return None
+    match = _OFFSET.fullmatch(text)
+    if match is not None:
+        minutes = int(match[2]) * 60 + int(match[3])
+        return timezone(timedelta(minutes=-minutes if match[1] == "-" else minutes))
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise SettingsError(f"{text!r} is neither an IANA time zone nor +hh:mm") from error
+
+
+def to_date(text: str) -> str:
+    """``YYYY``, ``YYYY-MM`` or ``YYYY-MM-DD``; a time is left out. Raises Unfit."""
+    return _day(_parsed(text))
+
+
+def to_datetime(text: str, local: tzinfo | None) -> str:
+    """An R4 dateTime. ``local`` is the sender's zone for times without offset.
+
+    Raises Unfit; with ``kept`` set to the date when the time cannot be carried.
+    """
+    match = _parsed(text)
+    day = _day(match)
+    if match[4] is None:
+        return day  # an offset without a time says nothing that FHIR could hold
+    if match[5] is None:
+        raise Unfit("an hour without minutes was cut to its date", kept=day)
+    clock = _clock(match[4], match[5], match[6], match[7])
+    if match[8]:
+        return f"{day}T{clock}{_offset(match[8])}"
+    if local is None:
+        raise Unfit(
+            "a time without offset from a sender without a declared zone was cut to its date", kept=day
+        )
+    return f"{day}T{clock}{_local_offset(match, local)}"
+
+
+def to_instant(text: str, local: tzinfo | None) -> str:
+    """An R4 instant: a dateTime to the second. Raises Unfit when the text says less."""
+    try:
+        found = to_datetime(text, local)
+    except Unfit as problem:
+        raise Unfit(problem.text.replace("was cut to its date", "is no instant")) from problem
+    if "T" not in found or _parsed(text)[6] is None:
+        raise Unfit("a date, or a time without seconds, is no instant")
+    return found
+
+
+def to_time(text: str) -> str:
+    """An R4 time. Raises Unfit."""
+    match = _TM.fullmatch(text)
+    if match is None:
+        raise Unfit("not a time (HHMM[SS[.S]])")
+    return _clock(*match.groups())
+
+
+def _parsed(text: str) -> re.Match[str]:
+    match = _DTM.fullmatch(text)
+    if match is None:
+        raise Unfit("not a date or time (YYYY[MM[DD[HHMM[SS[.S]]]]][+/-ZZZZ])")
+    return match
+
+
+def _day(match: re.Match[str]) -> str:
+    year, month, day = match[1], match[2], match[3]
+    try:
+        date(int(year), int(month or 1), int(day or 1))
+    except ValueError:
+        raise Unfit("not a day of the calendar") from None
+    if month is None:
+        return year
+    return f"{year}-{month}" if day is None else f"{year}-{month}-{day}"
+
+
+def _clock(hour: str, minute: str, second: str | None, fraction: str | None) -> str:
+    if hour > "23" or minute > "59" or (second is not None and second > "59" and second != "60"):
+        raise Unfit("not a time of day")
+    # R4 wants seconds where minutes are known and allows zero-filling them.
+    return f"{hour}:{minute}:{second or '00'}{fraction or ''}"
+
+
+def _offset(text: str) -> str:
+    if text == "Z":
+        return text
+    if int(text[1:3]) * 60 + int(text[3:]) > _MAX_OFFSET_MIN or text[3:] > "59":
+        raise Unfit("not an offset from UTC")
+    return f"{text[:3]}:{text[3:]}"
+
+
+def _local_offset(match: re.Match[str], local: tzinfo) -> str:
+    second = min(int(match[6] or 0), 59)
+    moment = datetime(*(int(match[part]) for part in range(1, 6)), second, tzinfo=local)  # type: ignore[misc]
+    offset = moment.utcoffset()
+    minutes = 0 if offset is None else int(offset.total_seconds()) // 60
+    sign = "-" if minutes < 0 else "+"
+    return f"{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"

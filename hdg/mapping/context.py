@@ -1,0 +1,135 @@
+"""What one conversion carries along while closures run: labels, problems, the build at hand.
+
+A source format subclasses Context with what its readers and named converters need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hdg.errors import Severity
+
+JsonObject = dict[str, Any]
+
+
+class Choice(NamedTuple):
+    """A value for a choice element: ``Choice("Quantity", {...})`` becomes ``valueQuantity``."""
+
+    type: str
+    value: Any
+
+
+class Several(tuple[Any, ...]):
+    """Several values from one source; each is put at the target in turn."""
+
+    __slots__ = ()
+
+
+class Facts(NamedTuple):
+    """What identifies a resource. ``parts`` go into the id (with type and institution).
+
+    ``is_thing``: equal facts mean the same thing (a person, a place), so that two statements about it are united;
+    otherwise equal facts with different content are different events, and the later one gets an ordinal.
+    """
+
+    parts: tuple[str, ...]
+    is_thing: bool = False
+
+
+class Unfit(Exception):
+    """Raised by a converter: the value cannot become what the rule wants. Becomes an Issue; no patient values."""
+
+    def __init__(
+        self, text: str, *, code: str = "value", severity: Severity = "warning", kept: Any = None
+    ) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+        self.severity: Severity = severity
+        self.kept = kept
+        """A value to put all the same (a time cut to its date); None for none."""
+
+
+class Conflict(Exception):
+    """Raised by a setter: the element holds a different value already, which stays."""
+
+    def __init__(self, element: str) -> None:
+        super().__init__(element)
+        self.element = element
+
+
+@dataclass(slots=True)
+class Problem:
+    """An Issue in the making: ``path`` collects slots from the inside out until the segment level knows the rest."""
+
+    severity: Severity
+    code: str
+    text: str
+    path: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Build:
+    """One resource under construction. Owned by one conversion."""
+
+    type: str
+    label: str
+    resource: JsonObject
+    source: str
+    """Name of the segment (or section …) that began it."""
+    group: Any = None
+    labels: dict[str, JsonObject] = field(default_factory=dict)
+    facts: Facts | None = None
+    links: list[Any] = field(default_factory=list)
+    id: str = ""
+    deletions: dict[str, None] = field(default_factory=dict)
+    origin: Any = None
+    """The segment that began it; for facts of last resort and for places."""
+
+
+class Event(NamedTuple):
+    """One firing of a rule, recorded by the tracing compilation only."""
+
+    rule: Any
+    trail: tuple[int, ...]
+    """Slot, repetition, then slots of nested tables."""
+    origin: Any
+    outcome: Any
+    """The value that was made; None for nothing."""
+
+
+class Context:
+    """State of one conversion; never shared between threads."""
+
+    __slots__ = ("build", "labels", "memo", "problems", "trace", "trail")
+
+    def __init__(self) -> None:
+        self.labels: dict[str, JsonObject] = {}
+        self.problems: list[Problem] = []
+        self.memo: dict[Any, Any] | None = {}
+        self.build: Build | None = None
+        self.trace: list[Event] | None = None
+        self.trail: tuple[int, ...] = ()
+
+    def problem(self, text: str, *, code: str = "value", severity: Severity = "warning") -> None:
+        """Report something at the place that is being read."""
+        self.problems.append(Problem(severity, code, text))
+
+    def settle(self, slot: int, repetition: int) -> None:
+        """Turn ``problems`` into Issues at a place of the unit being read; the format says how."""
+        raise NotImplementedError
+
+    def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> JsonObject:
+        """Take in a resource that a datatype table built; the Reference to it."""
+        raise NotImplementedError
+
+    def delete(self, element: str) -> None:
+        """The source says that a top-level element of the resource at hand has no value."""
+        if self.build is not None:
+            self.build.deletions[element] = None
+
+
+Converter = Callable[[str, Any], Any]
+"""``(text, context) → value``; None is nothing; raises Unfit."""

@@ -1,0 +1,52 @@
+"""Named converters: Python for what a table cannot say. A format keeps its own Registry.
+
+A converter is ``(text, context) → value``: ``None`` for nothing, ``Choice`` for a choice element, ``Several`` for more
+than one value; it raises Unfit for a value that it cannot carry. An identity converter gives Facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hdg.mapping.context import Converter
+
+Takes = Literal["repetition", "field"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A registered converter. ``type`` is the FHIR type it makes ('' decides itself); ``takes`` what it is given."""
+
+    name: str
+    convert: Converter
+    type: str
+    takes: Takes
+    summary: str
+
+
+class Registry:
+    """Name → converter; filled while its module is imported, read-only afterwards."""
+
+    def __init__(self) -> None:
+        self._named: dict[str, Named] = {}
+
+    def register(
+        self, name: str, *, type: str = "", takes: Takes = "repetition"
+    ) -> Callable[[Callable[[str, Any], Any]], Callable[[str, Any], Any]]:
+        """Decorator. ``takes="field"`` hands over the whole field with all its repetitions."""
+
+        def keep(function: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+            summary = (function.__doc__ or "").strip().partition("\n")[0]
+            self._named[name] = Named(name, function, type, takes, summary)
+            return function
+
+        return keep
+
+    def get(self, name: str) -> Named | None:
+        """The converter of that name, or None."""
+        return self._named.get(name)
+
+    def __iter__(self) -> Iterator[Named]:
+        return iter(self._named.values())

@@ -1,0 +1,239 @@
+"""The ``target`` column: FHIR paths with labelled list items, parsed once and compiled to setters.
+
+    path    := step ('.' step)*
+    step    := element [bracket]
+    bracket := '[]'  a new item each time             '[label]'  the item with that label, made on first touch
+             | '[k]' the existing item k (pairs only) '[url]'    the extension with that url, made once
+             | '[url][]'  a new extension with that url each time
+
+``value[x]`` names a choice element whose type the value itself decides (Choice).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hdg.mapping.context import Choice, Context, Conflict, JsonObject
+
+Put = Callable[[JsonObject, Any, Context], JsonObject]
+"""``(root, value, context) → item``: sets the value; gives the item that ``default`` pairs are relative to."""
+Enter = Callable[[JsonObject, Context], JsonObject]
+
+_ELEMENT = re.compile(r"_?[A-Za-z][A-Za-z0-9]*")
+_LABEL = re.compile(r"[a-z][a-z0-9-]*")
+
+
+class TargetError(ValueError):
+    """The text is not a target path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One element of a path. ``kind``: plain, new, label, index, url, new-url or choice; ``key``: what is in the bracket."""
+
+    element: str
+    kind: str = "plain"
+    key: str = ""
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the step goes through a list."""
+        return self.kind not in ("plain", "choice")
+
+
+def parse_target(text: str) -> tuple[Step, ...]:
+    """The steps of a path. Raises TargetError."""
+    steps: list[Step] = []
+    position = 0
+    while True:
+        match = _ELEMENT.match(text, position)
+        if match is None:
+            raise TargetError(f"expected an element name at {position + 1} in {text!r}")
+        position = match.end()
+        brackets: list[str] = []
+        while text[position : position + 1] == "[":
+            end = text.find("]", position)
+            if end < 0:
+                raise TargetError(f"a bracket is not closed in {text!r}")
+            brackets.append(text[position + 1 : end])
+            position = end + 1
+        steps.append(_step(match.group(), brackets, text))
+        if position == len(text):
+            return tuple(steps)
+        if text[position] != ".":
+            raise TargetError(f"expected '.' at {position + 1} in {text!r}")
+        position += 1
+
+
+def _step(element: str, brackets: Sequence[str], text: str) -> Step:
+    match brackets:
+        case []:
+            return Step(element)
+        case [""]:
+            return Step(element, "new")
+        case ["x"]:
+            return Step(element, "choice")
+        case [url] if "://" in url or url.startswith("urn:"):
+            return Step(element, "url", url)
+        case [url, ""] if "://" in url:
+            return Step(element, "new-url", url)
+        case [index] if index.isdecimal():
+            return Step(element, "index", index)
+        case [label] if _LABEL.fullmatch(label):
+            return Step(element, "label", label)
+    raise TargetError(f"wrong bracket after {element!r} in {text!r}")
+
+
+def compile_target(steps: Sequence[Step]) -> Put:
+    """A setter for a path whose items are JSON objects or whose last step takes the value.
+
+    A plain element that already holds a different value keeps it, and the setter raises Conflict.
+    """
+    *way, last = steps
+    enters = tuple(
+        _enter(step, ".".join(f"{s.element}{s.key}" for s in way[: i + 1])) for i, step in enumerate(way)
+    )
+    item_at = max((index for index, step in enumerate(way) if step.is_list), default=-1)
+    final = _final(last, ".".join(f"{s.element}{s.key}" for s in steps))
+    if not enters:
+        return final
+    if len(enters) == 1:
+        return _through_one(enters[0], final, is_item=item_at == 0, is_last_list=last.is_list)
+    return _through(enters, final, item_at, is_last_list=last.is_list)
+
+
+def _through_one(enter: Enter, final: Put, *, is_item: bool, is_last_list: bool) -> Put:
+    def put(root: JsonObject, value: Any, context: Context) -> JsonObject:
+        node = enter(root, context)
+        item = final(node, value, context)
+        if is_last_list:
+            return item
+        return node if is_item else root
+
+    return put
+
+
+def _through(enters: tuple[Enter, ...], final: Put, item_at: int, *, is_last_list: bool) -> Put:
+    def put(root: JsonObject, value: Any, context: Context) -> JsonObject:
+        node = item = root
+        for index, enter in enumerate(enters):
+            node = enter(node, context)
+            if index == item_at:
+                item = node
+        found = final(node, value, context)
+        return found if is_last_list else item
+
+    return put
+
+
+def _enter(step: Step, key: str) -> Enter:
+    """Goes into an element, making what is missing."""
+    name = step.element
+    if step.kind == "plain":
+
+        def plain(node: JsonObject, context: Context) -> JsonObject:
+            child = node.get(name)
+            if child is None:
+                child = node[name] = {}
+            return child  # type: ignore[no-any-return]  # JSON values are Any
+
+        return plain
+    if step.kind == "new":
+
+        def new(node: JsonObject, context: Context) -> JsonObject:
+            child: JsonObject = {}
+            node.setdefault(name, []).append(child)
+            return child
+
+        return new
+    if step.kind == "label":
+
+        def labelled(node: JsonObject, context: Context) -> JsonObject:
+            child: JsonObject | None = context.labels.get(key)
+            if child is None:
+                child = context.labels[key] = {}
+                node.setdefault(name, []).append(child)
+            return child
+
+        return labelled
+    if step.kind == "index":
+        return _enter_index(name, int(step.key))
+    return _enter_url(name, step.key, is_new=step.kind == "new-url")
+
+
+def _enter_index(name: str, index: int) -> Enter:
+    def enter(node: JsonObject, context: Context) -> JsonObject:
+        items = node.get(name)
+        if not isinstance(items, list) or index >= len(items):
+            raise LookupError(name)  # only pairs use an index, and they leave absent items alone
+        return items[index]  # type: ignore[no-any-return]  # JSON values are Any
+
+    return enter
+
+
+def _enter_url(name: str, url: str, *, is_new: bool) -> Enter:
+    def enter(node: JsonObject, context: Context) -> JsonObject:
+        items: list[JsonObject] = node.setdefault(name, [])
+        if not is_new:
+            for item in items:
+                if item.get("url") == url:
+                    return item
+        child: JsonObject = {"url": url}
+        items.append(child)
+        return child
+
+    return enter
+
+
+def _final(step: Step, key: str) -> Put:
+    """Sets the last step."""
+    name = step.element
+    if step.kind == "plain":
+
+        def plain(node: JsonObject, value: Any, context: Context) -> JsonObject:
+            held = node.setdefault(name, value)
+            if held is not value and held != value:
+                raise Conflict(name)
+            return node
+
+        return plain
+    if step.kind == "new":
+
+        def new(node: JsonObject, value: Any, context: Context) -> JsonObject:
+            items = node.get(name)
+            if items is None:
+                node[name] = [value]
+            elif not isinstance(value, dict):
+                items.append(value)
+            elif value in items:  # two sources that say the same (ORC-2 and OBR-2) make one item
+                return items[items.index(value)]  # type: ignore[no-any-return]  # JSON values are Any
+            else:
+                items.append(value)
+            return value  # type: ignore[no-any-return]  # JSON values are Any
+
+        return new
+    if step.kind == "choice":
+
+        def choice(node: JsonObject, value: Any, context: Context) -> JsonObject:
+            element = name + value.type[0].upper() + value.type[1:]
+            held = node.setdefault(element, value.value)
+            if held is not value.value and held != value.value:
+                raise Conflict(name)
+            return node
+
+        return choice
+    enter = _enter(step, key)
+
+    def merged(node: JsonObject, value: Any, context: Context) -> JsonObject:
+        item = enter(node, context)
+        for element, part in value.items():
+            item.setdefault(element, part)
+        return item
+
+    return merged
+
+
+__all__ = ["Choice", "Enter", "Put", "Step", "TargetError", "compile_target", "parse_target"]

@@ -1,0 +1,101 @@
+"""Concept maps (``terminology/maps/<name>.csv``): code → code, looked up exactly, never guessed (DESIGN §5).
+
+Columns ``source_system,source_code,target_system,target_code,target_display,relationship,note``; systems are registry
+names. A row with a blank source system matches any. A blank target code says that the map has no equivalent.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from hdg.data import folder
+from hdg.errors import TableError
+from hdg.terminology.systems import Systems, registry
+
+_COLUMNS = [
+    "source_system",
+    "source_code",
+    "target_system",
+    "target_code",
+    "target_display",
+    "relationship",
+    "note",
+]
+
+
+class Target(NamedTuple):
+    """What a code becomes. ``system`` is a URI; it and ``display`` may be empty."""
+
+    system: str
+    code: str
+    display: str
+
+    def coding(self) -> dict[str, str]:
+        """A new R4 Coding."""
+        found = {"system": self.system, "code": self.code, "display": self.display}
+        return {key: value for key, value in found.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class ConceptMap:
+    """One map; keys are (source system URI or '', source code)."""
+
+    name: str
+    rows: dict[tuple[str, str], Target]
+
+    def translate(self, code: str, system: str | None = None) -> Target | None:
+        """The target of a code. A row for the code's own system wins over a row for any system."""
+        if system:
+            found = self.rows.get((system, code))
+            if found is not None:
+                return found
+        return self.rows.get(("", code))
+
+
+def load_map(path: Path, systems: Systems) -> ConceptMap:
+    """Read one map. Raises TableError (file:line) for unknown systems, double rows and a wrong header."""
+    rows: dict[tuple[str, str], Target] = {}
+    file = f"maps/{path.name}"
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream, strict=True)
+        if next(reader, []) != _COLUMNS:
+            raise TableError(file, 1, f"the header must be {','.join(_COLUMNS)}")
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(_COLUMNS):
+                raise TableError(file, reader.line_num, f"{len(cells)} cells, expected {len(_COLUMNS)}")
+            source, code, target, target_code, display = (cell.strip() for cell in cells[:5])
+            uris = [_uri(name, systems, file, reader.line_num) for name in (source, target)]
+            key = (uris[0], code)
+            if not code or key in rows:
+                raise TableError(
+                    file, reader.line_num, "the source code is empty" if not code else "a double row"
+                )
+            if target_code:
+                rows[key] = Target(uris[1], target_code, display)
+    return ConceptMap(path.name.removesuffix(".csv"), rows)
+
+
+def _uri(name: str, systems: Systems, file: str, line: int) -> str:
+    uri = systems.uri(name) if name else ""
+    if uri is None:
+        raise TableError(file, line, f"the system {name!r} is not in systems.csv")
+    return uri
+
+
+@cache
+def concept_map(name: str) -> ConceptMap | None:
+    """The shipped map of that name, or None."""
+    path = folder("terminology") / "maps" / f"{name}.csv"
+    return load_map(path, registry()) if path.is_file() else None
+
+
+def translate(map_name: str, code: str, system: str | None = None) -> Target | None:
+    """What ``code`` (of ``system``, a URI) becomes by a shipped map; None when there is no such map or row."""
+    found = concept_map(map_name)
+    return found.translate(code, system) if found else None
