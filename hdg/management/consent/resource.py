@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from hdg.errors import BadRequest
+from hdg.management.audit import instant
 
 JsonObject = dict[str, Any]
 
@@ -48,7 +48,10 @@ def grant(
         "type": "permit",
         "period": {"start": instant(from_us), "end": instant(until_us)},
         "actor": [
-            {"role": {"coding": [{"system": PARTICIPATION, "code": "IRCP"}]}, "reference": {"reference": actor}}
+            {
+                "role": {"coding": [{"system": PARTICIPATION, "code": "IRCP"}]},
+                "reference": {"reference": actor},
+            }
             for actor in actors
         ],
     }
@@ -73,7 +76,3 @@ def revoked(consent: JsonObject) -> JsonObject:
     """The same Consent, inactive: from its next version on it permits nothing (R4 consent-state-codes)."""
     return {**consent, "status": "inactive"}
 
-
-def instant(at_us: int) -> str:
-    """An R4 instant in UTC with microseconds."""
-    return datetime.fromtimestamp(at_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{at_us % 1_000_000:06d}Z"

@@ -1,0 +1,110 @@
+"""What the local operator does from the command line: tokens, consents, verification.
+
+Whoever can read the data folder is the operator: these functions take their authority from its keys, and every
+change they make goes through the same writer and ledger as the server's, also while a server is running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import true
+
+from hdg.errors import BadRequest, SettingsError
+from hdg.fhir import json as fhir_json
+from hdg.gateway import Gateway, now_us
+from hdg.management import identity
+from hdg.management.keys import KeyRing
+from hdg.management.store.search import Clause, SearchQuery
+from hdg.settings import Settings
+
+LIST_MAX = 1000
+
+
+def mint_token(
+    settings: Settings,
+    *,
+    role: str,
+    user: str,
+    institution: str,
+    patient: str,
+    purpose: str,
+    project: str,
+    hours: float,
+) -> str:
+    """A bearer token signed with the data folder's token key. Raises BadRequest for an impossible principal."""
+    if role not in identity.ROLES:
+        raise BadRequest(f"a role is one of {', '.join(sorted(identity.ROLES))}")
+    needs = {"patient": {"patient": patient}, "clinician": {"user": user, "institution": institution}}
+    needs["researcher"] = {"user": user, "project": project}
+    missing = [name for name, value in needs.get(role, {}).items() if not value]
+    if missing:
+        raise BadRequest(f"role {role} needs {' and '.join(f'--{name}' for name in missing)}")
+    return identity.mint(
+        _keys(settings).token_key,
+        role=role,
+        at_us=now_us(),
+        lifetime_s=round(hours * 3600),
+        user=user,
+        institution=institution,
+        patient=patient,
+        purpose=purpose,
+        project=project,
+    )
+
+
+def _keys(settings: Settings) -> KeyRing:
+    _check_folder(settings)
+    return KeyRing.open(settings.data / "keys")
+
+
+def _check_folder(settings: Settings) -> None:
+    """An operator's command never makes a new data folder: a mistyped path must not look like an empty gateway."""
+    if not (settings.data / "keys").is_dir():
+        raise SettingsError(f"{settings.data} is no data folder; hdg serve makes one")
+
+
+def _open(settings: Settings) -> Gateway:
+    _check_folder(settings)
+    return Gateway.open(settings)
+
+
+def grant_consent(
+    settings: Settings, patient: str, to: Sequence[str], purposes: Sequence[str], types: Sequence[str], days: int
+) -> str:
+    """Records a consent; the Consent's id. Raises NotFound when the gateway holds no such patient, BadRequest."""
+    with _open(settings) as gateway:
+        return gateway.grant_consent(patient, to, purposes, types, days=days)
+
+
+def revoke_consent(settings: Settings, consent_id: str) -> None:
+    """Makes a Consent inactive. Raises NotFound."""
+    with _open(settings) as gateway:
+        gateway.revoke_consent(consent_id)
+
+
+def list_consents(settings: Settings, patient: str) -> Iterator[str]:
+    """A line a Consent: id, status, permit or deny, grantees, purposes, types, period."""
+    with _open(settings) as gateway:
+        reader = gateway.store.reader
+        about = Clause("patient", "reference", "", (f"Patient/{patient}",))
+        page = reader.search(SearchQuery("Consent", (about,), LIST_MAX), true())
+        for version in page.versions:
+            yield _consent_line(fhir_json.loads(reader.body(version)))
+        if page.next_cursor:
+            yield f"… more than {LIST_MAX}; the rest is not shown"
+
+
+def _consent_line(consent: dict) -> str:  # type: ignore[type-arg]
+    provision = consent.get("provision", {})
+    period = provision.get("period", {})
+    parts = [
+        consent["id"],
+        consent["status"],
+        provision.get("type", "-"),
+        "to " + (", ".join(a.get("reference", {}).get("reference", "?") for a in provision.get("actor", ())) or "anybody"),
+        "for " + (", ".join(p.get("code", "?") for p in provision.get("purpose", ())) or "any purpose"),
+        "types " + (", ".join(c.get("code", "?") for c in provision.get("class", ())) or "all"),
+        f"{period.get('start', '…')} to {period.get('end', '…')}",
+    ]
+    return "  ".join(parts)
