@@ -106,7 +106,7 @@ def terms_of(request: AccessRequest, policy: Policy) -> Terms | None:
 def _actor_keys(kind: str, name: str) -> set[str]:
     if not name:
         return set()
-    keys = {f"{kind}/{name}", f"identifier?:{name.rpartition('|')[2]}"}
+    keys = {f"{kind}/{name}", f"identifier-value:{name.rpartition('|')[2]}"}
     return keys | {f"identifier:{name}"} if "|" in name else keys
 
 

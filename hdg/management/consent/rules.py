@@ -51,7 +51,7 @@ class ConsentRule:
 
     ``kind``: one of KINDS (``gate``: the root's criteria, asked for by nested permits). ``role``: ``*``, ``care`` (every
     role but researcher) or ``researcher``. ``actors``: ``Type/id``, ``identifier:system|value`` (exact) or
-    ``identifier?:value`` (denials). ``purposes``: v3-ActReason codes; ``actions``: consentaction codes; ``classes``:
+    ``identifier-value:value`` (denials). ``purposes``: v3-ActReason codes; ``actions``: consentaction codes; ``classes``:
     resource types.
     """
 
@@ -241,7 +241,7 @@ def _actor(actor: JsonObject, *, is_permit: bool) -> str:
     if not isinstance(value, str) or not value:
         return ""
     if not is_permit:
-        return f"identifier?:{value}"
+        return f"identifier-value:{value}"
     return f"identifier:{system}|{value}" if isinstance(system, str) and system else ""
 
 

@@ -1,16 +1,34 @@
 """The access decision as one SQL predicate over ``Resource``: hidden rows never leave the database (DESIGN §6).
 
-Says exactly what ``decide`` says where it permits without obligations. Everything about the request is a bound value;
-per row it looks up ``consent_rule`` by patient (indexed).
+Says exactly what ``decide`` says where it permits without obligations. Per row it looks up the resource's patients and
+their rules in ``consent_rule`` (both indexed). The expression is large, so it is built only when SQLAlchemy compiles it,
+once per shape (role, policy, number of keys); a request costs its bound values only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, exists, false, not_, or_, select, true
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    FromClause,
+    and_,
+    bindparam,
+    exists,
+    false,
+    literal_column,
+    not_,
+    or_,
+    select,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
-from hdg.management.consent.decide import AccessRequest, Terms, terms_of
+from hdg.management.consent.decide import AccessRequest, terms_of
 from hdg.management.consent.policy import Policy
 from hdg.management.consent.schema import ANY, ConsentRuleRow
 from hdg.management.store.schema import Compartment, Resource
@@ -29,91 +47,161 @@ def predicate(request: AccessRequest, policy: Policy) -> Condition:
     terms = terms_of(request, policy)
     if terms is None or policy.obligations.get(request.role):
         return false()
-    resource = _RESOURCE.c
-    hidden = [name for name, roles in policy.restricted.items() if request.role not in roles]
-    is_visible_type = resource.type.not_in(hidden) if hidden else true()
-    branches: list[Condition] = []
-    free = sorted(policy.without_patient.get(request.role, ()))
-    if free:
-        branches.append(and_(resource.patients == 0, resource.type.in_(free)))
-    branches.append(_every_patient(request, policy, terms))
-    if policy.institution_reads_own and request.role == "clinician" and request.institution:
-        branches.append(_sent_by(request.institution, policy, terms))
-    return and_(is_visible_type, or_(*branches))
+    actors = sorted(terms.deny_actors - {ANY})
+    purposes = sorted(terms.purposes)
+    shape = _Shape(request.role, policy, len(actors), len(purposes), bool(request.institution))
+    values: list[str | int] = [
+        terms.at_us,
+        request.action,
+        request.patient,
+        request.institution,
+        *actors,
+        *purposes,
+    ]
+    return _Readable(shape, values)
 
 
-def _every_patient(request: AccessRequest, policy: Policy, terms: Terms) -> Condition:
-    """The resource has a patient, and every one of them permits (or is the reader)."""
-    own = request.patient if policy.patient_reads_own and request.role == "patient" else ""
-    resource, compartment = _RESOURCE.c, _COMPARTMENT.alias().c
-    one = and_(resource.patient.is_not(None), _permits(resource.patient, own, terms))
-    refused = exists(
-        select(1).where(compartment.rkey == resource.rkey, not_(_permits(compartment.patient, own, terms)))
-    ).correlate(_RESOURCE)
-    return or_(one, and_(resource.patient.is_(None), resource.patients > 0, not_(refused)))
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """All that the text of the predicate depends on."""
+
+    role: str
+    policy: Policy
+    actors: int
+    purposes: int
+    has_institution: bool
+
+    @property
+    def key(self) -> str:
+        """Names the shape in SQLAlchemy's statement cache; never rendered."""
+        return f"{self.role}-{self.actors}-{self.purposes}-{self.has_institution}-{self.policy.digest}"
 
 
-def _sent_by(institution: str, policy: Policy, terms: Terms) -> Condition:
-    """The reader's institution sent it, and no patient of it denies (if the policy heeds that)."""
-    resource, compartment = _RESOURCE.c, _COMPARTMENT.alias().c
-    is_sender: Condition = resource.institution == institution
-    if not policy.institution_heeds_denials:
-        return is_sender
-    denied = exists(
-        select(1).where(compartment.rkey == resource.rkey, _denies(compartment.patient, terms))
-    ).correlate(_RESOURCE)
-    return and_(is_sender, not_(denied))
+class _Readable(FunctionElement[bool]):
+    """Stands for the predicate until it is compiled; its arguments are the shape's key and the bound values."""
+
+    inherit_cache = True
+    type = Boolean()
+
+    def __init__(self, shape: _Shape, values: Sequence[str | int]) -> None:
+        super().__init__(
+            literal_column(shape.key), *(bindparam(None, value, unique=True) for value in values)
+        )
+        self.shape = shape
 
 
-def _permits(patient: ColumnElement[Any], own: str, terms: Terms) -> Condition:
-    """This patient's Consents permit: one does and none denies; or the patient is the reader."""
-    rule = _RULE.alias()
-    by_root = and_(rule.c.kind == "root-permit", _match(rule, terms, terms.permit_actors))
-    by_nested = and_(_nested_permit(rule, terms))
-    consent = and_(
-        _any_rule(rule, patient, or_(by_root, by_nested)),
-        not_(_denies(patient, terms)),
-    )
-    return or_(patient == own, consent) if own else consent
+@compiles(_Readable)
+def _render(element: _Readable, compiler: SQLCompiler, **options: Any) -> str:
+    binds = list(element.clauses)[1:]
+    return compiler.process(_Builder(element.shape, binds).readable().self_group(), **options)
 
 
-def _denies(patient: ColumnElement[Any], terms: Terms) -> Condition:
-    """One of this patient's Consents denies."""
-    rule, other = _RULE.alias(), _RULE.alias()
-    excepted = exists(
-        select(1).select_from(other).where(other.c.rkey == rule.c.rkey, _nested_permit(other, terms))
-    ).correlate(_RESOURCE, rule)
-    by_root = and_(rule.c.kind == "root-deny", not_(excepted))
-    matching = and_(or_(rule.c.kind == "nested-deny", by_root), _match(rule, terms, terms.deny_actors))
-    return _any_rule(rule, patient, matching)
+class _Builder:
+    """Builds the expression of one shape around the bound values of one element."""
+
+    def __init__(self, shape: _Shape, binds: Sequence[ColumnElement[Any]]) -> None:
+        self._shape = shape
+        self._policy = shape.policy
+        self._at_us, self._action, self._patient, self._institution = binds[:4]
+        self._actors = list(binds[4 : 4 + shape.actors])
+        self._purposes = list(binds[4 + shape.actors :])
+
+    def readable(self) -> Condition:
+        """Any way of the policy or of the Consents, and a type that the role may see."""
+        policy, role = self._policy, self._shape.role
+        resource = _RESOURCE.c
+        ways = [self._every_patient()]
+        free = sorted(policy.without_patient.get(role, ()))
+        if free:
+            ways.append(and_(resource.patients == 0, _is_one_of(resource.type, free)))
+        if policy.institution_reads_own and role == "clinician" and self._shape.has_institution:
+            ways.append(self._sent_by_own())
+        hidden = sorted(name for name, roles in policy.restricted.items() if role not in roles)
+        visible = [not_(_is_one_of(resource.type, hidden))] if hidden else []
+        return and_(or_(*ways), *visible)
+
+    def _every_patient(self) -> Condition:
+        """The resource has a patient, and every one of them permits or is the reader."""
+        of = _COMPARTMENT.alias()
+        permitted = and_(self._any_permits(of), not_(self._any_denies(of)))
+        if self._policy.patient_reads_own and self._shape.role == "patient":
+            permitted = or_(of.c.patient == self._patient, permitted)
+        refusing = select(1).select_from(of).where(of.c.rkey == _RESOURCE.c.rkey, not_(permitted))
+        return and_(_RESOURCE.c.patients > 0, not_(exists(refusing).correlate(_RESOURCE)))
+
+    def _sent_by_own(self) -> Condition:
+        """The reader's institution sent it, and no patient of it denies (if the policy heeds that)."""
+        is_sender: Condition = _RESOURCE.c.institution == self._institution
+        if not self._policy.institution_heeds_denials:
+            return is_sender
+        of = _COMPARTMENT.alias()
+        denying = select(1).select_from(of).where(of.c.rkey == _RESOURCE.c.rkey, self._any_denies(of))
+        return and_(is_sender, not_(exists(denying).correlate(_RESOURCE)))
+
+    def _any_permits(self, of: FromClause) -> Condition:
+        rule = _RULE.alias()
+        is_permit = or_(
+            rule.c.kind == "root-permit", and_(rule.c.kind == "nested-permit", self._is_gated(rule))
+        )
+        query = (
+            select(1).select_from(rule).where(rule.c.patient == of.c.patient, is_permit, self._permits(rule))
+        )
+        return exists(query).correlate(_RESOURCE, of)
+
+    def _any_denies(self, of: FromClause) -> Condition:
+        rule, other = _RULE.alias(), _RULE.alias()
+        nested = (
+            select(1)
+            .select_from(other)
+            .where(
+                other.c.rkey == rule.c.rkey,
+                other.c.kind == "nested-permit",
+                self._permits(other),
+                self._is_gated(other),
+            )
+        )
+        is_excepted = exists(nested).correlate(_RESOURCE, rule)
+        is_denial = or_(rule.c.kind == "nested-deny", and_(rule.c.kind == "root-deny", not_(is_excepted)))
+        query = (
+            select(1).select_from(rule).where(rule.c.patient == of.c.patient, is_denial, self._denies(rule))
+        )
+        return exists(query).correlate(_RESOURCE, of)
+
+    def _is_gated(self, rule: FromClause) -> Condition:
+        """The root of the nested rule's Consent matches too."""
+        gate = _RULE.alias()
+        query = (
+            select(1)
+            .select_from(gate)
+            .where(gate.c.rkey == rule.c.rkey, gate.c.kind == "gate", self._permits(gate))
+        )
+        return exists(query).correlate(_RESOURCE, rule)
+
+    def _permits(self, rule: FromClause) -> Condition:
+        everybody = [] if self._shape.role == "patient" else [_text(ANY)]
+        return self._match(rule, [*self._actors, *everybody])
+
+    def _denies(self, rule: FromClause) -> Condition:
+        return self._match(rule, [*self._actors, _text(ANY)])
+
+    def _match(self, rule: FromClause, actors: Sequence[ColumnElement[str]]) -> Condition:
+        """Every criterion of the row holds (decide.Terms.match)."""
+        column = rule.c
+        return and_(
+            _is_one_of(column.role, [ANY, "researcher" if self._shape.role == "researcher" else "care"]),
+            column.actor.in_(actors),
+            column.purpose.in_([*self._purposes, _text(ANY)]),
+            column.action.in_([self._action, _text(ANY)]),
+            or_(column["class"] == _text(ANY), column["class"] == _RESOURCE.c.type),
+            column.start_us <= self._at_us,
+            column.end_us > self._at_us,
+        )
 
 
-def _any_rule(rule: FromClause, patient: ColumnElement[Any], condition: Condition) -> Condition:
-    outer = patient.table  # of Resource, or of an alias of Compartment
-    froms = {_RESOURCE, outer}
-    return exists(select(1).select_from(rule).where(rule.c.patient == patient, condition)).correlate(*froms)
+def _text(value: str) -> ColumnElement[str]:
+    """A constant of the policy or of this module, inline in the text."""
+    return literal_column("'" + value.replace("'", "''") + "'")
 
 
-def _nested_permit(rule: FromClause, terms: Terms) -> Condition:
-    """A nested permit matches, and so does its Consent's root (the gate)."""
-    gate = _RULE.alias()
-    is_gated = exists(
-        select(1)
-        .select_from(gate)
-        .where(gate.c.rkey == rule.c.rkey, gate.c.kind == "gate", _match(gate, terms, terms.permit_actors))
-    ).correlate(_RESOURCE, rule)
-    return and_(rule.c.kind == "nested-permit", _match(rule, terms, terms.permit_actors), is_gated)
-
-
-def _match(rule: FromClause, terms: Terms, actors: frozenset[str]) -> Condition:
-    """Every criterion of the row holds (Terms.match)."""
-    column = rule.c
-    return and_(
-        column.role.in_(sorted(terms.roles)),
-        column.actor.in_(sorted(actors)),
-        column.purpose.in_(sorted(terms.purposes | {ANY})),
-        column.action.in_(sorted(terms.actions | {ANY})),
-        or_(column["class"] == ANY, column["class"] == _RESOURCE.c.type),
-        column.start_us <= terms.at_us,
-        column.end_us > terms.at_us,
-    )
+def _is_one_of(column: ColumnElement[str], values: Sequence[str]) -> Condition:
+    return column.in_([_text(value) for value in values])
