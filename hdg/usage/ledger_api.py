@@ -1,7 +1,7 @@
 """``/ledger/checkpoint`` (public) and ``/ledger/proof`` (behind the gate).
 
 C2SP tlog-checkpoint; RFC 6962 §2.1.1 (inclusion proofs). A checkpoint holds a tree size, a root hash and a
-signature, so anyone may have it: that lets a stranger hold the gateway to its word. A proof tells that a certain
+signature, so anyone may have it and hold the gateway to its word. A proof tells that a certain
 resource exists, so it passes the gate like a read.
 """
 
@@ -14,9 +14,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hdg.errors import BadRequest, NotFound
-from hdg.usage.access import Gate
+from hdg.management.ledger.proof import tlog_proof
+from hdg.usage.access import Gate, Proof
+from hdg.usage.fhir_api.context import caller_of
 from hdg.usage.fhir_api.query import pairs
 from hdg.usage.fhir_api.read import ID, VERSION
+from hdg.usage.fhir_api.responses import fhir_response
 
 _PARAMETERS = frozenset({"type", "id", "version"})
 
@@ -28,7 +31,7 @@ def routes(gate: Gate) -> list[Route]:
         return PlainTextResponse(await run_in_threadpool(gate.checkpoint))
 
     async def proof(request: Request) -> Response:
-        principal = gate.principal(request.headers.get("authorization"))
+        caller = caller_of(gate, request)
         given = pairs(request.scope["query_string"])
         asked = dict(given)
         if len(asked) != len(given) or not asked.keys() <= _PARAMETERS or not {"type", "id"} <= asked.keys():
@@ -36,13 +39,27 @@ def routes(gate: Gate) -> list[Route]:
         version = asked.get("version")
         if not ID.match(asked["id"]) or (version is not None and not VERSION.match(version)):
             raise NotFound("no such resource")
-        found = await gate.proof(
-            principal, asked["type"], asked["id"], None if version is None else int(version)
-        )
-        body = orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        return Response(body, media_type="application/json")
+        wanted = None if version is None else int(version)
+        found = await gate.proof(caller, asked["type"], asked["id"], wanted)
+        body = orjson.dumps(_as_json(found), option=orjson.OPT_INDENT_2)
+        return fhir_response(body, method=request.method, content_type="application/json")
 
     return [
         Route("/ledger/checkpoint", checkpoint, methods=["GET"]),
         Route("/ledger/proof", proof, methods=["GET"]),
     ]
+
+
+def _as_json(proof: Proof) -> dict[str, object]:
+    """The proof with hashes in lower-case hex; ``tlog_proof`` is the same as one C2SP tlog-proof file."""
+    return {
+        "resource": f"{proof.type}/{proof.id}",
+        "version": proof.version,
+        "leaf": proof.leaf.decode(),
+        "index": proof.index,
+        "size": proof.size,
+        "path": [value.hex() for value in proof.path],
+        "checkpoint": proof.checkpoint,
+        "verifier_key": proof.verifier_key,
+        "tlog_proof": tlog_proof(proof.index, proof.path, proof.checkpoint),
+    }

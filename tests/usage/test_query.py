@@ -99,7 +99,7 @@ def test_format_is_taken_out_and_only_json_passes():
         take_format([("_format", "xml")])
 
 
-TOKENS = PageTokens(bytes(32))
+TOKENS = PageTokens(bytes(64))
 
 
 @given(
@@ -133,7 +133,7 @@ def test_a_page_token_is_refused_for_another_principal_route_or_key():
         (TOKENS, ("search Patient", "clinician", "b")),
         (TOKENS, ("search Observation", "clinician", "a")),
         (TOKENS, ("search Patient", "clinician")),
-        (PageTokens(bytes(31) + b"1"), ("search Patient", "clinician", "a")),
+        (PageTokens(bytes(63) + b"1"), ("search Patient", "clinician", "a")),
     ]:
         with pytest.raises(BadRequest):
             tokens.open(sealed, binding)

@@ -39,7 +39,7 @@ def history(base_url: str, versions: Sequence[Visible], total: int | None, links
 def _version_entry(base_url: str, version: Visible) -> dict[str, Any]:
     place = f"{version.type}/{version.id}"
     entry: dict[str, Any] = {"fullUrl": f"{base_url}/{place}"}
-    if version.deleted:
+    if version.is_deleted:
         entry["request"] = {"method": "DELETE", "url": place}
         status = "204"
     else:

@@ -8,8 +8,7 @@ from starlette.requests import Request
 
 from hdg.errors import BadRequest, NotFound
 from hdg.fhir import definitions
-from hdg.management.identity import Principal
-from hdg.usage.access import Gate
+from hdg.usage.access import Caller, Gate
 from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
@@ -33,17 +32,23 @@ class Api:
         """The public base of the FHIR API."""
         return self.limits.base_url
 
-    def enter(self, request: Request) -> tuple[Principal, str]:
+    def enter(self, request: Request) -> tuple[Caller, str]:
         """Who asks, and for which resource type. Authentication comes first: a stranger learns nothing.
 
         Raises AccessDenied (401), UnknownType (404), NotAcceptable (406).
         """
-        principal = self.gate.principal(request.headers.get("authorization"))
+        caller = caller_of(self.gate, request)
         check_accept(request.headers.get("accept"))
         resource_type: str = request.path_params["type"]
         if resource_type not in definitions.resource_types():
             raise UnknownType("not an R4 resource type")
-        return principal, resource_type
+        return caller, resource_type
+
+
+def caller_of(gate: Gate, request: Request) -> Caller:
+    """Who sends this request. Raises AccessDenied (401)."""
+    client = request.scope.get("client")
+    return gate.caller(request.headers.get("authorization"), client[0] if client else "")
 
 
 def query_of(request: Request) -> Pairs:
@@ -58,13 +63,7 @@ def refuse_parameters(given: Pairs) -> None:
         raise BadRequest(f"{describe(name)} is not supported here", code="not-supported")
 
 
-def binding(principal: Principal, route: str) -> tuple[str, ...]:
+def binding(caller: Caller, route: str) -> tuple[str, ...]:
     """What a page link is bound to: the route and everything that decides what its maker could see."""
-    return (
-        route,
-        principal.role,
-        principal.user,
-        principal.institution,
-        principal.patient or "",
-        principal.project or "",
-    )
+    who = caller.principal
+    return route, who.role, who.user, who.institution, who.patient, who.project

@@ -90,9 +90,9 @@ def _total(value: str) -> str:
 
 
 def _clause(resource_type: str, known: Mapping[str, str], name: str, value: str, base_url: str) -> Clause:
-    code, _, modifier = name.partition(":")
+    code, colon, modifier = name.partition(":")
     kind = known.get(code)
-    if kind is None:
+    if kind is None or (colon and not modifier):
         raise BadRequest(f"{describe(name)} is not supported for {resource_type}", code="not-supported")
     if (
         modifier

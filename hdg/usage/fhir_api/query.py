@@ -19,7 +19,7 @@ MAX_QUERY_BYTES = 65_536
 MAX_VALUES = 200
 """Alternatives ("or" values) in one parameter; SQLite's expression depth of 1000 stays far away."""
 
-_PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}(:[A-Za-z\-]{1,32}){0,2}\Z")
+_PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}(:[A-Za-z_\-]{1,32}){0,6}\Z")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _VALUE_SEPARATOR = re.compile(r"(?<!\\)((?:\\\\)*),")
 FORM = "application/x-www-form-urlencoded"

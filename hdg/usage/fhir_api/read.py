@@ -20,18 +20,18 @@ def routes(api: Api) -> list[Route]:
     """The routes of read and vread, GET and HEAD."""
 
     async def read(request: Request) -> Response:
-        principal, resource_type = api.enter(request)
+        caller, resource_type = api.enter(request)
         refuse_parameters(query_of(request))
-        visible = await api.gate.read(principal, resource_type, logical_id(request))
+        visible = await api.gate.read(caller, resource_type, logical_id(request))
         return resource_response(visible, request.headers, request.method)
 
     async def vread(request: Request) -> Response:
-        principal, resource_type = api.enter(request)
+        caller, resource_type = api.enter(request)
         refuse_parameters(query_of(request))
         version = request.path_params["version"]
         if not VERSION.match(version):
             raise NotFound("no such version")
-        visible = await api.gate.vread(principal, resource_type, logical_id(request), int(version))
+        visible = await api.gate.vread(caller, resource_type, logical_id(request), int(version))
         return resource_response(visible, request.headers, request.method)
 
     return [

@@ -28,11 +28,16 @@ def http_date(at_us: int) -> str:
 
 
 def fhir_response(
-    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None, method: str = "GET"
+    body: bytes,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    method: str = "GET",
+    content_type: str = FHIR_JSON,
 ) -> Response:
-    """A JSON body of the FHIR API. For HEAD only the headers, with the length that GET would send."""
+    """A body of the API. For HEAD only the headers, with the length that GET would send."""
     sent = dict(headers or {})
-    sent["content-type"] = FHIR_JSON
+    sent["content-type"] = content_type
     sent["content-length"] = str(len(body))
     return Response(b"" if method == "HEAD" else body, status, sent)
 

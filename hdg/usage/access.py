@@ -1,0 +1,252 @@
+"""The one gate: every read of stored data passes here, and leaves only with its audit entry on disk.
+
+DESIGN §1, §6. Each method asks the consent predicate inside the SQL, has the AuditEvent and its ledger leaf
+committed (trail.py), and only then returns bytes. What is hidden is answered exactly like what is absent, by
+the same steps: same query, same audit, same error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import BigInteger, ColumnElement, bindparam, select
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from hdg.errors import AccessDenied, Gone, HdgError, LedgerError, NotFound
+from hdg.management.audit import Access
+from hdg.management.consent.decide import AccessRequest
+from hdg.management.consent.policy import load_policy
+from hdg.management.consent.sql import predicate
+from hdg.management.identity import Authenticator, Principal, RevokedToken
+from hdg.management.keys import KeyRing
+from hdg.management.ledger.log import Log
+from hdg.management.store import SearchQuery, Store, StoredVersion
+from hdg.settings import Settings
+from hdg.usage.trail import Caller, Trail, Unavailable
+
+__all__ = ["Caller", "Gate", "Proof", "Results", "Unavailable", "Visible"]
+
+Clock = Callable[[], int]
+
+_PREDICATES_MAX = 1024
+_SUCCESS, _NOTHING = "0", "4"
+"""R4 valueset-audit-event-outcome: success; minor failure (hidden or absent, which are not told apart)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """A version that may leave. ``body``: the stored bytes, b'' for a deletion; ``updated_us``: µs, UTC."""
+
+    type: str
+    id: str
+    version: int
+    updated_us: int
+    is_deleted: bool
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A page of visible versions. ``next_cursor``: '' on the last page; ``total``: None if not asked for."""
+
+    matches: tuple[Visible, ...]
+    total: int | None
+    next_cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That the leaf of a version lies in the ledger at ``index`` of ``size``: audit path and signed head."""
+
+    type: str
+    id: str
+    version: int
+    leaf: bytes
+    index: int
+    size: int
+    path: tuple[bytes, ...]
+    checkpoint: str
+    verifier_key: str
+
+
+class Gate:
+    """Everything that the usage layer may ask of the store. Coroutines run on the server's event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        authenticator: Authenticator,
+        log: Log,
+        page_key: bytes,
+    ) -> None:
+        self._store = store
+        self._reader = store.reader
+        self._clock = clock
+        self._authenticator = authenticator
+        self._log = log
+        self._trail = Trail(store, settings)
+        self._policy = load_policy(settings.policy)
+        self._predicate = lru_cache(_PREDICATES_MAX)(self._make_predicate)
+        self.page_key = page_key
+        """64 bytes for page tokens, derived from the root key."""
+
+    @classmethod
+    def open(cls, settings: Settings, keys: KeyRing, store: Store, clock: Clock) -> Gate:
+        """The gate of an open store. Raises SettingsError when the policy file cannot be used."""
+        table = RevokedToken.__table__  # type: ignore[attr-defined]  # SQLModel hides its Core table from mypy
+
+        def revoked() -> list[str]:
+            with store.engine.connect() as connection:
+                return list(connection.scalars(select(table.c.token_id)))
+
+        authenticator = Authenticator(keys.token_key.public_key(), clock, load_revoked=revoked)
+        page_key = HKDF(SHA256(), 64, salt=None, info=b"hdg page token v1").derive(keys.root)
+        return cls(settings, store, clock, authenticator, Log(settings.log_origin, keys.ledger_key), page_key)
+
+    def now_us(self) -> int:
+        """The gate's clock."""
+        return self._clock()
+
+    # --- who asks -------------------------------------------------------------------------------------------
+
+    def caller(self, authorization: str | None, address: str = "") -> Caller:
+        """The bearer of an Authorization header (RFC 6750 §2.1). Raises AccessDenied (not authenticated)."""
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise AccessDenied("an access token is needed", is_authenticated=False)
+        return Caller(self._authenticator.authenticate(token.strip()), address)
+
+    def _make_predicate(
+        self, role: str, user: str, institution: str, patient: str, purpose: str
+    ) -> ColumnElement[bool]:
+        """What such a principal may see, as SQL. Kept for the next request: time is bound when it is run."""
+        now: Any = bindparam("access_at_us", callable_=self._clock, type_=BigInteger())
+        request = AccessRequest(role, user, institution, patient, purpose, "access", now)
+        return predicate(request, self._policy)
+
+    def _visible_to(self, principal: Principal) -> ColumnElement[bool]:
+        return self._predicate(
+            principal.role, principal.user, principal.institution, principal.patient, principal.purpose
+        )
+
+    # --- reads ----------------------------------------------------------------------------------------------
+
+    async def read(self, caller: Caller, type_: str, id_: str) -> Visible:
+        """The current version. Raises NotFound (absent or hidden), Gone, Unavailable."""
+        # On the event loop's own thread: the query takes less time than a hop to another thread and back.
+        found = self._reader.read(type_, id_, self._visible_to(caller.principal))
+        return await self._one(caller, "read", f"{type_}/{id_}", found)
+
+    async def vread(self, caller: Caller, type_: str, id_: str, version: int) -> Visible:
+        """One version. Raises NotFound, Gone, Unavailable."""
+        found = self._reader.vread(type_, id_, version, self._visible_to(caller.principal))
+        return await self._one(caller, "vread", f"{type_}/{id_}/_history/{version}", found)
+
+    async def _one(
+        self, caller: Caller, interaction: str, place: str, found: StoredVersion | None
+    ) -> Visible:
+        visible = None if found is None else self._open(found)
+        patients = _patients(() if found is None else (found,))
+        outcome = _NOTHING if found is None else _SUCCESS
+        await self._trail.record(caller, Access(interaction, outcome, resource=place), patients)
+        if visible is None:
+            raise NotFound("nothing is here")
+        if visible.is_deleted:
+            raise Gone("this resource was deleted")
+        return visible
+
+    async def history(self, caller: Caller, type_: str, id_: str, count: int, cursor: str) -> Results:
+        """A page of the versions of one resource, newest first. Raises NotFound, Unavailable."""
+        visible_to = self._visible_to(caller.principal)
+        page = await run_in_threadpool(self._reader.history, type_, id_, visible_to, count, cursor)
+        results = Results(tuple(map(self._open, page.versions)), page.total, page.next_cursor)
+        is_found = bool(page.versions or page.total)
+        outcome = _SUCCESS if is_found else _NOTHING
+        access = Access("history", outcome, resource=f"{type_}/{id_}")
+        await self._trail.record(caller, access, _patients(page.versions))
+        if not is_found:
+            raise NotFound("nothing is here")
+        return results
+
+    async def search(self, caller: Caller, query: SearchQuery, asked: str) -> Results:
+        """A page of matches; ``asked``: the query as text, for the audit. Raises BadRequest, Unavailable."""
+        page, results = await run_in_threadpool(self._search, query, self._visible_to(caller.principal))
+        access = Access("search", _SUCCESS, query=asked)
+        await self._trail.record(caller, access, _patients(page))
+        return results
+
+    def _search(
+        self, query: SearchQuery, visible_to: ColumnElement[bool]
+    ) -> tuple[Sequence[StoredVersion], Results]:
+        page = self._reader.search(query, visible_to)
+        return page.versions, Results(tuple(map(self._open, page.versions)), page.total, page.next_cursor)
+
+    async def proof(self, caller: Caller, type_: str, id_: str, version: int | None) -> Proof:
+        """Inclusion proof of a version that the caller may read. Raises NotFound, Unavailable."""
+        visible_to = self._visible_to(caller.principal)
+        place = f"{type_}/{id_}" if version is None else f"{type_}/{id_}/_history/{version}"
+        if version is None:
+            found = self._reader.read(type_, id_, visible_to)
+        else:
+            found = self._reader.vread(type_, id_, version, visible_to)
+        outcome = _NOTHING if found is None else _SUCCESS
+        interaction = "read" if version is None else "vread"
+        access = Access(interaction, outcome, resource=place)
+        await self._trail.record(caller, access, _patients(() if found is None else (found,)))
+        if found is None:
+            raise NotFound("nothing is here")
+        return await run_in_threadpool(self._proof, found)
+
+    def _proof(self, found: StoredVersion) -> Proof:
+        with self._store.engine.connect() as connection:
+            checkpoint = self._log.checkpoint(connection)
+            if checkpoint is None:
+                raise LedgerError("the log has no checkpoint")
+            index, size = found.leaf_index, checkpoint.size
+            return Proof(
+                found.type,
+                found.id,
+                found.version,
+                self._log.leaf(connection, index),
+                index,
+                size,
+                tuple(self._log.proof(connection, index, size)),
+                checkpoint.note,
+                self._log.verifier_key,
+            )
+
+    def _open(self, found: StoredVersion) -> Visible:
+        body = b"" if found.deleted else self._reader.body(found)
+        return Visible(found.type, found.id, found.version, found.updated_us, found.deleted, body)
+
+    # --- public facts ---------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> str:
+        """The newest signed checkpoint. Raises NotFound while the ledger is empty."""
+        with self._store.engine.connect() as connection:
+            newest = self._log.checkpoint(connection)
+        if newest is None:
+            raise NotFound("the ledger is empty")
+        return newest.note
+
+    def is_ready(self) -> bool:
+        """Whether the database answers and the ledger's head can be read."""
+        try:
+            with self._store.engine.connect() as connection:
+                self._log.checkpoint(connection)
+        except (SQLAlchemyError, HdgError):
+            return False
+        return True
+
+
+def _patients(versions: Sequence[StoredVersion]) -> tuple[str, ...]:
+    """The patients that versions are about, each once, in the order of appearance."""
+    return tuple(dict.fromkeys(version.patient for version in versions if version.patient))

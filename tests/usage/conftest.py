@@ -1,0 +1,139 @@
+"""A real store in a temporary folder, the gate around it, the app, tokens, and a client of the app."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import httpx
+import pytest
+
+from hdg.management import identity
+from hdg.management.consent import resource as consents
+from hdg.management.keys import KeyRing
+from hdg.management.store import Store
+from hdg.settings import Settings
+from hdg.usage.access import Gate
+from hdg.usage.fhir_api.app import create_app
+
+BASE = "https://gateway.example/fhir"
+START_US = 1_800_000_000_000_000
+HOUR_US = 3_600_000_000
+
+
+class Client:
+    """Sends one request at a time to an ASGI app, without a socket."""
+
+    def __init__(self, app):
+        self._runner = asyncio.Runner()
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://gateway.example")
+
+    def request(self, method, path, token=None, headers=None, **rest):
+        sent = dict(headers or {})
+        if token:
+            sent["authorization"] = f"Bearer {token}"
+        return self._runner.run(self._http.request(method, path, headers=sent, **rest))
+
+    def get(self, path, token=None, **rest):
+        return self.request("GET", path, token, **rest)
+
+    def gather(self, requests):
+        """Many GETs at once: (path, token) pairs → responses."""
+
+        async def all_of_them():
+            return await asyncio.gather(
+                *(
+                    self._http.get(path, headers={"authorization": f"Bearer {token}"})
+                    for path, token in requests
+                )
+            )
+
+        return self._runner.run(all_of_them())
+
+    def close(self):
+        self._runner.run(self._http.aclose())
+        self._runner.close()
+
+
+class World:
+    """Two patients with three Observations each: ``ann`` (sent by north) and ``bob`` (sent by south)."""
+
+    def __init__(self, folder):
+        ticks = itertools.count(START_US, 1_000_000)
+        self.clock = lambda: next(ticks)
+        self.settings = Settings(data=folder, base_url=BASE, institution="north")
+        self.keys = KeyRing.open(folder / "keys")
+        self.store = Store.open(self.settings, self.keys, self.clock)
+        self.gate = Gate.open(self.settings, self.keys, self.store, self.clock)
+        self.app = create_app(self.gate, self.settings)
+        self.client = Client(self.app)
+        self.put(patient("ann", "Eve", "Featherstonehaugh"), "north", "ann")
+        self.put(patient("bob", "Otto", "Cholmondeley"), "south", "bob")
+        for number in range(3):
+            self.put(observation(f"ann-{number}", "ann", "718-7", f"2024-01-0{number + 1}"), "north", "ann")
+            self.put(observation(f"bob-{number}", "bob", "718-7", f"2024-01-0{number + 1}"), "south", "bob")
+
+    def put(self, resource, institution, patient_id):
+        work = lambda session: session.put(resource, institution=institution, patient=patient_id)  # noqa: E731
+        return self.store.submit(work).result(10)
+
+    def delete(self, type_, id_, institution):
+        return self.store.submit(lambda session: session.delete(type_, id_, institution=institution)).result(
+            10
+        )
+
+    def token(self, role, *, user="u1", institution="", patient="", purpose="", project=""):
+        return identity.mint(
+            self.keys.token_key,
+            role=role,
+            user=user,
+            institution=institution,
+            patient=patient,
+            purpose=purpose,
+            project=project,
+            at_us=START_US,
+            lifetime_s=24 * 3600,
+        )
+
+    def grant(self, patient_id, *actors, types=(), purposes=("TREAT",)):
+        """An active Consent of the patient; returns the resource, which ``revoke`` takes."""
+        until = START_US + 1000 * HOUR_US
+        consent = consents.grant(patient_id, actors, purposes, types, from_us=START_US, until_us=until)
+        self.put(consent, "north", patient_id)
+        return consent
+
+    def revoke(self, consent):
+        self.put(consents.revoked(consent), "north", consent["patient"]["reference"].removeprefix("Patient/"))
+
+    def close(self):
+        self.client.close()
+        self.store.close()
+
+
+def patient(id_, given, family):
+    return {
+        "resourceType": "Patient",
+        "id": id_,
+        "identifier": [{"system": "urn:example:mrn", "value": f"MRN-{id_}"}],
+        "name": [{"family": family, "given": [given]}],
+        "birthDate": "1970-01-01",
+    }
+
+
+def observation(id_, patient_id, code, day):
+    return {
+        "resourceType": "Observation",
+        "id": id_,
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": code}]},
+        "subject": {"reference": f"Patient/{patient_id}"},
+        "effectiveDateTime": day,
+        "valueQuantity": {"value": 5, "unit": "g/dL", "system": "http://unitsofmeasure.org", "code": "g/dL"},
+    }
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path / "data")
+    yield made
+    made.close()

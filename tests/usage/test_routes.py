@@ -1,0 +1,96 @@
+"""No route reaches data past the gate: the routes are read from the app, not listed by hand (DESIGN §1)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from hdg.usage.access import Gate
+from hdg.usage.fhir_api.app import PUBLIC_PATHS
+
+VALUES = {"type": "Patient", "id": "ann", "version": "1"}
+QUERIES = {"/ledger/proof": "?type=Patient&id=ann"}
+
+
+def paths(app):
+    """(path template, method) of every route. A kind of route that has no methods (a mount) is a failure."""
+    return [(route.path, method) for route in app.router.routes for method in sorted(route.methods)]
+
+
+def concrete(template):
+    return re.sub(r"{(\w+)[^}]*}", lambda match: VALUES[match[1]], template) + QUERIES.get(template, "")
+
+
+def test_the_public_routes_are_exactly_the_listed_ones(world):
+    public = {
+        template
+        for template, method in paths(world.app)
+        if world.client.request(method, concrete(template)).status_code != 401
+    }
+    assert public == PUBLIC_PATHS
+
+
+def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world, monkeypatch):
+    asked = []
+    for name in ("read", "vread", "history", "search", "proof"):
+
+        async def spy(gate, *arguments, _original=getattr(Gate, name), _name=name, **named):
+            asked.append(_name)
+            return await _original(gate, *arguments, **named)
+
+        monkeypatch.setattr(Gate, name, spy)
+    token = world.token("clinician", institution="north")
+    for template, method in paths(world.app):
+        asked.clear()
+        answer = world.client.request(method, concrete(template), token)
+        if template in PUBLIC_PATHS:
+            assert asked == []
+        else:
+            assert answer.status_code == 200, template
+            assert len(asked) == 1, template
+
+
+def test_public_routes_hold_nothing_of_any_patient(world):
+    for template in PUBLIC_PATHS:
+        answer = world.client.get(template)
+        assert answer.status_code == 200, template
+        for secret in ("ann", "bob", "Featherstonehaugh", "MRN-"):
+            assert not re.search(rf"\b{secret}", answer.text), (template, secret)
+
+
+def test_health_readiness_and_checkpoint_answer_in_plain_text(world):
+    assert world.client.get("/healthz").text == "ok\n"
+    assert world.client.get("/readyz").text == "ok\n"
+    checkpoint = world.client.get("/ledger/checkpoint")
+    assert checkpoint.headers["content-type"].startswith("text/plain")
+    assert checkpoint.text.splitlines()[0] == world.settings.log_origin
+
+
+def test_readyz_says_no_when_the_database_is_gone(world, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    def broken():
+        raise OperationalError("SELECT", {}, Exception("gone"))
+
+    monkeypatch.setattr(world.store.engine, "connect", broken)
+    answer = world.client.get("/readyz")
+    assert (answer.status_code, answer.text) == (503, "not ready\n")
+
+
+def test_a_proof_verifies_against_the_public_checkpoint(world):
+    from hdg.management.ledger.proof import is_included
+
+    token = world.token("clinician", institution="north")
+    proof = world.client.get("/ledger/proof?type=Patient&id=ann", token).json()
+    root = __import__("base64").b64decode(proof["checkpoint"].splitlines()[2])
+    path = [bytes.fromhex(value) for value in proof["path"]]
+    assert is_included(proof["leaf"].encode(), proof["index"], proof["size"], path, root)
+    assert not is_included(proof["leaf"].encode() + b" ", proof["index"], proof["size"], path, root)
+    versioned = world.client.get("/ledger/proof?type=Patient&id=ann&version=1", token).json()
+    assert versioned["leaf"] == proof["leaf"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
+def test_the_description_is_served(world, path):
+    assert world.client.get(path).status_code == 200
