@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import BigInteger, ColumnElement, bindparam, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
@@ -34,7 +32,6 @@ __all__ = ["Caller", "Gate", "Proof", "Results", "Unavailable", "Visible"]
 
 Clock = Callable[[], int]
 
-_PREDICATES_MAX = 1024
 _SUCCESS, _NOTHING = "0", "4"
 """R4 valueset-audit-event-outcome: success; minor failure (hidden or absent, which are not told apart)."""
 
@@ -94,7 +91,6 @@ class Gate:
         self._log = log
         self._trail = Trail(store, settings)
         self._policy = load_policy(settings.policy)
-        self._predicate = lru_cache(_PREDICATES_MAX)(self._make_predicate)
         self.page_key = page_key
         """64 bytes for page tokens, derived from the root key."""
 
@@ -124,18 +120,13 @@ class Gate:
             raise AccessDenied("an access token is needed", is_authenticated=False)
         return Caller(self._authenticator.authenticate(token.strip()), address)
 
-    def _make_predicate(
-        self, role: str, user: str, institution: str, patient: str, purpose: str
-    ) -> ColumnElement[bool]:
-        """What such a principal may see, as SQL. Kept for the next request: time is bound when it is run."""
-        now: Any = bindparam("access_at_us", callable_=self._clock, type_=BigInteger())
-        request = AccessRequest(role, user, institution, patient, purpose, "access", now)
-        return predicate(request, self._policy)
-
-    def _visible_to(self, principal: Principal) -> ColumnElement[bool]:
-        return self._predicate(
-            principal.role, principal.user, principal.institution, principal.patient, principal.purpose
+    def _visible_to(self, who: Principal) -> ColumnElement[bool]:
+        """What this principal may see now, as SQL over ``Resource``."""
+        now_us = self._clock()
+        request = AccessRequest(
+            who.role, who.user, who.institution, who.patient, who.purpose, "access", now_us
         )
+        return predicate(request, self._policy)
 
     # --- reads ----------------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class Trail:
             access = replace(access, patients=(patient,))
 
         def seal(data: bytes, key: str) -> tuple[str, bytes, bytes]:
-            return session.seal(data, patient=patient or None, institution=self._institution, binding=key)
+            return session.seal(data, key, patient=patient or None, institution=self._institution)
 
         sealed = seal_event(
             audit_event(principal, access, at_us=session.at_us, server=self._server),

@@ -33,13 +33,16 @@ def test_the_public_routes_are_exactly_the_listed_ones(world):
 
 def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world, monkeypatch):
     asked = []
+
+    def spied(original):
+        async def spy(*arguments):
+            asked.append(original.__name__)
+            return await original(*arguments)
+
+        return spy
+
     for name in ("read", "vread", "history", "search", "proof"):
-
-        async def spy(gate, *arguments, _original=getattr(Gate, name), _name=name, **named):
-            asked.append(_name)
-            return await _original(gate, *arguments, **named)
-
-        monkeypatch.setattr(Gate, name, spy)
+        monkeypatch.setattr(Gate, name, spied(getattr(Gate, name)))
     token = world.token("clinician", institution="north")
     for template, method in paths(world.app):
         asked.clear()

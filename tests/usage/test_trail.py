@@ -1,4 +1,4 @@
-"""The audit trail: every access is on disk and in the ledger before its answer leaves (DESIGN §6, IHE BALP)."""
+"""The audit trail: an access is on disk and in the ledger before its answer leaves (DESIGN §6)."""
 
 from __future__ import annotations
 
