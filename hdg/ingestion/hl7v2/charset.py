@@ -151,7 +151,7 @@ def read(data: bytes, override: str | None = None) -> Text:
     if not data.startswith(b"MSH"):
         shown = wide(data)
         if shown:
-            return _decoded(data[_mark_length(data) :], shown, "the first bytes show")
+            return _decoded(data[len(byte_order_mark(data)) :], shown, "the first bytes show")
         if data.startswith(codecs.BOM_UTF8):
             return _decoded(data[3:], "utf-8", "the byte order mark shows")
     field, separator = (override.encode("utf-8", "replace"), b"~") if override else _msh_18(data)
@@ -275,5 +275,15 @@ def wide(data: bytes) -> str | None:
     return None
 
 
-def _mark_length(data: bytes) -> int:
-    return next((len(mark) for mark, _ in _MARKS if data.startswith(mark)), 0)
+def byte_order_mark(data: bytes) -> bytes:
+    """The UTF-16 or UTF-32 mark that ``data`` begins with, or b''."""
+    return next((mark for mark, _ in _MARKS if data.startswith(mark)), b"")
+
+
+def of_header(data: bytes) -> str:
+    """The charset that the header declares, to answer in; latin-1, which keeps every byte, if unclear."""
+    try:
+        charset = _declared(*_msh_18(data))
+    except LookupError:
+        return "latin-1"
+    return "latin-1" if charset is None or charset.startswith(_WIDE) else charset

@@ -21,7 +21,7 @@ from hdg.ingestion.hl7v2 import charset as charsets
 from hdg.ingestion.hl7v2.encoding import STANDARD, Delimiters, component, repetitions, translate, unescape
 from hdg.ingestion.hl7v2.segment import HEADER_SEGMENTS, Segment
 
-__all__ = ["MAX_BYTES", "Message", "Segment", "parse"]
+__all__ = ["MAX_BYTES", "Message", "Segment", "delimiters_of", "parse"]
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_SEGMENTS = 100_000
@@ -109,7 +109,7 @@ def parse(data: bytes, *, charset: str | None = None, max_bytes: int = MAX_BYTES
     decoded = charsets.PLAIN if is_plain else charsets.read(start, charset)
     issues = list(decoded.issues)
     text = _line_ends((start.decode("ascii") if is_plain else decoded.text).rstrip(_TRAILING), issues)
-    delimiters = _delimiters(text)
+    delimiters = delimiters_of(text)
     _check_bounds(text, delimiters)
     if not delimiters.is_standard:
         text = _standard(text, delimiters)
@@ -145,7 +145,8 @@ def _line_ends(text: str, issues: list[Issue]) -> str:
     return text
 
 
-def _delimiters(text: str) -> Delimiters:
+def delimiters_of(text: str) -> Delimiters:
+    """The delimiters that a text with CR line ends declares in MSH-1 and MSH-2. Raises Hl7v2Error."""
     if text.startswith(("MSH|^~\\&|", "MSH|^~\\&#|")):
         return STANDARD if text[8] == "|" else _TRUNCATING
     if not text.startswith("MSH"):

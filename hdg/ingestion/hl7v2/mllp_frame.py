@@ -1,0 +1,94 @@
+"""MLLP framing, without I/O. HL7 Transport Specification: MLLP, Release 1 (§2: <SB> content <EB><CR>)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+START = b"\x0b"
+END = b"\x1c\r"
+MAX_BYTES = 16 * 1024 * 1024
+_HEAD_BYTES = 4_096
+
+
+def frame(message: bytes) -> bytes:
+    """The message in an MLLP frame."""
+    return START + message + END
+
+
+@dataclass(frozen=True, slots=True)
+class Oversize:
+    """A frame over the size cap, skipped to its end. ``head`` is its first bytes."""
+
+    head: bytes
+    size_bytes: int
+
+
+class FrameDecoder:
+    """Cuts a byte stream into frames, however it arrives. Holds at most ``max_bytes`` plus one ``feed``.
+
+    Bytes between frames are dropped and counted in ``junk_bytes`` (CR and LF are not counted).
+    """
+
+    __slots__ = ("_buffer", "_head", "_is_inside", "_max_bytes", "_scanned", "_skipped", "junk_bytes")
+
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._is_inside = False
+        self._scanned = 0  # how far the buffer is known to hold no end
+        self._head: bytes | None = None  # set while an oversize frame is skipped
+        self._skipped = 0
+        self.junk_bytes = 0
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a frame has begun and not ended."""
+        return self._is_inside
+
+    def feed(self, data: bytes) -> list[bytes | Oversize]:
+        """The frames that ``data`` completes, in order."""
+        buffer = self._buffer
+        buffer += data
+        frames: list[bytes | Oversize] = []
+        at = 0
+        while True:
+            if not self._is_inside:
+                start = buffer.find(START, at)
+                self._count_junk(buffer[at:] if start < 0 else buffer[at:start])
+                at = len(buffer) if start < 0 else start + 1
+                if start < 0:
+                    break
+                self._is_inside, self._scanned = True, at
+            end = buffer.find(END, max(self._scanned, at))
+            if end < 0:
+                break
+            frames.append(self._frame(at, end))
+            self._is_inside = False
+            at = end + len(END)
+        del buffer[:at]
+        if self._is_inside:
+            self._hold_back()
+        return frames
+
+    def _frame(self, at: int, end: int) -> bytes | Oversize:
+        if self._head is not None:
+            size = self._skipped + end - at
+            head, self._head, self._skipped = self._head, None, 0
+            return Oversize(head, size)
+        if end - at > self._max_bytes:
+            return Oversize(bytes(self._buffer[at : at + _HEAD_BYTES]), end - at)
+        return bytes(memoryview(self._buffer)[at:end])
+
+    def _hold_back(self) -> None:
+        """Bounds what an unfinished frame keeps; the last byte may be the first of its end."""
+        buffer = self._buffer
+        if self._head is None and len(buffer) > self._max_bytes + 1:
+            self._head = bytes(buffer[:_HEAD_BYTES])
+        if self._head is not None and len(buffer) > 1:
+            self._skipped += len(buffer) - 1
+            del buffer[:-1]
+        self._scanned = max(len(buffer) - 1, 0)
+
+    def _count_junk(self, junk: bytes | bytearray) -> None:
+        if junk:
+            self.junk_bytes += len(junk) - junk.count(b"\r") - junk.count(b"\n")
