@@ -1,0 +1,185 @@
+"""``hdg demo``: the main job, end to end, over the real listeners, in a scratch folder.
+
+In this order: messages over MLLP and their ACKs; the resources they became; a clinician's query before consent, after it
+and after its revocation; an inclusion proof; a tampered row caught. Raises DemoFailed when a step does not show what it
+claims, so that the demo is also a check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hdg import data, operator
+from hdg.errors import HdgError
+from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.send import acknowledgements
+from hdg.server import Server
+from hdg.settings import Settings, load
+
+SENDER_INSTITUTION = "northgen"
+CLINIC = "city-clinic"
+
+
+class DemoFailed(HdgError):
+    """A step of the demo did not show what it should."""
+
+
+def run(keep: Path | None = None) -> None:
+    """Runs the demo, printing to standard output. Raises DemoFailed."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="hdg-demo-") as scratch:
+        settings = load(data=(keep or Path(scratch)) / "demo-data", http="127.0.0.1:0", mllp="127.0.0.1:0")
+        if settings.data.exists():
+            raise DemoFailed(f"{settings.data} is there already; choose an empty folder")
+        Demo(settings, Console(highlight=False)).run()
+    print(f"\nDone in {time.monotonic() - started:.1f} s.", f"Kept in {settings.data}." if keep else "")
+
+
+class Demo:
+    """One run over one fresh data folder."""
+
+    def __init__(self, settings: Settings, console: Console) -> None:
+        self.settings = settings
+        self.console = console
+        self.base = ""
+
+    def run(self) -> None:
+        """All steps."""
+        with Gateway.open(self.settings) as gateway, _serving(self.settings, gateway) as server:
+            self.base = f"http://{server.http_address}"
+            self._send(server)
+            patient = self._resources()
+            token = self._token()
+            self._consent(patient, token)
+            self._proof(patient)
+        self._tamper(patient)
+
+    def _step(self, title: str) -> None:
+        self.console.print(f"\n[bold]{title}[/bold]")
+
+    def _send(self, server: Server) -> None:
+        self._step(f"1. HL7 v2 messages over MLLP to {server.mllp_address}")
+        files = sorted(data.folder("examples").glob("*.hl7"))
+        for answer in acknowledgements(files, f"mllp://{server.mllp_address}", 10.0):
+            self.console.print(f"   {answer.line()}", markup=False)
+            if not answer.is_accepted:
+                raise DemoFailed(f"{answer.file} was not accepted")
+
+    def _resources(self) -> str:
+        self._step("2. What they became: validated FHIR R4, each version encrypted and with its leaf in the ledger")
+        with sqlite3.connect(self.settings.data / "hdg.sqlite") as database:
+            rows = database.execute(
+                "SELECT r.type, count(*), min(v.leaf_index), max(v.leaf_index) FROM resource r"
+                " JOIN version v ON v.rkey = r.rkey AND v.version = r.version GROUP BY r.type ORDER BY r.type"
+            ).fetchall()
+            [(patient,)] = database.execute("SELECT id FROM resource WHERE type = 'Patient'").fetchall()
+        database.close()
+        table = Table("resource", "count", "ledger leaves")
+        for kind, count, first, last in rows:
+            table.add_row(kind, str(count), str(first) if first == last else f"{first} … {last}")
+        self.console.print(table)
+        return str(patient)
+
+    def _token(self) -> str:
+        return operator.mint_token(
+            self.settings,
+            role="clinician",
+            user="dr-lee",
+            institution=CLINIC,
+            patient="",
+            purpose="TREAT",
+            project="",
+            hours=1,
+        )
+
+    def _consent(self, patient: str, token: str) -> None:
+        self._step(f"3. Dr Lee of {CLINIC} (which did not send the record) asks for the patient's observations")
+        query = f"/fhir/Observation?patient=Patient/{patient}"
+        self._expect(query, token, "before consent ", is_full=False)
+        consent = operator.grant_consent(self.settings, patient, [f"Organization/{CLINIC}"], ["TREAT"], [], 30)
+        self.console.print(f"   [dim]hdg consent grant {patient} --to Organization/{CLINIC} --purpose TREAT[/dim]")
+        for line in self._expect(query, token, "after consent  ", is_full=True):
+            self.console.print(f"      {line}", markup=False)
+        operator.revoke_consent(self.settings, consent)
+        self.console.print(f"   [dim]hdg consent revoke {consent}[/dim]")
+        self._expect(query, token, "after revocation", is_full=False)
+
+    def _expect(self, query: str, token: str, label: str, *, is_full: bool) -> list[str]:
+        bundle = self._get(query, token)
+        total = bundle["total"]
+        self.console.print(f"   {label}: total {total}")
+        if bool(total) is not is_full:
+            raise DemoFailed(f"{label.strip()}: {total} observations")
+        return [_result(entry["resource"]) for entry in bundle.get("entry", ())]
+
+    def _get(self, path: str, token: str) -> Any:
+        request = urllib.request.Request(self.base + path, headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 — our own listener
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise DemoFailed(f"HTTP {error.code} for {path.partition('?')[0]}") from None
+
+    def _proof(self, patient: str) -> None:
+        self._step("4. The ledger: is this Patient what was stored, and is it in the signed tree?")
+        report = operator.verify_store(self.settings, f"Patient/{patient}")
+        self.console.print(f"   hdg verify Patient/{patient}: {report.summary}", markup=False)
+        if report.findings:
+            raise DemoFailed(f"the inclusion proof does not verify: {report.findings[0]}")
+
+    def _tamper(self, patient: str) -> None:
+        self._step("5. Somebody changes one byte of that Patient behind the gateway's back")
+        with sqlite3.connect(self.settings.data / "hdg.sqlite") as database:
+            [(rkey, version, body)] = database.execute(
+                "SELECT rkey, version, body FROM version WHERE type = 'Patient' AND id = ? LIMIT 1", (patient,)
+            ).fetchall()
+            changed = body[:-20] + bytes([body[-20] ^ 1]) + body[-19:]
+            database.execute("UPDATE version SET body = ? WHERE rkey = ? AND version = ?", (changed, rkey, version))
+        database.close()
+        report = operator.verify_store(self.settings, "")
+        for finding in report.findings:
+            self.console.print(f"   hdg verify: [red]NOT VERIFIED[/red] {finding}")
+        if not report.findings:
+            raise DemoFailed("the tampered row was not noticed")
+
+
+def _result(observation: dict[str, Any]) -> str:
+    """A result line of the made-up example patient."""
+    name = next(iter(observation.get("code", {}).get("coding", ())), {}).get("display", "?")
+    quantity = observation.get("valueQuantity")
+    if quantity:
+        return f"{name}: {quantity.get('comparator', '')}{quantity.get('value')} {quantity.get('unit', '')}"
+    concept = observation.get("valueCodeableConcept", {})
+    coding = next(iter(concept.get("coding", ())), {})
+    return f"{name}: {observation.get('valueString') or coding.get('display') or concept.get('text') or '(see resource)'}"
+
+
+@contextmanager
+def _serving(settings: Settings, gateway: Gateway) -> Iterator[Server]:
+    """The listeners on an event loop in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = Server(settings, gateway)
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(20)
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
