@@ -1,0 +1,129 @@
+"""The invariants of R4 that a resource can break on its own.
+
+R4 defines some 200 constraints of severity *error* on its resources and data types. They come from the
+definitions as FHIRPath and are compiled when their type is first validated; those in _WRITTEN are Python
+because they are hot. Together with ELSEWHERE that is every one of them except NOT_CHECKED. Warnings (dom-6,
+con-3, nor-1, the "name" rules) are not checked: they do not make a resource invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hdg.fhir.json import JsonObject
+from hdg.fhir.path import compile_condition
+from hdg.fhir.path_branches import Env
+from hdg.fhir.path_values import compare
+
+__all__ = ["ELSEWHERE", "NOT_CHECKED", "Rule", "Scope", "rule"]
+
+# Key → why it is not checked.
+NOT_CHECKED = {
+    "ctm-1": "asks what a referenced resource is; Reference targets are checked by type instead",
+}
+# Key → where it is checked, if not as a rule of its type.
+ELSEWHERE = {
+    "ele-1": "hdg.fhir.validate_objects: empty objects, arrays and strings, objects with only an id",
+    "dom-2": "hdg.fhir.validate: contained resources",
+    "dom-3": "hdg.fhir.validate: contained resources",
+    "dom-4": "hdg.fhir.validate: contained resources",
+    "dom-5": "hdg.fhir.validate: contained resources",
+    "txt-1": "hdg.fhir.narrative",
+    "txt-2": "hdg.fhir.narrative",
+    "ref-1": "hdg.fhir.validate_objects: references",
+}
+
+
+class Scope:
+    """What surrounds a value: its ``resource``, and the ``root`` whose contained resources it may name."""
+
+    __slots__ = ("resource", "root")
+
+    def __init__(self, resource: JsonObject, root: JsonObject) -> None:
+        self.resource = resource
+        self.root = root
+
+
+# Whether the invariant holds for the object (its structure is already known to be right).
+Rule = Callable[[Any, Scope], bool]
+
+
+def rule(key: str, expression: str, type_name: str) -> Rule:
+    """The rule of an invariant on items of a type; raises PathError when it cannot be compiled."""
+    written = _WRITTEN.get((key, type_name)) or _WRITTEN.get((key, ""))
+    if written is not None:
+        return written
+    condition = compile_condition(expression, type_name)
+    return lambda item, scope: condition(item, Env(scope.resource, scope.root, item))
+
+
+def _has(item: JsonObject, name: str) -> bool:
+    """Whether a primitive element exists: with a value, or with extensions only."""
+    return name in item or "_" + name in item
+
+
+def _has_value(item: JsonObject) -> bool:
+    return any(key.startswith(("value", "_value")) for key in item)
+
+
+def _ext_1(item: JsonObject, scope: Scope) -> bool:
+    return ("extension" in item) is not _has_value(item)
+
+
+def _qty_3(item: JsonObject, scope: Scope) -> bool:
+    return "code" not in item or "system" in item or not _has(item, "code") or _has(item, "system")
+
+
+def _per_1(item: JsonObject, scope: Scope) -> bool:
+    if "start" not in item or "end" not in item:
+        return True
+    return compare(item["start"], item["end"]) != 1
+
+
+def _cpt_2(item: JsonObject, scope: Scope) -> bool:
+    return "system" in item or not _has(item, "value") or _has(item, "system")
+
+
+def _att_1(item: JsonObject, scope: Scope) -> bool:
+    return "contentType" in item or not _has(item, "data") or _has(item, "contentType")
+
+
+def _rat_1(item: JsonObject, scope: Scope) -> bool:
+    has_both = "numerator" in item and "denominator" in item
+    return has_both or ("numerator" not in item and "denominator" not in item and "extension" in item)
+
+
+def _rng_2(item: JsonObject, scope: Scope) -> bool:
+    return "low" not in item or "high" not in item or compare(item["low"], item["high"]) != 1
+
+
+def _obs_3(item: JsonObject, scope: Scope) -> bool:
+    return "low" in item or "high" in item or _has(item, "text")
+
+
+def _obs_6(item: JsonObject, scope: Scope) -> bool:
+    return "dataAbsentReason" not in item or not _has_value(item)
+
+
+def _obs_7(item: JsonObject, scope: Scope) -> bool:
+    if "component" not in item or not _has_value(item):
+        return True
+    codings = item["code"].get("coding", ())
+    return not any(
+        coding in codings for component in item["component"] for coding in component["code"].get("coding", ())
+    )
+
+
+_WRITTEN: dict[tuple[str, str], Rule] = {
+    ("ext-1", ""): _ext_1,
+    ("qty-3", ""): _qty_3,
+    ("per-1", ""): _per_1,
+    ("cpt-2", ""): _cpt_2,
+    ("att-1", ""): _att_1,
+    ("rat-1", ""): _rat_1,
+    ("rng-2", ""): _rng_2,
+    ("obs-3", ""): _obs_3,
+    ("obs-6", ""): _obs_6,
+    ("obs-7", ""): _obs_7,
+}

@@ -1,0 +1,202 @@
+"""Narrative.div: well-formed XHTML with formatting only (R4 narrative.html#xhtml; txt-1 and txt-2).
+
+Checked: one ``div`` root in the XHTML namespace, well-formed, elements and attributes of the allowed list, no
+script in a link, some text or image. Not checked: CSS, and that referenced images exist.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.parsers import expat
+
+from hdg.fhir.primitives import MAX_TEXT, Finding
+
+__all__ = ["check_div"]
+
+_XHTML = "http://www.w3.org/1999/xhtml"
+_ELEMENTS = frozenset(
+    [
+        "a",
+        "abbr",
+        "acronym",
+        "address",
+        "b",
+        "bdo",
+        "big",
+        "blockquote",
+        "br",
+        "caption",
+        "center",
+        "cite",
+        "code",
+        "col",
+        "colgroup",
+        "dd",
+        "dfn",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "font",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "i",
+        "img",
+        "li",
+        "map",
+        "area",
+        "ol",
+        "p",
+        "pre",
+        "q",
+        "samp",
+        "small",
+        "span",
+        "strike",
+        "strong",
+        "sub",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "tt",
+        "u",
+        "ul",
+        "var",
+        "del",
+        "ins",
+        "kbd",
+        "object",
+    ]
+) - {"object"}
+_ATTRIBUTES = frozenset(
+    [
+        "title",
+        "style",
+        "class",
+        "id",
+        "lang",
+        "dir",
+        "accesskey",
+        "tabindex",
+        "span",
+        "width",
+        "align",
+        "valign",
+        "char",
+        "charoff",
+        "cellpadding",
+        "cellspacing",
+        "border",
+        "frame",
+        "rules",
+        "summary",
+        "axis",
+        "abbr",
+        "colspan",
+        "rowspan",
+        "headers",
+        "scope",
+        "height",
+        "nowrap",
+        "noshade",
+        "size",
+        "bgcolor",
+        "color",
+        "face",
+        "clear",
+        "compact",
+        "start",
+        "type",
+        "value",
+        "name",
+        "href",
+        "src",
+        "alt",
+        "longdesc",
+        "rel",
+        "rev",
+        "shape",
+        "coords",
+        "usemap",
+        "cite",
+        "datetime",
+        "target",
+        "hspace",
+        "vspace",
+        "ismap",
+    ]
+)
+_LINKS = ("href", "src", "longdesc", "cite")
+_SAFE_SCHEMES = ("http:", "https:", "mailto:", "data:image/", "tel:", "ftp:", "urn:", "cid:")
+
+
+class _Forbidden(Exception):
+    """Raised inside the parser; the argument is the finding's text."""
+
+
+def check_div(value: Any, scope: Any) -> list[Finding] | None:
+    """None, or what is wrong with the text of a ``div``."""
+    if type(value) is not str:
+        return [("", "structure", "a JSON string with XHTML is needed")]
+    if not value or len(value) > MAX_TEXT:
+        return [("", "value", "an empty string" if not value else "too long")]
+    problem = _problem(value)
+    return [("", "invariant", f"txt-1: {problem}")] if problem else None
+
+
+def _problem(text: str) -> str:
+    if not text.lstrip().startswith("<div"):
+        return "the root is not <div>"
+    has_content = False
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        nonlocal has_content
+        namespace, _, local = name.rpartition(" ")
+        if namespace != _XHTML or local not in _ELEMENTS:
+            raise _Forbidden("an element that narratives may not have")
+        has_content = has_content or local == "img"
+        for attribute, content in attributes.items():
+            _check_attribute(attribute, content)
+
+    def characters(data: str) -> None:
+        nonlocal has_content
+        has_content = has_content or not data.isspace()
+
+    def skipped(name: str, is_parameter: bool) -> None:
+        nonlocal has_content
+        has_content = True
+
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.UseForeignDTD(True)  # named entities of HTML are skipped instead of being an error
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.CharacterDataHandler = characters
+    parser.SkippedEntityHandler = skipped
+    try:
+        parser.Parse(text, True)
+    except _Forbidden as error:
+        return str(error)
+    except (expat.ExpatError, UnicodeEncodeError):
+        return "not well-formed"
+    return "" if has_content else "no content (txt-2)"
+
+
+def _check_attribute(name: str, value: str) -> None:
+    local = name.rpartition(" ")[2]
+    if local not in _ATTRIBUTES and name.partition(" ")[0] != "http://www.w3.org/XML/1998/namespace":
+        raise _Forbidden("an attribute that narratives may not have")
+    if local in _LINKS:
+        target = "".join(value.split()).lower()
+        head = target.partition("/")[0].partition("#")[0].partition("?")[0]
+        if ":" in head and not target.startswith(_SAFE_SCHEMES):
+            raise _Forbidden("a link with a scheme that narratives may not have")

@@ -1,0 +1,121 @@
+"""Validates a resource against R4 4.0.1 (R4 validation.html; profiles and terminology servers are not asked).
+
+Checked: unknown elements, JSON types, cardinality, primitive grammar with real calendar dates, codes of
+required bindings, one type per choice, ``_name`` companions and null padding, reference targets, contained
+resources (R4 references.html#contained), empty objects, arrays and strings, narrative XHTML and the
+invariants of hdg.fhir.invariants.
+
+Places are FHIRPath as R4 operationoutcome.html asks: element names and indexes, a choice by its name without
+type (``Observation.value.unit``). Texts never hold a value of the resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hdg.errors import Issue
+from hdg.fhir.definitions import resource_types
+from hdg.fhir.invariants import Scope
+from hdg.fhir.json import JsonObject
+from hdg.fhir.primitives import Check, Finding
+from hdg.fhir.validate_objects import object_check
+
+__all__ = ["validate"]
+
+
+def validate(resource: JsonObject) -> list[Issue]:
+    """Everything wrong with a resource, or an empty list. Never raises for any JSON value."""
+    if type(resource) is not dict:
+        return [Issue("error", "structure", "", "a resource is a JSON object")]
+    kind = resource.get("resourceType")
+    try:
+        found = _resource_check(resource, Scope(resource, resource))
+    except RecursionError:
+        found = [("", "too-costly", "nested too deeply")]
+    if found is None:
+        return []
+    place = kind if isinstance(kind, str) and kind in resource_types() else ""
+    return [Issue("error", code, place + below, text) for below, code, text in found]
+
+
+def _resource_check(value: Any, scope: Scope) -> list[Finding] | None:
+    """A resource of whatever type it says it is."""
+    check = _check_of(value)
+    if not callable(check):
+        return check
+    found = check(value, scope)
+    if "contained" in value:
+        problems = [*(found or ()), *_contained_rules(value)]
+        return problems or None
+    return found
+
+
+def _check_of(value: Any) -> Check | list[Finding]:
+    if type(value) is not dict:
+        return [("", "structure", "a JSON object is needed")]
+    kind = value.get("resourceType")
+    if not isinstance(kind, str) or kind not in resource_types():
+        return [(".resourceType", "structure", "not a resource type of R4")]
+    return object_check(kind, _inner_resource)
+
+
+def _inner_resource(value: Any, scope: Scope) -> list[Finding] | None:
+    """A resource that is the value of an element: in a bundle or parameter its own root, else contained."""
+    container = scope.root
+    inner = container.get("contained")
+    if isinstance(inner, list) and any(value is item for item in inner):
+        check = _check_of(value)
+        return check(value, Scope(value, container)) if callable(check) else check
+    return (
+        _resource_check(value, Scope(value, value)) if type(value) is dict else _resource_check(value, scope)
+    )
+
+
+# --- contained resources ---------------------------------------------------------------------------------
+
+
+def _contained_rules(container: JsonObject) -> Iterator[Finding]:
+    """dom-2, dom-3, dom-4, dom-5 and distinct ids."""
+    inner = container["contained"]
+    if not isinstance(inner, list):
+        return
+    used = set(_local_references(container))
+    seen: set[str] = set()
+    for index, item in enumerate(inner):
+        if not isinstance(item, dict):
+            continue
+        place = f".contained[{index}]"
+        identity = item.get("id")
+        if not isinstance(identity, str):
+            yield (place + ".id", "required", "a contained resource needs an id")
+        elif identity in seen:
+            yield (place + ".id", "duplicate", "two contained resources have the same id")
+        elif "#" + identity not in used and "#" not in set(_local_references(item)):
+            yield (place, "invariant", "dom-3: the contained resource is not referenced")
+        if isinstance(identity, str):
+            seen.add(identity)
+        if "contained" in item:
+            yield (place + ".contained", "invariant", "dom-2: a contained resource contains another")
+        yield from _contained_meta(place, item.get("meta"))
+
+
+def _contained_meta(place: str, meta: Any) -> Iterator[Finding]:
+    if not isinstance(meta, dict):
+        return
+    for key, name in (("versionId", "dom-4"), ("lastUpdated", "dom-4"), ("security", "dom-5")):
+        if key in meta:
+            yield (f"{place}.meta.{key}", "invariant", f"{name}: not in a contained resource")
+
+
+def _local_references(value: Any) -> Iterator[str]:
+    """Every text below ``value`` that is ``#`` or ``#id``, of whatever element."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, str) and item.startswith("#"):
+            yield item

@@ -1,0 +1,352 @@
+"""Checks of data types and backbone elements, compiled from the definitions when a type is first met.
+
+R4 json.html (shape), R4 conformance-rules.html#cardinality, R4 terminologies.html#required,
+R4 references.html. A check is one closure per type around a table property name → check; where all is well it
+returns None and allocates nothing. Findings get their place on the way out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from hdg.fhir.definitions import (
+    ElementDefinition,
+    Invariant,
+    codes,
+    is_primitive,
+    resource_types,
+    type_definition,
+)
+from hdg.fhir.invariants import ELSEWHERE, NOT_CHECKED, Rule, Scope, rule
+from hdg.fhir.json import JsonObject
+from hdg.fhir.narrative import check_div
+from hdg.fhir.path import PathError
+from hdg.fhir.primitives import NULL, Check, Finding, code_check, primitive_check
+from hdg.fhir.references import contained, reference_type
+
+__all__ = ["object_check"]
+
+_EMPTY_OBJECT: list[Finding] = [("", "structure", "an empty object")]
+_NOT_OBJECT: list[Finding] = [("", "structure", "a JSON object is needed")]
+_ID_ONLY: list[Finding] = [("", "invariant", "ele-1: an element with an id and nothing else")]
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_UNKNOWN_TYPE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+
+
+@cache
+def object_check(type_name: str, resource_check: Check) -> Check:
+    """The check of a complex type, backbone element (by path) or resource type.
+
+    ``resource_check`` checks a resource inside another one (contained, Bundle.entry.resource).
+    """
+    return _ObjectCompiler(type_name, resource_check).check()
+
+
+class _ObjectCompiler:
+    """Builds the closure for one type."""
+
+    def __init__(self, type_name: str, resource_check: Check) -> None:
+        self.definition = type_definition(type_name)
+        self.type_name = type_name
+        self.resource_check = resource_check
+        self.members: dict[str, Check] = {}
+        self.places: dict[str, str] = {}  # property → what it adds to a place
+        self.primitives: dict[str, bool] = {}  # property of primitive type → is_list
+        self.required: list[tuple[str, tuple[str, ...]]] = []
+        self.choices: list[tuple[str, frozenset[str]]] = []
+
+    def check(self) -> Check:
+        if self.definition.kind == "resource":
+            self.members["resourceType"] = _is_text(self.type_name)
+        for element in self.definition.elements:
+            self.add(element)
+        own = [item for item in self.definition.invariants if item.path == self.type_name]
+        return _object_closure(self, _rules(own, self.type_name))
+
+    def add(self, element: ElementDefinition) -> None:
+        names = element.json_names()
+        for name, kind in names:
+            self.places[name] = "." + element.name
+            if is_primitive(kind):
+                self.primitives[name] = element.is_list
+            self.members[name] = self.lazy(name, kind, element)
+        companions = tuple("_" + name for name, kind in names if name in self.primitives)
+        every = (*(name for name, _ in names), *companions)
+        if element.min:
+            self.required.append((element.name, every))
+        if element.is_choice:
+            self.choices.append((element.name, frozenset(every)))
+
+    def lazy(self, name: str, kind: str, element: ElementDefinition) -> Check:
+        """Compiles the member when it is first met, and puts the result in its own place."""
+
+        def first(value: Any, scope: Any) -> list[Finding] | None:
+            member = self.item_check(kind, element)
+            if element.is_list:
+                member = _list_check(member)
+            self.members[name] = member
+            return member(value, scope)
+
+        return first
+
+    def item_check(self, kind: str, element: ElementDefinition) -> Check:
+        path = f"{self.type_name}.{element.name}"
+        if kind == "Resource":
+            return self.resource_check
+        if is_primitive(kind):
+            check = _bound_primitive(kind, element)
+        else:
+            check = object_check(kind, self.resource_check)
+        rules: list[tuple[Invariant, Rule]] = []
+        if kind == "Reference":
+            check = _with(check, _reference_check(frozenset(element.targets)))
+        elif kind == "CodeableConcept" and element.binding:
+            check = _with(check, _concept_check(element.binding))
+        elif element.is_simple and kind == "Quantity":
+            check = _with(check, _simple_quantity)
+        own = [item for item in self.definition.invariants if item.path.removesuffix("[x]") == path]
+        if own and kind != path:
+            rules = _rules(own, kind)
+        return _with_rules(check, rules) if rules else check
+
+
+# --- objects -----------------------------------------------------------------------------------------------
+
+
+def _object_closure(compiler: _ObjectCompiler, rules: list[tuple[Invariant, Rule]]) -> Check:
+    members, choices = compiler.members, compiler.choices
+    required = tuple((every[0], name, every) for name, every in compiler.required)
+    only_rules = tuple(test for _, test in rules)
+    is_resource = compiler.definition.kind == "resource"
+    failed = _Failures(compiler, rules)
+
+    def check(value: Any, scope: Any) -> list[Finding] | None:
+        if type(value) is not dict:
+            return _NOT_OBJECT
+        problems: list[Finding] | None = None
+        for key, item in value.items():
+            member = members.get(key)
+            found = failed.other(key, value, scope) if member is None else member(item, scope)
+            if found is not None:
+                problems = failed.member(problems, key, value, found)
+        for first, _, every in required:
+            if first not in value and not any(name in value for name in every):
+                problems = failed.missing(problems, value)
+                break
+        for _, group in choices:
+            if len(value.keys() & group) > 1:
+                problems = failed.choice(problems, value)
+        if len(value) < 2 and not is_resource and (not value or "id" in value):
+            return _ID_ONLY if value else _EMPTY_OBJECT
+        if problems is None:
+            for test in only_rules:
+                if not test(value, scope):
+                    return failed.rules(value, scope)
+        return problems or None
+
+    return check
+
+
+class _Failures:
+    """The slow side of an object check: turns what went wrong into findings with places."""
+
+    def __init__(self, compiler: _ObjectCompiler, rules: list[tuple[Invariant, Rule]]) -> None:
+        self.compiler = compiler
+        self.all_rules = rules
+
+    def member(
+        self, problems: list[Finding] | None, key: str, value: JsonObject, found: list[Finding]
+    ) -> list[Finding]:
+        """Adds a member's findings, without nulls that the companion array accounts for."""
+        name = key.removeprefix("_") if key not in self.compiler.places else key
+        place = self.compiler.places.get(name, "." + key)
+        companion = value.get("_" + key)
+        if self.compiler.primitives.get(key) and isinstance(companion, list):
+            padded = {f"[{index}]" for index, item in enumerate(companion) if item}
+            found = [finding for finding in found if finding[1:] != NULL[1:] or finding[0] not in padded]
+        problems = problems if problems is not None else []
+        problems.extend((place + below, code, text) for below, code, text in found)
+        return problems
+
+    def other(self, key: str, value: JsonObject, scope: Scope) -> list[Finding] | None:
+        """A property that is no element: the companion of a primitive, or unknown."""
+        name = key[1:]
+        if not key.startswith("_") or name not in self.compiler.primitives:
+            return [("", "structure", "unknown element")]
+        element = object_check("Element", self.compiler.resource_check)
+        if not self.compiler.primitives[name]:
+            return element(value[key], scope)
+        return _companion_array(value[key], value.get(name), element, scope)
+
+    def missing(self, problems: list[Finding] | None, value: JsonObject) -> list[Finding]:
+        """Every required element that is absent."""
+        problems = problems if problems is not None else []
+        for name, every in self.compiler.required:
+            if not any(key in value for key in every):
+                problems.append(("." + name, "required", "a required element is missing"))
+        return problems
+
+    def choice(self, problems: list[Finding] | None, value: JsonObject) -> list[Finding] | None:
+        """A choice that is there with two types; a primitive and its companion are one."""
+        for name, every in self.compiler.choices:
+            present = {key.removeprefix("_") for key in value.keys() & every}
+            finding = ("." + name, "structure", "more than one type of a choice")
+            if len(present) > 1 and finding not in (problems or ()):
+                problems = [*(problems or ()), finding]
+        return problems
+
+    def rules(self, value: JsonObject, scope: Scope) -> list[Finding]:
+        """Every broken invariant."""
+        return [
+            ("", "invariant", f"{invariant.key}: {invariant.expression}")
+            for invariant, test in self.all_rules
+            if not test(value, scope)
+        ]
+
+
+def _companion_array(companion: Any, values: Any, element: Check, scope: Scope) -> list[Finding] | None:
+    """``_name`` of a repeating primitive: as long as ``name``, null or object, one of both at each index."""
+    if type(companion) is not list or not companion:
+        return [("", "structure", "a JSON array that is not empty is needed")]
+    count = len(values) if isinstance(values, list) else 0
+    problems: list[Finding] = []
+    if isinstance(values, list) and count != len(companion):
+        problems.append(("", "structure", "the companion array has another length"))
+    if all(item is None for item in companion):
+        problems.append(("", "structure", "a companion array without any object"))
+    for index, item in enumerate(companion):
+        if item is None:
+            if values is None:
+                problems.append((f"[{index}]", "structure", "null in both arrays"))
+            continue
+        for below, code, text in element(item, scope) or ():
+            problems.append((f"[{index}]{below}", code, text))
+    return problems or None
+
+
+def _list_check(check: Check) -> Check:
+    def checked(value: Any, scope: Any) -> list[Finding] | None:
+        if type(value) is not list:
+            return [("", "structure", "a JSON array is needed")]
+        if not value:
+            return [("", "structure", "an empty array")]
+        for item in value:
+            if check(item, scope) is not None:
+                return [
+                    (f"[{index}]{below}", code, text)
+                    for index, item in enumerate(value)
+                    for below, code, text in check(item, scope) or ()
+                ]
+        return None
+
+    return checked
+
+
+def _is_text(wanted: str) -> Check:
+    return lambda value, scope: None if value == wanted else [("", "structure", f"{wanted} is needed here")]
+
+
+# --- rules on single elements ----------------------------------------------------------------------------
+
+
+def _rules(invariants: Iterable[Invariant], type_name: str) -> list[tuple[Invariant, Rule]]:
+    found: list[tuple[Invariant, Rule]] = []
+    for invariant in invariants:
+        if invariant.key in ELSEWHERE or invariant.key in NOT_CHECKED:
+            continue
+        try:
+            found.append((invariant, rule(invariant.key, invariant.expression, type_name)))
+        except PathError:
+            if "." not in invariant.path or not invariant.path.endswith("[x]"):
+                raise
+            # A choice's invariant speaks of one of its types only; it holds for the others.
+    return found
+
+
+def _with(check: Check, more: Callable[[Any, Scope], list[Finding] | None]) -> Check:
+    def both(value: Any, scope: Any) -> list[Finding] | None:
+        found = check(value, scope)
+        return found if found is not None else more(value, scope)
+
+    return both
+
+
+def _with_rules(check: Check, rules: list[tuple[Invariant, Rule]]) -> Check:
+    def more(value: Any, scope: Scope) -> list[Finding] | None:
+        return [
+            ("", "invariant", f"{invariant.key}: {invariant.expression}")
+            for invariant, test in rules
+            if not test(value, scope)
+        ] or None
+
+    return _with(check, more)
+
+
+def _bound_primitive(kind: str, element: ElementDefinition) -> Check:
+    if kind == "xhtml":
+        return check_div
+    if element.binding == "currencies":  # ISO 4217 is not in the package: its shape
+        return _with(_primitive(kind), _currency)
+    bound = codes(element.binding) if element.binding and kind == "code" else None
+    if bound is None:
+        return _primitive(kind)
+    return code_check(element.binding, frozenset().union(*bound.values()))
+
+
+@cache
+def _primitive(kind: str) -> Check:
+    return primitive_check(kind)
+
+
+def _currency(value: Any, scope: Scope) -> list[Finding] | None:
+    return None if _CURRENCY.fullmatch(value) else [("", "code-invalid", "not a currency code (ISO 4217)")]
+
+
+def _simple_quantity(value: Any, scope: Scope) -> list[Finding] | None:
+    if "comparator" in value:
+        return [(".comparator", "structure", "a SimpleQuantity has no comparator")]
+    return None
+
+
+def _concept_check(value_set: str) -> Callable[[Any, Scope], list[Finding] | None]:
+    """A CodeableConcept under a required binding: at least one coding from the value set."""
+    bound = codes(value_set)
+    wrong = [("", "code-invalid", f"no coding from the required value set {value_set}")]
+
+    def check(value: Any, scope: Scope) -> list[Finding] | None:
+        if bound is None:
+            return None
+        codings = value.get("coding", ())
+        has_one = any(coding.get("code") in bound.get(coding.get("system"), ()) for coding in codings)
+        return None if has_one else wrong
+
+    return check
+
+
+def _reference_check(targets: frozenset[str]) -> Callable[[Any, Scope], list[Finding] | None]:
+    """ref-1, the types an element may refer to, and that Reference.type agrees with the text."""
+
+    def check(value: Any, scope: Scope) -> list[Finding] | None:
+        text = value.get("reference")
+        if text is not None and "type" not in value:
+            if text.partition("/")[0] in targets:
+                return None
+            if text.startswith("#") and contained(scope.root, text) is None:
+                return [(".reference", "invariant", "ref-1: no contained resource has this id")]
+        kind = reference_type(value, scope.root)
+        if kind is None:
+            if text is not None and _UNKNOWN_TYPE.fullmatch(text):
+                return [(".reference", "value", "the reference names no resource type")]
+            return None
+        if kind not in resource_types():
+            return [(".type", "value", "not a resource type")]
+        if targets and kind not in targets:
+            return [("", "value", f"a reference to {kind} is not allowed here")]
+        if text is not None and "type" in value and value["type"].rpartition("/")[2] != kind:
+            return [(".type", "value", "type and reference name different resource types")]
+        return None
+
+    return check
