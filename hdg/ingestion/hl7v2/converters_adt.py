@@ -1,0 +1,183 @@
+"""Named converters of the ADT tables: names as text, addresses, US Core race, procedure periods.
+
+HL7 v2.9 §3.4.2 (PID), §2.14.9 (MSH), §6.5.4 (PR1); US Core Patient (us-core-race, us-core-ethnicity).
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from hdg.ingestion.hl7v2.authority import part, split
+from hdg.ingestion.hl7v2.authority import universal_uri as uri_of
+from hdg.ingestion.hl7v2.converters import CONVERTERS
+from hdg.ingestion.hl7v2.encoding import repetitions
+from hdg.ingestion.hl7v2.primitives import plain
+from hdg.ingestion.hl7v2.state import State
+from hdg.ingestion.hl7v2.times import to_datetime
+from hdg.mapping.context import JsonObject, Several, Unfit
+
+_US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/"
+_ORIGINAL = "http://hl7.org/fhir/StructureDefinition/originalText"
+_CDC_CODE = re.compile(r"\d{4}-\d")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]*[A-Za-z0-9])?")
+_MINUTES = re.compile(r"\d{1,6}")
+_NULL = '""'
+
+
+@CONVERTERS.register("hl7v2.name_text", type="string")
+def name_text(text: str, state: State) -> str | None:
+    """An XPN in reading order: prefix, given, further given, family, suffix."""
+    parts = text.split("^")
+    family = parts[0].partition("&")[0] if parts else ""
+    pieces = [part(parts, 5, state), part(parts, 2, state), part(parts, 3, state), plain(family, state)]
+    pieces.append(part(parts, 4, state))
+    return " ".join(piece for piece in pieces if piece and piece != _NULL) or None
+
+
+@CONVERTERS.register("hl7v2.endpoint", type="url")
+def endpoint(text: str, state: State) -> str | None:
+    """An HD as a URL: ``urn:oid:``, ``urn:uuid:``, a URI as it is, ``dns:`` (RFC 4501) for a host name."""
+    parts = split(text)
+    identifier, kind = part(parts, 2, state), part(parts, 3, state)
+    if kind == "DNS" and _HOST.fullmatch(identifier):
+        return f"dns:{identifier}"
+    found = uri_of(identifier, kind, state)
+    if found is None:
+        raise Unfit("the universal id is no address of the type that HD.3 names")
+    return found
+
+
+@CONVERTERS.register("hl7v2.first_software_name", type="string")
+def first_software_name(text: str, state: State) -> str | None:
+    """SFT-3 of the message's first SFT; nothing for a later one."""
+    return plain(text, state) or None if state.segment is state.message.first("SFT") else None
+
+
+@CONVERTERS.register("hl7v2.first_software_version", type="string")
+def first_software_version(text: str, state: State) -> str | None:
+    """SFT-2 of the message's first SFT; nothing for a later one."""
+    return plain(text, state) or None if state.segment is state.message.first("SFT") else None
+
+
+@CONVERTERS.register("hl7v2.procedure_period", type="Period")
+def procedure_period(text: str, state: State) -> JsonObject:
+    """PR1-5 as the start of a Period that ends PR1-7 minutes later; without an offset only a start date."""
+    try:
+        start = to_datetime(text.partition("^")[0].strip(), state.zone)
+    except Unfit as problem:
+        raise Unfit(problem.text, kept={"start": problem.kept} if problem.kept else None) from problem
+    minutes = plain(state.segment.field(7), state)
+    if "T" not in start or not _MINUTES.fullmatch(minutes):
+        raise Unfit("PR1-7 is no whole number of minutes: the end is not known", kept={"start": start})
+    try:
+        end = datetime.fromisoformat(start) + timedelta(minutes=int(minutes))
+    except (ValueError, OverflowError):
+        raise Unfit("the end of the procedure cannot be computed", kept={"start": start}) from None
+    shown = end.isoformat()
+    return {"start": start, "end": f"{shown[:-6]}Z" if start.endswith("Z") else shown}
+
+
+class _Category(NamedTuple):
+    """One repetition of PID-10 or PID-22; ``kind``: ombCategory, detailed or '' (US Core cannot hold it)."""
+
+    kind: str
+    coding: JsonObject
+    text: str
+
+
+def _category(text: str, map_name: str, own_system: str, state: State) -> _Category:
+    parts = split(text)
+    code, display, name = (part(parts, number, state) for number in (1, 2, 3))
+    shown = part(parts, 9, state) or display or code
+    system = state.systems.uri(name) if name else state.systems.uri(own_system)
+    held = (state.systems.uri("CDCREC"), state.systems.uri(own_system))
+    if code and system in held:
+        table = state.library.concept_map(map_name)
+        found = table.translate(code, system) if table else None
+        if found is not None:
+            return _Category("ombCategory", found.coding(), shown)
+        if _CDC_CODE.fullmatch(code):
+            coding = {"system": held[0], "code": code, "display": display}
+            return _Category("detailed", {key: value for key, value in coding.items() if value}, shown)
+    coding = {"system": system if name else "", "code": code, "display": display}
+    kept: JsonObject = {key: value for key, value in coding.items() if value}
+    if name and not system and kept:
+        kept["_system"] = {"extension": [{"url": _ORIGINAL, "valueString": name}]}
+    return _Category("", kept, shown)
+
+
+def _sorted(text: str, rule: _Rule, state: State) -> tuple[list[_Category], list[_Category]]:
+    """(what US Core holds, what it does not) of a whole field."""
+    held: list[_Category] = []
+    rest: list[_Category] = []
+    for raw in repetitions(text):
+        found = _category(raw, rule.map, rule.system, state)
+        if not found.text:
+            continue
+        broad = [item for item in held if item.kind == "ombCategory"]
+        if not found.kind or (found.kind == "ombCategory" and len(broad) == rule.categories):
+            rest.append(found)
+        elif all(found.coding["code"] != item.coding["code"] for item in held):
+            held.append(found)
+    return held, rest
+
+
+class _Rule(NamedTuple):
+    """``categories``: how many OMB categories the extension may hold."""
+
+    url: str
+    map: str
+    system: str
+    categories: int
+
+
+_RACE = _Rule(f"{_US_CORE}us-core-race", "us-core-race", "v2-0005", 5)
+_ETHNICITY = _Rule(f"{_US_CORE}us-core-ethnicity", "us-core-ethnicity", "v2-0189", 1)
+
+
+def _extension(text: str, rule: _Rule, state: State) -> JsonObject | None:
+    held, _ = _sorted(text, rule, state)
+    if not held:
+        return None
+    parts: list[JsonObject] = [
+        {"url": item.kind, "valueCoding": item.coding}
+        for kind in ("ombCategory", "detailed")
+        for item in held
+        if item.kind == kind
+    ]
+    parts.append({"url": "text", "valueString": ", ".join(item.text for item in held)})
+    return {"url": rule.url, "extension": parts}
+
+
+def _outside(text: str, rule: _Rule, state: State) -> Several | None:
+    _, rest = _sorted(text, rule, state)
+    concepts = (
+        ({"coding": [item.coding]} if item.coding.get("code") else {}) | {"text": item.text} for item in rest
+    )
+    return Several(concepts) if rest else None
+
+
+@CONVERTERS.register("hl7v2.us_core_race", type="Extension", takes="field")
+def us_core_race(text: str, state: State) -> JsonObject | None:
+    """PID-10 as the US Core race extension: OMB categories, other CDC codes as detail, and the text."""
+    return _extension(text, _RACE, state)
+
+
+@CONVERTERS.register("hl7v2.race_outside_us_core", type="CodeableConcept", takes="field")
+def race_outside_us_core(text: str, state: State) -> Several | None:
+    """Repetitions of PID-10 that the US Core race extension cannot hold, as sent."""
+    return _outside(text, _RACE, state)
+
+
+@CONVERTERS.register("hl7v2.us_core_ethnicity", type="Extension", takes="field")
+def us_core_ethnicity(text: str, state: State) -> JsonObject | None:
+    """PID-22 as the US Core ethnicity extension: one OMB category, CDC codes as detail, and the text."""
+    return _extension(text, _ETHNICITY, state)
+
+
+@CONVERTERS.register("hl7v2.ethnicity_outside_us_core", type="CodeableConcept", takes="field")
+def ethnicity_outside_us_core(text: str, state: State) -> Several | None:
+    """Repetitions of PID-22 that the US Core ethnicity extension cannot hold, as sent."""
+    return _outside(text, _ETHNICITY, state)
