@@ -1,0 +1,157 @@
+"""Named converters of the ORU and VXU tables: what an observation takes from its order, comments, doses.
+
+HL7 v2.5.1 §7.4 (OBR, OBX), §2.15.10 (NTE), §4.14.7 (RXA); CDC guide for immunization messaging 1.5.
+"""
+
+from __future__ import annotations
+
+from hdg.ingestion.hl7v2.authority import part, split
+from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
+from hdg.ingestion.hl7v2.encoding import repetitions
+from hdg.ingestion.hl7v2.identity import organization, practitioner
+from hdg.ingestion.hl7v2.primitives import date_time, plain
+from hdg.ingestion.hl7v2.segment import Segment
+from hdg.ingestion.hl7v2.state import State
+from hdg.ingestion.hl7v2.times import to_date
+from hdg.mapping.context import Choice, Facts, JsonObject, Unfit
+
+_NULL = '""'
+_DOSE_MAX = 2**31 - 1
+
+
+def own_order(state: State) -> Segment | None:
+    """The OBR that the segment at hand is under; None for an observation about the patient: no order."""
+    group = state.group
+    while group is not None:
+        found = group.first("OBR")
+        if found is not None:
+            return found
+        group = group.parent
+    return None
+
+
+def _time(text: str, state: State) -> str | None:
+    """A dateTime; a problem with it was reported where the OBR itself was read."""
+    if text == _NULL:
+        return None
+    try:
+        return date_time(text, state)
+    except Unfit as problem:
+        return problem.kept  # type: ignore[no-any-return]  # the date of a time that was cut, or None
+
+
+@CONVERTERS.register("hl7v2.order_effective")
+def order_effective(text: str, state: State) -> Choice | None:
+    """OBR-7, with OBR-8 as a Period, of the order that an OBX is under."""
+    order = own_order(state)
+    if order is None:
+        return None
+    start, end = _time(order.field(7), state), _time(order.field(8), state)
+    if start and not end:
+        return Choice("dateTime", start)
+    period = {key: value for key, value in (("start", start), ("end", end)) if value}
+    return Choice("Period", period) if period else None
+
+
+@CONVERTERS.register("hl7v2.order_category", type="CodeableConcept")
+def order_category(text: str, state: State) -> JsonObject | None:
+    """The category that OBR-24 of the OBX's own order stands for, by the map ``observation-category``."""
+    order = own_order(state)
+    table = state.library.concept_map("observation-category")
+    if order is None or table is None:
+        return None
+    section = part(split(order.field(24)), 1, state)
+    found = table.translate(section, state.systems.uri("v2-0074")) if section else None
+    return {"coding": [found.coding()]} if found else None
+
+
+@CONVERTERS.register("hl7v2.comment_text", type="markdown", takes="field")
+def comment_text(text: str, state: State) -> str | None:
+    """NTE-3 with all its repetitions, one line each."""
+    lines = [plain(line, state) for line in repetitions(text) if line != _NULL]
+    return "\n".join(lines).strip() or None
+
+
+@CONVERTERS.register("hl7v2.occurrence_text", type="string")
+def occurrence_text(text: str, state: State) -> str | None:
+    """RXA-3 as text when it is no time, ``unknown`` when it is absent; nothing when it is a time."""
+    given = state.field("RXA", 3).partition("^")[0].strip()
+    if not given or given == _NULL:
+        return "unknown"
+    try:
+        to_date(given)
+    except Unfit:
+        return plain(given, state) or "unknown"
+    return None
+
+
+@CONVERTERS.register("hl7v2.administration_note", type="string")
+def administration_note(text: str, state: State) -> str | None:
+    """RXA-9 as a note; nothing for a coded information source (NIP001), which has its own elements."""
+    parts = split(text)
+    sources = state.library.concept_map("primary-source")
+    is_source = sources is not None and sources.translate(part(parts, 1, state), state.systems.uri("NIP001"))
+    return None if is_source and part(parts, 3, state) in ("NIP001", "") else coded_text(text, state)
+
+
+def _facts_beside(state: State) -> dict[str, Segment]:
+    """OBX segments of the same RXA with the same OBX-4, by what they state (map ``immunization-fact``)."""
+    table = state.library.concept_map("immunization-fact")
+    if table is None:
+        return {}
+    segments, here = state.message.segments, state.segment
+    first = last = here.position - 1
+    while first > 0 and segments[first - 1].name in ("OBX", "NTE", "PRT"):
+        first -= 1
+    while last + 1 < len(segments) and segments[last + 1].name in ("OBX", "NTE", "PRT"):
+        last += 1
+    found: dict[str, Segment] = {}
+    for segment in segments[first : last + 1]:
+        if segment.name == "OBX" and segment.field(4) == here.field(4):
+            target = table.translate(part(split(segment.field(3)), 1, state), state.systems.uri("LN"))
+            if target is not None:
+                found.setdefault(target.code, segment)
+    return found
+
+
+@CONVERTERS.register("hl7v2.education_document", type="Immunization.education")
+def education_document(text: str, state: State) -> JsonObject | None:
+    """An information statement: its type, with the publication and presentation dates of the same OBX-4."""
+    kind = coded_text(text, state)
+    if kind is None:
+        return None
+    found: JsonObject = {"documentType": kind}
+    for element in ("publicationDate", "presentationDate"):
+        beside = _facts_beside(state).get(element)
+        when = _time(beside.field(5), state) if beside is not None else None
+        if when:
+            found[element] = when
+    return found
+
+
+@CONVERTERS.register("hl7v2.protocol_applied", type="Immunization.protocolApplied")
+def protocol_applied(text: str, state: State) -> JsonObject | None:
+    """The dose number, with the number of doses in the series of the same OBX-4."""
+    number = plain(text.partition("^")[0], state)
+    if not number:
+        return None
+    found = _dose("doseNumber", number)
+    beside = _facts_beside(state).get("seriesDoses")
+    doses = part(split(beside.field(5)), 1, state) if beside is not None else ""
+    return {**found, **_dose("seriesDoses", doses)} if doses else found
+
+
+def _dose(element: str, text: str) -> JsonObject:
+    if text.isascii() and text.isdecimal() and 0 < int(text) <= _DOSE_MAX:
+        return {f"{element}PositiveInt": int(text)}
+    return {f"{element}String": text}
+
+
+@CONVERTERS.register("identity.ordering_role", type="id")
+def ordering_role(text: str, state: State) -> Facts:
+    """Who ordered (ORC-12, else OBR-16) for which facility (ORC-21)."""
+    people = repetitions(state.field("ORC", 12)) or repetitions(state.field("OBR", 16))
+    person = practitioner(people[0], state).parts if people and people[0] else ()
+    facilities = repetitions(state.field("ORC", 21))
+    facility = organization(facilities[0], state).parts if facilities and facilities[0] else ()
+    return Facts(("orderer", *person, "for", *facility), is_thing=True)
