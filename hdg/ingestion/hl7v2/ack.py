@@ -1,8 +1,8 @@
 """Acknowledgements in original mode: MSH, MSA, and one ERR per error. HL7 v2.9 §2.9.2, §2.14.5, §2.14.8.
 
 An ACK answers in the sender's own delimiters and character set, and also where the header is broken:
-whatever can be read of it is echoed, byte for byte. Texts come from Hl7v2Error and Issue, which hold no patient
-values.
+whatever can be read of it is echoed, byte for byte. Texts come from Hl7v2Error and Issue, which hold no
+patient values.
 """
 
 from __future__ import annotations

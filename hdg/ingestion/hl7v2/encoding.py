@@ -101,10 +101,11 @@ def _translator(
                 return _literal(meaning[inner], target)
             return f"{target.escape}{inner}{target.escape}" if target.escape else " "
         if text in truncations and _ends_value(found, source):
-            return target.truncation if text == source.truncation else _literal(text, target)
+            return (target.truncation or text) if text == source.truncation else _literal(text, target)
         return single.get(text, text)
 
-    truncations = {source.truncation, target.truncation} - {""}
+    structure = {source.field, source.component, source.repetition, source.subcomponent, source.escape}
+    truncations = {source.truncation, target.truncation} - structure - {""}
     chars = "".join(re.escape(char) for char in {*single, *truncations})
     return re.compile(f"{_sequences(source)}[{chars}]"), rewrite
 
@@ -116,7 +117,8 @@ def _sequences(source: Delimiters) -> str:
     mark = re.escape(source.escape)
     structure = source.field + source.component + source.repetition + source.subcomponent
     local = f"Z[^{mark}{re.escape(structure)}\\r\\n]{{0,64}}"
-    kinds = rf"[FSTREPHN]|\.[A-Za-z]{{2}}[+-]?[0-9]{{0,5}}|[XCM](?:[0-9A-Fa-f]{{2}})+|{local}"
+    sign = f"(?!{mark})[+-]"
+    kinds = rf"[FSTREPHN]|\.[A-Za-z]{{2}}(?:{sign})?[0-9]{{0,5}}|[XCM](?:[0-9A-Fa-f]{{2}})+|{local}"
     return f"{mark}(?:{kinds}){mark}|"
 
 

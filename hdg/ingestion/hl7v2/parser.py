@@ -86,7 +86,8 @@ class Message(msgspec.Struct, eq=False):
         MSH-18 is not touched. Raises UnicodeEncodeError when ``charset`` lacks a character.
         """
         target = delimiters or self.delimiters
-        lines = [_encoded(segment.text, target) for segment in self.segments]
+        source = _TRUNCATING if self.delimiters.truncation else STANDARD
+        lines = [_encoded(segment.text, source, target) for segment in self.segments]
         return charsets.encode("".join(lines), charset or self.charset)
 
     def _header(self, number: int) -> str:
@@ -157,7 +158,7 @@ def delimiters_of(text: str) -> Delimiters:
     msh_2, separator, _ = line[4:].partition(line[3])
     if not msh_2:
         raise _rejected("the encoding characters are missing", "MSH-2", "101")
-    if not separator and len(msh_2) > 5:
+    if len(msh_2) > 5:
         raise _rejected("MSH-2 has more than five encoding characters", "MSH-2", "102")
     if not separator:
         raise _rejected("the header is cut short", "MSH-2", "101")
@@ -179,7 +180,7 @@ def _no_header(text: str) -> Hl7v2Error:
 
 def _check_bounds(text: str, delimiters: Delimiters) -> None:
     """Raises on what no message holds and what would cost memory out of proportion."""
-    for char, what in (("\x00", "a NUL character"), ("\x0b", "a framing byte"), ("\x1c", "a framing byte")):
+    for char, what in (("\x00", "a NUL character"), ("\x1c", "a framing byte"), ("\x0b", "a framing byte")):
         if char in text:
             raise Hl7v2Error(f"{what} inside the message", _place(text, text.index(char)), condition="102")
     if len(text) <= MAX_FIELDS:
@@ -249,10 +250,11 @@ def _report_junk(junk: list[tuple[int, str]], issues: list[Issue]) -> None:
 
 def _segment_place(text: str, index: int) -> str:
     """The segment around ``index`` of a text with CR line ends, such as ``OBX[3]``."""
-    name = text[text.rfind("\r", 0, index) + 1 :][:3]
+    start = text.rfind("\r", 0, index) + 1
+    name = text[start : start + 3]
     if not (name.isascii() and name.isalnum()):
         return f"line {text.count(chr(13), 0, index) + 1}"
-    occurrence = text.count(f"\r{name}", 0, index + 1) + (name == "MSH")
+    occurrence = text.count(f"\r{name}", 0, start + 3) + (name == "MSH")
     return name if occurrence <= 1 else f"{name}[{occurrence}]"
 
 
@@ -264,10 +266,9 @@ def _place(text: str, index: int) -> str:
     return f"{segment}-{number}" if number and text[3:4] and "line" not in segment else segment
 
 
-def _encoded(text: str, target: Delimiters) -> str:
+def _encoded(text: str, source: Delimiters, target: Delimiters) -> str:
     """One segment and its CR, in ``target``."""
     if text[:3] not in HEADER_SEGMENTS:
-        return translate(text, STANDARD, target) + "\r"
-    msh_2, separator, rest = text[4:].partition("|")
-    source = _TRUNCATING if msh_2.endswith("#") else STANDARD
+        return translate(text, source, target) + "\r"
+    _, separator, rest = text[4:].partition("|")
     return text[:3] + target.field + target.msh_2 + translate(separator + rest, source, target) + "\r"
