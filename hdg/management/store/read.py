@@ -1,17 +1,54 @@
 """Reads: current version, one version, history, search; always under a predicate that is part of the SQL.
 
-R4 http.html#read, #vread, #history; DESIGN §6.
+R4 http.html#read, #vread, #history; DESIGN §6. Hidden rows never leave the database, so they look like absent ones.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import Empty, LifoQueue
+from typing import Any
 
-from sqlalchemy import ColumnElement
+import orjson
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import ColumnElement, Connection, Engine, Select, True_, and_, bindparam, func, or_, select
 
-from hdg.management.store.search import SearchQuery
+from hdg.errors import BadRequest, VaultError
+from hdg.management import vault
+from hdg.management.store import schema
+from hdg.management.store.batch import table_of
+from hdg.management.store.engine import Statements
+from hdg.management.store.envelope import Opened, binding, unpack
+from hdg.management.store.search import SearchQuery, conditions
+from hdg.management.store.values import Hash
 
 __all__ = ["Page", "Reader", "StoredVersion"]
+
+Condition = ColumnElement[bool]
+
+_RESOURCE = table_of(schema.Resource)
+_VERSION = table_of(schema.Version)
+_CURRENT = _VERSION.alias("current")
+_NAMES = ("rkey", "type", "id", "version", "updated_us", "institution", "deleted")
+_COLUMNS = (
+    *(_VERSION.c[name] for name in _NAMES),
+    _RESOURCE.c.patient,
+    _VERSION.c.patient_code,
+    _VERSION.c.leaf_index,
+    _VERSION.c.body,
+)
+_IS_VERSION = _VERSION.c.rkey == _RESOURCE.c.rkey
+_IS_CURRENT = and_(_IS_VERSION, _VERSION.c.version == _RESOURCE.c.version)
+_IS_NAMED = and_(_RESOURCE.c.type == bindparam("t"), _RESOURCE.c.id == bindparam("i"))
+_READ = (
+    "SELECT v.rkey, v.type, v.id, v.version, v.updated_us, v.institution, v.deleted, r.patient, v.patient_code, "
+    "v.leaf_index, v.body FROM resource r JOIN version v ON v.rkey = r.rkey AND v.version = r.version "
+    "WHERE r.type = ? AND r.id = ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +73,7 @@ class StoredVersion:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a search or history. ``total`` is None where not asked for; ``next_cursor`` is '' on the last page."""
+    """A page of a search or history. ``total`` is None where not asked for; ``next_cursor`` is '' at the end."""
 
     versions: tuple[StoredVersion, ...]
     total: int | None
@@ -46,26 +83,211 @@ class Page:
 class Reader:
     """Thread-safe; pooled connections. ``predicate`` is SQL over ``Resource`` columns (``sqlalchemy.true()``: all)."""
 
-    def read(self, type_: str, id_: str, predicate: ColumnElement[bool]) -> StoredVersion | None:
+    def __init__(
+        self,
+        engine: Engine,
+        keks: vault.KekCache,
+        hash_: Hash,
+        files: vault.BlobFiles,
+        clock: Callable[[], int],
+    ) -> None:
+        self._engine = engine
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._idle: LifoQueue[Connection] = LifoQueue()
+        self._keks = keks
+        self._hash = hash_
+        self._files = files
+        self._clock = clock
+        statements = Statements(engine.dialect)
+        self._read_sql = statements.of(_READ)
+        self._kek_sql = statements.of("SELECT wrapped_kek FROM owner_key WHERE code = ?")
+        self._blob_sql = statements.of("SELECT key_code, data FROM blob WHERE cid = ?")
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """A connection in autocommit mode: each statement sees the newest committed state."""
+        try:
+            connection = self._idle.get_nowait()
+        except Empty:
+            connection = self._single.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.invalidate()
+            connection.close()
+            raise
+        self._idle.put(connection)
+
+    def _fetch(self, sql: str, values: tuple[Any, ...]) -> Any:
+        with self._connection() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute(sql, values)
+            row = cursor.fetchone()
+            cursor.close()
+            return row
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except Empty:
+                return
+
+    def read(self, type_: str, id_: str, predicate: Condition) -> StoredVersion | None:
         """The current version (``deleted`` set if it is a deletion), or None when absent or hidden."""
-        raise NotImplementedError
+        if isinstance(predicate, True_):
+            row = self._fetch(self._read_sql, (type_, id_))
+        else:
+            query = select(*_COLUMNS).where(_IS_CURRENT, _IS_NAMED, predicate)
+            row = self._first(query, {"t": type_, "i": id_})
+        return None if row is None else _stored(row)
 
-    def vread(
-        self, type_: str, id_: str, version: int, predicate: ColumnElement[bool]
-    ) -> StoredVersion | None:
-        """One version, or None when absent or hidden."""
-        raise NotImplementedError
+    def vread(self, type_: str, id_: str, version: int, predicate: Condition) -> StoredVersion | None:
+        """One version, or None when absent or hidden (see ``history``)."""
+        query = select(*_COLUMNS).where(
+            _IS_VERSION, _IS_NAMED, _VERSION.c.version == bindparam("v"), predicate, *_same_owner(predicate)
+        )
+        row = self._first(query, {"t": type_, "i": id_, "v": version})
+        return None if row is None else _stored(row)
 
-    def history(
-        self, type_: str, id_: str, predicate: ColumnElement[bool], count: int = 50, cursor: str = ""
-    ) -> Page:
-        """Versions of one resource, newest first; an empty page when absent or hidden."""
-        raise NotImplementedError
+    def history(self, type_: str, id_: str, predicate: Condition, count: int = 50, cursor: str = "") -> Page:
+        """Versions of one resource, newest first; an empty page when absent or hidden.
 
-    def search(self, query: SearchQuery, predicate: ColumnElement[bool]) -> Page:
-        """Matching current versions, none of them deleted. Raises BadRequest for a value that cannot be read."""
-        raise NotImplementedError
+        The predicate speaks of the current version. Under any but ``true()``, versions that belonged to another
+        owner (a result moved to the right patient) are left out: who may read the present does not get that.
+        """
+        before = _decoded(cursor, 1)[0] if cursor else 0
+        named = (_IS_VERSION, _IS_NAMED, predicate, *_same_owner(predicate))
+        page = select(*_COLUMNS).where(*named).order_by(_VERSION.c.version.desc()).limit(count + 1)
+        if before:
+            page = page.where(_VERSION.c.version < before)
+        values = {"t": type_, "i": id_}
+        with self._engine.connect() as connection:
+            total = connection.execute(
+                select(func.count()).select_from(_RESOURCE.join(_VERSION, _IS_VERSION)).where(*named), values
+            ).scalar_one()
+            rows = [_stored(row) for row in connection.execute(page, values)] if count else []
+        next_cursor = _encoded([rows[count - 1].version]) if len(rows) > count else ""
+        return Page(tuple(rows[:count]), total, next_cursor)
+
+    def search(self, query: SearchQuery, predicate: Condition) -> Page:
+        """Matching current versions, none of them deleted. Raises BadRequest for a value that cannot be read.
+
+        The total is counted for the first page and travels in the cursor.
+        """
+        where = [*conditions(query, self._hash, self._clock()), predicate]
+        position = _decoded(query.cursor, 3) if query.cursor else None
+        with self._engine.connect() as connection:
+            total: int | None = None
+            if position is not None:
+                total = position[2]
+            elif query.with_total or query.count == 0:
+                total = connection.execute(
+                    select(func.count()).select_from(_RESOURCE).where(*where)
+                ).scalar_one()
+            rows = connection.execute(_page(query, where, position)).all() if query.count else []
+        versions = tuple(_stored(row) for row in rows[: query.count])
+        next_cursor = ""
+        if len(rows) > query.count:
+            next_cursor = _encoded([versions[-1].rkey, versions[-1].updated_us, total])
+        return Page(versions, total, next_cursor)
 
     def body(self, version: StoredVersion) -> bytes:
         """The exact JSON bytes (b'' for a deletion). Raises VaultError when they cannot be opened."""
-        raise NotImplementedError
+        return self.opened(version).body
+
+    def opened(self, version: StoredVersion) -> Opened:
+        """The whole envelope: the salt of the ledger commitment, list ownership, the body."""
+        place = binding(version.type, version.id, version.version)
+        return unpack(vault.open_sealed(self._kek(version.patient_code), version.sealed, place))
+
+    def open_row(self, owner_code: str, sealed: bytes, key: str) -> Opened:
+        """Opens what WriteSession.seal sealed for another module's row."""
+        return unpack(vault.open_sealed(self._kek(owner_code), sealed, b"row/" + key.encode()))
+
+    def blob(self, cid: str) -> bytes:
+        """A vault object's plaintext. Raises VaultError when it is missing or cannot be opened."""
+        row = self._fetch(self._blob_sql, (cid,))
+        if row is None:
+            raise VaultError(f"there is no vault object {cid}")
+        sealed = self._files.get(cid) if row[1] is None else bytes(row[1])
+        return vault.open_sealed(self._kek(row[0]), sealed, b"blob/" + row[0].encode())
+
+    def _kek(self, code: str) -> AESGCM:
+        kek = self._keks.get(code)
+        if kek is None:
+            row = self._fetch(self._kek_sql, (code,))
+            kek = self._keks.unwrap(code, None if row is None else row[0])
+        return kek
+
+    def _first(self, query: Select[Any], values: dict[str, Any]) -> Any:
+        with self._connection() as connection:
+            return connection.execute(query, values).first()
+
+
+def _stored(row: Sequence[Any]) -> StoredVersion:
+    rkey, type_, id_, version, updated_us, institution, deleted, patient, code, leaf_index, sealed = row
+    return StoredVersion(
+        rkey, type_, id_, version, updated_us, institution, bool(deleted), patient, code, leaf_index, sealed
+    )
+
+
+def _same_owner(predicate: Condition) -> tuple[Condition, ...]:
+    if isinstance(predicate, True_):
+        return ()
+    is_current = and_(_CURRENT.c.rkey == _RESOURCE.c.rkey, _CURRENT.c.version == _RESOURCE.c.version)
+    owner = select(_CURRENT.c.patient_code).where(is_current).correlate(_RESOURCE).scalar_subquery()
+    return (_VERSION.c.patient_code == owner,)
+
+
+def _page(query: SearchQuery, where: list[Condition], position: list[Any] | None) -> Select[Any]:
+    """The page's rows: keys first, bodies joined afterwards, so that sorting never carries bodies."""
+    rkey, updated = _RESOURCE.c.rkey, _RESOURCE.c.updated_us
+    keys = select(rkey, updated, _RESOURCE.c.version, _RESOURCE.c.patient).where(*where)
+    if query.sort == "":
+        if position is not None:
+            keys = keys.where(rkey < position[0])
+        keys = keys.order_by(rkey.desc())
+    elif query.sort == "_lastUpdated":
+        if position is not None:
+            at, key = position[1], position[0]
+            keys = keys.where(or_(updated > at, and_(updated == at, rkey > key)))
+        keys = keys.order_by(updated, rkey)
+    elif query.sort == "-_lastUpdated":
+        if position is not None:
+            at, key = position[1], position[0]
+            keys = keys.where(or_(updated < at, and_(updated == at, rkey < key)))
+        keys = keys.order_by(updated.desc(), rkey.desc())
+    else:
+        raise BadRequest(
+            "_sort: only _lastUpdated and -_lastUpdated are supported", code="not-supported", place="_sort"
+        )
+    found = keys.limit(query.count + 1).subquery("found")
+    order = {
+        "": (found.c.rkey.desc(),),
+        "_lastUpdated": (found.c.updated_us, found.c.rkey),
+        "-_lastUpdated": (found.c.updated_us.desc(), found.c.rkey.desc()),
+    }[query.sort]
+    columns = [found.c.patient if column is _RESOURCE.c.patient else column for column in _COLUMNS]
+    is_found = and_(_VERSION.c.rkey == found.c.rkey, _VERSION.c.version == found.c.version)
+    return select(*columns).select_from(found.join(_VERSION, is_found)).order_by(*order)
+
+
+def _encoded(position: list[Any]) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(position)).rstrip(b"=").decode()
+
+
+def _decoded(cursor: str, length: int) -> list[Any]:
+    try:
+        position = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError):
+        position = None
+    if (
+        not isinstance(position, list)
+        or len(position) != length
+        or not all(type(part) is int or part is None for part in position)
+        or type(position[0]) is not int
+    ):
+        raise BadRequest("the page cursor is not valid", code="value")
+    return position

@@ -1,21 +1,37 @@
 """One unit of work's view of the store: reads see what the group has written so far; writes are buffered.
 
-DESIGN §3 (partial statements), §6. A session lives on the writer's thread only, for the time of one work.
+DESIGN §3 (partial statements), §6. A session lives on the writer's thread only, for the time of one group.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import secrets
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Table
 
-from hdg.management.ledger.leaf import Leaf
+from hdg.errors import NotFound
+from hdg.fhir.canonical import canonical_bytes
+from hdg.fhir.json import dumps
+from hdg.management import vault
+from hdg.management.ledger.leaf import Leaf, commit
+from hdg.management.store.batch import Batch, State
+from hdg.management.store.engine import Statements
+from hdg.management.store.envelope import SALT_BYTES, binding, pack, unpack
+from hdg.management.store.index import Indexer, IndexRows
+from hdg.management.store.merge import JsonObject, Parts, merge, without_server_meta
 
-__all__ = ["InboxRow", "Put", "WriteSession"]
+__all__ = ["InboxRow", "Put", "Shared", "WriteSession"]
 
-JsonObject = dict[str, Any]
+_KEY_MAX = 200
+"""Longest text that lies in an index as it is; longer sender names and control ids are kept by digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +47,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
-    """A message the inbox holds (see schema.Inbox)."""
+    """A message the inbox holds (see schema.Inbox). ``sha256`` in hex; ``blob`` the CID of its raw bytes."""
 
     sender: str
     control_id: str
@@ -39,39 +55,103 @@ class InboxRow:
     status: str
     received_us: int
     blob: str
-    ack: bytes
-    reason: str
-    place: str
+    ack: bytes = field(repr=False)
+    reason: str = ""
+    place: str = ""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What outlives a group; owned by the writer's thread (``keks`` is shared with readers)."""
+
+    statements: Statements
+    indexer: Indexer
+    keks: vault.KekCache
+    files: vault.BlobFiles
+    inline_blob_bytes: int
+    is_postgresql: bool
+    states: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
+    owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
+    state_limit: int = 4096
+    owner_limit: int = 65_536
+
+    def settle(self, batch: Batch) -> None:
+        """Remembers what a group committed; forgets the least recently used."""
+        for key, state in batch.states.items():
+            if state is not None:
+                self.states[key] = state.settled()
+                self.states.move_to_end(key)
+        for key, (code, kek) in batch.owners.items():
+            self.owners[key] = code
+            self.owners.move_to_end(key)
+            self.keks.add(code, kek)
+        while len(self.states) > self.state_limit:
+            self.states.popitem(last=False)
+        while len(self.owners) > self.owner_limit:
+            self.owners.popitem(last=False)
 
 
 class WriteSession:
     """Handed to every work. A work may be run a second time if the database refuses its group: no outside effects."""
 
-    at_us: int
-    """The group's time: ``meta.lastUpdated`` of everything it writes."""
+    def __init__(self, shared: Shared, connection: Connection, at_us: int) -> None:
+        self.at_us = at_us
+        """The group's time: ``meta.lastUpdated`` of everything it writes."""
+        self.batch = Batch()
+        self._shared = shared
+        self._connection = connection
+        self._cursor = connection.connection.cursor()
+        self._sql = shared.statements.of
+        self._next: dict[str, int] = {}
+        seconds, micros = divmod(at_us, 1_000_000)
+        self._instant = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
     @property
     def connection(self) -> Connection:
         """The transaction's connection, for reads; rows that are still buffered do not show there."""
-        raise NotImplementedError
+        return self._connection
+
+    # --- resources ---------------------------------------------------------------------------------------------
 
     def prefetch(self, keys: Iterable[tuple[str, str]]) -> None:
         """Looks up (type, id) pairs at once, so that ``current`` and writes need no query each."""
-        raise NotImplementedError
+        missing = [key for key in dict.fromkeys(keys) if key not in self.batch.states]
+        if not missing:
+            return
+        if not self._shared.is_postgresql:
+            for key in missing:
+                self._state(key)
+            return
+        sql = "SELECT type, id, rkey, version, deleted FROM resource WHERE type = ANY(%s) AND id = ANY(%s)"
+        types, ids = sorted({key[0] for key in missing}), [key[1] for key in missing]
+        found = {(row[0], row[1]): row[2:] for row in self._cursor.execute(sql, (types, ids)).fetchall()}
+        for key in missing:
+            row = found.get(key)
+            self.batch.states[key] = None if row is None else self._load(key, *row)
 
     def current(self, type_: str, id_: str) -> JsonObject | None:
         """The current content, meta included; None when absent or deleted. A fresh dict: callers may change it."""
-        raise NotImplementedError
+        state = self._state((type_, id_))
+        return None if state is None or state.deleted else copy.deepcopy(state.content())
 
     def version(self, type_: str, id_: str) -> int | None:
         """The current version number, also of a deletion; None when it never existed."""
-        raise NotImplementedError
+        state = self._state((type_, id_))
+        return None if state is None else state.version
 
     def put(
         self, resource: JsonObject, *, institution: str, patient: str | None = None, sender: str = ""
     ) -> Put:
-        """Stores ``resource`` (with ``id``) as a whole. ``patient``: id of the patient it is about."""
-        raise NotImplementedError
+        """Stores ``resource`` (with ``id``) as a whole. ``patient``: id of the patient it is about.
+
+        ``patient`` puts the resource into that patient's compartment and under that patient's key, beside what its own
+        references say; leave it None for what several patients share (Practitioner, Organization, Location).
+        """
+        state = self._state((resource["resourceType"], resource["id"]))
+        content = without_server_meta(resource)
+        if state is not None and not state.deleted and _is_same(content, state.content()):
+            return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
+        return self._put(content, {sender: None}, state, institution, patient)
 
     def statement(
         self,
@@ -83,42 +163,292 @@ class WriteSession:
         patient: str | None = None,
     ) -> Put:
         """Merges a partial statement (merge.py) into the current version. ``deletions``: top-level element names."""
-        raise NotImplementedError
+        state = self._state((resource["resourceType"], resource["id"]))
+        if state is None or state.deleted:
+            merged, parts = merge(None, {}, resource, deletions, sender=sender)
+        else:
+            merged, parts = merge(state.content(), state.parts, resource, deletions, sender=sender)
+        return self._put(merged, parts, state, institution, patient)
 
     def delete(self, type_: str, id_: str, *, institution: str) -> Put:
         """A deletion version. Raises NotFound when there is nothing to delete."""
-        raise NotImplementedError
+        state = self._state((type_, id_))
+        if state is None or state.deleted:
+            raise NotFound("there is nothing to delete")
+        self._know_patients(state)
+        self._write(
+            state, type_, id_, b"", {}, IndexRows(), institution, state.patients or frozenset(), state.code
+        )
+        if type_ == "Consent":
+            self.batch.consents.append((None, state.rkey))
+        return Put(type_, id_, state.version + 1, is_created=False, is_changed=True)
+
+    def _put(
+        self, content: JsonObject, parts: Parts, state: State | None, institution: str, patient: str | None
+    ) -> Put:
+        type_, id_ = content["resourceType"], content["id"]
+        is_live = state is not None and not state.deleted
+        if state is not None and is_live and _is_same(content, state.content()):
+            if parts != state.parts:
+                self._reseal(state, parts)
+            return Put(type_, id_, state.version, is_created=False, is_changed=False)
+        version = 1 if state is None else state.version + 1
+        meta = {**(content.get("meta") or {}), "versionId": str(version), "lastUpdated": self._instant}
+        body = dumps({"resourceType": type_, "id": id_, "meta": meta, **_without_identity(content)})
+        rows = self._shared.indexer.rows(content)
+        patients = frozenset(rows.patients | {patient} if patient else rows.patients)
+        owner = patient or min(patients, default=None)
+        code, _ = self._owner("patient", owner) if owner else self._owner("institution", institution)
+        if state is not None:
+            self._know_patients(state)
+        rkey = self._write(state, type_, id_, body, parts, rows, institution, patients, code)
+        if type_ == "Consent":
+            self.batch.consents.append((content, rkey))
+        return Put(type_, id_, version, is_created=not is_live, is_changed=True)
+
+    def _write(
+        self,
+        state: State | None,
+        type_: str,
+        id_: str,
+        body: bytes,
+        parts: Parts,
+        rows: IndexRows,
+        institution: str,
+        patients: frozenset[str],
+        code: str,
+    ) -> int:
+        rkey = self._take("resource", "rkey") if state is None else state.rkey
+        version = 1 if state is None else state.version + 1
+        salt = secrets.token_bytes(SALT_BYTES)
+        sealed = vault.seal(self._kek(code), pack(salt, parts, body), binding(type_, id_, version))
+        batch = self.batch
+        is_deleted = not body
+        batch.versions.append(
+            (rkey, version, type_, id_, self.at_us, institution, is_deleted, code, len(batch.leaves), sealed)
+        )
+        kind = "consent" if type_ == "Consent" else "resource"
+        leaf = Leaf(kind, code, f"{type_}/{id_}", version, institution, self.at_us, commit(salt, body))
+        batch.leaves.append(leaf.encode())
+        base = None if state is None else state.base
+        new = State(
+            type_,
+            id_,
+            rkey,
+            version,
+            self.at_us,
+            institution,
+            is_deleted,
+            code,
+            salt,
+            body,
+            parts,
+            patients,
+            base,
+        )
+        batch.set((type_, id_), new.with_rows(rows))
+        return rkey
+
+    def _reseal(self, state: State, parts: Parts) -> None:
+        """The same version, body and salt (so its leaf holds) with another record of whose list items are whose."""
+        self._know_patients(state)
+        plain = pack(state.salt, parts, state.body)
+        sealed = vault.seal(self._kek(state.code), plain, binding(state.type, state.id, state.version))
+        self.batch.reseals.append((sealed, state.rkey, state.version))
+        self.batch.set((state.type, state.id), replace(state, parts=parts))
+
+    def _state(self, key: tuple[str, str]) -> State | None:
+        states = self.batch.states
+        if key in states:
+            return states[key]
+        sql = self._sql("SELECT rkey, version, deleted FROM resource WHERE type = ? AND id = ?")
+        self._cursor.execute(sql, key)
+        row = self._row()
+        state = states[key] = None if row is None else self._load(key, *row)
+        return state
+
+    def _load(self, key: tuple[str, str], rkey: int, version: int, deleted: bool) -> State:
+        """The state of a row: from memory if it is that very version, else opened."""
+        known = self._shared.states.get(key)
+        if known is not None and known.rkey == rkey and known.version == version:
+            return known
+        self._cursor.execute(
+            self._sql(
+                "SELECT updated_us, institution, patient_code, body FROM version WHERE rkey = ? AND version = ?"
+            ),
+            (rkey, version),
+        )
+        updated_us, institution, code, sealed = self._row()
+        opened = unpack(vault.open_sealed(self._kek(code), sealed, binding(*key, version)))
+        state = State(
+            *key,
+            rkey,
+            version,
+            updated_us,
+            institution,
+            bool(deleted),
+            code,
+            opened.salt,
+            opened.body,
+            opened.parts,
+        )
+        state.base = state
+        return state
+
+    def _know_patients(self, state: State) -> None:
+        """Compartments of a state that came from the database (they may exceed what its references say)."""
+        if state.patients is None:
+            self._cursor.execute(self._sql("SELECT patient FROM compartment WHERE rkey = ?"), (state.rkey,))
+            state.patients = frozenset(row[0] for row in self._cursor.fetchall())
+
+    def _row(self) -> Any:
+        return self._cursor.fetchone()
+
+    def _take(self, table: str, column: str) -> int:
+        """The next surrogate key; the group holds the only writing transaction, so the maximum is final."""
+        if table not in self._next:
+            self._cursor.execute(f"SELECT coalesce(max({column}), 0) FROM {table}")  # noqa: S608  # our own names
+            self._next[table] = self._row()[0]
+        self._next[table] += 1
+        return self._next[table]
+
+    # --- owners ------------------------------------------------------------------------------------------------
 
     def patient_code(self, patient: str) -> str:
         """The random code that the ledger knows this patient by; makes the patient's keys when new."""
-        raise NotImplementedError
+        return self._owner("patient", patient)[0]
 
     def institution_code(self, institution: str) -> str:
         """The same for what an institution stores that belongs to no patient."""
-        raise NotImplementedError
+        return self._owner("institution", institution)[0]
 
-    def leaf(self, leaf: Leaf) -> None:
-        """One more ledger leaf (access, consent, …); resource versions get theirs by themselves."""
-        raise NotImplementedError
+    def _owner(self, kind: str, owner: str) -> tuple[str, AESGCM]:
+        key = (kind, owner)
+        if key in self.batch.owners:
+            return self.batch.owners[key]
+        code = self._shared.owners.get(key)
+        kek = None if code is None else self._shared.keks.get(code)
+        if code is None or kek is None:
+            sql = "SELECT code, wrapped_kek FROM owner_key WHERE kind = ? AND owner = ?"
+            self._cursor.execute(self._sql(sql), key)
+            row = self._row()
+            if row is None:
+                code, kek = self._new_owner(kind, owner)
+            else:
+                code, kek = row[0], self._shared.keks.unwrap(*row)
+        self.batch.owners[key] = (code, kek)
+        return code, kek
 
-    def blob_put(self, data: bytes, *, patient: str | None, institution: str) -> str:
-        """Seals ``data`` under the owner's key and keeps it; the CID of the ciphertext."""
-        raise NotImplementedError
+    def _new_owner(self, kind: str, owner: str) -> tuple[str, AESGCM]:
+        keys = vault.make_owner_keys(self._shared.keks.root, kind, owner)
+        self.batch.owner_rows.append(
+            (
+                kind,
+                owner,
+                keys.code,
+                keys.wrapped_kek,
+                keys.public_key,
+                keys.wrapped_private_key,
+                self.at_us,
+                None,
+            )
+        )
+        return keys.code, keys.kek
 
-    def inbox_find(self, sender: str, control_id: str, sha256: str | None = None) -> InboxRow | None:
-        """The message with that MSH-10 (and digest, when given): the accepted one if any, else the newest."""
-        raise NotImplementedError
-
-    def inbox_add(self, row: InboxRow) -> None:
-        """Records a message."""
-        raise NotImplementedError
+    def _kek(self, code: str) -> AESGCM:
+        kek = self._shared.keks.get(code)
+        if kek is not None:
+            return kek
+        for pending in self.batch.owners.values():
+            if pending[0] == code:
+                return pending[1]
+        self._cursor.execute(self._sql("SELECT wrapped_kek FROM owner_key WHERE code = ?"), (code,))
+        row = self._row()
+        return self._shared.keks.unwrap(code, None if row is None else row[0])
 
     def seal(
-        self, data: bytes, *, patient: str | None, institution: str, binding: str
+        self, data: bytes, key: str, *, patient: str | None, institution: str
     ) -> tuple[str, bytes, bytes]:
-        """(owner code, salt, sealed bytes) for rows that other modules keep (audit). ``binding``: authenticated data."""
-        raise NotImplementedError
+        """(owner code, salt, sealed bytes) for rows that other modules keep. ``key`` is bound to the ciphertext.
+
+        The sealed plaintext is an envelope (envelope.py): its salt is what a ledger leaf commits with.
+        """
+        code, kek = self._owner("patient", patient) if patient else self._owner("institution", institution)
+        salt = secrets.token_bytes(SALT_BYTES)
+        return code, salt, vault.seal(kek, pack(salt, {}, data), b"row/" + key.encode())
+
+    # --- everything else ---------------------------------------------------------------------------------------
+
+    def leaf(self, leaf: Leaf) -> None:
+        """One more ledger leaf (access, key, …); resource versions get theirs by themselves."""
+        self.batch.leaves.append(leaf.encode())
 
     def execute_later(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Inserts ``rows`` (all with the same columns) at the end of the group, in this transaction."""
-        raise NotImplementedError
+        self.batch.later.append((table, rows))
+
+    def blob_put(self, data: bytes, *, patient: str | None, institution: str) -> str:
+        """Seals ``data`` under the owner's key and keeps it; the CID of the ciphertext (vault.py says why)."""
+        code, kek = self._owner("patient", patient) if patient else self._owner("institution", institution)
+        sealed = vault.seal(kek, data, b"blob/" + code.encode())
+        cid = vault.cid_of(sealed)
+        is_inline = len(sealed) <= self._shared.inline_blob_bytes
+        if not is_inline:
+            self._shared.files.put(cid, sealed)
+        row = (self._take("blob", "bkey"), cid, code, len(sealed), self.at_us, sealed if is_inline else None)
+        self.batch.blobs.append(row)
+        return cid
+
+    def inbox_find(self, sender: str, control_id: str, sha256: str | None = None) -> InboxRow | None:
+        """The message with that MSH-10 (and digest, when given): the accepted one if any, else the newest."""
+        key = (_key(sender), _key(control_id))
+        self._cursor.execute(
+            self._sql(
+                "SELECT ikey, sender, control_id, sha256, status, received_us, blob, ack, reason, place "
+                "FROM inbox WHERE sender = ? AND control_id = ?"
+            ),
+            key,
+        )
+        rows = [*self._cursor.fetchall(), *(row for row in self.batch.inbox if (row[1], row[2]) == key)]
+        rows = [row for row in rows if sha256 is None or row[3] == sha256]
+        if not rows:
+            return None
+        best = max(rows, key=lambda row: (row[4] == "accepted", row[0]))
+        digest, status, received_us, blob, ack, reason, place = best[3:]
+        return InboxRow(sender, control_id, digest, status, received_us, blob, bytes(ack), reason, place)
+
+    def inbox_add(self, row: InboxRow) -> None:
+        """Records a message."""
+        self.batch.inbox.append(
+            (
+                self._take("inbox", "ikey"),
+                _key(row.sender),
+                _key(row.control_id),
+                row.sha256,
+                row.status,
+                row.received_us,
+                row.blob,
+                row.ack,
+                row.reason,
+                row.place,
+            )
+        )
+
+
+def _is_same(new: JsonObject, stored: JsonObject) -> bool:
+    """Equal content, to the digit. Equality of dicts is quick to say no; bytes have the last word (1.50 is not 1.5)."""
+    stored = without_server_meta(stored)
+    if new != stored:
+        return False
+    return canonical_bytes(new) == canonical_bytes(stored)
+
+
+def _without_identity(content: JsonObject) -> JsonObject:
+    return {key: value for key, value in content.items() if key not in ("resourceType", "id", "meta")}
+
+
+def _key(text: str) -> str:
+    """A text as a database key: as it is, or its digest when it is too long or holds what a database refuses."""
+    if len(text) <= _KEY_MAX and text.isprintable():
+        return text
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

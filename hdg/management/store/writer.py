@@ -1,54 +1,171 @@
-"""The one writer: a thread that gives all queued works one transaction (group commit).
+"""The one writer: a thread that gives all works queued meanwhile one transaction (group commit).
 
-DESIGN §2 (synchronous=FULL, group commit), §6. SQLite WAL https://www.sqlite.org/wal.html.
+DESIGN §2 (synchronous=FULL, group commit), §6. SQLite WAL https://www.sqlite.org/wal.html. A future resolves only
+after COMMIT has returned. A work that raises fails alone. When the database refuses the rows of a group (not: cannot
+commit), the works run again one by one, so that one bad unit cannot fail its neighbours. When it cannot commit (disk
+full, locked, connection lost), every work of the group fails with NotCommitted and nothing of the group is kept.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import queue
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, exc
 
+from hdg.errors import HdgError
+from hdg.management import vault
+from hdg.management.consent.rules import rows_for
+from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.keys import KeyRing
+from hdg.management.ledger.log import Log
+from hdg.management.store.batch import table_of
+from hdg.management.store.engine import NotCommitted, Statements, lock_writer, migrate, open_engine
+from hdg.management.store.index import Indexer
+from hdg.management.store.meta import check_root, index_key, reindex_if_needed
 from hdg.management.store.read import Reader
-from hdg.management.store.session import WriteSession
+from hdg.management.store.session import Shared, WriteSession
+from hdg.management.store.values import hasher
 from hdg.settings import Settings
 
-__all__ = ["Store"]
+__all__ = ["NotCommitted", "Store"]
 
 T = TypeVar("T")
 Clock = Callable[[], int]
+log = logging.getLogger("hdg.store")
+
+QUEUE_MAX = 1024
+READ_CONNECTIONS = 8
+_RULES = table_of(ConsentRuleRow)
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[WriteSession], Any]
+    future: Future[Any]
+    result: Any = None
+
+
+class _Refused(Exception):
+    """The database refused a row of the group: run its works one by one."""
 
 
 class Store:
     """An open store: ``submit`` work to the writer, read through ``reader``. Also a context manager."""
 
-    reader: Reader
-    engine: Engine
-    """For reads outside the hot path; never write through it."""
+    def __init__(
+        self,
+        engine: Engine,
+        readers: Engine,
+        ledger: Log,
+        shared: Shared,
+        reader: Reader,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self.engine = readers
+        """For reads outside the hot path (ledger proofs, listings); SQLite refuses writes through it."""
+        self.reader = reader
+        self.log = ledger
+        """The ledger; its reading methods take a connection of ``engine``."""
+        self._writer_engine = engine
+        self._shared = shared
+        self._settings = settings
+        self._clock = clock
+        self._last_us = 0
+        self._connection: Connection | None = None
+        self._queue: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
+        self._is_closed = False
+        self._closing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="hdg-writer", daemon=True)
+        self._thread.start()
 
     @classmethod
     def open(cls, settings: Settings, keys: KeyRing, clock: Clock) -> Store:
-        """Opens (and migrates) the database of ``settings``; starts the writer. Raises SettingsError."""
-        raise NotImplementedError
+        """Opens (and migrates) the database of ``settings``; starts the writer.
+
+        Raises SettingsError for a database that cannot be used, VaultError when it was made with another root key.
+        """
+        engine = open_engine(settings, is_writer=True)
+        try:
+            migrate(engine)
+            keks = vault.KekCache(keys.root)
+            with engine.begin() as connection:
+                check_root(connection, keks)
+            hash_ = hasher(index_key(keys.root))
+            indexer = Indexer(hash_)
+            reindex_if_needed(engine, keks, indexer)
+            readers = open_engine(settings, is_writer=False, pool_size=READ_CONNECTIONS)
+        except BaseException:
+            engine.dispose()
+            raise
+        files = vault.BlobFiles(settings.data / "vault")
+        shared = Shared(
+            statements=Statements(engine.dialect),
+            indexer=indexer,
+            keks=keks,
+            files=files,
+            inline_blob_bytes=settings.inline_blob_bytes,
+            is_postgresql=engine.dialect.name == "postgresql",
+        )
+        ledger = Log(settings.log_origin, keys.ledger_key)
+        return cls(
+            engine, readers, ledger, shared, Reader(readers, keks, hash_, files, clock), settings, clock
+        )
+
+    # --- the callers' side --------------------------------------------------------------------------------------
 
     def submit(self, work: Callable[[WriteSession], T], *, wait_s: float | None = None) -> Future[T]:
         """Queues ``work``. The future resolves after the COMMIT of its transaction is durable, or with the error.
 
-        Blocks while the queue is full (back-pressure); raises Conflict after ``wait_s`` seconds of that.
+        Blocks while the queue is full (back-pressure); raises NotCommitted after ``wait_s`` seconds of that, and when
+        the store is closed.
         """
-        raise NotImplementedError
+        job = _Job(work, Future())
+        try:
+            self._enqueue(job, wait_s)
+        except queue.Full:
+            raise NotCommitted("the store has too much to write") from None
+        return job.future
+
+    def _enqueue(self, job: _Job, wait_s: float | None) -> None:
+        if self._is_closed:
+            raise NotCommitted("the store is closed")
+        self._queue.put(job, block=wait_s != 0, timeout=wait_s or None)
 
     async def perform(self, work: Callable[[WriteSession], T]) -> T:
-        """``submit`` for coroutines: waits without blocking the event loop."""
-        raise NotImplementedError
+        """``submit`` for coroutines: waits (also for room in the queue) without blocking the event loop."""
+        job = _Job(work, Future())
+        pause_s = 0.001
+        while True:
+            try:
+                self._enqueue(job, 0)
+                break
+            except queue.Full:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, 0.05)
+        result: T = await asyncio.wrap_future(job.future)
+        return result
 
     def close(self) -> None:
         """Finishes what is queued, then stops the writer and closes all connections."""
-        raise NotImplementedError
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        self._queue.put(None)
+        self._thread.join()
+        self.reader.close()
+        self.engine.dispose()
+        self._writer_engine.dispose()
 
     def __enter__(self) -> Store:
         return self
@@ -57,3 +174,151 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    # --- the writer's thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            first = self._queue.get()
+            jobs = [] if first is None else [first]
+            is_open = first is not None and self._gather(jobs)
+            self._commit(jobs)
+        for job in self._left_over():
+            job.future.set_exception(NotCommitted("the store is closed"))
+        if self._connection is not None:
+            self._connection.close()
+
+    def _left_over(self) -> list[_Job]:
+        """Works that slipped in behind the stop mark."""
+        found: list[_Job] = []
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return found
+            if job is not None and job.future.set_running_or_notify_cancel():
+                found.append(job)
+
+    def _gather(self, jobs: list[_Job]) -> bool:
+        """Adds what has queued up, at most to a full group; False when the stop mark was among it."""
+        deadline = time.monotonic() + self._settings.group_commit_wait_ms / 1000
+        while len(jobs) < self._settings.group_commit_max:
+            try:
+                wait_s = deadline - time.monotonic()
+                job = self._queue.get(timeout=wait_s) if wait_s > 0 else self._queue.get_nowait()
+            except queue.Empty:
+                return True
+            if job is None:
+                return False
+            jobs.append(job)
+        return True
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        if not jobs:
+            return
+        try:
+            done = self._transact(jobs)
+        except _Refused as refusal:
+            if len(jobs) == 1:
+                cause = refusal.__cause__
+                jobs[0].future.set_exception(NotCommitted(f"the database refused it: {type(cause).__name__}"))
+            else:
+                for job in jobs:
+                    self._commit_alone(job)
+            return
+        except BaseException as error:
+            self._fail(jobs, error)
+            return
+        for job in done:
+            job.future.set_result(job.result)
+
+    def _commit_alone(self, job: _Job) -> None:
+        try:
+            done = self._transact([job])
+        except _Refused as refusal:
+            cause = refusal.__cause__
+            job.future.set_exception(NotCommitted(f"the database refused it: {type(cause).__name__}"))
+        except BaseException as error:
+            self._fail([job], error)
+        else:
+            for each in done:
+                each.future.set_result(each.result)
+
+    def _fail(self, jobs: list[_Job], error: BaseException) -> None:
+        """Every work of the group fails; the connection is given up, since its state is unknown."""
+        name = type(getattr(error, "orig", None) or error).__name__
+        log.error("a group of %d works was not committed: %s", len(jobs), name)
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                connection.invalidate()
+                connection.close()
+            except Exception:
+                log.warning("the writer's connection could not be closed")
+        for job in jobs:
+            if not job.future.done():
+                failure = (
+                    error
+                    if isinstance(error, HdgError)
+                    else NotCommitted(f"the store could not commit: {name}")
+                )
+                job.future.set_exception(failure)
+
+    def _transact(self, jobs: list[_Job]) -> list[_Job]:
+        """Runs the works and commits them. Works that raised have failed already; returns the others."""
+        if self._connection is None:
+            self._connection = self._writer_engine.connect()
+        connection = self._connection
+        self._last_us = max(self._clock(), self._last_us + 1)
+        with connection.begin() as transaction:
+            lock_writer(connection)
+            session = WriteSession(self._shared, connection, self._last_us)
+            done = [job for job in jobs if not job.future.done() and self._run_one(session, job)]
+            if not done:
+                transaction.rollback()
+                return done
+            self._flush(session, connection)
+        self._shared.settle(session.batch)
+        return done
+
+    def _run_one(self, session: WriteSession, job: _Job) -> bool:
+        mark = session.batch.mark()
+        try:
+            job.result = job.work(session)
+        except Exception as error:
+            if _is_lost(error):
+                raise
+            session.batch.revert(mark)
+            job.future.set_exception(error)
+            return False
+        return True
+
+    def _flush(self, session: WriteSession, connection: Connection) -> None:
+        batch = session.batch
+        first_leaf = 0
+        if batch.leaves:
+            checkpoint = self.log.append(connection, batch.leaves, session.at_us)
+            first_leaf = checkpoint.first_index(len(batch.leaves))
+        try:
+            batch.flush(connection, self._shared.statements, self._shared.indexer, first_leaf)
+            for consent, rkey in batch.consents:
+                connection.execute(_RULES.delete().where(_RULES.c.rkey == rkey))
+                rows = rows_for(consent, rkey) if consent is not None else []
+                if rows:
+                    connection.execute(_RULES.insert(), rows)
+        except Exception as error:
+            if _is_lost(error):
+                raise
+            raise _Refused from error
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the connection or the disk failed (not: one row or one work was wrong)."""
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, OSError | MemoryError) or isinstance(
+        error, exc.OperationalError | exc.InterfaceError
+    ):
+        return True
+    return type(original).__name__ in {"OperationalError", "InterfaceError", "DiskFull", "AdminShutdown"}

@@ -1,0 +1,220 @@
+"""What a group of works wants written: buffered, revertible work by work, flushed once.
+
+Rows go out sorted by their keys (neighbouring B-tree pages) through the driver's executemany. Resources are kept as
+states: what the database holds (``base``) and what it will hold; index rows are the difference of the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Connection, Table
+from sqlmodel import SQLModel
+
+from hdg.management.store import schema
+from hdg.management.store.engine import Statements
+from hdg.management.store.envelope import parse
+from hdg.management.store.index import Indexer, IndexRows
+from hdg.management.store.merge import JsonObject, Parts
+
+__all__ = ["Batch", "State", "table_of"]
+
+Row = tuple[Any, ...]
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The Core table of a SQLModel class (which hides it from type checkers)."""
+    return cast(Table, model.__table__)  # type: ignore[attr-defined]
+
+
+_RESOURCE = table_of(schema.Resource)
+_VERSION = table_of(schema.Version)
+_COMPARTMENT = table_of(schema.Compartment)
+_INDEXES = tuple(table_of(model) for model in schema.INDEX_TABLES)
+_UPDATE = (
+    "UPDATE resource SET version = ?, updated_us = ?, institution = ?, deleted = ?, patient = ?, patients = ? "
+    "WHERE rkey = ?"
+)
+_RESEAL = "UPDATE version SET body = ? WHERE rkey = ? AND version = ?"
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """One resource at one version. ``base``: the state the database holds, None when it holds none (new).
+
+    ``content`` and ``rows`` are made from ``body`` when first needed. States are shared and never changed otherwise.
+    """
+
+    type: str
+    id: str
+    rkey: int
+    version: int
+    updated_us: int
+    institution: str
+    deleted: bool
+    code: str
+    salt: bytes = field(repr=False)
+    body: bytes = field(repr=False)
+    parts: Parts = field(repr=False)
+    patients: frozenset[str] | None = field(default=None, repr=False)
+    base: State | None = field(default=None, repr=False)
+    _content: JsonObject | None = field(default=None, repr=False)
+    _rows: IndexRows | None = field(default=None, repr=False)
+
+    def content(self) -> JsonObject:
+        """The parsed body, shared: never to be changed."""
+        if self._content is None:
+            self._content = parse(self.body)
+        return self._content
+
+    def rows(self, indexer: Indexer) -> IndexRows:
+        """Its index rows (none for a deletion)."""
+        if self._rows is None:
+            self._rows = IndexRows() if self.deleted else indexer.rows(self.content())
+        return self._rows
+
+    def with_rows(self, rows: IndexRows) -> State:
+        """Notes rows that the caller has just computed."""
+        self._rows = rows
+        return self
+
+    def settled(self) -> State:
+        """After the commit: this is what the database holds. Rows are let go; they can be made again."""
+        self.base = self
+        self._rows = None
+        return self
+
+
+Mark = tuple[int, ...]
+
+
+class Batch:
+    """The buffers of one group. ``mark``/``revert`` undo one work's part."""
+
+    def __init__(self) -> None:
+        self.states: dict[tuple[str, str], State | None] = {}
+        self.journal: list[tuple[tuple[str, str], State | None]] = []
+        self.owners: dict[tuple[str, str], tuple[str, AESGCM]] = {}
+        self.owner_rows: list[Row] = []
+        self.leaves: list[bytes] = []
+        self.versions: list[Row] = []
+        self.reseals: list[Row] = []
+        self.blobs: list[Row] = []
+        self.inbox: list[Row] = []
+        self.consents: list[tuple[JsonObject | None, int]] = []
+        self.later: list[tuple[Table, Sequence[dict[str, Any]]]] = []
+
+    def _lists(self) -> tuple[list[Any], ...]:
+        return (
+            self.journal,
+            self.owner_rows,
+            self.leaves,
+            self.versions,
+            self.reseals,
+            self.blobs,
+            self.inbox,
+            self.consents,
+            self.later,
+        )
+
+    def mark(self) -> Mark:
+        """Where the buffers stand now."""
+        return tuple(map(len, self._lists()))
+
+    def revert(self, mark: Mark) -> None:
+        """Forgets everything buffered since ``mark``."""
+        for key, previous in reversed(self.journal[mark[0] :]):
+            self.states[key] = previous
+        for row in self.owner_rows[mark[1] :]:
+            self.owners.pop((row[0], row[1]), None)
+        for buffer, length in zip(self._lists(), mark, strict=True):
+            del buffer[length:]
+
+    def set(self, key: tuple[str, str], state: State) -> None:
+        """A new state of a resource."""
+        self.journal.append((key, self.states.get(key)))
+        self.states[key] = state
+
+    def written(self) -> list[State]:
+        """The states that differ from the database."""
+        return [state for state in self.states.values() if state is not None and state.base is not state]
+
+    def flush(
+        self, connection: Connection, statements: Statements, indexer: Indexer, first_leaf: int
+    ) -> None:
+        """Writes everything; ``first_leaf`` is the ledger index of the group's first leaf."""
+        cursor = connection.connection.cursor()
+        written = self.written()
+
+        def many(sql: str, rows: list[Row]) -> None:
+            if rows:
+                cursor.executemany(sql, rows)
+
+        many(statements.insert(table_of(schema.OwnerKey)), self.owner_rows)
+        many(statements.insert(_RESOURCE), sorted(_resource_row(s) for s in written if s.base is None))
+        many(
+            statements.of(_UPDATE),
+            sorted((_update_row(s) for s in written if s.base is not None), key=lambda row: row[-1]),
+        )
+        many(statements.insert(_VERSION), [(*row[:8], row[8] + first_leaf, row[9]) for row in self.versions])
+        many(statements.of(_RESEAL), self.reseals)
+        many(statements.insert(table_of(schema.Blob)), self.blobs)
+        many(statements.insert(table_of(schema.Inbox)), self.inbox)
+        self._flush_compartments(written, statements, many)
+        for number, table in enumerate(_INDEXES):
+            old, new = _difference(written, indexer, number)
+            many(statements.delete(table), old)
+            many(statements.insert(table), new)
+        cursor.close()
+        for table, rows in self.later:
+            if rows:
+                connection.execute(table.insert(), list(rows))
+
+    def _flush_compartments(self, written: list[State], statements: Statements, many: Any) -> None:
+        old = [
+            (s.rkey, p)
+            for s in written
+            if s.base
+            for p in (s.base.patients or ())
+            if p not in (s.patients or ())
+        ]
+        new = [
+            (s.rkey, p)
+            for s in written
+            for p in (s.patients or ())
+            if s.base is None or p not in (s.base.patients or ())
+        ]
+        many(statements.delete(_COMPARTMENT), sorted(old))
+        many(statements.insert(_COMPARTMENT), sorted(new))
+
+
+def _resource_row(s: State) -> Row:
+    patients = s.patients or frozenset()
+    sole = next(iter(patients)) if len(patients) == 1 else None
+    return (s.rkey, s.type, s.id, s.version, s.updated_us, s.institution, s.deleted, sole, len(patients))
+
+
+def _update_row(s: State) -> Row:
+    row = _resource_row(s)
+    return (*row[3:], s.rkey)
+
+
+def _difference(written: list[State], indexer: Indexer, number: int) -> tuple[list[Row], list[Row]]:
+    """(rows to delete, rows to insert) of one index table, sorted."""
+    old: list[Row] = []
+    new: list[Row] = []
+    for state in written:
+        rows = state.rows(indexer).tables[number]
+        if state.base is None:
+            new += [(*row, state.rkey) for row in rows]
+        else:
+            before = state.base.rows(indexer).tables[number]
+            if before != rows:
+                old += [(*row, state.rkey) for row in before - rows]
+                new += [(*row, state.rkey) for row in rows - before]
+    new.sort()
+    old.sort()
+    return old, new

@@ -1,0 +1,137 @@
+"""Opens the database: engines, durability pragmas, migrations, and the few places where the two databases differ.
+
+SQLite https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous (FULL: a commit in WAL
+mode is durable when it returns); PostgreSQL by URL with the same tables and statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import SQLAlchemyError
+
+from hdg.errors import HdgError, SettingsError
+from hdg.settings import Settings
+
+__all__ = ["NotCommitted", "Statements", "database_url", "migrate", "open_engine"]
+
+_WRITER_LOCK = 0x68646773746F7265
+"""PostgreSQL advisory lock: one writer at a time across processes, held to the end of each group."""
+_BUSY_MS = 10_000
+_HEAD_TABLE = "alembic_version"
+
+
+class NotCommitted(HdgError):
+    """The store could not take or commit a unit of work; nothing of it was kept. It may be tried again."""
+
+    issue_code: ClassVar[str] = "transient"
+
+
+def database_url(settings: Settings) -> str:
+    """The SQLAlchemy URL: the setting, or ``hdg.db`` in the data folder."""
+    return settings.database_url or f"sqlite:///{settings.data / 'hdg.db'}"
+
+
+def open_engine(settings: Settings, *, is_writer: bool, pool_size: int = 1) -> Engine:
+    """An engine with the pragmas set on every connection. Raises SettingsError for a database it does not know."""
+    url = database_url(settings)
+    if url.startswith("sqlite"):
+        settings.data.mkdir(parents=True, exist_ok=True)
+        arguments = {"check_same_thread": False, "timeout": _BUSY_MS / 1000, "cached_statements": 512}
+        engine = create_engine(
+            url, connect_args=arguments, pool_size=pool_size, max_overflow=0 if is_writer else 16
+        )
+        _prepare_sqlite(engine, is_writer=is_writer)
+    elif url.startswith("postgresql"):
+        level = "READ COMMITTED" if is_writer else "REPEATABLE READ"
+        try:
+            engine = create_engine(url, isolation_level=level, pool_size=pool_size, max_overflow=16)
+        except ModuleNotFoundError:
+            raise SettingsError("database_url: PostgreSQL needs the extra 'postgres'") from None
+    else:
+        raise SettingsError("database_url: only sqlite and postgresql are supported")
+    return engine
+
+
+def _prepare_sqlite(engine: Engine, *, is_writer: bool) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "temp_store = MEMORY",
+            "cache_size = -65536" if is_writer else "cache_size = -16384",
+            "wal_autocheckpoint = 4000",
+            "journal_size_limit = 67108864",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        if not is_writer:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+def lock_writer(connection: Connection) -> None:
+    """Makes this transaction the only writing one (SQLite: BEGIN IMMEDIATE has done so already)."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+
+
+def migrate(engine: Engine) -> None:
+    """Brings the tables to the newest revision. Alembic is imported only when there is something to do."""
+    from hdg.management.store.migrations import HEAD
+
+    with engine.connect() as connection:
+        current = None
+        if inspect(connection).has_table(_HEAD_TABLE):
+            current = connection.execute(text(f"SELECT version_num FROM {_HEAD_TABLE}")).scalar()  # noqa: S608
+    if current != HEAD:
+        from hdg.management.store.migrations.run import upgrade
+
+        try:
+            upgrade(engine)
+        except SQLAlchemyError as error:
+            raise SettingsError(f"the database could not be migrated: {type(error).__name__}") from error
+
+
+class Statements:
+    """Compiled SQL strings for the raw driver, which runs them several times faster than Core does.
+
+    SQL is made by SQLAlchemy for the dialect once; parameters are positional.
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._is_sqlite = dialect.name == "sqlite"
+        self._mark = "?" if self._is_sqlite else "%s"
+        self._quote = dialect.identifier_preparer.format_table
+        self._column = dialect.identifier_preparer.quote
+        self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    def of(self, sql: str) -> str:
+        """``sql`` written with ``?``, in the driver's own parameter style."""
+        return sql if self._is_sqlite else sql.replace("?", "%s")
+
+    def insert(self, table: Table, columns: Sequence[str] | None = None) -> str:
+        """INSERT of all columns (or the named ones) in their order."""
+        names = tuple(columns or (column.name for column in table.columns))
+        key = (table.name, names)
+        if key not in self._inserts:
+            listed = ", ".join(map(self._column, names))
+            marks = ", ".join([self._mark] * len(names))
+            self._inserts[key] = f"INSERT INTO {self._quote(table)} ({listed}) VALUES ({marks})"  # noqa: S608
+        return self._inserts[key]
+
+    def delete(self, table: Table) -> str:
+        """DELETE by all primary-key columns in their order."""
+        wheres = " AND ".join(f"{self._column(c.name)} = {self._mark}" for c in table.primary_key.columns)
+        return f"DELETE FROM {self._quote(table)} WHERE {wheres}"  # noqa: S608

@@ -1,0 +1,57 @@
+"""What is inside a sealed body: salt of the ledger commitment, list ownership, the exact bytes.
+
+Layout: salt (32) | length of parts (4, big endian) | parts (JSON) | body. The salt lies inside the ciphertext, so that a
+leaf's commitment to a guessable body tells nothing to who cannot open it (DESIGN §6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import orjson
+
+from hdg.errors import VaultError
+from hdg.fhir.json import Decimal
+from hdg.management.store.merge import JsonObject, Parts
+
+__all__ = ["SALT_BYTES", "Opened", "binding", "pack", "parse", "unpack"]
+
+SALT_BYTES = 32
+_HEAD = SALT_BYTES + 4
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open envelope. HMAC-SHA-256 of ``body`` under ``salt`` is the version's ledger commitment."""
+
+    salt: bytes = field(repr=False)
+    parts: Parts = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def binding(type_: str, id_: str, version: int) -> bytes:
+    """The authenticated data that ties a sealed body to its version."""
+    return f"version/{type_}/{id_}/{version}".encode()
+
+
+def pack(salt: bytes, parts: Parts, body: bytes) -> bytes:
+    """The envelope's plaintext."""
+    owned = orjson.dumps(parts)
+    return b"".join((salt, len(owned).to_bytes(4, "big"), owned, body))
+
+
+def unpack(plain: bytes) -> Opened:
+    """Raises VaultError when the plaintext is no envelope."""
+    end = _HEAD + int.from_bytes(plain[SALT_BYTES:_HEAD], "big")
+    if len(plain) < max(end, _HEAD):
+        raise VaultError("a stored envelope is cut short")
+    parts: Parts = orjson.loads(plain[_HEAD:end])
+    return Opened(plain[:SALT_BYTES], parts, plain[end:])
+
+
+def parse(body: bytes) -> JsonObject:
+    """Stored bytes as a resource; they were checked when they came in, so nothing is checked again."""
+    resource: JsonObject = _decode(body)
+    return resource

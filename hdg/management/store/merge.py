@@ -1,0 +1,180 @@
+"""A partial statement of one sender, merged into what is stored. Pure.
+
+DESIGN §3. An absent element keeps what is stored; a deletion removes it; a single-valued element is replaced; a
+valued list replaces that sender's part of the list and leaves the other senders' items where they are.
+
+Whose item is whose is kept as ``Parts``: sender → element → hashes of the items it stated. ``None`` for a sender stands for
+"every list item", which is true as long as only one sender has spoken: then nothing needs hashing. An item that
+two senders state is one item and stays until neither states it. ``meta``'s lists are merged under ``meta.tag`` and so on.
+A deletion of a list removes the sender's own items only, never another sender's. A primitive and its companion
+(``birthDate``, ``_birthDate``) are one element; so are all forms of a choice (``valueString``, ``valueQuantity``).
+Narrative (``text``) is replaced like any single-valued element.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from hdg.fhir import definitions
+from hdg.fhir.canonical import canonical_bytes
+
+__all__ = ["JsonObject", "Parts", "item_hash", "merge", "without_server_meta"]
+
+JsonObject = dict[str, Any]
+Parts = dict[str, dict[str, list[str]] | None]
+
+_IDENTITY = frozenset({"resourceType", "id", "meta"})
+_SERVER_META = frozenset({"versionId", "lastUpdated"})
+
+
+def merge(
+    stored: JsonObject | None,
+    parts: Parts,
+    statement: JsonObject,
+    deletions: Iterable[str] = (),
+    *,
+    sender: str,
+) -> tuple[JsonObject, Parts]:
+    """The merged content and its new parts. No argument is changed; the result shares values with them.
+
+    ``stored`` is None for a resource that is new or deleted. ``meta.versionId`` and ``meta.lastUpdated`` do not take part.
+    """
+    deleted = {name.removeprefix("_") for name in deletions}
+    if stored is None:
+        return without_server_meta(statement), {sender: None}
+    parts = parts or {sender: None}
+    is_alone = set(parts) == {sender} and parts[sender] is None
+    state = _Merge(stored, {} if is_alone else _explicit(parts, stored), sender, is_alone)
+    stated = {_base(stored["resourceType"], key): key for key in statement if key not in _IDENTITY}
+    for name in sorted(deleted - stated.keys() - _IDENTITY):
+        state.delete(_base(stored["resourceType"], name))
+    for base in stated:
+        state.set(base, statement, is_deleted=base in deleted)
+    state.meta(statement.get("meta") or {})
+    return state.result, {sender: None} if is_alone else state.parts
+
+
+def item_hash(item: Any) -> str:
+    """What identifies a list item: 128 bits of SHA-256 over its canonical bytes (hex)."""
+    return hashlib.sha256(canonical_bytes(item)).hexdigest()[:32]
+
+
+def without_server_meta(resource: JsonObject) -> JsonObject:
+    """``resource`` without ``meta.versionId`` and ``meta.lastUpdated``; itself when it has neither."""
+    meta = resource.get("meta")
+    if not meta or _SERVER_META.isdisjoint(meta):
+        return resource
+    kept = {key: value for key, value in meta.items() if key not in _SERVER_META}
+    rest = {key: value for key, value in resource.items() if key != "meta"}
+    return {**rest, "meta": kept} if kept else rest
+
+
+def _explicit(parts: Parts, stored: JsonObject) -> dict[str, dict[str, list[str]]]:
+    """Parts with every ``None`` written out as the hashes of all stored list items."""
+    if None not in parts.values():
+        return {sender: dict(owned) for sender, owned in parts.items() if owned is not None}
+    lists = {key: value for key, value in stored.items() if type(value) is list}
+    for key, value in (stored.get("meta") or {}).items():
+        if type(value) is list:
+            lists[f"meta.{key}"] = value
+    everything = {key: [item_hash(item) for item in value] for key, value in lists.items()}
+    return {sender: dict(everything if owned is None else owned) for sender, owned in parts.items()}
+
+
+def _base(resource_type: str, key: str) -> str:
+    """The element that a property belongs to: ``_birthDate`` → ``birthDate``, ``valueQuantity`` → ``value``."""
+    name = key.removeprefix("_")
+    try:
+        info = definitions.element_info(resource_type, name)
+    except KeyError:
+        return name
+    return info.definition.name if info is not None and info.is_choice else name
+
+
+class _Merge:
+    """The state of one merge; lives for one call."""
+
+    def __init__(
+        self, stored: JsonObject, parts: dict[str, dict[str, list[str]]], sender: str, is_alone: bool
+    ) -> None:
+        self.result = without_server_meta(stored)
+        if self.result is stored:
+            self.result = dict(stored)
+        self.type: str = stored["resourceType"]
+        self.parts: Any = parts
+        self._sender = sender
+        self._is_alone = is_alone
+
+    def _keys(self, base: str, source: JsonObject) -> list[str]:
+        return [key for key in source if key not in _IDENTITY and _base(self.type, key) == base]
+
+    def delete(self, base: str) -> None:
+        value = self.result.get(base)
+        if type(value) is list and f"_{base}" not in self.result:
+            self._set_list(self.result, base, base, [])
+            return
+        for key in self._keys(base, self.result):
+            del self.result[key]
+
+    def set(self, base: str, statement: JsonObject, *, is_deleted: bool) -> None:
+        new = statement.get(base)
+        is_list = type(new) is list and f"_{base}" not in statement and f"_{base}" not in self.result
+        if is_list and type(new) is list:
+            self._set_list(self.result, base, base, new)
+            return
+        keys = self._keys(base, statement)
+        for key in self._keys(base, self.result):
+            if key not in keys:
+                del self.result[key]
+        for key in keys:
+            self.result[key] = statement[key]
+
+    def meta(self, stated: JsonObject) -> None:
+        stated = {key: value for key, value in stated.items() if key not in _SERVER_META}
+        if not stated:
+            return
+        meta = dict(self.result.get("meta") or {})
+        for key, value in stated.items():
+            if type(value) is list:
+                self._set_list(meta, key, f"meta.{key}", value)
+            else:
+                meta[key] = value
+        self.result["meta"] = meta
+
+    def _set_list(self, holder: JsonObject, key: str, part: str, new: list[Any]) -> None:
+        old = holder.get(key)
+        if self._is_alone or type(old) is not list:
+            items = new
+            hashes = [] if self._is_alone else [item_hash(item) for item in new]
+        else:
+            hashes = [item_hash(item) for item in new]
+            items = self._spliced(old, part, new, hashes)
+        if not self._is_alone:
+            owned = self.parts.setdefault(self._sender, {})
+            owned[part] = hashes
+        if items:
+            holder[key] = items
+        else:
+            holder.pop(key, None)
+
+    def _spliced(self, old: list[Any], part: str, new: list[Any], hashes: list[str]) -> list[Any]:
+        """``old`` with the sender's own items replaced by ``new``, at the place where its first one stood."""
+        mine = set(self.parts.get(self._sender, {}).get(part, ()))
+        others = {
+            h for sender, owned in self.parts.items() if sender != self._sender for h in owned.get(part, ())
+        }
+        kept: list[Any] = []
+        kept_hashes: set[str] = set()
+        place: int | None = None
+        for item in old:
+            digest = item_hash(item)
+            if digest in mine and digest not in others:
+                place = len(kept) if place is None else place
+                continue
+            kept.append(item)
+            kept_hashes.add(digest)
+        fresh = [item for item, digest in zip(new, hashes, strict=True) if digest not in kept_hashes]
+        at = len(kept) if place is None else place
+        return [*kept[:at], *fresh, *kept[at:]]

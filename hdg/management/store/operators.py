@@ -1,0 +1,113 @@
+"""Search prefixes and value syntax.
+
+R4 search.html#prefix, #date, #number, #escaping.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_
+
+__all__ = ["compare_dates", "compare_numbers", "number_value", "prefixed", "split_at", "unescape"]
+
+Condition = ColumnElement[bool]
+
+PREFIXES = frozenset({"eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap"})
+_ESCAPE = re.compile(r"\\([\\,|$])")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_APPROXIMATE = 0.1
+"""R4 search.html#prefix: 10 % of the value, or of the distance between a date and now."""
+
+
+def unescape(text: str) -> str:
+    r"""Removes the escapes ``\,`` ``\|`` ``\$`` ``\\``."""
+    return _ESCAPE.sub(r"\1", text) if "\\" in text else text
+
+
+def split_at(text: str, separator: str) -> list[str]:
+    """Splits at a separator that is not escaped; the escapes stay."""
+    if "\\" not in text:
+        return text.split(separator)
+    parts, current, is_escaped = [], "", False
+    for char in text:
+        if char == separator and not is_escaped:
+            parts.append(current)
+            current = ""
+        else:
+            current += char
+        is_escaped = char == "\\" and not is_escaped
+    return [*parts, current]
+
+
+def prefixed(text: str) -> tuple[str, str]:
+    """(prefix, rest); without a prefix ``eq``."""
+    return (text[:2], text[2:]) if text[:2] in PREFIXES else ("eq", text)
+
+
+def compare_dates(prefix: str, lo: Any, hi: Any, value: tuple[int, int], now_us: int) -> Condition:
+    """Ranges against a range: ``lo``/``hi`` of the row, ``value`` of the search (inclusive microseconds)."""
+    start, end = value
+    match prefix:
+        case "ne":
+            return or_(lo < start, hi > end)
+        case "gt":
+            above: Condition = hi > end
+            return above
+        case "ge":
+            return or_(hi > end, lo >= start)
+        case "lt":
+            below: Condition = lo < start
+            return below
+        case "le":
+            return or_(lo < start, hi <= end)
+        case "sa":
+            after: Condition = lo > end
+            return after
+        case "eb":
+            before: Condition = hi < start
+            return before
+        case "ap":
+            slack = int(abs(now_us - (start + end) // 2) * _APPROXIMATE)
+            return and_(lo <= end + slack, hi >= start - slack)
+        case _:
+            return and_(lo >= start, lo <= end, hi <= end)
+
+
+def number_value(text: str) -> tuple[float, float] | None:
+    """(value, half a unit of its last digit), or None when it is no number: ``100`` is 99.5 to 100.5."""
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return None
+    exponent = value.as_tuple().exponent
+    return float(value), float(Decimal(5).scaleb(int(exponent) - 1))
+
+
+def compare_numbers(prefix: str, column: Any, number: tuple[float, float]) -> Condition:
+    """A row's number against a search value; eq and ne heed the value's precision, the others compare exactly."""
+    value, half = number
+    match prefix:
+        case "ne":
+            return or_(column < value - half, column >= value + half)
+        case "gt" | "sa":
+            above: Condition = column > value
+            return above
+        case "ge":
+            from_here: Condition = column >= value
+            return from_here
+        case "lt" | "eb":
+            below: Condition = column < value
+            return below
+        case "le":
+            up_to: Condition = column <= value
+            return up_to
+        case "ap":
+            slack = abs(value) * _APPROXIMATE
+            return and_(column >= value - slack, column <= value + slack)
+        case _:
+            return and_(column >= value - half, column < value + half)

@@ -1,0 +1,226 @@
+"""Sealing and content-addressed keeping of everything that may hold patient data.
+
+DESIGN §6. NIST SP 800-38D (AES-GCM), RFC 5869 (HKDF), multiformats CIDv1 (https://github.com/multiformats/cid).
+
+Each object has a data key (DEK) of its own; the DEK is wrapped by its owner's key (KEK: one per patient, one per
+institution for what belongs to no patient); KEKs are wrapped by the gateway's root key. Destroying a patient's KEK
+makes all of it unreadable at once. The authenticated data binds each ciphertext to its place (type, id, version), so
+that a ciphertext moved to another row does not open.
+
+Objects are addressed by the CID of their *ciphertext*. The CID of a plaintext would be a public fingerprint of the
+content: whoever guesses a message could confirm it, and equal messages of different patients would show as
+equal. The ciphertext's CID still lets anyone check stored bytes without a key, and erasing stays possible.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from hdg.errors import VaultError
+
+__all__ = ["BlobFiles", "KekCache", "OwnerKeys", "cid_of", "derive", "make_owner_keys", "open_sealed", "seal"]
+
+_NONCE_BYTES = 12
+_DEK_BYTES = 32
+_FORMAT = b"\x01"
+_WRAPPED_BYTES = _DEK_BYTES + 16
+_HEAD_BYTES = 1 + _NONCE_BYTES
+_BODY_AT = _HEAD_BYTES + _WRAPPED_BYTES
+
+
+def derive(root: bytes, purpose: str, length: int = 32) -> bytes:
+    """A key for one purpose from the root key (HKDF-SHA-256)."""
+    return HKDF(SHA256(), length, salt=None, info=purpose.encode()).derive(root)
+
+
+def seal(kek: AESGCM, plain: bytes, binding: bytes) -> bytes:
+    """format(1) | nonce(12) | wrapped DEK(48) | ciphertext and tag.
+
+    One random nonce serves both layers: the DEK is used once, and under the KEK the nonce is random.
+    """
+    dek = secrets.token_bytes(_DEK_BYTES + _NONCE_BYTES)
+    nonce = dek[_DEK_BYTES:]
+    dek = dek[:_DEK_BYTES]
+    return b"".join(
+        (_FORMAT, nonce, kek.encrypt(nonce, dek, binding), AESGCM(dek).encrypt(nonce, plain, binding))
+    )
+
+
+def open_sealed(kek: AESGCM, sealed: bytes, binding: bytes) -> bytes:
+    """The plaintext. Raises VaultError: wrong key, damaged bytes, or bytes from another place."""
+    if sealed[:1] != _FORMAT or len(sealed) < _BODY_AT:
+        raise VaultError("a sealed object has an unknown format or is cut short")
+    nonce = sealed[1:_HEAD_BYTES]
+    try:
+        dek = kek.decrypt(nonce, sealed[_HEAD_BYTES:_BODY_AT], binding)
+        return AESGCM(dek).decrypt(nonce, sealed[_BODY_AT:], binding)
+    except InvalidTag:
+        raise VaultError("a sealed object does not open: wrong key, damaged, or moved") from None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerKeys:
+    """New keys of a patient or an institution, as stored (schema.OwnerKey), and the open KEK."""
+
+    kind: str
+    owner: str
+    code: str
+    wrapped_kek: bytes = field(repr=False)
+    public_key: bytes
+    wrapped_private_key: bytes = field(repr=False)
+    kek: AESGCM = field(repr=False)
+
+
+def make_owner_keys(root: AESGCM, kind: str, owner: str) -> OwnerKeys:
+    """A random code (26 characters, 128 bits), a KEK and an Ed25519 key pair, secrets wrapped by the root key."""
+    code = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
+    kek = secrets.token_bytes(32)
+    private = Ed25519PrivateKey.generate()
+    return OwnerKeys(
+        kind,
+        owner,
+        code,
+        _wrap(root, kek, b"kek/" + code.encode()),
+        private.public_key().public_bytes_raw(),
+        _wrap(root, private.private_bytes_raw(), b"private/" + code.encode()),
+        AESGCM(kek),
+    )
+
+
+def _wrap(root: AESGCM, secret: bytes, binding: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + root.encrypt(nonce, secret, binding)
+
+
+def unwrap(root: AESGCM, wrapped: bytes, binding: bytes) -> bytes:
+    """Raises VaultError when the root key is not the one that wrapped it."""
+    try:
+        return root.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], binding)
+    except (InvalidTag, ValueError):
+        raise VaultError("an owner's key does not open with this root key") from None
+
+
+class KekCache:
+    """Open KEKs by owner code, the least recently used dropped first. Thread-safe."""
+
+    def __init__(self, root: bytes, limit: int = 16_384) -> None:
+        self._root = AESGCM(root)
+        self._limit = limit
+        self._lock = Lock()
+        self._open: OrderedDict[str, AESGCM] = OrderedDict()
+
+    @property
+    def root(self) -> AESGCM:
+        """The cipher under the root key."""
+        return self._root
+
+    def get(self, code: str) -> AESGCM | None:
+        """The KEK if it is open already."""
+        with self._lock:
+            kek = self._open.get(code)
+            if kek is not None:
+                self._open.move_to_end(code)
+            return kek
+
+    def unwrap(self, code: str, wrapped_kek: bytes | None) -> AESGCM:
+        """Opens and keeps a KEK. Raises VaultError when it was destroyed or the root key is wrong."""
+        if wrapped_kek is None:
+            raise VaultError("the owner's key was destroyed")
+        kek = AESGCM(unwrap(self._root, wrapped_kek, b"kek/" + code.encode()))
+        self.add(code, kek)
+        return kek
+
+    def add(self, code: str, kek: AESGCM) -> None:
+        """Keeps an open KEK."""
+        with self._lock:
+            self._open[code] = kek
+            self._open.move_to_end(code)
+            if len(self._open) > self._limit:
+                self._open.popitem(last=False)
+
+    def forget(self, code: str) -> None:
+        """Drops a KEK (after an erasure)."""
+        with self._lock:
+            self._open.pop(code, None)
+
+
+def cid_of(data: bytes) -> str:
+    """CIDv1, codec raw (0x55), multihash sha2-256 (0x12 0x20), multibase base32 lower ('b')."""
+    digest = hashlib.sha256(data).digest()
+    return "b" + base64.b32encode(b"\x01\x55\x12\x20" + digest).decode().rstrip("=").lower()
+
+
+class BlobFiles:
+    """Large sealed objects as files named by their CID, two letters deep. Immutable once written.
+
+    A file is durable (file and folder synced) before the transaction that names it commits. A crash in between leaves a
+    file that no row names: harmless, and removed by ``collect``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, cid: str) -> Path:
+        """Where the object lies (or would lie). Raises VaultError for a name that is no CID."""
+        if not (cid.isascii() and cid.isalnum() and len(cid) > 8):
+            raise VaultError("not a content identifier")
+        return self._folder / cid[-2:] / cid
+
+    def put(self, cid: str, sealed: bytes) -> None:
+        """Writes, syncs, renames into place, syncs the folders."""
+        target = self.path(cid)
+        if target.exists():
+            return
+        is_new_folder = not target.parent.exists()
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = target.with_name(f"{cid}.part")
+        with open(part, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(sealed)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(target)
+        _sync_folder(target.parent)
+        if is_new_folder:
+            _sync_folder(self._folder)
+
+    def get(self, cid: str) -> bytes:
+        """The sealed bytes. Raises VaultError when they are missing or do not have this CID any more."""
+        try:
+            sealed = self.path(cid).read_bytes()
+        except OSError:
+            raise VaultError(f"the vault object {cid} cannot be read") from None
+        if cid_of(sealed) != cid:
+            raise VaultError(f"the vault object {cid} is damaged")
+        return sealed
+
+    def collect(self, named: Iterable[str], older_than_s: float, now_s: float) -> int:
+        """Removes files that are not in ``named`` and older than ``older_than_s``; returns how many."""
+        keep = set(named)
+        removed = 0
+        for path in self._folder.glob("??/*"):
+            if path.name not in keep and now_s - path.stat().st_mtime > older_than_s:
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
