@@ -14,128 +14,19 @@ from hdg.fhir.primitives import MAX_TEXT, Finding
 __all__ = ["check_div"]
 
 _XHTML = "http://www.w3.org/1999/xhtml"
-_ELEMENTS = frozenset(
-    [
-        "a",
-        "abbr",
-        "acronym",
-        "address",
-        "b",
-        "bdo",
-        "big",
-        "blockquote",
-        "br",
-        "caption",
-        "center",
-        "cite",
-        "code",
-        "col",
-        "colgroup",
-        "dd",
-        "dfn",
-        "div",
-        "dl",
-        "dt",
-        "em",
-        "font",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "li",
-        "map",
-        "area",
-        "ol",
-        "p",
-        "pre",
-        "q",
-        "samp",
-        "small",
-        "span",
-        "strike",
-        "strong",
-        "sub",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "tr",
-        "tt",
-        "u",
-        "ul",
-        "var",
-        "del",
-        "ins",
-        "kbd",
-        "object",
-    ]
-) - {"object"}
-_ATTRIBUTES = frozenset(
-    [
-        "title",
-        "style",
-        "class",
-        "id",
-        "lang",
-        "dir",
-        "accesskey",
-        "tabindex",
-        "span",
-        "width",
-        "align",
-        "valign",
-        "char",
-        "charoff",
-        "cellpadding",
-        "cellspacing",
-        "border",
-        "frame",
-        "rules",
-        "summary",
-        "axis",
-        "abbr",
-        "colspan",
-        "rowspan",
-        "headers",
-        "scope",
-        "height",
-        "nowrap",
-        "noshade",
-        "size",
-        "bgcolor",
-        "color",
-        "face",
-        "clear",
-        "compact",
-        "start",
-        "type",
-        "value",
-        "name",
-        "href",
-        "src",
-        "alt",
-        "longdesc",
-        "rel",
-        "rev",
-        "shape",
-        "coords",
-        "usemap",
-        "cite",
-        "datetime",
-        "target",
-        "hspace",
-        "vspace",
-        "ismap",
-    ]
-)
+_ELEMENT_NAMES = """
+    a abbr acronym address b bdo big blockquote br caption center cite code col colgroup dd del dfn div
+    dl dt em font h1 h2 h3 h4 h5 h6 hr i img ins kbd li map area ol p pre q s samp small span strike
+    strong sub sup table tbody td tfoot th thead tr tt u ul var
+"""
+_ATTRIBUTE_NAMES = """
+    abbr accesskey align alt axis bgcolor border cellpadding cellspacing char charoff cite class clear
+    color colspan compact coords datetime dir face frame headers height href hspace id ismap lang
+    longdesc name noshade nowrap rel rev rowspan rules scope shape size span src start style summary
+    tabindex target title type usemap valign value vspace width
+"""
+_ELEMENTS = frozenset(_ELEMENT_NAMES.split())
+_ATTRIBUTES = frozenset(_ATTRIBUTE_NAMES.split())
 _LINKS = ("href", "src", "longdesc", "cite")
 _SAFE_SCHEMES = ("http:", "https:", "mailto:", "data:image/", "tel:", "ftp:", "urn:", "cid:")
 

@@ -31,7 +31,10 @@ __all__ = ["object_check"]
 
 _EMPTY_OBJECT: list[Finding] = [("", "structure", "an empty object")]
 _NOT_OBJECT: list[Finding] = [("", "structure", "a JSON object is needed")]
+_UNKNOWN: list[Finding] = [("", "structure", "unknown element")]
 _ID_ONLY: list[Finding] = [("", "invariant", "ele-1: an element with an id and nothing else")]
+_REMEMBERED = 4096  # codings, units
+_REMEMBERED_LENGTH = 128  # characters of each text
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _UNKNOWN_TYPE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 
@@ -117,37 +120,92 @@ class _ObjectCompiler:
 
 
 def _object_closure(compiler: _ObjectCompiler, rules: list[tuple[Invariant, Rule]]) -> Check:
-    members, choices = compiler.members, compiler.choices
-    required = tuple((every[0], name, every) for name, every in compiler.required)
-    only_rules = tuple(test for _, test in rules)
-    is_resource = compiler.definition.kind == "resource"
+    member_of = compiler.members.get
+    choices = tuple(group for _, group in compiler.choices)
+    any_choice: frozenset[str] = frozenset().union(*choices)
+    required = tuple((every[0], every) for _, every in compiler.required)
+    tests = tuple(test for _, test in rules)
+    is_plain = not (choices or required or tests or compiler.definition.kind == "resource")
     failed = _Failures(compiler, rules)
 
-    def check(value: Any, scope: Any) -> list[Finding] | None:
+    def plain(value: Any, scope: Any) -> list[Finding] | None:
         if type(value) is not dict:
             return _NOT_OBJECT
         problems: list[Finding] | None = None
         for key, item in value.items():
-            member = members.get(key)
-            found = failed.other(key, value, scope) if member is None else member(item, scope)
+            found = member_of(key, _unknown)(item, scope)
             if found is not None:
-                problems = failed.member(problems, key, value, found)
-        for first, _, every in required:
+                problems = failed.member(problems, key, value, found, scope)
+        if len(value) < 2 and (not value or "id" in value):
+            return _ID_ONLY if value else _EMPTY_OBJECT
+        return problems or None
+
+    def full(value: Any, scope: Any) -> list[Finding] | None:
+        if type(value) is not dict:
+            return _NOT_OBJECT
+        problems: list[Finding] | None = None
+        for key, item in value.items():
+            found = member_of(key, _unknown)(item, scope)
+            if found is not None:
+                problems = failed.member(problems, key, value, found, scope)
+        for first, every in required:
             if first not in value and not any(name in value for name in every):
                 problems = failed.missing(problems, value)
                 break
-        for _, group in choices:
-            if len(value.keys() & group) > 1:
+        if choices:
+            chosen = any_choice.intersection(value)
+            if len(chosen) > 1 and any(len(group & chosen) > 1 for group in choices):
                 problems = failed.choice(problems, value)
-        if len(value) < 2 and not is_resource and (not value or "id" in value):
-            return _ID_ONLY if value else _EMPTY_OBJECT
+        if not value:
+            return _EMPTY_OBJECT
         if problems is None:
-            for test in only_rules:
+            for test in tests:
                 if not test(value, scope):
                     return failed.rules(value, scope)
+        if len(value) < 2 and "id" in value:
+            return _ID_ONLY
         return problems or None
 
+    check = plain if is_plain else full
+    if compiler.type_name == "Coding":
+        return _remembering(check, "display", "")
+    if compiler.type_name == "Quantity":
+        return _remembering(check, "unit", "value")
     return check
+
+
+def _unknown(value: Any, scope: Any) -> list[Finding]:
+    return _UNKNOWN
+
+
+def _remembering(check: Check, label: str, number: str) -> Check:
+    """Codings and units repeat more than anything else: system, code and label that passed pass again.
+
+    Applies to objects with exactly these texts, and a decimal as ``number`` if there is one.
+    """
+    seen: set[tuple[Any, Any, Any]] = set()
+    count = 4 if number else 3
+    decimal_check = primitive_check("decimal")
+
+    def remembered(value: Any, scope: Any) -> list[Finding] | None:
+        if type(value) is not dict or len(value) != count:
+            return check(value, scope)
+        key = (value.get("system"), value.get("code"), value.get(label))
+        try:
+            if key in seen and (
+                not number or (number in value and decimal_check(value[number], scope) is None)
+            ):
+                return None
+        except TypeError:  # not hashable, so not texts
+            return check(value, scope)
+        found = check(value, scope)
+        if found is None and all(type(text) is str and len(text) <= _REMEMBERED_LENGTH for text in key):
+            if len(seen) >= _REMEMBERED:
+                seen.clear()
+            seen.add(key)
+        return found
+
+    return remembered
 
 
 class _Failures:
@@ -158,24 +216,31 @@ class _Failures:
         self.all_rules = rules
 
     def member(
-        self, problems: list[Finding] | None, key: str, value: JsonObject, found: list[Finding]
-    ) -> list[Finding]:
+        self,
+        problems: list[Finding] | None,
+        key: str,
+        value: JsonObject,
+        found: list[Finding],
+        scope: Scope,
+    ) -> list[Finding] | None:
         """Adds a member's findings, without nulls that the companion array accounts for."""
+        if found is _UNKNOWN:
+            found = self.other(key, value, scope) or []
         name = key.removeprefix("_") if key not in self.compiler.places else key
         place = self.compiler.places.get(name, "." + key)
         companion = value.get("_" + key)
         if self.compiler.primitives.get(key) and isinstance(companion, list):
             padded = {f"[{index}]" for index, item in enumerate(companion) if item}
             found = [finding for finding in found if finding[1:] != NULL[1:] or finding[0] not in padded]
-        problems = problems if problems is not None else []
-        problems.extend((place + below, code, text) for below, code, text in found)
-        return problems
+        if not found:
+            return problems
+        return [*(problems or ()), *((place + below, code, text) for below, code, text in found)]
 
     def other(self, key: str, value: JsonObject, scope: Scope) -> list[Finding] | None:
         """A property that is no element: the companion of a primitive, or unknown."""
         name = key[1:]
         if not key.startswith("_") or name not in self.compiler.primitives:
-            return [("", "structure", "unknown element")]
+            return _UNKNOWN
         element = object_check("Element", self.compiler.resource_check)
         if not self.compiler.primitives[name]:
             return element(value[key], scope)
@@ -233,14 +298,13 @@ def _list_check(check: Check) -> Check:
             return [("", "structure", "a JSON array is needed")]
         if not value:
             return [("", "structure", "an empty array")]
-        for item in value:
-            if check(item, scope) is not None:
-                return [
-                    (f"[{index}]{below}", code, text)
-                    for index, item in enumerate(value)
-                    for below, code, text in check(item, scope) or ()
-                ]
-        return None
+        problems: list[Finding] | None = None
+        for index, item in enumerate(value):
+            found = check(item, scope)
+            if found is not None:
+                at = [(f"[{index}]{below}", code, text) for below, code, text in found]
+                problems = [*(problems or ()), *at]
+        return problems
 
     return checked
 
