@@ -77,6 +77,8 @@ def _prepare_sqlite(engine: Engine, *, is_writer: bool) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            return  # a kept connection that began here would see the state of its first query for ever
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
 
