@@ -107,7 +107,9 @@ def plan(
 
     ``ndjson`` with an output that is no folder goes to that one file, however many inputs there are.
     """
-    is_folder = output is not None and (output.is_dir() or (is_many and not (form == "ndjson" and output.suffix)))
+    is_folder = output is not None and (
+        output.is_dir() or (is_many and not (form == "ndjson" and output.suffix))
+    )
     sender = None
     if zone or charset or mappings:
         sender = Sender(name="", institution="", zone=zone, charset=charset, mappings=mappings)
@@ -183,7 +185,9 @@ def convert_job(job: Job, plan: Plan) -> list[Outcome]:
     head = data[:64].lstrip(b"\xef\xbb\xbf\x0b\r\n\t ")
     if not head.startswith(_STARTS) and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
         if job.path is not None and job.is_from_folder and job.path.suffix.lower() not in HL7_SUFFIXES:
-            return [Outcome(job.name, 0, "skipped", error="not HL7 v2 (neither its name nor its first bytes)")]
+            return [
+                Outcome(job.name, 0, "skipped", error="not HL7 v2 (neither its name nor its first bytes)")
+            ]
         text = "empty" if not data.strip() else "does not start with MSH, FHS or BHS"
         return [Outcome(job.name, 0, "failed", error=text)]
     try:
@@ -240,6 +244,10 @@ def _write(plan: Plan, job: Job, number: int, total: int, output: bytes) -> None
     if plan.folder is None:
         return
     suffix = ".json" if plan.form == "bundle" else ".ndjson"
-    target = plan.folder / f"{job.output}{suffix}" if total == 1 else plan.folder / f"{job.output}.{number}{suffix}"
+    target = (
+        plan.folder / f"{job.output}{suffix}"
+        if total == 1
+        else plan.folder / f"{job.output}.{number}{suffix}"
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(output)

@@ -17,7 +17,9 @@ MAX_NAMED = 20
 """Issues shown on the terminal; the report file has them all."""
 
 
-def deliver(jobs: list[Job], plan: Plan, output: Path | None, report: Path | None, workers: int | None) -> int:
+def deliver(
+    jobs: list[Job], plan: Plan, output: Path | None, report: Path | None, workers: int | None
+) -> int:
     """Converts, writes what the plan hands back (to ``output`` or standard output) and returns the exit code."""
     totals: Counter[str] = Counter()
     issues: Counter[str] = Counter()

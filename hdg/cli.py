@@ -29,7 +29,9 @@ map_app = typer.Typer(no_args_is_help=True, help="Explain and check the mapping 
 app.add_typer(consent_app, name="consent")
 app.add_typer(map_app, name="map")
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
+]
 
 
 def main() -> None:
@@ -57,7 +59,9 @@ def _settings(data: Path | None, **overrides: Any) -> Settings:
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
     """Runs before every command."""
     if version:
         from hdg import __version__
@@ -68,7 +72,9 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @app.command()
 def demo(
-    keep: Annotated[Path | None, typer.Option(help="Use this folder and keep it (default: a scratch folder).")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Use this folder and keep it (default: a scratch folder).")
+    ] = None,
 ) -> None:
     """The main job, end to end, on examples/: message, resources, consent, proof, tampering caught.
 
@@ -96,13 +102,25 @@ def serve(
 
 @app.command()
 def convert(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Files and folders; '-' is standard input.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="Files and folders; '-' is standard input.")
+    ],
     from_: Annotated[str, typer.Option("--from", help="auto or hl7v2.")] = "auto",
-    to: Annotated[str, typer.Option("--to", help="bundle (one transaction Bundle a message) or ndjson.")] = "bundle",
-    output: Annotated[Path | None, typer.Option("-o", help="Folder, or one file; default standard output.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write one JSON line a message: outcome, issues, losses.")] = None,
-    id_key: Annotated[Path | None, typer.Option("--id-key", help="File with a secret key for the ids.")] = None,
-    zone: Annotated[str | None, typer.Option(help="Zone of times without offset, e.g. Europe/Berlin.")] = None,
+    to: Annotated[
+        str, typer.Option("--to", help="bundle (one transaction Bundle a message) or ndjson.")
+    ] = "bundle",
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Folder, or one file; default standard output.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write one JSON line a message: outcome, issues, losses.")
+    ] = None,
+    id_key: Annotated[
+        Path | None, typer.Option("--id-key", help="File with a secret key for the ids.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(help="Zone of times without offset, e.g. Europe/Berlin.")
+    ] = None,
     charset: Annotated[str | None, typer.Option(help="Overrides MSH-18.")] = None,
     mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
@@ -200,7 +218,9 @@ def consent_grant(
     """
     from hdg.operator import grant_consent
 
-    typer.echo(grant_consent(_settings(data), patient, tuple(to), tuple(purpose or ()), tuple(only or ()), days))
+    typer.echo(
+        grant_consent(_settings(data), patient, tuple(to), tuple(purpose or ()), tuple(only or ()), days)
+    )
 
 
 @consent_app.command("revoke")
@@ -215,7 +235,9 @@ def consent_revoke(
 
 
 @consent_app.command("list")
-def consent_list(patient: Annotated[str, typer.Argument(help="Patient id.")], data: DataOption = None) -> None:
+def consent_list(
+    patient: Annotated[str, typer.Argument(help="Patient id.")], data: DataOption = None
+) -> None:
     """List a patient's consents, active and revoked."""
     from hdg.operator import list_consents
 
@@ -225,7 +247,9 @@ def consent_list(patient: Annotated[str, typer.Argument(help="Patient id.")], da
 
 @app.command()
 def verify(
-    reference: Annotated[str, typer.Argument(metavar="[TYPE/ID]", help="One resource; none: everything.")] = "",
+    reference: Annotated[
+        str, typer.Argument(metavar="[TYPE/ID]", help="One resource; none: everything.")
+    ] = "",
     data: DataOption = None,
 ) -> None:
     """Recompute the ledger from the stored bytes and name everything that does not agree. Exit 1 on any finding.

@@ -86,7 +86,9 @@ class Hl7v2Error(SourceError):
     ``condition`` is the HL7 table 0357 code for ERR-3 (HL7 v2.9 §2.14.5); ``is_rejection`` tells AR from AE.
     """
 
-    def __init__(self, text: str, place: str = "", *, condition: str = "207", is_rejection: bool = False) -> None:
+    def __init__(
+        self, text: str, place: str = "", *, condition: str = "207", is_rejection: bool = False
+    ) -> None:
         super().__init__(text, place)
         self.condition = condition
         self.is_rejection = is_rejection

@@ -37,7 +37,16 @@ Clock = Callable[[], int]
 _log = logging.getLogger("hdg.gateway")
 
 SHARED_TYPES = frozenset(
-    {"Device", "Endpoint", "Location", "Medication", "Organization", "Practitioner", "PractitionerRole", "Substance"}
+    {
+        "Device",
+        "Endpoint",
+        "Location",
+        "Medication",
+        "Organization",
+        "Practitioner",
+        "PractitionerRole",
+        "Substance",
+    }
 )
 """Types that a message mentions but that are not about its patient: kept under the institution's key."""
 
@@ -114,7 +123,9 @@ class Gateway:
             converted = self._converter.convert(raw, received.sender, at_us=received.at_us)
         except Hl7v2Error as error:
             failure = error
-        except Exception as error:  # a defect of ours must not cost the sender the message: keep it, answer AE
+        except (
+            Exception
+        ) as error:  # a defect of ours must not cost the sender the message: keep it, answer AE
             _log.error("conversion failed: %s at %s", type(error).__name__, _origin(error))
             failure = Hl7v2Error(f"internal error while converting ({type(error).__name__})", condition="207")
         else:
@@ -154,8 +165,12 @@ class Gateway:
     def _quarantine(self, session: WriteSession, received: _Received, error: Hl7v2Error) -> bytes:
         """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted."""
         code = "AR" if error.is_rejection else "AE"
-        ack = acknowledge(received.raw, code, errors=[error], control_id=_ack_id(received), at_us=received.at_us)
-        self._record(session, received, "quarantined", ack, patient=None, reason=error.text, place=error.place)
+        ack = acknowledge(
+            received.raw, code, errors=[error], control_id=_ack_id(received), at_us=received.at_us
+        )
+        self._record(
+            session, received, "quarantined", ack, patient=None, reason=error.text, place=error.place
+        )
         return ack
 
     def _record(
@@ -187,7 +202,11 @@ class Gateway:
     def sender(self, header: Header) -> Sender:
         """The declared facts about the sender of a message, with the gateway's defaults filled in."""
         declared = self.settings.senders.get(header.sender)
-        institution = (declared and declared.institution) or institution_id(header.facility) or self.settings.institution
+        institution = (
+            (declared and declared.institution)
+            or institution_id(header.facility)
+            or self.settings.institution
+        )
         if declared is None:
             return Sender(name=header.sender, institution=institution, zone=self.settings.zone)
         return Sender(

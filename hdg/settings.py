@@ -36,7 +36,9 @@ class SenderSettings(BaseModel):
 class Settings(BaseSettings):
     """Everything that can be set. Sizes in bytes, times in the unit their name ends with."""
 
-    model_config = SettingsConfigDict(env_prefix="HDG_", frozen=True, extra="forbid", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(
+        env_prefix="HDG_", frozen=True, extra="forbid", env_nested_delimiter="__"
+    )
 
     data: Path = DEFAULT_DATA
     """Folder with keys, database, vault and hdg.toml."""

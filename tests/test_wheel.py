@@ -12,13 +12,24 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_an_installed_wheel_finds_its_tables_and_converts(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    build = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(tmp_path / "dist"),
+        str(ROOT),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     [wheel] = (tmp_path / "dist").glob("hdg-*.whl")
     # The dependencies come from the environment that runs the tests; hdg itself only from the wheel.
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True, capture_output=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "--no-deps", str(wheel)], check=True, capture_output=True
+    )
     site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
     dependencies = tmp_path / "dependencies"
     dependencies.mkdir()
@@ -34,5 +45,7 @@ def test_an_installed_wheel_finds_its_tables_and_converts(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["resourceType"] == "Bundle"
-    where = subprocess.check_output([python, "-c", "import hdg.data; print(hdg.data.folder('mappings'))"], text=True)
+    where = subprocess.check_output(
+        [python, "-c", "import hdg.data; print(hdg.data.folder('mappings'))"], text=True
+    )
     assert str(site) in where

@@ -35,5 +35,8 @@ def repeat_of(known: Receipt | None, sha256: str) -> Receipt | None:
     if known.sha256 == sha256:
         return known
     raise Hl7v2Error(
-        "this control id was used before for a different message", "MSH-10", condition="205", is_rejection=True
+        "this control id was used before for a different message",
+        "MSH-10",
+        condition="205",
+        is_rejection=True,
     )

@@ -19,7 +19,9 @@ EXAMPLES = ROOT / "examples"
 
 
 def hdg(*arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "hdg", *arguments], input=stdin, capture_output=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "hdg", *arguments], input=stdin, capture_output=True, check=False
+    )
 
 
 def test_convert_of_one_file_writes_a_transaction_bundle_and_exits_0() -> None:
@@ -33,7 +35,10 @@ def test_convert_of_one_file_writes_a_transaction_bundle_and_exits_0() -> None:
 def test_convert_reads_standard_input() -> None:
     done = hdg("convert", "-", "--to", "ndjson", stdin=oru())
     assert done.returncode == 0
-    assert {json.loads(line)["resourceType"] for line in done.stdout.splitlines()} >= {"Patient", "Observation"}
+    assert {json.loads(line)["resourceType"] for line in done.stdout.splitlines()} >= {
+        "Patient",
+        "Observation",
+    }
 
 
 def test_convert_exits_1_and_names_each_failure(tmp_path: Path) -> None:
@@ -52,12 +57,16 @@ def test_convert_of_a_missing_path_is_wrong_usage() -> None:
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["consent", "--help"], ["map", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["convert", "--help"], ["consent", "--help"], ["map", "--help"]]
+)
 def test_help_is_there_for_every_level(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 0
 
 
-def commands(group: typer.core.TyperGroup, trail: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], object]]:
+def commands(
+    group: typer.core.TyperGroup, trail: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], object]]:
     found = []
     for name, command in group.commands.items():
         if isinstance(command, typer.core.TyperGroup):
@@ -85,7 +94,9 @@ def test_map_lint_passes_on_the_shipped_tables_and_explain_names_file_and_line()
 def test_map_lint_of_a_wrong_override_names_file_and_line(tmp_path: Path) -> None:
     folder = tmp_path / "hl7v2" / "segments"
     folder.mkdir(parents=True)
-    (folder / "PID.Patient.csv").write_text("source,name,target,as,map,when,default,note\nPID-5,Name,nonsense,string,,,,\n")
+    (folder / "PID.Patient.csv").write_text(
+        "source,name,target,as,map,when,default,note\nPID-5,Name,nonsense,string,,,,\n"
+    )
     done = hdg("map", "lint", str(tmp_path))
     assert done.returncode == 1
     assert b"PID.Patient.csv:2" in done.stderr

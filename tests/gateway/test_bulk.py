@@ -20,7 +20,10 @@ def run(paths: list[str], **plan: object) -> list[bulk.Outcome]:
 def test_a_file_with_many_messages_gives_an_outcome_for_each(tmp_path: Path) -> None:
     (tmp_path / "two.hl7").write_bytes(oru("C1") + adt("A1"))
     outcomes = run([str(tmp_path)])
-    assert [(o.number, o.status, o.control_id) for o in outcomes] == [(1, "converted", "C1"), (2, "converted", "A1")]
+    assert [(o.number, o.status, o.control_id) for o in outcomes] == [
+        (1, "converted", "C1"),
+        (2, "converted", "A1"),
+    ]
     assert json.loads(outcomes[0].output or b"")["type"] == "transaction"
 
 
@@ -55,7 +58,9 @@ def test_a_path_that_is_not_there_is_named() -> None:
         bulk.jobs_of(["nowhere"])
 
 
-def test_the_pool_gives_the_same_outcomes_as_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pool_gives_the_same_outcomes_as_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(6):
         (tmp_path / f"{number}.hl7").write_bytes(oru(control=f"C{number}", number=str(number)))
     alone = run([str(tmp_path)])
