@@ -175,14 +175,36 @@ def _declared(field: bytes, separator: bytes) -> str | None:
 
 
 def _msh_18(data: bytes) -> tuple[bytes, bytes]:
-    """MSH-18 and the repetition separator, read as ASCII before the character set is known."""
+    """MSH-18 and the repetition separator, read before the character set is known."""
     end = data.find(b"\r", 0, _HEADER_MAX)
     head = data[:end] if end > 0 else data[:_HEADER_MAX]
     line_feed = head.find(b"\n")
     if line_feed > 0:
         head = head[:line_feed]
-    fields = head.split(head[3:4], 18) if len(head) > 5 else []
+    if len(head) < 6:
+        return b"", b""
+    if not head.isascii() or b"\x1b" in head:
+        head = _plain(head)
+    fields = head.split(head[3:4], 18)
     return (fields[17], head[5:6]) if len(fields) > 17 else (b"", b"")
+
+
+def _plain(head: bytes) -> bytes:
+    """A header without its characters beyond ASCII, whose second bytes may look like separators.
+
+    ISO 2022 shows itself by its switches; Big5, GB 18030 and Shift JIS are tried, and believed where MSH-18
+    then names a set that reads the header the same.
+    """
+    for codec in (f"{ISO2022}latin-1",) if b"\x1b" in head else ("gb18030", "big5hkscs", "cp932"):
+        try:
+            plain = decode(head, codec).encode("ascii", "replace")
+            fields = plain.split(plain[3:4], 18)
+            charset = _declared(fields[17], plain[5:6]) if len(fields) > 17 else None
+            if charset and decode(head, charset).encode("ascii", "replace") == plain:
+                return plain
+        except (UnicodeDecodeError, LookupError):
+            continue
+    return head
 
 
 def of_ascii(msh_18: str, issues: list[Issue]) -> str:
