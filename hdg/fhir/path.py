@@ -3,9 +3,11 @@
 Covered: every expression of every R4 search parameter, and the invariants listed in hdg.fhir.invariants.
 Paths, ``[n]``, ``|``, is/as/ofType, comparison, in/contains, and/or/xor/implies, ``+ - &``, ``$this``,
 ``%resource %rootResource %context %ucum``, and the functions in _FUNCTIONS (hdg.fhir.path_functions).
-Anything else raises PathError when it is compiled; nothing is skipped silently. Not covered: resolve() as a
-fetch. It only tells which type a reference names, so ``resolve() is Patient`` works on the text
-``Patient/1``, on Reference.type and on contained resources, and is false when none of them says.
+Anything else raises PathError when it is compiled; nothing is skipped silently. Where this differs from the
+whole language: ``|`` keeps duplicates (search and exists() cannot tell), System types are taken as FHIR's, as
+and ofType() want the very type while ``is`` takes subtypes too, and resolve() fetches nothing: it tells which
+type a reference names, so ``resolve() is Patient`` works on the text ``Patient/1``, on Reference.type and on
+contained resources, and is false when none of them says.
 
 Types are worked out when an expression is compiled, from the definitions: an expression is a list of
 *branches*, one per possible type, and ``as`` keeps branches instead of testing values. So a result's type is

@@ -39,6 +39,7 @@ __all__ = [
 
 ANY = "?"  # the type of what children() and descendants() yield: decided by the data
 RESOLVED = "resolve()"  # items are names of resource types, "" where the reference does not say
+_ABSTRACT = ("Element", "BackboneElement", "Resource", "DomainResource")
 UCUM = "http://unitsofmeasure.org"
 
 
@@ -276,7 +277,7 @@ def type_test(operator: str, targets: list[Branch], kind: str) -> list[Branch]:
     for branch in targets:
         if branch.type in (ANY, "Resource") and kind in resource_types():
             kept.append(Branch(kind, _of_resource_type(branch.run, kind)))
-        elif branch.type != RESOLVED and is_subtype(branch.type, kind):
+        elif branch.type == kind or (kind in _ABSTRACT and is_subtype(branch.type, kind)):
             kept.append(branch)
     return kept or [Branch(kind, lambda item, env: [])]
 

@@ -11,7 +11,17 @@ from typing import Any
 
 from hdg.fhir.path_branches import ANY, RESOLVED, Branch, Env, Run, Scope, merged
 from hdg.fhir.path_grammar import Literal, Node, PathError
-from hdg.fhir.path_values import Shadow, compare, contains_value, is_distinct, same, same_all, text_of, truth
+from hdg.fhir.path_values import (
+    Shadow,
+    compare,
+    contains_value,
+    distinct,
+    is_distinct,
+    same,
+    same_all,
+    text_of,
+    truth,
+)
 from hdg.fhir.references import reference_type
 
 __all__ = ["call", "operation"]
@@ -103,6 +113,8 @@ def _all(targets: list[Branch], arguments: Arguments, scope: Scope) -> list[Bran
 
 
 def _iif(targets: list[Branch], arguments: Arguments, scope: Scope) -> list[Branch]:
+    if not targets[0].is_this:
+        raise PathError("iif() is supported only as a function of $this")
     out: list[Branch] = []
     for branch, criterion in _criteria(targets, arguments[0], scope):
         run = branch.run
@@ -157,9 +169,9 @@ def _intersect(targets: list[Branch], arguments: Arguments, scope: Scope) -> lis
     other = merged(scope.branches(arguments[0], scope))
 
     def shared(run: Run) -> Run:
-        return lambda item, env: [
+        return lambda item, env: distinct(
             found for found in run(item, env) if contains_value(other(item, env), found)
-        ]
+        )
 
     return [Branch(branch.type, shared(branch.run)) for branch in targets]
 
@@ -244,6 +256,8 @@ def _matches(targets: list[Branch], arguments: Arguments, scope: Scope) -> list[
 
 def _replace_matches(targets: list[Branch], arguments: Arguments, scope: Scope) -> list[Branch]:
     pattern, replacement = re.compile(_constant(arguments[0])), _constant(arguments[1])
+    if not pattern.pattern:
+        return targets
     run = _values(merged(targets))
     return [
         Branch("string", lambda item, env: [pattern.sub(replacement, text_of(x)) for x in run(item, env)[:1]])
@@ -255,7 +269,12 @@ def _substring(targets: list[Branch], arguments: Arguments, scope: Scope) -> lis
     if len(arguments) != 1 or not isinstance(start, Literal):
         raise PathError("substring() is supported with one literal argument")
     run, offset = _values(merged(targets)), start.value
-    return [Branch("string", lambda item, env: [text_of(found)[offset:] for found in run(item, env)[:1]])]
+
+    def cut(item: Any, env: Env) -> list[Any]:
+        texts = [text_of(found) for found in run(item, env)[:1]]
+        return [text[offset:] for text in texts if offset < len(text)]
+
+    return [Branch("string", cut)]
 
 
 def _to_string(targets: list[Branch], arguments: Arguments, scope: Scope) -> list[Branch]:
@@ -267,7 +286,7 @@ def _to_integer(targets: list[Branch], arguments: Arguments, scope: Scope) -> li
     run = _values(merged(targets))
 
     def convert(item: Any, env: Env) -> list[Any]:
-        texts = [text_of(found) for found in run(item, env)[:1]]
+        texts = [str(int(x)) if isinstance(x, bool) else text_of(x) for x in run(item, env)[:1]]
         return [int(text) for text in texts if re.fullmatch(r"[+-]?[0-9]{1,10}", text)]
 
     return [Branch("integer", convert)]
@@ -337,7 +356,6 @@ _FUNCTIONS: dict[str, Function] = {
     "toInteger": _to_integer,
     "toString": _to_string,
     "trace": _trace,
-    "union": _combine,
     "where": _where,
 }
 

@@ -6,9 +6,20 @@ Values are plain JSON: dict, str, bool, int, Decimal. A date or time is its text
 from __future__ import annotations
 
 import decimal
+from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Shadow", "compare", "contains_value", "is_distinct", "same", "same_all", "text_of", "truth"]
+__all__ = [
+    "Shadow",
+    "compare",
+    "contains_value",
+    "distinct",
+    "is_distinct",
+    "same",
+    "same_all",
+    "text_of",
+    "truth",
+]
 
 
 class Shadow:
@@ -51,6 +62,15 @@ def is_distinct(items: list[Any]) -> bool:
         return len({(type(item) is bool, item) for item in items}) == len(items)
     except TypeError:  # dicts are not hashable
         return not any(contains_value(items[:index], item) for index, item in enumerate(items))
+
+
+def distinct(items: Iterable[Any]) -> list[Any]:
+    """The items without those that equal an earlier one."""
+    out: list[Any] = []
+    for item in items:
+        if not contains_value(out, item):
+            out.append(item)
+    return out
 
 
 def compare(left: Any, right: Any) -> int | None:
