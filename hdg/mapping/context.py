@@ -96,20 +96,22 @@ class Event(NamedTuple):
     trail: tuple[int, ...]
     """Slot, repetition, then slots of nested tables."""
     origin: Any
-    outcome: Any
-    """The value that was made; None for nothing."""
+    outcome: bool | None
+    """True: something was put; False: nothing came of it; None: deliberately unmapped."""
 
 
 class Context:
     """State of one conversion; never shared between threads."""
 
-    __slots__ = ("build", "labels", "memo", "problems", "trace", "trail")
+    __slots__ = ("build", "facts", "labels", "memo", "origin", "problems", "trace", "trail")
 
     def __init__(self) -> None:
         self.labels: dict[str, JsonObject] = {}
         self.problems: list[Problem] = []
         self.memo: dict[Any, Any] | None = {}
         self.build: Build | None = None
+        self.facts: Facts | None = None
+        self.origin: Any = None
         self.trace: list[Event] | None = None
         self.trail: tuple[int, ...] = ()
 
@@ -124,6 +126,10 @@ class Context:
     def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> JsonObject:
         """Take in a resource that a datatype table built; the Reference to it."""
         raise NotImplementedError
+
+    def named_system(self, text: str) -> str | None:
+        """URI of the code system that a coded text names; None when it names none."""
+        return None
 
     def delete(self, element: str) -> None:
         """The source says that a top-level element of the resource at hand has no value."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdg.mapping.context import Choice, Context, Conflict, JsonObject
+from hdg.mapping.context import Choice, Conflict, Context, JsonObject
 
 Put = Callable[[JsonObject, Any, Context], JsonObject]
 """``(root, value, context) → item``: sets the value; gives the item that ``default`` pairs are relative to."""
@@ -138,7 +138,7 @@ def _enter(step: Step, key: str) -> Enter:
             child = node.get(name)
             if child is None:
                 child = node[name] = {}
-            return child  # type: ignore[no-any-return]  # JSON values are Any
+            return child
 
         return plain
     if step.kind == "new":
@@ -230,7 +230,8 @@ def _final(step: Step, key: str) -> Put:
     def merged(node: JsonObject, value: Any, context: Context) -> JsonObject:
         item = enter(node, context)
         for element, part in value.items():
-            item.setdefault(element, part)
+            if item.setdefault(element, part) != part:
+                raise Conflict(name)
         return item
 
     return merged

@@ -15,7 +15,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 Test = Callable[[Any, Any], bool]
 """``(view, context) → bool``: the view is what the table's own sources read from."""
@@ -86,13 +86,14 @@ class AnyOf:
 Node = Valued | In | Measure | Not | All | AnyOf
 
 
-class Readers(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Readers:
     """How a format reads one operand; each function takes (view, context)."""
 
     text: Callable[[Any, Any], str]
     """First repetition's unescaped text (first component unless one is named); '' when absent."""
     is_valued: Callable[[Any, Any], bool]
-    count: Callable[[Any, Any], int]
+    repetitions: Callable[[Any, Any], int]
     """Number of repetitions."""
 
 
@@ -232,7 +233,7 @@ def _membership(text: Callable[[Any, Any], str], literals: frozenset[str]) -> Te
 def _measure(node: Measure, readers: Readers) -> Test:
     compare, number = _COMPARE[node.compare], node.number
     if node.what == "count":
-        return lambda view, context: compare(readers.count(view, context), number)
+        return lambda view, context: compare(readers.repetitions(view, context), number)
     return lambda view, context: compare(len(readers.text(view, context)), number)
 
 

@@ -46,14 +46,18 @@ class ConceptMap:
 
     name: str
     rows: dict[tuple[str, str], Target]
+    by_code: dict[str, Target]
+    """First row of each code; for codes whose system the source leaves to the place they stand in."""
 
     def translate(self, code: str, system: str | None = None) -> Target | None:
-        """The target of a code. A row for the code's own system wins over a row for any system."""
-        if system:
-            found = self.rows.get((system, code))
-            if found is not None:
-                return found
-        return self.rows.get(("", code))
+        """The target of a code. A row for the code's own system wins over a row for any system.
+
+        ``system`` is a URI; None: the source names none, and the map's own source system is meant.
+        """
+        if system is None:
+            return self.by_code.get(code)
+        found = self.rows.get((system, code))
+        return found if found is not None else self.rows.get(("", code))
 
 
 def load_map(path: Path, systems: Systems) -> ConceptMap:
@@ -78,7 +82,10 @@ def load_map(path: Path, systems: Systems) -> ConceptMap:
                 )
             if target_code:
                 rows[key] = Target(uris[1], target_code, display)
-    return ConceptMap(path.name.removesuffix(".csv"), rows)
+    by_code: dict[str, Target] = {}
+    for (_, code), target_row in rows.items():
+        by_code.setdefault(code, target_row)
+    return ConceptMap(path.name.removesuffix(".csv"), rows, by_code)
 
 
 def _uri(name: str, systems: Systems, file: str, line: int) -> str:

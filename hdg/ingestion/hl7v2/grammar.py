@@ -67,7 +67,7 @@ def elements(unit: str) -> Sequence[Element] | None:
     return tuple(Element(number, row[0], row[1]) for number, row in enumerate(rows, 1))
 
 
-_SIMPLE = frozenset("ST TX FT NM SI ID IS DT TM DTM GTS SNM".split())
+_SIMPLE = frozenset(["ST", "TX", "FT", "NM", "SI", "ID", "IS", "DT", "TM", "DTM", "GTS", "SNM"])
 
 
 def is_segment(name: str) -> bool:

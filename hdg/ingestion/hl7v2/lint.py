@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hdg.ingestion.hl7v2 import converters_adt, identity, values  # noqa: F401  # they register their converters
-from hdg.ingestion.hl7v2.converters import CONVERTERS
+from hdg.ingestion.hl7v2.adapter import CONVERTERS
 from hdg.ingestion.hl7v2.grammar import (
     SourceError,
     elements,

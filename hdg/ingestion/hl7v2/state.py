@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.sender import Sender
-from hdg.mapping.context import Build, Context, Facts, JsonObject
+from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject
 from hdg.terminology import Systems
 
 if TYPE_CHECKING:
     from hdg.ingestion.hl7v2.groups import Group
     from hdg.ingestion.hl7v2.parser import Message, Segment
+    from hdg.mapping.compile import Compiler
     from hdg.mapping.library import Library
 
 
@@ -22,7 +23,9 @@ class State(Context):
     """One message on its way. Owned by Converter.convert; never shared."""
 
     __slots__ = (
+        "_scope",
         "charset",
+        "compiler",
         "group",
         "id_key",
         "issues",
@@ -36,36 +39,61 @@ class State(Context):
     )
 
     def __init__(
-        self, message: Message, sender: Sender, library: Library, id_key: bytes, zone: tzinfo | None
+        self, message: Message, sender: Sender, compiler: Compiler, id_key: bytes, zone: tzinfo | None
     ) -> None:
         super().__init__()
         self.message = message
         self.charset = message.charset
         self.sender = sender
-        self.library = library
-        self.systems: Systems = library.systems
+        self.compiler = compiler
+        self.library: Library = compiler.library
+        self.systems: Systems = self.library.systems
         self.id_key = id_key
         self.zone = zone
         self.issues: list[Issue] = list(message.issues)
         self.segment: Segment = message.segments[0]
         self.group: Group | None = None
+        self._scope: dict[tuple[Group | None, str], Segment | None] = {}
         self.things: dict[tuple[str, str], JsonObject] = {}
         """Resources that datatype tables built (people, places), by type and id."""
 
     def find(self, name: str) -> Segment | None:
         """The segment of that name nearest to the one being read.
 
-        The segment itself, then its group instance, the enclosing ones, then the whole message.
+        The segment itself, then its group instance with the groups in it that do not repeat, then the enclosing
+        instances in the same way, then the whole message.
         """
         if self.segment.name == name:
             return self.segment
+        key = (self.group, name)
+        try:
+            return self._scope[key]
+        except KeyError:
+            found = self._scope[key] = self._search(name)
+            return found
+
+    def _search(self, name: str) -> Segment | None:
+        group = self.group
+        while group is not None:
+            found = group.nearest(name)
+            if found is not None:
+                return found
+            group = group.parent
+        return self.message.first(name)
+
+    def enclosing(self, name: str) -> Segment | None:
+        """The segment of that name in the group instance at hand or one around it; never a merely earlier one."""
         group = self.group
         while group is not None:
             found = group.first(name)
             if found is not None:
                 return found
             group = group.parent
-        return self.message.first(name)
+        return None
+
+    def datatype(self, name: str) -> Converter:
+        """A datatype table as a converter for the text of a field's repetition."""
+        return self.compiler.datatype(name, 1)
 
     def field(self, name: str, number: int) -> str:
         """Raw text of a field of the nearest segment of that name; '' if absent."""
@@ -84,6 +112,12 @@ class State(Context):
             place = self.place(slot, repetition, problem.path)
             self.issues.append(Issue(problem.severity, problem.code, place, problem.text))
         self.problems.clear()
+
+    def named_system(self, text: str) -> str | None:
+        parts = text.split("^", 3) if "^" in text else text.split("&", 3)
+        if len(parts) < 3 or not parts[2] or parts[2] == '""':
+            return None
+        return self.systems.uri(parts[2]) or self.sender.authorities.get(parts[2]) or "urn:unregistered"
 
     def resource_id(self, resource_type: str, facts: Facts) -> str:
         """The deterministic id for facts at the sender's institution."""

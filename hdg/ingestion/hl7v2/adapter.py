@@ -1,0 +1,191 @@
+"""HL7 v2 as the mapping compiler sees it: where sources lie in a segment or datatype, and how ``when`` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hdg.ingestion.hl7v2 import converters_adt, converters_oru, identity, values  # noqa: F401  # they register converters
+from hdg.ingestion.hl7v2.converters import CONVERTERS
+from hdg.ingestion.hl7v2.encoding import NULL, component, subcomponent, unescape
+from hdg.ingestion.hl7v2.grammar import Source, is_datatype, is_segment, parse_source
+from hdg.ingestion.hl7v2.primitives import PRIMITIVES
+from hdg.ingestion.hl7v2.state import State
+from hdg.mapping.compile import Slot
+from hdg.mapping.context import Converter
+from hdg.mapping.convert import Registry
+from hdg.mapping.table import Table
+from hdg.mapping.when import Readers
+
+_SEPARATORS = {1: "^", 2: "&"}
+Text = Callable[[Any, Any], str]
+
+
+class V2Grammar:
+    """The Grammar of HL7 v2. Depth 0 is a segment table; a datatype table opens at 1 (``^``), 2 (``&``) or 3."""
+
+    primitives: Mapping[str, Converter] = PRIMITIVES
+    converters: Registry = CONVERTERS
+    null: str = NULL
+
+    def slot(self, source: str, table: Table, depth: int) -> Slot:
+        """Where a source of a table lies."""
+        parsed = parse_source(source, _unit(table, source))
+        if depth == 0:
+            return _field_slot(parsed)
+        if not parsed.number:
+            return Slot(0, None, depth)
+        if not parsed.component:
+            return Slot(parsed.number, None, min(depth + 1, 3))
+        if depth > 1:  # a component of a component of a component: the text has no such level
+            pick = _whole_if_first(parsed.component)
+            return Slot(parsed.number, pick, 3, (parsed.component,))
+        number = parsed.component
+        return Slot(parsed.number, lambda raw: (subcomponent(raw, number),), 3, (number,))
+
+    def readers(self, operand: str, table: Table, depth: int) -> Readers:
+        """How ``when`` reads an operand: from the view if it is of the table's own unit, else from the message."""
+        parsed = parse_source(operand, _unit(table, operand))
+        if parsed.is_segment:
+            is_own = depth == 0 and parsed.unit == table.source
+            return _field_readers(parsed, is_own=is_own)
+        return _component_readers(parsed, depth)
+
+    def opener(self, depth: int) -> Callable[[str], list[str]]:
+        """Splits a datatype's text; slot 0 is the whole."""
+        separator = _SEPARATORS.get(depth)
+        if separator is None:
+            return lambda text: [text, text]
+
+        def open_view(text: str) -> list[str]:
+            if separator in text:
+                return [text, *text.split(separator)]
+            return [text, text]
+
+        return open_view
+
+
+def _unit(table: Table, source: str) -> str:
+    unit = table.source
+    if is_segment(unit) or is_datatype(unit):
+        return unit
+    return source.partition("-")[0]
+
+
+def _whole_if_first(number: int) -> Callable[[str], Sequence[str]]:
+    if number == 1:
+        return lambda raw: (raw,)
+    return lambda raw: ()
+
+
+def _field_slot(source: Source) -> Slot:
+    number, repetition = source.number, source.repetition
+    trail = tuple(part for part in (source.component, source.subcomponent) if part)
+    if not number:
+        return Slot(0, None, 1)
+    if source.is_segment and not repetition and not source.component:
+        return Slot(number, _repetitions, 1)
+    dig = _dig(source)
+    if repetition:
+
+        def fixed(raw: str) -> Sequence[str]:
+            texts = raw.split("~")
+            return (*[""] * (repetition - 1), dig(texts[repetition - 1])) if repetition <= len(texts) else ()
+
+        return Slot(number, fixed, source.depth, trail)
+    return Slot(number, lambda raw: [dig(text) for text in raw.split("~")], source.depth, trail)
+
+
+def _repetitions(raw: str) -> Sequence[str]:
+    return raw.split("~") if "~" in raw else (raw,)
+
+
+def _dig(source: Source) -> Callable[[str], str]:
+    first, second = source.component, source.subcomponent
+    if not first:
+        return lambda text: text
+    if not second:
+        return lambda text: component(text, first)
+    return lambda text: subcomponent(component(text, first), second)
+
+
+def _field_readers(source: Source, *, is_own: bool) -> Readers:
+    unit, number, at = source.unit, source.number, max(source.repetition - 1, 0)
+    if not number:
+        return Readers(
+            text=lambda view, state: unit if state.find(unit) is not None else "",
+            is_valued=lambda view, state: state.find(unit) is not None,
+            repetitions=lambda view, state: len(state.message.all(unit)),
+        )
+    if is_own:
+
+        def raw(view: list[str], state: State) -> str:
+            return view[number] if number < len(view) else ""
+    else:
+
+        def raw(view: list[str], state: State) -> str:
+            return state.field(unit, number)
+
+    dig = _dig(source)
+
+    def whole(view: list[str], state: State) -> str:
+        text = raw(view, state)
+        if "~" in text:
+            texts = text.split("~")
+            text = texts[at] if at < len(texts) else ""
+        elif at:
+            return ""
+        return dig(text)
+
+    def text(view: list[str], state: State) -> str:
+        found = whole(view, state)
+        if not source.component:
+            found = found.partition("^")[0].partition("&")[0]
+        elif not source.subcomponent:
+            found = found.partition("&")[0]
+        return unescape(found, state.charset) if "\\" in found else found
+
+    return Readers(text, _valued(source, raw, whole), lambda view, state: _count(raw(view, state)))
+
+
+def _valued(source: Source, raw: Text, whole: Text) -> Callable[[Any, Any], bool]:
+    """Whether there is text; a field or component of nothing but separators is not valued."""
+    if not source.component and not source.repetition:
+        return lambda view, state: (
+            bool(found := raw(view, state)) and (found[0] not in "^&~" or bool(found.strip("^&~")))
+        )
+    return lambda view, state: bool(whole(view, state).strip("&^"))
+
+
+def _count(raw: str) -> int:
+    return raw.count("~") + 1 if raw else 0
+
+
+def _component_readers(source: Source, depth: int) -> Readers:
+    number, inner = source.number, source.component
+
+    def whole(view: list[str], state: State) -> str:
+        found = view[number] if number < len(view) else ""
+        if inner and found:
+            return subcomponent(found, inner) if depth == 1 else found if inner == 1 else ""
+        return found
+
+    def text(view: list[str], state: State) -> str:
+        found = whole(view, state)
+        if not found:
+            return ""
+        if not number:
+            found = found.partition("^")[0]
+        found = found.partition("&")[0]
+        return unescape(found, state.charset) if "\\" in found else found
+
+    if number and not inner:
+
+        def is_valued(view: list[str], state: State) -> bool:
+            return number < len(view) and bool(found := view[number]) and bool(found.strip("&"))
+    else:
+
+        def is_valued(view: list[str], state: State) -> bool:
+            return bool(whole(view, state).strip("&^"))
+
+    return Readers(text, is_valued, lambda view, state: 1 if is_valued(view, state) else 0)

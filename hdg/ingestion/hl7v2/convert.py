@@ -1,0 +1,259 @@
+"""HL7 v2 bytes to FHIR R4: parse, group, map, identify, link, validate. Pure: no I/O beyond reading tables once.
+
+Deterministic: the same bytes, sender and key give the same Converted (but for Provenance.recorded when MSH-7 does
+not tell an instant). DESIGN §3, §4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from time import time_ns
+
+from hdg.errors import Hl7v2Error, Issue
+from hdg.ingestion.converted import Converted, JsonObject, Source
+from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.finish import Linker, deletions, identify
+from hdg.ingestion.hl7v2.groups import Group, Grouped, group
+from hdg.ingestion.hl7v2.message import MessageProgram, Row, message_program, structure_of
+from hdg.ingestion.hl7v2.parser import Message, Segment, parse
+from hdg.ingestion.hl7v2.primitives import plain
+from hdg.ingestion.hl7v2.provenance import provenance
+from hdg.ingestion.hl7v2.repair import made_valid
+from hdg.ingestion.hl7v2.state import State
+from hdg.ingestion.hl7v2.times import zone
+from hdg.ingestion.sender import Sender
+from hdg.mapping.compile import Compiler
+from hdg.mapping.context import Build, Conflict
+from hdg.mapping.library import Library
+
+UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
+"""HL7 table 0357."""
+
+
+def sender_of(message: Message) -> str:
+    """``MSH-3.1|MSH-4.1``: the name by which settings know a sender."""
+    header = message.segments[0]
+    return "|".join(header.field(number).partition("^")[0].strip() for number in (3, 4))
+
+
+class _Tables:
+    """One library with its compiled programs."""
+
+    def __init__(self, library: Library, *, is_tracing: bool) -> None:
+        self.library = library
+        self.grammar = V2Grammar()
+        self.compiler = Compiler(library, self.grammar, is_tracing=is_tracing)
+        self._programs: dict[tuple[str, str, str], tuple[str, MessageProgram] | None] = {}
+
+    def program(self, message_type: tuple[str, str, str]) -> tuple[str, MessageProgram] | None:
+        """(structure, program) for MSH-9, or None."""
+        if message_type not in self._programs:
+            if len(self._programs) > 1000:  # MSH-9 is the sender's text: bound what it can make us keep
+                self._programs.clear()
+            self._programs[message_type] = self._find(message_type)
+        return self._programs[message_type]
+
+    def _find(self, message_type: tuple[str, str, str]) -> tuple[str, MessageProgram] | None:
+        found = structure_of(self.library, *message_type)
+        program = message_program(found[1], self.compiler, self.grammar) if found else None
+        return None if found is None or program is None else (found[0], program)
+
+
+class Converter:
+    """Converts messages with one id key. Tables are read and compiled when a message first needs them.
+
+    Not to be shared between threads while tables compile; processes each make their own.
+    """
+
+    def __init__(self, *, id_key: bytes, library: Library | None = None, is_tracing: bool = False) -> None:
+        self.id_key = id_key
+        self._is_tracing = is_tracing
+        self._tables: dict[Path | None, _Tables] = {}
+        if library is not None:
+            self._tables[None] = _Tables(library, is_tracing=is_tracing)
+
+    def tables(self, override: Path | None) -> _Tables:
+        """The compiled tables seen through an override directory."""
+        found = self._tables.get(override)
+        if found is None:
+            library = Library("hl7v2", override=override)
+            found = self._tables[override] = _Tables(library, is_tracing=self._is_tracing)
+        return found
+
+    def convert(self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None) -> Converted:
+        """Convert one message. ``at_us``: time of receipt, µs since the epoch (default: now).
+
+        Raises Hl7v2Error: not a message, no table maps it, or no valid resource can be made of it.
+        """
+        return self.run(data, sender, at_us=at_us)[0]
+
+    def run(
+        self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None
+    ) -> tuple[Converted, State]:
+        """``convert`` that also hands over the state, for coverage and explain."""
+        message = parse(data, charset=sender.charset if sender else None)
+        sender = sender or _unknown_sender(message)
+        tables = self.tables(sender.mappings)
+        found = tables.program(message.message_type)
+        if found is None:
+            raise _unsupported(message, tables)
+        state = State(message, sender, tables.compiler, self.id_key, zone(sender.zone))
+        if self._is_tracing:
+            state.memo, state.trace = None, []
+        grouped = group(message.segments, found[0], state.issues)
+        builds = _fill(grouped, found[1], state)
+        sha256 = hashlib.sha256(data).hexdigest()
+        identify(builds, state, sha256)
+        linker = Linker(state)
+        for build in builds:
+            linker.link(build)
+        resources = _resources(builds, state)
+        digest = tables.library.digest
+        resources.append(
+            provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
+        )
+        for resource in resources:
+            made_valid(resource, state.issues)
+        converted = Converted(
+            source=_source(message, sender, sha256),
+            resources=tuple(resources),
+            deletions=deletions(builds),
+            issues=tuple(dict.fromkeys(state.issues)),
+            patient_id=next((build.id for build in builds if build.type == "Patient"), None),
+            mapping_digest=digest,
+        )
+        return converted, state
+
+
+def _unknown_sender(message: Message) -> Sender:
+    facility = message.segments[0].field(4).partition("^")[0].strip()
+    return Sender(sender_of(message), facility or "local")
+
+
+def _unsupported(message: Message, tables: _Tables) -> Hl7v2Error:
+    code, _, _ = message.message_type
+    triggers = tables.library.table("messages", "triggers")
+    knows_code = any(rule.source.startswith(f"{code}^") for rule in triggers.rules) if triggers else False
+    return Hl7v2Error(
+        "no table maps this message type",
+        "MSH-9",
+        condition=UNSUPPORTED_EVENT if knows_code else UNSUPPORTED_MESSAGE,
+        is_rejection=True,
+    )
+
+
+def _source(message: Message, sender: Sender, sha256: str) -> Source:
+    return Source(
+        format="hl7v2",
+        sender=sender.name,
+        institution=sender.institution,
+        control_id=message.control_id,
+        message_type="^".join(part for part in message.message_type if part),
+        sha256=sha256,
+    )
+
+
+def _fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build]:
+    """Run the rows of every segment, in message order."""
+    builds: list[Build] = []
+    for segment, place in grouped.placed:
+        rows = program.rows(place.definition, segment.name)
+        if rows is None:
+            if not segment.name.startswith("Z"):  # grouping has reported local segments
+                issue = Issue(
+                    "warning",
+                    "not-supported",
+                    segment.place(),
+                    "the message table has no row for the segment",
+                )
+                state.issues.append(issue)
+            continue
+        state.segment = state.origin = segment
+        state.group = place
+        view = segment.fields
+        for row in rows:
+            if row.program is not None and (row.test is None or row.test(view, state)):
+                _run(row, view, segment, place, builds, state)
+    return builds
+
+
+def _run(
+    row: Row, view: list[str], segment: Segment, place: Group, builds: list[Build], state: State
+) -> None:
+    build = _existing(row, segment, place)
+    if build is None:
+        if row.put is not None:
+            text = f"there is no {row.label} that it could belong to"
+            state.issues.append(Issue("warning", "not-found", segment.place(), text))
+            return
+        build = _begin(row, segment, place, builds)
+    state.build = build
+    state.labels = build.labels if row.put is None else {}
+    state.facts = None
+    out: JsonObject = build.resource if row.put is None else {}
+    row.program.fill(view, out, state)  # type: ignore[union-attr]  # the caller has checked it
+    if state.facts is not None and build.facts is None:
+        build.facts = state.facts
+    if row.put is not None:
+        if not out and not row.links:
+            return
+        _attach(row, out, build, segment, state)
+    for link in row.links:
+        build.links.append((link, out, place, segment))
+
+
+def _attach(row: Row, out: JsonObject, build: Build, segment: Segment, state: State) -> None:
+    """Put what a row built into the resource that it belongs to."""
+    if row.put is None:
+        return
+    state.labels = build.labels
+    try:
+        row.put(build.resource, out, state)
+    except Conflict as conflict:
+        text = f"{conflict.element} has another value already, which stays"
+        state.issues.append(Issue("information", "duplicate", segment.place(), text))
+
+
+def _existing(row: Row, segment: Segment, place: Group) -> Build | None:
+    """The nearest resource of the row's label that the row adds to.
+
+    A row for a part of a resource adds to whatever is nearest; a row for the resource itself only to one that
+    another kind of segment began.
+    """
+    here: Group | None = place
+    while here is not None:
+        found = here.builds.get(row.label)
+        if found:
+            nearest = found[-1]
+            return nearest if row.put is not None or nearest.source != segment.name else None
+        here = here.parent
+    return None
+
+
+def _begin(row: Row, segment: Segment, place: Group, builds: list[Build]) -> Build:
+    build = Build(row.type, row.label, {"resourceType": row.type, "id": ""}, segment.name, place)
+    build.origin = segment
+    builds.append(build)
+    place.builds.setdefault(row.label, []).append(build)
+    here: Group | None = place
+    while here is not None:
+        here.subtree.setdefault(row.label, []).append(build)
+        here = here.parent
+    return build
+
+
+def _resources(builds: list[Build], state: State) -> list[JsonObject]:
+    """Each resource once: those of segments in message order, then people and places."""
+    found: list[JsonObject] = []
+    seen: set[tuple[str, str]] = set()
+    for build in builds:
+        key = (build.type, build.id)
+        if key not in seen:
+            seen.add(key)
+            found.append(build.resource)
+    found.extend(resource for key, resource in state.things.items() if key not in seen)
+    return found
+
+
+__all__ = ["Converter", "plain", "sender_of"]

@@ -1,0 +1,141 @@
+"""The end of a conversion: ids, merging of equal things, links between resources, deletions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hdg.errors import Issue
+from hdg.fhir.ids import resource_id
+from hdg.ingestion.converted import Deletion
+from hdg.ingestion.hl7v2.groups import Group
+from hdg.ingestion.hl7v2.message import Link
+from hdg.ingestion.hl7v2.parser import Segment
+from hdg.ingestion.hl7v2.state import State, unite
+from hdg.mapping.context import Build, Conflict, Facts, JsonObject
+
+
+def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
+    """Give every build its id; equal things become one resource, equal events with different content get ordinals."""
+    key, institution = state.id_key, state.sender.institution
+    held: dict[tuple[str, tuple[str, ...]], Build] = {}
+    for build in builds:
+        facts = build.facts
+        if facts is None:
+            place = (state.message.control_id, sha256, str(build.origin.position), build.label)
+            facts = Facts(("segment", *place))
+        parts = facts.parts
+        first = held.get((build.type, parts))
+        ordinal = 1
+        while first is not None:
+            if facts.is_thing:
+                if unite(first.resource, _content(build.resource)):
+                    _differs(build, state)
+                build.resource = first.resource
+                break
+            if _content(first.resource) == _content(build.resource):
+                build.resource = first.resource
+                break
+            ordinal += 1
+            parts = (*facts.parts, f"occurrence {ordinal}")
+            first = held.get((build.type, parts))
+        if first is not None:
+            build.id = first.id
+            first.deletions.update(build.deletions)
+            continue
+        held[(build.type, parts)] = build
+        build.id = build.resource["id"] = resource_id(key, build.type, institution, parts)
+        _unite_with_reference(build, state, is_thing=facts.is_thing)
+
+
+def _unite_with_reference(build: Build, state: State, *, is_thing: bool) -> None:
+    """A datatype table may have built the same thing already (an Organization named in OBX-23 and in PV1)."""
+    other = state.things.get((build.type, build.id))
+    if other is not None and is_thing:
+        if unite(build.resource, _content(other)):
+            _differs(build, state)
+        del state.things[(build.type, build.id)]
+
+
+def _content(resource: JsonObject) -> JsonObject:
+    return {name: value for name, value in resource.items() if name != "id"}
+
+
+def _differs(build: Build, state: State) -> None:
+    text = f"two statements about one {build.type} differ; the first stays"
+    state.issues.append(Issue("information", "conflict", build.origin.place(), text))
+
+
+class Linker:
+    """Resolves the links of all builds; labels are looked up once per group instance."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._found: dict[tuple[Group, str], list[Build]] = {}
+
+    def link(self, build: Build) -> None:
+        """Apply every link that rows gave to a build."""
+        for link, item, group, segment in build.links:
+            if link.label is None:
+                self._put(link, item, link.value, build)
+            elif link.owner:
+                for owner in self.resolve(group, link.owner)[:1]:
+                    self._put(link, owner.resource, self._reference(build), build)
+            else:
+                self._refer(link, item, group, segment, build)
+
+    def _refer(self, link: Link, item: JsonObject, group: Group, segment: Segment, build: Build) -> None:
+        targets = [build] if link.label == "" else self.resolve(group, link.label or "")
+        # What the same segment began is nearest of all (DG1: a Condition and its place in the Encounter).
+        targets = [target for target in targets if target.origin is segment] or targets
+        if not targets:
+            return
+        if not link.is_list:
+            if len({target.id for target in targets}) > 1:
+                text = f"{link.element}: {len(targets)} resources could be meant; the nearest stays"
+                self.state.issues.append(Issue("warning", "multiple-matches", build.origin.place(), text))
+            self._put(link, item, self._reference(targets[0]), build)
+            return
+        for target in targets:
+            self._put(link, item, self._reference(target), build)
+
+    def _put(self, link: Link, root: JsonObject, value: object, build: Build) -> None:
+        if link.label is None and link.element in root:
+            return  # a constant is for what nothing else has said
+        try:
+            link.put(root, value, self.state)
+        except Conflict:
+            text = f"{link.element} has another value already, which stays"
+            self.state.issues.append(Issue("information", "duplicate", build.origin.place(), text))
+
+    def _reference(self, build: Build) -> JsonObject:
+        return {"reference": f"{build.type}/{build.id}"}
+
+    def resolve(self, group: Group, label: str) -> list[Build]:
+        """Builds with a label: own group instance, its subtree, then each enclosing instance in the same way."""
+        key = (group, label)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._search(group, label)
+        return found
+
+    def _search(self, group: Group, label: str) -> list[Build]:
+        here: Group | None = group
+        while here is not None:
+            found = here.builds.get(label) or here.subtree.get(label)
+            if found:
+                return found
+            here = here.parent
+        return []
+
+
+def deletions(builds: Sequence[Build]) -> tuple[Deletion, ...]:
+    """What the sender deleted, except elements for which the same message gives a value."""
+    found: dict[Deletion, None] = {}
+    for build in builds:
+        for element in build.deletions:
+            stem = element.removesuffix("[x]")
+            if not any(
+                name == stem or (element != stem and name.startswith(stem)) for name in build.resource
+            ):
+                found[Deletion(build.type, build.id, element)] = None
+    return tuple(found)

@@ -1,0 +1,227 @@
+"""Puts segments into their groups: a tolerant walk over the message structure. HL7 v2.9 §2.5.2, §2.12.
+
+A segment goes to the innermost open group that can hold it. Order inside a group does not matter; missing openers
+are tolerated (no ORC: OBR opens ORDER_OBSERVATION); a segment that a group has already, or its opener, begins the
+next sibling of a repeating group; NTE belongs to the segment before it; what the structure does not have stays with
+the innermost open group, and an Issue says so. No segment is ever lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from hdg.errors import Issue
+from hdg.ingestion.hl7v2.grammar import structure
+from hdg.ingestion.hl7v2.parser import Segment
+from hdg.mapping.context import Build
+
+_FOLLOWS = frozenset({"NTE"})
+"""Segments that belong to whatever stands before them."""
+
+
+@dataclass(slots=True, eq=False)
+class Definition:
+    """A group of a structure; static and shared. ``path`` holds the names from the root (excluded) to here."""
+
+    path: tuple[str, ...]
+    is_repeating: bool
+    opener: str = ""
+    segments: dict[str, bool] = field(default_factory=dict)
+    """Direct segment → whether it repeats."""
+    children: list[Definition] = field(default_factory=list)
+    ways: dict[str, tuple[Definition, ...]] = field(default_factory=dict)
+    """Segment → groups to open below this one to place it; () for a direct child."""
+
+
+class Group:
+    """An instance of a group in one message; ``builds`` and ``subtree`` index the resources begun in it, by label."""
+
+    __slots__ = ("builds", "children", "definition", "names", "parent", "segments", "subtree")
+
+    def __init__(self, definition: Definition, parent: Group | None) -> None:
+        self.definition = definition
+        self.parent = parent
+        self.segments: list[Segment] = []
+        self.names: dict[str, Segment] = {}
+        self.children: list[Group] = []
+        self.builds: dict[str, list[Build]] = {}
+        self.subtree: dict[str, list[Build]] = {}
+        if parent is not None:
+            parent.children.append(self)
+
+    def first(self, name: str) -> Segment | None:
+        """The first segment of that name directly in this instance."""
+        return self.names.get(name)
+
+    def nearest(self, name: str) -> Segment | None:
+        """The first segment of that name in this instance or in groups of it that do not repeat."""
+        found = self.names.get(name)
+        if found is None:
+            for child in self.children:
+                if not child.definition.is_repeating:
+                    found = child.nearest(name)
+                    if found is not None:
+                        break
+        return found
+
+    def add(self, segment: Segment) -> None:
+        """Take a segment in."""
+        self.segments.append(segment)
+        self.names.setdefault(segment.name, segment)
+
+
+@cache
+def definition(name: str) -> Definition:
+    """The compiled structure; an empty one when the structure is not known."""
+    return _define(structure(name) or [], (), is_repeating=False)
+
+
+def _define(nodes: Sequence[Any], path: tuple[str, ...], *, is_repeating: bool) -> Definition:
+    made = Definition(path, is_repeating)
+    for node in nodes:
+        name, flags, *rest = node
+        if rest:
+            made.children.append(_define(rest[0], (*path, name), is_repeating="*" in flags))
+        else:
+            made.segments.setdefault(name, "*" in flags)
+            made.ways.setdefault(name, ())
+    if nodes:
+        made.opener = nodes[0][0] if len(nodes[0]) == 2 else made.children[0].opener
+    for child in made.children:
+        for name, way in child.ways.items():
+            known = made.ways.get(name)
+            # The shortest way wins; among equals a group that the segment opens, then the earlier one.
+            if known is None or (known and _rank(name, (child, *way)) < _rank(name, known)):
+                made.ways[name] = (child, *way)
+    return made
+
+
+def _rank(name: str, way: tuple[Definition, ...]) -> tuple[bool, int]:
+    return way[-1].opener != name, len(way)
+
+
+@dataclass(slots=True)
+class Grouped:
+    """The groups of a message: ``root``, and each segment with its group, in message order."""
+
+    root: Group
+    placed: list[tuple[Segment, Group]]
+
+
+def group(segments: Sequence[Segment], structure_name: str, issues: list[Issue]) -> Grouped:
+    """Group a message's segments by a structure; adds an Issue for each segment that the structure does not place."""
+    root = Group(definition(structure_name), None)
+    current = root
+    placed: list[tuple[Segment, Group]] = []
+    last = len(segments) - 1
+    for index, segment in enumerate(segments):
+        name = segment.name
+        if name not in _FOLLOWS or name not in root.definition.ways:
+            following = segments[index + 1].name if index < last else ""
+            found = _place(name, current, following)
+            if found is None:
+                _unplaced(segment, issues)
+            else:
+                current = found
+        current.add(segment)
+        placed.append((segment, current))
+    return Grouped(root, placed)
+
+
+def _unplaced(segment: Segment, issues: list[Issue]) -> None:
+    place = segment.place()
+    if segment.name.startswith("Z"):
+        issues.append(Issue("information", "not-supported", place, "a local segment"))
+    else:
+        issues.append(Issue("warning", "structure", place, "the message structure has no such segment"))
+
+
+def _place(name: str, current: Group, following: str) -> Group | None:
+    """The group instance that takes a segment, made if need be; None when the structure has no place."""
+    if name not in _root(current).definition.ways:
+        return None
+    group: Group | None = current
+    fallback: Group | None = None
+    while group is not None:
+        way = group.definition.ways.get(name)
+        if way is not None:
+            if not way:
+                misread = _misplaced(name, group)
+                if misread is not None:
+                    return misread
+                if _accepts(name, group, following):
+                    return group
+                if group.definition.is_repeating and group.parent is not None:
+                    return Group(group.definition, group.parent)
+                fallback = fallback or group
+            else:
+                found = _descend(name, group, way, following)
+                if found is not None:
+                    return found
+                if group.definition.is_repeating and group.parent is not None:
+                    return _open(Group(group.definition, group.parent), way)
+                fallback = fallback or group.children[-1]
+        group = group.parent
+    return fallback
+
+
+def _root(group: Group) -> Group:
+    while group.parent is not None:
+        group = group.parent
+    return group
+
+
+def _accepts(name: str, group: Group, following: str) -> bool:
+    """Whether an instance takes another direct segment of that name."""
+    known = group.definition
+    if name == known.opener and known.is_repeating and (group.names or group.children):
+        if known.segments[name] and not group.children and set(group.names) == {name}:
+            return True
+        # A late opener (OBR … ORC) belongs here only if nothing says that a new instance begins.
+        return name not in group.names and not group.children and following not in group.names
+    return known.segments[name] or name not in group.names
+
+
+def _misplaced(name: str, group: Group) -> Group | None:
+    """OBX after SPM in an order that has no result yet: senders put SPM first, and the OBX are the results."""
+    known = group.definition
+    parent = group.parent
+    if parent is None or name == known.opener or known.segments.get(name) is None:
+        return None
+    for sibling in parent.definition.children:
+        if sibling is known:
+            return None
+        if sibling.opener == name and name in sibling.segments:
+            has_one = any(child.definition is sibling for child in parent.children)
+            return None if has_one else Group(sibling, parent)
+    return None
+
+
+def _descend(name: str, group: Group, way: tuple[Definition, ...], following: str) -> Group | None:
+    """Follow a way downwards, into the last instance of groups that do not repeat, else into new ones."""
+    here = group
+    for index, step in enumerate(way):
+        held = next((child for child in reversed(here.children) if child.definition is step), None)
+        if held is None:
+            return _open(here, way[index:])
+        is_last = index == len(way) - 1
+        if not step.is_repeating:
+            if is_last:
+                return held if _accepts(name, held, following) else None
+            here = held
+        elif (
+            is_last and name != step.opener and _accepts(name, held, following) and held is here.children[-1]
+        ):
+            return held
+        else:
+            return _open(here, way[index:])
+    return None
+
+
+def _open(group: Group, way: Sequence[Definition]) -> Group:
+    for step in way:
+        group = Group(step, group)
+    return group

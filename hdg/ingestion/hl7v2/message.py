@@ -1,0 +1,146 @@
+"""A message table as a program: which rows a segment in a group runs, and what links its resources have.
+
+``mappings/README.md`` explains message tables; DESIGN §4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hdg.errors import TableError
+from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.groups import Definition
+from hdg.mapping.compile import Compiler, Program
+from hdg.mapping.defaults import split_default
+from hdg.mapping.library import Library
+from hdg.mapping.shape import constant, types_at
+from hdg.mapping.table import Rule, Table
+from hdg.mapping.target import Put, compile_target, parse_target
+from hdg.mapping.when import Test, compile_when, parse_when
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Link:
+    """One default pair of a message row.
+
+    ``put`` sets ``path``. ``owner``: label of the resource that gets it ('' is the row's own item). ``label``: whom the
+    reference names ('' is the row's own resource, None a constant ``value``).
+    """
+
+    owner: str
+    element: str
+    put: Put
+    is_list: bool
+    label: str | None
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One row, compiled. ``program`` is None for a segment that is deliberately unmapped.
+
+    ``put`` places what is built into an existing resource; None: the row builds or adds to the resource itself.
+    """
+
+    rule: Rule
+    label: str
+    type: str
+    program: Program | None
+    put: Put | None
+    test: Test | None
+    links: tuple[Link, ...]
+
+
+class MessageProgram:
+    """The rows of one message table, with each group's and segment's choice of them worked out once."""
+
+    def __init__(self, table: Table, compiler: Compiler, grammar: V2Grammar) -> None:
+        self.table = table
+        self._rows: dict[str, list[tuple[tuple[str, ...], Row]]] = {}
+        self._plans: dict[tuple[Definition, str], tuple[Row, ...] | None] = {}
+        for rule in table.rules:
+            *groups, segment = rule.source.split(".")
+            try:
+                row = _row(rule, table, compiler, grammar)
+            except (ValueError, KeyError) as error:
+                raise rule.error(str(error)) from error
+            self._rows.setdefault(segment, []).append((tuple(groups), row))
+
+    def rows(self, definition: Definition, segment: str) -> tuple[Row, ...] | None:
+        """The rows for a segment in a group: those with the longest source that fits; None when there are none."""
+        key = (definition, segment)
+        try:
+            return self._plans[key]
+        except KeyError:
+            found = self._plans[key] = self._choose(definition.path, segment)
+            return found
+
+    def _choose(self, path: tuple[str, ...], segment: str) -> tuple[Row, ...] | None:
+        fitting = [
+            (groups, row)
+            for groups, row in self._rows.get(segment, ())
+            if not groups or path[-len(groups) :] == groups
+        ]
+        if not fitting:
+            return None
+        longest = max(len(groups) for groups, _ in fitting)
+        return tuple(row for groups, row in fitting if len(groups) == longest)
+
+
+def _row(rule: Rule, table: Table, compiler: Compiler, grammar: V2Grammar) -> Row:
+    test = None
+    if rule.when:
+        test = compile_when(parse_when(rule.when), _readers(rule, grammar))
+    if not rule.target:
+        return Row(rule, "", "", None, None, test, ())
+    label, _, path = rule.target.partition(".")
+    kind = label.partition(":")[0]
+    program = compiler.segment(rule.as_)
+    put = compile_target(parse_target(path)) if path else None
+    owner = types_at(kind, parse_target(path))[0] if path else kind
+    links = tuple(_link(*pair, owner, compiler.library) for pair in split_default(rule.default)[1])
+    return Row(rule, label, kind, program, put, test, links)
+
+
+def _readers(rule: Rule, grammar: V2Grammar) -> Callable[[str], Any]:
+    # The row's own segment is the view, as in a segment table.
+    own = Table(rule.source.rpartition(".")[2], rule.file, ())
+    return lambda operand: grammar.readers(operand, own, 0)
+
+
+def _link(path: str, text: str, kind: str, library: Library) -> Link:
+    owner = ""
+    if path.startswith("@"):
+        owner, _, path = path[1:].partition(".")
+        kind = owner.partition(":")[0]
+    steps = parse_target(path)
+    wanted = types_at(kind, steps)[0]
+    put = compile_target(steps)
+    is_list = steps[-1].kind == "new"
+    if wanted == "Reference" and text.startswith("@"):
+        return Link(owner, steps[0].element, put, is_list, "" if text == "@." else text[1:])
+    return Link(owner, steps[0].element, put, is_list, None, constant(wanted, text, library.systems))
+
+
+def message_program(name: str, compiler: Compiler, grammar: V2Grammar) -> MessageProgram | None:
+    """The program of ``messages/<name>.csv``, or None when there is no such table. Raises TableError."""
+    table = compiler.library.table("messages", name)
+    return None if table is None else MessageProgram(table, compiler, grammar)
+
+
+def structure_of(library: Library, code: str, trigger: str, declared: str) -> tuple[str, str] | None:
+    """(structure, message table) for MSH-9: by triggers.csv, else by a table named like the declared structure.
+
+    Raises TableError when triggers.csv is broken; None when nothing maps the message.
+    """
+    triggers = library.table("messages", "triggers")
+    if triggers is None:
+        raise TableError("messages/triggers.csv", 1, "there is no such table")
+    found = next((rule for rule in triggers.rules if rule.source == f"{code}^{trigger}"), None)
+    if found is not None:
+        return found.target, found.as_
+    if declared and library.table("messages", declared) is not None:
+        return declared, declared
+    return None

@@ -1,0 +1,235 @@
+"""What one text of a source leads to: convert it, translate it, put it, complete it with the row's default pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hdg.fhir.definitions import element_info
+from hdg.mapping.context import Conflict, Context, Converter, JsonObject, Problem, Several, Unfit
+from hdg.mapping.defaults import Pair
+from hdg.mapping.shape import constant, fresh, types_at
+from hdg.mapping.target import Put, Step, compile_target, parse_target
+from hdg.terminology.concepts import ConceptMap
+from hdg.terminology.systems import Systems
+
+Fire = Callable[[str, JsonObject, Any], bool]
+"""``(text, root, context)``; True when something was put."""
+Complete = Callable[[JsonObject], None]
+Assign = Callable[[JsonObject, Any, Any, Callable[[Any, Any], None] | None], None]
+"""``(root, value, context, translate)``: put a value and complete it."""
+
+
+def compile_pairs(pairs: Sequence[Pair], owner: str, systems: Systems, *, is_mapped: bool) -> Complete | None:
+    """Sets each pair's path where nothing is set; paths are relative to an item of type ``owner``.
+
+    In a row with a map the translated coding will stand first, so ``coding[1]`` there is the first source coding.
+    """
+    if not pairs:
+        return None
+    setters = []
+    for pair in pairs:
+        steps = parse_target(pair.path)
+        if is_mapped:
+            steps = tuple(_before_translation(step) for step in steps)
+        value = constant(types_at(owner, steps)[0], pair.value, systems)
+        setters.append(_setter(steps, value, owner))
+    fixed = tuple(setters)
+    if len(fixed) == 1:
+        return fixed[0]
+
+    def complete(item: JsonObject) -> None:
+        for setter in fixed:
+            setter(item)
+
+    return complete
+
+
+def _before_translation(step: Step) -> Step:
+    if step.kind == "index" and step.element == "coding" and step.key != "0":
+        return Step(step.element, "index", str(int(step.key) - 1))
+    return step
+
+
+def _setter(steps: Sequence[Step], value: Any, owner: str) -> Complete:
+    *way, last = steps
+    name, shadow, is_new = last.element, f"_{last.element}", last.kind == "new"
+    indexes = tuple((step.element, int(step.key) if step.kind == "index" else -1) for step in way)
+    is_container = isinstance(value, dict | list)
+    info = element_info(owner, name) if not way else None
+    rival = f"{name[: -len(info.type)]}" if info is not None and info.is_choice else ""
+
+    def complete(item: JsonObject) -> None:
+        node = item
+        for element, index in indexes:
+            child = node.get(element)
+            if index < 0:
+                if child is None:
+                    child = node[element] = {}
+                elif isinstance(child, list):
+                    child = child[-1]
+                node = child
+            elif child is None or index >= len(child):
+                return  # only existing items are completed
+            else:
+                node = child[index]
+        if is_new:
+            items = node.setdefault(name, [])
+            if value not in items:
+                items.append(fresh(value))
+        elif name not in node and shadow not in node and not (rival and _has_choice(node, rival)):
+            node[name] = fresh(value) if is_container else value
+
+    return complete
+
+
+def _has_choice(node: JsonObject, stem: str) -> bool:
+    return any(key.startswith(stem) and key[len(stem) : len(stem) + 1].isupper() for key in node)
+
+
+def compile_assign(steps: Sequence[Step], complete: Complete | None) -> Assign:
+    """How a value gets to its place."""
+    put = compile_target(steps)
+    if steps[-1].kind == "new":
+        return _assign_item(put, complete)
+    return _assign_within(put, complete)
+
+
+def _assign_item(put: Put, complete: Complete | None) -> Assign:
+    """The value is the item: complete it first, so that equal items are seen to be equal."""
+
+    def assign(root: JsonObject, value: Any, context: Context, translate: Any) -> None:
+        if complete is not None and isinstance(value, dict):
+            complete(value)
+        if translate is not None:
+            translate(value, context)
+        put(root, value, context)
+
+    return assign
+
+
+def _assign_within(put: Put, complete: Complete | None) -> Assign:
+    def assign(root: JsonObject, value: Any, context: Context, translate: Any) -> None:
+        item = put(root, value, context)
+        if complete is not None:
+            complete(item)
+        if translate is not None:
+            translate(value, context)
+
+    return assign
+
+
+def plain_fire(
+    convert: Converter, assign: Assign, translate: Any = None, *, is_constant: bool = False
+) -> Fire:
+    """Convert, assign, complete, translate."""
+
+    def fire(text: str, root: JsonObject, context: Context) -> bool:
+        try:
+            value = convert(text, context)
+        except Unfit as unfit:
+            context.problems.append(Problem(unfit.severity, unfit.code, unfit.text))
+            value = unfit.kept
+        if value is None:
+            return False
+        try:
+            if value.__class__ is Several:
+                for single in value:
+                    assign(root, single, context, translate)
+                return bool(value)
+            assign(root, fresh(value) if is_constant else value, context, translate)
+        except Conflict as conflict:
+            context.problems.append(
+                Problem(
+                    "information", "duplicate", f"{conflict.element} has another value already, which stays"
+                )
+            )
+        return True
+
+    return fire
+
+
+def constant_fire(fire: Fire | None) -> Callable[[str, list[str], JsonObject, Any], bool]:
+    """A row without converter: its default, always."""
+    if fire is None:
+        raise ValueError("as is empty and there is no constant")
+
+    def run(raw: str, view: list[str], out: JsonObject, context: Any) -> bool:
+        return fire("", out, context)
+
+    return run
+
+
+def compile_map(
+    as_: str, convert: Converter, assign: Assign, concepts: ConceptMap, systems: Systems
+) -> tuple[Converter, Assign, Any]:
+    """The pieces of a fire whose code is translated."""
+    if as_ == "code":
+        return _mapped_code(convert, concepts, systems), assign, None
+    if as_.partition(".")[2].startswith("Coding"):
+        return _mapped_coding(convert, concepts), assign, None
+    return convert, assign, _adds_coding(concepts)
+
+
+def _mapped_code(convert: Converter, concepts: ConceptMap, systems: Systems) -> Converter:
+    miss = f"the code is not in the map {concepts.name}"
+
+    def translated(text: str, context: Any) -> str | None:
+        code = convert(text, context)
+        if code is None:
+            return None
+        target = concepts.translate(code, context.named_system(text))
+        if target is None:
+            raise Unfit(miss, code="not-found")
+        return target.code
+
+    return translated
+
+
+def _mapped_coding(convert: Converter, concepts: ConceptMap) -> Converter:
+    miss = f"the code is not in the map {concepts.name}"
+
+    def translated(text: str, context: Context) -> JsonObject | None:
+        coding: JsonObject | None = convert(text, context)
+        if not coding or "code" not in coding:
+            return coding
+        target = concepts.translate(coding["code"], _system(coding))
+        if target is None:
+            raise Unfit(miss, code="not-found", kept=coding)
+        return target.coding()
+
+    return translated
+
+
+def _system(coding: JsonObject) -> str | None:
+    """The system of a coding; for a named but unregistered one a text that no map has."""
+    return coding.get("system") or ("urn:unregistered" if "_system" in coding else None)
+
+
+def _adds_coding(concepts: ConceptMap) -> Callable[[Any, Context], None]:
+    """Puts the translated coding before the source codings, which stay."""
+    miss = f"the code is not in the map {concepts.name}"
+    own: dict[str, str] = {}
+    for system, listed in concepts.rows:
+        own.setdefault(listed, system)
+
+    def translate(value: Any, context: Context) -> None:
+        codings = value.get("coding")
+        if not codings:
+            return
+        for coding in codings:
+            code = coding.get("code")
+            target = concepts.translate(code, _system(coding)) if code else None
+            if target is not None:
+                if own.get(code) and "system" not in coding and "_system" not in coding:
+                    coding["system"] = own[code]  # the map has the code, so it is one of the map's own system
+                for held in codings:
+                    if held.get("code") == target.code and held.get("system") == target.system:
+                        if target.display:
+                            held.setdefault("display", target.display)
+                        return
+                codings.insert(0, target.coding())
+                return
+        context.problems.append(Problem("warning", "not-found", miss))
+
+    return translate

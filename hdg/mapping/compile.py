@@ -1,0 +1,298 @@
+"""Rules to closures: one compiled program per table, built once; nothing is looked up by a formatted string later.
+
+A table reads a *view*: a list of texts whose slot 0 is always valued (the whole, or the segment's name) and whose
+further slots are its elements. A step is ``(slot, run)``; it fires when its slot holds text. A second, tracing
+compilation of the same tables records what each rule made, so that the hot path pays nothing for coverage and explain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from hdg.errors import TableError
+from hdg.mapping.actions import (
+    Assign,
+    Fire,
+    compile_assign,
+    compile_map,
+    compile_pairs,
+    constant_fire,
+    plain_fire,
+)
+from hdg.mapping.context import Context, Converter, Facts, JsonObject, Unfit
+from hdg.mapping.convert import Registry
+from hdg.mapping.defaults import split_default
+from hdg.mapping.library import Library
+from hdg.mapping.lint import REFERENCE
+from hdg.mapping.runs import Run, defaulted, guarded, nested, nested_traced, skipped, top, top_traced
+from hdg.mapping.shape import constant, result_type, types_at
+from hdg.mapping.table import Rule, Table
+from hdg.mapping.target import parse_target
+from hdg.mapping.when import Readers, Test, compile_when, parse_when
+
+Step = tuple[int, Run]
+
+
+class Slot(NamedTuple):
+    """Where a source lies. ``pick`` gives the texts of a slot (repetitions, components); None: the slot's own text.
+
+    ``depth`` is what those texts are made of; ``trail`` the fixed numbers below the slot (component, subcomponent).
+    """
+
+    number: int
+    pick: Callable[[str], Sequence[str]] | None
+    depth: int
+    trail: tuple[int, ...] = ()
+
+
+class Grammar(Protocol):
+    """What a source format tells the compiler."""
+
+    primitives: Mapping[str, Converter]
+    converters: Registry
+    null: str
+    """The text by which a sender deletes a value."""
+
+    def slot(self, source: str, table: Table, depth: int) -> Slot:
+        """Where a source of a table lies, when the table is opened at ``depth``. Raises ValueError."""
+
+    def readers(self, operand: str, table: Table, depth: int) -> Readers:
+        """How ``when`` reads an operand. Raises ValueError."""
+
+    def opener(self, depth: int) -> Callable[[str], list[str]]:
+        """Makes the view of a datatype's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled table. ``type`` is the R4 type (or backbone path) that it builds."""
+
+    name: str
+    type: str
+    steps: tuple[Step, ...]
+
+    def fill(self, view: list[str], out: JsonObject, context: Any) -> None:
+        """Run every step that has text. ``out`` is changed in place."""
+        size = len(view)
+        for slot, run in self.steps:
+            if slot < size and (raw := view[slot]):
+                run(raw, view, out, context)
+
+
+class Compiler:
+    """Compiles the tables of one Library; keeps what it compiled."""
+
+    def __init__(self, library: Library, grammar: Grammar, *, is_tracing: bool = False) -> None:
+        self.library = library
+        self.grammar = grammar
+        self.is_tracing = is_tracing
+        self._segments: dict[str, Program] = {}
+        self._datatypes: dict[tuple[str, int], Converter] = {}
+
+    def segment(self, name: str) -> Program:
+        """The program of a segment table. Raises TableError."""
+        program = self._segments.get(name)
+        if program is None:
+            table = self._table("segments", name)
+            program = self._segments[name] = self._program(table, 0)
+        return program
+
+    def _table(self, kind: str, name: str) -> Table:
+        table = self.library.table(kind, name)
+        if table is None:
+            raise TableError(f"{kind}/{name}.csv", 1, "there is no such table")
+        return table
+
+    def _program(self, table: Table, depth: int) -> Program:
+        try:
+            kind = result_type(table.result)
+        except ValueError as error:
+            raise TableError(table.file, 1, str(error)) from error
+        shared = _sources_by_element(table, self.grammar) if depth == 0 else {}
+        steps = []
+        for rule in table.rules:
+            try:
+                step = self._step(rule, table, kind, depth, shared)
+            except (ValueError, KeyError) as error:
+                raise rule.error(str(error)) from error
+            if step is not None:
+                steps.append(step)
+        return Program(table.name, kind, tuple(steps))
+
+    def datatype(self, name: str, depth: int) -> Converter:
+        """The converter that a datatype table is. Raises TableError."""
+        key = (name, depth)
+        found = self._datatypes.get(key)
+        if found is None:
+            self._datatypes[key] = _unfinished(name)
+            program = self._program(self._table("datatypes", name), depth)
+            found = self._datatypes[key] = _builder(program, self.grammar.opener(depth))
+        return found
+
+    def _step(
+        self, rule: Rule, table: Table, root: str, depth: int, shared: Mapping[str, frozenset[int]]
+    ) -> Step | None:
+        slot = self.grammar.slot(rule.source, table, depth)
+        test = self._test(rule, table, depth)
+        if not rule.target:
+            return (slot.number, skipped(rule, slot, is_top=depth == 0)) if self.is_tracing else None
+        if rule.target == "id":
+            return slot.number, guarded(self._identity(rule, depth), test)
+        named = self.grammar.converters.get(rule.as_)
+        if named is not None and named.takes == "field":
+            slot = slot._replace(pick=None)
+        fire, fallback = self._fire(rule, root, slot.depth)
+        element = rule.target.partition(".")[0].partition("[")[0]
+        if rule.target.startswith(f"{element}[x]"):
+            element += "[x]"
+        if fire is None:
+            number, run = 0, constant_fire(fallback)
+        else:
+            run = self._run(rule, slot, fire, element, shared.get(element, frozenset()), is_top=depth == 0)
+            number = slot.number
+            if fallback is not None:
+                number, run = 0, defaulted(slot.number, run, fallback)
+        return number, guarded(run, test)
+
+    def _run(
+        self, rule: Rule, slot: Slot, fire: Fire, element: str, sharing: frozenset[int], *, is_top: bool
+    ) -> Run:
+        null = self.grammar.null
+        if is_top and self.is_tracing:
+            return top_traced(rule, slot, fire, null, element, sharing)
+        if is_top:
+            return top(slot, fire, null, element, sharing)
+        if self.is_tracing:
+            return nested_traced(rule, slot, fire, null)
+        return nested(slot, fire, null)
+
+    def _test(self, rule: Rule, table: Table, depth: int) -> Test | None:
+        if not rule.when:
+            return None
+        return compile_when(
+            parse_when(rule.when), lambda operand: self.grammar.readers(operand, table, depth)
+        )
+
+    def _fire(self, rule: Rule, root: str, depth: int) -> tuple[Fire | None, Fire | None]:
+        """What happens to one text of the source, and what happens when there is none."""
+        steps = parse_target(rule.target)
+        types = types_at(root, steps)
+        bare, pairs = split_default(rule.default)
+        owner = root
+        for index, step in enumerate(steps):
+            if step.is_list:
+                owner = types_at(root, steps[: index + 1])[0]
+        is_coded_map = bool(rule.map) and rule.as_ != "code"
+        complete = compile_pairs(pairs, owner, self.library.systems, is_mapped=is_coded_map)
+        assign = compile_assign(steps, complete)
+        fallback: Fire | None = None
+        if bare is not None:
+            value = constant(types[0], bare, self.library.systems)
+            fallback = plain_fire(lambda text, context: value, assign, is_constant=True)
+        if not rule.as_:
+            return None, fallback
+        return self._converting(rule, depth, assign), fallback
+
+    def _converting(self, rule: Rule, depth: int, assign: Assign) -> Fire:
+        convert = self._converter(rule.as_, depth)
+        if not rule.map:
+            return plain_fire(convert, assign)
+        concepts = self.library.concept_map(rule.map)
+        if concepts is None:
+            raise ValueError(f"there is no concept map {rule.map!r}")
+        return plain_fire(*compile_map(rule.as_, convert, assign, concepts, self.library.systems))
+
+    def _converter(self, as_: str, depth: int) -> Converter:
+        primitive = self.grammar.primitives.get(as_)
+        if primitive is not None:
+            return primitive
+        named = self.grammar.converters.get(as_)
+        if named is not None:
+            return named.convert
+        reference = REFERENCE.fullmatch(as_)
+        if reference is not None:
+            return self._reference(reference[1], depth)
+        return self.datatype(as_, depth)
+
+    def _reference(self, name: str, depth: int) -> Converter:
+        build = self.datatype(name, depth)
+        kind = result_type(name.partition(".")[2])
+
+        def refer(text: str, context: Context) -> JsonObject | None:
+            memo = context.memo
+            if memo is not None:
+                known: JsonObject | None = memo.get((name, text))
+                if known is not None:
+                    return known.copy()
+            outer, context.facts = context.facts, None
+            resource = build(text, context)
+            facts, context.facts = context.facts, outer
+            if not resource:
+                return None
+            made = context.refer(kind, resource, facts)
+            if memo is not None:
+                memo[(name, text)] = made
+                return made.copy()
+            return made
+
+        return refer
+
+    def _identity(self, rule: Rule, depth: int) -> Run:
+        named = self.grammar.converters.get(rule.as_)
+        if named is None:
+            raise ValueError(f"there is no converter {rule.as_!r}")
+        identify: Callable[[str, Any], Facts] = named.convert
+
+        def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+            context.facts = identify(raw, context)
+            if depth == 0 and context.problems:
+                context.settle(0, 1)
+            return True
+
+        return run
+
+
+def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Converter:
+    """A datatype table as a converter."""
+    steps = program.steps
+
+    def build(text: str, context: Context) -> JsonObject | None:
+        view = open_view(text)
+        size = len(view)
+        out: JsonObject = {}
+        outer = context.labels
+        context.labels = {}
+        for slot, run in steps:
+            if slot < size and (raw := view[slot]):
+                run(raw, view, out, context)
+        context.labels = outer
+        return out or None
+
+    return build
+
+
+def _unfinished(name: str) -> Converter:
+    def fail(text: str, context: Any) -> Any:
+        raise Unfit(f"the table {name} contains itself")
+
+    return fail
+
+
+def _sources_by_element(table: Table, grammar: Grammar) -> dict[str, frozenset[int]]:
+    """Top-level element → slots that feed it: a delete of one of several sources must not delete what others said."""
+    found: dict[str, set[int]] = {}
+    for rule in table.rules:
+        if rule.target and rule.target != "id":
+            element = rule.target.partition(".")[0].partition("[")[0]
+            try:
+                number = grammar.slot(rule.source, table, 0).number
+            except ValueError:
+                continue  # the rule's own step reports it
+            if number:
+                found.setdefault(element, set()).add(number)
+    return {element: frozenset(slots) for element, slots in found.items()}
+
+
+__all__ = ["Compiler", "Grammar", "Program", "Slot"]

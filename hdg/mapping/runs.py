@@ -1,0 +1,159 @@
+"""How a rule goes over the texts of its slot: repetitions at the top, single texts inside datatypes; and its guards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hdg.mapping.context import Context, Event, JsonObject
+from hdg.mapping.when import Test
+
+if TYPE_CHECKING:
+    from hdg.mapping.actions import Fire
+    from hdg.mapping.compile import Slot
+    from hdg.mapping.table import Rule
+
+Run = Callable[[str, list[str], JsonObject, Any], bool]
+"""``(raw slot text, view, root, context)``; True when the rule is settled (something was put or deleted)."""
+
+
+def guarded(run: Run, test: Test | None) -> Run:
+    """Runs only when the row's ``when`` holds."""
+    if test is None:
+        return run
+
+    def guard(raw: str, view: list[str], out: JsonObject, context: Any) -> bool:
+        return test(view, context) and run(raw, view, out, context)
+
+    return guard
+
+
+def defaulted(number: int, run: Run, fallback: Fire) -> Run:
+    """Runs on its slot when that holds text; the default steps in when nothing came of it."""
+
+    def with_default(raw: str, view: list[str], out: JsonObject, context: Any) -> bool:
+        if number < len(view) and (text := view[number]) and run(text, view, out, context):
+            return True
+        return fallback("", out, context)
+
+    return with_default
+
+
+def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]) -> Run:
+    """A rule of a segment table: every picked text in turn, problems settled at their repetition."""
+    number, pick = slot.number, slot.pick
+
+    def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+        if raw == null:
+            _delete(number, view, element, sharing, context)
+            return True
+        if pick is None:
+            hit = fire(raw, out, context)
+            if context.problems:
+                context.settle(number, 1)
+            return hit
+        hit = False
+        repetition = 0
+        for text in pick(raw):
+            repetition += 1
+            if text and text != null:
+                hit = fire(text, out, context) or hit
+                if context.problems:
+                    context.settle(number, repetition)
+        return hit
+
+    return run
+
+
+def _delete(number: int, view: list[str], element: str, sharing: frozenset[int], context: Context) -> None:
+    """The sender deletes a field. Where other fields feed the same element and are absent, their part must stay."""
+    for other in sharing:
+        if other != number and (other >= len(view) or not view[other]):
+            context.problem(f"a delete of only a part of {element} was not carried out", code="not-supported")
+            context.settle(number, 1)
+            return
+    context.delete(element)
+
+
+def nested(slot: Slot, fire: Fire, null: str) -> Run:
+    """A rule of a datatype table."""
+    number, pick = slot.number, slot.pick
+
+    def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+        if raw == null:
+            return False
+        mark = len(context.problems)
+        hit = False
+        if pick is None:
+            hit = fire(raw, out, context)
+        else:
+            for text in pick(raw):
+                if text and text != null:
+                    hit = fire(text, out, context) or hit
+        if len(context.problems) > mark:
+            for problem in context.problems[mark:]:
+                problem.path.append(number)
+        return hit
+
+    return run
+
+
+def top_traced(rule: Rule, slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]) -> Run:
+    """``top`` that records an Event for each text."""
+    number, pick = slot.number, slot.pick
+
+    def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+        if raw == null:
+            _delete(number, view, element, sharing, context)
+            _record(context, rule, (number, 1), True)
+            return True
+        hit = False
+        for repetition, text in enumerate(pick(raw) if pick is not None else (raw,), 1):
+            if not text or text == null:
+                continue
+            context.trail = (number, repetition, *slot.trail)
+            done = fire(text, out, context)
+            _record(context, rule, (number, repetition, *slot.trail), done)
+            context.trail = ()
+            hit = done or hit
+            if context.problems:
+                context.settle(number, repetition)
+        return hit
+
+    return run
+
+
+def nested_traced(rule: Rule, slot: Slot, fire: Fire, null: str) -> Run:
+    """``nested`` that records an Event."""
+    run = nested(slot, fire, null)
+
+    def traced(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+        outer = context.trail
+        context.trail = (*outer, slot.number, *slot.trail) if slot.number else outer
+        hit = run(raw, view, out, context)
+        _record(context, rule, context.trail, hit)
+        context.trail = outer
+        return hit
+
+    return traced
+
+
+def skipped(rule: Rule, slot: Slot, *, is_top: bool) -> Run:
+    """A deliberately unmapped row, in the tracing compilation."""
+
+    def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+        if is_top:
+            texts = slot.pick(raw) if slot.pick is not None else (raw,)
+            for repetition, text in enumerate(texts, 1):
+                if text:
+                    _record(context, rule, (slot.number, repetition, *slot.trail), None)
+        else:
+            _record(context, rule, (*context.trail, slot.number, *slot.trail), None)
+        return False
+
+    return run
+
+
+def _record(context: Context, rule: Rule, trail: tuple[int, ...], outcome: Any) -> None:
+    if context.trace is not None:
+        context.trace.append(Event(rule, trail, context.origin, outcome))
