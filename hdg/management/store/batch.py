@@ -73,7 +73,7 @@ class State:
     def rows(self, indexer: Indexer) -> IndexRows:
         """Its index rows (none for a deletion)."""
         if self._rows is None:
-            self._rows = IndexRows() if self.deleted else indexer.rows(self.content())
+            self._rows = IndexRows() if self.deleted else indexer.rows(self.content(), self.rkey)
         return self._rows
 
     def with_rows(self, rows: IndexRows) -> State:
@@ -204,17 +204,14 @@ def _update_row(s: State) -> Row:
 
 def _difference(written: list[State], indexer: Indexer, number: int) -> tuple[list[Row], list[Row]]:
     """(rows to delete, rows to insert) of one index table, sorted."""
-    old: list[Row] = []
-    new: list[Row] = []
+    old: set[Row] = set()
+    new: set[Row] = set()
     for state in written:
         rows = state.rows(indexer).tables[number]
         if state.base is None:
-            new += [(*row, state.rkey) for row in rows]
+            new.update(rows)
         else:
-            before = state.base.rows(indexer).tables[number]
-            if before != rows:
-                old += [(*row, state.rkey) for row in before - rows]
-                new += [(*row, state.rkey) for row in rows - before]
-    new.sort()
-    old.sort()
-    return old, new
+            before = set(state.base.rows(indexer).tables[number])
+            old |= before.difference(rows)
+            new |= set(rows) - before
+    return sorted(old), sorted(new)

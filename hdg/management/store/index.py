@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hdg.fhir import definitions
@@ -21,11 +22,11 @@ from hdg.management.store.values import (
     date_range,
     fold,
     index_text,
-    param_id,
+    route_id,
     split_reference,
 )
 
-__all__ = ["INDEX_VERSION", "IndexRows", "Indexer", "composite_slots"]
+__all__ = ["INDEX_VERSION", "IndexRows", "Indexer", "composite_slots", "lookups"]
 
 INDEX_VERSION = "1"
 """Part of what decides whether a database must be indexed anew; raise it when rows change."""
@@ -56,33 +57,29 @@ _TEXT_KEYS = (
 )
 _SKIPPED = frozenset({"_id", "_lastUpdated"})
 
-Rows = tuple[set[tuple[Any, ...]], ...]
-Emit = Callable[[Any], Iterable[tuple[Any, ...]]]
+Row = tuple[Any, ...]
+Emit = Callable[[Any], Iterable[Row]]
+# (values selected, parameter number, rkey, where rows go)
+Write = Callable[[list[Any], int, int, Callable[[Row], None]], None]
+# (walk, writer, number of the table, parameter number, whether a hit names a compartment's patient).
+# A plain tuple, since unpacking it is what the innermost loop does most.
+_Step = tuple[Walk | None, Write, int, int, bool]
 
 
 @dataclass(slots=True)
 class IndexRows:
-    """Rows without their ``rkey``, one set per table of schema.INDEX_TABLES; and the compartments' patient ids."""
+    """Whole rows, one list per table of schema.INDEX_TABLES (a row may come twice); the compartments' patient ids."""
 
-    tables: Rows = field(default_factory=lambda: tuple(set() for _ in range(8)))
+    tables: tuple[list[Row], ...] = field(default_factory=lambda: ([], [], [], [], [], [], [], []))
     patients: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    walk: Walk | None
-    emit: Emit
-    table: int
-    params: tuple[int, ...]
-    is_compartment: bool
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Composite:
     base: Route
     components: tuple[tuple[tuple[Route, ...], Emit], ...]
     slots: tuple[tuple[int, ...], ...]
-    param: int
+    number: int
 
 
 @dataclass(slots=True)
@@ -97,9 +94,11 @@ class Indexer:
 
     def __init__(self, hash_: Hash) -> None:
         self._emitters = emitters(hash_)
+        self._writers = {kind: _writer(emit) for kind, emit in self._emitters.items()}
+        self._writers["token"] = _token_writer(hash_, self._emitters["token"])
         self._programs: dict[str, _Program] = {}
 
-    def rows(self, resource: dict[str, Any]) -> IndexRows:
+    def rows(self, resource: dict[str, Any], rkey: int) -> IndexRows:
         """All index rows of ``resource`` and the patients in whose compartments it is by its own references."""
         type_ = resource["resourceType"]
         program = self._programs.get(type_)
@@ -110,14 +109,12 @@ class Indexer:
         for key, value in resource.items():
             steps = by_key.get(key)
             if steps is not None:
-                items = value if type(value) is list else [value]
-                for step in steps:
-                    _run(step, items, rows)
+                _run(steps, value if type(value) is list else [value], rkey, rows)
             if key in composites:
                 for composite in composites[key]:
-                    _compose(composite, resource, rows.tables[COMPOSITE])
+                    _compose(composite, resource, rkey, rows.tables[COMPOSITE])
         for select, step in program.others:
-            _run(step, select(resource), rows)
+            _run([step], select(resource), rkey, rows)
         if type_ == "Patient":
             rows.patients = {resource["id"]}  # a Patient.link does not put it into the other's compartment
         return rows
@@ -125,36 +122,37 @@ class Indexer:
     def _compile(self, type_: str) -> _Program:
         program = _Program()
         compartment = definitions.patient_compartment(type_)
-        grouped: dict[tuple[str, str, str, bool], tuple[Walk | None, list[int]]] = {}
+        grouped: dict[tuple[str, str, str], tuple[Walk | None, bool]] = {}
         for parameter in definitions.search_parameters(type_):
-            if parameter.code in _SKIPPED or parameter.kind not in KINDS or not parameter.expression:
+            if not is_indexed(parameter):
                 continue
-            number = param_id(type_, parameter.code)
             is_compartment = parameter.code in compartment
             found = routes(type_, parameter.expression)
             if parameter.kind == "composite":
-                self._add_composites(program, parameter, found or [], number)
+                self._add_composites(program, type_, parameter, found or [])
             elif found is None:
                 select = _fallback(parameter.expression)
                 if select is not None:
-                    program.others.append(
-                        (select, self._step(None, parameter.kind, [number], is_compartment))
-                    )
+                    step = self._step(type_, None, parameter.kind, parameter.expression, is_compartment)
+                    program.others.append((select, step))
             else:
                 for route in found:
                     for key in route.keys:
-                        group = (key, route.text, parameter.kind, is_compartment)
-                        grouped.setdefault(group, (route.walk, []))[1].append(number)
-        for (key, _, kind, is_compartment), (walk, numbers) in grouped.items():
-            program.by_key.setdefault(key, []).append(self._step(walk, kind, numbers, is_compartment))
+                        group = (key, route.text, parameter.kind)
+                        before = grouped.get(group, (None, False))[1]
+                        grouped[group] = (route.walk, before or is_compartment)
+        for (key, text, kind), (walk, is_compartment) in grouped.items():
+            step = self._step(type_, walk, kind, text, is_compartment)
+            program.by_key.setdefault(key, []).append(step)
         return program
 
-    def _step(self, walk: Walk | None, kind: str, params: list[int], is_compartment: bool) -> _Step:
-        return _Step(walk, self._emitters[kind], KINDS[kind], tuple(params), is_compartment)
+    def _step(self, type_: str, walk: Walk | None, kind: str, text: str, is_compartment: bool) -> _Step:
+        return walk, self._writers[kind], KINDS[kind], route_id(type_, kind, text), is_compartment
 
     def _add_composites(
-        self, program: _Program, parameter: definitions.SearchParameter, bases: list[Route], number: int
+        self, program: _Program, type_: str, parameter: definitions.SearchParameter, bases: list[Route]
     ) -> None:
+        """Files each base under the elements that its *last* component begins with: the rarest (a value's type)."""
         slots = composite_slots(tuple(component.kind for component in parameter.components))
         for base in bases if slots else ():
             parts = [routes(base.type, component.expression) for component in parameter.components]
@@ -164,37 +162,98 @@ class Indexer:
                 (tuple(part or ()), self._emitters[component.kind])
                 for part, component in zip(parts, parameter.components, strict=True)
             )
-            composite = _Composite(base, components, slots or (), number)
-            first = (
-                base.keys if base.keys != ("",) else [key for route in components[0][0] for key in route.keys]
-            )
-            for key in first:
-                program.composites.setdefault(key, []).append(composite)
+            number = composite_id(type_, base, parameter)
+            last = [key for route in components[-1][0] for key in route.keys]
+            for key in base.keys if base.keys != ("",) else last:
+                filed = program.composites.setdefault(key, [])
+                if all(other.number != number for other in filed):
+                    filed.append(_Composite(base, components, slots or (), number))
 
 
-def _run(step: _Step, items: list[Any], rows: IndexRows) -> None:
-    if step.walk is not None:
-        items = step.walk(items)
-    table, emit = rows.tables[step.table], step.emit
+def is_indexed(parameter: definitions.SearchParameter) -> bool:
+    """Whether a search parameter has rows at all (``_id`` and ``_lastUpdated`` are columns of ``resource``)."""
+    return parameter.code not in _SKIPPED and parameter.kind in KINDS and bool(parameter.expression)
+
+
+def composite_id(type_: str, base: Route, parameter: definitions.SearchParameter) -> int:
+    """The number of one base of a composite; equal for composites that make equal rows."""
+    parts = [f"{component.kind}:{component.expression}" for component in parameter.components]
+    return route_id(type_, "composite", "$".join((base.text, *parts)))
+
+
+def lookups(type_: str, code: str) -> list[tuple[int, str]]:
+    """Where a search parameter's rows are: (number, target type of references or ''). Empty: it has none.
+
+    Rows are kept by route, not by parameter: Observation's ``code`` and ``combo-code`` share those of Observation.code.
+    """
+    parameter = next((p for p in definitions.search_parameters(type_) if p.code == code), None)
+    if parameter is None or not is_indexed(parameter):
+        return []
+    found = routes(type_, parameter.expression)
+    if parameter.kind == "composite":
+        if composite_slots(tuple(component.kind for component in parameter.components)) is None:
+            return []
+        return [(composite_id(type_, base, parameter), "") for base in found or ()]
+    if found is None:
+        is_there = _fallback(parameter.expression) is not None
+        return [(route_id(type_, parameter.kind, parameter.expression), "")] if is_there else []
+    return [(route_id(type_, parameter.kind, route.text), route.target) for route in found]
+
+
+def _run(steps: list[_Step], values: list[Any], rkey: int, rows: IndexRows) -> None:
+    tables = rows.tables
+    for walk, write, table, number, is_compartment in steps:
+        items = values if walk is None else walk(values)
+        if items:
+            write(items, number, rkey, tables[table].append)
+            if is_compartment:
+                _add_patients(items, rows.patients)
+
+
+def _add_patients(items: list[Any], patients: set[str]) -> None:
     for item in items:
-        for values in emit(item):
-            for param in step.params:
-                table.add((param, *values))
-        if step.is_compartment and type(item) is dict:
+        if type(item) is dict:
             target = split_reference(item.get("reference") or "")
             if target is not None and target[0] == "Patient":
-                rows.patients.add(target[1])
+                patients.add(target[1])
 
 
-def _compose(composite: _Composite, resource: dict[str, Any], table: set[tuple[Any, ...]]) -> None:
+def _writer(emit: Emit) -> Write:
+    def write(items: list[Any], number: int, rkey: int, append: Callable[[Row], None]) -> None:
+        for item in items:
+            for found in emit(item):
+                append((number, *found, rkey))
+
+    return write
+
+
+def _token_writer(hash_: Hash, emit: Emit) -> Write:
+    """As ``_writer``, with the commonest shape (CodeableConcept) written out."""
+
+    def write(items: list[Any], number: int, rkey: int, append: Callable[[Row], None]) -> None:
+        for item in items:
+            codings = item.get("coding") if type(item) is dict else None
+            if codings is None:
+                for found in emit(item):
+                    append((number, *found, rkey))
+                continue
+            for coding in codings:
+                code = coding.get("code")
+                if code is not None:
+                    append((number, hash_(code), hash_(coding.get("system", "")), rkey))
+
+    return write
+
+
+def _compose(composite: _Composite, resource: dict[str, Any], rkey: int, table: list[Row]) -> None:
     for item in composite.base.of(resource):
-        tuples: list[list[Any]] = [[composite.param, 0, 0, 0, 0, 0.0, 0, 0, ""]]
+        tuples: list[list[Any]] = [[composite.number, 0, 0, 0, 0, 0.0, 0, 0, "", rkey]]
         for (alternatives, emit), slots in zip(composite.components, composite.slots, strict=True):
             values = [row for route in alternatives for found in route.of(item) for row in emit(found)]
             tuples = [_filled(row, slots, value) for row in tuples for value in values]
             if not tuples:
                 break
-        table.update(map(tuple, tuples))
+        table += map(tuple, tuples)
 
 
 def _filled(row: list[Any], slots: tuple[int, ...], values: tuple[Any, ...]) -> list[Any]:
@@ -222,6 +281,7 @@ def composite_slots(kinds: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | Non
     return tuple(slots)
 
 
+@cache
 def _fallback(expression: str) -> Callable[[dict[str, Any]], list[Any]] | None:
     if "extension(" in expression.lower():
         return None  # R4 gives the Extension itself, which no kind can index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, delete, insert, select
@@ -90,14 +91,14 @@ def reindex(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> i
             cursor.close()
             return count
         last = rows[-1].rkey
-        pending: tuple[list[tuple[object, ...]], ...] = tuple([] for _ in tables)
+        pending: tuple[set[tuple[Any, ...]], ...] = tuple(set() for _ in tables)
         for row in rows:
             if row.wrapped_kek is None:
                 continue
             kek: AESGCM = keks.get(row.patient_code) or keks.unwrap(row.patient_code, row.wrapped_kek)
             body = unpack(vault.open_sealed(kek, row.body, binding(row.type, row.id, row.version))).body
-            for buffer, found in zip(pending, indexer.rows(parse(body)).tables, strict=True):
-                buffer += [(*values, row.rkey) for values in found]
+            for buffer, found in zip(pending, indexer.rows(parse(body), row.rkey).tables, strict=True):
+                buffer.update(found)
             count += 1
         for table, buffer in zip(tables, pending, strict=True):
             if buffer:

@@ -1,7 +1,7 @@
 """Search-parameter expressions as closures over JSON, resolved against the R4 definitions once.
 
 R4 searchparameter-registry.html. Nearly all R4 expressions are unions of plain paths with ``as(T)``,
-``where(x='y')`` and ``where(resolve() is T)``. Those become chains of dict look-ups keyed by the first element, so that
+``where(x='y')`` and a final ``where(resolve() is T)``. Those become chains of dict look-ups keyed by the first element, so that
 an element that a resource lacks costs nothing; the few others go through hdg.fhir.path. A test holds both equal.
 """
 
@@ -21,10 +21,10 @@ Walk = Callable[[Items], Items]
 
 _STEP = re.compile(
     r"\.(?:(?P<name>[a-z]\w*)(?![\w(])"
-    r"|where\(resolve\(\) is (?P<target>[A-Z]\w*)\)"
     r"|where\((?P<field>[a-z]\w*) ?= ?'(?P<literal>[^']*)'\)"
     r"|(?:as|ofType)\((?P<cast>\w+)\))"
 )
+_TARGET = re.compile(r"\.where\(resolve\(\) is ([A-Z]\w*)\)$")
 _CAST = re.compile(r"\(?([\w.]+) as (\w+)\)?")
 
 
@@ -33,13 +33,15 @@ class Route:
     """One alternative of an expression: begins at any of ``keys`` ('' is the resource itself), then walks on.
 
     ``walk`` None: the values at ``keys`` are the result. ``text`` is equal for equal routes. ``type`` is the type of
-    the result ('' when it has several).
+    the result ('' when it has several). ``target``: only references to this type count (a final
+    ``where(resolve() is T)``, which is left to whoever uses the route), '' for no such limit.
     """
 
     keys: tuple[str, ...]
     walk: Walk | None
     text: str
     type: str
+    target: str = ""
 
     def of(self, item: dict[str, Any]) -> Items:
         """All values that this alternative selects from ``item``."""
@@ -73,10 +75,13 @@ def _route(type_name: str, text: str) -> Route | None:
         if path.startswith(prefix):
             path = path.removeprefix(prefix)
             break
+    target = _TARGET.search(path)
+    if target is not None:
+        path = path[: target.start()]
     steps, final = _steps(type_name, "." + path)
     if not steps or not isinstance(steps[0], tuple):
         return None
-    return Route(steps[0], _chain(steps[1:]), path, final)
+    return Route(steps[0], _chain(steps[1:]), path, final, target[1] if target else "")
 
 
 _Step = tuple[str, ...] | Walk
@@ -103,8 +108,6 @@ def _steps(type_name: str, path: str) -> tuple[list[_Step], str]:
             if not _cast(steps, choice, match["cast"]):
                 return [], ""
             current, choice = match["cast"], None
-        elif match["target"]:
-            steps.append(_refers_to(match["target"]))
         else:
             steps.append(_where(match["field"], match["literal"]))
     return steps, current
@@ -155,17 +158,3 @@ def _down(keys: tuple[str, ...]) -> Walk:
 
 def _where(field: str, literal: str) -> Walk:
     return lambda items: [item for item in items if type(item) is dict and item.get(field) == literal]
-
-
-def _refers_to(target: str) -> Walk:
-    start, inner = f"{target}/", f"/{target}/"
-
-    def is_target(item: Any) -> bool:
-        if type(item) is not dict:
-            return False
-        reference = item.get("reference")
-        if type(reference) is not str:
-            return item.get("type") == target
-        return reference.startswith(start) or inner in reference
-
-    return lambda items: [item for item in items if is_target(item)]

@@ -15,7 +15,7 @@ from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
-from hdg.management.store.index import composite_slots
+from hdg.management.store.index import composite_slots, lookups
 from hdg.management.store.operators import (
     compare_dates,
     compare_numbers,
@@ -24,7 +24,7 @@ from hdg.management.store.operators import (
     split_at,
     unescape,
 )
-from hdg.management.store.values import Hash, date_range, fold, index_text, param_id, split_reference
+from hdg.management.store.values import Hash, date_range, fold, index_text, split_reference
 
 __all__ = ["Clause", "SearchQuery", "conditions"]
 
@@ -112,12 +112,26 @@ class _Where:
         table = _TABLES.get(clause.kind)
         if table is None:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
-        rows = select(table.c.rkey).where(table.c.param == param_id(self.type, clause.param))
+        places = lookups(self.type, clause.param)
+        if not places:
+            raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
         if clause.modifier == "missing":
-            return self._missing(rows)
+            return self._missing(select(table.c.rkey).where(self._places(table.c, places)))
         match = or_(*(self._match(table.c, value) for value in clause.values))
-        found = _RESOURCE.c.rkey.in_(rows.where(match))
+        found = _RESOURCE.c.rkey.in_(select(table.c.rkey).where(self._places(table.c, places), match))
         return ~found if clause.modifier == "not" else found
+
+    def _places(self, columns: Any, places: list[tuple[int, str]]) -> Condition:
+        """The parameter's rows; of a parameter for one type of references only those (and absolute URLs)."""
+        everywhere = sorted({number for number, target in places if not target})
+        limited = [
+            and_(columns.param == number, columns.system.in_([self.hash(target), 0]))
+            for number, target in places
+            if target
+        ]
+        if not limited:
+            return columns.param.in_(everywhere) if len(everywhere) > 1 else columns.param == everywhere[0]
+        return or_(columns.param.in_(everywhere), *limited) if everywhere else or_(*limited)
 
     def _missing(self, rows: Any) -> Condition:
         if self.clause.values not in (("true",), ("false",)):

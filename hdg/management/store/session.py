@@ -176,12 +176,22 @@ class WriteSession:
         if state is None or state.deleted:
             raise NotFound("there is nothing to delete")
         self._know_patients(state)
-        self._write(
-            state, type_, id_, b"", {}, IndexRows(), institution, state.patients or frozenset(), state.code
+        deletion = replace(
+            state,
+            version=state.version + 1,
+            updated_us=self.at_us,
+            institution=institution,
+            deleted=True,
+            salt=secrets.token_bytes(SALT_BYTES),
+            body=b"",
+            parts={},
+            _content=None,
+            _rows=IndexRows(),
         )
+        self._write(deletion)
         if type_ == "Consent":
             self.batch.consents.append((None, state.rkey))
-        return Put(type_, id_, state.version + 1, is_created=False, is_changed=True)
+        return Put(type_, id_, deletion.version, is_created=False, is_changed=True)
 
     def _put(
         self, content: JsonObject, parts: Parts, state: State | None, institution: str, patient: str | None
@@ -195,59 +205,46 @@ class WriteSession:
         version = 1 if state is None else state.version + 1
         meta = {**(content.get("meta") or {}), "versionId": str(version), "lastUpdated": self._instant}
         body = dumps({"resourceType": type_, "id": id_, "meta": meta, **_without_identity(content)})
-        rows = self._shared.indexer.rows(content)
+        rkey = self._take("resource", "rkey") if state is None else state.rkey
+        rows = self._shared.indexer.rows(content, rkey)
         patients = frozenset(rows.patients | {patient} if patient else rows.patients)
         owner = patient or min(patients, default=None)
         code, _ = self._owner("patient", owner) if owner else self._owner("institution", institution)
         if state is not None:
             self._know_patients(state)
-        rkey = self._write(state, type_, id_, body, parts, rows, institution, patients, code)
+        self._write(
+            State(
+                type=type_,
+                id=id_,
+                rkey=rkey,
+                version=version,
+                updated_us=self.at_us,
+                institution=institution,
+                deleted=False,
+                code=code,
+                salt=secrets.token_bytes(SALT_BYTES),
+                body=body,
+                parts=parts,
+                patients=patients,
+                base=None if state is None else state.base,
+            ).with_rows(rows)
+        )
         if type_ == "Consent":
             self.batch.consents.append((content, rkey))
         return Put(type_, id_, version, is_created=not is_live, is_changed=True)
 
-    def _write(
-        self,
-        state: State | None,
-        type_: str,
-        id_: str,
-        body: bytes,
-        parts: Parts,
-        rows: IndexRows,
-        institution: str,
-        patients: frozenset[str],
-        code: str,
-    ) -> int:
-        rkey = self._take("resource", "rkey") if state is None else state.rkey
-        version = 1 if state is None else state.version + 1
-        salt = secrets.token_bytes(SALT_BYTES)
-        sealed = vault.seal(self._kek(code), pack(salt, parts, body), binding(type_, id_, version))
-        batch = self.batch
-        is_deleted = not body
-        batch.versions.append(
-            (rkey, version, type_, id_, self.at_us, institution, is_deleted, code, len(batch.leaves), sealed)
-        )
-        kind = "consent" if type_ == "Consent" else "resource"
-        leaf = Leaf(kind, code, f"{type_}/{id_}", version, institution, self.at_us, commit(salt, body))
+    def _write(self, new: State) -> None:
+        """Buffers a version: sealed body, ledger leaf, the state that ``flush`` makes the rows of."""
+        batch, place = self.batch, (new.type, new.id)
+        plain = pack(new.salt, new.parts, new.body)
+        sealed = vault.seal(self._kek(new.code), plain, binding(*place, new.version))
+        fields = (new.rkey, new.version, *place, self.at_us, new.institution, new.deleted, new.code)
+        batch.versions.append((*fields, len(batch.leaves), sealed))
+        kind = "consent" if new.type == "Consent" else "resource"
+        key, commitment = f"{new.type}/{new.id}", commit(new.salt, new.body)
+        leaf = Leaf(kind, new.code, key, new.version, new.institution, self.at_us, commitment)
         batch.leaves.append(leaf.encode())
-        base = None if state is None else state.base
-        new = State(
-            type_,
-            id_,
-            rkey,
-            version,
-            self.at_us,
-            institution,
-            is_deleted,
-            code,
-            salt,
-            body,
-            parts,
-            patients,
-            base,
-        )
-        batch.set((type_, id_), new.with_rows(rows))
-        return rkey
+        batch.set(place, new)
 
     def _reseal(self, state: State, parts: Parts) -> None:
         """The same version, body and salt (so its leaf holds) with another record of whose list items are whose."""

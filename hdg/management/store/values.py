@@ -20,7 +20,7 @@ __all__ = [
     "fold",
     "hasher",
     "index_text",
-    "param_id",
+    "route_id",
     "split_reference",
 ]
 
@@ -55,9 +55,10 @@ def hasher(key: bytes) -> Hash:
 
 
 @lru_cache(maxsize=8192)
-def param_id(resource_type: str, code: str) -> int:
-    """The stable 31-bit number of a search parameter (a test holds that R4's do not collide)."""
-    return int.from_bytes(hashlib.sha256(f"{resource_type}.{code}".encode()).digest()[:4], "big") >> 1
+def route_id(resource_type: str, kind: str, text: str) -> int:
+    """The stable 31-bit number of what a parameter selects (a test holds that R4's do not collide)."""
+    digest = hashlib.sha256(f"{resource_type}/{kind}/{text}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
 
 
 @lru_cache(maxsize=16_384)
@@ -124,6 +125,7 @@ def _zone(text: str | None) -> timezone:
     return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))
 
 
+@lru_cache(maxsize=16_384)
 def split_reference(text: str) -> tuple[str, str] | None:
     """(type, id) of a reference to a resource here (relative), else None (absolute URL, ``urn:``, ``#contained``)."""
     match = _RELATIVE.fullmatch(text)
