@@ -156,18 +156,33 @@ def unit_text(text: str, state: State) -> str | None:
     return display or code or None
 
 
+def _unit_coding(text: str, state: State) -> tuple[str, str] | None:
+    """(code, system) of a unit: by its registered system, else UCUM for a code of the map ``ucum-unit``."""
+    parts = split(text)
+    for first in (1, 4):
+        code, name = part(parts, first, state), part(parts, first + 2, state)
+        uri = state.systems.uri(name) if code and name else None
+        if uri:
+            return code, uri
+    if part(parts, 3, state):
+        return None
+    table = state.library.concept_map("ucum-unit")
+    found = table.translate(part(parts, 1, state)) if table else None
+    return (found.code, found.system) if found else None
+
+
 @CONVERTERS.register("hl7v2.unit_system", type="uri")
 def unit_system(text: str, state: State) -> str | None:
-    """The unit's coding system, when there is a code and the system is registered."""
-    code, _, name = _coded(text, state)
-    return state.systems.uri(name) if code and name else None
+    """The unit's coding system: a registered one that is named, or UCUM for a unit that is plainly UCUM's."""
+    found = _unit_coding(text, state)
+    return found[1] if found else None
 
 
 @CONVERTERS.register("hl7v2.unit_code", type="code")
 def unit_code(text: str, state: State) -> str | None:
-    """The unit's code, only with a registered coding system (R4 qty-3)."""
-    code, _, name = _coded(text, state)
-    return code if code and name and state.systems.uri(name) else None
+    """The unit's code, only with a coding system (R4 qty-3)."""
+    found = _unit_coding(text, state)
+    return found[0] if found else None
 
 
 @CONVERTERS.register("hl7v2.location_name", type="string")
