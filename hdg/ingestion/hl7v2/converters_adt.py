@@ -97,7 +97,8 @@ def _category(text: str, map_name: str, own_system: str, state: State) -> _Categ
         table = state.library.concept_map(map_name)
         found = table.translate(code, system) if table else None
         if found is not None:
-            return _Category("ombCategory", found.coding(), shown)
+            spoken = shown if shown != code else found.display or code
+            return _Category("ombCategory", found.coding(), spoken)
         if _CDC_CODE.fullmatch(code):
             coding = {"system": held[0], "code": code, "display": display}
             return _Category("detailed", {key: value for key, value in coding.items() if value}, shown)

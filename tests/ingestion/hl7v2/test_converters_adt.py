@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from hdg.ingestion.hl7v2 import converters_adt
+from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.parser import parse
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import zone
 from hdg.ingestion.sender import Sender
+from hdg.mapping.compile import Compiler
 from hdg.mapping.context import Unfit
 from hdg.mapping.library import Library
 
@@ -21,9 +23,8 @@ CDC = "urn:oid:2.16.840.1.113883.6.238"
 
 
 def state(segments: str = "", local: tzinfo | None = None) -> State:
-    made = State(
-        parse((HEADER + segments).encode()), Sender("APP|FAC", "house"), Library("hl7v2"), b"key", local
-    )
+    compiler = Compiler(Library("hl7v2"), V2Grammar())
+    made = State(parse((HEADER + segments).encode()), Sender("APP|FAC", "house"), compiler, b"key", local)
     made.segment = made.message.segments[-1]
     return made
 
@@ -116,7 +117,7 @@ def test_omb_races_are_categories_and_other_cdc_codes_detail() -> None:
         {"url": "ombCategory", "valueCoding": {"system": CDC, "code": "2028-9", "display": "Asian"}},
         {"url": "ombCategory", "valueCoding": {"system": CDC, "code": "2106-3", "display": "White"}},
         {"url": "detailed", "valueCoding": {"system": CDC, "code": "2034-7", "display": "Chinese"}},
-        {"url": "text", "valueString": "Asian, Chinese, 2106-3"},
+        {"url": "text", "valueString": "Asian, Chinese, White"},
     ]
     assert convert("hl7v2.race_outside_us_core", text) is None
 
