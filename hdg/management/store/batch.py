@@ -169,9 +169,12 @@ class Batch:
             many(statements.delete(table), old)
             many(statements.insert(table), new)
         cursor.close()
+        together: dict[tuple[Table, tuple[str, ...]], list[dict[str, Any]]] = {}
         for table, rows in self.later:
             if rows:
-                connection.execute(table.insert(), list(rows))
+                together.setdefault((table, tuple(rows[0])), []).extend(rows)
+        for (table, _), rows in together.items():
+            connection.execute(table.insert(), rows)
 
     def _flush_compartments(self, written: list[State], statements: Statements, many: Any) -> None:
         old = [

@@ -69,7 +69,7 @@ class StoreMeta(SQLModel, table=True):
 
     __tablename__ = "store_meta"
     name: str = Field(sa_column=_text(primary=True))
-    value: str
+    value: str = Field(sa_column=_text())
 
 
 class Resource(SQLModel, table=True):
