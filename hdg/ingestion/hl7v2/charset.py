@@ -174,6 +174,11 @@ def _declared(field: bytes, separator: bytes) -> str | None:
     return resolve(tuple(name.decode("ascii", "replace") for name in names))
 
 
+@lru_cache(maxsize=256)
+def _of_text(field: str) -> str | None:
+    return _declared(field.encode("utf-8", "replace"), b"~")
+
+
 def _msh_18(data: bytes) -> tuple[bytes, bytes]:
     """MSH-18 and the repetition separator, read before the character set is known."""
     end = data.find(b"\r", 0, _HEADER_MAX)
@@ -215,7 +220,7 @@ def of_ascii(msh_18: str, issues: list[Issue]) -> str:
     if not msh_18:
         return "utf-8"
     try:
-        charset = _declared(msh_18.encode("utf-8", "replace"), b"~") or "utf-8"
+        charset = _of_text(msh_18) or "utf-8"
     except LookupError:
         issues.append(
             Issue("warning", "not-supported", "MSH-18", "unknown character set; every byte is ASCII")

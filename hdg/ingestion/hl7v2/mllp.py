@@ -219,12 +219,16 @@ class MllpServer:
             connection.finish()
         if self._service.tasks:
             await asyncio.wait(list(self._service.tasks), timeout=grace_s)
-        for connection in list(self._service.connections):
-            connection.finish()
-        await asyncio.sleep(0)  # lets closed transports report
+        await _turns()  # closed transports report, and connections just accepted appear
         for connection in list(self._service.connections):
             connection.abort()
         await self._server.wait_closed()
+        await _turns()
+
+
+async def _turns() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _now_us() -> int:

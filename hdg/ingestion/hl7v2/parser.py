@@ -3,8 +3,8 @@ r"""HL7 v2 messages from bytes: any 2.x version, delimiters, character set. HL7 
 Lazy: the text is decoded once and cut into segments; a segment is split into fields when one is asked for.
 
 Tolerated, because senders do it: a byte order mark, MLLP framing left on, LF or CRLF line ends, blank lines,
-MSH-2 with fewer or (2.7+) more than four characters. Reported as Issues: lines that are no segment (left
-out), line feeds inside a field (kept), doubtful character sets. Everything else that breaks the grammar
+MSH-2 with fewer or (2.7+) more than four characters. Reported as Issues: line breaks inside a field
+(kept), lines that are no segment (left out), doubtful character sets. Everything else that breaks the grammar
 raises Hl7v2Error with its place and HL7 table 0357 condition. Memory and time are linear in the input, which
 is capped.
 """
@@ -37,6 +37,11 @@ _NO_DELIMITER = frozenset(string.ascii_letters + string.digits + string.whitespa
     map(chr, range(32))
 )
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}(?:\||\Z)")
+_COMMON = frozenset(
+    {"MSH", "EVN", "PID", "PD1", "NK1", "PV1", "PV2", "ORC", "OBR", "OBX", "NTE", "SPM", "AL1", "DG1", "RXA"}
+)
+"""Names that need no look at the grammar of names; speed only."""
+_NAME_LIKE = re.compile(r"\s*[A-Za-z0-9]{1,4}\s*\|")
 _LONE_LINE_FEED = re.compile(r"\n(?=[A-Z][A-Z0-9]{2}(?:\||[\r\n]|\Z)|[\r\n]|\Z)")
 _JUNK_NAMED = 10
 
@@ -57,8 +62,10 @@ class Message(msgspec.Struct, eq=False):
 
     def first(self, name: str) -> Segment | None:
         """The first segment of that name, or None."""
-        found = self._by_name.get(name)
-        return found[0] if found else None
+        try:
+            return self._by_name[name][0]
+        except KeyError:
+            return None
 
     def all(self, name: str) -> list[Segment]:
         """All segments of that name, in message order."""
@@ -180,9 +187,10 @@ def _no_header(text: str) -> Hl7v2Error:
 
 def _check_bounds(text: str, delimiters: Delimiters) -> None:
     """Raises on what no message holds and what would cost memory out of proportion."""
-    for char, what in (("\x00", "a NUL character"), ("\x1c", "a framing byte"), ("\x0b", "a framing byte")):
-        if char in text:
-            raise Hl7v2Error(f"{what} inside the message", _place(text, text.index(char)), condition="102")
+    if "\x00" in text or "\x1c" in text or "\x0b" in text:
+        at = min(found for char in "\x00\x1c\x0b" if (found := text.find(char)) >= 0)
+        what = "a NUL character" if text[at] == "\x00" else "a framing byte"
+        raise Hl7v2Error(f"{what} inside the message", _place(text, at), condition="102")
     if len(text) <= MAX_FIELDS:
         return
     if text.count("\r") > MAX_SEGMENTS:
@@ -208,39 +216,64 @@ def _standard(text: str, delimiters: Delimiters) -> str:
 
 def _segments(text: str, by_name: dict[str, list[Segment]], issues: list[Issue]) -> list[Segment]:
     segments: list[Segment] = []
+    strays: list[tuple[int, str]] = []  # lines since the last segment that begin none
     junk: list[tuple[int, str]] = []
-    position = blank = 0
+    position = skipped = 0
     for line in text.split("\r"):
         position += 1
         name = line[:3]
-        if name in by_name and line[3:4] == "|":
+        if line[3:4] == "|" and name in by_name:
             same = by_name[name]
-            segment = Segment(name, position, len(same) + 1, line)
-            same.append(segment)
-        elif _NAME.match(line):
+        elif (line[3:4] == "|" and name in _COMMON) or _NAME.match(line):
             same = by_name.setdefault(name, [])
-            segment = Segment(name, position, len(same) + 1, line)
-            same.append(segment)
         else:
             if line.strip():
-                junk.append((position + blank + len(junk), line))
-            else:
-                blank += 1
+                strays.append((position + skipped, line))
             position -= 1
+            skipped += 1
             continue
+        if strays:
+            junk += _continued(segments[-1], strays, issues)
+            strays = []
+        segment = Segment(name, position, len(same) + 1, line)
+        same.append(segment)
         segments.append(segment)
     if len(by_name["MSH"]) > 1:
         raise Hl7v2Error("a second header: split the batch first", "MSH[2]", condition="100")
+    if strays:
+        junk += _continued(segments[-1], strays, issues)
     if junk:
         _report_junk(junk, issues)
     return segments
 
 
-def _report_junk(junk: list[tuple[int, str]], issues: list[Issue]) -> None:
-    """Names the lines (number, line) that are no segments."""
-    for number, line in junk:
+def _continued(segment: Segment, strays: list[tuple[int, str]], issues: list[Issue]) -> list[tuple[int, str]]:
+    """Puts a segment that a line break cut back together; the lines that are no part of it are handed back.
+
+    A stray line with a field separator cannot stand by itself: it and what lies between belong to the segment
+    above. A line like ``PID |`` or ``pid|`` is a segment gone wrong, not a continuation.
+    """
+    lines = [line for _, line in strays]
+    for number, line in strays:
         if line.lstrip().startswith("MSH|"):
             raise Hl7v2Error("a second header: split the batch first", f"line {number}", condition="100")
+    last = next((at for at in range(len(lines), 0, -1) if _is_continuation(lines[at - 1])), 0)
+    if last:
+        segment.text = "\n".join((segment.text, *lines[:last]))
+        if segment.text.count("|") > MAX_FIELDS:
+            raise Hl7v2Error(f"more than {MAX_FIELDS} fields", segment.place(), condition="207")
+        issues.append(
+            Issue("warning", "structure", segment.place(), "a line break inside the segment was kept")
+        )
+    return strays[last:]
+
+
+def _is_continuation(line: str) -> bool:
+    return "|" in line and not _NAME_LIKE.match(line)
+
+
+def _report_junk(junk: list[tuple[int, str]], issues: list[Issue]) -> None:
+    """Names the lines (number, line) that are no segments."""
     for number, line in junk[:_JUNK_NAMED]:
         text = f"{len(line)} characters are no segment and were left out"
         issues.append(Issue("error", "structure", f"line {number}", text))

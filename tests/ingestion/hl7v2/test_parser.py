@@ -148,6 +148,22 @@ def test_many_garbage_lines_make_few_issues() -> None:
     assert message.issues[-1].text.startswith("5000 lines")
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_a_segment_cut_by_line_breaks_is_put_together_and_named(line_end: bytes) -> None:
+    cut = ADT.replace(b"|one", b"|one\rtwo\rthree|mg").replace(b"\r", line_end)
+    message = parse(cut)
+    assert [message.all("OBX")[0].field(number) for number in (5, 6)] == ["one\ntwo\nthree", "mg"]
+    assert [segment.position for segment in message.segments] == [1, 2, 3, 4, 5]
+    assert [(issue.severity, issue.place) for issue in message.issues] == [("warning", "OBX")]
+
+
+@pytest.mark.parametrize("line", [b"pid|1", b" PID|1", b"ABCD|1", b"a remark"])
+def test_a_segment_gone_wrong_or_a_remark_is_left_out_and_named(line: bytes) -> None:
+    message = parse(ADT.replace(b"\rPV1", b"\r\r" + line + b"\rPV1"))
+    assert fields(message) == fields(parse(ADT))
+    assert [(issue.severity, issue.place) for issue in message.issues] == [("error", "line 4")]
+
+
 def test_a_segment_without_fields_is_a_segment() -> None:
     message = parse(ADT + b"ZZ1\r")
     assert (message.segments[-1].name, message.segments[-1].count) == ("ZZ1", 0)
