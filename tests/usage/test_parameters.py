@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.search import Clause, SearchQuery
-from hdg.usage.fhir_api.parameters import KINDS, MODIFIERS, Limits, parse, supported
+from hdg.usage.fhir_api.parameters import Limits, parse, supported
 
 LIMITS = Limits(page_default=50, page_max=1000, base_url="https://gateway.example/fhir")
 
@@ -104,15 +104,40 @@ def test_a_reference_parameter_takes_its_target_types_as_modifiers_and_no_others
         clauses("Observation", ("subject:Medication", "1"))
 
 
-def test_every_search_parameter_of_r4_is_supported_except_the_special_ones():
+def test_every_search_parameter_of_r4_is_supported_or_listed_here():
     missing = {
         (resource_type, parameter.code)
         for resource_type in definitions.resource_types()
         for parameter in definitions.search_parameters(resource_type)
         if parameter.code not in supported(resource_type)
     }
-    assert missing == {("Location", "near")}
-    assert MODIFIERS.keys() == KINDS
+    positions = {
+        f"{axis}-{unit}-coordinate"
+        for axis in ("chromosome", "referenceseqid")
+        for unit in ("variant", "window")
+    }
+    without_an_index = {("Location", "near")} | {("MolecularSequence", code) for code in positions}
+    on_extensions = {
+        ("Device", "din"),
+        ("DiagnosticReport", "assessed-condition"),
+        ("Patient", "mothersMaidenName"),
+        ("QuestionnaireResponse", "item-subject"),
+        *(("Observation", code) for code in ("amino-acid-change", "dna-variant", "gene-amino-acid-change")),
+        *(("Observation", code) for code in ("gene-dnavariant", "gene-identifier")),
+    }
+    assert without_an_index <= missing <= without_an_index | on_extensions
+
+
+@pytest.mark.parametrize(
+    "name", ["_id:missing", "_lastUpdated:missing", "_id:not", "code-value-quantity:not"]
+)
+def test_parameters_take_only_their_own_modifiers(name):
+    with pytest.raises(BadRequest, match=name):
+        clauses("Observation", (name, "true"))
+
+
+def test_sort_is_by_last_update_only():
+    assert parse("Patient", [("_sort", "-_lastUpdated")], LIMITS).sort == "-_lastUpdated"
 
 
 @given(

@@ -61,6 +61,10 @@ def _resource(resource_type: str) -> JsonObject:
 
 
 def _search_parameter(code: str, kind: str) -> JsonObject:
-    modifiers = ", ".join(f":{name}" for name in sorted(parameters.MODIFIERS[kind]))
-    documentation = f"Modifiers: {modifiers}" + (", :[type]" if kind == "reference" else "")
-    return {"name": code, "type": kind, "documentation": documentation}
+    names = [f":{name}" for name in sorted(parameters.modifiers(code, kind))]
+    if kind == "reference":
+        names.append(":[type]")
+    entry: JsonObject = {"name": code, "type": kind}
+    if names:
+        entry["documentation"] = "Modifiers: " + ", ".join(names)
+    return entry

@@ -15,22 +15,24 @@ from typing import Final
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
+from hdg.management.store.index import lookups
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.usage.fhir_api.query import Pairs, alternatives, describe
 
-KINDS: Final = frozenset({"token", "string", "date", "reference", "uri", "number", "quantity", "composite"})
-"""Kinds of search parameters that the store answers."""
+COLUMNS: Final = frozenset({"_id", "_lastUpdated"})
+"""Parameters that are columns of every resource; they take no modifier."""
 
 MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "token": frozenset({"not", "missing"}),
     "string": frozenset({"exact", "contains", "missing"}),
     "date": frozenset({"missing"}),
-    "reference": frozenset({"missing"}),
-    "uri": frozenset({"missing"}),
+    "reference": frozenset({"missing"}),  # and the names of its target types
+    "uri": frozenset({"below", "missing"}),
     "number": frozenset({"missing"}),
     "quantity": frozenset({"missing"}),
-    "composite": frozenset(),
+    "composite": frozenset({"missing"}),
 }
+SORTS: Final = frozenset({"_lastUpdated", "-_lastUpdated"})
 
 PAGE: Final = "_page"
 _COUNT = re.compile(r"[0-9]{1,9}\Z")
@@ -48,32 +50,45 @@ class Limits:
 
 @lru_cache(maxsize=256)
 def supported(resource_type: str) -> Mapping[str, str]:
-    """Parameter code → kind, for every parameter of a type that can be searched by."""
+    """Parameter code → kind, for every parameter of a type that the store has rows of."""
     return {
         parameter.code: parameter.kind
         for parameter in definitions.search_parameters(resource_type)
-        if parameter.kind in KINDS and parameter.expression
+        if parameter.code in COLUMNS or lookups(resource_type, parameter.code)
     }
+
+
+def modifiers(code: str, kind: str) -> frozenset[str]:
+    """The modifiers of a parameter, without the type names that references take."""
+    return frozenset() if code in COLUMNS else MODIFIERS[kind]
 
 
 def parse(resource_type: str, pairs: Pairs, limits: Limits, cursor: str = "") -> SearchQuery:
     """The search that ``pairs`` ask for. Raises BadRequest naming the parameter that is not understood."""
     known = supported(resource_type)
     clauses: list[Clause] = []
-    count, total = limits.page_default, "accurate"
-    seen: set[str] = set()
+    results: dict[str, str] = {}
     for name, value in pairs:
-        if name in ("_count", "_total"):
-            if name in seen:
-                raise BadRequest(f"{describe(name)} is given twice", code="value")
-            seen.add(name)
-            if name == "_count":
-                count = _count(value, limits.page_max)
-            else:
-                total = _total(value)
-        else:
+        if name not in ("_count", "_total", "_sort"):
             clauses.append(_clause(resource_type, known, name, value, limits.base_url))
-    return SearchQuery(resource_type, tuple(clauses), count, cursor, with_total=total != "none")
+        elif name in results:
+            raise BadRequest(f"{describe(name)} is given twice", code="value")
+        else:
+            results[name] = value
+    return SearchQuery(
+        type=resource_type,
+        clauses=tuple(clauses),
+        count=_count(results["_count"], limits.page_max) if "_count" in results else limits.page_default,
+        cursor=cursor,
+        sort=_sort(results["_sort"]) if "_sort" in results else "",
+        with_total=_total(results.get("_total", "accurate")) != "none",
+    )
+
+
+def _sort(value: str) -> str:
+    if value not in SORTS:
+        raise BadRequest("parameter '_sort': only _lastUpdated and -_lastUpdated", code="not-supported")
+    return value
 
 
 def _count(value: str, most: int) -> int:
@@ -96,7 +111,7 @@ def _clause(resource_type: str, known: Mapping[str, str], name: str, value: str,
         raise BadRequest(f"{describe(name)} is not supported for {resource_type}", code="not-supported")
     if (
         modifier
-        and modifier not in MODIFIERS[kind]
+        and modifier not in modifiers(code, kind)
         and not _is_type_modifier(resource_type, code, kind, modifier)
     ):
         raise BadRequest(f"{describe(name)}: this modifier is not supported", code="not-supported")
