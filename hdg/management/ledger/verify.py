@@ -125,9 +125,13 @@ class _Wanted:
         elif leaf["kind"] in VERSION_KINDS and self._only in ("", leaf["key"]):
             self._bits[index // 8] |= 1 << index % 8
 
+    def covers(self, index: int) -> bool:
+        """The leaf was there when the verification began."""
+        return index // 8 < len(self._bits)
+
     def claim(self, index: int) -> bool:
         """A version claims the leaf; False when it is no version's leaf or was claimed before."""
-        if index // 8 >= len(self._bits) or not self._bits[index // 8] >> index % 8 & 1:
+        if not self.covers(index) or not self._bits[index // 8] >> index % 8 & 1:
             return False
         self._bits[index // 8] &= ~(1 << index % 8)
         return True
@@ -223,15 +227,11 @@ class _Versions:
         if wrong:
             text = f"its row and its leaf {row.leaf_index} differ in {', '.join(wrong)}"
             self._findings.add("version-changed", place, text)
-        elif not is_first and not self._is_new(row.leaf_index):
+        elif not is_first and self._wanted.covers(row.leaf_index):
             self._findings.add(
                 "leaf-shared", place, f"leaf {row.leaf_index} belongs to another version already"
             )
         self._body(row, place, leaf["commitment"])
-
-    def _is_new(self, index: int) -> bool:
-        """The leaf was written while the verification ran."""
-        return index // 8 >= len(self._wanted._bits)
 
     def _body(self, row: Any, place: str, commitment: str) -> None:
         sealed = SealedVersion(row.type, row.id, row.version, row.patient_code, bytes(row.body))
