@@ -1,4 +1,6 @@
-"""What one text of a source leads to: convert it, translate it, put it, complete it with the row's default pairs."""
+"""What one text of a source leads to: convert it, translate it, put it, complete it with the row's default
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ Assign = Callable[[JsonObject, Any, Any, Callable[[Any, Any], None] | None], Non
 def compile_pairs(pairs: Sequence[Pair], owner: str, systems: Systems, *, is_mapped: bool) -> Complete | None:
     """Sets each pair's path where nothing is set; paths are relative to an item of type ``owner``.
 
-    In a row with a map the translated coding will stand first, so ``coding[1]`` there is the first source coding.
+    In a row with a map the translated coding will stand first, so ``coding[1]`` there is the first source
+    coding.
     """
     if not pairs:
         return None
@@ -54,25 +57,18 @@ def _before_translation(step: Step) -> Step:
 def _setter(steps: Sequence[Step], value: Any, owner: str) -> Complete:
     *way, last = steps
     name, shadow, is_new = last.element, f"_{last.element}", last.kind == "new"
-    indexes = tuple((step.element, int(step.key) if step.kind == "index" else -1) for step in way)
+    enters = tuple(_into(step) for step in way)
     is_container = isinstance(value, dict | list)
     info = element_info(owner, name) if not way else None
     rival = f"{name[: -len(info.type)]}" if info is not None and info.is_choice else ""
 
     def complete(item: JsonObject) -> None:
         node = item
-        for element, index in indexes:
-            child = node.get(element)
-            if index < 0:
-                if child is None:
-                    child = node[element] = {}
-                elif isinstance(child, list):
-                    child = child[-1]
-                node = child
-            elif child is None or index >= len(child):
-                return  # only existing items are completed
-            else:
-                node = child[index]
+        for enter in enters:
+            inner = enter(node)
+            if inner is None:
+                return  # only existing items of a list are completed
+            node = inner
         if is_new:
             items = node.setdefault(name, [])
             if value not in items:
@@ -81,6 +77,32 @@ def _setter(steps: Sequence[Step], value: Any, owner: str) -> Complete:
             node[name] = fresh(value) if is_container else value
 
     return complete
+
+
+def _into(step: Step) -> Callable[[Any], JsonObject | None]:
+    """Goes into an element of an item; None when there is no such list item."""
+    name = step.element
+    if step.kind == "plain":
+        return lambda node: node.setdefault(name, {})
+    if step.kind == "index":
+        index = int(step.key)
+
+        def indexed(node: Any) -> JsonObject | None:
+            items = node.get(name)
+            return items[index] if items and index < len(items) else None
+
+        return indexed
+    url = step.key
+
+    def item(node: Any) -> JsonObject:
+        items: list[JsonObject] = node.setdefault(name, [])
+        found = next((held for held in items if url and held.get("url") == url), None)
+        if found is None:
+            found = {"url": url} if url else {}
+            items.append(found)
+        return found
+
+    return item
 
 
 def _has_choice(node: JsonObject, stem: str) -> bool:

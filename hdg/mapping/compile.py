@@ -1,8 +1,10 @@
-"""Rules to closures: one compiled program per table, built once; nothing is looked up by a formatted string later.
+"""Rules to closures: one compiled program per table, built once; nothing is looked up by a formatted string
+later.
 
-A table reads a *view*: a list of texts whose slot 0 is always valued (the whole, or the segment's name) and whose
-further slots are its elements. A step is ``(slot, run)``; it fires when its slot holds text. A second, tracing
-compilation of the same tables records what each rule made, so that the hot path pays nothing for coverage and explain.
+A table reads a *view*: a list of texts whose slot 0 is always valued (the whole, or the segment's name) and
+whose further slots are its elements. A step is ``(slot, run)``; it fires when its slot holds text. A second,
+tracing compilation of the same tables records what each rule made, so that the hot path pays nothing for
+coverage and explain.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ Step = tuple[int, Run]
 
 
 class Slot(NamedTuple):
-    """Where a source lies. ``pick`` gives the texts of a slot (repetitions, components); None: the slot's own text.
+    """Where a source lies. ``pick`` gives the texts of a slot (repetitions, components); None: the slot's
+    own text.
 
-    ``depth`` is what those texts are made of; ``trail`` the fixed numbers below the slot (component, subcomponent).
+    ``depth`` is what those texts are made of; ``trail`` the fixed numbers below the slot (component,
+    subcomponent).
     """
 
     number: int
@@ -281,7 +285,9 @@ def _unfinished(name: str) -> Converter:
 
 
 def _sources_by_element(table: Table, grammar: Grammar) -> dict[str, frozenset[int]]:
-    """Top-level element → slots that feed it: a delete of one of several sources must not delete what others said."""
+    """Top-level element → slots that feed it: a delete of one of several sources must not delete what
+    others said.
+    """
     found: dict[str, set[int]] = {}
     for rule in table.rules:
         if rule.target and rule.target != "id":

@@ -30,8 +30,9 @@ class Several(tuple[Any, ...]):
 class Facts(NamedTuple):
     """What identifies a resource. ``parts`` go into the id (with type and institution).
 
-    ``is_thing``: equal facts mean the same thing (a person, a place), so that two statements about it are united;
-    otherwise equal facts with different content are different events, and the later one gets an ordinal.
+    ``is_thing``: equal facts mean the same thing (a person, a place), so that two statements about it are
+    united; otherwise equal facts with different content are different events, and the later one gets an
+    ordinal.
     """
 
     parts: tuple[str, ...]
@@ -39,7 +40,9 @@ class Facts(NamedTuple):
 
 
 class Unfit(Exception):
-    """Raised by a converter: the value cannot become what the rule wants. Becomes an Issue; no patient values."""
+    """Raised by a converter: the value cannot become what the rule wants. Becomes an Issue; no patient
+    values.
+    """
 
     def __init__(
         self, text: str, *, code: str = "value", severity: Severity = "warning", kept: Any = None
@@ -62,7 +65,9 @@ class Conflict(Exception):
 
 @dataclass(slots=True)
 class Problem:
-    """An Issue in the making: ``path`` collects slots from the inside out until the segment level knows the rest."""
+    """An Issue in the making: ``path`` collects slots from the inside out until the segment level knows the
+    rest.
+    """
 
     severity: Severity
     code: str

@@ -1,7 +1,8 @@
 """Named converters: Python for what a table cannot say. A format keeps its own Registry.
 
-A converter is ``(text, context) → value``: ``None`` for nothing, ``Choice`` for a choice element, ``Several`` for more
-than one value; it raises Unfit for a value that it cannot carry. An identity converter gives Facts.
+A converter is ``(text, context) → value``: ``None`` for nothing, ``Choice`` for a choice element,
+``Several`` for more than one value; it raises Unfit for a value that it cannot carry. An identity converter
+gives Facts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ Takes = Literal["repetition", "field"]
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A registered converter. ``type`` is the FHIR type it makes ('' decides itself); ``takes`` what it is given."""
+    """A registered converter. ``type`` is the FHIR type it makes ('' decides itself); ``takes`` what it is
+    given.
+    """
 
     name: str
     convert: Converter

@@ -1,6 +1,7 @@
 """The ``default`` column: pairs ``path=value`` and at most one bare value, separated by ``;``.
 
-A value may stand in double quotes when it holds ``;``. A ``=`` inside a bracket (a URL) or a value does not split.
+A value may stand in double quotes when it holds ``;``. A ``=`` inside a bracket (a URL) or a value does not
+split.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Finds mapping tables: an override directory first, then the shipped ones; a file there replaces a file here whole.
+"""Finds mapping tables: an override directory first, then the shipped ones; a file there replaces a file
+here whole.
 
-An override directory is laid out like ``mappings/``; its ``maps/`` may replace concept maps of ``terminology/maps``.
+An override directory is laid out like ``mappings/``; its ``maps/`` may replace concept maps of
+``terminology/maps``.
 """
 
 from __future__ import annotations
@@ -65,5 +67,7 @@ class Library:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over all tables, concept maps and the registry, so that a resource says what made it."""
+        """SHA-256 (hex) over all tables, concept maps and the registry, so that a resource says what made
+        it.
+        """
         return digest(*self._roots, folder("terminology"))

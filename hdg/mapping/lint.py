@@ -1,8 +1,8 @@
 """Checks tables before anything runs: every finding has a file and a line.
 
-What is checked: sources parse; targets exist in R4, with brackets on lists and only there; ``as``, ``map`` and ``when``
-can be resolved; defaults have the type of their place; a blank target says why; every element of the unit that a table
-reads has a row.
+What is checked: sources parse; targets exist in R4, with brackets on lists and only there; ``as``, ``map``
+and ``when`` can be resolved; defaults have the type of their place; a blank target says why; every element
+of the unit that a table reads has a row.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ class _MessageChecker:
             raise TargetError(f"no row of this table builds {label!r}")
 
     def _check_reference(self, owner: str, last: Step, kind: str) -> None:
-        info = definitions.element_info(owner, last.element) if "." not in owner or True else None
+        info = definitions.element_info(owner, last.element)
         targets = info.definition.targets if info is not None else ()
         if targets and kind not in targets and "Resource" not in targets:
             raise TargetError(f"{owner}.{last.element} may not refer to a {kind}")

@@ -1,4 +1,6 @@
-"""How a rule goes over the texts of its slot: repetitions at the top, single texts inside datatypes; and its guards."""
+"""How a rule goes over the texts of its slot: repetitions at the top, single texts inside datatypes; and
+its guards.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +55,7 @@ def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]
                 context.settle(number, 1)
             return hit
         hit = False
-        repetition = 0
-        for text in pick(raw):
-            repetition += 1
+        for repetition, text in enumerate(pick(raw), 1):
             if text and text != null:
                 hit = fire(text, out, context) or hit
                 if context.problems:
@@ -66,7 +66,9 @@ def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]
 
 
 def _delete(number: int, view: list[str], element: str, sharing: frozenset[int], context: Context) -> None:
-    """The sender deletes a field. Where other fields feed the same element and are absent, their part must stay."""
+    """The sender deletes a field. Where other fields feed the same element and are absent, their part must
+    stay.
+    """
     for other in sharing:
         if other != number and (other >= len(view) or not view[other]):
             context.problem(f"a delete of only a part of {element} was not carried out", code="not-supported")

@@ -21,7 +21,8 @@ class ConstantError(ValueError):
 
 
 def result_type(name: str) -> str:
-    """The R4 type that a table builds: ``Patient``, ``Identifier``, and ``Patient.contact`` for ``PatientContact``.
+    """The R4 type that a table builds: ``Patient``, ``Identifier``, and ``Patient.contact`` for
+    ``PatientContact``.
 
     A variant may follow a hyphen: ``Observation-livingwill``. Raises TargetError.
     """

@@ -1,6 +1,7 @@
 """Reads a mapping table: one CSV file becomes frozen Rules that know their file and line (DESIGN §4).
 
-The columns are ``source,name,target,as,map,when,default,note``; ``mappings/README.md`` explains them to analysts.
+The columns are ``source,name,target,as,map,when,default,note``; ``mappings/README.md`` explains them to
+analysts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ COLUMNS = ("source", "name", "target", "as", "map", "when", "default", "note")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row. ``file`` is relative to the mappings folder; ``line`` is 1-based; empty cells are empty strings."""
+    """One row. ``file`` is relative to the mappings folder; ``line`` is 1-based; empty cells are empty
+    strings.
+    """
 
     file: str
     line: int

@@ -19,7 +19,8 @@ from typing import Any
 from hdg.mapping.context import Choice, Conflict, Context, JsonObject
 
 Put = Callable[[JsonObject, Any, Context], JsonObject]
-"""``(root, value, context) → item``: sets the value; gives the item that ``default`` pairs are relative to."""
+"""``(root, value, context) → item``: sets the value; gives the item that ``default`` pairs are relative to.
+"""
 Enter = Callable[[JsonObject, Context], JsonObject]
 
 _ELEMENT = re.compile(r"_?[A-Za-z][A-Za-z0-9]*")
@@ -32,7 +33,9 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One element of a path. ``kind``: plain, new, label, index, url, new-url or choice; ``key``: what is in the bracket."""
+    """One element of a path. ``kind``: plain, new, label, index, url, new-url or choice; ``key``: what is
+    in the bracket.
+    """
 
     element: str
     kind: str = "plain"

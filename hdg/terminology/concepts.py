@@ -1,7 +1,8 @@
 """Concept maps (``terminology/maps/<name>.csv``): code → code, looked up exactly, never guessed (DESIGN §5).
 
-Columns ``source_system,source_code,target_system,target_code,target_display,relationship,note``; systems are registry
-names. A row with a blank source system matches any. A blank target code says that the map has no equivalent.
+Columns ``source_system,source_code,target_system,target_code,target_display,relationship,note``; systems are
+registry names. A row with a blank source system matches any. A blank target code says that the map has no
+equivalent.
 """
 
 from __future__ import annotations
@@ -103,6 +104,6 @@ def concept_map(name: str) -> ConceptMap | None:
 
 
 def translate(map_name: str, code: str, system: str | None = None) -> Target | None:
-    """What ``code`` (of ``system``, a URI) becomes by a shipped map; None when there is no such map or row."""
+    """What a code (of ``system``, a URI) becomes by a shipped map; None when there is no such row."""
     found = concept_map(map_name)
     return found.translate(code, system) if found else None

@@ -1,7 +1,7 @@
 """The registry of code and identifier systems: short name ⇄ URI ⇄ OID (``terminology/systems.csv``).
 
-Columns ``name,uri,oid,title``. A name is an HL7 table 0396 mnemonic (``LN``), a table (``v2-0005``) or an alias;
-several names may share a URI. Sources and licences are in ``terminology/sources.csv``.
+Columns ``name,uri,oid,title``. A name is an HL7 table 0396 mnemonic (``LN``), a table (``v2-0005``) or an
+alias; several names may share a URI. Sources and licences are in ``terminology/sources.csv``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Systems:
         self._uris = frozenset(row.uri for row in rows)
 
     def uri(self, name: str) -> str | None:
-        """The URI for a name, an alias, ``HL70005``, an OID with or without ``urn:oid:``, or a known URI itself."""
+        """The URI for a name, an alias, ``HL70005``, an OID with or without ``urn:oid:``, or a known URI
+        itself.
+        """
         found = self._by_name.get(name.lower())
         if found is not None:
             return found

@@ -1,11 +1,11 @@
-"""HL7 v2 as the mapping compiler sees it: where sources lie in a segment or datatype, and how ``when`` reads them."""
+"""HL7 v2 as the mapping compiler sees it: where sources lie in segments and datatypes, how ``when`` reads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hdg.ingestion.hl7v2 import converters_adt, converters_oru, identity, values  # noqa: F401  # they register converters
+from hdg.ingestion.hl7v2 import converters_adt, converters_oru, identity, values  # noqa: F401  # they register
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import NULL, component, subcomponent, unescape
 from hdg.ingestion.hl7v2.grammar import Source, is_datatype, is_segment, parse_source
@@ -22,7 +22,7 @@ Text = Callable[[Any, Any], str]
 
 
 class V2Grammar:
-    """The Grammar of HL7 v2. Depth 0 is a segment table; a datatype table opens at 1 (``^``), 2 (``&``) or 3."""
+    """The Grammar of HL7 v2. Depth 0: a segment table; datatype tables open at 1 (``^``), 2 (``&``) or 3."""
 
     primitives: Mapping[str, Converter] = PRIMITIVES
     converters: Registry = CONVERTERS
@@ -44,7 +44,7 @@ class V2Grammar:
         return Slot(parsed.number, lambda raw: (subcomponent(raw, number),), 3, (number,))
 
     def readers(self, operand: str, table: Table, depth: int) -> Readers:
-        """How ``when`` reads an operand: from the view if it is of the table's own unit, else from the message."""
+        """How ``when`` reads an operand: the view if it is of the table's own unit, else the message."""
         parsed = parse_source(operand, _unit(table, operand))
         if parsed.is_segment:
             is_own = depth == 0 and parsed.unit == table.source

@@ -1,7 +1,8 @@
-"""HL7 v2 bytes to FHIR R4: parse, group, map, identify, link, validate. Pure: no I/O beyond reading tables once.
+"""HL7 v2 bytes to FHIR R4: parse, group, map, identify, link, validate. Pure: no I/O beyond reading tables
+once.
 
-Deterministic: the same bytes, sender and key give the same Converted (but for Provenance.recorded when MSH-7 does
-not tell an instant). DESIGN §3, §4.
+Deterministic: the same bytes, sender and key give the same Converted (but for Provenance.recorded when MSH-7
+does not tell an instant). DESIGN §3, §4.
 """
 
 from __future__ import annotations
@@ -189,13 +190,15 @@ def _run(
             return
         build = _begin(row, segment, place, builds)
     state.build = build
-    state.labels = build.labels if row.put is None else {}
+    is_part = row.put is not None
+    state.labels = {} if is_part else build.labels
     state.facts = None
-    out: JsonObject = build.resource if row.put is None else {}
-    row.program.fill(view, out, state)  # type: ignore[union-attr]  # the caller has checked it
+    out: JsonObject = {} if is_part else build.resource
+    if row.program is not None:
+        row.program.fill(view, out, state)
     if state.facts is not None and build.facts is None:
         build.facts = state.facts
-    if row.put is not None:
+    if is_part:
         if not out and not row.links:
             return
         _attach(row, out, build, segment, state)

@@ -1,4 +1,5 @@
-"""Named converters of the HL7 v2 tables: what a row cannot say (``as`` names such as ``hl7v2.authority_system``).
+"""Named converters of the HL7 v2 tables: what a row cannot say (``as`` names such as
+``hl7v2.authority_system``).
 
 Values in and out as in hdg.mapping.convert; HL7 v2.9 §2.A (datatypes), R4 datatypes.html.
 """
@@ -33,7 +34,7 @@ def constant(text: str, state: State) -> None:
 
 @CONVERTERS.register("hl7v2.authority_system", type="uri")
 def authority_system(text: str, state: State) -> str | None:
-    """An HD as an identifier system: the sender's declared one, or the universal id as a URI; else nothing."""
+    """HD as an identifier system: the sender's declared one, or the universal id as a URI; or nothing."""
     parts = split(text)
     return authority_uri(part(parts, 1, state), part(parts, 2, state), part(parts, 3, state), state)
 

@@ -15,7 +15,9 @@ from hdg.mapping.context import Build, Conflict, Facts, JsonObject
 
 
 def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
-    """Give every build its id; equal things become one resource, equal events with different content get ordinals."""
+    """Give every build its id; equal things become one resource, equal events with different content get
+    ordinals.
+    """
     key, institution = state.id_key, state.sender.institution
     held: dict[tuple[str, tuple[str, ...]], Build] = {}
     for build in builds:
@@ -111,7 +113,9 @@ class Linker:
         return {"reference": f"{build.type}/{build.id}"}
 
     def resolve(self, group: Group, label: str) -> list[Build]:
-        """Builds with a label: own group instance, its subtree, then each enclosing instance in the same way."""
+        """Builds with a label: own group instance, its subtree, then each enclosing instance in the same
+        way.
+        """
         key = (group, label)
         found = self._found.get(key)
         if found is None:

@@ -1,9 +1,9 @@
 """Puts segments into their groups: a tolerant walk over the message structure. HL7 v2.9 §2.5.2, §2.12.
 
-A segment goes to the innermost open group that can hold it. Order inside a group does not matter; missing openers
-are tolerated (no ORC: OBR opens ORDER_OBSERVATION); a segment that a group has already, or its opener, begins the
-next sibling of a repeating group; NTE belongs to the segment before it; what the structure does not have stays with
-the innermost open group, and an Issue says so. No segment is ever lost.
+A segment goes to the innermost open group that can hold it. Order inside a group does not matter; missing
+openers are tolerated (no ORC: OBR opens ORDER_OBSERVATION); a segment that a group has already, or its
+opener, begins the next sibling of a repeating group; NTE belongs to the segment before it; what the
+structure does not have stays with the innermost open group, and an Issue says so. No segment is ever lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FOLLOWS = frozenset({"NTE"})
 
 @dataclass(slots=True, eq=False)
 class Definition:
-    """A group of a structure; static and shared. ``path`` holds the names from the root (excluded) to here."""
+    """A group of a structure; shared. ``path`` holds the names from the root (excluded) to here."""
 
     path: tuple[str, ...]
     is_repeating: bool
@@ -37,7 +37,9 @@ class Definition:
 
 
 class Group:
-    """An instance of a group in one message; ``builds`` and ``subtree`` index the resources begun in it, by label."""
+    """An instance of a group in one message; ``builds`` and ``subtree`` index the resources begun in it, by
+    label.
+    """
 
     __slots__ = ("builds", "children", "definition", "names", "parent", "segments", "subtree")
 
@@ -112,7 +114,9 @@ class Grouped:
 
 
 def group(segments: Sequence[Segment], structure_name: str, issues: list[Issue]) -> Grouped:
-    """Group a message's segments by a structure; adds an Issue for each segment that the structure does not place."""
+    """Group a message's segments by a structure; adds an Issue for each segment that the structure does not
+    place.
+    """
     root = Group(definition(structure_name), None)
     current = root
     placed: list[tuple[Segment, Group]] = []
@@ -186,7 +190,7 @@ def _accepts(name: str, group: Group, following: str) -> bool:
 
 
 def _misplaced(name: str, group: Group) -> Group | None:
-    """OBX after SPM in an order that has no result yet: senders put SPM first, and the OBX are the results."""
+    """OBX after SPM in an order that has no result yet: some put SPM first, and these are the results."""
     known = group.definition
     parent = group.parent
     if parent is None or name == known.opener or known.segments.get(name) is None:

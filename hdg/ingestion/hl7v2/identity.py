@@ -1,7 +1,8 @@
 """What identifies each resource: facts that go into its deterministic id (DESIGN §3).
 
-A converter here gives Facts; ``is_thing`` marks people, places and the like, whose statements are united. Where a
-message lacks what would identify, the facts are the message and the place in it: two things are never fused by a guess.
+A converter here gives Facts; ``is_thing`` marks people, places and the like, whose statements are united.
+Where a message lacks what would identify, the facts are the message and the place in it: two things are
+never fused by a guess.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ def _entity(text: str, state: State) -> tuple[str, str]:
 
 
 def patient_number(
-    state: State, name: str = "PID", field: int = 3, fallback: int = 2
+    state: State, name: str = "PID", field: int = 3, fallbacks: Sequence[int] = (2, 4)
 ) -> tuple[str, str] | None:
-    """(authority, number) that identifies a patient: type MR, then PI or PT, then the first with an authority,
-    else the first with a number; the fallback field (PID-2) last.
+    """(authority, number) that identifies a patient, or None.
+
+    Among repetitions: type MR, then PI, then PT, then the first with an authority, else the first with a
+    number; the fallback fields (PID-2, PID-4) last.
     """
     listed = []
     for text in repetitions(state.field(name, field)):
@@ -52,10 +55,11 @@ def patient_number(
             return authority, number
     if listed:
         return listed[0][1:]
-    for text in repetitions(state.field(name, fallback)):
-        authority, number = _number(text, state)
-        if number:
-            return authority, number
+    for other in fallbacks:
+        for text in repetitions(state.field(name, other)):
+            authority, number = _number(text, state)
+            if number:
+                return authority, number
     return None
 
 
@@ -99,7 +103,9 @@ def encounter(text: str, state: State) -> Facts:
 
 
 def order_facts(state: State) -> tuple[str, ...]:
-    """The order that an observation or report belongs to: filler number, else placer number, else the place."""
+    """The order that an observation or report belongs to: filler number, else placer number, else the
+    place.
+    """
     for kind, places in (("filler", (("OBR", 3), ("ORC", 3))), ("placer", (("OBR", 2), ("ORC", 2)))):
         for name, field in places:
             authority, number = _entity(state.field(name, field), state)
@@ -130,7 +136,9 @@ def request(text: str, state: State) -> Facts:
 
 @CONVERTERS.register("identity.observation", type="id")
 def observation(text: str, state: State) -> Facts:
-    """OBX-21 if given; else the order, what was observed (OBX-3, OBX-4) and, without an order, when (OBX-14)."""
+    """OBX-21 if given; else the order, what was observed (OBX-3, OBX-4) and, without an order, when
+    (OBX-14).
+    """
     authority, number = _entity(state.field("OBX", 21), state)
     if number:
         return Facts(("OBX-21", *_scoped((authority, number), state)))
@@ -234,11 +242,14 @@ def coverage(text: str, state: State) -> Facts:
 
 @CONVERTERS.register("identity.related_person", type="id")
 def related_person(text: str, state: State) -> Facts:
-    """The patient, and the person's number (NK1-33, GT1-2) or else name and relationship."""
+    """The patient, and the person's number (NK1-33, GT1-2, PID-21), or else name and relationship."""
     segment = state.segment
-    numbers, name, relation = {"NK1": (33, 2, 3), "GT1": (2, 3, 11), "IN1": (49, 16, 17)}.get(
-        segment.name, (0, 2, 3)
-    )
+    numbers, name, relation = {
+        "NK1": (33, 2, 3),
+        "GT1": (2, 3, 11),
+        "IN1": (49, 16, 17),
+        "PID": (21, 6, 21),
+    }.get(segment.name, (0, 2, 3))
     for raw in repetitions(segment.field(numbers))[:1] if numbers else ():
         found = _number(raw, state)
         if found[1]:
@@ -308,13 +319,16 @@ def organization(text: str, state: State) -> Facts:
     if not number:
         return Facts(("name", state.sender.name, part(parts, 1, state)), is_thing=True)
     authority = [*(parts[5].split("&") if len(parts) > 5 else ()), "", "", ""]
-    facts = authority_facts(*(part(authority, index, state) for index in (1, 2, 3)), state)
+    names = [part(authority, index, state) for index in (1, 2, 3)]
+    facts = authority_facts(names[0], names[1], names[2], state)
     return Facts(("XON", *_scoped((facts, number), state)), is_thing=True)
 
 
 @CONVERTERS.register("identity.coded_organization", type="id")
 def coded_organization(text: str, state: State) -> Facts:
-    """A CE or CWE that names an organization: code and coding system, else its text; the sending system's own."""
+    """A CE or CWE that names an organization: code and coding system, else its text; the sending system's
+    own.
+    """
     parts = split(text)
     found = (part(parts, 1, state) or part(parts, 2, state), part(parts, 3, state))
     return Facts(("CWE", state.sender.name, *found), is_thing=True)
@@ -329,4 +343,4 @@ def location(text: str, state: State) -> Facts:
 @CONVERTERS.register("identity.coded_location", type="id")
 def coded_location(text: str, state: State) -> Facts:
     """A coded place: as sent."""
-    return location(text, state)
+    return Facts((state.sender.name, text.rstrip("^&")), is_thing=True)

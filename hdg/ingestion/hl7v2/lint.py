@@ -1,4 +1,6 @@
-"""Lints the v2 tables: ``python -m hdg.ingestion.hl7v2.lint [override folder]`` prints ``file:line: finding`` lines."""
+"""Lints the v2 tables: ``python -m hdg.ingestion.hl7v2.lint [override folder]`` prints ``file:line:
+finding`` lines.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hdg.ingestion.hl7v2.adapter import CONVERTERS
+from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.grammar import (
     SourceError,
     elements,
@@ -26,7 +28,7 @@ class V2Lint:
     """The LintGrammar of HL7 v2."""
 
     primitives: frozenset[str] = frozenset(PRIMITIVES)
-    converters: Registry = CONVERTERS
+    converters: Registry = V2Grammar.converters
 
     def check_source(self, text: str, table: Table) -> int:
         """Field or component number of a source; 0 for the whole, or for another segment in ``when``."""

@@ -25,8 +25,8 @@ from hdg.mapping.when import Test, compile_when, parse_when
 class Link:
     """One default pair of a message row.
 
-    ``put`` sets ``path``. ``owner``: label of the resource that gets it ('' is the row's own item). ``label``: whom the
-    reference names ('' is the row's own resource, None a constant ``value``).
+    ``put`` sets ``path``. ``owner``: label of the resource that gets it ('' is the row's own item).
+    ``label``: whom the reference names ('' is the row's own resource, None a constant ``value``).
     """
 
     owner: str
@@ -41,7 +41,8 @@ class Link:
 class Row:
     """One row, compiled. ``program`` is None for a segment that is deliberately unmapped.
 
-    ``put`` places what is built into an existing resource; None: the row builds or adds to the resource itself.
+    ``put`` places what is built into an existing resource; None: the row builds or adds to the resource
+    itself.
     """
 
     rule: Rule
@@ -69,7 +70,9 @@ class MessageProgram:
             self._rows.setdefault(segment, []).append((tuple(groups), row))
 
     def rows(self, definition: Definition, segment: str) -> tuple[Row, ...] | None:
-        """The rows for a segment in a group: those with the longest source that fits; None when there are none."""
+        """The rows for a segment in a group: those with the longest source that fits; None when there are
+        none.
+        """
         key = (definition, segment)
         try:
             return self._plans[key]
@@ -131,7 +134,8 @@ def message_program(name: str, compiler: Compiler, grammar: V2Grammar) -> Messag
 
 
 def structure_of(library: Library, code: str, trigger: str, declared: str) -> tuple[str, str] | None:
-    """(structure, message table) for MSH-9: by triggers.csv, else by a table named like the declared structure.
+    """(structure, message table) for MSH-9: by triggers.csv, else by a table named like the declared
+    structure.
 
     Raises TableError when triggers.csv is broken; None when nothing maps the message.
     """

@@ -110,7 +110,9 @@ def boolean(text: str, state: State) -> bool | None:
 
 
 def number(text: str) -> Any:
-    """An NM as a JSON number with the digits as sent: ``1.50`` stays, ``+.5`` becomes ``0.5``. Raises Unfit."""
+    """An NM as a JSON number with the digits as sent: ``1.50`` stays, ``+.5`` becomes ``0.5``. Raises
+    Unfit.
+    """
     match = _NUMBER.fullmatch(text)
     if match is None or not (match[2] or match[4]):
         raise Unfit("not a number")

@@ -1,38 +1,96 @@
-"""Nothing invalid leaves: an element that breaks R4 is taken out, with an Issue, or the message is refused."""
+"""Nothing invalid leaves: what breaks R4 is taken out, what R4 requires and the message lacks is said to be
+absent.
+
+Both with an Issue. R4 extension-data-absent-reason.html; R4 element.html (ele-1).
+"""
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
 from hdg.errors import Hl7v2Error, Issue
+from hdg.fhir.definitions import element_info, is_primitive
 from hdg.fhir.validate import validate
 from hdg.mapping.context import JsonObject
 
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[(\d+)\])?")
-_MAX_REMOVALS = 50
+_MAX_REPAIRS = 50
+_ABSENT = {
+    "extension": [
+        {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}
+    ]
+}
 
 
 def made_valid(resource: JsonObject, issues: list[Issue]) -> None:
-    """Check a resource; take out what breaks R4. Raises Hl7v2Error when it cannot be made valid.
+    """Check a resource and repair it in place. Raises Hl7v2Error when it cannot be made valid.
 
-    Issues name the FHIRPath of what went, never its value.
+    Issues name the FHIRPath of what was repaired, never its value.
     """
     found = validate(resource)
-    for _ in range(_MAX_REMOVALS):
-        if not found:
-            return
-        worst = found[0]
-        if not _remove(resource, worst.place):
-            break
-        issues.append(Issue("error", worst.code, worst.place, f"taken out: {worst.text}"))
+    if not found:
+        return
+    kept = copy.deepcopy(resource)
+    for is_filling in (True, False):
+        repairs: list[Issue] = []
+        for _ in range(_MAX_REPAIRS):
+            worst = found[0]
+            what = _repair(resource, worst, is_filling=is_filling)
+            if not what:
+                break
+            repairs.append(Issue("error", worst.code, worst.place, f"{what}: {worst.text}"))
+            found = validate(resource)
+            if not found:
+                issues.extend(repairs)
+                return
+        resource.clear()
+        resource.update(copy.deepcopy(kept))
         found = validate(resource)
-    if found:
-        raise Hl7v2Error(f"no valid resource can be made: {found[0].text}", found[0].place, condition="207")
+    raise Hl7v2Error(f"no valid resource can be made: {found[0].text}", found[0].place, condition="207")
+
+
+def _repair(resource: JsonObject, issue: Issue, *, is_filling: bool) -> str:
+    """What was done about one finding; '' for nothing."""
+    if is_filling and issue.code == "required" and _fill(resource, issue.place):
+        return "said to be absent"
+    return "taken out" if _remove(resource, issue.place) else ""
+
+
+def _fill(resource: JsonObject, place: str) -> bool:
+    """Say of a missing required element that it is unknown; False when its holder is missing too."""
+    *way, (name, _) = [("", ""), *_STEP.findall(place)[1:]]
+    kind = str(resource.get("resourceType"))
+    node: Any = resource
+    for step, at in way[1:]:
+        key = _key(node, step)
+        if key is None or key.startswith("_"):
+            return False
+        info = element_info(kind, key)
+        if info is None:
+            return False
+        kind = info.type
+        node = node[key]
+        if isinstance(node, list):
+            if int(at or 0) >= len(node):
+                return False
+            node = node[int(at or 0)]
+    info = element_info(kind, name) if name and isinstance(node, dict) else None
+    if info is None or info.is_choice or info.definition.is_choice or _key(node, name):
+        return False
+    absent = copy.deepcopy(_ABSENT)
+    key = f"_{name}" if is_primitive(info.type) else name
+    node[key] = [absent] if info.is_list else absent
+    if info.is_list and key.startswith("_"):
+        node[name] = [None]
+    return True
 
 
 def _remove(resource: JsonObject, place: str) -> bool:
-    """Take out the element at a path, or the nearest element around it that exists; False when only the root is left."""
+    """Take out the element at a path, or the nearest one around it that exists; False: only the root is
+    left.
+    """
     steps = _STEP.findall(place)[1:]
     while steps:
         if _drop(resource, steps):
@@ -89,7 +147,7 @@ def _key(node: Any, name: str) -> str | None:
         return name
     if f"_{name}" in node:
         return f"_{name}"
-    for key in node:
+    for key in map(str, node):
         stem = key.removeprefix("_")
         if stem.startswith(name) and stem[len(name) : len(name) + 1].isupper():
             return key

@@ -60,8 +60,9 @@ class State(Context):
     def find(self, name: str) -> Segment | None:
         """The segment of that name nearest to the one being read.
 
-        The segment itself, then its group instance with the groups in it that do not repeat, then the enclosing
-        instances in the same way, then the whole message.
+        The segment itself, then its group instance with the groups in it that do not repeat, then the
+        enclosing instances in the same way. A sibling of a repeating group is never looked into: another
+        order's ORC says nothing about this one.
         """
         if self.segment.name == name:
             return self.segment
@@ -76,16 +77,6 @@ class State(Context):
         group = self.group
         while group is not None:
             found = group.nearest(name)
-            if found is not None:
-                return found
-            group = group.parent
-        return self.message.first(name)
-
-    def enclosing(self, name: str) -> Segment | None:
-        """The segment of that name in the group instance at hand or one around it; never a merely earlier one."""
-        group = self.group
-        while group is not None:
-            found = group.first(name)
             if found is not None:
                 return found
             group = group.parent
@@ -108,12 +99,14 @@ class State(Context):
         return ".".join((place, *(str(number) for number in reversed(path) if number)))
 
     def settle(self, slot: int, repetition: int) -> None:
+        """Problems become Issues at a field and repetition of the segment at hand."""
         for problem in self.problems:
             place = self.place(slot, repetition, problem.path)
             self.issues.append(Issue(problem.severity, problem.code, place, problem.text))
         self.problems.clear()
 
     def named_system(self, text: str) -> str | None:
+        """The third component as a URI; a text that no map has when it is not registered."""
         parts = text.split("^", 3) if "^" in text else text.split("&", 3)
         if len(parts) < 3 or not parts[2] or parts[2] == '""':
             return None
@@ -129,6 +122,7 @@ class State(Context):
         return Facts(("message", self.sender.name, self.message.control_id, place, *extra))
 
     def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> JsonObject:
+        """Keep a person or place once per message, its statements united."""
         if facts is None:
             facts = self.unidentified(resource_type, str(len(self.things)))
         found = self.resource_id(resource_type, facts)

@@ -113,8 +113,8 @@ def _offset(text: str) -> str:
 
 
 def _local_offset(match: re.Match[str], local: tzinfo) -> str:
-    second = min(int(match[6] or 0), 59)
-    moment = datetime(*(int(match[part]) for part in range(1, 6)), second, tzinfo=local)  # type: ignore[misc]
+    year, month, day, hour, minute = (int(match[part]) for part in range(1, 6))
+    moment = datetime(year, month, day, hour, minute, min(int(match[6] or 0), 59), tzinfo=local)
     offset = moment.utcoffset()
     minutes = 0 if offset is None else int(offset.total_seconds()) // 60
     sign = "-" if minutes < 0 else "+"

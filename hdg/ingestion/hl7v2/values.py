@@ -1,7 +1,8 @@
 """OBX-5 and what belongs to it: the value of an observation by its value type, and its reference range.
 
-HL7 v2.9 §7.4.2.2 (OBX-2), §7.4.2.5 (OBX-5), §7.4.2.7 (OBX-7); R4 observation.html#value. What a value type has no R4
-counterpart for, or what breaks its own type, is kept as text with an Issue: a fact is never dropped or guessed.
+HL7 v2.9 §7.4.2.2 (OBX-2), §7.4.2.5 (OBX-5), §7.4.2.7 (OBX-7); R4 observation.html#value. What a value type
+has no R4 counterpart for, or what breaks its own type, is kept as text with an Issue: a fact is never
+dropped or guessed.
 """
 
 from __future__ import annotations
