@@ -15,7 +15,7 @@ from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import to_datetime
+from hdg.ingestion.hl7v2.times import to_datetime, to_time
 from hdg.mapping.context import JsonObject, Several, Unfit
 
 _US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/"
@@ -34,6 +34,32 @@ def name_text(text: str, state: State) -> str | None:
     pieces = [part(parts, 5, state), part(parts, 2, state), part(parts, 3, state), plain(family, state)]
     pieces.append(part(parts, 4, state))
     return " ".join(piece for piece in pieces if piece and piece != _NULL) or None
+
+
+def _birth_time(text: str, state: State) -> str:
+    """The dateTime of PID-7; a date when it has no time, or a time whose offset nobody states."""
+    try:
+        return to_datetime(text.partition("^")[0].strip(), state.zone)
+    except Unfit as problem:
+        if problem.kept is None:
+            raise
+        return str(problem.kept)
+
+
+@CONVERTERS.register("hl7v2.birth_time", type="dateTime")
+def birth_time(text: str, state: State) -> str | None:
+    """PID-7 with its offset, or the sender's zone; nothing when neither is known."""
+    found = _birth_time(text, state)
+    return found if "T" in found else None
+
+
+@CONVERTERS.register("hl7v2.local_birth_time", type="time")
+def local_birth_time(text: str, state: State) -> str | None:
+    """The time of day in PID-7 when nobody states its offset: a FHIR time has none to invent."""
+    if "T" in _birth_time(text, state):
+        return None
+    clock = text.partition("^")[0].strip()[8:]
+    return to_time(clock) if len(clock) >= 4 else None
 
 
 @CONVERTERS.register("hl7v2.endpoint", type="url")

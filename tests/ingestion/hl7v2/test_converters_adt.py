@@ -39,6 +39,8 @@ def convert(name: str, text: str, at: State | None = None) -> Any:
 def test_every_converter_of_the_module_is_registered_with_a_summary() -> None:
     own = [named for named in CONVERTERS if named.convert.__module__ == converters_adt.__name__]
     assert {named.name for named in own} == {
+        "hl7v2.birth_time",
+        "hl7v2.local_birth_time",
         "hl7v2.name_text",
         "hl7v2.endpoint",
         "hl7v2.first_software_name",
@@ -56,6 +58,19 @@ def test_a_name_reads_prefix_given_family_suffix() -> None:
     assert convert("hl7v2.name_text", "Berg&van&Berg^Anna^Lea^III^Dr") == "Dr Anna Lea Berg III"
     assert convert("hl7v2.name_text", "Berg") == "Berg"
     assert convert("hl7v2.name_text", "^^^") is None
+
+
+def test_a_time_of_birth_needs_an_offset_or_stays_a_local_time() -> None:
+    assert convert("hl7v2.birth_time", "202401020304+0100") == "2024-01-02T03:04:00+01:00"
+    assert convert("hl7v2.local_birth_time", "202401020304+0100") is None
+    assert convert("hl7v2.birth_time", "20240102030405") is None
+    assert convert("hl7v2.local_birth_time", "20240102030405") == "03:04:05"
+    at = state(local=zone("Europe/Berlin"))
+    assert convert("hl7v2.birth_time", "202407020304", at) == "2024-07-02T03:04:00+02:00"
+    assert convert("hl7v2.local_birth_time", "202407020304", at) is None
+    assert convert("hl7v2.local_birth_time", "2024010203") is None
+    with pytest.raises(Unfit):
+        convert("hl7v2.birth_time", "20240132")
 
 
 @pytest.mark.parametrize(
