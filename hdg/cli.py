@@ -290,10 +290,10 @@ def map_lint(
     folder: Annotated[Path | None, typer.Argument(help="Override folder; none: the shipped tables.")] = None,
 ) -> None:
     """Check mapping tables. Exit 1 with file:line for every finding."""
-    from hdg.ingestion.hl7v2.lint import lint_tables
+    from hdg.ingestion.hl7v2.lint import findings
 
-    findings, tables, rows = lint_tables(folder)
-    for finding in findings:
+    found = findings(folder)
+    for finding in found:
         typer.echo(str(finding), err=True)
-    typer.echo(f"{tables} tables, {rows} rows, {len(findings)} findings")
-    raise typer.Exit(1 if findings else 0)
+    typer.echo(f"{len(found)} findings")
+    raise typer.Exit(1 if found else 0)

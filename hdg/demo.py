@@ -8,7 +8,6 @@ claims, so that the demo is also a check.
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from rich.table import Table
 
 from hdg import data, operator
 from hdg.errors import HdgError
+from hdg.fhir import json as fhir_json
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.send import acknowledgements
 from hdg.server import Server
@@ -81,7 +81,7 @@ class Demo:
 
     def _resources(self) -> str:
         self._step("2. What they became: validated FHIR R4, each version encrypted and with its leaf in the ledger")
-        with sqlite3.connect(self.settings.data / "hdg.sqlite") as database:
+        with sqlite3.connect(self.settings.data / "hdg.db") as database:
             rows = database.execute(
                 "SELECT r.type, count(*), min(v.leaf_index), max(v.leaf_index) FROM resource r"
                 " JOIN version v ON v.rkey = r.rkey AND v.version = r.version GROUP BY r.type ORDER BY r.type"
@@ -130,7 +130,7 @@ class Demo:
         request = urllib.request.Request(self.base + path, headers={"Authorization": f"Bearer {token}"})
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 — our own listener
-                return json.loads(answer.read())
+                return fhir_json.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise DemoFailed(f"HTTP {error.code} for {path.partition('?')[0]}") from None
 
@@ -143,7 +143,7 @@ class Demo:
 
     def _tamper(self, patient: str) -> None:
         self._step("5. Somebody changes one byte of that Patient behind the gateway's back")
-        with sqlite3.connect(self.settings.data / "hdg.sqlite") as database:
+        with sqlite3.connect(self.settings.data / "hdg.db") as database:
             [(rkey, version, body)] = database.execute(
                 "SELECT rkey, version, body FROM version WHERE type = 'Patient' AND id = ? LIMIT 1", (patient,)
             ).fetchall()

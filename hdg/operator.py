@@ -7,14 +7,17 @@ change they make goes through the same writer and ledger as the server's, also w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import true
 
-from hdg.errors import BadRequest, SettingsError
+from hdg.errors import BadRequest, NotFound, SettingsError
 from hdg.fhir import json as fhir_json
 from hdg.gateway import Gateway, now_us
 from hdg.management import identity
 from hdg.management.keys import KeyRing
+from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
+from hdg.management.store.read import Reader, StoredVersion
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.settings import Settings
 
@@ -108,3 +111,54 @@ def _consent_line(consent: dict) -> str:  # type: ignore[type-arg]
         f"{period.get('start', '…')} to {period.get('end', '…')}",
     ]
     return "  ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What ``hdg verify`` says: one line, and every finding."""
+
+    summary: str
+    findings: tuple[Finding, ...]
+
+
+def verify_store(settings: Settings, reference: str, progress: Progress | None = None) -> Verification:
+    """Recomputes the ledger and opens the stored versions: all, or with ``reference`` (TYPE/ID) that resource's.
+
+    Raises NotFound when there is no such resource.
+    """
+    with _open(settings) as gateway:
+        reader = gateway.store.reader
+        trust = Trust(settings.log_origin, gateway.keys.ledger_key.public_key().public_bytes_raw())
+        with gateway.store.engine.connect() as connection:
+            report = verify(
+                connection,
+                trust,
+                lambda version: _opened(reader, version),
+                only=reference,
+                progress=progress,
+            )
+    if reference and not report.versions and report.is_sound:
+        raise NotFound(f"the store holds no {reference}")
+    verdict = "verified" if report.is_sound else f"{report.total} findings"
+    erased = f", {report.erased} erased" if report.erased else ""
+    summary = f"{verdict}: {report.versions} versions{erased}, {report.size} leaves, root {report.root[:16]}…"
+    return Verification(summary, report.findings)
+
+
+def _opened(reader: Reader, version: SealedVersion) -> tuple[bytes, bytes]:
+    opened = reader.opened(
+        StoredVersion(
+            rkey=0,
+            type=version.type,
+            id=version.id,
+            version=version.version,
+            updated_us=0,
+            institution="",
+            deleted=False,
+            patient=None,
+            patient_code=version.patient_code,
+            leaf_index=0,
+            sealed=version.sealed,
+        )
+    )
+    return opened.salt, opened.body

@@ -21,7 +21,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 def rows(gateway: Gateway, query: str) -> list[tuple]:
-    with sqlite3.connect(gateway.settings.data / "hdg.sqlite") as database:
+    with sqlite3.connect(gateway.settings.data / "hdg.db") as database:
         return database.execute(query).fetchall()
 
 
