@@ -1,0 +1,149 @@
+"""ADT messages and everything they become, pair by pair (tests/cases/hl7v2/adt). HL7 v2.9 §3.3.
+
+The expected file holds the resources with readable ids (``Patient-1``), the deletions and the issues. The
+gateway's own Provenance is left out: it names the digest of the tables.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdg.fhir.ids import PUBLIC_KEY
+from hdg.fhir.json import dumps
+from hdg.fhir.validate import validate
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.hl7v2.convert import Converter
+
+CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2" / "adt"
+NAMES = sorted(path.stem for path in CASES.glob("*.hl7"))
+
+
+@pytest.fixture(scope="module")
+def converter() -> Converter:
+    return Converter(id_key=PUBLIC_KEY)
+
+
+def convert(converter: Converter, name: str) -> Converted:
+    return converter.convert((CASES / f"{name}.hl7").read_bytes(), at_us=1_700_000_000_000_000)
+
+
+def readable(converted: Converted) -> Any:
+    """The whole output with ids by type and order."""
+    resources = [item for item in converted.resources if item["resourceType"] != "Provenance"]
+    names: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for item in resources:
+        kind = item["resourceType"]
+        counts[kind] = counts.get(kind, 0) + 1
+        names[item["id"]] = f"{kind}-{counts[kind]}"
+    text = dumps(
+        {
+            "resources": resources,
+            "deletions": [
+                f"{gone.resource_type}/{gone.resource_id} {gone.element}" for gone in converted.deletions
+            ],
+            "issues": [str(issue) for issue in converted.issues],
+        }
+    ).decode()
+    for long, short in names.items():
+        text = text.replace(long, short)
+    return json.loads(text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_adt_message_becomes_exactly_what_its_case_says(converter: Converter, name: str) -> None:
+    expected = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
+    assert readable(convert(converter, name)) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_resource_of_a_case_is_valid_and_every_reference_resolves(
+    converter: Converter, name: str
+) -> None:
+    converted = convert(converter, name)
+    assert [issue for item in converted.resources for issue in validate(item)] == []
+    held = {f"{item['resourceType']}/{item['id']}" for item in converted.resources}
+    assert references(list(converted.resources)) <= held
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["reference"]} if isinstance(value.get("reference"), str) else set()
+        return own.union(*(references(part) for part in value.values()))
+    if isinstance(value, list):
+        return set().union(*(references(part) for part in value))
+    return set()
+
+
+def test_each_case_has_both_of_its_files() -> None:
+    assert NAMES
+    assert {path.stem for path in CASES.glob("*.json")} == set(NAMES)
+
+
+HEADER = "MSH|^~\\&|A|B|||20240101120000Z||ADT^{event}|1|P|2.5\r"
+PID = "PID|1||1^^^B^MR||X^Y\r"
+
+
+def encounter(converter: Converter, event: str, segment: str) -> dict[str, Any]:
+    data = (HEADER.format(event=event) + PID + segment).encode()
+    found = [
+        item for item in converter.convert(data, at_us=0).resources if item["resourceType"] == "Encounter"
+    ]
+    return found[0] if found else {}
+
+
+def pv1(patient_class: str = "", admitted: str = "", discharged: str = "", visit: str = "V1") -> str:
+    fields = {2: patient_class, 3: "W^1^1", 19: visit, 44: admitted, 45: discharged}
+    return "PV1|1|" + "|".join(fields.get(number, "") for number in range(2, 46))
+
+
+@pytest.mark.parametrize(
+    ("event", "visit", "status"),
+    [
+        ("A01", pv1("I"), "in-progress"),
+        ("A01", pv1(), "in-progress"),
+        ("A01", pv1("P"), "planned"),
+        ("A01", pv1("I", "20240101", "20240102"), "finished"),
+        ("A03", pv1("I"), "finished"),
+        ("A03", pv1("I", "20240101", '""'), "finished"),
+        ("A04", pv1("O"), "in-progress"),
+        ("A04", pv1("P"), "planned"),
+        ("A04", pv1("LOCAL"), "unknown"),
+        ("A04", pv1(), "unknown"),
+        ("A08", pv1("I", "20240101"), "in-progress"),
+        ("A08", pv1("I", "20240101", "20240102"), "finished"),
+        ("A08", pv1("I", "20240101", '""'), "in-progress"),
+        ("A08", pv1("I"), "unknown"),
+        ("A08", pv1("", "20240101"), "unknown"),
+        ("A31", pv1("I"), "unknown"),
+    ],
+)
+def test_the_status_of_an_encounter_follows_event_class_and_dates(
+    converter: Converter, event: str, visit: str, status: str
+) -> None:
+    assert encounter(converter, event, visit)["status"] == status
+
+
+@pytest.mark.parametrize("segment", ["PV1|1", "PV1|1|N"])
+def test_a_visit_segment_without_a_visit_makes_no_encounter(converter: Converter, segment: str) -> None:
+    assert encounter(converter, "A31", segment) == {}
+
+
+def test_a_class_that_is_absent_is_unknown_and_a_local_one_stays(converter: Converter) -> None:
+    table = "http://terminology.hl7.org/CodeSystem/v2-0004"
+    assert encounter(converter, "A01", pv1())["class"] == {"system": table, "code": "U"}
+    assert encounter(converter, "A01", pv1("LOCAL"))["class"] == {"code": "LOCAL"}
+
+
+def test_the_place_of_a_discharged_patient_is_completed(converter: Converter) -> None:
+    def places(event: str, visit: str) -> list[str]:
+        return [place["status"] for place in encounter(converter, event, visit)["location"]]
+
+    assert places("A01", pv1("I")) == ["active"]
+    assert places("A01", pv1("P")) == ["planned"]
+    assert places("A03", pv1("I")) == ["completed"]
+    assert places("A08", pv1("P", "20240101", "20240102")) == ["completed"]
