@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -24,6 +25,7 @@ from hdg.management.consent.sql import predicate
 from hdg.management.identity import Authenticator, Principal, RevokedToken
 from hdg.management.keys import KeyRing
 from hdg.management.store import SearchQuery, Store, StoredVersion
+from hdg.management.store.prepared import Prepared
 from hdg.settings import Settings
 from hdg.usage.trail import Caller, Trail, Unavailable
 
@@ -31,6 +33,8 @@ __all__ = ["Caller", "Gate", "Proof", "Results", "Unavailable", "Visible"]
 
 Clock = Callable[[], int]
 
+_PREPARED_MAX = 1024
+"""Principals whose compiled predicates are kept; one is about 20 KB."""
 _SUCCESS, _NOTHING = "0", "4"
 """R4 valueset-audit-event-outcome: success; minor failure (hidden or absent, which are not told apart)."""
 
@@ -93,6 +97,7 @@ class Gate:
         self._log = store.log
         self._trail = Trail(store, settings)
         self._policy = load_policy(settings.policy)
+        self._prepared = lru_cache(_PREPARED_MAX)(self._prepare)
         self.page_key = page_key
         """64 bytes for page tokens, derived from the root key."""
 
@@ -122,14 +127,14 @@ class Gate:
             raise AccessDenied("an access token is needed", is_authenticated=False)
         return Caller(self._authenticator.authenticate(token.strip()), address)
 
-    def _visible_to(self, who: Principal) -> ColumnElement[bool]:
-        """What this principal may see now, as SQL over ``Resource``."""
-        now_us = self._clock()
-        request = AccessRequest(
-            who.role, who.user, who.institution, who.patient, who.purpose, "access", now_us
-        )
-        visible = predicate(request, self._policy)
-        return _NO_ROW if isinstance(visible, False_) else visible
+    def _visible_to(self, who: Principal) -> Prepared:
+        """What this principal may see, as SQL over ``Resource``. Kept; the time is read when the SQL runs."""
+        return self._prepared(who.role, who.user, who.institution, who.patient, who.purpose)
+
+    def _prepare(self, role: str, user: str, institution: str, patient: str, purpose: str) -> Prepared:
+        request = AccessRequest(role, user, institution, patient, purpose, "access", at_us=0)
+        visible = predicate(request, self._policy, self._clock)
+        return self._reader.prepare(_NO_ROW if isinstance(visible, False_) else visible)
 
     # --- reads ----------------------------------------------------------------------------------------------
 
@@ -141,7 +146,8 @@ class Gate:
 
     async def vread(self, caller: Caller, type_: str, id_: str, version: int) -> Visible:
         """One version. Raises NotFound, Gone, Unavailable."""
-        found = self._reader.vread(type_, id_, version, self._visible_to(caller.principal))
+        visible_to = self._visible_to(caller.principal).predicate
+        found = self._reader.vread(type_, id_, version, visible_to)
         return await self._one(caller, "vread", f"{type_}/{id_}/_history/{version}", found)
 
     async def _one(
@@ -159,7 +165,7 @@ class Gate:
 
     async def history(self, caller: Caller, type_: str, id_: str, count: int, cursor: str) -> Results:
         """A page of the versions of one resource, newest first. Raises NotFound, Unavailable."""
-        visible_to = self._visible_to(caller.principal)
+        visible_to = self._visible_to(caller.principal).predicate
         page = await run_in_threadpool(self._reader.history, type_, id_, visible_to, count, cursor)
         results = Results(tuple(map(self._open, page.versions)), page.total, page.next_cursor)
         is_found = bool(page.versions or page.total)
@@ -172,7 +178,9 @@ class Gate:
 
     async def search(self, caller: Caller, query: SearchQuery, asked: str) -> Results:
         """A page of matches; ``asked``: the query as text, for the audit. Raises BadRequest, Unavailable."""
-        page, results = await run_in_threadpool(self._search, query, self._visible_to(caller.principal))
+        page, results = await run_in_threadpool(
+            self._search, query, self._visible_to(caller.principal).predicate
+        )
         access = Access("search", _SUCCESS, query=asked)
         await self._trail.record(caller, access, _patients(page))
         return results
@@ -190,7 +198,7 @@ class Gate:
         if version is None:
             found = self._reader.read(type_, id_, visible_to)
         else:
-            found = self._reader.vread(type_, id_, version, visible_to)
+            found = self._reader.vread(type_, id_, version, visible_to.predicate)
         outcome = _NOTHING if found is None else _SUCCESS
         interaction = "read" if version is None else "vread"
         access = Access(interaction, outcome, resource=place)

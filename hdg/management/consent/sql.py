@@ -7,11 +7,13 @@ once per shape (role, policy, number of keys); a request costs its bound values 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
+    BindParameter,
     Boolean,
     ColumnElement,
     FromClause,
@@ -40,18 +42,23 @@ _COMPARTMENT: FromClause = Compartment.__table__  # type: ignore[attr-defined]
 _RULE: FromClause = ConsentRuleRow.__table__  # type: ignore[attr-defined]
 
 Condition = ColumnElement[bool]
+Value = str | int | Callable[[], int]
 
 
-def predicate(request: AccessRequest, policy: Policy) -> Condition:
-    """The rows of ``Resource`` that the request may read, for ``select(Resource).where(...)`` on any dialect."""
+def predicate(request: AccessRequest, policy: Policy, clock: Callable[[], int] | None = None) -> Condition:
+    """The rows of ``Resource`` that the request may read, for ``select(Resource).where(...)`` on any dialect.
+
+    With a ``clock`` the time is read whenever the statement runs, in place of ``request.at_us``: such a
+    predicate may be kept and used again.
+    """
     terms = terms_of(request, policy)
     if terms is None or policy.obligations.get(request.role):
         return false()
     actors = sorted(terms.deny_actors - {ANY})
     purposes = sorted(terms.purposes)
     shape = _Shape(request.role, policy, len(actors), len(purposes), bool(request.institution))
-    values: list[str | int] = [
-        terms.at_us,
+    values: list[Value] = [
+        terms.at_us if clock is None else clock,
         request.action,
         request.patient,
         request.institution,
@@ -83,11 +90,15 @@ class _Readable(FunctionElement[bool]):
     inherit_cache = True
     type = Boolean()
 
-    def __init__(self, shape: _Shape, values: Sequence[str | int]) -> None:
-        super().__init__(
-            literal_column(shape.key), *(bindparam(None, value, unique=True) for value in values)
-        )
+    def __init__(self, shape: _Shape, values: Sequence[Value]) -> None:
+        super().__init__(literal_column(shape.key), *map(_bound, values))
         self.shape = shape
+
+
+def _bound(value: Value) -> BindParameter[Any]:
+    if callable(value):
+        return bindparam(None, callable_=value, type_=BigInteger(), unique=True)
+    return bindparam(None, value, unique=True)
 
 
 @compiles(_Readable)
