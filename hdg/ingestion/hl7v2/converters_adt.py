@@ -13,10 +13,11 @@ from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.authority import universal_uri as uri_of
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import repetitions
+from hdg.ingestion.hl7v2.identity import patient_facts
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import to_datetime, to_time
-from hdg.mapping.context import JsonObject, Several, Unfit
+from hdg.mapping.context import Facts, JsonObject, Several, Unfit
 
 _US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/"
 _ORIGINAL = "http://hl7.org/fhir/StructureDefinition/originalText"
@@ -208,3 +209,9 @@ def us_core_ethnicity(text: str, state: State) -> JsonObject | None:
 def ethnicity_outside_us_core(text: str, state: State) -> Several | None:
     """Repetitions of PID-22 that the US Core ethnicity extension cannot hold, as sent."""
     return _outside(text, _ETHNICITY, state)
+
+
+@CONVERTERS.register("identity.living_will", type="id")
+def living_will(text: str, state: State) -> Facts:
+    """One statement about a living will per patient (PD1-7): a later one replaces it."""
+    return Facts((*patient_facts(state), "PD1-7"))

@@ -39,6 +39,7 @@ def convert(name: str, text: str, at: State | None = None) -> Any:
 def test_every_converter_of_the_module_is_registered_with_a_summary() -> None:
     own = [named for named in CONVERTERS if named.convert.__module__ == converters_adt.__name__]
     assert {named.name for named in own} == {
+        "identity.living_will",
         "hl7v2.birth_time",
         "hl7v2.local_birth_time",
         "hl7v2.name_text",
@@ -58,6 +59,14 @@ def test_a_name_reads_prefix_given_family_suffix() -> None:
     assert convert("hl7v2.name_text", "Berg&van&Berg^Anna^Lea^III^Dr") == "Dr Anna Lea Berg III"
     assert convert("hl7v2.name_text", "Berg") == "Berg"
     assert convert("hl7v2.name_text", "^^^") is None
+
+
+def test_a_patient_has_one_statement_about_a_living_will() -> None:
+    facts = [
+        convert("identity.living_will", "", state(f"PID|1||1^^^FAC^MR\rPD1|||{facility}||||{code}"))
+        for facility, code in (("X", "Y"), ("Z", "N"))
+    ]
+    assert facts[0] == facts[1]
 
 
 def test_a_time_of_birth_needs_an_offset_or_stays_a_local_time() -> None:
