@@ -142,7 +142,15 @@ def _permit(base: ConsentRule, provision: JsonObject, kind: str) -> Iterator[Con
     classes = _of_codings(provision.get("class"), RESOURCE_TYPES)
     actions = _of_concepts(provision.get("action"), ACTION)
     sets = [names for names, _ in (actors, purposes, classes, actions)]
-    if set(provision) - UNDERSTOOD or period[0] >= period[1] or period == EMPTY or frozenset() in sets:
+    inner = provision.get("provision", [])
+    is_legible = isinstance(inner, list) and len(_objects(inner)) == len(inner)
+    if (
+        not is_legible
+        or set(provision) - UNDERSTOOD
+        or period[0] >= period[1]
+        or period == EMPTY
+        or frozenset() in sets
+    ):
         return
     role = "care" if purposes[0] is None and base.role == ANY else base.role
     yield replace(
