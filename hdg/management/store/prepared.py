@@ -17,7 +17,7 @@ __all__ = ["Prepared"]
 class Prepared:
     """``query`` with ``predicate`` in it, as text and values. Thread-safe: it never changes.
 
-    The query binds ``t`` (type) and ``i`` (id). A bound value with a callable (a clock) is called for every use.
+    The query binds ``t`` (type) and ``i`` (id). A bound callable (a clock) is called for every use.
     """
 
     def __init__(self, query: Select[Any], predicate: ColumnElement[bool], dialect: Dialect) -> None:
