@@ -147,3 +147,18 @@ def test_the_place_of_a_discharged_patient_is_completed(converter: Converter) ->
     assert places("A01", pv1("P")) == ["planned"]
     assert places("A03", pv1("I")) == ["completed"]
     assert places("A08", pv1("P", "20240101", "20240102")) == ["completed"]
+
+
+def test_a_contact_person_beside_a_relative_is_not_taken_for_the_relative(converter: Converter) -> None:
+    fields = {1: "1", 2: "Kin^Kim", 3: "SIS^Sister^HL70063", 30: "Other^Olga", 31: "555-0107", 37: "1"}
+    segment = "NK1|" + "|".join(fields.get(number, "") for number in range(1, 38))
+    data = (HEADER.format(event="A31") + PID + segment).encode()
+    relatives = [
+        item for item in converter.convert(data, at_us=0).resources if item["resourceType"] == "RelatedPerson"
+    ]
+    assert len(relatives) == 1
+    assert [name["family"] for name in relatives[0]["name"]] == ["Kin"]
+    assert "telecom" not in relatives[0]
+    assert "identifier" not in relatives[0]
+    urls = [extension["url"].rpartition("/")[2] for extension in relatives[0]["extension"]]
+    assert urls == ["contact-person-name", "contact-person-telecom", "contact-person-identifier"]
