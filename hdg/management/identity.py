@@ -18,7 +18,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import BadSignatureError, JoseError
 from joserfc.jwk import OKPKey
 from sqlalchemy import BigInteger, Column, Integer, Text
 from sqlmodel import Field, SQLModel
@@ -183,6 +183,8 @@ class Authenticator:
             if len(token) > TOKEN_MAX_BYTES or token.count(".") != 2:
                 raise ValueError("not a compact JWS")
             verified = jwt.decode(token, self._key, algorithms=[_ALGORITHM])
+        except BadSignatureError:
+            raise _refusal() from None
         except (JoseError, ValueError, TypeError, KeyError, AttributeError):
             self._spend()
             raise _refusal() from None
