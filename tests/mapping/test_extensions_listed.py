@@ -1,4 +1,4 @@
-"""mappings/extensions.md lists every extension of our own (DESIGN §4: nothing is invented without a word about it)."""
+"""mappings/extensions.md lists every extension of our own: nothing is invented without a word about it."""
 
 from __future__ import annotations
 
