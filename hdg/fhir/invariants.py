@@ -12,8 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 from hdg.fhir.json import JsonObject
-from hdg.fhir.path import compile_condition
-from hdg.fhir.path_branches import Env
 from hdg.fhir.path_values import compare
 
 __all__ = ["ELSEWHERE", "NOT_CHECKED", "Rule", "Scope", "rule"]
@@ -51,9 +49,13 @@ Rule = Callable[[Any, Scope], bool]
 
 def rule(key: str, expression: str, type_name: str) -> Rule:
     """The rule of an invariant on items of a type; raises PathError when it cannot be compiled."""
-    written = _WRITTEN.get((key, type_name)) or _WRITTEN.get((key, ""))
+    written = _WRITTEN.get(key)
     if written is not None:
         return written
+    # Imported here: the types of most messages get by without FHIRPath, and a start without it is faster.
+    from hdg.fhir.path import compile_condition
+    from hdg.fhir.path_branches import Env
+
     condition = compile_condition(expression, type_name)
     return lambda item, scope: condition(item, Env(scope.resource, scope.root, item))
 
@@ -115,15 +117,15 @@ def _obs_7(item: JsonObject, scope: Scope) -> bool:
     )
 
 
-_WRITTEN: dict[tuple[str, str], Rule] = {
-    ("ext-1", ""): _ext_1,
-    ("qty-3", ""): _qty_3,
-    ("per-1", ""): _per_1,
-    ("cpt-2", ""): _cpt_2,
-    ("att-1", ""): _att_1,
-    ("rat-1", ""): _rat_1,
-    ("rng-2", ""): _rng_2,
-    ("obs-3", ""): _obs_3,
-    ("obs-6", ""): _obs_6,
-    ("obs-7", ""): _obs_7,
+_WRITTEN: dict[str, Rule] = {
+    "ext-1": _ext_1,
+    "qty-3": _qty_3,
+    "per-1": _per_1,
+    "cpt-2": _cpt_2,
+    "att-1": _att_1,
+    "rat-1": _rat_1,
+    "rng-2": _rng_2,
+    "obs-3": _obs_3,
+    "obs-6": _obs_6,
+    "obs-7": _obs_7,
 }

@@ -54,6 +54,8 @@ def _resource_check(value: Any, scope: Scope) -> list[Finding] | None:
 def _check_of(value: Any) -> Check | list[Finding]:
     if type(value) is not dict:
         return [("", "structure", "a JSON object is needed")]
+    if not value:
+        return [("", "structure", "an empty object")]
     kind = value.get("resourceType")
     if not isinstance(kind, str) or kind not in resource_types():
         return [(".resourceType", "structure", "not a resource type of R4")]

@@ -23,7 +23,6 @@ from hdg.fhir.definitions import (
 from hdg.fhir.invariants import ELSEWHERE, NOT_CHECKED, Rule, Scope, rule
 from hdg.fhir.json import JsonObject
 from hdg.fhir.narrative import check_div
-from hdg.fhir.path import PathError
 from hdg.fhir.primitives import NULL, Check, Finding, code_check, primitive_check
 from hdg.fhir.references import contained, reference_type
 
@@ -226,7 +225,7 @@ class _Failures:
         """Adds a member's findings, without nulls that the companion array accounts for."""
         if found is _UNKNOWN:
             found = self.other(key, value, scope) or []
-        name = key.removeprefix("_") if key not in self.compiler.places else key
+        name = key[1:] if key[1:] in self.compiler.primitives else key
         place = self.compiler.places.get(name, "." + key)
         companion = value.get("_" + key)
         if self.compiler.primitives.get(key) and isinstance(companion, list):
@@ -243,7 +242,8 @@ class _Failures:
             return _UNKNOWN
         element = object_check("Element", self.compiler.resource_check)
         if not self.compiler.primitives[name]:
-            return element(value[key], scope)
+            found = element(value[key], scope)
+            return None if found is _ID_ONLY and value.get(name) is not None else found
         return _companion_array(value[key], value.get(name), element, scope)
 
     def missing(self, problems: list[Finding] | None, value: JsonObject) -> list[Finding]:
@@ -276,9 +276,8 @@ def _companion_array(companion: Any, values: Any, element: Check, scope: Scope) 
     """``_name`` of a repeating primitive: as long as ``name``, null or object, one of both at each index."""
     if type(companion) is not list or not companion:
         return [("", "structure", "a JSON array that is not empty is needed")]
-    count = len(values) if isinstance(values, list) else 0
     problems: list[Finding] = []
-    if isinstance(values, list) and count != len(companion):
+    if isinstance(values, list) and len(values) != len(companion):
         problems.append(("", "structure", "the companion array has another length"))
     if all(item is None for item in companion):
         problems.append(("", "structure", "a companion array without any object"))
@@ -287,8 +286,10 @@ def _companion_array(companion: Any, values: Any, element: Check, scope: Scope) 
             if values is None:
                 problems.append((f"[{index}]", "structure", "null in both arrays"))
             continue
-        for below, code, text in element(item, scope) or ():
-            problems.append((f"[{index}]{below}", code, text))
+        found = element(item, scope)
+        has_value = isinstance(values, list) and index < len(values) and values[index] is not None
+        if found is not None and not (found is _ID_ONLY and has_value):
+            problems.extend((f"[{index}]{below}", code, text) for below, code, text in found)
     return problems or None
 
 
@@ -321,12 +322,9 @@ def _rules(invariants: Iterable[Invariant], type_name: str) -> list[tuple[Invari
     for invariant in invariants:
         if invariant.key in ELSEWHERE or invariant.key in NOT_CHECKED:
             continue
-        try:
-            found.append((invariant, rule(invariant.key, invariant.expression, type_name)))
-        except PathError:
-            if "." not in invariant.path or not invariant.path.endswith("[x]"):
-                raise
-            # A choice's invariant speaks of one of its types only; it holds for the others.
+        if invariant.key == "ras-1" and type_name != "Range":
+            continue  # probability[x] may be a decimal, of which the rule says nothing
+        found.append((invariant, rule(invariant.key, invariant.expression, type_name)))
     return found
 
 
