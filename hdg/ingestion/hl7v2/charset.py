@@ -15,51 +15,29 @@ from __future__ import annotations
 
 import codecs
 import re
-from encodings.aliases import aliases
 from functools import lru_cache
 from typing import NamedTuple
 
 from hdg.errors import Hl7v2Error, Issue
 from hdg.ingestion.hl7v2 import iso2022
+from hdg.ingestion.hl7v2.charset_names import ISO2022, TABLE_0211, WIDE, resolve
 
-ISO2022 = "iso2022:"
-
-TABLE_0211 = {
-    "ASCII": "ascii",
-    "8859/1": "iso8859-1",
-    "8859/2": "iso8859-2",
-    "8859/3": "iso8859-3",
-    "8859/4": "iso8859-4",
-    "8859/5": "iso8859-5",
-    "8859/6": "iso8859-6",
-    "8859/7": "iso8859-7",
-    "8859/8": "iso8859-8",
-    "8859/9": "iso8859-9",
-    "8859/15": "iso8859-15",
-    "ISO IR6": "ascii",
-    "ISO IR14": "iso2022:cp932",  # JIS X 0201; cp932 holds its katakana, and Shift JIS if that is meant
-    "ISO IR87": "iso2022:ascii",
-    "ISO IR159": "iso2022:ascii",
-    "JIS X 0202": "iso2022:ascii",
-    "JAS2020": "iso2022:ascii",
-    "GB 18030-2000": "gb18030",
-    "KS X 1001": "iso2022:cp949",
-    "BIG-5": "big5hkscs",
-    "UNICODE": "utf-8",  # deprecated; means UTF-16 where the bytes show it (rule 1)
-    "UNICODE UTF-8": "utf-8",
-    "UNICODE UTF-16": "utf-16-be",
-    "UNICODE UTF-32": "utf-32-be",
-}
-"""HL7 table 0211, except CNS 11643-1992: Python has no codec for it, so it is refused by name."""
-
-_WIDE = ("utf-16", "utf-32")
-_NAME_MAX = 64
-_NOT_TEXT = {
-    *("base64-codec", "bz2-codec", "hex-codec", "quopri-codec", "rot-13", "uu-codec", "zlib-codec"),
-    *("cp037", "cp1026", "cp1140", "cp273", "cp424", "cp500", "cp864", "cp875"),  # MSH is not ASCII there
-    *("hz", "mbcs", "oem", "utf-7", "utf-16", "utf-32"),
-}
-"""Python codecs that are no character set, or cannot be found out by reading MSH-18 as ASCII."""
+__all__ = [
+    "ISO2022",
+    "TABLE_0211",
+    "Text",
+    "byte_order_mark",
+    "decode",
+    "decode_fragment",
+    "encode",
+    "locate",
+    "of_ascii",
+    "of_header",
+    "read",
+    "resolve",
+    "wide",
+    "with_iso2022",
+]
 
 _HEADER_MAX = 65_536
 _FIELD_MAX = 512
@@ -70,46 +48,6 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _UTF8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[\s_/-]+", "", name[:_NAME_MAX]).upper()
-
-
-@lru_cache(maxsize=1)
-def _names() -> dict[str, str]:
-    """Every accepted name, as ``_key`` writes it: table 0211, ISO-IR numbers, Python's own names."""
-    python = {alias: codec.replace("_", "-") for alias, codec in aliases.items()}
-    names = {_key(codec): codec for codec in python.values() if codec not in _NOT_TEXT}
-    names |= {_key(alias): codec for alias, codec in python.items() if codec not in _NOT_TEXT}
-    names |= {"UTF16": "utf-16-be", "UTF32": "utf-32-be"}
-    names |= {f"8859{part}": f"iso8859-{part}" for part in (10, 11, 13, 14, 16)}
-    for registered, codec in iso2022.REGISTERED.items():
-        names |= {f"ISOIR{registered}": codec, f"ISO2022IR{registered}": codec}
-    return names | {"ISOIR192": "utf-8"} | {_key(name): codec for name, codec in TABLE_0211.items()}
-
-
-def resolve(declared: tuple[str, ...]) -> str | None:
-    """The charset that MSH-18's repetitions (or an override's) mean together; None for none, or plain ASCII.
-
-    Raises LookupError with the name that is unknown.
-    """
-    known = [_codec(name) for name in declared if name.strip()]
-    if not known or set(known) == {"ascii"}:
-        return None
-    if known[0].startswith((*_WIDE, "utf-8", "gb18030", "big5")):
-        return known[0]  # these hold everything that the further sets could add
-    if len(known) == 1:
-        return known[0]
-    halves = [codec.removeprefix(ISO2022) for codec in known]
-    return ISO2022 + next((half for half in halves if half not in ("ascii", "utf-8")), "ascii")
-
-
-def _codec(name: str) -> str:
-    codec = _names().get(_key(name))
-    if codec is None:
-        raise LookupError(name[:_NAME_MAX])
-    return codec
 
 
 def decode(data: bytes, charset: str) -> str:
@@ -126,9 +64,23 @@ def encode(text: str, charset: str) -> bytes:
     return text.encode(charset)
 
 
+def decode_fragment(data: bytes, charset: str) -> str:
+    """``decode`` for bytes out of context: shift and escape characters that switch nothing are characters.
+
+    Raises UnicodeDecodeError.
+    """
+    if not charset.startswith(ISO2022):
+        return data.decode(charset)
+    upper = charset.removeprefix(ISO2022)
+    try:
+        return iso2022.decode(data, upper) if b"\x1b" in data else data.decode(upper)
+    except UnicodeDecodeError:
+        return data.decode(upper)
+
+
 def with_iso2022(charset: str) -> str:
     """The charset that also understands ISO 2022 switches (``\\C..\\`` and ``\\M..\\``) within it."""
-    return charset if charset.startswith((ISO2022, *_WIDE)) else ISO2022 + charset
+    return charset if charset.startswith((ISO2022, *WIDE)) else ISO2022 + charset
 
 
 class Text(NamedTuple):
@@ -161,7 +113,7 @@ def read(data: bytes, override: str | None = None) -> Text:
         raise _unknown(override) from error
     if charset is None:
         return _undeclared(data)
-    if charset.startswith(_WIDE):  # the bytes are not: rule 1 would have seen it
+    if charset.startswith(WIDE):  # the bytes are not: rule 1 would have seen it
         issue = Issue("warning", "value", "MSH-18", f"the bytes are not {charset}; read as UTF-8")
         return _decoded(data, "utf-8", "MSH-18 allows")._replace(issues=(issue,))
     return _decoded(data, charset, "the sender's setting names" if override else "MSH-18 declares")
@@ -186,7 +138,7 @@ def _msh_18(data: bytes) -> tuple[bytes, bytes]:
     line_feed = head.find(b"\n")
     if line_feed > 0:
         head = head[:line_feed]
-    if len(head) < 6:
+    if len(head) < 6 or not head.startswith(b"MSH"):
         return b"", b""
     if not head.isascii() or b"\x1b" in head:
         head = _plain(head)
@@ -226,7 +178,7 @@ def of_ascii(msh_18: str, issues: list[Issue]) -> str:
             Issue("warning", "not-supported", "MSH-18", "unknown character set; every byte is ASCII")
         )
         return "utf-8"
-    return "utf-8" if charset.startswith(_WIDE) else charset
+    return "utf-8" if charset.startswith(WIDE) else charset
 
 
 def _unknown(override: str | None) -> Hl7v2Error:
@@ -261,7 +213,7 @@ def _decoded(data: bytes, charset: str, why: str) -> Text:
 
 def locate(data: bytes, charset: str) -> str:
     """The place (``OBX[3]-5``) of the first field whose bytes are not ``charset``; '' if unknown."""
-    if charset.startswith(_WIDE):
+    if charset.startswith(WIDE):
         return ""
     seen: dict[bytes, int] = {}
     separator = data[3:4] or b"|"
@@ -313,4 +265,4 @@ def of_header(data: bytes) -> str:
         charset = _declared(*_msh_18(data))
     except LookupError:
         return "latin-1"
-    return "latin-1" if charset is None or charset.startswith(_WIDE) else charset
+    return "latin-1" if charset is None or charset.startswith(WIDE) else charset

@@ -58,7 +58,7 @@ def escape(text: str) -> str:
     being read as delete.
     """
     if text == NULL:
-        return "\\X2222\\"
+        return '\\X22\\"'
     if not _UNSAFE.search(text):
         return text
     written = _UNSAFE.sub(lambda found: _ESCAPED.get(found[0]) or f"\\X{ord(found[0]):02X}\\", text)
@@ -92,7 +92,7 @@ def _hex(run: str, charset: str) -> str:
     try:
         if charset.startswith(("utf-16", "utf-32")):  # two neighbours could read as one unit
             return "".join(_unit(part, charset) for part in parts)
-        return charsets.decode(b"".join(parts), charset)
+        return charsets.decode_fragment(b"".join(parts), charset)
     except UnicodeDecodeError:
         return run
 

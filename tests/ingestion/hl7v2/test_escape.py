@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hdg.ingestion.hl7v2.escape import NULL, escape, unescape
@@ -94,6 +94,8 @@ def test_character_set_switches_are_applied(written: str, charset: str, value: s
 
 
 @given(st.text(), st.sampled_from(CHARSETS))
+@example("\x0e", "iso2022:ascii")
+@example("\x1b\x0e", "iso2022:ascii")
 def test_unescape_takes_back_escape(text: str, charset: str) -> None:
     assert unescape(escape(text), charset) == text
 
