@@ -80,7 +80,10 @@ class Linker:
             if link.label is None:
                 self._put(link, item, link.value, build)
             elif link.owner:
-                for owner in self.resolve(group, link.owner)[:1]:
+                owners = self.resolve(group, link.owner)
+                # Several OBX in one group: the one that the same segment began, not the first.
+                owners = [owner for owner in owners if owner.origin is segment] or owners
+                for owner in owners[:1]:
                     self._put(link, owner.resource, self._reference(build), build)
             else:
                 self._refer(link, item, group, segment, build)
