@@ -13,7 +13,7 @@ from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
 from hdg.usage.fhir_api.responses import resource_response
 
 ID = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
-VERSION = re.compile(r"[1-9][0-9]{0,17}\Z")
+VERSION = re.compile(r"[1-9][0-9]{0,8}\Z")
 
 
 def routes(api: Api) -> list[Route]:

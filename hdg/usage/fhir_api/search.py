@@ -1,6 +1,6 @@
 """search by GET and by POST, and instance history; both paged by opaque links.
 
-R4 http.html#search, http.html#history, http.html#paging, search.html#Summary.
+R4 http.html#search, http.html#history, http.html#paging.
 """
 
 from __future__ import annotations
