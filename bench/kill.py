@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from bench.measure import Running, start_gateway
@@ -54,7 +55,7 @@ def _until_killed(running: Running, traffic: Traffic, after_s: float) -> Load:
 def check(data: Path, accepted: set[str]) -> list[str]:
     """What is wrong with the data folder after a kill; empty when nothing is."""
     findings = []
-    with sqlite3.connect(data / "hdg.db") as database:
+    with closing(sqlite3.connect(data / "hdg.db")) as database:
         rows = database.execute(
             "SELECT control_id, count(*) FROM inbox WHERE status='accepted' GROUP BY control_id"
         )

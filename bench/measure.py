@@ -77,7 +77,13 @@ class Running:
     def kill(self) -> None:
         """kill -9."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Waits for the process and lets go of its output."""
+        self.process.wait(30)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def start_gateway(data: Path, **environment: str) -> Running:
@@ -117,4 +123,4 @@ def gateway(data: Path | None = None, **environment: str) -> Iterator[Running]:
             yield running
         finally:
             running.process.terminate()
-            running.process.wait(30)
+            running.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,17 +39,31 @@ async def run(
 async def _worker(address: tuple[str, int], messages: Iterator[bytes], load: Load, until_cut: bool) -> None:
     try:
         reader, writer = await asyncio.open_connection(*address)
-        for message in messages:
-            control_id = message.split(b"|", 10)[9].decode()
-            sent = time.perf_counter()
-            writer.write(b"\x0b" + message + b"\x1c\r")
-            answer = await reader.readuntil(b"\x1c\r")
-            load.latencies.append(time.perf_counter() - sent)
-            if b"\rMSA|AA|" + control_id.encode() in answer:
-                load.accepted.append(control_id)
-            else:
-                load.refused.append(answer)
-        writer.close()
+    except ConnectionError:
+        if until_cut:
+            return
+        raise
+    try:
+        await _exchange(reader, writer, messages, load)
     except (ConnectionError, asyncio.IncompleteReadError):
         if not until_cut:
             raise
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def _exchange(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, messages: Iterator[bytes], load: Load
+) -> None:
+    for message in messages:
+        control_id = message.split(b"|", 10)[9].decode()
+        sent = time.perf_counter()
+        writer.write(b"\x0b" + message + b"\x1c\r")
+        answer = await reader.readuntil(b"\x1c\r")
+        load.latencies.append(time.perf_counter() - sent)
+        if b"\rMSA|AA|" + control_id.encode() in answer:
+            load.accepted.append(control_id)
+        else:
+            load.refused.append(answer)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 from bench import http_load, mllp_load
@@ -90,12 +91,12 @@ def _hdg(running: Running, *arguments: str) -> str:
 
 
 def _one_patient(data: Path) -> str:
-    with sqlite3.connect(data / "hdg.db") as database:
+    with closing(sqlite3.connect(data / "hdg.db")) as database:
         return str(database.execute("SELECT id FROM resource WHERE type='Patient' LIMIT 1").fetchone()[0])
 
 
 def _stored_rows(running: Running) -> list[bytes]:
-    with sqlite3.connect(running.data / "hdg.db") as database:
+    with closing(sqlite3.connect(running.data / "hdg.db")) as database:
         bodies = database.execute(
             "SELECT body FROM version UNION ALL SELECT data FROM blob WHERE data IS NOT NULL"
         )

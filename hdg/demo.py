@@ -80,7 +80,9 @@ class Demo:
                 raise DemoFailed(f"{answer.file} was not accepted")
 
     def _resources(self) -> str:
-        self._step("2. What they became: validated FHIR R4, each version encrypted and with its leaf in the ledger")
+        self._step(
+            "2. What they became: validated FHIR R4, each version encrypted and with its leaf in the ledger"
+        )
         with sqlite3.connect(self.settings.data / "hdg.db") as database:
             rows = database.execute(
                 "SELECT r.type, count(*), min(v.leaf_index), max(v.leaf_index) FROM resource r"
@@ -107,11 +109,17 @@ class Demo:
         )
 
     def _consent(self, patient: str, token: str) -> None:
-        self._step(f"3. Dr Lee of {CLINIC} (which did not send the record) asks for the patient's observations")
+        self._step(
+            f"3. Dr Lee of {CLINIC} (which did not send the record) asks for the patient's observations"
+        )
         query = f"/fhir/Observation?patient=Patient/{patient}"
         self._expect(query, token, "before consent ", is_full=False)
-        consent = operator.grant_consent(self.settings, patient, [f"Organization/{CLINIC}"], ["TREAT"], [], 30)
-        self.console.print(f"   [dim]hdg consent grant {patient} --to Organization/{CLINIC} --purpose TREAT[/dim]")
+        consent = operator.grant_consent(
+            self.settings, patient, [f"Organization/{CLINIC}"], ["TREAT"], [], 30
+        )
+        self.console.print(
+            f"   [dim]hdg consent grant {patient} --to Organization/{CLINIC} --purpose TREAT[/dim]"
+        )
         for line in self._expect(query, token, "after consent  ", is_full=True):
             self.console.print(f"      {line}", markup=False)
         operator.revoke_consent(self.settings, consent)
@@ -145,10 +153,13 @@ class Demo:
         self._step("5. Somebody changes one byte of that Patient behind the gateway's back")
         with sqlite3.connect(self.settings.data / "hdg.db") as database:
             [(rkey, version, body)] = database.execute(
-                "SELECT rkey, version, body FROM version WHERE type = 'Patient' AND id = ? LIMIT 1", (patient,)
+                "SELECT rkey, version, body FROM version WHERE type = 'Patient' AND id = ? LIMIT 1",
+                (patient,),
             ).fetchall()
             changed = body[:-20] + bytes([body[-20] ^ 1]) + body[-19:]
-            database.execute("UPDATE version SET body = ? WHERE rkey = ? AND version = ?", (changed, rkey, version))
+            database.execute(
+                "UPDATE version SET body = ? WHERE rkey = ? AND version = ?", (changed, rkey, version)
+            )
         database.close()
         report = operator.verify_store(self.settings, "")
         for finding in report.findings:
@@ -159,13 +170,18 @@ class Demo:
 
 def _result(observation: dict[str, Any]) -> str:
     """A result line of the made-up example patient."""
-    name = next(iter(observation.get("code", {}).get("coding", ())), {}).get("display", "?")
+    name = _display(observation.get("code", {}))
     quantity = observation.get("valueQuantity")
     if quantity:
         return f"{name}: {quantity.get('comparator', '')}{quantity.get('value')} {quantity.get('unit', '')}"
-    concept = observation.get("valueCodeableConcept", {})
-    coding = next(iter(concept.get("coding", ())), {})
-    return f"{name}: {observation.get('valueString') or coding.get('display') or concept.get('text') or '(see resource)'}"
+    return (
+        f"{name}: {observation.get('valueString') or _display(observation.get('valueCodeableConcept', {}))}"
+    )
+
+
+def _display(concept: dict[str, Any]) -> str:
+    displays = (coding["display"] for coding in concept.get("coding", []) if "display" in coding)
+    return str(next(displays, concept.get("text", "?")))
 
 
 @contextmanager

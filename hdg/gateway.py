@@ -21,7 +21,7 @@ from typing import Self
 
 from hdg.errors import Hl7v2Error, NotFound
 from hdg.ingestion.converted import Converted
-from hdg.ingestion.hl7v2.ack import acknowledge
+from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
 from hdg.ingestion.inbox import Receipt, repeat_of
@@ -135,7 +135,8 @@ class Gateway:
     def _accept(self, session: WriteSession, received: _Received, converted: Converted) -> bytes:
         header = received.header
         known = session.inbox_find(header.sender, header.control_id)
-        receipt = Receipt(known.sha256, known.status, known.ack) if known else None
+        is_known = known is not None and known.status == "accepted"
+        receipt = Receipt(known.sha256, known.ack) if known is not None and is_known else None
         try:
             repeat = repeat_of(receipt, received.sha256)
         except Hl7v2Error as error:
@@ -164,7 +165,7 @@ class Gateway:
 
     def _quarantine(self, session: WriteSession, received: _Received, error: Hl7v2Error) -> bytes:
         """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted."""
-        code = "AR" if error.is_rejection else "AE"
+        code: Code = "AR" if error.is_rejection else "AE"
         ack = acknowledge(
             received.raw, code, errors=[error], control_id=_ack_id(received), at_us=received.at_us
         )

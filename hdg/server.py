@@ -10,6 +10,7 @@ import contextlib
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import uvicorn
@@ -78,7 +79,8 @@ class _QuietServer(uvicorn.Server):
     """uvicorn without signal handlers of its own: ``serve`` below stops everything in order."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def,override]  # noqa: ANN202 — uvicorn leaves it untyped
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
         yield
 
 

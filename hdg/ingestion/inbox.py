@@ -1,25 +1,20 @@
 """The inbox's rules: what counts as the same message, and what a repeat is answered.
 
-Exactly once (issue-free restatement of IHE ITI TF-2 Appendix C.2.3 practice): a message is known by its sender,
-MSH-10 and the SHA-256 of its bytes. Pure decisions; the gateway brings the stored records.
+HL7 v2.9 §2.9.2.1 leaves it to the receiver to notice a message sent twice. Here a message is known by its sender, MSH-10
+and the SHA-256 of its bytes. Pure decisions; the gateway brings the stored records.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from hdg.errors import Hl7v2Error
 
-Status = Literal["accepted", "quarantined"]
-
-
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A message the inbox already holds: its digest (hex), what became of it, and the ACK that was sent."""
+    """A message that was accepted: its digest (hex) and the ACK that was sent."""
 
     sha256: str
-    status: Status
     ack: bytes
 
 
@@ -30,7 +25,7 @@ def repeat_of(known: Receipt | None, sha256: str) -> Receipt | None:
     again and is tried again. Raises Hl7v2Error (HL7 table 0357 code 205, rejected) when the control id was
     used before for other bytes: processing either of the two silently could lose one.
     """
-    if known is None or known.status != "accepted":
+    if known is None:
         return None
     if known.sha256 == sha256:
         return known

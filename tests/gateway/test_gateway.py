@@ -21,8 +21,11 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 def rows(gateway: Gateway, query: str) -> list[tuple]:
-    with sqlite3.connect(gateway.settings.data / "hdg.db") as database:
+    database = sqlite3.connect(gateway.settings.data / "hdg.db")
+    try:
         return database.execute(query).fetchall()
+    finally:
+        database.close()
 
 
 def test_an_accepted_message_is_stored_with_its_inbox_row_before_the_ack(gateway: Gateway) -> None:

@@ -6,7 +6,10 @@ Needed before parsing (a sender may override MSH-18) and when parsing fails (the
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass
+
+from hdg.ingestion.hl7v2 import charset
 
 _MAX_FIELD = 200
 """Characters kept of a field: enough for any real name, small enough for an index row."""
@@ -29,11 +32,12 @@ class Header:
 def peek(data: bytes) -> Header:
     """The Header of raw message bytes, in any charset that keeps ASCII (UTF-16 by its byte order mark)."""
     head = data[:4096]
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        text = head.decode("utf-16", "replace")
-    else:
-        text = head.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
-    text = text.lstrip("\x0b\r\n\t ")
+    codec = charset.wide(head) or charset.of_header(head)
+    try:
+        text = codecs.decode(head, codec, "replace")
+    except (LookupError, ValueError):
+        text = head.decode("latin-1")
+    text = text.lstrip("\ufeff\xef\xbb\xbf\x0b\r\n\t \x00")
     if not text.startswith("MSH") or len(text) < 8:
         return Header("", "", "")
     line = text.split("\r", 1)[0].split("\n", 1)[0]

@@ -43,6 +43,7 @@ _COMMON = frozenset(
 """Names that need no look at the grammar of names; speed only."""
 _NAME_LIKE = re.compile(r"\s*[A-Za-z0-9]{1,4}\s*\|")
 _LONE_LINE_FEED = re.compile(r"\n(?=[A-Z][A-Z0-9]{2}(?:\||[\r\n]|\Z)|[\r\n]|\Z)")
+_VERSION = re.compile(r"2(?:\.[0-9]{1,2}){0,2}")
 _JUNK_NAMED = 10
 
 
@@ -125,6 +126,9 @@ def parse(data: bytes, *, charset: str | None = None, max_bytes: int = MAX_BYTES
     segments = _segments(text, by_name, issues)
     if not segments[0].field(9):
         raise _rejected("the header is cut short: no message type", "MSH-9", "101")
+    version = component(segments[0].field(12), 1)
+    if version and not _VERSION.fullmatch(version):
+        raise _rejected("not an HL7 version 2 message", "MSH-12", "203")
     used = charsets.of_ascii(segments[0].field(18), issues) if is_plain else decoded.charset
     return Message(data, segments, used, delimiters, issues, by_name)
 
