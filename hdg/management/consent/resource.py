@@ -75,4 +75,3 @@ def grant(
 def revoked(consent: JsonObject) -> JsonObject:
     """The same Consent, inactive: from its next version on it permits nothing (R4 consent-state-codes)."""
     return {**consent, "status": "inactive"}
-

@@ -56,7 +56,9 @@ def predicate(request: AccessRequest, policy: Policy, clock: Callable[[], int] |
         return false()
     actors = sorted(terms.deny_actors - {ANY})
     purposes = sorted(terms.purposes)
-    shape = _Shape(request.role, policy, len(actors), len(purposes), bool(request.institution))
+    shape = _Shape(
+        request.role, policy, len(actors), len(purposes), bool(request.institution), clock is not None
+    )
     values: list[Value] = [
         terms.at_us if clock is None else clock,
         request.action,
@@ -77,11 +79,14 @@ class _Shape:
     actors: int
     purposes: int
     has_institution: bool
+    is_clocked: bool
+    """Told apart because SQLAlchemy asks a callable for its value only if the statement was compiled with one."""
 
     @property
     def key(self) -> str:
         """Names the shape in SQLAlchemy's statement cache; never rendered."""
-        return f"{self.role}-{self.actors}-{self.purposes}-{self.has_institution}-{self.policy.digest}"
+        switches = f"{self.has_institution}-{self.is_clocked}"
+        return f"{self.role}-{self.actors}-{self.purposes}-{switches}-{self.policy.digest}"
 
 
 class _Readable(FunctionElement[bool]):
@@ -98,7 +103,7 @@ class _Readable(FunctionElement[bool]):
 def _bound(value: Value) -> BindParameter[Any]:
     if callable(value):
         return bindparam(None, callable_=value, type_=BigInteger(), unique=True)
-    return bindparam(None, value, unique=True)
+    return bindparam(None, value, type_=BigInteger() if isinstance(value, int) else None, unique=True)
 
 
 @compiles(_Readable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -218,6 +219,8 @@ def test_the_sql_predicate_selects_exactly_what_the_decision_permits(
     for asked in requests:
         query = select(Resource.__table__.c.rkey).where(predicate(asked, policy))
         selected = set(connection.execute(query).scalars())
+        clocked = predicate(replace(asked, at_us=0), policy, lambda at_us=asked.at_us: at_us)
+        assert set(connection.execute(select(Resource.__table__.c.rkey).where(clocked)).scalars()) == selected
         permitted = {k for k, facts in enumerate(resources) if decide(asked, facts, rules, policy).is_open}
         assert selected == permitted
 
