@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from hdg.ingestion.hl7v2 import converters_oru
+from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.groups import group
 from hdg.ingestion.hl7v2.parser import parse
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.sender import Sender
+from hdg.mapping.compile import Compiler
 from hdg.mapping.context import Choice, Facts
 from hdg.mapping.library import Library
 
@@ -22,7 +24,8 @@ VXU = "MSH|^~\\&|APP|FAC|||20240101||VXU^V04^VXU_V04|1|P|2.5\rPID|1||4711\r"
 def at(message: str, name: str, occurrence: int = 1) -> State:
     """The state of a conversion that stands at a segment."""
     parsed = parse(message.encode())
-    made = State(parsed, Sender("APP|FAC", "house"), Library("hl7v2"), b"key", None)
+    compiler = Compiler(Library("hl7v2"), V2Grammar())
+    made = State(parsed, Sender("APP|FAC", "house"), compiler, b"key", None)
     placed = group(parsed.segments, parsed.message_type[2], []).placed
     found = [(segment, where) for segment, where in placed if segment.name == name]
     made.segment, made.group = found[occurrence - 1]
