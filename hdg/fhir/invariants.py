@@ -29,7 +29,7 @@ ELSEWHERE = {
     "dom-5": "hdg.fhir.validate: contained resources",
     "txt-1": "hdg.fhir.narrative",
     "txt-2": "hdg.fhir.narrative",
-    "ref-1": "hdg.fhir.validate_objects: references",
+    "ref-1": "hdg.fhir.validate_elements: references",
 }
 
 
@@ -74,7 +74,7 @@ def _ext_1(item: JsonObject, scope: Scope) -> bool:
 
 
 def _qty_3(item: JsonObject, scope: Scope) -> bool:
-    return "code" not in item or "system" in item or not _has(item, "code") or _has(item, "system")
+    return "system" in item or not _has(item, "code") or _has(item, "system")
 
 
 def _per_1(item: JsonObject, scope: Scope) -> bool:

@@ -24,7 +24,7 @@ from typing import Any
 from hdg.fhir.definitions import SearchParameter
 from hdg.fhir.json import JsonObject
 from hdg.fhir.path_branches import Branch, Env, Scope, index, member, merged, this, type_test, variable
-from hdg.fhir.path_functions import call, operation
+from hdg.fhir.path_functions import call
 from hdg.fhir.path_grammar import (
     Binary,
     Call,
@@ -38,6 +38,7 @@ from hdg.fhir.path_grammar import (
     Variable,
     parse,
 )
+from hdg.fhir.path_operators import operation
 from hdg.fhir.path_values import Shadow
 
 __all__ = ["Path", "PathError", "compile", "compile_condition", "composite"]
@@ -115,8 +116,9 @@ def compile(expression: str, type_name: str = "") -> Path:
 
 @cache
 def compile_condition(expression: str, type_name: str) -> Callable[[Any, Env], bool]:
-    """An invariant as a closure (item, Env) → whether it holds; an empty result counts as holding.
+    """An invariant as a closure (item, Env) → whether it holds.
 
+    An empty result counts as holding: R4's own bdl-8 and ras-2 are empty where their element is absent.
     Unlike in compile(), a primitive that has only extensions exists here (R4 fhirpath.html).
     """
     run = merged(_branches_of(parse(expression), Scope(type_name, _branches_of, True)))

@@ -23,23 +23,28 @@ from hdg.fhir.path_values import Shadow
 
 __all__ = [
     "ANY",
+    "FALSE",
     "RESOLVED",
+    "TRUE",
     "Branch",
     "Env",
     "Run",
     "Scope",
+    "boolean",
     "index",
     "is_subtype",
     "member",
     "merged",
     "this",
     "type_test",
+    "values",
     "variable",
 ]
 
 ANY = "?"  # the type of what children() and descendants() yield: decided by the data
 RESOLVED = "resolve()"  # items are names of resource types, "" where the reference does not say
 _ABSTRACT = ("Element", "BackboneElement", "Resource", "DomainResource")
+TRUE, FALSE = [True], [False]
 UCUM = "http://unitsofmeasure.org"
 
 
@@ -93,6 +98,21 @@ def merged(branches: Sequence[Branch]) -> Run:
         return branches[0].run
     runs = [branch.run for branch in branches]
     return lambda item, env: list(chain.from_iterable(run(item, env) for run in runs))
+
+
+def boolean(run: Callable[[Any, Env], bool | None]) -> list[Branch]:
+    """The branch of a condition: true, false or (None) empty."""
+
+    def listed(item: Any, env: Env) -> list[Any]:
+        verdict = run(item, env)
+        return [] if verdict is None else TRUE if verdict else FALSE
+
+    return [Branch("boolean", listed)]
+
+
+def values(run: Run) -> Run:
+    """The items without the primitives that have no value: operators and text functions see values only."""
+    return lambda item, env: [found for found in run(item, env) if not isinstance(found, Shadow)]
 
 
 def variable(name: str, scope: Scope) -> list[Branch]:

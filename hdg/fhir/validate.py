@@ -62,16 +62,12 @@ def _check_of(value: Any) -> Check | list[Finding]:
     return object_check(kind, _inner_resource)
 
 
-def _inner_resource(value: Any, scope: Scope) -> list[Finding] | None:
-    """A resource that is the value of an element: in a bundle or parameter its own root, else contained."""
-    container = scope.root
-    inner = container.get("contained")
-    if isinstance(inner, list) and any(value is item for item in inner):
-        check = _check_of(value)
-        return check(value, Scope(value, container)) if callable(check) else check
-    return (
-        _resource_check(value, Scope(value, value)) if type(value) is dict else _resource_check(value, scope)
-    )
+def _inner_resource(value: Any, scope: Scope, is_contained: bool) -> list[Finding] | None:
+    """A resource that is the value of an element: contained in ``scope.root``, or a root of its own."""
+    if not is_contained:
+        return _resource_check(value, Scope(value, value) if type(value) is dict else scope)
+    check = _check_of(value)
+    return check(value, Scope(value, scope.root)) if callable(check) else check
 
 
 # --- contained resources ---------------------------------------------------------------------------------

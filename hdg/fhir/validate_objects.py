@@ -7,42 +7,46 @@ returns None and allocates nothing. Findings get their place on the way out.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from hdg.fhir.definitions import (
     ElementDefinition,
     Invariant,
-    codes,
     is_primitive,
-    resource_types,
     type_definition,
 )
-from hdg.fhir.invariants import ELSEWHERE, NOT_CHECKED, Rule, Scope, rule
+from hdg.fhir.invariants import Rule, Scope
 from hdg.fhir.json import JsonObject
-from hdg.fhir.narrative import check_div
-from hdg.fhir.primitives import NULL, Check, Finding, code_check, primitive_check
-from hdg.fhir.references import contained, reference_type
+from hdg.fhir.primitives import NULL, Check, Finding, primitive_check
+from hdg.fhir.validate_elements import (
+    bound_primitive,
+    concept_check,
+    reference_check,
+    rules_of,
+    simple_quantity,
+    with_more,
+    with_rules,
+)
 
 __all__ = ["object_check"]
 
+ResourceCheck = Callable[[Any, Scope, bool], list[Finding] | None]
 _EMPTY_OBJECT: list[Finding] = [("", "structure", "an empty object")]
 _NOT_OBJECT: list[Finding] = [("", "structure", "a JSON object is needed")]
 _UNKNOWN: list[Finding] = [("", "structure", "unknown element")]
 _ID_ONLY: list[Finding] = [("", "invariant", "ele-1: an element with an id and nothing else")]
 _REMEMBERED = 4096  # codings, units
 _REMEMBERED_LENGTH = 128  # characters of each text
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_UNKNOWN_TYPE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 
 
 @cache
-def object_check(type_name: str, resource_check: Check) -> Check:
+def object_check(type_name: str, resource_check: ResourceCheck) -> Check:
     """The check of a complex type, backbone element (by path) or resource type.
 
-    ``resource_check`` checks a resource inside another one (contained, Bundle.entry.resource).
+    ``resource_check`` checks a resource inside another one; its third argument tells contained ones from
+    those that stand on their own (Bundle.entry.resource).
     """
     return _ObjectCompiler(type_name, resource_check).check()
 
@@ -50,7 +54,7 @@ def object_check(type_name: str, resource_check: Check) -> Check:
 class _ObjectCompiler:
     """Builds the closure for one type."""
 
-    def __init__(self, type_name: str, resource_check: Check) -> None:
+    def __init__(self, type_name: str, resource_check: ResourceCheck) -> None:
         self.definition = type_definition(type_name)
         self.type_name = type_name
         self.resource_check = resource_check
@@ -66,7 +70,7 @@ class _ObjectCompiler:
         for element in self.definition.elements:
             self.add(element)
         own = [item for item in self.definition.invariants if item.path == self.type_name]
-        return _object_closure(self, _rules(own, self.type_name))
+        return _object_closure(self, rules_of(own, self.type_name))
 
     def add(self, element: ElementDefinition) -> None:
         names = element.json_names()
@@ -97,22 +101,23 @@ class _ObjectCompiler:
     def item_check(self, kind: str, element: ElementDefinition) -> Check:
         path = f"{self.type_name}.{element.name}"
         if kind == "Resource":
-            return self.resource_check
+            is_contained, check_resource = element.name == "contained", self.resource_check
+            return lambda value, scope: check_resource(value, scope, is_contained)
         if is_primitive(kind):
-            check = _bound_primitive(kind, element)
+            check = bound_primitive(kind, element)
         else:
             check = object_check(kind, self.resource_check)
         rules: list[tuple[Invariant, Rule]] = []
         if kind == "Reference":
-            check = _with(check, _reference_check(frozenset(element.targets)))
+            check = with_more(check, reference_check(frozenset(element.targets)))
         elif kind == "CodeableConcept" and element.binding:
-            check = _with(check, _concept_check(element.binding))
+            check = with_more(check, concept_check(element.binding))
         elif element.is_simple and kind == "Quantity":
-            check = _with(check, _simple_quantity)
+            check = with_more(check, simple_quantity)
         own = [item for item in self.definition.invariants if item.path.removesuffix("[x]") == path]
         if own and kind != path:
-            rules = _rules(own, kind)
-        return _with_rules(check, rules) if rules else check
+            rules = rules_of(own, kind)
+        return with_rules(check, rules) if rules else check
 
 
 # --- objects -----------------------------------------------------------------------------------------------
@@ -233,7 +238,11 @@ class _Failures:
             found = [finding for finding in found if finding[1:] != NULL[1:] or finding[0] not in padded]
         if not found:
             return problems
-        return [*(problems or ()), *((place + below, code, text) for below, code, text in found)]
+        placed = [(place + below, code, text) for below, code, text in found]
+        if problems is None:
+            return placed
+        problems.extend(placed)
+        return problems
 
     def other(self, key: str, value: JsonObject, scope: Scope) -> list[Finding] | None:
         """A property that is no element: the companion of a primitive, or unknown."""
@@ -304,7 +313,10 @@ def _list_check(check: Check) -> Check:
             found = check(item, scope)
             if found is not None:
                 at = [(f"[{index}]{below}", code, text) for below, code, text in found]
-                problems = [*(problems or ()), *at]
+                if problems is None:
+                    problems = at
+                else:
+                    problems.extend(at)
         return problems
 
     return checked
@@ -312,103 +324,3 @@ def _list_check(check: Check) -> Check:
 
 def _is_text(wanted: str) -> Check:
     return lambda value, scope: None if value == wanted else [("", "structure", f"{wanted} is needed here")]
-
-
-# --- rules on single elements ----------------------------------------------------------------------------
-
-
-def _rules(invariants: Iterable[Invariant], type_name: str) -> list[tuple[Invariant, Rule]]:
-    found: list[tuple[Invariant, Rule]] = []
-    for invariant in invariants:
-        if invariant.key in ELSEWHERE or invariant.key in NOT_CHECKED:
-            continue
-        if invariant.key == "ras-1" and type_name != "Range":
-            continue  # probability[x] may be a decimal, of which the rule says nothing
-        found.append((invariant, rule(invariant.key, invariant.expression, type_name)))
-    return found
-
-
-def _with(check: Check, more: Callable[[Any, Scope], list[Finding] | None]) -> Check:
-    def both(value: Any, scope: Any) -> list[Finding] | None:
-        found = check(value, scope)
-        return found if found is not None else more(value, scope)
-
-    return both
-
-
-def _with_rules(check: Check, rules: list[tuple[Invariant, Rule]]) -> Check:
-    def more(value: Any, scope: Scope) -> list[Finding] | None:
-        return [
-            ("", "invariant", f"{invariant.key}: {invariant.expression}")
-            for invariant, test in rules
-            if not test(value, scope)
-        ] or None
-
-    return _with(check, more)
-
-
-def _bound_primitive(kind: str, element: ElementDefinition) -> Check:
-    if kind == "xhtml":
-        return check_div
-    if element.binding == "currencies":  # ISO 4217 is not in the package: its shape
-        return _with(_primitive(kind), _currency)
-    bound = codes(element.binding) if element.binding and kind == "code" else None
-    if bound is None:
-        return _primitive(kind)
-    return code_check(element.binding, frozenset().union(*bound.values()))
-
-
-@cache
-def _primitive(kind: str) -> Check:
-    return primitive_check(kind)
-
-
-def _currency(value: Any, scope: Scope) -> list[Finding] | None:
-    return None if _CURRENCY.fullmatch(value) else [("", "code-invalid", "not a currency code (ISO 4217)")]
-
-
-def _simple_quantity(value: Any, scope: Scope) -> list[Finding] | None:
-    if "comparator" in value:
-        return [(".comparator", "structure", "a SimpleQuantity has no comparator")]
-    return None
-
-
-def _concept_check(value_set: str) -> Callable[[Any, Scope], list[Finding] | None]:
-    """A CodeableConcept under a required binding: at least one coding from the value set."""
-    bound = codes(value_set)
-    wrong = [("", "code-invalid", f"no coding from the required value set {value_set}")]
-
-    def check(value: Any, scope: Scope) -> list[Finding] | None:
-        if bound is None:
-            return None
-        codings = value.get("coding", ())
-        has_one = any(coding.get("code") in bound.get(coding.get("system"), ()) for coding in codings)
-        return None if has_one else wrong
-
-    return check
-
-
-def _reference_check(targets: frozenset[str]) -> Callable[[Any, Scope], list[Finding] | None]:
-    """ref-1, the types an element may refer to, and that Reference.type agrees with the text."""
-
-    def check(value: Any, scope: Scope) -> list[Finding] | None:
-        text = value.get("reference")
-        if text is not None and "type" not in value:
-            if text.partition("/")[0] in targets:
-                return None
-            if text.startswith("#") and contained(scope.root, text) is None:
-                return [(".reference", "invariant", "ref-1: no contained resource has this id")]
-        kind = reference_type(value, scope.root)
-        if kind is None:
-            if text is not None and _UNKNOWN_TYPE.fullmatch(text):
-                return [(".reference", "value", "the reference names no resource type")]
-            return None
-        if kind not in resource_types():
-            return [(".type", "value", "not a resource type")]
-        if targets and kind not in targets:
-            return [("", "value", f"a reference to {kind} is not allowed here")]
-        if text is not None and "type" in value and value["type"].rpartition("/")[2] != kind:
-            return [(".type", "value", "type and reference name different resource types")]
-        return None
-
-    return check

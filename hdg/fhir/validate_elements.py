@@ -1,0 +1,134 @@
+"""Checks of single elements beyond their type: bindings, reference targets, SimpleQuantity, invariants.
+
+R4 terminologies.html#required, R4 references.html, R4 datatypes.html#SimpleQuantity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from hdg.fhir.definitions import ElementDefinition, Invariant, codes, resource_types
+from hdg.fhir.invariants import ELSEWHERE, NOT_CHECKED, Rule, Scope, rule
+from hdg.fhir.narrative import check_div
+from hdg.fhir.primitives import Check, Finding, code_check, primitive_check
+from hdg.fhir.references import contained, reference_type
+
+__all__ = [
+    "bound_primitive",
+    "concept_check",
+    "reference_check",
+    "rules_of",
+    "simple_quantity",
+    "with_more",
+    "with_rules",
+]
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_UNKNOWN_TYPE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+
+
+def rules_of(invariants: Iterable[Invariant], type_name: str) -> list[tuple[Invariant, Rule]]:
+    """The invariants that are checked here, with their rules for items of a type."""
+    found: list[tuple[Invariant, Rule]] = []
+    for invariant in invariants:
+        if invariant.key in ELSEWHERE or invariant.key in NOT_CHECKED:
+            continue
+        if invariant.key == "ras-1" and type_name != "Range":
+            continue  # probability[x] may be a decimal, of which the rule says nothing
+        found.append((invariant, rule(invariant.key, invariant.expression, type_name)))
+    return found
+
+
+def with_more(check: Check, more: Callable[[Any, Scope], list[Finding] | None]) -> Check:
+    """One check after the other; the second sees only what the first found right."""
+
+    def both(value: Any, scope: Any) -> list[Finding] | None:
+        found = check(value, scope)
+        return found if found is not None else more(value, scope)
+
+    return both
+
+
+def with_rules(check: Check, rules: list[tuple[Invariant, Rule]]) -> Check:
+    """A check followed by invariants."""
+
+    def more(value: Any, scope: Scope) -> list[Finding] | None:
+        return [
+            ("", "invariant", f"{invariant.key}: {invariant.expression}")
+            for invariant, test in rules
+            if not test(value, scope)
+        ] or None
+
+    return with_more(check, more)
+
+
+def bound_primitive(kind: str, element: ElementDefinition) -> Check:
+    """The check of a primitive element, with the codes of its required binding."""
+    if kind == "xhtml":
+        return check_div
+    if element.binding == "currencies":  # ISO 4217 is not in the package: its shape
+        return with_more(_primitive(kind), _currency)
+    bound = codes(element.binding) if element.binding and kind == "code" else None
+    if bound is None:
+        return _primitive(kind)
+    return code_check(element.binding, frozenset().union(*bound.values()))
+
+
+@cache
+def _primitive(kind: str) -> Check:
+    return primitive_check(kind)
+
+
+def _currency(value: Any, scope: Scope) -> list[Finding] | None:
+    return None if _CURRENCY.fullmatch(value) else [("", "code-invalid", "not a currency code (ISO 4217)")]
+
+
+def simple_quantity(value: Any, scope: Scope) -> list[Finding] | None:
+    """sqty-1: a SimpleQuantity has no comparator."""
+    if "comparator" in value:
+        return [(".comparator", "structure", "a SimpleQuantity has no comparator")]
+    return None
+
+
+def concept_check(value_set: str) -> Callable[[Any, Scope], list[Finding] | None]:
+    """A CodeableConcept under a required binding: at least one coding from the value set."""
+    bound = codes(value_set)
+    wrong = [("", "code-invalid", f"no coding from the required value set {value_set}")]
+
+    def check(value: Any, scope: Scope) -> list[Finding] | None:
+        if bound is None:
+            return None
+        codings = value.get("coding", ())
+        has_one = any(coding.get("code") in bound.get(coding.get("system"), ()) for coding in codings)
+        return None if has_one else wrong
+
+    return check
+
+
+def reference_check(targets: frozenset[str]) -> Callable[[Any, Scope], list[Finding] | None]:
+    """ref-1, the types an element may refer to, and that Reference.type agrees with the text."""
+
+    def check(value: Any, scope: Scope) -> list[Finding] | None:
+        text = value.get("reference")
+        if text is not None and "type" not in value:
+            if text.partition("/")[0] in targets:
+                return None
+            if text.startswith("#") and contained(scope.root, text) is None:
+                return [(".reference", "invariant", "ref-1: no contained resource has this id")]
+        kind = reference_type(value, scope.root)
+        if kind is None:
+            if text is not None and _UNKNOWN_TYPE.fullmatch(text):
+                return [(".reference", "value", "the reference names no resource type")]
+            return None
+        if kind not in resource_types():
+            return [(".type", "value", "not a resource type")]
+        if targets and kind not in targets:
+            return [("", "value", f"a reference to {kind} is not allowed here")]
+        if text is not None and "type" in value and value["type"].rpartition("/")[2] != kind:
+            return [(".type", "value", "type and reference name different resource types")]
+        return None
+
+    return check
