@@ -1,8 +1,8 @@
 """ORU and VXU messages and everything they become, pair by pair (tests/cases/hl7v2/oru and vxu).
 
 HL7 v2.5.1 §7.3.1, §4.14. The expected file holds the resources with readable ids (``Observation-1``), the
-deletions and the issues; numbers are compared digit for digit. The gateway's own Provenance is left out: it names
-the digest of the tables.
+deletions and the issues; numbers are compared digit for digit. The gateway's Provenance is left out, as it
+names the digest of the tables.
 """
 
 from __future__ import annotations
