@@ -1,8 +1,9 @@
-"""AuditEvents: who saw what, in the shape of IHE Basic Audit Log Patterns, durable before bytes leave (DESIGN §6).
+"""AuditEvents: who saw what, in the shape of IHE Basic Audit Log Patterns, durable before bytes leave (DESIGN
+§6).
 
-R4 auditevent.html; IHE BALP RESTful activities (https://profiles.ihe.net/ITI/BALP/): type ``rest``, subtype the interaction,
-agents client, server and user, source, entities patient, data and query. The event is kept sealed, since a search's
-text may name a person; its leaf in the ledger commits to its bytes.
+R4 auditevent.html; IHE BALP RESTful activities (https://profiles.ihe.net/ITI/BALP/): type ``rest``, subtype
+the interaction, agents client, server and user, source, entities patient, data and query. The event is kept
+sealed, since a search's text may name a person; its leaf in the ledger commits to its bytes.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ _ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 
 
 class AuditEventRow(SQLModel, table=True):
-    """One sealed AuditEvent. ``patient``: id of the one patient concerned, else ''; ``agent``: the user; no query text."""
+    """One sealed AuditEvent. ``patient``: id of the one patient concerned, else ''; ``agent``: the user."""
 
     __tablename__ = "audit_event"
     __table_args__ = (Index("ix_audit_event_patient", "patient", "at_us"),)
@@ -91,8 +92,9 @@ class Access:
     """What was asked and what came of it.
 
     ``interaction``: read, vread, history, search, create, update or delete; ``resource``: ``Type/id`` (or
-    ``Type/id/_history/n``) when there is one; ``query``: the search as asked; ``patients``: ids of the patients concerned;
-    ``outcome``: 0 success, 4 refused or not found, 8 failed (R4 valueset-audit-event-outcome); ``client``: network address.
+    ``Type/id/_history/n``) when there is one; ``query``: the search as asked; ``patients``: ids of the
+    patients concerned; ``outcome``: 0 success, 4 refused or not found, 8 failed (R4
+    valueset-audit-event-outcome); ``client``: network address.
     """
 
     interaction: str
@@ -184,7 +186,7 @@ class SealedEvent:
 def seal_event(
     event: JsonObject, seal: Seal, *, at_us: int, patient: str, principal: Principal, institution: str
 ) -> SealedEvent:
-    """Seals an event. ``seal(data, binding)`` gives (owner code, salt, sealed bytes), as WriteSession.seal does.
+    """Seals an event. ``seal(data, key)`` gives (owner code, salt, sealed bytes) as WriteSession.seal.
 
     ``patient``: the one patient concerned, else ''. ``institution``: the one that keeps the record.
     """

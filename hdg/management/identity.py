@@ -1,8 +1,8 @@
 """Bearer tokens: who calls, in what role, for what purpose.
 
-JWT (RFC 7519) signed with Ed25519 (RFC 8037, algorithm name of RFC 9864). Every claim is checked strictly; a token
-that fails for any reason gets the same answer after the same signature check. Verified tokens are remembered by
-their SHA-256 until they expire.
+JWT (RFC 7519) signed with Ed25519 (RFC 8037, algorithm name of RFC 9864). Every claim is checked strictly; a
+token that fails for any reason gets the same answer after the same signature check. Verified tokens are
+remembered by their SHA-256 until they expire.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def mint(
     project: str = "",
     issuer: str = AUDIENCE,
 ) -> str:
-    """A signed token. ``purpose`` '' takes the role's default. Raises AccessDenied for claims no gateway would accept."""
+    """A signed token; ``purpose`` '': the role's default. Raises AccessDenied for claims none accepts."""
     claims = {
         "iss": issuer,
         "aud": AUDIENCE,
@@ -115,7 +115,7 @@ def _refusal() -> AccessDenied:
 
 
 def _principal(claims: Mapping[str, Any], issuer: str, at_us: int) -> Principal:
-    """The principal that verified claims name. Raises AccessDenied unless all of them are present, typed and consistent."""
+    """The principal of verified claims. Raises AccessDenied unless all are there, typed and consistent."""
     texts = [claims.get(name, "") for name in (*_CLAIMS, "role", "jti")]
     times: list[Any] = [claims.get(name) for name in ("iat", "exp")]
     if not all(isinstance(text, str) and len(text) <= 256 for text in texts):
@@ -161,7 +161,7 @@ class Authenticator:
         self._decoy = mint(Ed25519PrivateKey.generate(), role="operator", at_us=0, issuer=issuer)
 
     def authenticate(self, token: str) -> Principal:
-        """The token's principal. Raises AccessDenied (not authenticated) for anything wrong, without saying what."""
+        """The token's principal. Raises AccessDenied (not authenticated) without saying what is wrong."""
         at_us = self._clock()
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         with self._lock:
@@ -193,7 +193,7 @@ class Authenticator:
         return _principal(verified.claims, self._issuer, at_us)
 
     def _spend(self) -> None:
-        """A signature check for nothing, so that a malformed token takes as long as one with a wrong signature."""
+        """A signature check for nothing: a malformed token takes as long as one with a wrong signature."""
         try:
             jwt.decode(self._decoy, self._key, algorithms=[_ALGORITHM])
         except JoseError:

@@ -126,7 +126,7 @@ def test_a_hand_made_token_with_right_claims_is_accepted() -> None:
     ],
 )
 def test_a_wrong_claim_is_refused_without_saying_which(change: dict[str, Any]) -> None:
-    with pytest.raises(AccessDenied, match="^the access token is missing or not valid$") as caught:
+    with pytest.raises(AccessDenied, match=r"^the access token is missing or not valid$") as caught:
         authenticator().authenticate(raw_token(CLAIMS | change))
     assert caught.value.is_authenticated is False
 
@@ -162,7 +162,7 @@ def unsigned() -> str:
     ],
 )
 def test_a_malformed_or_forged_token_is_refused(token: str) -> None:
-    with pytest.raises(AccessDenied, match="^the access token is missing or not valid$"):
+    with pytest.raises(AccessDenied, match=r"^the access token is missing or not valid$"):
         authenticator().authenticate(token)
 
 

@@ -1,8 +1,8 @@
 """The access decision: a pure function of request, resource, rules and policy (DESIGN §6).
 
-Default deny. Across Consents a denial overrides a permit; inside one Consent a matching nested provision overrides the
-root, a nested denial a nested permit. A resource about several patients needs every patient's permission. ``sql.py``
-says the same as one SQL predicate; a property test holds the two together.
+Default deny. Across Consents a denial overrides a permit; inside one Consent a matching nested provision
+overrides the root, a nested denial a nested permit. A resource about several patients needs every patient's
+permission. ``sql.py`` says the same as one SQL predicate; a property test holds the two together.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = ["AccessRequest", "Decision", "ResourceFacts", "Terms", "decide", "ter
 class AccessRequest:
     """Who asks, in what role, for what purpose (v3-ActReason code), for what action (``access``), when (µs).
 
-    ``user``: a practitioner's id, or ``system|value``; ``institution`` likewise; ``patient``: the id of the patient whom a
-    ``patient`` role is. '' where a part does not apply.
+    ``user``: a practitioner's id, or ``system|value``; ``institution`` likewise; ``patient``: the id of the
+    patient whom a ``patient`` role is. '' where a part does not apply.
     """
 
     role: str
@@ -37,7 +37,7 @@ class AccessRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResourceFacts:
-    """What the decision needs of a resource: its type, the patients whose compartments it is in, who sent it."""
+    """What the decision needs of a resource: type, patients whose compartments it is in, who sent it."""
 
     type: str
     patients: frozenset[str]
@@ -46,7 +46,7 @@ class ResourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``obligations`` must be fulfilled before anything is handed over; ``reason`` names the rule, never a value."""
+    """``obligations`` must be fulfilled before data is handed over; ``reason`` names the rule, no value."""
 
     is_permitted: bool
     reason: str

@@ -1,8 +1,8 @@
 """Consent periods as microsecond ranges, read so that doubt never opens anything.
 
-R4 datatypes.html#Period, #dateTime. A start covers from the beginning of what it names, an end to the end of what it
-names (``2024-05`` as an end includes all of May). A date without a zone could be any zone's, UTC+14 to UTC-12: a permit
-holds only where every zone agrees, a denial wherever one does.
+R4 datatypes.html#Period, #dateTime. A start covers from the beginning of what it names, an end to the end of
+what it names (``2024-05`` as an end includes all of May). A date without a zone could be any zone's, UTC+14
+to UTC-12: a permit holds only where every zone agrees, a denial wherever one does.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _range(period: Any, *, is_permit: bool) -> Range:
 
 
 def _instants(text: Any) -> tuple[int, int, bool] | None:
-    """(first µs, µs after the last, is without zone) of a dateTime, in its own zone if it has one; None if it is none."""
+    """(first µs, µs after the last, is without zone) of a dateTime, in its zone; None if it is none."""
     match = _DATE_TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None

@@ -1,4 +1,6 @@
-"""The access policy: what each role may read when no Consent speaks, loaded from one TOML file (docs/access-policy.md)."""
+"""The access policy: what each role may read when no Consent speaks, loaded from one TOML file
+(docs/access-policy.md).
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,7 @@ class Policy:
 
 
 def load_policy(path: Path | None = None) -> Policy:
-    """The policy in ``path`` (None: the shipped one). Raises SettingsError naming the section that is wrong."""
+    """The policy in ``path`` (None: the shipped one). Raises SettingsError naming what is wrong."""
     file = path or SHIPPED
     try:
         raw = file.read_bytes()

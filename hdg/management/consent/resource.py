@@ -1,7 +1,7 @@
 """Builds Consent resources for grants, and their revocation (R4 consent.html).
 
-A grant is a root provision of type ``permit`` naming actors, purposes, resource types and a period. Everything not
-granted stays denied by the default of the access policy.
+A grant is a root provision of type ``permit`` naming actors, purposes, resource types and a period.
+Everything not granted stays denied by the default of the access policy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def grant(
     from_us: int,
     until_us: int,
 ) -> JsonObject:
-    """An active Consent with a fresh random id. ``actors`` are references such as ``Organization/city-clinic``.
+    """An active Consent with a fresh random id. ``actors`` are references such as
+    ``Organization/city-clinic``.
 
     Empty ``purposes`` or ``types`` mean any. Raises BadRequest for an actor that is no such reference.
     """

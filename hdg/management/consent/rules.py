@@ -1,14 +1,16 @@
 """A Consent as rules: what it permits and denies, in terms that a decision and an SQL predicate both read.
 
-R4 consent.html. Doubt never opens anything: a permit with a criterion that is not understood never matches, a denial
-matches on the criteria that are understood. See docs/access-policy.md for the reading of every element.
+R4 consent.html. Doubt never opens anything: a permit with a criterion that is not understood never matches, a
+denial matches on the criteria that are understood. See docs/access-policy.md for the reading of every
+element.
 
-- Only ``status`` active and ``scope`` patient-privacy or research make rules; research rules speak to researchers only.
-- The root is what ``provision.type`` says. Without it ``policyRule`` decides: OPTOUT denies everything in the period;
-  OPTIN permits if the provision has no further criteria, else its criteria are exceptions and deny.
-- A nested provision is an exception to the root: a nested permit holds only where the root surely matches too (its
-  ``gate`` rule), a nested denial anywhere in the root's period. Denials deeper than one level count as nested
-  denials; a nested permit with provisions of its own never matches.
+- Only ``status`` active and ``scope`` patient-privacy or research make rules; research rules speak to
+  researchers only.
+- The root is what ``provision.type`` says. Without it ``policyRule`` decides: OPTOUT denies everything in the
+  period; OPTIN permits if the provision has no further criteria, else its criteria are exceptions and deny.
+- A nested provision is an exception to the root: a nested permit holds only where the root surely matches too
+  (its ``gate`` rule), a nested denial anywhere in the root's period. Denials deeper than one level count as
+  nested denials; a nested permit with provisions of its own never matches.
 """
 
 from __future__ import annotations
@@ -49,10 +51,10 @@ MAX_COMBINATIONS = 1_000
 class ConsentRule:
     """One provision of one Consent. A set that is None means any; ``start_us`` ≤ t < ``end_us``.
 
-    ``kind``: one of KINDS (``gate``: the root's criteria, asked for by nested permits). ``role``: ``*``, ``care`` (every
-    role but researcher) or ``researcher``. ``actors``: ``Type/id``, ``identifier:system|value`` (exact) or
-    ``identifier-value:value`` (denials). ``purposes``: v3-ActReason codes; ``actions``: consentaction codes; ``classes``:
-    resource types.
+    ``kind``: one of KINDS (``gate``: the root's criteria, asked for by nested permits). ``role``: ``*``,
+    ``care`` (every role but researcher) or ``researcher``. ``actors``: ``Type/id``,
+    ``identifier:system|value`` (exact) or ``identifier-value:value`` (denials). ``purposes``: v3-ActReason
+    codes; ``actions``: consentaction codes; ``classes``: resource types.
     """
 
     consent: str
@@ -291,7 +293,7 @@ def _fitted(rule: ConsentRule) -> ConsentRule | None:
 
 
 def rows_for(consent: JsonObject, rkey: int) -> list[dict[str, Any]]:
-    """Rows of ``consent_rule`` for the current version of a Consent; the caller deletes the rkey's old rows first."""
+    """Rows of ``consent_rule`` for a Consent's current version; the caller deletes the rkey's old rows."""
     rows: list[dict[str, Any]] = []
     for rule in rules_of(consent):
         sets = (rule.actors, rule.purposes, rule.actions, rule.classes)

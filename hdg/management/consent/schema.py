@@ -1,7 +1,9 @@
-"""The table of compiled consent rules: what ``sql.predicate`` reads. Derived data; Consent resources are the source.
+"""The table of compiled consent rules: what ``sql.predicate`` reads. Derived data; Consent resources are the
+source.
 
-A rule's sets (actors, purposes, actions, classes) are multiplied out, one row per combination; ``*`` stands for any.
-Rows are keyed by the Consent's ``rkey`` and replaced whole when a new version of the Consent is written.
+A rule's sets (actors, purposes, actions, classes) are multiplied out, one row per combination; ``*`` stands
+for any. Rows are keyed by the Consent's ``rkey`` and replaced whole when a new version of the Consent is
+written.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The access decision as one SQL predicate over ``Resource``: hidden rows never leave the database (DESIGN §6).
+"""The access decision as one SQL predicate over ``Resource``: hidden rows never leave the database (DESIGN
+§6).
 
-Says exactly what ``decide`` says where it permits without obligations. Per row it looks up the resource's patients and
-their rules in ``consent_rule`` (both indexed). The expression is large, so it is built only when SQLAlchemy compiles it,
-once per shape (role, policy, number of keys); a request costs its bound values only.
+Says exactly what ``decide`` says where it permits without obligations. Per row it looks up the resource's
+patients and their rules in ``consent_rule`` (both indexed). The expression is large, so it is built only when
+SQLAlchemy compiles it, once per shape (role, policy, number of keys); a request costs its bound values only.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class _Shape:
     purposes: int
     has_institution: bool
     is_clocked: bool
-    """Told apart because SQLAlchemy asks a callable for its value only if the statement was compiled with one."""
+    """Apart, because SQLAlchemy calls a bound callable only if the statement was compiled with one."""
 
     @property
     def key(self) -> str:
@@ -90,7 +91,7 @@ class _Shape:
 
 
 class _Readable(FunctionElement[bool]):
-    """Stands for the predicate until it is compiled; its arguments are the shape's key and the bound values."""
+    """Stands for the predicate until it is compiled; arguments: the shape's key and the bound values."""
 
     inherit_cache = True
     type = Boolean()

@@ -1,9 +1,9 @@
 """Signed checkpoints of the log, and their presentation as block headers.
 
-The note text is a tlog-checkpoint (https://c2sp.org/tlog-checkpoint): origin, size, base64 root. It carries two
-signature lines of the log's Ed25519 key: the plain one of https://c2sp.org/signed-note (type 0x01), which any
-third-party tool verifies, and a timestamped one of https://c2sp.org/tlog-cosignature (type 0x04), which binds the
-time. Verifiers ignore lines whose key id they do not know, and notaries append theirs later.
+The note text is a tlog-checkpoint (https://c2sp.org/tlog-checkpoint): origin, size, base64 root. It carries
+two signature lines of the log's Ed25519 key: the plain one of https://c2sp.org/signed-note (type 0x01), which
+any third-party tool verifies, and a timestamped one of https://c2sp.org/tlog-cosignature (type 0x04), which
+binds the time. Verifiers ignore lines whose key id they do not know, and notaries append theirs later.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DASH = "\u2014 "
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A tree head: ``size`` leaves, 32-byte ``root``; ``parent`` = SHA-256 of the previous checkpoint's note."""
+    """A tree head: ``size`` leaves, 32-byte ``root``; ``parent``: SHA-256 of the previous note."""
 
     origin: str
     size: int
@@ -61,7 +61,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A checkpoint in the terms of a block header; a quorum of ``signatures`` stands where others have nonce and nBits."""
+    """A checkpoint as a block header; a quorum of ``signatures`` stands where others have nonce and nBits."""
 
     version: int
     height: int
@@ -73,18 +73,18 @@ class Block:
 
 
 def key_id(name: str, public_key: bytes, kind: int = ED25519) -> bytes:
-    """The 4-byte key id: SHA-256(name, newline, type byte, key) cut to 4 bytes (C2SP signed-note, Signatures)."""
+    """SHA-256(name, newline, type byte, key) cut to 4 bytes (C2SP signed-note, Signatures)."""
     return hashlib.sha256(name.encode() + b"\n" + bytes((kind,)) + public_key).digest()[:4]
 
 
 def verifier_key(name: str, public_key: bytes) -> str:
-    """The verifier key in the text form that note tools take: name, hex key id, base64 of type byte and key."""
+    """The key in the text form that note tools take: name, hex key id, base64 of type byte and key."""
     encoded = base64.b64encode(bytes((ED25519,)) + public_key).decode()
     return f"{name}+{key_id(name, public_key).hex()}+{encoded}"
 
 
 def check_name(name: str) -> str:
-    """``name`` if it can be an origin and a key name. Raises LedgerError otherwise (C2SP signed-note, Format)."""
+    """``name`` if it can be an origin and a key name, else LedgerError (C2SP signed-note, Format)."""
     if not name or "+" in name or any(char.isspace() or ord(char) < 0x20 for char in name):
         raise LedgerError("the log's origin must be non-empty, without spaces and without '+'")
     return name
@@ -108,7 +108,7 @@ def sign(
 
 
 def parse(note: str) -> tuple[str, int, bytes, list[tuple[str, bytes, bytes]]]:
-    """(origin, size, root, [(key name, key id, signature)]) of a checkpoint note. Raises LedgerError on any other form."""
+    """(origin, size, root, [(key name, key id, signature)]) of a note. Raises LedgerError on other forms."""
     text, blank, tail = note.rpartition("\n\n")
     lines = text.split("\n")
     if not blank or len(lines) < 3 or not note.endswith("\n"):
@@ -149,7 +149,7 @@ def verify_note(note: str, origin: str, public_key: bytes) -> tuple[int, bytes]:
 
 
 def block_view(checkpoint: Checkpoint, cosigners: Sequence[str] = ()) -> Block:
-    """The checkpoint as a block header. ``height`` is the tree size; ``cosigners`` filters signatures by key name if given."""
+    """A checkpoint as a block header. ``height``: tree size; ``cosigners``: signers shown (none: all)."""
     signatures = [
         f"{name} {(identifier + signature).hex()}"
         for name, identifier, signature in parse(checkpoint.note)[3]

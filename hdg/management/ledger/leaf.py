@@ -1,11 +1,12 @@
 """Ledger leaves: one canonical JSON line per event, with no patient value in it (DESIGN §6).
 
-A leaf names a patient only by a random code, and a body only by a salted commitment: HMAC-SHA-256 (RFC 2104) keyed
-with 32 random bytes that are kept inside the ciphertext, because a bare hash of a date of birth can be guessed.
+A leaf names a patient only by a random code, and a body only by a salted commitment: HMAC-SHA-256 (RFC 2104)
+keyed with 32 random bytes that are kept inside the ciphertext, because a bare hash of a date of birth can be
+guessed.
 
-Kinds. ``resource`` and ``consent``: exactly one leaf per stored version, ``consent`` for versions of a Consent (the
-version row carries the leaf's index). ``access``: an audit entry, ``key`` names it. ``member``, ``key``, ``erasure``
-and ``policy``: changes of institutions, keys, patients' keys and the policy file.
+Kinds. ``resource`` and ``consent``: exactly one leaf per stored version, ``consent`` for versions of a
+Consent (the version row carries the leaf's index). ``access``: an audit entry, ``key`` names it. ``member``,
+``key``, ``erasure`` and ``policy``: changes of institutions, keys, patients' keys and the policy file.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ def commit(salt: bytes, body: bytes) -> bytes:
 class Leaf:
     """One event.
 
-    ``subject``: random code of the patient (or of the institution, where no patient is concerned; may be empty);
-    ``key``: ``Type/id`` of what changed; ``version``: of a resource, else 0; ``commitment``: 32 bytes, or empty where
-    there is no body.
+    ``subject``: random code of the patient (or of the institution, where no patient is concerned; may be
+    empty); ``key``: ``Type/id`` of what changed; ``version``: of a resource, else 0; ``commitment``: 32
+    bytes, or empty where there is no body.
     """
 
     kind: str
@@ -50,7 +51,7 @@ class Leaf:
     commitment: bytes
 
     def encode(self) -> bytes:
-        """The leaf's bytes: JSON with sorted keys, no spaces, commitment in lower-case hex; the Merkle tree hashes these."""
+        """The bytes that the tree hashes: JSON, keys sorted, no spaces, commitment in lower-case hex."""
         return orjson.dumps(
             {
                 "at_us": self.at_us,
@@ -65,7 +66,7 @@ class Leaf:
 
 
 def decode(entry: bytes) -> Leaf:
-    """The inverse of ``Leaf.encode``. Raises LedgerError when the bytes are not exactly what ``encode`` makes."""
+    """The inverse of ``Leaf.encode``. Raises LedgerError for any bytes that ``encode`` does not make."""
     try:
         fields: dict[str, Any] = orjson.loads(entry)
         leaf = Leaf(

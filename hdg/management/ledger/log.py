@@ -1,8 +1,8 @@
 """The append-only log: leaves, tiles and one signed checkpoint per group commit, in the caller's transaction.
 
-RFC 6962 §2.1 tree, C2SP tlog-tiles storage, C2SP tlog-checkpoint heads. The database is the only truth: the edge kept in
-memory is used only when the newest stored checkpoint is the one it belongs to, so a rolled-back transaction, a restart
-or another process in between costs one reload and nothing else.
+RFC 6962 §2.1 tree, C2SP tlog-tiles storage, C2SP tlog-checkpoint heads. The database is the only truth: the
+edge kept in memory is used only when the newest stored checkpoint is the one it belongs to, so a rolled-back
+transaction, a restart or another process in between costs one reload and nothing else.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Row, bindparam, insert, select, text, update
-from sqlmodel import SQLModel
+from sqlalchemy import Connection, Row, Table, bindparam, insert, select, text, update
 
 from hdg.errors import LedgerError
 from hdg.management.ledger import merkle
@@ -27,13 +26,9 @@ _SEQUENCER_LOCK = 0x6864676C6F67
 """PostgreSQL advisory lock: one sequencer at a time across processes."""
 
 
-def _table(model: type[SQLModel]):  # type: ignore[no-untyped-def]  # noqa: ANN202  # SQLModel hides __table__ from mypy
-    return model.__table__  # type: ignore[attr-defined]
-
-
-_LEAF = _table(LedgerLeaf)
-_TILE = _table(LedgerTile)
-_HEAD = _table(LedgerCheckpoint)
+_LEAF: Table = LedgerLeaf.__table__  # type: ignore[attr-defined]  # SQLModel hides its Core table from mypy
+_TILE: Table = LedgerTile.__table__  # type: ignore[attr-defined]
+_HEAD: Table = LedgerCheckpoint.__table__  # type: ignore[attr-defined]
 
 _GROW_TILE = (
     update(_TILE)
@@ -43,7 +38,7 @@ _GROW_TILE = (
 
 
 class Log:
-    """One log. ``append`` belongs to the store's single writer; the reading methods hold no state and may run anywhere."""
+    """One log. ``append`` belongs to the store's single writer; the other methods may run anywhere."""
 
     def __init__(self, origin: str, signer: Ed25519PrivateKey) -> None:
         self.origin = check_name(origin)
@@ -58,11 +53,11 @@ class Log:
         return verifier_key(self.origin, self.public_key)
 
     def append(self, connection: Connection, leaves: Sequence[bytes], at_us: int) -> Checkpoint:
-        """Adds leaves in order and the checkpoint that covers them; returns it (``first_index`` numbers the leaves).
+        """Adds leaves in order and the checkpoint that covers them (its ``first_index`` numbers them).
 
-        Runs inside the caller's transaction and may be rolled back with it. No leaves: the current checkpoint, nothing
-        is written; LedgerError if there is none yet, if a leaf is longer than ENTRY_MAX_BYTES, or if stored tiles do not
-        fit the stored checkpoint.
+        Runs inside the caller's transaction and may be rolled back with it. No leaves: the current
+        checkpoint, nothing is written; LedgerError if there is none yet, if a leaf is longer than
+        ENTRY_MAX_BYTES, or if stored tiles do not fit the stored checkpoint.
         """
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEQUENCER_LOCK})
@@ -133,7 +128,9 @@ class Log:
         return bytes(entry)
 
     def proof(self, connection: Connection, index: int, size: int) -> list[bytes]:
-        """Inclusion proof of leaf ``index`` in the tree of ``size`` leaves, sibling of the leaf first (RFC 6962 §2.1.1)."""
+        """Inclusion proof of leaf ``index`` in the tree of ``size`` leaves, sibling of the leaf first (RFC
+        6962 §2.1.1).
+        """
         if not 0 <= index < size:
             raise LedgerError(f"leaf {index} is not in a tree of {size}")
         return _hashes(connection, merkle.inclusion_ranges(index, size))

@@ -73,7 +73,7 @@ EMPTY_EDGE = Edge(0, (), ())
 
 
 def extend(edge: Edge, hashes: Iterable[bytes]) -> tuple[Edge, dict[TileKey, bytes]]:
-    """The edge after appending leaf hashes, and the new bytes of every tile (level, position) that changed."""
+    """The edge after appending leaf hashes, and the new bytes of every changed tile (level, position)."""
     size = edge.size
     peaks = list(edge.peaks)
     tails = [bytearray(tail) for tail in edge.tails]
@@ -108,7 +108,7 @@ def _grow(tails: list[bytearray], tiles: dict[TileKey, bytes], level: int, index
 
 
 def edge_of(size: int, read: ReadTile) -> Edge:
-    """The edge of a stored tree of that size. ``read(level, position)`` gives a tile's bytes, perhaps longer than at ``size``."""
+    """The edge of a stored tree. ``read(level, position)`` gives a tile's bytes, perhaps of a larger tree."""
     tails: list[bytes] = []
     level = 0
     while size >> (TILE_HEIGHT * level):
@@ -164,7 +164,7 @@ def inclusion_ranges(index: int, size: int) -> list[Range]:
 
 
 def consistency_ranges(old: int, new: int) -> list[Range]:
-    """Leaf ranges whose hashes are PROOF(old, D[new]) (RFC 6962 §2.1.2); empty when old is 0 or equals new."""
+    """Leaf ranges whose hashes are PROOF(old, D[new]) (RFC 6962 §2.1.2); none when old is 0 or new."""
     if old in (0, new):
         return []
     low, high, ranges = 0, new, []
@@ -200,7 +200,7 @@ def _subtree(level: int, index: int, read: ReadTile) -> bytes:
 
 
 def tile_path(level: int | str, position: int, width: int = TILE_WIDTH) -> str:
-    """The path of a tile below the log's prefix (C2SP tlog-tiles, Merkle Tree); level ``entries`` for entry bundles."""
+    """A tile's path below the log's prefix (C2SP tlog-tiles); level ``entries`` for entry bundles."""
     groups = [f"{position % 1000:03d}"]
     while position >= 1000:
         position //= 1000

@@ -1,4 +1,5 @@
-"""What a client does with a proof: checks it against a root it trusts. Also the proof as one offline-verifiable file.
+"""What a client does with a proof: checks it against a root it trusts. Also the proof as one
+offline-verifiable file.
 
 RFC 9162 §2.1.3.2 and §2.1.4.2 (the same proofs as RFC 6962 §2.1.1 and §2.1.2, with the checking written out);
 the file is a C2SP tlog-proof (https://c2sp.org/tlog-proof).
@@ -18,7 +19,9 @@ def _node(left: bytes, right: bytes) -> bytes:
 
 
 def is_included(entry: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """True when ``proof`` shows that leaf ``index`` of the tree (``size``, ``root``) is ``entry`` (RFC 9162 §2.1.3.2)."""
+    """True when ``proof`` shows that leaf ``index`` of the tree (``size``, ``root``) is ``entry`` (RFC 9162
+    §2.1.3.2).
+    """
     if not 0 <= index < size:
         return False
     value = hashlib.sha256(b"\x00" + entry).digest()
@@ -39,7 +42,9 @@ def is_included(entry: bytes, index: int, size: int, proof: Sequence[bytes], roo
 
 
 def is_consistent(old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> bool:
-    """True when ``proof`` shows that the tree (old, old_root) is a prefix of (new, new_root) (RFC 9162 §2.1.4.2)."""
+    """True when ``proof`` shows that the tree (old, old_root) is a prefix of (new, new_root) (RFC 9162
+    §2.1.4.2).
+    """
     if old == new:
         return not proof and old_root == new_root
     if old == 0:

@@ -1,7 +1,9 @@
-"""The verifier's own reading of the log: leaves to tree, tree to signed checkpoints. Shares no code with the log.
+"""The verifier's own reading of the log: leaves to tree, tree to signed checkpoints. Shares no code with the
+log.
 
-RFC 6962 §2.1 (tree), C2SP signed-note and tlog-cosignature (signatures), C2SP tlog-tiles (level 0 tiles: recorded leaf
-hashes, used to tell which leaf was changed). Reads pages of fixed size; memory does not grow but for one bit a leaf.
+RFC 6962 §2.1 (tree), C2SP signed-note and tlog-cosignature (signatures), C2SP tlog-tiles (level 0 tiles:
+recorded leaf hashes, used to tell which leaf was changed). Reads pages of fixed size; memory does not grow
+but for one bit a leaf.
 """
 
 from __future__ import annotations
@@ -189,7 +191,7 @@ def _recorded(connection: Connection, size: int) -> Iterator[bytes | None]:
 
 
 class _Replay:
-    """Rebuilds the tree from the leaves' bytes, and beside it from the recorded hashes once the two differ."""
+    """Rebuilds the tree from the leaves' bytes, and beside it from recorded hashes once they differ."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
@@ -211,7 +213,7 @@ class _Replay:
             self._other.add(recorded or found or bytes(32))
 
     def check(self, head: Head) -> None:
-        """Compares with a checkpoint of exactly this many leaves, and says which leaves or tiles are to blame."""
+        """Compares with a checkpoint of this many leaves; says which leaves or tiles are to blame."""
         if self._tree.root() == head.root:
             self._settle(
                 "tile-changed", "its recorded hash is not that of its bytes, and its bytes are right"
@@ -249,8 +251,8 @@ def recompute(
 ) -> Head | None:
     """Replays the whole log; calls ``see(index, entry)`` for every leaf; returns the newest checkpoint.
 
-    ``known``: a checkpoint note seen earlier and kept elsewhere, which the log must still contain as a prefix: the only
-    way to notice that the log's end was cut off together with its checkpoints.
+    ``known``: a checkpoint note seen earlier and kept elsewhere, which the log must still contain as a
+    prefix: the only way to notice that the log's end was cut off together with its checkpoints.
     """
     last = None
     size = connection.execute(select(_HEAD.c.size).order_by(_HEAD.c.size.desc()).limit(1)).scalar() or 0

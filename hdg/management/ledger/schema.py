@@ -1,8 +1,9 @@
-"""The ledger's tables: leaves, hash tiles, checkpoints. Rows are only ever added, except the right-most tiles, which grow.
+"""The ledger's tables: leaves, hash tiles, checkpoints. Rows are only ever added, except the right-most
+tiles, which grow.
 
-Geometry of C2SP tlog-tiles (https://c2sp.org/tlog-tiles): the tile (level, position) holds up to 256 hashes of the
-tree's level ``8 * level``, left to right, each of a complete subtree. A partial tile's bytes are a prefix of its later
-bytes, so a tree of any earlier size reads the same rows.
+Geometry of C2SP tlog-tiles (https://c2sp.org/tlog-tiles): the tile (level, position) holds up to 256 hashes
+of the tree's level ``8 * level``, left to right, each of a complete subtree. A partial tile's bytes are a
+prefix of its later bytes, so a tree of any earlier size reads the same rows.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class LedgerTile(SQLModel, table=True):
 
 
 class LedgerCheckpoint(SQLModel, table=True):
-    """One row per group commit. ``parent``: SHA-256 of the previous row's ``note`` (32 zero bytes for the first)."""
+    """One row per group commit. ``parent``: SHA-256 of the previous row's ``note`` (first: zeros)."""
 
     __tablename__ = "ledger_checkpoint"
     size: int = Field(sa_column=_int64(primary=True))

@@ -1,9 +1,10 @@
 """Verifies the store against the ledger from stored bytes alone, with nothing but the log's public key.
 
-Shares no code with the log (import-linter holds that). Every leaf is hashed again and every checkpoint's root and
-signature checked (recompute.py); every version is opened and compared with the commitment of its leaf; every leaf of
-a version must have its version and every version its leaf; every current row must be its resource's newest version.
-Reads in pages; memory: one bit per leaf. See DESIGN §6; commitments are HMAC-SHA-256 (RFC 2104).
+Shares no code with the log (import-linter holds that). Every leaf is hashed again and every checkpoint's root
+and signature checked (recompute.py); every version is opened and compared with the commitment of its leaf;
+every leaf of a version must have its version and every version its leaf; every current row must be its
+resource's newest version. Reads in pages; memory: one bit per leaf. See DESIGN §6; commitments are
+HMAC-SHA-256 (RFC 2104).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ Progress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was checked and what was found. ``erased``: versions whose key was destroyed by a recorded erasure."""
+    """What was checked and found. ``erased``: versions whose key a recorded erasure destroyed."""
 
     size: int
     root: str
@@ -79,7 +80,8 @@ def verify(
 ) -> Report:
     """Checks everything, or with ``only`` (``Type/id``) the log and that one resource.
 
-    ``known``: a checkpoint note kept elsewhere, see ``recompute``. Findings beyond FINDINGS_MAX are only counted.
+    ``known``: a checkpoint note kept elsewhere, see ``recompute``. Findings beyond FINDINGS_MAX are only
+    counted.
     """
     findings = Findings(FINDINGS_MAX)
     wanted = _Wanted(only, findings, progress)
@@ -100,7 +102,7 @@ def verify(
 
 
 class _Wanted:
-    """Which leaves must have a version: one bit per leaf, cleared when a version claims it. Notes erasures on the way."""
+    """Which leaves need a version: one bit each, cleared when a version claims it. Notes erasures too."""
 
     def __init__(self, only: str, findings: Findings, progress: Progress | None) -> None:
         self._only = only
@@ -269,7 +271,7 @@ def _is(table: FromClause, only: str) -> ColumnElement[bool]:
 
 
 def _current_rows(connection: Connection, only: str, findings: Findings) -> None:
-    """Current rows that are not their newest version, gaps in the numbering, and versions without a current row."""
+    """Current rows that are not their newest version, gaps in numbering, versions without a current row."""
     newest = (
         select(_VERSION.c.rkey, func.max(_VERSION.c.version).label("version"), func.count().label("count"))
         .group_by(_VERSION.c.rkey)

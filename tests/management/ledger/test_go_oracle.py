@@ -1,4 +1,6 @@
-"""Go's note and tlog packages verify our checkpoints, tiles and proofs (needs Go and its module proxy: marker soak)."""
+"""Go's note and tlog packages verify our checkpoints, tiles and proofs (needs Go and its module proxy: marker
+soak).
+"""
 
 from __future__ import annotations
 

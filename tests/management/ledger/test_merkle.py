@@ -1,4 +1,6 @@
-"""The Merkle tree of RFC 6962 §2.1 against the vectors of Certificate Transparency and against the RFC's recursion."""
+"""The Merkle tree of RFC 6962 §2.1 against the vectors of Certificate Transparency and against the RFC's
+recursion.
+"""
 
 from __future__ import annotations
 

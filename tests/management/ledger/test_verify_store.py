@@ -96,7 +96,7 @@ def test_what_the_store_writes_verifies(folder: Path) -> None:
     ("statement", "code"),
     [
         (
-            "UPDATE version SET body = (SELECT body FROM version WHERE id = 'o2' AND version = 1) WHERE id = 'o1'",
+            "UPDATE version SET body = (SELECT body FROM version WHERE id = 'o2' LIMIT 1) WHERE id = 'o1'",
             "body-unreadable",
         ),
         ("UPDATE resource SET version = 2, updated_us = 1 WHERE id = 'o1'", "current-wrong"),
