@@ -7,7 +7,6 @@ endian), so ``("ab", "c")`` and ``("a", "bc")`` differ.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -18,6 +17,9 @@ __all__ = ["PUBLIC_KEY", "resource_id"]
 PUBLIC_KEY: bytes = hashlib.sha256(b"healthcare-data-gateway public id key").digest()
 
 _ID_BYTES = 20
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6 in lower case
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = tuple(range(_ID_BYTES * 8 - 10, -1, -10))
 
 
 def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequence[str]) -> str:
@@ -27,10 +29,10 @@ def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequenc
     """
     if not key or not facts:
         raise ValueError("an id needs a key and at least one fact")
-    message = bytearray()
+    message: list[bytes] = []
     for part in (resource_type, institution, *facts):
         encoded = part.encode("utf-8", "surrogatepass")
-        message += len(encoded).to_bytes(8, "big")
-        message += encoded
-    mac = hmac.digest(key, bytes(message), "sha256")
-    return base64.b32encode(mac[:_ID_BYTES]).decode("ascii").lower()
+        message.append(len(encoded).to_bytes(8, "big"))
+        message.append(encoded)
+    number = int.from_bytes(hmac.digest(key, b"".join(message), "sha256")[:_ID_BYTES], "big")
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])

@@ -95,7 +95,7 @@ def _remembering(name: str, test: Callable[[str], bool]) -> Check:
 def _text(value: Any, scope: Any) -> list[Finding] | None:
     if type(value) is not str:
         return _not_text(value)
-    if value and len(value) <= MAX_TEXT and (value.isprintable() or _CONTROL.search(value) is None):
+    if value and (value.isprintable() or _CONTROL.search(value) is None) and len(value) <= MAX_TEXT:
         return None
     if not value:
         return [("", "value", "an empty string")]

@@ -27,7 +27,8 @@ __all__ = [
 ]
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
-_UNKNOWN_TYPE = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+_LOOKS_LITERAL = re.compile(r"[A-Z][A-Za-z]+/")  # and yet no type and id were found in it
+_MAX_ID = 64  # characters
 
 
 def rules_of(invariants: Iterable[Invariant], type_name: str) -> list[tuple[Invariant, Rule]]:
@@ -111,17 +112,20 @@ def concept_check(value_set: str) -> Callable[[Any, Scope], list[Finding] | None
 def reference_check(targets: frozenset[str]) -> Callable[[Any, Scope], list[Finding] | None]:
     """ref-1, the types an element may refer to, and that Reference.type agrees with the text."""
 
+    allowed = targets or resource_types()
+
     def check(value: Any, scope: Scope) -> list[Finding] | None:
         text = value.get("reference")
         if text is not None and "type" not in value:
-            if text.partition("/")[0] in targets:
+            head, _, rest = text.partition("/")
+            if head in allowed and rest.isalnum() and rest.isascii() and len(rest) <= _MAX_ID:
                 return None
-            if text.startswith("#") and contained(scope.root, text) is None:
-                return [(".reference", "invariant", "ref-1: no contained resource has this id")]
+        if text is not None and text.startswith("#") and contained(scope.root, text) is None:
+            return [(".reference", "invariant", "ref-1: no contained resource has this id")]
         kind = reference_type(value, scope.root)
         if kind is None:
-            if text is not None and _UNKNOWN_TYPE.fullmatch(text):
-                return [(".reference", "value", "the reference names no resource type")]
+            if text is not None and _LOOKS_LITERAL.match(text):
+                return [(".reference", "value", "not Type/id with a resource type and an id of R4")]
             return None
         if kind not in resource_types():
             return [(".type", "value", "not a resource type")]

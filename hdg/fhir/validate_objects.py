@@ -308,18 +308,25 @@ def _list_check(check: Check) -> Check:
             return [("", "structure", "a JSON array is needed")]
         if not value:
             return [("", "structure", "an empty array")]
-        problems: list[Finding] | None = None
-        for index, item in enumerate(value):
+        for item in value:
             found = check(item, scope)
             if found is not None:
-                at = [(f"[{index}]{below}", code, text) for below, code, text in found]
-                if problems is None:
-                    problems = at
-                else:
-                    problems.extend(at)
-        return problems
+                return _list_findings(check, value, scope, item, found)
+        return None
 
     return checked
+
+
+def _list_findings(
+    check: Check, value: list[Any], scope: Any, first: Any, found: list[Finding]
+) -> list[Finding]:
+    """The findings of an array whose item ``first`` is the first wrong one, with ``found``."""
+    start = next(index for index, item in enumerate(value) if item is first)
+    problems = [(f"[{start}]{below}", code, text) for below, code, text in found]
+    for index in range(start + 1, len(value)):
+        for below, code, text in check(value[index], scope) or ():
+            problems.append((f"[{index}]{below}", code, text))
+    return problems
 
 
 def _is_text(wanted: str) -> Check:

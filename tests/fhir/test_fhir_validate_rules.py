@@ -47,6 +47,10 @@ def test_a_reference_may_be_relative_absolute_logical_or_a_name(reference: JsonO
         ({"type": "Hospital", "display": "x"}, "Patient.managingOrganization.type"),
         ({"type": "Patient", "reference": "Organization/1"}, "Patient.managingOrganization.type"),
         ({"reference": "Hospital/1"}, "Patient.managingOrganization.reference"),
+        ({"reference": "Organization/a b"}, "Patient.managingOrganization.reference"),
+        ({"reference": "Organization/"}, "Patient.managingOrganization.reference"),
+        ({"reference": "Organization/" + "a" * 65}, "Patient.managingOrganization.reference"),
+        ({"reference": "#nope", "type": "Organization"}, "Patient.managingOrganization.reference"),
         ({"reference": "#nope"}, "Patient.managingOrganization.reference"),
     ],
 )
