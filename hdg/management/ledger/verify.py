@@ -20,9 +20,10 @@ from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, or_, s
 from hdg.errors import HdgError
 from hdg.management.ledger.recompute import Finding, Findings, Trust, recompute
 from hdg.management.ledger.schema import LedgerCheckpoint, LedgerLeaf
+from hdg.management.ledger.verify_audit import AuditTrail, OpenAudit
 from hdg.management.store.schema import Resource, Version
 
-__all__ = ["Finding", "OpenVersion", "Report", "SealedVersion", "Trust", "verify"]
+__all__ = ["Finding", "OpenAudit", "OpenVersion", "Report", "SealedVersion", "Trust", "verify"]
 
 PAGE = 256
 VERSION_KINDS = frozenset({"resource", "consent"})
@@ -76,6 +77,7 @@ def verify(
     *,
     only: str = "",
     known: str | None = None,
+    open_audit: OpenAudit | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Checks everything, or with ``only`` (``Type/id``) the log and that one resource.
@@ -84,8 +86,11 @@ def verify(
     counted.
     """
     findings = Findings(FINDINGS_MAX)
-    wanted = _Wanted(only, findings, progress)
+    trail = AuditTrail(connection, findings, open_audit) if open_audit is not None and not only else None
+    wanted = _Wanted(only, findings, trail, progress)
     head = recompute(connection, trust, findings, wanted.see, known=known)
+    if trail is not None:
+        trail.finish(wanted.erased_subjects, head.at_us if head else 0)
     _outside_checkpoints(connection, findings)
     versions = _Versions(connection, findings, wanted, open_version, progress)
     versions.check(only)
@@ -104,9 +109,12 @@ def verify(
 class _Wanted:
     """Which leaves need a version: one bit each, cleared when a version claims it. Notes erasures too."""
 
-    def __init__(self, only: str, findings: Findings, progress: Progress | None) -> None:
+    def __init__(
+        self, only: str, findings: Findings, trail: AuditTrail | None, progress: Progress | None
+    ) -> None:
         self._only = only
         self._findings = findings
+        self._trail = trail
         self._progress = progress
         self._bits = bytearray()
         self.erased_subjects: set[str] = set()
@@ -124,6 +132,8 @@ class _Wanted:
             self._findings.add("leaf-form", f"leaf {index}", "it is not a leaf of this gateway")
         elif leaf["kind"] == "erasure":
             self.erased_subjects.add(leaf["subject"])
+        elif leaf["kind"] == "access" and self._trail is not None:
+            self._trail.see(leaf)
         elif leaf["kind"] in VERSION_KINDS and self._only in ("", leaf["key"]):
             self._bits[index // 8] |= 1 << index % 8
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from hdg.management.audit import Access, AuditEventRow, audit_event, seal_event
+from hdg.management.identity import Principal
 from hdg.management.keys import KeyRing
-from hdg.management.ledger.leaf import Leaf
 from hdg.management.ledger.verify import Report, SealedVersion, Trust, verify
 from hdg.management.store import Store, WriteSession
 from hdg.management.store.read import StoredVersion
@@ -29,6 +30,26 @@ def observation(number: int, value: str) -> dict[str, Any]:
     }
 
 
+def record(session: WriteSession, name: str) -> None:
+    """An audit entry as hdg.usage.trail writes it."""
+
+    def seal(data: bytes, key: str) -> tuple[str, bytes, bytes]:
+        return session.seal(data, key, patient="p1", institution="i1")
+
+    principal = Principal("clinician", "u1", "i1", "", "TREAT", "", "t1", 0)
+    event = audit_event(principal, Access("read", "0", "Patient/p1"), at_us=session.at_us, server="here")
+    event["id"] = name
+    parts: dict[str, Any] = {
+        "at_us": session.at_us,
+        "patient": "p1",
+        "principal": principal,
+        "institution": "i1",
+    }
+    sealed = seal_event(event, seal, **parts)
+    session.leaf(sealed.leaf)
+    session.execute_later(AuditEventRow.__table__, [sealed.row])
+
+
 def open_store(folder: Path) -> Store:
     ticks = iter(range(1_700_000_000_000_000, 2_000_000_000_000_000, 1_000_000))
     return Store.open(Settings(data=folder), KeyRing.open(folder / "keys"), lambda: next(ticks))
@@ -44,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
                 session.put(PATIENT, institution="i1", patient="p1")
                 for number in range(20):
                     session.put(observation(number, value), institution="i1", patient="p1")
-                session.leaf(Leaf("access", "", "AuditEvent/x", 0, "i1", session.at_us, bytes(32)))
+                record(session, f"a{value}")
 
             opened.submit(work).result()
         opened.submit(lambda session: session.delete("Observation", "o3", institution="i1")).result()
@@ -72,8 +93,13 @@ def check(store: Store, only: str = "") -> Report:
         opened = store.reader.opened(row)
         return opened.salt, opened.body
 
+    def open_audit(owner: str, key: str, sealed: bytes) -> tuple[bytes, bytes]:
+        opened = store.reader.open_row(owner, sealed, key)
+        return opened.salt, opened.body
+
+    trust = Trust(store.log.origin, store.log.public_key)
     with store.engine.connect() as connection:
-        return verify(connection, Trust(store.log.origin, store.log.public_key), open_version, only=only)
+        return verify(connection, trust, open_version, only=only, open_audit=open_audit)
 
 
 def tamper(folder: Path, statement: str) -> None:
@@ -103,6 +129,13 @@ def test_what_the_store_writes_verifies(folder: Path) -> None:
         ("UPDATE resource SET deleted = 0 WHERE id = 'o3'", "current-wrong"),
         ("DELETE FROM version WHERE id = 'o3' AND version = 4", "version-missing"),
         ("UPDATE version SET institution = 'i2' WHERE id = 'o1' AND version = 3", "version-changed"),
+        ("DELETE FROM audit_event WHERE id = 'a2'", "audit-missing"),
+        ("UPDATE audit_event SET at_us = at_us - 1 WHERE id = 'a2'", "audit-changed"),
+        ("UPDATE audit_event SET body = x'0102' WHERE id = 'a2'", "audit-unreadable"),
+        (
+            "INSERT INTO audit_event SELECT 'a9', at_us, patient, agent, body FROM audit_event LIMIT 1",
+            "audit-without-leaf",
+        ),
         ("UPDATE owner_key SET wrapped_kek = NULL WHERE kind = 'patient'", "body-unreadable"),
     ],
 )
