@@ -11,15 +11,13 @@ from hdg.fhir.definitions import element_info
 from hdg.mapping.context import Conflict, Context, Converter, JsonObject, Problem, Several, Unfit
 from hdg.mapping.defaults import Pair
 from hdg.mapping.shape import constant, fresh, types_at
-from hdg.mapping.target import Put, Step, compile_target, parse_target
+from hdg.mapping.target import Step, compile_target, parse_target
 from hdg.terminology.concepts import ConceptMap
 from hdg.terminology.systems import Systems
 
 Fire = Callable[[str, JsonObject, Any], bool]
 """``(text, root, context)``; True when something was put."""
 Complete = Callable[[JsonObject], None]
-Assign = Callable[[JsonObject, Any, Any, Callable[[Any, Any], None] | None], None]
-"""``(root, value, context, translate)``: put a value and complete it."""
 
 
 def compile_pairs(pairs: Sequence[Pair], owner: str, systems: Systems, *, is_mapped: bool) -> Complete | None:
@@ -109,66 +107,93 @@ def _has_choice(node: JsonObject, stem: str) -> bool:
     return any(key.startswith(stem) and key[len(stem) : len(stem) + 1].isupper() for key in node)
 
 
-def compile_assign(steps: Sequence[Step], complete: Complete | None) -> Assign:
-    """How a value gets to its place."""
+def finished(convert: Converter, complete: Complete | None, translate: Any) -> Converter:
+    """A converter whose values are completed by pairs and translated by a map."""
+
+    def finish(text: str, context: Context) -> Any:
+        value = convert(text, context)
+        if value.__class__ is Several:
+            for single in value:
+                if complete is not None:
+                    complete(single)
+                if translate is not None:
+                    translate(single, context)
+        elif value is not None:
+            if complete is not None:
+                complete(value)
+            if translate is not None:
+                translate(value, context)
+        return value
+
+    return finish
+
+
+def fire_of(convert: Converter, steps: Sequence[Step], complete: Complete | None, translate: Any) -> Fire:
+    """Convert a text and put the value. ``complete`` and ``translate`` follow when pairs go beyond the value."""
+    last = steps[-1]
+    if complete is None and translate is None and last.kind == "plain" and len(steps) == 1:
+        return _plain_fire(convert, last.element)
     put = compile_target(steps)
-    if steps[-1].kind == "new":
-        return _assign_item(put, complete)
-    return _assign_within(put, complete)
 
-
-def _assign_item(put: Put, complete: Complete | None) -> Assign:
-    """The value is the item: complete it first, so that equal items are seen to be equal."""
-
-    def assign(root: JsonObject, value: Any, context: Context, translate: Any) -> None:
-        if complete is not None and isinstance(value, dict):
-            complete(value)
-        if translate is not None:
-            translate(value, context)
-        put(root, value, context)
-
-    return assign
-
-
-def _assign_within(put: Put, complete: Complete | None) -> Assign:
-    def assign(root: JsonObject, value: Any, context: Context, translate: Any) -> None:
+    def assign(root: JsonObject, value: Any, context: Context) -> None:
         item = put(root, value, context)
         if complete is not None:
             complete(item)
         if translate is not None:
             translate(value, context)
 
-    return assign
+    return _fire(convert, put if complete is None and translate is None else assign)
 
 
-def plain_fire(
-    convert: Converter, assign: Assign, translate: Any = None, *, is_constant: bool = False
-) -> Fire:
-    """Convert, assign, complete, translate."""
-
+def _fire(convert: Converter, assign: Callable[[JsonObject, Any, Any], Any]) -> Fire:
     def fire(text: str, root: JsonObject, context: Context) -> bool:
         try:
             value = convert(text, context)
         except Unfit as unfit:
-            context.problems.append(Problem(unfit.severity, unfit.code, unfit.text))
-            value = unfit.kept
+            value = _unfit(unfit, context)
         if value is None:
             return False
         try:
             if value.__class__ is Several:
                 for single in value:
-                    assign(root, single, context, translate)
+                    assign(root, single, context)
                 return bool(value)
-            assign(root, fresh(value) if is_constant else value, context, translate)
+            assign(root, value, context)
         except Conflict as conflict:
-            context.problems.append(
-                Problem(
-                    "information", "duplicate", f"{conflict.element} has another value already, which stays"
-                )
-            )
+            _conflict(conflict.element, context)
         return True
 
     return fire
+
+
+def _plain_fire(convert: Converter, name: str) -> Fire:
+    """The most frequent kind: one element that takes one value."""
+
+    def fire(text: str, root: JsonObject, context: Context) -> bool:
+        try:
+            value = convert(text, context)
+        except Unfit as unfit:
+            value = _unfit(unfit, context)
+        if value is None:
+            return False
+        if value.__class__ is Several:
+            value = value[0] if value else None
+        held = root.setdefault(name, value)
+        if held is not value and held != value:
+            _conflict(name, context)
+        return True
+
+    return fire
+
+
+def _unfit(unfit: Unfit, context: Context) -> Any:
+    context.problems.append(Problem(unfit.severity, unfit.code, unfit.text))
+    return unfit.kept
+
+
+def _conflict(element: str, context: Context) -> None:
+    text = f"{element} has another value already, which stays"
+    context.problems.append(Problem("information", "duplicate", text))
 
 
 def constant_fire(fire: Fire | None) -> Callable[[str, list[str], JsonObject, Any], bool]:
@@ -182,18 +207,16 @@ def constant_fire(fire: Fire | None) -> Callable[[str, list[str], JsonObject, An
     return run
 
 
-def compile_map(
-    as_: str, convert: Converter, assign: Assign, concepts: ConceptMap, systems: Systems
-) -> tuple[Converter, Assign, Any]:
-    """The pieces of a fire whose code is translated."""
+def compile_map(as_: str, convert: Converter, concepts: ConceptMap) -> tuple[Converter, Any]:
+    """A converter that translates, or one and what adds the translated coding to its value."""
     if as_ == "code":
-        return _mapped_code(convert, concepts, systems), assign, None
+        return _mapped_code(convert, concepts), None
     if as_.partition(".")[2].startswith("Coding"):
-        return _mapped_coding(convert, concepts), assign, None
-    return convert, assign, _adds_coding(concepts)
+        return _mapped_coding(convert, concepts), None
+    return convert, _adds_coding(concepts)
 
 
-def _mapped_code(convert: Converter, concepts: ConceptMap, systems: Systems) -> Converter:
+def _mapped_code(convert: Converter, concepts: ConceptMap) -> Converter:
     miss = f"the code is not in the map {concepts.name}"
 
     def translated(text: str, context: Any) -> str | None:

@@ -15,26 +15,28 @@ from typing import Any, NamedTuple, Protocol
 
 from hdg.errors import TableError
 from hdg.mapping.actions import (
-    Assign,
+    Complete,
     Fire,
-    compile_assign,
     compile_map,
     compile_pairs,
     constant_fire,
-    plain_fire,
+    finished,
+    fire_of,
 )
-from hdg.mapping.context import Context, Converter, Facts, JsonObject, Unfit
+from hdg.mapping.context import SHARED_LENGTH, Context, Converter, Facts, JsonObject, Made, Unfit
 from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
 from hdg.mapping.runs import Run, defaulted, guarded, nested, nested_traced, skipped, top, top_traced
-from hdg.mapping.shape import constant, result_type, types_at
+from hdg.mapping.shape import constant, fresh, result_type, types_at
 from hdg.mapping.table import Rule, Table
+from hdg.mapping.target import Step as TargetStep
 from hdg.mapping.target import parse_target
-from hdg.mapping.when import Readers, Test, compile_when, parse_when
+from hdg.mapping.when import Readers, Test, compile_when, operands, parse_when
 
 Step = tuple[int, Run]
+_CODED = ("CodeableConcept", "Coding")
 
 
 class Slot(NamedTuple):
@@ -49,6 +51,8 @@ class Slot(NamedTuple):
     pick: Callable[[str], Sequence[str]] | None
     depth: int
     trail: tuple[int, ...] = ()
+    separator: str = ""
+    """A text without it is a single one, which ``pick`` would hand over as it is."""
 
 
 class Grammar(Protocol):
@@ -69,19 +73,37 @@ class Grammar(Protocol):
         """Makes the view of a datatype's text."""
 
 
+class Steps:
+    """The steps of a table, and for each size of view those that it can reach."""
+
+    __slots__ = ("_by_size", "_limit", "_steps")
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = tuple(steps)
+        self._limit = max((slot for slot, _ in steps), default=0) + 1
+        self._by_size: dict[int, tuple[Step, ...]] = {}
+
+    def within(self, size: int) -> tuple[Step, ...]:
+        """Steps whose slot a view of that size has."""
+        size = min(size, self._limit)
+        found = self._by_size.get(size)
+        if found is None:
+            found = self._by_size[size] = tuple(step for step in self._steps if step[0] < size)
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """A compiled table. ``type`` is the R4 type (or backbone path) that it builds."""
 
     name: str
     type: str
-    steps: tuple[Step, ...]
+    steps: Steps
 
     def fill(self, view: list[str], out: JsonObject, context: Any) -> None:
         """Run every step that has text. ``out`` is changed in place."""
-        size = len(view)
-        for slot, run in self.steps:
-            if slot < size and (raw := view[slot]):
+        for slot, run in self.steps.within(len(view)):
+            if raw := view[slot]:
                 run(raw, view, out, context)
 
 
@@ -123,7 +145,7 @@ class Compiler:
                 raise rule.error(str(error)) from error
             if step is not None:
                 steps.append(step)
-        return Program(table.name, kind, tuple(steps))
+        return Program(table.name, kind, Steps(steps))
 
     def datatype(self, name: str, depth: int) -> Converter:
         """The converter that a datatype table is. Raises TableError."""
@@ -131,9 +153,32 @@ class Compiler:
         found = self._datatypes.get(key)
         if found is None:
             self._datatypes[key] = _unfinished(name)
-            program = self._program(self._table("datatypes", name), depth)
-            found = self._datatypes[key] = _builder(program, self.grammar.opener(depth))
+            table = self._table("datatypes", name)
+            program = self._program(table, depth)
+            found = _builder(program, self.grammar.opener(depth))
+            if program.type in _CODED and not self.is_tracing and self._is_pure(table):
+                found = remembered(f"{name} {depth}", found)
+            self._datatypes[key] = found
         return found
+
+    def _is_pure(self, table: Table) -> bool:
+        """Whether what a table makes of a text depends on that text only (and on no time zone)."""
+        for rule in table.rules:
+            if rule.target and rule.as_ and not self._is_pure_as(rule.as_):
+                return False
+            if rule.when and not all(
+                operand.partition(".")[0] == table.source for operand in operands(parse_when(rule.when))
+            ):
+                return False
+        return True
+
+    def _is_pure_as(self, as_: str) -> bool:
+        if as_ in self.grammar.primitives:
+            return as_ not in ("dateTime", "instant")
+        named = self.grammar.converters.get(as_)
+        if named is not None:
+            return named.is_pure
+        return not REFERENCE.fullmatch(as_) and self._is_pure(self._table("datatypes", as_))
 
     def _step(
         self, rule: Rule, table: Table, root: str, depth: int, shared: Mapping[str, frozenset[int]]
@@ -190,23 +235,31 @@ class Compiler:
                 owner = types_at(root, steps[: index + 1])[0]
         is_coded_map = bool(rule.map) and rule.as_ != "code"
         complete = compile_pairs(pairs, owner, self.library.systems, is_mapped=is_coded_map)
-        assign = compile_assign(steps, complete)
         fallback: Fire | None = None
         if bare is not None:
             value = constant(types[0], bare, self.library.systems)
-            fallback = plain_fire(lambda text, context: value, assign, is_constant=True)
+            fallback = fire_of(lambda text, context: fresh(value), steps, complete, None)
         if not rule.as_:
             return None, fallback
-        return self._converting(rule, depth, assign), fallback
+        return self._converting(rule, depth, steps, complete), fallback
 
-    def _converting(self, rule: Rule, depth: int, assign: Assign) -> Fire:
+    def _converting(
+        self, rule: Rule, depth: int, steps: Sequence[TargetStep], complete: Complete | None
+    ) -> Fire:
         convert = self._converter(rule.as_, depth)
-        if not rule.map:
-            return plain_fire(convert, assign)
-        concepts = self.library.concept_map(rule.map)
-        if concepts is None:
-            raise ValueError(f"there is no concept map {rule.map!r}")
-        return plain_fire(*compile_map(rule.as_, convert, assign, concepts, self.library.systems))
+        translate = None
+        if rule.map:
+            concepts = self.library.concept_map(rule.map)
+            if concepts is None:
+                raise ValueError(f"there is no concept map {rule.map!r}")
+            convert, translate = compile_map(rule.as_, convert, concepts)
+        is_item = steps[-1].kind == "new"
+        if (is_item or complete is None) and (complete or translate):
+            # Pairs and map concern the value alone: finish it before it is put, so that equal items show.
+            convert, complete, translate = finished(convert, complete, translate), None, None
+        if rule.map and not self.is_tracing and (is_item or complete is None) and self._is_pure_as(rule.as_):
+            convert = remembered(f"{rule.file}:{rule.line}", convert)
+        return fire_of(convert, steps, complete, translate)
 
     def _converter(self, as_: str, depth: int) -> Converter:
         primitive = self.grammar.primitives.get(as_)
@@ -226,20 +279,18 @@ class Compiler:
 
         def refer(text: str, context: Context) -> JsonObject | None:
             memo = context.memo
-            if memo is not None:
-                known: JsonObject | None = memo.get((name, text))
-                if known is not None:
-                    return known.copy()
-            outer, context.facts = context.facts, None
-            resource = build(text, context)
-            facts, context.facts = context.facts, outer
-            if not resource:
-                return None
-            made = context.refer(kind, resource, facts)
-            if memo is not None:
-                memo[(name, text)] = made
-                return made.copy()
-            return made
+            if memo is None:  # tracing: every text is read
+                made = _referred(build, kind, text, context)
+                return None if made is None else made.reference
+            key = (name, text)
+            made = memo.get(key)
+            if made is None:
+                made = _recalled(build, kind, key, context)
+                if made is None:
+                    return None
+                memo[key] = made
+            context.taken.append(made)
+            return made.reference.copy()
 
         return refer
 
@@ -260,21 +311,65 @@ class Compiler:
 
 def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Converter:
     """A datatype table as a converter."""
-    steps = program.steps
+    within = program.steps.within
 
     def build(text: str, context: Context) -> JsonObject | None:
         view = open_view(text)
-        size = len(view)
         out: JsonObject = {}
         outer = context.labels
         context.labels = {}
-        for slot, run in steps:
-            if slot < size and (raw := view[slot]):
+        for slot, run in within(len(view)):
+            if raw := view[slot]:
                 run(raw, view, out, context)
         context.labels = outer
         return out or None
 
     return build
+
+
+def remembered(name: str, build: Converter) -> Converter:
+    """A pure converter of coded values that keeps what it made: the same few thousand codes come again."""
+
+    def convert(text: str, context: Context) -> Any:
+        shared = context.shared
+        if shared is None or len(text) > SHARED_LENGTH or "\\" in text:
+            return build(text, context)
+        key = (name, text)
+        entry = shared.get(key)
+        if entry is None:
+            mark = len(context.problems)
+            value = build(text, context)  # what raises Unfit is not kept
+            context.keep(key, (fresh(value), tuple(problem.copy() for problem in context.problems[mark:])))
+            return value
+        if entry[1]:
+            context.problems.extend(problem.copy() for problem in entry[1])
+        return fresh(entry[0])
+
+    return convert
+
+
+def _recalled(build: Converter, kind: str, key: tuple[str, str], context: Context) -> Made | None:
+    """What an earlier conversion built from the same text, or a new build."""
+    made: Made | None = context.shared.get(key) if context.shared is not None else None
+    if made is not None:
+        context.adopt(made)
+        return made
+    mark = len(context.problems)
+    made = _referred(build, kind, key[1], context)
+    if made is not None and not made.is_local:
+        if len(context.problems) == mark and len(key[1]) <= SHARED_LENGTH:
+            context.keep(key, made)
+    return made
+
+
+def _referred(build: Converter, kind: str, text: str, context: Context) -> Made | None:
+    """Build a resource from a text and take it in."""
+    outer_facts, context.facts = context.facts, None
+    outer_taken, context.taken = context.taken, []
+    resource = build(text, context)
+    made = context.refer(kind, resource, context.facts) if resource else None
+    context.facts, context.taken = outer_facts, outer_taken
+    return made
 
 
 def _unfinished(name: str) -> Converter:

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from hdg.errors import Severity
 
 JsonObject = dict[str, Any]
+SHARED_MAX = 8192
+SHARED_LENGTH = 200
+"""Longest text whose result is shared, in characters."""
 
 
 class Choice(NamedTuple):
@@ -37,6 +40,8 @@ class Facts(NamedTuple):
 
     parts: tuple[str, ...]
     is_thing: bool = False
+    is_local: bool = False
+    """Whether the parts name this very message: what is built from the text then differs with each message."""
 
 
 class Unfit(Exception):
@@ -74,6 +79,10 @@ class Problem:
     text: str
     path: list[int] = field(default_factory=list)
 
+    def copy(self) -> Problem:
+        """Another one at the same inner path."""
+        return Problem(self.severity, self.code, self.text, self.path.copy())
+
 
 @dataclass(slots=True, eq=False)
 class Build:
@@ -108,14 +117,18 @@ class Event(NamedTuple):
 class Context:
     """State of one conversion; never shared between threads."""
 
-    __slots__ = ("build", "facts", "labels", "memo", "origin", "problems", "trace", "trail")
+    __slots__ = ("build", "facts", "labels", "memo", "origin", "problems", "shared", "taken", "trace", "trail")
 
     def __init__(self) -> None:
         self.labels: dict[str, JsonObject] = {}
         self.problems: list[Problem] = []
-        self.memo: dict[Any, Any] | None = {}
+        self.memo: dict[Any, Made] | None = {}
         self.build: Build | None = None
         self.facts: Facts | None = None
+        self.taken: list[Made] = []
+        """What was referred to since the resource at hand was begun."""
+        self.shared: dict[Any, Any] | None = None
+        """Pure results that conversions for the same sender share; None: nothing is shared. See ``keep``."""
         self.origin: Any = None
         self.trace: list[Event] | None = None
         self.trail: tuple[int, ...] = ()
@@ -128,9 +141,20 @@ class Context:
         """Turn ``problems`` into Issues at a place of the unit being read; the format says how."""
         raise NotImplementedError
 
-    def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> JsonObject:
-        """Take in a resource that a datatype table built; the Reference to it."""
+    def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> Made:
+        """Take in a resource that a datatype table built."""
         raise NotImplementedError
+
+    def adopt(self, made: Made) -> None:
+        """Take in again what an earlier conversion for the same sender built from the same text."""
+        raise NotImplementedError
+
+    def keep(self, key: Any, value: Any) -> None:
+        """Share a pure result with later conversions for the same sender; bounded."""
+        if self.shared is not None:
+            if len(self.shared) >= SHARED_MAX:
+                self.shared.clear()
+            self.shared[key] = value
 
     def named_system(self, text: str) -> str | None:
         """URI of the code system that a coded text names; None when it names none."""
@@ -140,6 +164,23 @@ class Context:
         """The source says that a top-level element of the resource at hand has no value."""
         if self.build is not None:
             self.build.deletions[element] = None
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """A resource that a text made; never changed. ``is_valid``: it has been validated as it is."""
+
+    resource: JsonObject
+    is_valid: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A Reference and the resources that came with it; ``is_local`` when their ids name one message."""
+
+    reference: JsonObject
+    parts: tuple[Part, ...]
+    is_local: bool
 
 
 Converter = Callable[[str, Any], Any]

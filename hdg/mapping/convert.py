@@ -26,6 +26,8 @@ class Named:
     convert: Converter
     type: str
     takes: Takes
+    is_pure: bool
+    """Whether the result depends on nothing but the text, the registry and the concept maps."""
     summary: str
 
 
@@ -36,13 +38,13 @@ class Registry:
         self._named: dict[str, Named] = {}
 
     def register(
-        self, name: str, *, type: str = "", takes: Takes = "repetition"
+        self, name: str, *, type: str = "", takes: Takes = "repetition", is_pure: bool = False
     ) -> Callable[[Callable[[str, Any], Any]], Callable[[str, Any], Any]]:
         """Decorator. ``takes="field"`` hands over the whole field with all its repetitions."""
 
         def keep(function: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
             summary = (function.__doc__ or "").strip().partition("\n")[0]
-            self._named[name] = Named(name, function, type, takes, summary)
+            self._named[name] = Named(name, function, type, takes, is_pure, summary)
             return function
 
         return keep

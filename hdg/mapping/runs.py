@@ -43,13 +43,13 @@ def defaulted(number: int, run: Run, fallback: Fire) -> Run:
 
 def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]) -> Run:
     """A rule of a segment table: every picked text in turn, problems settled at their repetition."""
-    number, pick = slot.number, slot.pick
+    number, pick, separator = slot.number, slot.pick, slot.separator
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
         if raw == null:
             _delete(number, view, element, sharing, context)
             return True
-        if pick is None:
+        if pick is None or (separator and separator not in raw):
             hit = fire(raw, out, context)
             if context.problems:
                 context.settle(number, 1)

@@ -109,8 +109,11 @@ def _coded(kind: str, text: str, systems: Systems) -> Any:
 
 def fresh(value: Any) -> Any:
     """A copy of a constant that later steps may change."""
-    if isinstance(value, dict):
-        return {key: fresh(part) for key, part in value.items()}
-    if isinstance(value, list):
+    kind = value.__class__
+    if kind is dict:
+        return {
+            key: part if part.__class__ is str else fresh(part) for key, part in value.items()
+        }
+    if kind is list:
         return [fresh(part) for part in value]
     return value

@@ -37,6 +37,7 @@ class Systems:
     def __init__(self, rows: tuple[System, ...]) -> None:
         self.rows = rows
         self._by_name: Mapping[str, str] = {row.name.lower(): row.uri for row in reversed(rows)}
+        self._exact: Mapping[str, str] = {row.name: row.uri for row in reversed(rows)}
         self._by_oid: Mapping[str, str] = {row.oid: row.uri for row in reversed(rows) if row.oid}
         self._uris = frozenset(row.uri for row in rows)
 
@@ -44,7 +45,7 @@ class Systems:
         """The URI for a name, an alias, ``HL70005``, an OID with or without ``urn:oid:``, or a known URI
         itself.
         """
-        found = self._by_name.get(name.lower())
+        found = self._exact.get(name) or self._by_name.get(name.lower())
         if found is not None:
             return found
         if name in self._uris:

@@ -84,7 +84,7 @@ def _field_slot(source: Source) -> Slot:
     if not number:
         return Slot(0, None, 1)
     if source.is_segment and not repetition and not source.component:
-        return Slot(number, _repetitions, 1)
+        return Slot(number, _repetitions, 1, separator="~")
     dig = _dig(source)
     if repetition:
 

@@ -22,10 +22,9 @@ def split(text: str) -> list[str]:
 
 def part(parts: list[str], number: int, state: State) -> str:
     """Part ``number`` (1-based), unescaped; '' if absent or deleted."""
-    if number > len(parts):
+    if number > len(parts) or not (text := parts[number - 1]) or text == '""':
         return ""
-    text = parts[number - 1]
-    return "" if text == '""' else plain(text, state)
+    return plain(text, state)
 
 
 def universal_uri(identifier: str, kind: str, state: State) -> str | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from time import time_ns
+from typing import Any
 
 from hdg.errors import Hl7v2Error, Issue
 from hdg.ingestion.converted import Converted, JsonObject, Source
@@ -30,6 +31,7 @@ from hdg.mapping.library import Library
 
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
+_SENDERS_MAX = 64
 
 
 def sender_of(message: Message) -> str:
@@ -45,6 +47,7 @@ class _Tables:
         self.library = library
         self.grammar = V2Grammar()
         self.compiler = Compiler(library, self.grammar, is_tracing=is_tracing)
+        self._shared: dict[Any, dict[Any, Any]] = {}
         self._programs: dict[tuple[str, str, str], tuple[str, MessageProgram] | None] = {}
 
     def program(self, message_type: tuple[str, str, str]) -> tuple[str, MessageProgram] | None:
@@ -54,6 +57,16 @@ class _Tables:
                 self._programs.clear()
             self._programs[message_type] = self._find(message_type)
         return self._programs[message_type]
+
+    def shared(self, sender: Sender) -> dict[Any, Any]:
+        """Pure results that messages of one sender share."""
+        key = (sender.name, sender.institution, sender.zone, frozenset(sender.authorities.items()))
+        found = self._shared.get(key)
+        if found is None:
+            if len(self._shared) >= _SENDERS_MAX:
+                self._shared.clear()
+            found = self._shared[key] = {}
+        return found
 
     def _find(self, message_type: tuple[str, str, str]) -> tuple[str, MessageProgram] | None:
         found = structure_of(self.library, *message_type)
@@ -102,6 +115,8 @@ class Converter:
         state = State(message, sender, tables.compiler, self.id_key, zone(sender.zone))
         if self._is_tracing:
             state.memo, state.trace = None, []
+        else:
+            state.shared = tables.shared(sender)
         grouped = group(message.segments, found[0], state.issues)
         builds = _fill(grouped, found[1], state)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -115,7 +130,12 @@ class Converter:
             provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
         )
         for resource in resources:
-            made_valid(resource, state.issues)
+            part = state.parts.get((resource["resourceType"], resource["id"]))
+            if part is None or not part.is_valid:
+                mark = len(state.issues)
+                made_valid(resource, state.issues)
+                if part is not None:
+                    part.is_valid = len(state.issues) == mark
         converted = Converted(
             source=_source(message, sender, sha256),
             resources=tuple(resources),
@@ -199,7 +219,7 @@ def _run(
     if state.facts is not None and build.facts is None:
         build.facts = state.facts
     if is_part:
-        if not out and not row.links:
+        if not (out or row.links):
             return
         _attach(row, out, build, segment, state)
     for link in row.links:

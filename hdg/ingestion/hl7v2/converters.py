@@ -27,7 +27,7 @@ _MEDIA = frozenset(
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]{0,126}")
 
 
-@CONVERTERS.register("hl7v2.constant", type="")
+@CONVERTERS.register("hl7v2.constant", type="", is_pure=True)
 def constant(text: str, state: State) -> None:
     """Nothing: the row's default is the value."""
 
@@ -93,7 +93,7 @@ def namespace_or_uid(text: str, state: State) -> str | None:
     return part(parts, 1, state) or part(parts, 2, state) or None
 
 
-@CONVERTERS.register("hl7v2.coding_system", type="uri")
+@CONVERTERS.register("hl7v2.coding_system", type="uri", is_pure=True)
 def coding_system(text: str, state: State) -> str | None:
     """A coding system's name or OID (CWE.3, CWE.14) as its URI; an unknown name gives none, and an Issue."""
     name = plain(text.partition("&")[0], state)
@@ -105,7 +105,7 @@ def coding_system(text: str, state: State) -> str | None:
     return found
 
 
-@CONVERTERS.register("hl7v2.unknown_coding_system", type="string")
+@CONVERTERS.register("hl7v2.unknown_coding_system", type="string", is_pure=True)
 def unknown_coding_system(text: str, state: State) -> str | None:
     """A coding system's name as sent, when the registry does not know it."""
     name = plain(text, state)
@@ -124,33 +124,33 @@ def _coded(text: str, state: State) -> tuple[str, str, str]:
     return part(parts, 1, state), part(parts, 2, state), part(parts, 3, state)
 
 
-@CONVERTERS.register("hl7v2.coded_text", type="string")
+@CONVERTERS.register("hl7v2.coded_text", type="string", is_pure=True)
 def coded_text(text: str, state: State) -> str | None:
     """What a CWE reads as: its original text, else its text, else its code."""
     parts = split(text)
     return part(parts, 9, state) or part(parts, 2, state) or part(parts, 1, state) or None
 
 
-@CONVERTERS.register("hl7v2.coded_code", type="code")
+@CONVERTERS.register("hl7v2.coded_code", type="code", is_pure=True)
 def coded_code(text: str, state: State) -> str | None:
     """The code of a CWE that is itself a component."""
     return _coded(text, state)[0] or None
 
 
-@CONVERTERS.register("hl7v2.coded_display", type="string")
+@CONVERTERS.register("hl7v2.coded_display", type="string", is_pure=True)
 def coded_display(text: str, state: State) -> str | None:
     """The text of a CWE that is itself a component."""
     return _coded(text, state)[1] or None
 
 
-@CONVERTERS.register("hl7v2.coded_system", type="uri")
+@CONVERTERS.register("hl7v2.coded_system", type="uri", is_pure=True)
 def coded_system(text: str, state: State) -> str | None:
     """The coding system of a CWE that is itself a component."""
     name = _coded(text, state)[2]
     return coding_system(name, state) if name else None
 
 
-@CONVERTERS.register("hl7v2.unit_text", type="string")
+@CONVERTERS.register("hl7v2.unit_text", type="string", is_pure=True)
 def unit_text(text: str, state: State) -> str | None:
     """A unit as people read it: its text, else its code."""
     code, display, _ = _coded(text, state)
@@ -172,14 +172,14 @@ def _unit_coding(text: str, state: State) -> tuple[str, str] | None:
     return (found.code, found.system) if found else None
 
 
-@CONVERTERS.register("hl7v2.unit_system", type="uri")
+@CONVERTERS.register("hl7v2.unit_system", type="uri", is_pure=True)
 def unit_system(text: str, state: State) -> str | None:
     """The unit's coding system: a registered one that is named, or UCUM for a unit that is plainly UCUM's."""
     found = _unit_coding(text, state)
     return found[1] if found else None
 
 
-@CONVERTERS.register("hl7v2.unit_code", type="code")
+@CONVERTERS.register("hl7v2.unit_code", type="code", is_pure=True)
 def unit_code(text: str, state: State) -> str | None:
     """The unit's code, only with a coding system (R4 qty-3)."""
     found = _unit_coding(text, state)

@@ -56,6 +56,7 @@ def _unite_with_reference(build: Build, state: State, *, is_thing: bool) -> None
         if unite(build.resource, _content(other)):
             _differs(build, state)
         del state.things[(build.type, build.id)]
+        state.parts.pop((build.type, build.id), None)
 
 
 def _content(resource: JsonObject) -> JsonObject:

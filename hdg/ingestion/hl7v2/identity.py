@@ -20,17 +20,39 @@ _RECORD_TYPES = ("MR", "PI", "PT")
 
 def _number(text: str, state: State) -> tuple[str, str]:
     """(authority, number) of a CX in a field."""
+    if not text:
+        return "", ""
     parts = text.split("^")
-    authority = [*(parts[3].split("&") if len(parts) > 3 else ()), "", "", ""]
-    namespace, identifier, kind = (part(authority, number, state) for number in (1, 2, 3))
-    return authority_facts(namespace, identifier, kind, state), part(parts, 1, state)
+    return _authority(parts[3] if len(parts) > 3 else "", state), part(parts, 1, state)
+
+
+def _authority(text: str, state: State) -> str:
+    """What tells the authority of an HD component from others."""
+    if not text:
+        return ""
+    key = ("authority", text)
+    found: str | None = state.known.get(key)
+    if found is None:
+        parts = text.split("&")
+        names = [part(parts, number, state) for number in (1, 2, 3)]
+        found = state.known[key] = authority_facts(names[0], names[1], names[2], state)
+    return found
 
 
 def _entity(text: str, state: State) -> tuple[str, str]:
     """(authority, number) of an EI in a field or component."""
-    parts = split(text)
-    namespace, identifier, kind = (part(parts, number, state) for number in (2, 3, 4))
-    return authority_facts(namespace, identifier, kind, state), part(parts, 1, state)
+    if not text:
+        return "", ""
+    key = ("entity", text)
+    found: tuple[str, str] | None = state.known.get(key)
+    if found is None:
+        parts = split(text)
+        if len(parts) == 2 and "&" in parts[1]:  # an HD where EI has it flat: seen from many senders
+            parts = [parts[0], *parts[1].split("&")]
+        namespace, identifier, kind = (part(parts, number, state) for number in (2, 3, 4))
+        authority = authority_facts(namespace, identifier, kind, state)
+        found = state.known[key] = (authority, part(parts, 1, state))
+    return found
 
 
 def patient_number(
@@ -65,10 +87,13 @@ def patient_number(
 
 def patient_facts(state: State) -> tuple[str, ...]:
     """Facts that stand for the message's patient inside other resources' facts."""
-    found = patient_number(state)
-    if found is None:
-        return ("message", state.sender.name, state.message.control_id)
-    return _scoped(found, state)
+    key = ("patient", state.find("PID"))
+    facts: tuple[str, ...] | None = state.known.get(key)
+    if facts is None:
+        found = patient_number(state)
+        none = ("message", state.sender.name, state.message.control_id)
+        facts = state.known[key] = none if found is None else _scoped(found, state)
+    return facts
 
 
 def _scoped(found: tuple[str, str], state: State) -> tuple[str, ...]:
@@ -103,9 +128,15 @@ def encounter(text: str, state: State) -> Facts:
 
 
 def order_facts(state: State) -> tuple[str, ...]:
-    """The order that an observation or report belongs to: filler number, else placer number, else the
-    place.
-    """
+    """The order that something belongs to: filler number, else placer number, else its place."""
+    key = ("order", state.find("OBR"), state.find("ORC"))
+    facts: tuple[str, ...] | None = state.known.get(key)
+    if facts is None:
+        facts = state.known[key] = _order_facts(state)
+    return facts
+
+
+def _order_facts(state: State) -> tuple[str, ...]:
     for kind, places in (("filler", (("OBR", 3), ("ORC", 3))), ("placer", (("OBR", 2), ("ORC", 2)))):
         for name, field in places:
             authority, number = _entity(state.field(name, field), state)
@@ -292,18 +323,18 @@ def practitioner(text: str, state: State) -> Facts:
     parts = split(text)
     number = part(parts, 1, state)
     if not number:
-        return Facts(("message", state.sender.name, state.message.control_id, text), is_thing=True)
+        here = ("message", state.sender.name, state.message.control_id, text)
+        return Facts(here, is_thing=True, is_local=True)
     if "^" not in text and len(parts) > 8:
         names = [part(parts, index, state) for index in (9, 10, 11)]
+        authority = authority_facts(names[0], names[1], names[2], state)
         kind = ""
     else:
-        authority = [*(parts[8].split("&") if len(parts) > 8 else ()), "", "", ""]
-        names = [part(authority, index, state) for index in (1, 2, 3)]
         kind = part(parts, 13, state)
-    facts = authority_facts(names[0], names[1], names[2], state)
+        authority = _authority(parts[8] if len(parts) > 8 else "", state)
     if kind == "NPI":  # one issuer in the world, whoever sends it
         return Facts(("NPI", number), is_thing=True)
-    return Facts((kind, *_scoped((facts, number), state)), is_thing=True)
+    return Facts((kind, *_scoped((authority, number), state)), is_thing=True)
 
 
 @CONVERTERS.register("identity.organization", type="id")
@@ -318,10 +349,8 @@ def organization(text: str, state: State) -> Facts:
     number = part(parts, 10, state) or part(parts, 3, state)
     if not number:
         return Facts(("name", state.sender.name, part(parts, 1, state)), is_thing=True)
-    authority = [*(parts[5].split("&") if len(parts) > 5 else ()), "", "", ""]
-    names = [part(authority, index, state) for index in (1, 2, 3)]
-    facts = authority_facts(names[0], names[1], names[2], state)
-    return Facts(("XON", *_scoped((facts, number), state)), is_thing=True)
+    authority = _authority(parts[5] if len(parts) > 5 else "", state)
+    return Facts(("XON", *_scoped((authority, number), state)), is_thing=True)
 
 
 @CONVERTERS.register("identity.coded_organization", type="id")

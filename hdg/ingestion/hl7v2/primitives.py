@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from hdg.fhir.json import Decimal
 from hdg.fhir.json import decimal as json_decimal
 from hdg.ingestion.hl7v2.encoding import unescape
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import to_date, to_datetime, to_instant, to_time
 from hdg.mapping.context import Unfit
 
+_PLAIN_NUMBER = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _NUMBER = re.compile(r"([+-]?)(\d*)(?:(\.)(\d*))?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
@@ -29,6 +31,8 @@ def plain(text: str, state: State) -> str:
     """Text without escapes, outer blanks and control characters; may be empty."""
     if "\\" in text:
         text = unescape(text, state.charset)
+    elif text.isprintable():
+        return text.strip()
     if not text.isprintable() and _CONTROL.search(text):
         state.problem("control characters were left out", severity="information")
         text = _CONTROL.sub("", text)
@@ -53,8 +57,10 @@ def to_markdown(text: str, state: State) -> str | None:
 
 def to_code(text: str, state: State) -> str | None:
     """The first component as a code."""
-    found = plain(text.partition("^")[0].partition("&")[0], state)
-    if found and not _CODE.fullmatch(found):
+    if "^" in text or "&" in text:
+        text = text.partition("^")[0].partition("&")[0]
+    found = plain(text, state)
+    if found and not found.isalnum() and not _CODE.fullmatch(found):
         raise Unfit("not a code: blanks other than single spaces")
     return found or None
 
@@ -83,8 +89,14 @@ def date(text: str, state: State) -> str | None:
 
 def date_time(text: str, state: State) -> str | None:
     """DT, DTM or TS as a dateTime."""
-    text = text.partition("^")[0].strip()
-    return to_datetime(text, state.zone) if text else None
+    known: dict[str, str] = state.times
+    found = known.get(text)
+    if found is None:
+        day = text.partition("^")[0].strip()
+        if not day:
+            return None
+        found = known[text] = to_datetime(day, state.zone)
+    return found
 
 
 def instant(text: str, state: State) -> str | None:
@@ -113,6 +125,8 @@ def number(text: str) -> Any:
     """An NM as a JSON number with the digits as sent: ``1.50`` stays, ``+.5`` becomes ``0.5``. Raises
     Unfit.
     """
+    if _PLAIN_NUMBER.fullmatch(text):
+        return Decimal(text) if "." in text else int(text)
     match = _NUMBER.fullmatch(text)
     if match is None or not (match[2] or match[4]):
         raise Unfit("not a number")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import tzinfo
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.sender import Sender
-from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject
+from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject, Made, Part
+from hdg.mapping.shape import fresh
 from hdg.terminology import Systems
 
 if TYPE_CHECKING:
@@ -29,12 +30,15 @@ class State(Context):
         "group",
         "id_key",
         "issues",
+        "known",
         "library",
         "message",
+        "parts",
         "segment",
         "sender",
         "systems",
         "things",
+        "times",
         "zone",
     )
 
@@ -50,12 +54,18 @@ class State(Context):
         self.systems: Systems = self.library.systems
         self.id_key = id_key
         self.zone = zone
+        self.times: dict[str, str] = {}
+        self.known: dict[Any, Any] = {}
+        """What named converters have worked out for this message, by their own keys."""
         self.issues: list[Issue] = list(message.issues)
         self.segment: Segment = message.segments[0]
         self.group: Group | None = None
         self._scope: dict[tuple[Group | None, str], Segment | None] = {}
         self.things: dict[tuple[str, str], JsonObject] = {}
         """Resources that datatype tables built (people, places), by type and id."""
+
+        self.parts: dict[tuple[str, str], Part] = {}
+        """Where a thing came from, while nothing else has been said about it."""
 
     def find(self, name: str) -> Segment | None:
         """The segment of that name nearest to the one being read.
@@ -66,21 +76,22 @@ class State(Context):
         """
         if self.segment.name == name:
             return self.segment
-        key = (self.group, name)
+        return self._within(self.group, name)
+
+    def _within(self, group: Group | None, name: str) -> Segment | None:
+        if group is None:
+            return None
+        key = (group, name)
         try:
             return self._scope[key]
         except KeyError:
-            found = self._scope[key] = self._search(name)
+            found = group.names.get(name)
+            if found is None and name in group.definition.ways:
+                found = group.nearest(name)
+            if found is None:
+                found = self._within(group.parent, name)
+            self._scope[key] = found
             return found
-
-    def _search(self, name: str) -> Segment | None:
-        group = self.group
-        while group is not None:
-            found = group.nearest(name)
-            if found is not None:
-                return found
-            group = group.parent
-        return None
 
     def datatype(self, name: str) -> Converter:
         """A datatype table as a converter for the text of a field's repetition."""
@@ -107,6 +118,8 @@ class State(Context):
 
     def named_system(self, text: str) -> str | None:
         """The third component as a URI; a text that no map has when it is not registered."""
+        if "^" not in text and "&" not in text:
+            return None
         parts = text.split("^", 3) if "^" in text else text.split("&", 3)
         if len(parts) < 3 or not parts[2] or parts[2] == '""':
             return None
@@ -119,24 +132,40 @@ class State(Context):
     def unidentified(self, *extra: str) -> Facts:
         """Facts of last resort: this message and this place in it, so that nothing is ever fused."""
         place = self.segment.place()
-        return Facts(("message", self.sender.name, self.message.control_id, place, *extra))
+        parts = ("message", self.sender.name, self.message.control_id, place, *extra)
+        return Facts(parts, is_local=True)
 
-    def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> JsonObject:
+    def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> Made:
         """Keep a person or place once per message, its statements united."""
         if facts is None:
             facts = self.unidentified(resource_type, str(len(self.things)))
         found = self.resource_id(resource_type, facts)
-        key = (resource_type, found)
-        held = self.things.get(key)
-        if held is None:
-            self.things[key] = {"resourceType": resource_type, "id": found, **resource}
-        elif unite(held, resource):
-            self.problem("two statements about one thing differ; the first stays", code="conflict")
         reference = {"reference": f"{resource_type}/{found}"}
         display = display_of(resource)
         if display:
             reference["display"] = display
-        return reference
+        part = Part({"resourceType": resource_type, "id": found, **resource})
+        self._take(part)
+        inner = [held for made in self.taken for held in made.parts]
+        is_local = facts.is_local or not facts.is_thing or any(made.is_local for made in self.taken)
+        return Made(reference, (*inner, part), is_local)
+
+    def adopt(self, made: Made) -> None:
+        """Take in what an earlier message of this sender built from the same text."""
+        for part in made.parts:
+            self._take(part)
+
+    def _take(self, part: Part) -> None:
+        resource = part.resource
+        key = (resource["resourceType"], resource["id"])
+        held = self.things.get(key)
+        if held is None:
+            self.things[key] = fresh(resource)
+            self.parts[key] = part
+        elif held != resource:
+            self.parts.pop(key, None)
+            if unite(held, fresh(resource)):
+                self.problem("two statements about one thing differ; the first stays", code="conflict")
 
 
 def unite(held: JsonObject, other: JsonObject) -> bool:

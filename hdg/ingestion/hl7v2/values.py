@@ -32,17 +32,26 @@ def units(state: State) -> JsonObject:
     text = state.segment.field(6)
     if not text or text == NULL:
         return {}
-    text = text.partition("~")[0]
-    found = {
+    key = ("units", text)
+    found: JsonObject | None = state.known.get(key)
+    if found is None:
+        found = state.known[key] = _units(text.partition("~")[0], state)
+    return found
+
+
+def _units(text: str, state: State) -> JsonObject:
+    made = {
         "unit": unit_text(text, state),
         "system": unit_system(text, state),
         "code": unit_code(text, state),
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in made.items() if value}
 
 
 def _quantity(text: str, state: State) -> Choice:
-    return Choice("Quantity", {"value": number(text.partition("^")[0].strip()), **units(state)})
+    if "^" in text:
+        text = text.partition("^")[0]
+    return Choice("Quantity", {"value": number(text.strip()), **units(state)})
 
 
 def _structured(text: str, state: State) -> Choice:
@@ -123,8 +132,7 @@ def _composite_quantity(text: str, state: State) -> Choice | None:
     value, _, unit = text.partition("^")
     if not value.strip():
         return None
-    own = {"unit": unit_text(unit, state), "system": unit_system(unit, state), "code": unit_code(unit, state)}
-    chosen = {key: found for key, found in own.items() if found} if unit else units(state)
+    chosen = _units(unit, state) if unit else units(state)
     return Choice("Quantity", {"value": number(value.strip()), **chosen})
 
 
@@ -186,6 +194,8 @@ def observation_value(text: str, state: State) -> Choice | None:
     kind = state.segment.field(2).partition("^")[0].strip()
     if kind in _ELSEWHERE:
         return None
+    if kind not in _TEXT and "~" not in text:
+        return single_value(text, state)
     items = _repeated(text)
     if kind in _TEXT:
         # The repetitions of a text are its lines; an empty one is an empty line.
@@ -198,9 +208,9 @@ def observation_value(text: str, state: State) -> Choice | None:
 @CONVERTERS.register("hl7v2.observation_components", type="Observation.component", takes="field")
 def observation_components(text: str, state: State) -> Several | None:
     """Each repetition of a repeated OBX-5 (text excepted) as a component with the observation's own code."""
-    kind = state.segment.field(2).partition("^")[0].strip()
     items = _repeated(text)
-    if kind in _TEXT or kind in _ELSEWHERE or len(items) < 2:
+    kind = state.segment.field(2).partition("^")[0].strip()
+    if len(items) < 2 or kind in _TEXT or kind in _ELSEWHERE:
         return None
     code = state.datatype("CWE.CodeableConcept")(state.segment.field(3), state)
     found = []
@@ -216,6 +226,8 @@ def observation_components(text: str, state: State) -> Several | None:
 def stray_units(text: str, state: State) -> str | None:
     """OBX-6 in words when no quantity took it up."""
     resource: JsonObject = state.build.resource if state.build else {}
+    if "valueQuantity" in resource:
+        return None
     holders: list[Any] = [resource, *resource.get("component", ())]
     if any("valueQuantity" in holder or "valueRange" in holder for holder in holders):
         return None
