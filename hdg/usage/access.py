@@ -7,15 +7,17 @@ the same steps: same query, same audit, same error.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import ColumnElement, False_, literal, select
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
 
 from hdg.errors import AccessDenied, Gone, HdgError, LedgerError, NotFound
 from hdg.management.audit import Access
@@ -32,9 +34,13 @@ from hdg.usage.trail import Caller, Trail, Unavailable
 __all__ = ["Caller", "Gate", "Proof", "Results", "Unavailable", "Visible"]
 
 Clock = Callable[[], int]
+Given = TypeVarTuple("Given")
+Found = TypeVar("Found")
 
 _PREPARED_MAX = 1024
 """Principals whose compiled predicates are kept; one is about 20 KB."""
+_SEARCH_THREADS = 4
+"""Fewer than the reader has connections. Measured with 16 clients: 470 searches/s; 400 with 1 or with 40."""
 _SUCCESS, _NOTHING = "0", "4"
 """R4 valueset-audit-event-outcome: success; minor failure (hidden or absent, which are not told apart)."""
 
@@ -97,6 +103,7 @@ class Gate:
         self._log = store.log
         self._trail = Trail(store, settings)
         self._policy = load_policy(settings.policy)
+        self._threads = ThreadPoolExecutor(_SEARCH_THREADS, "hdg-search")
         self._prepared = lru_cache(_PREPARED_MAX)(self._prepare)
         self.page_key = page_key
         """64 bytes for page tokens, derived from the root key."""
@@ -136,6 +143,10 @@ class Gate:
         visible = predicate(request, self._policy, self._clock)
         return self._reader.prepare(_NO_ROW if isinstance(visible, False_) else visible)
 
+    async def _aside(self, work: Callable[[Unpack[Given]], Found], *given: *Given) -> Found:
+        """Runs what may take long on one of the gate's own threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+
     # --- reads ----------------------------------------------------------------------------------------------
 
     async def read(self, caller: Caller, type_: str, id_: str) -> Visible:
@@ -166,7 +177,7 @@ class Gate:
     async def history(self, caller: Caller, type_: str, id_: str, count: int, cursor: str) -> Results:
         """A page of the versions of one resource, newest first. Raises NotFound, Unavailable."""
         visible_to = self._visible_to(caller.principal).predicate
-        page = await run_in_threadpool(self._reader.history, type_, id_, visible_to, count, cursor)
+        page = await self._aside(self._reader.history, type_, id_, visible_to, count, cursor)
         results = Results(tuple(map(self._open, page.versions)), page.total, page.next_cursor)
         is_found = bool(page.versions or page.total)
         outcome = _SUCCESS if is_found else _NOTHING
@@ -178,9 +189,8 @@ class Gate:
 
     async def search(self, caller: Caller, query: SearchQuery, asked: str) -> Results:
         """A page of matches; ``asked``: the query as text, for the audit. Raises BadRequest, Unavailable."""
-        page, results = await run_in_threadpool(
-            self._search, query, self._visible_to(caller.principal).predicate
-        )
+        visible_to = self._visible_to(caller.principal).predicate
+        page, results = await self._aside(self._search, query, visible_to)
         access = Access("search", _SUCCESS, query=asked)
         await self._trail.record(caller, access, _patients(page))
         return results
@@ -205,7 +215,7 @@ class Gate:
         await self._trail.record(caller, access, _patients(() if found is None else (found,)))
         if found is None:
             raise NotFound("nothing is here")
-        return await run_in_threadpool(self._proof, found)
+        return await self._aside(self._proof, found)
 
     def _proof(self, found: StoredVersion) -> Proof:
         with self._store.engine.connect() as connection:
