@@ -22,6 +22,7 @@ from sqlalchemy import (
     bindparam,
     exists,
     false,
+    func,
     literal_column,
     not_,
     or_,
@@ -138,13 +139,15 @@ class _Builder:
         return and_(or_(*ways), *visible)
 
     def _every_patient(self) -> Condition:
-        """The resource has a patient, and every one of them permits or is the reader."""
+        """The resource has a patient, and as many of its patients permit (or are the reader) as it has."""
         of = _COMPARTMENT.alias()
         permitted = and_(self._any_permits(of), not_(self._any_denies(of)))
         if self._policy.patient_reads_own and self._shape.role == "patient":
             permitted = or_(of.c.patient == self._patient, permitted)
-        refusing = select(1).select_from(of).where(of.c.rkey == _RESOURCE.c.rkey, not_(permitted))
-        return and_(_RESOURCE.c.patients > 0, not_(exists(refusing).correlate(_RESOURCE)))
+        permitting = select(func.count()).select_from(of).where(of.c.rkey == _RESOURCE.c.rkey, permitted)
+        # Counted rather than "none refuses": a resource that lost its compartment rows stays hidden.
+        count = permitting.correlate(_RESOURCE).scalar_subquery()
+        return and_(_RESOURCE.c.patients > 0, count == _RESOURCE.c.patients)
 
     def _sent_by_own(self) -> Condition:
         """The reader's institution sent it, and no patient of it denies (if the policy heeds that)."""

@@ -16,6 +16,7 @@ from sqlmodel import SQLModel
 
 from hdg.management.consent.decide import AccessRequest, ResourceFacts, decide
 from hdg.management.consent.policy import Policy, load_policy
+from hdg.management.consent.resource import grant
 from hdg.management.consent.rules import KINDS, rows_for, rules_of
 from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.consent.sql import predicate
@@ -243,3 +244,14 @@ def test_the_random_worlds_reach_every_kind_of_verdict() -> None:
         min(reasons[text] for text in ("policy and consent", "consent: denied", "consent: none permits"))
         > 300
     )
+
+
+def test_a_resource_that_lost_its_compartment_rows_is_hidden(connection: Connection) -> None:
+    facts = ResourceFacts("Observation", frozenset({"p1"}), "i3")
+    made = grant("p1", ["Organization/i1"], [], [], from_us=0, until_us=100)
+    asked = AccessRequest("clinician", "u1", "i1", "", "TREAT", "access", 50)
+    fill(connection, [facts], [made])
+    query = select(Resource.__table__.c.rkey).where(predicate(asked, POLICIES[0]))
+    assert connection.execute(query).scalars().all() == [0]
+    connection.execute(delete(Compartment.__table__))
+    assert connection.execute(query).scalars().all() == []
