@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hdg.fhir.validate import validate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hdg.fhir.validate import validate
 from hdg.usage.fhir_api.parameters import supported
 
 
