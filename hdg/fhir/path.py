@@ -18,7 +18,7 @@ known without wrapping: ``compile(…)(resource)`` gives plain JSON values, ``.t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from hdg.fhir.definitions import SearchParameter
@@ -104,14 +104,17 @@ def _branches_of(node: Node, scope: Scope) -> list[Branch]:
     raise PathError(f"nothing known about {node!r}")
 
 
-@cache
+@lru_cache(maxsize=8192)  # R4 has 2,600 search expressions; callers may bring their own
 def compile(expression: str, type_name: str = "") -> Path:
     """The compiled expression; raises PathError when it is not FHIRPath or lies outside the subset.
 
     ``type_name`` is the type it starts from. Without it the expression must begin with a resource type
     (``Patient.name``) or ``Resource``, and yields nothing for a resource of another type.
     """
-    return Path(expression, _branches_of(parse(expression), Scope(type_name, _branches_of, False)))
+    try:
+        return Path(expression, _branches_of(parse(expression), Scope(type_name, _branches_of, False)))
+    except RecursionError:
+        raise PathError("nested too deeply") from None
 
 
 @cache

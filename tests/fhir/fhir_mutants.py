@@ -89,6 +89,15 @@ def spots_of(value: JsonObject, path: Path, place: str, kind: str) -> Iterator[S
             yield Spot((*path, key), f"{place}.{info.definition.name}", kind, info)
 
 
+def every_spot(resource: JsonObject) -> list[Path]:
+    """The JSON path of every property of every object."""
+    return [
+        spot.path
+        for path, place, kind in objects(resource)
+        for spot in spots_of(get(resource, path), path, place, kind)
+    ]
+
+
 def get(resource: JsonObject, path: Path) -> Any:
     value: Any = resource
     for key in path:

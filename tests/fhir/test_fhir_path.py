@@ -124,6 +124,8 @@ def test_results_are_a_list_of_ones_own() -> None:
         "name.family",
         "Patient.name.repeat(given)",
         "'open",
+        "(" * 5000 + "1",
+        "Patient" + ".name" * 5000,
     ],
 )
 def test_what_lies_outside_the_subset_is_refused_when_it_is_compiled(expression: str) -> None:

@@ -6,7 +6,9 @@ from decimal import Decimal as PlainDecimal
 from typing import Any
 
 import pytest
-from fhir_mutants import Mutant, mutants
+from fhir_mutants import Change, Mutant, Path, every_spot, mutants
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hdg.fhir.json import JsonObject, loads
 from hdg.fhir.validate import validate
@@ -247,3 +249,20 @@ def test_deep_nesting_is_an_issue_and_takes_no_time() -> None:
 
 def test_a_thousand_mistakes_are_a_thousand_issues() -> None:
     assert len(validate(patient(name=[{"family": ""}] * 1000))) == 1000
+
+
+TEXTS = ["", "x", "#", "#o1", "2024", "Patient/1"]
+NAMES = ["id", "extension", "url", "_id", "valueCode", "reference", "contained", "resourceType"]
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(TEXTS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
+    max_leaves=6,
+)
+SPOTS = [(resource, spot) for resource in RIGHT for spot in every_spot(resource)]
+
+
+@given(st.sampled_from(SPOTS), json_values)
+def test_no_json_value_anywhere_makes_it_raise(spot: tuple[JsonObject, Path], value: Any) -> None:
+    resource, path = spot
+    issues = validate(Change(resource, path, value).made())
+    assert all(issue.severity == "error" and issue.text for issue in issues)
