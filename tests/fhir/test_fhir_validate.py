@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from decimal import Decimal as PlainDecimal
 from typing import Any
 
@@ -266,3 +268,13 @@ def test_no_json_value_anywhere_makes_it_raise(spot: tuple[JsonObject, Path], va
     resource, path = spot
     issues = validate(Change(resource, path, value).made())
     assert all(issue.severity == "error" and issue.text for issue in issues)
+
+
+def test_a_patient_without_rare_elements_is_validated_without_loading_fhirpath() -> None:
+    program = (
+        "import sys; from hdg.fhir.validate import validate;"
+        "print(validate({'resourceType': 'Patient', 'name': [{'family': 'Roe'}], 'birthDate': '1980'}),"
+        "[name for name in sys.modules if name.startswith('hdg.fhir.path')])"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["[]", "[]"]
