@@ -274,7 +274,7 @@ def test_a_patient_without_rare_elements_is_validated_without_loading_fhirpath()
     program = (
         "import sys; from hdg.fhir.validate import validate;"
         "print(validate({'resourceType': 'Patient', 'name': [{'family': 'Roe'}], 'birthDate': '1980'}),"
-        "[name for name in sys.modules if name.startswith('hdg.fhir.path')])"
+        "'hdg.fhir.path' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["[]", "[]"]
+    assert run.stdout.split() == ["[]", "False"]
