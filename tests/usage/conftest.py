@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 
 import httpx
 import pytest
@@ -59,8 +58,7 @@ class World:
     """Two patients with three Observations each: ``ann`` (sent by north) and ``bob`` (sent by south)."""
 
     def __init__(self, folder):
-        ticks = itertools.count(START_US, 1_000_000)
-        self.clock = lambda: next(ticks)
+        self.now_us = START_US
         self.settings = Settings(data=folder, base_url=BASE, institution="north")
         self.keys = KeyRing.open(folder / "keys")
         self.store = Store.open(self.settings, self.keys, self.clock)
@@ -72,6 +70,10 @@ class World:
         for number in range(3):
             self.put(observation(f"ann-{number}", "ann", "718-7", f"2024-01-0{number + 1}"), "north", "ann")
             self.put(observation(f"bob-{number}", "bob", "718-7", f"2024-01-0{number + 1}"), "south", "bob")
+
+    def clock(self):
+        self.now_us += 1_000_000
+        return self.now_us
 
     def put(self, resource, institution, patient_id):
         work = lambda session: session.put(resource, institution=institution, patient=patient_id)  # noqa: E731
@@ -95,9 +97,9 @@ class World:
             lifetime_s=24 * 3600,
         )
 
-    def grant(self, patient_id, *actors, types=(), purposes=("TREAT",)):
+    def grant(self, patient_id, *actors, types=(), purposes=("TREAT",), hours=1000):
         """An active Consent of the patient; returns the resource, which ``revoke`` takes."""
-        until = START_US + 1000 * HOUR_US
+        until = START_US + hours * HOUR_US
         consent = consents.grant(patient_id, actors, purposes, types, from_us=START_US, until_us=until)
         self.put(consent, "north", patient_id)
         return consent

@@ -80,6 +80,23 @@ def test_a_grant_to_one_practitioner_for_one_type_and_purpose_goes_no_further(wo
         assert world.client.get("/fhir/Observation/ann-0", other).status_code == 404
 
 
+def test_a_grant_ends_with_its_period_for_a_caller_who_was_let_in_before(world):
+    world.grant("ann", "Organization/east", hours=2)
+    token = world.token("clinician", institution="east")
+    assert world.client.get("/fhir/Patient/ann", token).status_code == 200
+    assert world.client.get("/fhir/Observation", token).json()["total"] == 3
+    world.now_us += 3 * 3_600_000_000
+    assert world.client.get("/fhir/Patient/ann", token).status_code == 404
+    assert world.client.get("/fhir/Observation", token).json()["total"] == 0
+
+
+def test_a_token_ends_with_its_time(world):
+    token = world.token("clinician", institution="north")
+    assert world.client.get("/fhir/Patient/ann", token).status_code == 200
+    world.now_us += 25 * 3_600_000_000
+    assert world.client.get("/fhir/Patient/ann", token).status_code == 401
+
+
 def test_a_patient_sees_their_own_record_and_no_other(world):
     token = world.token("patient", user="ann", patient="ann", purpose="PATRQT")
     assert world.client.get("/fhir/Patient/ann", token).status_code == 200
