@@ -1,7 +1,7 @@
 """The gateway's own keys: made on first start, one file each, readable by the owner only.
 
-DESIGN §6. RFC 8032 (Ed25519). The root key wraps every patient's key; whoever has the folder has the data, so it is
-backed up apart from the database.
+DESIGN §6. RFC 8032 (Ed25519). The root key wraps every patient's key; whoever has the folder has the data, so
+it is backed up apart from the database.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _NAMES = ("root.key", "id.key", "token.key", "ledger.key", "operator.key")
 class KeyRing:
     """All secret keys of one gateway. ``repr`` shows none of them.
 
-    ``root``: 32 bytes, wraps owner keys. ``id_key``: 32 bytes, HMAC key of resource ids. ``token_key``: signs access
-    tokens. ``ledger_key``: signs checkpoints. ``operator_credential``: what a local operator shows to get a token.
+    ``root``: 32 bytes, wraps owner keys. ``id_key``: 32 bytes, HMAC key of resource ids. ``token_key``: signs
+    access tokens. ``ledger_key``: signs checkpoints. ``operator_credential``: what a local operator shows to
+    get a token.
     """
 
     root: bytes = field(repr=False)
@@ -39,8 +40,8 @@ class KeyRing:
     def open(cls, folder: Path) -> KeyRing:
         """The keys in ``folder``; makes all of them when the folder holds none yet.
 
-        Raises SettingsError when some but not all are there, when one has the wrong length, or when others than the
-        owner may read it: a lost key must never be replaced silently.
+        Raises SettingsError when some but not all are there, when one has the wrong length, or when others
+        than the owner may read it: a lost key must never be replaced silently.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         present = [name for name in _NAMES if (folder / name).exists()]

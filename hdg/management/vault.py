@@ -1,15 +1,17 @@
 """Sealing and content-addressed keeping of everything that may hold patient data.
 
-DESIGN §6. NIST SP 800-38D (AES-GCM), RFC 5869 (HKDF), multiformats CIDv1 (https://github.com/multiformats/cid).
+DESIGN §6. NIST SP 800-38D (AES-GCM), RFC 5869 (HKDF), multiformats CIDv1
+(https://github.com/multiformats/cid).
 
-Each object has a data key (DEK) of its own; the DEK is wrapped by its owner's key (KEK: one per patient, one per
-institution for what belongs to no patient); KEKs are wrapped by the gateway's root key. Destroying a patient's KEK
-makes all of it unreadable at once. The authenticated data binds each ciphertext to its place (type, id, version), so
-that a ciphertext moved to another row does not open.
+Each object has a data key (DEK) of its own; the DEK is wrapped by its owner's key (KEK: one per patient, one
+per institution for what belongs to no patient); KEKs are wrapped by the gateway's root key. Destroying a
+patient's KEK makes all of it unreadable at once. The authenticated data binds each ciphertext to its place
+(type, id, version), so that a ciphertext moved to another row does not open.
 
-Objects are addressed by the CID of their *ciphertext*. The CID of a plaintext would be a public fingerprint of the
-content: whoever guesses a message could confirm it, and equal messages of different patients would show as
-equal. The ciphertext's CID still lets anyone check stored bytes without a key, and erasing stays possible.
+Objects are addressed by the CID of their *ciphertext*. The CID of a plaintext would be a public fingerprint
+of the content: whoever guesses a message could confirm it, and equal messages of different patients would
+show as equal. The ciphertext's CID still lets anyone check stored bytes without a key, and erasing stays
+possible.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ class OwnerKeys:
 
 
 def make_owner_keys(root: AESGCM, kind: str, owner: str) -> OwnerKeys:
-    """A random code (26 characters, 128 bits), a KEK and an Ed25519 key pair, secrets wrapped by the root key."""
+    """A random code (26 characters, 128 bits), a KEK and an Ed25519 key pair, wrapped by the root key."""
     code = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
     kek = secrets.token_bytes(32)
     private = Ed25519PrivateKey.generate()
@@ -167,8 +169,8 @@ def cid_of(data: bytes) -> str:
 class BlobFiles:
     """Large sealed objects as files named by their CID, two letters deep. Immutable once written.
 
-    A file is durable (file and folder synced) before the transaction that names it commits. A crash in between leaves a
-    file that no row names: harmless, and removed by ``collect``.
+    A file is durable (file and folder synced) before the transaction that names it commits. A crash in
+    between leaves a file that no row names: harmless, and removed by ``collect``.
     """
 
     def __init__(self, folder: Path) -> None:

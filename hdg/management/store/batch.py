@@ -1,7 +1,8 @@
 """What a group of works wants written: buffered, revertible work by work, flushed once.
 
-Rows go out sorted by their keys (neighbouring B-tree pages) through the driver's executemany. Resources are kept as
-states: what the database holds (``base``) and what it will hold; index rows are the difference of the two.
+Rows go out sorted by their keys (neighbouring B-tree pages) through the driver's executemany. Resources are
+kept as states: what the database holds (``base``) and what it will hold; index rows are the difference of the
+two.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ _VERSION = table_of(schema.Version)
 _COMPARTMENT = table_of(schema.Compartment)
 _INDEXES = tuple(table_of(model) for model in schema.INDEX_TABLES)
 _UPDATE = (
-    "UPDATE resource SET version = ?, updated_us = ?, institution = ?, deleted = ?, patient = ?, patients = ? "
-    "WHERE rkey = ?"
+    "UPDATE resource SET version = ?, updated_us = ?, institution = ?, deleted = ?, patient = ?, "
+    "patients = ? WHERE rkey = ?"
 )
 _RESEAL = "UPDATE version SET body = ? WHERE rkey = ? AND version = ?"
 
@@ -45,7 +46,8 @@ _RESEAL = "UPDATE version SET body = ? WHERE rkey = ? AND version = ?"
 class State:
     """One resource at one version. ``base``: the state the database holds, None when it holds none (new).
 
-    ``content`` and ``rows`` are made from ``body`` when first needed. States are shared and never changed otherwise.
+    ``content`` and ``rows`` are made from ``body`` when first needed. States are shared and never changed
+    otherwise.
     """
 
     type: str

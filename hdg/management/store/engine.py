@@ -1,7 +1,7 @@
-"""Opens the database: engines, durability pragmas, migrations, and the few places where the two databases differ.
+"""Opens the database: engines, durability pragmas, migrations, the few differences of the two databases.
 
-SQLite https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous (FULL: a commit in WAL
-mode is durable when it returns); PostgreSQL by URL with the same tables and statements.
+SQLite https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous (FULL: a commit
+in WAL mode is durable when it returns); PostgreSQL by URL with the same tables and statements.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _HEAD_TABLE = "alembic_version"
 
 
 class NotCommitted(HdgError):
-    """The store could not take or commit a unit of work; nothing of it was kept. It may be tried again."""
+    """The store could not take or commit a unit of work. It may be tried again.
+
+    Nothing of it was kept, but for one case: a connection that broke during COMMIT leaves it unknown.
+    Messages are safe to send again either way (the inbox knows them).
+    """
 
     issue_code: ClassVar[str] = "transient"
 
@@ -36,7 +40,10 @@ def database_url(settings: Settings) -> str:
 
 
 def open_engine(settings: Settings, *, is_writer: bool, pool_size: int = 1) -> Engine:
-    """An engine with the pragmas set on every connection. Raises SettingsError for a database it does not know."""
+    """An engine with the pragmas set on every connection.
+
+    Raises SettingsError for a database it does not know.
+    """
     url = database_url(settings)
     if url.startswith("sqlite"):
         settings.data.mkdir(parents=True, exist_ok=True)

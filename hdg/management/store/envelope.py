@@ -1,7 +1,7 @@
 """What is inside a sealed body: salt of the ledger commitment, list ownership, the exact bytes.
 
-Layout: salt (32) | length of parts (4, big endian) | parts (JSON) | body. The salt lies inside the ciphertext, so that a
-leaf's commitment to a guessable body tells nothing to who cannot open it (DESIGN §6).
+Layout: salt (32) | length of parts (4, big endian) | parts (JSON) | body. The salt lies inside the
+ciphertext, so that a leaf's commitment to a guessable body tells nothing to who cannot open it (DESIGN §6).
 """
 
 from __future__ import annotations

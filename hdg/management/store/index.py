@@ -1,9 +1,10 @@
 """A resource → its search-index rows and the patients whose compartments it is in.
 
-R4 search.html#ptypes, R4 compartmentdefinition-patient.html. One program per resource type, compiled on first use:
-first element → (walk, kind, parameter numbers), so the work follows what the resource holds. Indexed are all R4 search
-parameters but ``special`` ones and those on extensions. Known limits: a token on a plain ``code`` has no system; a Reference
-by identifier only, a Range, a SampledData and a resource inside a Bundle make no rows.
+R4 search.html#ptypes, R4 compartmentdefinition-patient.html. One program per resource type, compiled on first
+use: first element → (walk, kind, parameter numbers), so the work follows what the resource holds. Indexed are
+all R4 search parameters but ``special`` ones and those on extensions. Known limits: a token on a plain
+``code`` has no system; a Reference by identifier only, a Range, a SampledData and a resource inside a Bundle
+make no rows.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ _Step = tuple[Walk | None, Write, int, int, bool]
 
 @dataclass(slots=True)
 class IndexRows:
-    """Whole rows, one list per table of schema.INDEX_TABLES (a row may come twice); the compartments' patient ids."""
+    """Whole rows, one list per table of schema.INDEX_TABLES (a row may come twice).
+
+    The compartments' patient ids.
+    """
 
     tables: tuple[list[Row], ...] = field(default_factory=lambda: ([], [], [], [], [], [], [], []))
     patients: set[str] = field(default_factory=set)
@@ -99,7 +103,7 @@ class Indexer:
         self._programs: dict[str, _Program] = {}
 
     def rows(self, resource: dict[str, Any], rkey: int) -> IndexRows:
-        """All index rows of ``resource`` and the patients in whose compartments it is by its own references."""
+        """All index rows of ``resource``, and whose compartments its own references put it into."""
         type_ = resource["resourceType"]
         program = self._programs.get(type_)
         if program is None:
@@ -152,7 +156,10 @@ class Indexer:
     def _add_composites(
         self, program: _Program, type_: str, parameter: definitions.SearchParameter, bases: list[Route]
     ) -> None:
-        """Files each base under the elements that its *last* component begins with: the rarest (a value's type)."""
+        """Files each base under the elements that its *last* component begins with.
+
+        The rarest (a value's type).
+        """
         slots = composite_slots(tuple(component.kind for component in parameter.components))
         for base in bases if slots else ():
             parts = [routes(base.type, component.expression) for component in parameter.components]
@@ -171,7 +178,7 @@ class Indexer:
 
 
 def is_indexed(parameter: definitions.SearchParameter) -> bool:
-    """Whether a search parameter has rows at all (``_id`` and ``_lastUpdated`` are columns of ``resource``)."""
+    """Whether a search parameter has rows (``_id`` and ``_lastUpdated`` are columns of ``resource``)."""
     return parameter.code not in _SKIPPED and parameter.kind in KINDS and bool(parameter.expression)
 
 
@@ -184,7 +191,8 @@ def composite_id(type_: str, base: Route, parameter: definitions.SearchParameter
 def lookups(type_: str, code: str) -> list[tuple[int, str]]:
     """Where a search parameter's rows are: (number, target type of references or ''). Empty: it has none.
 
-    Rows are kept by route, not by parameter: Observation's ``code`` and ``combo-code`` share those of Observation.code.
+    Rows are kept by route, not by parameter: Observation's ``code`` and ``combo-code`` share those of
+    Observation.code.
     """
     parameter = next((p for p in definitions.search_parameters(type_) if p.code == code), None)
     if parameter is None or not is_indexed(parameter):
@@ -264,7 +272,10 @@ def _filled(row: list[Any], slots: tuple[int, ...], values: tuple[Any, ...]) -> 
 
 
 def composite_slots(kinds: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
-    """For each component the places of its values in an idx_composite row (1 code … 8 text); None: does not fit."""
+    """For each component the places of its values in an idx_composite row (1 code … 8 text).
+
+    None: does not fit.
+    """
     codes, singles = [(1, 2), (3, 4)], {"quantity", "number", "date", "string", "uri"}
     slots: list[tuple[int, ...]] = []
     for kind in kinds:

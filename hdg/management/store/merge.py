@@ -1,14 +1,14 @@
 """A partial statement of one sender, merged into what is stored. Pure.
 
-DESIGN §3. An absent element keeps what is stored; a deletion removes it; a single-valued element is replaced; a
-valued list replaces that sender's part of the list and leaves the other senders' items where they are.
+DESIGN §3. An absent element keeps what is stored; a deletion removes it; a single-valued element is replaced;
+a valued list replaces that sender's part of the list and leaves the other senders' items where they are.
 
-Whose item is whose is kept as ``Parts``: sender → element → hashes of the items it stated. ``None`` for a sender stands for
-"every list item", which is true as long as only one sender has spoken: then nothing needs hashing. An item that
-two senders state is one item and stays until neither states it. ``meta``'s lists are merged under ``meta.tag`` and so on.
-A deletion of a list removes the sender's own items only, never another sender's. A primitive and its companion
-(``birthDate``, ``_birthDate``) are one element; so are all forms of a choice (``valueString``, ``valueQuantity``).
-Narrative (``text``) is replaced like any single-valued element.
+Whose item is whose is kept as ``Parts``: sender → element → hashes of the items it stated. ``None`` for a
+sender stands for "every list item", which is true as long as only one sender has spoken: then nothing needs
+hashing. An item that two senders state is one item and stays until neither states it. ``meta``'s lists are
+merged under ``meta.tag`` and so on. A deletion of a list removes the sender's own items only, never another
+sender's. A primitive and its companion (``birthDate``, ``_birthDate``) are one element; so are all forms of a
+choice (``valueString``, ``valueQuantity``). Narrative (``text``) is replaced like any single-valued element.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def merge(
 ) -> tuple[JsonObject, Parts]:
     """The merged content and its new parts. No argument is changed; the result shares values with them.
 
-    ``stored`` is None for a resource that is new or deleted. ``meta.versionId`` and ``meta.lastUpdated`` do not take part.
+    ``stored`` is None for a resource that is new or deleted. ``meta.versionId`` and ``meta.lastUpdated`` do
+    not take part.
     """
     deleted = {name.removeprefix("_") for name in deletions}
     if stored is None:
@@ -84,7 +85,10 @@ def _explicit(parts: Parts, stored: JsonObject) -> dict[str, dict[str, list[str]
 
 
 def _base(resource_type: str, key: str) -> str:
-    """The element that a property belongs to: ``_birthDate`` → ``birthDate``, ``valueQuantity`` → ``value``."""
+    """The element that a property belongs to.
+
+    ``_birthDate`` → ``birthDate``, ``valueQuantity`` → ``value``.
+    """
     name = key.removeprefix("_")
     try:
         info = definitions.element_info(resource_type, name)

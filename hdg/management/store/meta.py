@@ -1,4 +1,7 @@
-"""Facts about the database itself: which root key made it, and which index definitions filled its index tables."""
+"""Facts about the database itself.
+
+Which root key made it, and which index definitions filled its index tables.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def check_root(connection: Connection, keks: vault.KekCache) -> None:
 
 
 def index_digest() -> str:
-    """What the contents of the index tables depend on: the rules of index.py and R4's definitions as shipped."""
+    """What the contents of the index tables depend on.
+
+    The rules of index.py and R4's definitions as shipped.
+    """
     total = hashlib.sha256(INDEX_VERSION.encode())
     folder = Path(definitions.__file__).resolve().parent
     for name in ("search.json", "compartment.json"):

@@ -89,7 +89,10 @@ def number_value(text: str) -> tuple[float, float] | None:
 
 
 def compare_numbers(prefix: str, column: Any, number: tuple[float, float]) -> Condition:
-    """A row's number against a search value; eq and ne heed the value's precision, the others compare exactly."""
+    """A row's number against a search value.
+
+    Eq and ne heed the value's precision, the others compare exactly.
+    """
     value, half = number
     match prefix:
         case "ne":

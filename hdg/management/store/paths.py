@@ -1,8 +1,9 @@
 """Search-parameter expressions as closures over JSON, resolved against the R4 definitions once.
 
 R4 searchparameter-registry.html. Nearly all R4 expressions are unions of plain paths with ``as(T)``,
-``where(x='y')`` and a final ``where(resolve() is T)``. Those become chains of dict look-ups keyed by the first element, so that
-an element that a resource lacks costs nothing; the few others go through hdg.fhir.path. A test holds both equal.
+``where(x='y')`` and a final ``where(resolve() is T)``. Those become chains of dict look-ups keyed by the
+first element, so that an element that a resource lacks costs nothing; the few others go through
+hdg.fhir.path. A test holds both equal.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _CAST = re.compile(r"\(?([\w.]+) as (\w+)\)?")
 class Route:
     """One alternative of an expression: begins at any of ``keys`` ('' is the resource itself), then walks on.
 
-    ``walk`` None: the values at ``keys`` are the result. ``text`` is equal for equal routes. ``type`` is the type of
-    the result ('' when it has several). ``target``: only references to this type count (a final
+    ``walk`` None: the values at ``keys`` are the result. ``text`` is equal for equal routes. ``type`` is the
+    type of the result ('' when it has several). ``target``: only references to this type count (a final
     ``where(resolve() is T)``, which is left to whoever uses the route), '' for no such limit.
     """
 
@@ -56,7 +57,10 @@ class Route:
 
 
 def routes(type_name: str, expression: str) -> list[Route] | None:
-    """The alternatives of ``expression`` on a resource or backbone type; None when the subset lacks something."""
+    """The alternatives of ``expression`` on a resource or backbone type.
+
+    None when the subset lacks something.
+    """
     found = []
     for part in expression.split("|"):
         route = _route(type_name, part.strip())

@@ -1,6 +1,7 @@
 """Reads: current version, one version, history, search; always under a predicate that is part of the SQL.
 
-R4 http.html#read, #vread, #history; DESIGN §6. Hidden rows never leave the database, so they look like absent ones.
+R4 http.html#read, #vread, #history; DESIGN §6. Hidden rows never leave the database, so they look like absent
+ones.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, LifoQueue
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -46,10 +47,26 @@ _IS_VERSION = _VERSION.c.rkey == _RESOURCE.c.rkey
 _IS_CURRENT = and_(_IS_VERSION, _VERSION.c.version == _RESOURCE.c.version)
 _IS_NAMED = and_(_RESOURCE.c.type == bindparam("t"), _RESOURCE.c.id == bindparam("i"))
 _READ = (
-    "SELECT v.rkey, v.type, v.id, v.version, v.updated_us, v.institution, v.deleted, r.patient, v.patient_code, "
-    "v.leaf_index, v.body FROM resource r JOIN version v ON v.rkey = r.rkey AND v.version = r.version "
+    "SELECT v.rkey, v.type, v.id, v.version, v.updated_us, v.institution, v.deleted, r.patient, "
+    "v.patient_code, v.leaf_index, v.body "
+    "FROM resource r JOIN version v ON v.rkey = r.rkey AND v.version = r.version "
     "WHERE r.type = ? AND r.id = ?"
 )
+
+
+class Sealed(Protocol):
+    """What it takes to open a version: where it belongs, whose key, the sealed bytes."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def patient_code(self) -> str: ...
+    @property
+    def sealed(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,10 @@ class StoredVersion:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a search or history. ``total`` is None where not asked for; ``next_cursor`` is '' at the end."""
+    """A page of a search or history.
+
+    ``total`` is None where not asked for; ``next_cursor`` is '' at the end.
+    """
 
     versions: tuple[StoredVersion, ...]
     total: int | None
@@ -82,7 +102,10 @@ class Page:
 
 
 class Reader:
-    """Thread-safe; pooled connections. ``predicate`` is SQL over ``Resource`` columns (``sqlalchemy.true()``: all)."""
+    """Thread-safe; pooled connections.
+
+    ``predicate`` is SQL over ``Resource`` columns (``sqlalchemy.true()``: all).
+    """
 
     def __init__(
         self,
@@ -161,8 +184,9 @@ class Reader:
     def history(self, type_: str, id_: str, predicate: Condition, count: int = 50, cursor: str = "") -> Page:
         """Versions of one resource, newest first; an empty page when absent or hidden.
 
-        The predicate speaks of the current version. Under any but ``true()``, versions that belonged to another
-        owner (a result moved to the right patient) are left out: who may read the present does not get that.
+        The predicate speaks of the current version. Under any but ``true()``, versions that belonged to
+        another owner (a result moved to the right patient) are left out: who may read the present does not
+        get that.
         """
         before = _decoded(cursor, 1)[0] if cursor else 0
         named = (_IS_VERSION, _IS_NAMED, predicate, *_same_owner(predicate))
@@ -204,7 +228,7 @@ class Reader:
         """The exact JSON bytes (b'' for a deletion). Raises VaultError when they cannot be opened."""
         return self.opened(version).body
 
-    def opened(self, version: StoredVersion) -> Opened:
+    def opened(self, version: Sealed) -> Opened:
         """The whole envelope: the salt of the ledger commitment, list ownership, the body."""
         place = binding(version.type, version.id, version.version)
         return unpack(vault.open_sealed(self._kek(version.patient_code), version.sealed, place))

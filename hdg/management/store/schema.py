@@ -1,9 +1,9 @@
 """The store's tables, declared with SQLModel (DESIGN §6). Hot paths use their Core tables, never the ORM.
 
-Every key that the hot path touches is an integer: ``rkey`` numbers resources in order of creation and never changes,
-``param`` is a hash of (resource type, search parameter), ``code``/``system`` are keyed 64-bit hashes (see index.py).
-Index tables are clustered on what is searched and end in ``rkey``, so they need no second index; a new version
-deletes exactly the rows that the old version made.
+Every key that the hot path touches is an integer: ``rkey`` numbers resources in order of creation and never
+changes, ``param`` is a hash of (resource type, search parameter), ``code``/``system`` are keyed 64-bit hashes
+(see index.py). Index tables are clustered on what is searched and end in ``rkey``, so they need no second
+index; a new version deletes exactly the rows that the old version made.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _text(*, primary: bool = False) -> Column[str]:
 
 
 class StoreMeta(SQLModel, table=True):
-    """Facts about the database itself (for example the digest of the search-index definitions that filled it)."""
+    """Facts about the database itself (such as the digest of the definitions that filled its index)."""
 
     __tablename__ = "store_meta"
     name: str = Field(sa_column=_text(primary=True))
@@ -76,7 +76,8 @@ class Resource(SQLModel, table=True):
     """One row per resource: its current version. Consent predicates are written over these columns.
 
     ``patient``: id of the Patient when the resource is in exactly one patient compartment, else None;
-    ``patients``: how many compartments it is in (0: no patient's). ``institution``: who sent the current version.
+    ``patients``: how many compartments it is in (0: no patient's). ``institution``: who sent the current
+    version.
     """
 
     __tablename__ = "resource"
@@ -96,7 +97,10 @@ class Resource(SQLModel, table=True):
 
 
 class Version(SQLModel, table=True):
-    """One row per version, never changed. ``body`` is the sealed envelope (vault.py); ``leaf_index`` its ledger leaf."""
+    """One row per version, never changed.
+
+    ``body`` is the sealed envelope (vault.py); ``leaf_index`` its ledger leaf.
+    """
 
     __tablename__ = "version"
     rkey: int = Field(sa_column=_rkey())
@@ -123,8 +127,8 @@ class Compartment(SQLModel, table=True):
 class OwnerKey(SQLModel, table=True):
     """The keys of a patient (``kind`` patient) or of an institution's other resources (``kind`` institution).
 
-    ``code`` is random and the only name the ledger knows. ``wrapped_kek`` and ``wrapped_private_key`` (Ed25519) are
-    sealed by the root key; both are NULL after an erasure (``destroyed_us`` says when).
+    ``code`` is random and the only name the ledger knows. ``wrapped_kek`` and ``wrapped_private_key``
+    (Ed25519) are sealed by the root key; both are NULL after an erasure (``destroyed_us`` says when).
     """
 
     __tablename__ = "owner_key"
@@ -140,7 +144,10 @@ class OwnerKey(SQLModel, table=True):
 
 
 class Blob(SQLModel, table=True):
-    """A vault object. ``data`` is NULL when the ciphertext lies in a file named by ``cid``. ``size``: ciphertext bytes."""
+    """A vault object.
+
+    ``data`` is NULL when the ciphertext lies in a file named by ``cid``. ``size``: ciphertext bytes.
+    """
 
     __tablename__ = "blob"
     bkey: int = Field(sa_column=_int64(primary=True))
@@ -233,7 +240,10 @@ class IdxNumber(SQLModel, table=True):
 
 
 class IdxQuantity(SQLModel, table=True):
-    """quantity: value, hash of the unit's code (or of the unit's text, then with system 0), hash of its system."""
+    """quantity.
+
+    Value, hash of the unit's code (or of the unit's text, then with system 0), hash of its system.
+    """
 
     __tablename__ = "idx_quantity"
     __table_args__ = (_CLUSTERED,)

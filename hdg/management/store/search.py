@@ -54,9 +54,9 @@ _LAST = "\U0010ffff"
 class Clause:
     """One search parameter as given once in a query: any of ``values`` must match (R4 search.html#combining).
 
-    ``kind``: token, string, date, reference, number, quantity, uri or composite; any kind is accepted for ``_id`` and
-    ``_lastUpdated``. ``modifier`` without its colon, '' for none. ``values``: percent-decoded, split at unescaped
-    commas, with the escapes ``\\,`` ``\\|`` ``\\$`` ``\\\\`` still in them.
+    ``kind``: token, string, date, reference, number, quantity, uri or composite; any kind is accepted for
+    ``_id`` and ``_lastUpdated``. ``modifier`` without its colon, '' for none. ``values``: percent-decoded,
+    split at unescaped commas, with the escapes ``\\,`` ``\\|`` ``\\$`` ``\\\\`` still in them.
     """
 
     param: str
@@ -69,9 +69,10 @@ class Clause:
 class SearchQuery:
     """A search of one resource type: all ``clauses`` must match.
 
-    ``count``: rows per page (0: only the total). ``cursor``: what the page before gave, '' for the first page.
-    ``sort``: '' (newest created first; no row is lost or doubled while others write), ``_lastUpdated`` (a row that
-    changes between two pages comes again at the end) or ``-_lastUpdated`` (such a row has moved before the first page).
+    ``count``: rows per page (0: only the total). ``cursor``: what the page before gave, '' for the first
+    page. ``sort``: '' (newest created first; no row is lost or doubled while others write), ``_lastUpdated``
+    (a row that changes between two pages comes again at the end) or ``-_lastUpdated`` (such a row has moved
+    before the first page).
     """
 
     type: str
@@ -129,9 +130,7 @@ class _Where:
             for number, target in places
             if target
         ]
-        if not limited:
-            return columns.param.in_(everywhere) if len(everywhere) > 1 else columns.param == everywhere[0]
-        return or_(columns.param.in_(everywhere), *limited) if everywhere else or_(*limited)
+        return or_(*([columns.param.in_(everywhere)] if everywhere else []), *limited)
 
     def _missing(self, rows: Any) -> Condition:
         if self.clause.values not in (("true",), ("false",)):

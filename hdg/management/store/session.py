@@ -92,7 +92,10 @@ class Shared:
 
 
 class WriteSession:
-    """Handed to every work. A work may be run a second time if the database refuses its group: no outside effects."""
+    """Handed to every work.
+
+    A work may be run a second time if the database refuses its group: no outside effects.
+    """
 
     def __init__(self, shared: Shared, connection: Connection, at_us: int) -> None:
         self.at_us = at_us
@@ -111,7 +114,7 @@ class WriteSession:
         """The transaction's connection, for reads; rows that are still buffered do not show there."""
         return self._connection
 
-    # --- resources ---------------------------------------------------------------------------------------------
+    # --- resources -----------------------------------------------------------------------------------------
 
     def prefetch(self, keys: Iterable[tuple[str, str]]) -> None:
         """Looks up (type, id) pairs at once, so that ``current`` and writes need no query each."""
@@ -130,7 +133,10 @@ class WriteSession:
             self.batch.states[key] = None if row is None else self._load(key, *row)
 
     def current(self, type_: str, id_: str) -> JsonObject | None:
-        """The current content, meta included; None when absent or deleted. A fresh dict: callers may change it."""
+        """The current content, meta included; None when absent or deleted.
+
+        A fresh dict: callers may change it.
+        """
         state = self._state((type_, id_))
         return None if state is None or state.deleted else copy.deepcopy(state.content())
 
@@ -144,8 +150,9 @@ class WriteSession:
     ) -> Put:
         """Stores ``resource`` (with ``id``) as a whole. ``patient``: id of the patient it is about.
 
-        ``patient`` puts the resource into that patient's compartment and under that patient's key, beside what its own
-        references say; leave it None for what several patients share (Practitioner, Organization, Location).
+        ``patient`` puts the resource into that patient's compartment and under that patient's key, beside
+        what its own references say; leave it None for what several patients share (Practitioner,
+        Organization, Location).
         """
         state = self._state((resource["resourceType"], resource["id"]))
         content = without_server_meta(resource)
@@ -162,7 +169,10 @@ class WriteSession:
         institution: str,
         patient: str | None = None,
     ) -> Put:
-        """Merges a partial statement (merge.py) into the current version. ``deletions``: top-level element names."""
+        """Merges a partial statement (merge.py) into the current version.
+
+        ``deletions``: top-level element names.
+        """
         state = self._state((resource["resourceType"], resource["id"]))
         if state is None or state.deleted:
             merged, parts = merge(None, {}, resource, deletions, sender=sender)
@@ -247,7 +257,7 @@ class WriteSession:
         batch.set(place, new)
 
     def _reseal(self, state: State, parts: Parts) -> None:
-        """The same version, body and salt (so its leaf holds) with another record of whose list items are whose."""
+        """The same version, body and salt (so its leaf holds) with new records of whose items are whose."""
         self._know_patients(state)
         plain = pack(state.salt, parts, state.body)
         sealed = vault.seal(self._kek(state.code), plain, binding(state.type, state.id, state.version))
@@ -271,7 +281,8 @@ class WriteSession:
             return known
         self._cursor.execute(
             self._sql(
-                "SELECT updated_us, institution, patient_code, body FROM version WHERE rkey = ? AND version = ?"
+                "SELECT updated_us, institution, patient_code, body FROM version "
+                "WHERE rkey = ? AND version = ?"
             ),
             (rkey, version),
         )
@@ -309,7 +320,7 @@ class WriteSession:
         self._next[table] += 1
         return self._next[table]
 
-    # --- owners ------------------------------------------------------------------------------------------------
+    # --- owners --------------------------------------------------------------------------------------------
 
     def patient_code(self, patient: str) -> str:
         """The random code that the ledger knows this patient by; makes the patient's keys when new."""
@@ -366,7 +377,7 @@ class WriteSession:
     def seal(
         self, data: bytes, key: str, *, patient: str | None, institution: str
     ) -> tuple[str, bytes, bytes]:
-        """(owner code, salt, sealed bytes) for rows that other modules keep. ``key`` is bound to the ciphertext.
+        """(owner code, salt, sealed bytes) for other modules' rows. ``key`` is bound to the ciphertext.
 
         The sealed plaintext is an envelope (envelope.py): its salt is what a ledger leaf commits with.
         """
@@ -374,7 +385,7 @@ class WriteSession:
         salt = secrets.token_bytes(SALT_BYTES)
         return code, salt, vault.seal(kek, pack(salt, {}, data), b"row/" + key.encode())
 
-    # --- everything else ---------------------------------------------------------------------------------------
+    # --- everything else -----------------------------------------------------------------------------------
 
     def leaf(self, leaf: Leaf) -> None:
         """One more ledger leaf (access, key, …); resource versions get theirs by themselves."""
@@ -385,7 +396,10 @@ class WriteSession:
         self.batch.later.append((table, rows))
 
     def blob_put(self, data: bytes, *, patient: str | None, institution: str) -> str:
-        """Seals ``data`` under the owner's key and keeps it; the CID of the ciphertext (vault.py says why)."""
+        """Seals ``data`` under the owner's key and keeps it.
+
+        The CID of the ciphertext (vault.py says why).
+        """
         code, kek = self._owner("patient", patient) if patient else self._owner("institution", institution)
         sealed = vault.seal(kek, data, b"blob/" + code.encode())
         cid = vault.cid_of(sealed)
@@ -433,7 +447,10 @@ class WriteSession:
 
 
 def _is_same(new: JsonObject, stored: JsonObject) -> bool:
-    """Equal content, to the digit. Equality of dicts is quick to say no; bytes have the last word (1.50 is not 1.5)."""
+    """Equal content, to the digit.
+
+    Equality of dicts is quick to say no; bytes have the last word (1.50 is not 1.5).
+    """
     stored = without_server_meta(stored)
     if new != stored:
         return False
@@ -445,7 +462,10 @@ def _without_identity(content: JsonObject) -> JsonObject:
 
 
 def _key(text: str) -> str:
-    """A text as a database key: as it is, or its digest when it is too long or holds what a database refuses."""
+    """A text as a database key.
+
+    As it is, or its digest when it is too long or holds what a database refuses.
+    """
     if len(text) <= _KEY_MAX and text.isprintable():
         return text
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,6 +1,7 @@
 """How single values are put into the index: keyed hashes, folded text, date ranges, references.
 
-R4 search.html#token, #string, #date, #reference. Both sides of a search use these functions, so they cannot drift.
+R4 search.html#token, #string, #date, #reference. Both sides of a search use these functions, so they cannot
+drift.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ _US = timedelta(microseconds=1)
 
 
 def hasher(key: bytes) -> Hash:
-    """A cached keyed hash (BLAKE2b, 64 bits, signed): identifiers do not lie readable in the index. '' is 0."""
+    """A cached keyed hash (BLAKE2b, 64 bits, signed): identifiers do not lie readable in the index.
+
+    '' is 0.
+    """
 
     @lru_cache(maxsize=65_536)
     def hashed(text: str) -> int:
@@ -63,11 +67,11 @@ def route_id(resource_type: str, kind: str, text: str) -> int:
 
 @lru_cache(maxsize=16_384)
 def fold(text: str) -> str:
-    """Lower case, no diacritics, runs of white space as one space (R4 search.html#string), cut to TEXT_MAX."""
+    """Lower case, no diacritics, single spaces (R4 search.html#string), cut to TEXT_MAX."""
     if text.isascii():
         folded = text.lower()
     else:
-        parts = unicodedata.normalize("NFKD", text.casefold())
+        parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
         folded = unicodedata.normalize("NFC", "".join(c for c in parts if not unicodedata.combining(c)))
     return index_text(" ".join(folded.split()))
 
@@ -83,8 +87,8 @@ def index_text(text: str) -> str:
 def date_range(text: str) -> tuple[int, int] | None:
     """First and last microsecond that a FHIR date, dateTime or instant covers; None if it is none.
 
-    A value without a zone (every plain date) covers its UTC day, month or year: where the data names no zone, none is
-    invented. Digits beyond microseconds are cut.
+    A value without a zone (every plain date) covers its UTC day, month or year: where the data names no zone,
+    none is invented. Digits beyond microseconds are cut.
     """
     match = _DATE.fullmatch(text)
     if match is None:
@@ -127,7 +131,7 @@ def _zone(text: str | None) -> timezone:
 
 @lru_cache(maxsize=16_384)
 def split_reference(text: str) -> tuple[str, str] | None:
-    """(type, id) of a reference to a resource here (relative), else None (absolute URL, ``urn:``, ``#contained``)."""
+    """(type, id) of a relative reference, else None (absolute URL, ``urn:``, ``#contained``)."""
     match = _RELATIVE.fullmatch(text)
     if match is None or match[1] is not None:
         return None

@@ -1,9 +1,10 @@
 """The one writer: a thread that gives all works queued meanwhile one transaction (group commit).
 
-DESIGN §2 (synchronous=FULL, group commit), §6. SQLite WAL https://www.sqlite.org/wal.html. A future resolves only
-after COMMIT has returned. A work that raises fails alone. When the database refuses the rows of a group (not: cannot
-commit), the works run again one by one, so that one bad unit cannot fail its neighbours. When it cannot commit (disk
-full, locked, connection lost), every work of the group fails with NotCommitted and nothing of the group is kept.
+DESIGN §2 (synchronous=FULL, group commit), §6. SQLite WAL https://www.sqlite.org/wal.html. A future resolves
+only after COMMIT has returned. A work that raises fails alone. When the database refuses the rows of a group
+(not: cannot commit), the works run again one by one, so that one bad unit cannot fail its neighbours. When it
+cannot commit (disk full, locked, connection lost), every work of the group fails with NotCommitted and
+nothing of the group is kept.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ class Store:
     def open(cls, settings: Settings, keys: KeyRing, clock: Clock) -> Store:
         """Opens (and migrates) the database of ``settings``; starts the writer.
 
-        Raises SettingsError for a database that cannot be used, VaultError when it was made with another root key.
+        Raises SettingsError for a database that cannot be used, VaultError when it was made with another root
+        key.
         """
         engine = open_engine(settings, is_writer=True)
         try:
@@ -121,13 +123,13 @@ class Store:
             engine, readers, ledger, shared, Reader(readers, keks, hash_, files, clock), settings, clock
         )
 
-    # --- the callers' side --------------------------------------------------------------------------------------
+    # --- the callers' side ---------------------------------------------------------------------------------
 
     def submit(self, work: Callable[[WriteSession], T], *, wait_s: float | None = None) -> Future[T]:
-        """Queues ``work``. The future resolves after the COMMIT of its transaction is durable, or with the error.
+        """Queues ``work``. The future resolves once its transaction's COMMIT is durable, or with the error.
 
-        Blocks while the queue is full (back-pressure); raises NotCommitted after ``wait_s`` seconds of that, and when
-        the store is closed.
+        Blocks while the queue is full (back-pressure); raises NotCommitted after ``wait_s`` seconds of that,
+        and when the store is closed.
         """
         job = _Job(work, Future())
         try:
@@ -175,7 +177,7 @@ class Store:
     ) -> None:
         self.close()
 
-    # --- the writer's thread ------------------------------------------------------------------------------------
+    # --- the writer's thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
         is_open = True

@@ -1,4 +1,7 @@
-"""Search and history on both databases (R4 search.html): kinds, prefixes, modifiers, predicates, stable paging."""
+"""Search and history on both databases (R4 search.html).
+
+Kinds, prefixes, modifiers, predicates, stable paging.
+"""
 
 from __future__ import annotations
 
@@ -360,7 +363,10 @@ def test_history_pages_newest_first(store: Store, do) -> None:
 
 
 def test_under_a_predicate_versions_of_another_owner_stay_hidden(store: Store, do) -> None:
-    """A result filed under the wrong patient first: who may see the right patient's must not get the wrong one's."""
+    """A result filed under the wrong patient first.
+
+    Who may see the right patient's must not get the wrong one's.
+    """
     do(lambda s: s.put(observation(1, subject={"reference": "Patient/wrong"}), institution="site"))
     do(lambda s: s.put(observation(1), institution="site"))
     visible = RESOURCE.patient == "p1"

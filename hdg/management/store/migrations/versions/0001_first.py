@@ -1,4 +1,7 @@
-"""The first tables: store, search index, ledger, access. A test holds that they are what the models declare."""
+"""The first tables: store, search index, ledger, access.
+
+A test holds that they are what the models declare.
+"""
 
 from __future__ import annotations
 
