@@ -194,15 +194,13 @@ def main() -> int:
                     for model in INDEX_TABLES
                 )
                 versions = connection.exec_driver_sql(count.format("version")).scalar_one()
-            print(
-                f"store_units        {rate:8.0f} units/s   median {latency_ms:.1f} ms with {IN_FLIGHT} in flight"
-            )
+            print(f"store_units        {rate:8.0f} units/s")
             print(f"  per CPU second   {cpu_rate:8.0f} units")
+            print(f"  median           {latency_ms:8.1f} ms with {IN_FLIGHT} in flight")
             per_unit, per_version = versions / options.units, rows / versions
             print(f"  versions         {per_unit:8.1f} per unit; {per_version:.1f} index rows a version")
-            print(
-                f"store_reads        {read_rate(store, options.units):8.0f} reads/s  (one thread, decrypted)"
-            )
+            reads = read_rate(store, options.units)
+            print(f"store_reads        {reads:8.0f} reads/s  (one thread, decrypted)")
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         print(f"  on disk          {size / options.units / 1024:8.1f} KB per unit")
     finally:
