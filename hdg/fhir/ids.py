@@ -19,6 +19,7 @@ PUBLIC_KEY: bytes = hashlib.sha256(b"healthcare-data-gateway public id key").dig
 _ID_BYTES = 20
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6 in lower case
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_LENGTHS = [size.to_bytes(8, "big") for size in range(256)]
 _SHIFTS = tuple(range(_ID_BYTES * 8 - 10, -1, -10))
 
 
@@ -32,7 +33,8 @@ def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequenc
     message: list[bytes] = []
     for part in (resource_type, institution, *facts):
         encoded = part.encode("utf-8", "surrogatepass")
-        message.append(len(encoded).to_bytes(8, "big"))
+        size = len(encoded)
+        message.append(_LENGTHS[size] if size < 256 else size.to_bytes(8, "big"))
         message.append(encoded)
     number = int.from_bytes(hmac.digest(key, b"".join(message), "sha256")[:_ID_BYTES], "big")
     return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])

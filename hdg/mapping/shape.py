@@ -111,9 +111,12 @@ def fresh(value: Any) -> Any:
     """A copy of a constant that later steps may change."""
     kind = value.__class__
     if kind is dict:
-        return {
-            key: part if part.__class__ is str else fresh(part) for key, part in value.items()
-        }
+        copy = value.copy()
+        for key, part in value.items():
+            inner = part.__class__
+            if inner is list or inner is dict:
+                copy[key] = fresh(part)
+        return copy
     if kind is list:
         return [fresh(part) for part in value]
     return value

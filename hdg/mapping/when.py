@@ -95,6 +95,10 @@ class Readers:
     is_valued: Callable[[Any, Any], bool]
     repetitions: Callable[[Any, Any], int]
     """Number of repetitions."""
+    slot: int = 0
+    """Where the view holds the operand's raw text, which is its own text when it is letters and digits alone;
+    0 when there is no such slot.
+    """
 
 
 class _Parser:
@@ -212,22 +216,44 @@ def operands(node: Node) -> set[str]:
 def compile_when(node: Node, resolve: Callable[[str], Readers]) -> Test:
     """Closures for a tree; ``resolve`` gives the readers of an operand (it may raise ValueError)."""
     if isinstance(node, Valued):
-        return resolve(node.operand).is_valued
+        return _valued(resolve(node.operand))
     if isinstance(node, In):
-        return _membership(resolve(node.operand).text, node.literals)
+        return _membership(resolve(node.operand), node.literals)
     if isinstance(node, Measure):
         return _measure(node, resolve(node.operand))
     if isinstance(node, Not):
+        if isinstance(node.term, In):
+            return _membership(resolve(node.term.operand), node.term.literals, is_in=False)
         return _negation(compile_when(node.term, resolve))
     tests = tuple(compile_when(term, resolve) for term in node.terms)
     return _conjunction(tests) if isinstance(node, All) else _disjunction(tests)
 
 
-def _membership(text: Callable[[Any, Any], str], literals: frozenset[str]) -> Test:
-    if len(literals) == 1:
-        (only,) = literals
-        return lambda view, context: text(view, context) == only
-    return lambda view, context: text(view, context) in literals
+def _valued(readers: Readers) -> Test:
+    slot, is_valued = readers.slot, readers.is_valued
+    if not slot:
+        return is_valued
+
+    def test(view: list[str], context: Any) -> bool:
+        if slot >= len(view) or not (raw := view[slot]):
+            return False
+        return raw.isalnum() or is_valued(view, context)
+
+    return test
+
+
+def _membership(readers: Readers, literals: frozenset[str], *, is_in: bool = True) -> Test:
+    slot, text = readers.slot, readers.text
+    if not slot:
+        return lambda view, context: (text(view, context) in literals) is is_in
+
+    def test(view: list[str], context: Any) -> bool:
+        found = view[slot] if slot < len(view) else ""
+        if found and not found.isalnum():
+            found = text(view, context)
+        return (found in literals) is is_in
+
+    return test
 
 
 def _measure(node: Measure, readers: Readers) -> Test:

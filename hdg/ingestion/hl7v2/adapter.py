@@ -127,9 +127,13 @@ def _field_readers(source: Source, *, is_own: bool) -> Readers:
             return state.field(unit, number)
 
     dig = _dig(source)
+    # A field of letters and digits alone is its own first component, and has no other.
+    is_first = max(source.component, 1) == 1 and max(source.subcomponent, 1) == 1
 
     def whole(view: list[str], state: State) -> str:
         text = raw(view, state)
+        if not text or (not at and text.isalnum()):
+            return text if is_first else ""
         if "~" in text:
             texts = text.split("~")
             text = texts[at] if at < len(texts) else ""
@@ -139,13 +143,16 @@ def _field_readers(source: Source, *, is_own: bool) -> Readers:
 
     def text(view: list[str], state: State) -> str:
         found = whole(view, state)
+        if not found or found.isalnum():
+            return found
         if not source.component:
             found = found.partition("^")[0].partition("&")[0]
         elif not source.subcomponent:
             found = found.partition("&")[0]
         return unescape(found, state.charset) if "\\" in found else found
 
-    return Readers(text, _valued(source, raw, whole), lambda view, state: _count(raw(view, state)))
+    slot = number if is_own and is_first and not at else 0
+    return Readers(text, _valued(source, raw, whole), lambda view, state: _count(raw(view, state)), slot)
 
 
 def _valued(source: Source, raw: Text, whole: Text) -> Callable[[Any, Any], bool]:
@@ -154,7 +161,7 @@ def _valued(source: Source, raw: Text, whole: Text) -> Callable[[Any, Any], bool
         return lambda view, state: (
             bool(found := raw(view, state)) and (found[0] not in "^&~" or bool(found.strip("^&~")))
         )
-    return lambda view, state: bool(whole(view, state).strip("&^"))
+    return lambda view, state: bool(found := whole(view, state)) and bool(found.strip("&^"))
 
 
 def _count(raw: str) -> int:
@@ -172,8 +179,8 @@ def _component_readers(source: Source, depth: int) -> Readers:
 
     def text(view: list[str], state: State) -> str:
         found = whole(view, state)
-        if not found:
-            return ""
+        if not found or found.isalnum():
+            return found
         if not number:
             found = found.partition("^")[0]
         found = found.partition("&")[0]
@@ -188,4 +195,5 @@ def _component_readers(source: Source, depth: int) -> Readers:
         def is_valued(view: list[str], state: State) -> bool:
             return bool(whole(view, state).strip("&^"))
 
-    return Readers(text, is_valued, lambda view, state: 1 if is_valued(view, state) else 0)
+    slot = number if inner <= 1 else 0
+    return Readers(text, is_valued, lambda view, state: 1 if is_valued(view, state) else 0, slot)

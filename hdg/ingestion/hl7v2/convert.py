@@ -26,7 +26,7 @@ from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import zone
 from hdg.ingestion.sender import Sender
 from hdg.mapping.compile import Compiler
-from hdg.mapping.context import Build, Conflict
+from hdg.mapping.context import Build, Conflict, Facts
 from hdg.mapping.library import Library
 
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
@@ -212,18 +212,24 @@ def _run(
     state.build = build
     is_part = row.put is not None
     state.labels = {} if is_part else build.labels
-    state.facts = None
     out: JsonObject = {} if is_part else build.resource
-    if row.program is not None:
-        row.program.fill(view, out, state)
-    if state.facts is not None and build.facts is None:
-        build.facts = state.facts
+    facts = _filled(row, view, out, state)
+    if build.facts is None:
+        build.facts = facts
     if is_part:
         if not (out or row.links):
             return
         _attach(row, out, build, segment, state)
     for link in row.links:
         build.links.append((link, out, place, segment))
+
+
+def _filled(row: Row, view: list[str], out: JsonObject, state: State) -> Facts | None:
+    """Run a row's table; what its id row found."""
+    state.facts = None
+    if row.program is not None:
+        row.program.fill(view, out, state)
+    return state.facts
 
 
 def _attach(row: Row, out: JsonObject, build: Build, segment: Segment, state: State) -> None:

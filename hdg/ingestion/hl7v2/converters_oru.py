@@ -57,11 +57,15 @@ def order_effective(text: str, state: State) -> Choice | None:
 def order_category(text: str, state: State) -> JsonObject | None:
     """The category that OBR-24 of the OBX's own order stands for, by the map ``observation-category``."""
     order = own_order(state)
-    table = state.library.concept_map("observation-category")
-    if order is None or table is None:
+    if order is None or not order.field(24):
         return None
-    section = part(split(order.field(24)), 1, state)
-    found = table.translate(section, state.systems.uri("v2-0074")) if section else None
+    key = ("category", order)
+    if key not in state.known:
+        table = state.library.concept_map("observation-category")
+        section = part(split(order.field(24)), 1, state)
+        known = table.translate(section, state.systems.uri("v2-0074")) if table and section else None
+        state.known[key] = known
+    found = state.known[key]
     return {"coding": [found.coding()]} if found else None
 
 

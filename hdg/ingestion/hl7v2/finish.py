@@ -91,12 +91,13 @@ class Linker:
 
     def _refer(self, link: Link, item: JsonObject, group: Group, segment: Segment, build: Build) -> None:
         targets = [build] if link.label == "" else self.resolve(group, link.label or "")
-        # What the same segment began is nearest of all (DG1: a Condition and its place in the Encounter).
-        targets = [target for target in targets if target.origin is segment] or targets
         if not targets:
             return
+        if len(targets) > 1:
+            # What the same segment began is nearest of all (DG1: a Condition, its place in the Encounter).
+            targets = [target for target in targets if target.origin is segment] or targets
         if not link.is_list:
-            if len({target.id for target in targets}) > 1:
+            if len(targets) > 1 and len({target.id for target in targets}) > 1:
                 text = f"{link.element}: {len(targets)} resources could be meant; the nearest stays"
                 self.state.issues.append(Issue("warning", "multiple-matches", build.origin.place(), text))
             self._put(link, item, self._reference(targets[0]), build)
@@ -121,19 +122,14 @@ class Linker:
         way.
         """
         key = (group, label)
-        found = self._found.get(key)
-        if found is None:
-            found = self._found[key] = self._search(group, label)
-        return found
-
-    def _search(self, group: Group, label: str) -> list[Build]:
-        here: Group | None = group
-        while here is not None:
-            found = here.builds.get(label) or here.subtree.get(label)
-            if found:
-                return found
-            here = here.parent
-        return []
+        try:
+            return self._found[key]
+        except KeyError:
+            found = group.builds.get(label) or group.subtree.get(label)
+            if found is None:
+                found = self.resolve(group.parent, label) if group.parent is not None else []
+            self._found[key] = found
+            return found
 
 
 def deletions(builds: Sequence[Build]) -> tuple[Deletion, ...]:

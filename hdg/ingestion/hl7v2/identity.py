@@ -105,12 +105,12 @@ def _scoped(found: tuple[str, str], state: State) -> tuple[str, ...]:
 @CONVERTERS.register("identity.patient", type="id")
 def patient(text: str, state: State) -> Facts:
     """PID-3 by the rule of patient_number; none: this message's own patient, with a warning."""
-    found = patient_number(state)
-    if found is None:
+    facts = patient_facts(state)
+    if facts[0] == "message":
         state.problem(
             "no usable patient identifier: this message's patient is never linked to another", code="required"
         )
-    return Facts(patient_facts(state), is_thing=True)
+    return Facts(facts, is_thing=True)
 
 
 @CONVERTERS.register("identity.encounter", type="id")
@@ -167,19 +167,31 @@ def request(text: str, state: State) -> Facts:
 
 @CONVERTERS.register("identity.observation", type="id")
 def observation(text: str, state: State) -> Facts:
-    """OBX-21 if given; else the order, what was observed (OBX-3, OBX-4) and, without an order, when
-    (OBX-14).
-    """
-    authority, number = _entity(state.field("OBX", 21), state)
-    if number:
-        return Facts(("OBX-21", *_scoped((authority, number), state)))
+    """OBX-21 if given; else the order, what was observed (OBX-3, OBX-4), and when (OBX-14)."""
     segment = state.segment
-    parts = segment.field(3).split("^")
-    code = (part(parts, 1, state) or part(parts, 2, state), part(parts, 3, state))
-    own = (*code, segment.field(4), segment.field(14))
-    if state.find("OBR") is None and state.find("ORC") is None:
-        return Facts((*patient_facts(state), *_visit(state), *own))
-    return Facts((*patient_facts(state), *order_facts(state), *own))
+    if segment.name == "OBX":
+        instance = segment.field(21)
+        if instance:
+            authority, number = _entity(instance, state)
+            if number:
+                return Facts(("OBX-21", *_scoped((authority, number), state)))
+    parts = segment.field(3).split("^", 3)
+    code = part(parts, 1, state) or part(parts, 2, state)
+    return Facts((*_context(state), code, part(parts, 3, state), segment.field(4), segment.field(14)))
+
+
+def _context(state: State) -> tuple[str, ...]:
+    """The patient and the order that an observation belongs to; without an order the visit."""
+    group = state.group
+    # An OBX that opens its group finds everything else around that group: work it out once per order.
+    is_inner = group is not None and group.parent is not None and group.definition.opener == "OBX"
+    key = ("context", group.parent if group is not None and is_inner else group)
+    found: tuple[str, ...] | None = state.known.get(key)
+    if found is None:
+        has_order = state.find("OBR") is not None or state.find("ORC") is not None
+        rest = order_facts(state) if has_order else _visit(state)
+        found = state.known[key] = (*patient_facts(state), *rest)
+    return found
 
 
 def _visit(state: State) -> tuple[str, ...]:

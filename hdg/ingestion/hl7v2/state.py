@@ -10,7 +10,6 @@ from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.sender import Sender
 from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject, Made, Part
-from hdg.mapping.shape import fresh
 from hdg.terminology import Systems
 
 if TYPE_CHECKING:
@@ -160,11 +159,11 @@ class State(Context):
         key = (resource["resourceType"], resource["id"])
         held = self.things.get(key)
         if held is None:
-            self.things[key] = fresh(resource)
+            self.things[key] = resource.copy()  # what is inside stays shared and is never changed
             self.parts[key] = part
         elif held != resource:
             self.parts.pop(key, None)
-            if unite(held, fresh(resource)):
+            if unite(held, resource):
                 self.problem("two statements about one thing differ; the first stays", code="conflict")
 
 
@@ -176,7 +175,7 @@ def unite(held: JsonObject, other: JsonObject) -> bool:
         if mine is None:
             held[element] = value
         elif isinstance(mine, list) and isinstance(value, list):
-            mine.extend(item for item in value if item not in mine)
+            held[element] = [*mine, *(item for item in value if item not in mine)]
         elif mine != value:
             differs = True
     return differs

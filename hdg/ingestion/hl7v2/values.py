@@ -33,9 +33,10 @@ def units(state: State) -> JsonObject:
     if not text or text == NULL:
         return {}
     key = ("units", text)
-    found: JsonObject | None = state.known.get(key)
+    found: JsonObject | None = state.shared.get(key) if state.shared is not None else None
     if found is None:
-        found = state.known[key] = _units(text.partition("~")[0], state)
+        found = _units(text.partition("~")[0], state)
+        state.keep(key, found)
     return found
 
 
