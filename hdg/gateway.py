@@ -118,7 +118,7 @@ class Gateway:
     def _work_for(self, raw: bytes) -> Callable[[WriteSession], bytes]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
         header = peek(raw)
-        received = _Received(raw, hashlib.sha256(raw).hexdigest(), header, self.sender(header), self.clock())
+        received = _Received(raw, digest(raw), header, self.sender(header), self.clock())
         try:
             converted = self._converter.convert(raw, received.sender, at_us=received.at_us)
         except Hl7v2Error as error:
@@ -248,6 +248,11 @@ class Gateway:
             session.put(consents.revoked(current), institution=self.settings.institution, patient=patient)
 
         self.store.submit(work).result()
+
+
+def digest(raw: bytes) -> str:
+    """SHA-256 (hex) of a message, without the line ends behind its last segment: clients differ on whether to send them."""
+    return hashlib.sha256(raw.rstrip(b"\r\n")).hexdigest()
 
 
 def institution_id(facility: str) -> str:

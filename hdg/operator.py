@@ -73,7 +73,12 @@ def _open(settings: Settings) -> Gateway:
 
 
 def grant_consent(
-    settings: Settings, patient: str, to: Sequence[str], purposes: Sequence[str], types: Sequence[str], days: int
+    settings: Settings,
+    patient: str,
+    to: Sequence[str],
+    purposes: Sequence[str],
+    types: Sequence[str],
+    days: int,
 ) -> str:
     """Records a consent; the Consent's id. Raises NotFound when the gateway holds no such patient, BadRequest."""
     with _open(settings) as gateway:
@@ -105,7 +110,11 @@ def _consent_line(consent: dict) -> str:  # type: ignore[type-arg]
         consent["id"],
         consent["status"],
         provision.get("type", "-"),
-        "to " + (", ".join(a.get("reference", {}).get("reference", "?") for a in provision.get("actor", ())) or "anybody"),
+        "to "
+        + (
+            ", ".join(a.get("reference", {}).get("reference", "?") for a in provision.get("actor", ()))
+            or "anybody"
+        ),
         "for " + (", ".join(p.get("code", "?") for p in provision.get("purpose", ())) or "any purpose"),
         "types " + (", ".join(c.get("code", "?") for c in provision.get("class", ())) or "all"),
         f"{period.get('start', '…')} to {period.get('end', '…')}",
@@ -135,6 +144,7 @@ def verify_store(settings: Settings, reference: str, progress: Progress | None =
                 trust,
                 lambda version: _opened(reader, version),
                 only=reference,
+                open_audit=lambda owner, key, sealed: _opened_row(reader, owner, sealed, key),
                 progress=progress,
             )
     if reference and not report.versions and report.is_sound:
@@ -161,4 +171,9 @@ def _opened(reader: Reader, version: SealedVersion) -> tuple[bytes, bytes]:
             sealed=version.sealed,
         )
     )
+    return opened.salt, opened.body
+
+
+def _opened_row(reader: Reader, owner: str, sealed: bytes, key: str) -> tuple[bytes, bytes]:
+    opened = reader.open_row(owner, sealed, key)
     return opened.salt, opened.body

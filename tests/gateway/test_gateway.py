@@ -44,6 +44,12 @@ def test_the_same_message_again_gets_the_same_ack_and_changes_nothing(gateway: G
     assert rows(gateway, "SELECT count(*) FROM inbox") == [(1,)]
 
 
+def test_line_ends_behind_the_last_segment_do_not_make_another_message(gateway: Gateway) -> None:
+    first = gateway.receive_now(oru())
+    assert gateway.receive_now(oru().rstrip(b"\r")) == first
+    assert gateway.receive_now(oru() + b"\n") == first
+
+
 def test_the_same_control_id_with_other_bytes_is_rejected_and_kept(gateway: Gateway) -> None:
     gateway.receive_now(oru())
     ack = gateway.receive_now(oru(value="9.9"))
@@ -64,8 +70,7 @@ def test_a_message_that_cannot_be_converted_is_quarantined_with_its_bytes(gatewa
 
 
 def test_a_quarantined_message_may_be_sent_again(gateway: Gateway) -> None:
-    bad = oru().replace(b"PID|1", b"PID|1", 1).replace(b"|2.5.1", b"|9.9.9")
-    gateway.receive_now(bad)
+    assert b"\rMSA|AR|C1" in gateway.receive_now(oru().replace(b"|2.5.1", b"|9.9"))
     assert b"\rMSA|AA|C1" in gateway.receive_now(oru())
 
 

@@ -20,7 +20,8 @@ CATEGORY = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 PURPOSE = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 RESOURCE_TYPES = "http://hl7.org/fhir/resource-types"
-ACTOR_TYPES = frozenset({"Practitioner", "PractitionerRole", "Organization", "Patient", "RelatedPerson"})
+ACTOR_TYPES = frozenset({"Organization", "Patient", "Practitioner"})
+"""Kinds of grantee that a token can be (identity.Principal)."""
 RESEARCH_PURPOSES = frozenset({"HRESCH", "CLINTRCH"})
 
 
