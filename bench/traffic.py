@@ -191,7 +191,7 @@ class Traffic:
         """An ORU of 15 segments and about 2.4 KB: one order, nine results, a comment."""
         at = EPOCH + timedelta(seconds=serial * 7)
         stamp = f"{at:%Y%m%d%H%M%S}-0500"
-        order = f"PL{serial:08d}^OE&2.999.2&ISO|FI{serial:08d}^LAB&2.999.3&ISO"
+        order = f"PL{serial:08d}^OE^2.999.2^ISO|FI{serial:08d}^LAB&2.999.3&ISO"
         segments = [
             self.msh(at, "ORU^R01^ORU_R01", serial, "LAB"),
             person.pid,
@@ -223,7 +223,7 @@ class Traffic:
             amount = "999" if is_refused else "0.5"
             tail = "00^Parental decision^NIP002||RE" if is_refused else "||CP"
             segments += [
-                f"ORC|RE||{serial:08d}{index}^IMMS&2.999.4&ISO|||||||{person.attending}||{person.attending}",
+                f"ORC|RE||{serial:08d}{index}^IMMS^2.999.4^ISO|||||||{person.attending}||{person.attending}",
                 f"RXA|0|1|{given:%Y%m%d}|{given:%Y%m%d}|{code}^{name}^CVX|{amount}|mL^milliliter^UCUM||00^New immunization record^NIP001"
                 f"|{person.attending}|^^^NORTHGEN-CLINIC||||LOT{serial % 9999:04d}|20270630|MSD^Merck and Co., Inc.^MVX|{tail}|A",
             ]
