@@ -191,7 +191,7 @@ class Traffic:
         """An ORU of 15 segments and about 2.4 KB: one order, nine results, a comment."""
         at = EPOCH + timedelta(seconds=serial * 7)
         stamp = f"{at:%Y%m%d%H%M%S}-0500"
-        order = f"PL{serial:08d}^OE^2.999.2^ISO|FI{serial:08d}^LAB&2.999.3&ISO"
+        order = f"PL{serial:08d}^OE^2.999.2^ISO|FI{serial:08d}^LAB^2.999.3^ISO"
         segments = [
             self.msh(at, "ORU^R01^ORU_R01", serial, "LAB"),
             person.pid,
