@@ -155,21 +155,24 @@ class Batch:
             if rows:
                 cursor.executemany(sql, rows)
 
-        many(statements.insert(table_of(schema.OwnerKey)), self.owner_rows)
-        many(statements.insert(_RESOURCE), sorted(_resource_row(s) for s in written if s.base is None))
-        many(
-            statements.of(_UPDATE),
-            sorted((_update_row(s) for s in written if s.base is not None), key=lambda row: row[-1]),
-        )
-        many(statements.insert(_VERSION), [(*row[:8], row[8] + first_leaf, row[9]) for row in self.versions])
+        def insert(table: Table, rows: list[Row]) -> None:
+            statements.insert_many(cursor, table, rows)
+
+        insert(table_of(schema.OwnerKey), self.owner_rows)
+        insert(_RESOURCE, sorted(_resource_row(s) for s in written if s.base is None))
+        updates = (_update_row(s) for s in written if s.base is not None)
+        many(statements.of(_UPDATE), sorted(updates, key=lambda row: row[-1]))
+        insert(_VERSION, [(*row[:8], row[8] + first_leaf, row[9]) for row in self.versions])
         many(statements.of(_RESEAL), self.reseals)
-        many(statements.insert(table_of(schema.Blob)), self.blobs)
-        many(statements.insert(table_of(schema.Inbox)), self.inbox)
-        self._flush_compartments(written, statements, many)
+        insert(table_of(schema.Blob), self.blobs)
+        insert(table_of(schema.Inbox), self.inbox)
+        old, new = _compartment_rows(written)
+        many(statements.delete(_COMPARTMENT), old)
+        insert(_COMPARTMENT, new)
         for number, table in enumerate(_INDEXES):
             old, new = _difference(written, indexer, number)
             many(statements.delete(table), old)
-            many(statements.insert(table), new)
+            insert(table, new)
         cursor.close()
         together: dict[tuple[Table, tuple[str, ...]], list[dict[str, Any]]] = {}
         for table, rows in self.later:
@@ -178,22 +181,17 @@ class Batch:
         for (table, _), rows in together.items():
             connection.execute(table.insert(), rows)
 
-    def _flush_compartments(self, written: list[State], statements: Statements, many: Any) -> None:
-        old = [
-            (s.rkey, p)
-            for s in written
-            if s.base
-            for p in (s.base.patients or ())
-            if p not in (s.patients or ())
-        ]
-        new = [
-            (s.rkey, p)
-            for s in written
-            for p in (s.patients or ())
-            if s.base is None or p not in (s.base.patients or ())
-        ]
-        many(statements.delete(_COMPARTMENT), sorted(old))
-        many(statements.insert(_COMPARTMENT), sorted(new))
+
+def _compartment_rows(written: list[State]) -> tuple[list[Row], list[Row]]:
+    """(rows to delete, rows to insert), sorted."""
+    old: list[Row] = []
+    new: list[Row] = []
+    for state in written:
+        before = (state.base.patients if state.base else None) or frozenset()
+        after = state.patients or frozenset()
+        old += [(state.rkey, patient) for patient in before - after]
+        new += [(state.rkey, patient) for patient in after - before]
+    return sorted(old), sorted(new)
 
 
 def _resource_row(s: State) -> Row:

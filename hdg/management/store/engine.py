@@ -21,6 +21,7 @@ __all__ = ["NotCommitted", "Statements", "database_url", "migrate", "open_engine
 _WRITER_LOCK = 0x68646773746F7265
 """PostgreSQL advisory lock: one writer at a time across processes, held to the end of each group."""
 _BUSY_MS = 10_000
+_COPY_FROM = 8
 _HEAD_TABLE = "alembic_version"
 
 
@@ -140,7 +141,18 @@ class Statements:
             self._inserts[key] = f"INSERT INTO {self._quote(table)} ({listed}) VALUES ({marks})"  # noqa: S608
         return self._inserts[key]
 
+    def insert_many(self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Inserts whole rows: executemany, or COPY where that is faster (PostgreSQL, from a few rows on)."""
+        if self._is_sqlite or len(rows) < _COPY_FROM:
+            if rows:
+                cursor.executemany(self.insert(table), rows)
+            return
+        listed = ", ".join(self._column(column.name) for column in table.columns)
+        with cursor.copy(f"COPY {self._quote(table)} ({listed}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
     def delete(self, table: Table) -> str:
-        """DELETE by all primary-key columns in their order."""
-        wheres = " AND ".join(f"{self._column(c.name)} = {self._mark}" for c in table.primary_key.columns)
+        """DELETE by all columns in their order, for tables whose rows are nothing but key."""
+        wheres = " AND ".join(f"{self._column(c.name)} = {self._mark}" for c in table.columns)
         return f"DELETE FROM {self._quote(table)} WHERE {wheres}"  # noqa: S608

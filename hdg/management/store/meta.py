@@ -108,7 +108,7 @@ def reindex(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> i
             count += 1
         for table, buffer in zip(tables, pending, strict=True):
             if buffer:
-                cursor.executemany(statements.insert(table), sorted(buffer))
+                statements.insert_many(cursor, table, sorted(buffer))
 
 
 def _live(after: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  # Select's type parameters say nothing here

@@ -1,9 +1,10 @@
 """The store's tables, declared with SQLModel (DESIGN §6). Hot paths use their Core tables, never the ORM.
 
 Every key that the hot path touches is an integer: ``rkey`` numbers resources in order of creation and never
-changes, ``param`` is a hash of (resource type, search parameter), ``code``/``system`` are keyed 64-bit hashes
-(see index.py). Index tables are clustered on what is searched and end in ``rkey``, so they need no second
-index; a new version deletes exactly the rows that the old version made.
+changes, ``param`` is a hash of (resource type, what is selected), ``code``/``system`` are keyed 64-bit hashes
+(see index.py). Index tables are clustered on what is searched, then ``rkey``: one look-up finds all resources
+with a value, or says whether one resource has it. Values that are compared by range need a second index for
+the latter. A new version deletes exactly the rows that the old version made.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    PrimaryKeyConstraint,
     Text,
     UniqueConstraint,
 )
@@ -179,7 +181,7 @@ class IdxToken(SQLModel, table=True):
     """token: hash of the code, hash of the system (0: none)."""
 
     __tablename__ = "idx_token"
-    __table_args__ = (_CLUSTERED,)
+    __table_args__ = (PrimaryKeyConstraint("param", "code", "rkey", "system"), _CLUSTERED)
     param: int = Field(sa_column=_int64(primary=True))
     code: int = Field(sa_column=_int64(primary=True))
     system: int = Field(sa_column=_int64(primary=True))
@@ -190,7 +192,7 @@ class IdxReference(SQLModel, table=True):
     """reference: hash of the id and of the type, or hash of an absolute URL and 0."""
 
     __tablename__ = "idx_reference"
-    __table_args__ = (_CLUSTERED,)
+    __table_args__ = (PrimaryKeyConstraint("param", "code", "rkey", "system"), _CLUSTERED)
     param: int = Field(sa_column=_int64(primary=True))
     code: int = Field(sa_column=_int64(primary=True))
     system: int = Field(sa_column=_int64(primary=True))
@@ -201,7 +203,7 @@ class IdxString(SQLModel, table=True):
     """string: folded text (lower case, no diacritics), and a hash of the exact text for ``:exact``."""
 
     __tablename__ = "idx_string"
-    __table_args__ = (_CLUSTERED,)
+    __table_args__ = (PrimaryKeyConstraint("param", "value", "rkey", "exact"), _CLUSTERED)
     param: int = Field(sa_column=_int64(primary=True))
     value: str = Field(sa_column=_text(primary=True))
     exact: int = Field(sa_column=_int64(primary=True))
@@ -222,7 +224,7 @@ class IdxDate(SQLModel, table=True):
     """date: first and last microsecond that the value covers by its precision, UTC."""
 
     __tablename__ = "idx_date"
-    __table_args__ = (_CLUSTERED,)
+    __table_args__ = (Index("ix_idx_date_rkey", "rkey", "param"), _CLUSTERED)
     param: int = Field(sa_column=_int64(primary=True))
     lo: int = Field(sa_column=_int64(primary=True))
     hi: int = Field(sa_column=_int64(primary=True))
@@ -233,7 +235,7 @@ class IdxNumber(SQLModel, table=True):
     """number."""
 
     __tablename__ = "idx_number"
-    __table_args__ = (_CLUSTERED,)
+    __table_args__ = (Index("ix_idx_number_rkey", "rkey", "param"), _CLUSTERED)
     param: int = Field(sa_column=_int64(primary=True))
     value: float = Field(sa_column=Column(Float(53), primary_key=True))
     rkey: int = Field(sa_column=_int64(primary=True))
@@ -246,7 +248,7 @@ class IdxQuantity(SQLModel, table=True):
     """
 
     __tablename__ = "idx_quantity"
-    __table_args__ = (_CLUSTERED,)
+    __table_args__ = (Index("ix_idx_quantity_rkey", "rkey", "param"), _CLUSTERED)
     param: int = Field(sa_column=_int64(primary=True))
     value: float = Field(sa_column=Column(Float(53), primary_key=True))
     code: int = Field(sa_column=_int64(primary=True))

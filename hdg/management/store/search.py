@@ -1,7 +1,9 @@
 """Search requests as values, and what they become in SQL.
 
-R4 search.html. ``usage`` parses query strings into these; nothing here reads HTTP. Every clause becomes
-``rkey IN (SELECT rkey FROM idx_…)``, so that resources with several matching rows count once.
+R4 search.html. ``usage`` parses query strings into these; nothing here reads HTTP. The clause that most
+likely finds the fewest becomes ``rkey IN (SELECT …)`` and leads; the others become EXISTS on the resource at
+hand. So a resource with several matching rows counts once, and the work follows the leading clause on both
+databases.
 """
 
 from __future__ import annotations
@@ -47,6 +49,17 @@ _MODIFIERS = {
     "string": frozenset({"", "exact", "contains"}),
     "uri": frozenset({"", "below"}),
 }
+_ABSENT = ("missing", "true")
+_RANKS = {
+    "reference": 0,
+    "string": 1,
+    "uri": 1,
+    "composite": 2,
+    "token": 3,
+    "quantity": 4,
+    "number": 4,
+    "date": 5,
+}
 _LAST = "\U0010ffff"
 
 
@@ -85,11 +98,14 @@ class SearchQuery:
 
 def conditions(query: SearchQuery, hash_: Hash, now_us: int) -> list[Condition]:
     """The WHERE terms over ``resource``. Raises BadRequest for a value or modifier that is not understood."""
-    return [
-        _RESOURCE.c.type == query.type,
-        _RESOURCE.c.deleted.is_(False),
-        *(_Where(query.type, clause, hash_, now_us).condition() for clause in query.clauses),
-    ]
+    wheres = [_Where(query.type, clause, hash_, now_us) for clause in query.clauses]
+    leaders = sorted((where for where in wheres if where.can_lead()), key=_Where.rank)
+    has_id = any(where.clause.param == "_id" for where in wheres)
+    leader = leaders[0] if leaders and not has_id else None
+    terms: list[Condition] = [_RESOURCE.c.deleted.is_(False)]
+    if leader is None:  # else the type is part of the leader's parameter number
+        terms.append(_RESOURCE.c.type == query.type)
+    return [*terms, *(where.condition(is_leader=where is leader) for where in wheres)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,18 @@ class _Where:
     hash: Hash
     now_us: int
 
-    def condition(self) -> Condition:
+    def can_lead(self) -> bool:
+        """Whether the clause has rows that list all its matches."""
+        is_column = self.clause.param in ("_id", "_lastUpdated")
+        is_negative = self.clause.modifier == "not" or (self.clause.modifier, *self.clause.values) == _ABSENT
+        return not is_column and not is_negative
+
+    def rank(self) -> int:
+        """How few resources a clause of its kind finds as a rule; the lowest leads."""
+        return 0 if self.clause.param == "identifier" else _RANKS.get(self.clause.kind, 9)
+
+    def condition(self, *, is_leader: bool) -> Condition:
+        """The clause as a term over ``resource``."""
         clause = self.clause
         if clause.param == "_id":
             self._only("")
@@ -111,16 +138,19 @@ class _Where:
             updated = _RESOURCE.c.updated_us
             return or_(*(self._date(updated, updated, value) for value in clause.values))
         table = _TABLES.get(clause.kind)
-        if table is None:
-            raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
         places = lookups(self.type, clause.param)
-        if not places:
+        if table is None or not places:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
+        terms = [self._places(table.c, places)]
         if clause.modifier == "missing":
-            return self._missing(select(table.c.rkey).where(self._places(table.c, places)))
-        match = or_(*(self._match(table.c, value) for value in clause.values))
-        found = _RESOURCE.c.rkey.in_(select(table.c.rkey).where(self._places(table.c, places), match))
-        return ~found if clause.modifier == "not" else found
+            if clause.values not in (("true",), ("false",)):
+                raise self._bad("missing takes true or false")
+        else:
+            terms.append(or_(*(self._match(table.c, value) for value in clause.values)))
+        if is_leader:
+            return _RESOURCE.c.rkey.in_(select(table.c.rkey).where(*terms))
+        found = select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
+        return found if self.can_lead() else ~found
 
     def _places(self, columns: Any, places: list[tuple[int, str]]) -> Condition:
         """The parameter's rows; of a parameter for one type of references only those (and absolute URLs)."""
@@ -131,12 +161,6 @@ class _Where:
             if target
         ]
         return or_(*([columns.param.in_(everywhere)] if everywhere else []), *limited)
-
-    def _missing(self, rows: Any) -> Condition:
-        if self.clause.values not in (("true",), ("false",)):
-            raise self._bad("missing takes true or false")
-        found = _RESOURCE.c.rkey.in_(rows)
-        return found if self.clause.values == ("false",) else ~found
 
     def _match(self, columns: Any, value: str) -> Condition:
         kind = self.clause.kind

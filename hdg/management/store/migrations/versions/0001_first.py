@@ -1,7 +1,4 @@
-"""The first tables: store, search index, ledger, access.
-
-A test holds that they are what the models declare.
-"""
+"""The first tables: store, search index, ledger, access. A test holds them equal to the declared models."""
 
 from __future__ import annotations
 
@@ -146,6 +143,7 @@ def _index() -> None:
         sa.PrimaryKeyConstraint("param", "lo", "hi", "rkey"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_idx_date_rkey", "idx_date", ["rkey", "param"], unique=False)
     op.create_table(
         "idx_number",
         sa.Column("param", INT64, nullable=False),
@@ -154,6 +152,7 @@ def _index() -> None:
         sa.PrimaryKeyConstraint("param", "value", "rkey"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_idx_number_rkey", "idx_number", ["rkey", "param"], unique=False)
     op.create_table(
         "idx_quantity",
         sa.Column("param", INT64, nullable=False),
@@ -164,13 +163,14 @@ def _index() -> None:
         sa.PrimaryKeyConstraint("param", "value", "code", "system", "rkey"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_idx_quantity_rkey", "idx_quantity", ["rkey", "param"], unique=False)
     op.create_table(
         "idx_reference",
         sa.Column("param", INT64, nullable=False),
         sa.Column("code", INT64, nullable=False),
         sa.Column("system", INT64, nullable=False),
         sa.Column("rkey", INT64, nullable=False),
-        sa.PrimaryKeyConstraint("param", "code", "system", "rkey"),
+        sa.PrimaryKeyConstraint("param", "code", "rkey", "system"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -179,7 +179,7 @@ def _index() -> None:
         sa.Column("value", TEXT, nullable=False),
         sa.Column("exact", INT64, nullable=False),
         sa.Column("rkey", INT64, nullable=False),
-        sa.PrimaryKeyConstraint("param", "value", "exact", "rkey"),
+        sa.PrimaryKeyConstraint("param", "value", "rkey", "exact"),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -188,7 +188,7 @@ def _index() -> None:
         sa.Column("code", INT64, nullable=False),
         sa.Column("system", INT64, nullable=False),
         sa.Column("rkey", INT64, nullable=False),
-        sa.PrimaryKeyConstraint("param", "code", "system", "rkey"),
+        sa.PrimaryKeyConstraint("param", "code", "rkey", "system"),
         sqlite_with_rowid=False,
     )
     op.create_table(
