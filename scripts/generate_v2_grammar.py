@@ -34,9 +34,25 @@ STRUCTURES = """
     ACK ADT_A01 ADT_A02 ADT_A03 ADT_A04 ADT_A05 ADT_A06 ADT_A08 ADT_A09 ADT_A11 ADT_A12 ADT_A15 ADT_A16
     ADT_A17 ADT_A18 ADT_A20 ADT_A21 ADT_A24 ADT_A30 ADT_A31 ADT_A37 ADT_A38 ADT_A39 ADT_A40 ADT_A43
     ADT_A44 ADT_A45 ADT_A50 ADT_A52 ADT_A54 ADT_A60 ADT_A61 BAR_P01 DFT_P03 MDM_T01 MDM_T02 OMG_O19
-    OML_O21 OMP_O09 ORL_O22 ORM_O01 ORR_O02 ORU_R01 ORU_R30 OUL_R22 RDE_O11 RDS_O13 RAS_O17 SIU_S12
+    OML_O21 OML_O33 OMP_O09 ORG_O20 ORL_O22 ORL_O34 ORM_O01 ORR_O02 ORU_R01 ORU_R30 OUL_R22 OUL_R23 OUL_R24
+    RDE_O11 RDS_O13 RAS_O17 RGV_O15 SIU_S12
     VXU_V04 REF_I12 PPR_PC1
 """.split()  # noqa: SIM905  # easier to keep in order
+
+WITHOUT_PATIENT_GROUP = ("ORL_O22", "ORL_O34")
+"""Answers whose v2.5.1 form puts everything below PATIENT; later versions do not, and take both."""
+GROUPS = {
+    "PIDPD1NTE_SUPPGRP": "PATIENT",
+    "PV1PV2_SUPPGRP": "VISIT",
+    "SPMOBXSACINVOBRORCNTETQ1TQ2OBXTCDSIDNTECTI_SUPPGRP": "SPECIMEN",
+    "SPMOBXSACINV_SUPPGRP": "SPECIMEN",
+    "TQ1TQ2_SUPPGRP": "TIMING_QTY",
+    "OBXTCDSIDNTE_SUPPGRP": "RESULT",
+    "OBXNTE_SUPPGRP": "OBSERVATION",
+    "TIIMING": "TIMING",
+    "COMPONENTS": "COMPONENT",
+}
+"""Names that hl7apy made up or misspelt, and the standard's own in later versions."""
 
 
 def name_of(text: str) -> str:
@@ -54,14 +70,22 @@ def flags(cardinality: tuple[int, int]) -> str:
     return ("!" if cardinality[0] else "") + ("" if cardinality[1] in (0, 1) else "*")
 
 
+def is_choice(group: str) -> bool:
+    """Whether a group only says "one of these"."""
+    return group == "CHOICE" or (group.endswith("_SUPPGRP") and group not in GROUPS)
+
+
 def tree(structure: str, children: Any) -> list[Any]:
     """The compact form of a message's or a group's children."""
     result: list[Any] = []
     for name, content, cardinality, kind in children:
         if kind == "GRP":
-            result.append(
-                [name.removeprefix(f"{structure}_"), flags(cardinality), tree(structure, content[1])]
-            )
+            group = name.removeprefix(f"{structure}_")
+            inner = tree(structure, content[1])
+            if is_choice(group):  # one of several segments: each stands where the choice does
+                result.extend([segment, flags((0, cardinality[1]))] for segment, _ in inner)
+            else:
+                result.append([GROUPS.get(group, group), flags(cardinality), inner])
         else:
             result.append([name, flags(cardinality)])
     return result
@@ -75,6 +99,8 @@ def opener(node: list[Any]) -> str:
 def extend(base: list[Any], later: list[Any]) -> None:
     """Put into ``base`` what only ``later`` has, each after the sibling that it follows there."""
     names = {node[0] for node in base}
+    # An OBX beside a group of OBX (v2.8 ORU_R30) would take every one of them.
+    openers = {opener(node) for node in base if "*" in node[1]}
     after = 0
     for node in later:
         if node[0] in names:
@@ -82,7 +108,7 @@ def extend(base: list[Any], later: list[Any]) -> None:
             known = base[after - 1]
             if len(known) == len(node) == 3:
                 extend(known[2], node[2])
-        elif opener(node) not in names:
+        elif opener(node) not in names | openers:
             base.insert(after, node)
             after += 1
 
@@ -128,7 +154,8 @@ def main() -> None:
             if name not in package.MESSAGES:
                 continue
             found = tree(name, package.MESSAGES[name][1])
-            if name in structures and VERSIONS.index(version) > VERSIONS.index(BASE):
+            is_later = VERSIONS.index(version) > VERSIONS.index(BASE)
+            if name in structures and is_later and name not in WITHOUT_PATIENT_GROUP:
                 extend(structures[name], found)
             else:
                 structures[name] = found
