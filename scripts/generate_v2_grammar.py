@@ -36,11 +36,13 @@ STRUCTURES = """
     ADT_A44 ADT_A45 ADT_A50 ADT_A52 ADT_A54 ADT_A60 ADT_A61 BAR_P01 DFT_P03 MDM_T01 MDM_T02 OMG_O19
     OML_O21 OML_O33 OMP_O09 ORG_O20 ORL_O22 ORL_O34 ORM_O01 ORR_O02 ORU_R01 ORU_R30 OUL_R22 OUL_R23 OUL_R24
     RDE_O11 RDS_O13 RAS_O17 RGV_O15 SIU_S12
-    VXU_V04 REF_I12 PPR_PC1
+    VXU_V04 REF_I12 PPR_PC1 DFT_P11 MFN_M02
 """.split()  # noqa: SIM905  # easier to keep in order
 
 WITHOUT_PATIENT_GROUP = ("ORL_O22", "ORL_O34")
 """Answers whose v2.5.1 form puts everything below PATIENT; later versions do not, and take both."""
+WITH_LATER_GROUPS = ("ADT_A60",)
+"""Those whose later groups take the flat v2.5.1 form too: NTE and IAR stand below their IAM only."""
 GROUPS = {
     "PIDPD1NTE_SUPPGRP": "PATIENT",
     "PV1PV2_SUPPGRP": "VISIT",
@@ -155,7 +157,7 @@ def main() -> None:
                 continue
             found = tree(name, package.MESSAGES[name][1])
             is_later = VERSIONS.index(version) > VERSIONS.index(BASE)
-            if name in structures and is_later and name not in WITHOUT_PATIENT_GROUP:
+            if name in structures and is_later and name not in (*WITHOUT_PATIENT_GROUP, *WITH_LATER_GROUPS):
                 extend(structures[name], found)
             else:
                 structures[name] = found

@@ -129,7 +129,7 @@ def finished(convert: Converter, complete: Complete | None, translate: Any) -> C
 
 
 def fire_of(convert: Converter, steps: Sequence[Step], complete: Complete | None, translate: Any) -> Fire:
-    """Convert a text and put the value. ``complete`` and ``translate`` follow when pairs go beyond the value."""
+    """Convert a text and put the value; ``complete`` and ``translate`` follow when pairs go beyond it."""
     last = steps[-1]
     if complete is None and translate is None and last.kind == "plain" and len(steps) == 1:
         return _plain_fire(convert, last.element)

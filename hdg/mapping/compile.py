@@ -28,11 +28,12 @@ from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
-from hdg.mapping.runs import Run, defaulted, guarded, nested, nested_traced, skipped, top, top_traced
+from hdg.mapping.runs import Run, defaulted, guarded, nested, top
 from hdg.mapping.shape import constant, fresh, result_type, types_at
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Step as TargetStep
 from hdg.mapping.target import parse_target
+from hdg.mapping.tracing import nested_traced, skipped, top_traced, traced_default, watched
 from hdg.mapping.when import Readers, Test, compile_when, operands, parse_when
 
 Step = tuple[int, Run]
@@ -193,6 +194,8 @@ class Compiler:
         if named is not None and named.takes == "field":
             slot = slot._replace(pick=None)
         fire, fallback = self._fire(rule, root, slot.depth)
+        if self.is_tracing and fallback is not None:
+            fallback = traced_default(rule, fallback)
         element = rule.target.partition(".")[0].partition("[")[0]
         if rule.target.startswith(f"{element}[x]"):
             element += "[x]"
@@ -247,6 +250,8 @@ class Compiler:
         self, rule: Rule, depth: int, steps: Sequence[TargetStep], complete: Complete | None
     ) -> Fire:
         convert = self._converter(rule.as_, depth)
+        if self.is_tracing:
+            convert = watched(convert)
         translate = None
         if rule.map:
             concepts = self.library.concept_map(rule.map)
@@ -356,9 +361,9 @@ def _recalled(build: Converter, kind: str, key: tuple[str, str], context: Contex
         return made
     mark = len(context.problems)
     made = _referred(build, kind, key[1], context)
-    if made is not None and not made.is_local:
-        if len(context.problems) == mark and len(key[1]) <= SHARED_LENGTH:
-            context.keep(key, made)
+    if made is None or made.is_local or len(context.problems) > mark or len(key[1]) > SHARED_LENGTH:
+        return made
+    context.keep(key, made)
     return made
 
 

@@ -41,7 +41,8 @@ class Facts(NamedTuple):
     parts: tuple[str, ...]
     is_thing: bool = False
     is_local: bool = False
-    """Whether the parts name this very message: what is built from the text then differs with each message."""
+    """Whether the parts name this very message: what is built from the text then differs with each message.
+    """
 
 
 class Unfit(Exception):
@@ -112,12 +113,26 @@ class Event(NamedTuple):
     origin: Any
     outcome: bool | None
     """True: something was put; False: nothing came of it; None: deliberately unmapped."""
+    made: Any = None
+    """The value that was put (a copy)."""
 
 
 class Context:
     """State of one conversion; never shared between threads."""
 
-    __slots__ = ("build", "facts", "labels", "memo", "origin", "problems", "shared", "taken", "trace", "trail")
+    __slots__ = (
+        "build",
+        "facts",
+        "labels",
+        "made",
+        "memo",
+        "origin",
+        "problems",
+        "shared",
+        "taken",
+        "trace",
+        "trail",
+    )
 
     def __init__(self) -> None:
         self.labels: dict[str, JsonObject] = {}
@@ -131,6 +146,8 @@ class Context:
         """Pure results that conversions for the same sender share; None: nothing is shared. See ``keep``."""
         self.origin: Any = None
         self.trace: list[Event] | None = None
+        self.made: Any = None
+        """The last value that a converter gave; tracing only."""
         self.trail: tuple[int, ...] = ()
 
     def problem(self, text: str, *, code: str = "value", severity: Severity = "warning") -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from hdg.mapping.context import Context, Event, JsonObject
+from hdg.mapping.context import Context, JsonObject
 from hdg.mapping.when import Test
 
 if TYPE_CHECKING:
     from hdg.mapping.actions import Fire
     from hdg.mapping.compile import Slot
-    from hdg.mapping.table import Rule
 
 Run = Callable[[str, list[str], JsonObject, Any], bool]
 """``(raw slot text, view, root, context)``; True when the rule is settled (something was put or deleted)."""
@@ -47,7 +46,7 @@ def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
         if raw == null:
-            _delete(number, view, element, sharing, context)
+            delete(number, view, element, sharing, context)
             return True
         if pick is None or (separator and separator not in raw):
             hit = fire(raw, out, context)
@@ -65,7 +64,7 @@ def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]
     return run
 
 
-def _delete(number: int, view: list[str], element: str, sharing: frozenset[int], context: Context) -> None:
+def delete(number: int, view: list[str], element: str, sharing: frozenset[int], context: Context) -> None:
     """The sender deletes a field. Where other fields feed the same element and are absent, their part must
     stay.
     """
@@ -98,64 +97,3 @@ def nested(slot: Slot, fire: Fire, null: str) -> Run:
         return hit
 
     return run
-
-
-def top_traced(rule: Rule, slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]) -> Run:
-    """``top`` that records an Event for each text."""
-    number, pick = slot.number, slot.pick
-
-    def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
-        if raw == null:
-            _delete(number, view, element, sharing, context)
-            _record(context, rule, (number, 1), True)
-            return True
-        hit = False
-        for repetition, text in enumerate(pick(raw) if pick is not None else (raw,), 1):
-            if not text or text == null:
-                continue
-            context.trail = (number, repetition, *slot.trail)
-            done = fire(text, out, context)
-            _record(context, rule, (number, repetition, *slot.trail), done)
-            context.trail = ()
-            hit = done or hit
-            if context.problems:
-                context.settle(number, repetition)
-        return hit
-
-    return run
-
-
-def nested_traced(rule: Rule, slot: Slot, fire: Fire, null: str) -> Run:
-    """``nested`` that records an Event."""
-    run = nested(slot, fire, null)
-
-    def traced(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
-        outer = context.trail
-        context.trail = (*outer, slot.number, *slot.trail) if slot.number else outer
-        hit = run(raw, view, out, context)
-        _record(context, rule, context.trail, hit)
-        context.trail = outer
-        return hit
-
-    return traced
-
-
-def skipped(rule: Rule, slot: Slot, *, is_top: bool) -> Run:
-    """A deliberately unmapped row, in the tracing compilation."""
-
-    def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
-        if is_top:
-            texts = slot.pick(raw) if slot.pick is not None else (raw,)
-            for repetition, text in enumerate(texts, 1):
-                if text:
-                    _record(context, rule, (slot.number, repetition, *slot.trail), None)
-        else:
-            _record(context, rule, (*context.trail, slot.number, *slot.trail), None)
-        return False
-
-    return run
-
-
-def _record(context: Context, rule: Rule, trail: tuple[int, ...], outcome: Any) -> None:
-    if context.trace is not None:
-        context.trace.append(Event(rule, trail, context.origin, outcome))

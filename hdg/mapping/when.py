@@ -213,6 +213,13 @@ def operands(node: Node) -> set[str]:
     return {node.operand}
 
 
+def compared(node: Node) -> set[str]:
+    """The sources whose text a tree compares with literals, outside negations."""
+    if isinstance(node, All | AnyOf):
+        return set().union(*(compared(term) for term in node.terms))
+    return {node.operand} if isinstance(node, In) else set()
+
+
 def compile_when(node: Node, resolve: Callable[[str], Readers]) -> Test:
     """Closures for a tree; ``resolve`` gives the readers of an operand (it may raise ValueError)."""
     if isinstance(node, Valued):

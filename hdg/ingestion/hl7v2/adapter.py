@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hdg.ingestion.hl7v2 import converters_adt, converters_oru, identity, values  # noqa: F401  # they register
+from hdg.ingestion.hl7v2 import (  # noqa: F401  # they register
+    converters_adt,
+    converters_families_a,
+    converters_oru,
+    identity,
+    values,
+)
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import NULL, component, subcomponent, unescape
 from hdg.ingestion.hl7v2.grammar import Source, is_datatype, is_segment, parse_source

@@ -26,7 +26,7 @@ from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import zone
 from hdg.ingestion.sender import Sender
 from hdg.mapping.compile import Compiler
-from hdg.mapping.context import Build, Conflict, Facts
+from hdg.mapping.context import Build, Conflict, Event, Facts
 from hdg.mapping.library import Library
 
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
@@ -194,8 +194,12 @@ def _fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build
         state.group = place
         view = segment.fields
         for row in rows:
-            if row.program is not None and (row.test is None or row.test(view, state)):
+            if row.program is None:
+                state.skipped[segment.position] = row.rule.note
+            elif row.test is None or row.test(view, state):
                 _run(row, view, segment, place, builds, state)
+                if state.trace is not None:
+                    state.trace.append(Event(row.rule, (), segment, True))
     return builds
 
 

@@ -137,14 +137,15 @@ def structure_of(library: Library, code: str, trigger: str, declared: str) -> tu
     """(structure, message table) for MSH-9: by triggers.csv, else by a table named like the declared
     structure.
 
-    Raises TableError when triggers.csv is broken; None when nothing maps the message.
+    Raises TableError when triggers.csv is broken; None when nothing maps the message, or when its row has no
+    target: an event that must not pass for an update (A29 deletes a person).
     """
     triggers = library.table("messages", "triggers")
     if triggers is None:
         raise TableError("messages/triggers.csv", 1, "there is no such table")
     found = next((rule for rule in triggers.rules if rule.source == f"{code}^{trigger}"), None)
     if found is not None:
-        return found.target, found.as_
+        return (found.target, found.as_) if found.is_mapped else None
     if declared and library.table("messages", declared) is not None:
         return declared, declared
     return None

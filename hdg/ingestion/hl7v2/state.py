@@ -33,8 +33,10 @@ class State(Context):
         "library",
         "message",
         "parts",
+        "read",
         "segment",
         "sender",
+        "skipped",
         "systems",
         "things",
         "times",
@@ -53,6 +55,10 @@ class State(Context):
         self.systems: Systems = self.library.systems
         self.id_key = id_key
         self.zone = zone
+        self.skipped: dict[int, str] = {}
+        """Position → note of segments that the message table leaves out; for coverage."""
+        self.read: set[tuple[str, int, int]] = set()
+        """(segment name, field, component; 0 for all) that decided something; tracing only."""
         self.times: dict[str, str] = {}
         self.known: dict[Any, Any] = {}
         """What named converters have worked out for this message, by their own keys."""

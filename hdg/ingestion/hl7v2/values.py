@@ -32,6 +32,8 @@ def units(state: State) -> JsonObject:
     text = state.segment.field(6)
     if not text or text == NULL:
         return {}
+    if state.trace is not None:
+        state.read.add(("OBX", 6, 0))
     key = ("units", text)
     found: JsonObject | None = state.shared.get(key) if state.shared is not None else None
     if found is None:
