@@ -137,5 +137,6 @@ def observation(id_, patient_id, code, day):
 @pytest.fixture
 def world(tmp_path):
     made = World(tmp_path / "data")
+    made.observation = observation  # tests cannot import this module: other folders have a conftest too
     yield made
     made.close()

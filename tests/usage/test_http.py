@@ -210,8 +210,7 @@ def test_no_link_of_ours_holds_anything_of_the_query(world):
 
 
 def test_paging_loses_and_doubles_nothing_while_others_write(world):
-    from conftest import observation
-
+    observation = world.observation
     expected = {f"ann-{number}" for number in range(3)}
     for number in range(20):
         world.put(observation(f"more-{number}", "ann", "718-7", "2024-02-01"), "north", "ann")
