@@ -374,3 +374,19 @@ def test_under_a_predicate_versions_of_another_owner_stay_hidden(store: Store, d
     assert store.reader.history("Observation", "o1", visible).total == 1
     assert store.reader.vread("Observation", "o1", 1, visible) is None
     assert [v.version for v in store.reader.history("Observation", "o1", TRUE).versions] == [2, 1]
+
+
+def test_a_connection_that_has_read_sees_what_is_written_later(store: Store, do) -> None:
+    visible = RESOURCE.patient == "p"
+    prepared = store.reader.prepare(visible)
+    for number in range(1, 4):
+        do(
+            lambda s, n=number: s.put(
+                {"resourceType": "Patient", "id": "p", "birthDate": f"200{n}"}, institution="s"
+            )
+        )
+        reader = store.reader
+        found = [reader.read("Patient", "p", way) for way in (visible, TRUE, prepared)]
+        found.append(reader.vread("Patient", "p", number, visible))
+        assert [version.version for version in found] == [number] * 4
+        assert reader.history("Patient", "p", visible).total == number
