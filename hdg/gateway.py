@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +25,7 @@ from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
 from hdg.ingestion.inbox import Receipt, repeat_of
-from hdg.ingestion.sender import Sender
+from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
 from hdg.management.store.session import InboxRow, WriteSession
@@ -53,6 +53,9 @@ SHARED_TYPES = frozenset(
 OFF_LOOP_BYTES = 64 * 1024
 """Messages from this size on are converted in a thread, so that one large message does not hold up the rest."""
 
+_FOREIGN = Hl7v2Error(
+    "the credential is bound to another institution than the message's sender", "MSH-4", is_rejection=True
+)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 
 
@@ -103,22 +106,28 @@ class Gateway:
 
     # --- messages -----------------------------------------------------------------------------------------------
 
-    async def receive(self, raw: bytes) -> bytes:
-        """Takes one HL7 v2 message and returns its ACK, after the commit. Raises only when nothing could be kept."""
+    async def receive(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
+        """Takes one HL7 v2 message; its application ACK (AA, AE, AR), after the commit.
+
+        What the sender then gets is for ``ack_mode.replies``. Raises only when nothing could be kept.
+        """
         if len(raw) >= OFF_LOOP_BYTES:
-            work = await asyncio.to_thread(self._work_for, raw)
+            work = await asyncio.to_thread(self._work_for, raw, origin)
         else:
-            work = self._work_for(raw)
+            work = self._work_for(raw, origin)
         return await self.store.perform(work)
 
-    def receive_now(self, raw: bytes) -> bytes:
+    def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
-        return self.store.submit(self._work_for(raw)).result()
+        return self.store.submit(self._work_for(raw, origin)).result()
 
-    def _work_for(self, raw: bytes) -> Callable[[WriteSession], bytes]:
+    def _work_for(self, raw: bytes, origin: Origin) -> Callable[[WriteSession], bytes]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
         header = peek(raw)
         received = _Received(raw, digest(raw), header, self.sender(header), self.clock())
+        if origin.institution and received.sender.institution != origin.institution:
+            foreign = replace(received, sender=replace(received.sender, institution=origin.institution))
+            return lambda session: self._quarantine(session, foreign, _FOREIGN)
         try:
             converted = self._converter.convert(raw, received.sender, at_us=received.at_us)
         except Hl7v2Error as error:

@@ -26,3 +26,21 @@ class Sender:
     charset: str | None = None
     authorities: Mapping[str, str] = field(default_factory=lambda: _NONE)
     mappings: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """By what way a message came in, as far as the gateway knows it for itself, not from the message.
+
+    ``listener``: ``mllp``, ``mllps``, ``http``, ``folder``; '' within the process.
+    ``tls_subject``: subject of the client's verified certificate as RFC 4514 text; '' without one.
+    ``institution``: what the sender's credential is bound to; '' when it is bound to none.
+    """
+
+    listener: str = ""
+    tls_subject: str = ""
+    institution: str = ""
+
+
+LOCAL = Origin()
+"""Messages handed over within the process."""

@@ -10,6 +10,7 @@ import pytest
 
 from hdg.errors import NotFound
 from hdg.gateway import Gateway, institution_id
+from hdg.ingestion.sender import Origin
 from hdg.settings import Settings
 from messages import adt, oru
 
@@ -107,3 +108,11 @@ def test_institutions_get_ids_that_references_can_hold() -> None:
     spaced, dashed = institution_id("North Gen"), institution_id("North-Gen")
     assert spaced.startswith("facility-")
     assert spaced != dashed
+
+
+def test_a_credential_bound_to_an_institution_cannot_speak_for_another(gateway: Gateway) -> None:
+    assert b"\rMSA|AA|C1" in gateway.receive_now(oru(), Origin("http", institution="northgen"))
+    ack = gateway.receive_now(oru("C2"), Origin("http", institution="elsewhere"))
+    assert b"\rMSA|AR|C2" in ack
+    assert b"MSH^1^4" in ack
+    assert rows(gateway, "SELECT status FROM inbox ORDER BY ikey") == [("accepted",), ("quarantined",)]
