@@ -47,7 +47,11 @@ def open_engine(settings: Settings, *, is_writer: bool, pool_size: int = 1) -> E
     """
     url = database_url(settings)
     if url.startswith("sqlite"):
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (
+            settings.database_url is None
+        ):  # its names and dates lie in the clear; SQLite's side files follow it
+            (settings.data / "hdg.db").touch(mode=0o600)
         arguments = {"check_same_thread": False, "timeout": _BUSY_MS / 1000, "cached_statements": 512}
         engine = create_engine(
             url, connect_args=arguments, pool_size=pool_size, max_overflow=0 if is_writer else 16

@@ -4,7 +4,8 @@ Every key that the hot path touches is an integer: ``rkey`` numbers resources in
 changes, ``param`` is a hash of (resource type, what is selected), ``code``/``system`` are keyed 64-bit hashes
 (see index.py). Index tables are clustered on what is searched, then ``rkey``: one look-up finds all resources
 with a value, or says whether one resource has it. Values that are compared by range need a second index for
-the latter. A new version deletes exactly the rows that the old version made.
+the latter. A new version deletes exactly the rows that the old version made. Texts, dates and numbers of the
+index lie in the clear (ranges and prefixes must be comparable); identifiers, codes and references do not.
 """
 
 from __future__ import annotations

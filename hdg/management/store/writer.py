@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, exc
+from sqlalchemy import Connection, Engine, exc, select
 
 from hdg.errors import HdgError
 from hdg.management import vault
@@ -28,6 +28,7 @@ from hdg.management.consent.rules import rows_for
 from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.log import Log
+from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.engine import NotCommitted, Statements, lock_writer, migrate, open_engine
 from hdg.management.store.index import Indexer
@@ -46,6 +47,7 @@ log = logging.getLogger("hdg.store")
 QUEUE_MAX = 1024
 READ_CONNECTIONS = 8
 _RULES = table_of(ConsentRuleRow)
+_BLOB = table_of(schema.Blob)
 
 
 @dataclass(slots=True)
@@ -156,6 +158,12 @@ class Store:
                 pause_s = min(pause_s * 2, 0.05)
         result: T = await asyncio.wrap_future(job.future)
         return result
+
+    def collect_orphans(self, older_than_s: float = 86_400) -> int:
+        """Removes vault files that no row names (left by a crash before its commit); how many there were."""
+        with self.engine.connect() as connection:
+            named = connection.execute(select(_BLOB.c.cid).where(_BLOB.c.data.is_(None))).scalars().all()
+        return self._shared.files.collect(named, older_than_s, time.time())
 
     def close(self) -> None:
         """Finishes what is queued, then stops the writer and closes all connections."""

@@ -13,9 +13,11 @@ from sqlalchemy import true
 
 from hdg.errors import NotFound, VaultError
 from hdg.fhir import json
+from hdg.management.consent.resource import grant, revoked
 from hdg.management.keys import KeyRing
 from hdg.management.store import InboxRow, Store
 from hdg.management.store.writer import NotCommitted
+from hdg.settings import Settings
 
 PATIENT = {
     "resourceType": "Patient",
@@ -375,3 +377,62 @@ def test_a_closed_store_takes_no_work(settings, keys, clock) -> None:
     assert last.result(0).version == 1
     with pytest.raises(NotCommitted, match="closed"):
         store.submit(lambda s: None)
+
+
+def test_two_processes_worth_of_stores_share_one_database(store: Store, settings, keys, clock) -> None:
+    with Store.open(settings, keys, clock) as other:
+
+        def write(mine: Store, name: str) -> None:
+            for turn in range(15):
+                shared = {**PATIENT, "id": "shared", "name": [{"text": f"{name} {turn}"}]}
+                own = {**PATIENT, "id": f"{name}{turn}"}
+                for resource in (shared, own):
+                    mine.submit(lambda s, r=resource: s.put(r, institution="site")).result(20)
+
+        threads = [threading.Thread(target=write, args=pair) for pair in ((store, "a"), (other, "b"))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert store.reader.read("Patient", "shared", TRUE).version == 30
+        assert other.reader.read("Patient", "a14", TRUE).version == 1
+    assert (
+        scalar(store, "SELECT count(*) FROM version")
+        == scalar(store, "SELECT count(*) FROM ledger_leaf")
+        == 60
+    )
+    assert scalar(store, "SELECT count(*) FROM idx_string WHERE rkey = 1") == 1
+
+
+def test_consent_rules_follow_the_current_version_of_a_consent(store: Store, do) -> None:
+    granted = grant("p1", ["Organization/x"], [], [], from_us=1, until_us=2_000_000)
+    put(do, granted)
+    assert scalar(store, "SELECT count(*) FROM consent_rule") > 0
+    assert b'"kind":"consent"' in do(lambda s: store.log.leaf(s.connection, 0))
+    put(do, revoked(granted))
+    assert scalar(store, "SELECT count(*) FROM consent_rule") == 0
+    put(do, granted)
+    assert scalar(store, "SELECT count(*) FROM consent_rule") > 0
+    do(lambda s: s.delete("Consent", granted["id"], institution="site"))
+    assert scalar(store, "SELECT count(*) FROM consent_rule") == 0
+
+
+def test_orphaned_vault_files_are_collected(store: Store, do, settings) -> None:
+    kept = do(lambda s: s.blob_put(b"x" * 300_000, patient="p1", institution="site"))
+
+    def fails(session):
+        session.blob_put(b"y" * 300_000, patient="p1", institution="site")
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        do(fails)
+    assert store.collect_orphans() == 0
+    assert store.collect_orphans(older_than_s=-1) == 1
+    assert len(store.reader.blob(kept)) == 300_000
+
+
+def test_the_database_file_is_for_its_owner_only(tmp_path, keys, clock) -> None:
+    with Store.open(Settings(data=tmp_path / "new"), keys, clock):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
