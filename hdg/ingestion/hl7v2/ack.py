@@ -1,8 +1,8 @@
-"""Acknowledgements in original mode: MSH, MSA, and one ERR per error. HL7 v2.9 §2.9.2, §2.14.5, §2.14.8.
+"""Acknowledgements: MSH, MSA, and one ERR per error. HL7 v2.9 §2.9.2, §2.14.5, §2.14.8.
 
 An ACK answers in the sender's own delimiters and character set, and also where the header is broken:
 whatever can be read of it is echoed, byte for byte. Texts come from Hl7v2Error and Issue, which hold no
-patient values.
+patient values. Who is sent which acknowledgement: ack_mode.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from hdg.ingestion.hl7v2 import charset as charsets
 from hdg.ingestion.hl7v2.encoding import STANDARD, Delimiters, escape, translate
 from hdg.ingestion.hl7v2.parser import Message, delimiters_of
 
-Code = Literal["AA", "AE", "AR"]
+Code = Literal["AA", "AE", "AR", "CA", "CE", "CR"]
+"""HL7 table 0008."""
 
 _HEADER_MAX = 65_536
 _ECHO_MAX = 1_000
@@ -68,7 +69,7 @@ _PLACE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class Header:
     """What could be read of MSH: raw field texts by number, and how to write the answer."""
 
     fields: tuple[str, ...]
@@ -77,6 +78,7 @@ class _Header:
     mark: bytes
 
     def field(self, number: int) -> str:
+        """MSH-``number`` as received; '' if absent or unreadable."""
         return self.fields[number - 1] if number <= len(self.fields) else ""
 
 
@@ -92,7 +94,7 @@ def acknowledge(
 
     ``control_id`` is the ACK's own MSH-10, ``at_us`` its time (microseconds since the epoch). Never raises.
     """
-    header = _header(message.raw if isinstance(message, Message) else message)
+    header = read_header(message.raw if isinstance(message, Message) else message)
     target = header.delimiters
     lines = [_msh(header, control_id, at_us), _msa(header, code, errors)]
     lines += [_err(header, error) for error in errors[:_ERRORS_MAX]]
@@ -108,7 +110,7 @@ def _encoded(text: str, charset: str) -> bytes:
         return text.encode("ascii", "replace")
 
 
-def _msh(header: _Header, control_id: str, at_us: int) -> str:
+def _msh(header: Header, control_id: str, at_us: int) -> str:
     """MSH from MSH-3 on, with its leading separator: the sender becomes the receiver."""
     delimiters = header.delimiters
     trigger = header.field(9).split(delimiters.component)[1:2]
@@ -120,14 +122,14 @@ def _msh(header: _Header, control_id: str, at_us: int) -> str:
     return delimiters.field + delimiters.field.join(fields)
 
 
-def _msa(header: _Header, code: Code, errors: Sequence[Hl7v2Error | Issue]) -> str:
+def _msa(header: Header, code: Code, errors: Sequence[Hl7v2Error | Issue]) -> str:
     fields = ["MSA", code, header.field(10)]
     if errors and not _is_from(header, 2, 7):  # MSA-3 was withdrawn in 2.7
         fields.append(_own(errors[0].text[:80], header.delimiters))
     return header.delimiters.field.join(fields)
 
 
-def _err(header: _Header, error: Hl7v2Error | Issue) -> str:
+def _err(header: Header, error: Hl7v2Error | Issue) -> str:
     """ERR-2 location, ERR-3 condition, ERR-4 severity, ERR-8 text; before 2.5 also ERR-1."""
     if isinstance(error, Issue):
         condition, severity = _CONDITION_OF_ISSUE.get(error.code, "207"), _SEVERITY[error.severity]
@@ -154,7 +156,7 @@ def _location(found: re.Match[str] | None) -> str:
     return "^".join(part or "" for part in parts).rstrip("^")
 
 
-def _is_from(header: _Header, major: int, minor: int) -> bool:
+def _is_from(header: Header, major: int, minor: int) -> bool:
     """Whether MSH-12 says at least that version; an unreadable one counts as new."""
     found = re.match(r"([0-9]{1,3})\.([0-9]{1,3})", header.field(12))
     return found is None or (int(found[1]), int(found[2])) >= (major, minor)
@@ -170,7 +172,7 @@ def _time(at_us: int) -> str:
     return f"{moment:%Y%m%d%H%M%S}.{at_us // 1000 % 1000:03d}+0000"
 
 
-def _header(data: bytes) -> _Header:
+def read_header(data: bytes) -> Header:
     """Whatever can be read of the first line; never raises."""
     text, charset, mark = _first_line(data)
     try:
@@ -181,9 +183,9 @@ def _header(data: bytes) -> _Header:
     else:
         is_split = True
     if not is_split:
-        return _Header((), STANDARD, charset, mark)
+        return Header((), STANDARD, charset, mark)
     fields = ["", *text[:_HEADER_MAX].split(delimiters.field, 20)[1:20]]
-    return _Header(tuple(_printable(field)[:_ECHO_MAX] for field in fields), delimiters, charset, mark)
+    return Header(tuple(_printable(field)[:_ECHO_MAX] for field in fields), delimiters, charset, mark)
 
 
 def _first_line(data: bytes) -> tuple[str, str, bytes]:
