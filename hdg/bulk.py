@@ -11,8 +11,8 @@ import multiprocessing
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -73,6 +73,8 @@ class Outcome:
     issues: tuple[Issue, ...] = ()
     error: str = ""
     lost: tuple[str, ...] = ()
+    places: Mapping[str, int] | None = None
+    """With coverage: how many valued places were mapped, unmapped (a row says why), reported by an issue, lost."""
     output: bytes | None = None
 
     def report_line(self) -> str:
@@ -87,6 +89,7 @@ class Outcome:
                 "resources": self.resources,
                 "error": self.error or None,
                 "issues": [[i.severity, i.code, i.place, i.text] for i in self.issues],
+                "places": self.places,
                 "lost": list(self.lost),
             }
         )
@@ -217,10 +220,13 @@ def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) 
         except OSError as error:
             return Outcome(job.name, number, "failed", error=f"output cannot be written: {error.strerror}")
     lost: tuple[str, ...] = ()
+    places = None
     if plan.with_coverage:
         from hdg.ingestion.hl7v2.coverage import coverage
 
-        lost = tuple(coverage(raw, plan.sender).lost)
+        covered = coverage(raw, plan.sender)
+        lost = covered.lost
+        places = Counter(place.status for place in covered.places)
     return Outcome(
         job.name,
         number,
@@ -230,6 +236,7 @@ def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) 
         len(converted.resources),
         converted.issues,
         lost=lost,
+        places=places,
         output=None if plan.folder is not None else output,
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -92,7 +93,18 @@ def serve(settings: Settings) -> None:
 
         runner = uvloop.run
     with Gateway.open(settings) as gateway:
+        tune_collector()
         runner(_serve(settings, gateway))
+
+
+def tune_collector() -> None:
+    """Collects garbage rarely: tables and validators live as long as the process, messages free themselves.
+
+    Python's default looks at every young object each 700 allocations, which costs a third of the ingest rate.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _serve(settings: Settings, gateway: Gateway) -> None:

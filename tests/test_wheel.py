@@ -46,6 +46,6 @@ def test_an_installed_wheel_finds_its_tables_and_converts(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["resourceType"] == "Bundle"
     where = subprocess.check_output(
-        [python, "-c", "import hdg.data; print(hdg.data.folder('mappings'))"], text=True
+        [python, "-c", "import hdg.data; print(hdg.data.folder('mappings'))"], text=True, cwd=tmp_path
     )
     assert str(site) in where

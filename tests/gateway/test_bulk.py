@@ -77,5 +77,7 @@ def test_the_report_names_outcomes_and_losses_without_values(tmp_path: Path) -> 
     assert deliver(bulk.jobs_of([str(tmp_path / "m.hl7")]), plan, tmp_path / "out", report, 1) == 0
     [line] = [json.loads(text) for text in report.read_text().splitlines()]
     assert line["status"] == "converted"
-    assert any("ZZZ" in place for place in line["lost"])
+    assert any(place == "ZZZ" for _, _, place, _ in line["issues"])
+    assert line["places"]["mapped"] > 20
+    assert line["lost"] == []
     assert "secretvalue" not in report.read_text()
