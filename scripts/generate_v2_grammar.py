@@ -56,6 +56,15 @@ GROUPS = {
 }
 """Names that hl7apy made up or misspelt, and the standard's own in later versions."""
 
+ADDED: dict[str, dict[str, list[Any]]] = {
+    "ORM_O01": {
+        "PATIENT": [["NK1", "*"]],
+        "ORDER": [["PRT", "*"], ["TIMING", "*", [["TQ1", "!"], ["TQ2", "*"]]]],
+        "ORDER_DETAIL": [["PRT", "*"], ["SPECIMEN", "*", [["SPM", "!"], ["OBX", "*"]]]],
+    }
+}
+"""What senders put into a group although its structure does not have it."""
+
 
 def name_of(text: str) -> str:
     """``ASSIGNING_AUTHORITY`` → ``Assigning Authority``."""
@@ -115,6 +124,14 @@ def extend(base: list[Any], later: list[Any]) -> None:
             after += 1
 
 
+def add(nodes: list[Any], added: dict[str, list[Any]]) -> None:
+    """Put the segments and groups of ``added`` at the end of the groups that it names."""
+    for node in nodes:
+        if len(node) == 3:
+            add(node[2], added)
+            node[2].extend(added.get(node[0], []))
+
+
 def is_gone(row: list[Any] | None) -> bool:
     """Whether a version only keeps the place of a withdrawn field."""
     return row is None or row[1] == "WD" or row[0] in ("", "Withdrawn", "Reserved")
@@ -166,6 +183,8 @@ def main() -> None:
                 segments[name] = overlay(segments.get(name, []), fields(definition[1]))
         for name, definition in package.DATATYPES_STRUCTS.items():
             datatypes[name] = overlay(datatypes.get(name, []), components(definition))
+    for name, added in ADDED.items():
+        add(structures[name], added)
     content = {"datatypes": datatypes, "segments": segments, "structures": structures}
     OUTPUT.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n", "utf-8")
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from hdg.fhir.definitions import element_info
 from hdg.mapping.context import Conflict, Context, Converter, JsonObject, Problem, Several, Unfit
-from hdg.mapping.defaults import Pair
+from hdg.mapping.defaults import Pair, split_default
 from hdg.mapping.shape import constant, fresh, types_at
+from hdg.mapping.table import Rule
 from hdg.mapping.target import Step, compile_target, parse_target
 from hdg.terminology.concepts import ConceptMap
 from hdg.terminology.systems import Systems
@@ -205,6 +206,31 @@ def constant_fire(fire: Fire | None) -> Callable[[str, list[str], JsonObject, An
         return fire("", out, context)
 
     return run
+
+
+def fills_gap(rule: Rule) -> bool:
+    """Whether a row's bare default says nothing about the patient: R4 wants a value and the source has none.
+
+    That is so for one element when the row reads a field that yields nothing, or when a constant is
+    ``unknown``. Every other constant is what the event itself states.
+    """
+    bare, _ = split_default(rule.default)
+    if bare is None or not rule.target.isidentifier():
+        return False
+    return bool(rule.as_) or bare.rpartition("#")[2] == "unknown"
+
+
+def gap_filling(element: str, fallback: Fire) -> Fire:
+    """A default that notes what it filled, so that it never takes the place of something known."""
+
+    def fire(text: str, root: JsonObject, context: Context) -> bool:
+        is_gap = element not in root
+        done = fallback(text, root, context)
+        if is_gap and done and context.build is not None:
+            context.build.defaulted[element] = None
+        return done
+
+    return fire
 
 
 def compile_map(as_: str, convert: Converter, concepts: ConceptMap) -> tuple[Converter, Any]:

@@ -20,8 +20,10 @@ from hdg.mapping.actions import (
     compile_map,
     compile_pairs,
     constant_fire,
+    fills_gap,
     finished,
     fire_of,
+    gap_filling,
 )
 from hdg.mapping.context import SHARED_LENGTH, Context, Converter, Facts, JsonObject, Made, Unfit
 from hdg.mapping.convert import Registry
@@ -194,6 +196,8 @@ class Compiler:
         if named is not None and named.takes == "field":
             slot = slot._replace(pick=None)
         fire, fallback = self._fire(rule, root, slot.depth)
+        if depth == 0 and fallback is not None and fills_gap(rule):
+            fallback = gap_filling(rule.target, fallback)
         if self.is_tracing and fallback is not None:
             fallback = traced_default(rule, fallback)
         element = rule.target.partition(".")[0].partition("[")[0]

@@ -100,6 +100,8 @@ class Build:
     links: list[Any] = field(default_factory=list)
     id: str = ""
     deletions: dict[str, None] = field(default_factory=dict)
+    defaulted: dict[str, None] = field(default_factory=dict)
+    """Top-level elements whose value only fills a gap: the source said nothing about them."""
     origin: Any = None
     """The segment that began it; for facts of last resort and for places."""
 

@@ -70,6 +70,7 @@ def load_table(path: Path, *, file: str | None = None) -> Table:
     rules: list[Rule] = []
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.reader(stream, strict=True)
+        line = 1
         try:
             header = next(reader, [])
             if tuple(header) != COLUMNS:
@@ -80,7 +81,7 @@ def load_table(path: Path, *, file: str | None = None) -> Table:
                     rules.append(_rule(shown, line, cells))
                 line = reader.line_num + 1
         except (csv.Error, UnicodeDecodeError) as error:
-            raise TableError(shown, reader.line_num + 1, str(error)) from error
+            raise TableError(shown, line, str(error)) from error
     return Table(path.name.removesuffix(".csv"), shown, tuple(rules))
 
 

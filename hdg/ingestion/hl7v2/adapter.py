@@ -8,6 +8,7 @@ from typing import Any
 from hdg.ingestion.hl7v2 import (  # noqa: F401  # they register
     converters_adt,
     converters_families_a,
+    converters_families_b,
     converters_oru,
     identity,
     values,

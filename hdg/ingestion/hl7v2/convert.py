@@ -15,7 +15,7 @@ from typing import Any
 from hdg.errors import Hl7v2Error, Issue
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.hl7v2.adapter import V2Grammar
-from hdg.ingestion.hl7v2.finish import Linker, deletions, identify
+from hdg.ingestion.hl7v2.finish import Linker, defaulted, deletions, identify
 from hdg.ingestion.hl7v2.groups import Group, Grouped, group
 from hdg.ingestion.hl7v2.message import MessageProgram, Row, message_program, structure_of
 from hdg.ingestion.hl7v2.parser import Message, Segment, parse
@@ -23,6 +23,7 @@ from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.provenance import provenance
 from hdg.ingestion.hl7v2.repair import made_valid
 from hdg.ingestion.hl7v2.state import State
+from hdg.ingestion.hl7v2.stated import stated_us
 from hdg.ingestion.hl7v2.times import zone
 from hdg.ingestion.sender import Sender
 from hdg.mapping.compile import Compiler
@@ -137,9 +138,10 @@ class Converter:
                 if part is not None:
                     part.is_valid = len(state.issues) == mark
         converted = Converted(
-            source=_source(message, sender, sha256),
+            source=_source(message, sender, sha256, state),
             resources=tuple(resources),
             deletions=deletions(builds),
+            defaulted=defaulted(builds),
             issues=tuple(dict.fromkeys(state.issues)),
             patient_id=next((build.id for build in builds if build.type == "Patient"), None),
             mapping_digest=digest,
@@ -164,7 +166,7 @@ def _unsupported(message: Message, tables: _Tables) -> Hl7v2Error:
     )
 
 
-def _source(message: Message, sender: Sender, sha256: str) -> Source:
+def _source(message: Message, sender: Sender, sha256: str, state: State) -> Source:
     return Source(
         format="hl7v2",
         sender=sender.name,
@@ -172,6 +174,7 @@ def _source(message: Message, sender: Sender, sha256: str) -> Source:
         control_id=message.control_id,
         message_type="^".join(part for part in message.message_type if part),
         sha256=sha256,
+        stated_us=stated_us(message, state.zone),
     )
 
 
@@ -217,7 +220,10 @@ def _run(
     is_part = row.put is not None
     state.labels = {} if is_part else build.labels
     out: JsonObject = {} if is_part else build.resource
+    deleted, defaulted = len(build.deletions), len(build.defaulted)
     facts = _filled(row, view, out, state)
+    if is_part:
+        _limit(build, deleted, defaulted, segment, state)
     if build.facts is None:
         build.facts = facts
     if is_part:
@@ -226,6 +232,16 @@ def _run(
         _attach(row, out, build, segment, state)
     for link in row.links:
         build.links.append((link, out, place, segment))
+
+
+def _limit(build: Build, deleted: int, defaulted: int, segment: Segment, state: State) -> None:
+    """What a part's table deletes or fills is an element of the part, not of the resource around it."""
+    while len(build.defaulted) > defaulted:
+        build.defaulted.popitem()
+    while len(build.deletions) > deleted:
+        element, _ = build.deletions.popitem()
+        text = f"a delete of {element} inside a part of {build.type} was not carried out"
+        state.issues.append(Issue("warning", "not-supported", segment.place(), text))
 
 
 def _filled(row: Row, view: list[str], out: JsonObject, state: State) -> Facts | None:
@@ -272,7 +288,7 @@ def _begin(row: Row, segment: Segment, place: Group, builds: list[Build]) -> Bui
     here: Group | None = place
     while here is not None:
         here.subtree.setdefault(row.label, []).append(build)
-        here = here.parent
+        here = None if here.definition.is_apart else here.parent
     return build
 
 

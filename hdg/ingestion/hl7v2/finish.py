@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
-from hdg.ingestion.converted import Deletion
+from hdg.ingestion.converted import Defaulted, Deletion
 from hdg.ingestion.hl7v2.groups import Group
 from hdg.ingestion.hl7v2.message import Link
 from hdg.ingestion.hl7v2.parser import Segment
@@ -143,3 +143,13 @@ def deletions(builds: Sequence[Build]) -> tuple[Deletion, ...]:
             ):
                 found[Deletion(build.type, build.id, element)] = None
     return tuple(found)
+
+
+def defaulted(builds: Sequence[Build]) -> tuple[Defaulted, ...]:
+    """What the tables filled in because R4 wants a value and the message says nothing."""
+    return tuple(
+        Defaulted(build.type, build.id, element)
+        for build in builds
+        for element in build.defaulted
+        if element in build.resource
+    )

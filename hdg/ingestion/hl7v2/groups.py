@@ -18,7 +18,7 @@ from hdg.ingestion.hl7v2.grammar import structure
 from hdg.ingestion.hl7v2.parser import Segment
 from hdg.mapping.context import Build
 
-_FOLLOWS = frozenset({"NTE"})
+FOLLOWS = frozenset({"NTE"})
 """Segments that belong to whatever stands before them."""
 
 
@@ -28,6 +28,8 @@ class Definition:
 
     path: tuple[str, ...]
     is_repeating: bool
+    is_apart: bool = False
+    """Whether its resources are no one's outside it: those of an earlier result inside an order."""
     opener: str = ""
     segments: dict[str, bool] = field(default_factory=dict)
     """Direct segment → whether it repeats."""
@@ -82,7 +84,7 @@ def definition(name: str) -> Definition:
 
 
 def _define(nodes: Sequence[Any], path: tuple[str, ...], *, is_repeating: bool) -> Definition:
-    made = Definition(path, is_repeating)
+    made = Definition(path, is_repeating, is_apart=path[-1:] == ("PRIOR_RESULT",))
     for node in nodes:
         name, flags, *rest = node
         if rest:
@@ -118,21 +120,31 @@ def group(segments: Sequence[Segment], structure_name: str, issues: list[Issue])
     place.
     """
     root = Group(definition(structure_name), None)
-    current = root
+    current = place = root
     placed: list[tuple[Segment, Group]] = []
     last = len(segments) - 1
     for index, segment in enumerate(segments):
         name = segment.name
-        if name not in _FOLLOWS or name not in root.definition.ways:
-            following = segments[index + 1].name if index < last else ""
-            found = _place(name, current, following)
+        if name not in FOLLOWS or name not in root.definition.ways:
+            found = _place(name, current, segments[index + 1].name if index < last else "")
             if found is None:
                 _unplaced(segment, issues)
+                place = current
             else:
-                current = found
-        current.add(segment)
-        placed.append((segment, current))
+                place = found
+                if _is_latest(found):  # a straggler of an earlier group does not reopen it for what follows
+                    current = found
+        place.add(segment)
+        placed.append((segment, place))
     return Grouped(root, placed)
+
+
+def _is_latest(group: Group) -> bool:
+    while group.parent is not None:
+        if group.parent.children[-1] is not group:
+            return False
+        group = group.parent
+    return True
 
 
 def _unplaced(segment: Segment, issues: list[Issue]) -> None:

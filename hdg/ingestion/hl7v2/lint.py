@@ -17,6 +17,7 @@ from hdg.ingestion.hl7v2.grammar import (
     parse_source,
     structure,
 )
+from hdg.ingestion.hl7v2.groups import FOLLOWS
 from hdg.ingestion.hl7v2.primitives import PRIMITIVES
 from hdg.mapping.convert import Registry
 from hdg.mapping.library import Library
@@ -49,7 +50,9 @@ class V2Lint:
         if not is_segment(segment) and not segment.startswith("Z"):
             raise SourceError(f"HL7 v2 has no segment {segment!r}")
         tree = structure(table.name)
-        if tree is not None and groups and not _has(tree, [*groups, segment]):
+        # A comment stays with what it follows, also where the structure has no place for one.
+        path = groups if segment in FOLLOWS else [*groups, segment]
+        if tree is not None and groups and not _has(tree, path):
             raise SourceError(f"{table.name} has no {text}")
 
     def is_message_source(self, name: str) -> bool:

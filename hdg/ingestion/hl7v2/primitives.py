@@ -25,6 +25,7 @@ _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _CODE = re.compile(r"\S+(?:\s\S+)*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _INT_MAX = 2**31 - 1
+_DIGITS_MAX = 100
 
 
 def plain(text: str, state: State) -> str:
@@ -122,9 +123,12 @@ def boolean(text: str, state: State) -> bool | None:
 
 
 def number(text: str) -> Any:
-    """An NM as a JSON number with the digits as sent: ``1.50`` stays, ``+.5`` becomes ``0.5``. Raises
-    Unfit.
+    """An NM as a JSON number with the digits as sent. Raises Unfit.
+
+    ``1.50`` stays; ``+.5`` becomes ``0.5``: what JSON cannot write is written so that the value stays.
     """
+    if len(text) > _DIGITS_MAX:
+        raise Unfit("a number of too many digits")
     if _PLAIN_NUMBER.fullmatch(text):
         return Decimal(text) if "." in text else int(text)
     match = _NUMBER.fullmatch(text)
@@ -148,7 +152,7 @@ def _whole(least: int, what: str) -> Callable[[str, State], int | None]:
         text = text.partition("^")[0].strip()
         if not text:
             return None
-        if not _WHOLE.fullmatch(text) or not least <= int(text) <= _INT_MAX:
+        if len(text) > _DIGITS_MAX or not _WHOLE.fullmatch(text) or not least <= int(text) <= _INT_MAX:
             raise Unfit(f"not {what}")
         return int(text)
 

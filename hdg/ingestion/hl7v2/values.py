@@ -23,6 +23,7 @@ _TEXT = frozenset(("ST", "TX", "FT", "GTS"))
 _ELSEWHERE = frozenset(("ED", "RP"))
 _COMPARATORS = {"", "="}
 _LIMIT = r"([+-]?\d+(?:\.\d+)?)"
+_PLAIN_RANGE = 60
 _BETWEEN = re.compile(rf"{_LIMIT}\s*-\s*{_LIMIT}", re.ASCII)
 _BOUND = re.compile(rf"(<=|>=|<|>)\s*{_LIMIT}", re.ASCII)
 
@@ -245,8 +246,9 @@ def reference_range(text: str, state: State) -> JsonObject | None:
     if not shown:
         return None
     found: JsonObject = {}
-    between = _BETWEEN.fullmatch(shown)
-    bound = _BOUND.fullmatch(shown)
+    is_plain = len(shown) <= _PLAIN_RANGE
+    between = _BETWEEN.fullmatch(shown) if is_plain else None
+    bound = _BOUND.fullmatch(shown) if is_plain and between is None else None
     if between is not None:
         low, high = number(between[1]), number(between[2])
         if low <= high:
