@@ -125,7 +125,8 @@ class Indexer:
 
     def _compile(self, type_: str) -> _Program:
         program = _Program()
-        compartment = definitions.patient_compartment(type_)
+        # R4 has no compartment rule for Device, Task and others that do name a patient: theirs is that patient's.
+        compartment = definitions.patient_compartment(type_) or ("patient",)
         grouped: dict[tuple[str, str, str], tuple[Walk | None, bool]] = {}
         for parameter in definitions.search_parameters(type_):
             if not is_indexed(parameter):

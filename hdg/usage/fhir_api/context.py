@@ -66,4 +66,4 @@ def refuse_parameters(given: Pairs) -> None:
 def binding(caller: Caller, route: str) -> tuple[str, ...]:
     """What a page link is bound to: the route and everything that decides what its maker could see."""
     who = caller.principal
-    return route, who.role, who.user, who.institution, who.patient, who.project
+    return route, who.role, who.user, who.institution, who.patient, who.purpose, who.project

@@ -17,7 +17,7 @@ from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.index import lookups
 from hdg.management.store.search import Clause, SearchQuery
-from hdg.usage.fhir_api.query import Pairs, alternatives, describe
+from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
 
 COLUMNS: Final = frozenset({"_id", "_lastUpdated"})
 """Parameters that are columns of every resource; they take no modifier."""
@@ -75,6 +75,8 @@ def parse(resource_type: str, pairs: Pairs, limits: Limits, cursor: str = "") ->
             raise BadRequest(f"{describe(name)} is given twice", code="value")
         else:
             results[name] = value
+    if sum(len(clause.values) for clause in clauses) > MAX_VALUES_IN_ALL:
+        raise BadRequest(f"more than {MAX_VALUES_IN_ALL} values in all parameters", code="too-costly")
     return SearchQuery(
         type=resource_type,
         clauses=tuple(clauses),
