@@ -125,7 +125,7 @@ class Indexer:
 
     def _compile(self, type_: str) -> _Program:
         program = _Program()
-        # R4 has no compartment rule for Device, Task and others that do name a patient: theirs is that patient's.
+        # R4 gives Device, Task and others no compartment, though they name a patient: it is that patient's.
         compartment = definitions.patient_compartment(type_) or ("patient",)
         grouped: dict[tuple[str, str, str], tuple[Walk | None, bool]] = {}
         for parameter in definitions.search_parameters(type_):

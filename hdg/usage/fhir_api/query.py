@@ -19,7 +19,7 @@ MAX_QUERY_BYTES = 65_536
 MAX_VALUES = 200
 """Alternatives ("or" values) in one parameter; SQLite's expression depth of 1000 stays far away."""
 MAX_VALUES_IN_ALL = 400
-"""Values of all parameters of a query: each becomes SQL, and 12,800 of them took a core for over half a minute."""
+"""Values in a whole query: each becomes SQL, and 12,800 of them kept a core busy for half a minute."""
 
 _PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}(:[A-Za-z_\-]{1,32}){0,6}\Z")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
