@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
+
+import orjson
 
 from hdg.errors import TableError
 from hdg.mapping.actions import (
@@ -348,13 +351,25 @@ def remembered(name: str, build: Converter) -> Converter:
         if entry is None:
             mark = len(context.problems)
             value = build(text, context)  # what raises Unfit is not kept
-            context.keep(key, (fresh(value), tuple(problem.copy() for problem in context.problems[mark:])))
+            context.keep(key, (_thawing(value), tuple(problem.copy() for problem in context.problems[mark:])))
             return value
-        if entry[1]:
-            context.problems.extend(problem.copy() for problem in entry[1])
-        return fresh(entry[0])
+        thaw, problems = entry
+        if problems:
+            context.problems.extend(problem.copy() for problem in problems)
+        return thaw()
 
     return convert
+
+
+def _thawing(value: Any) -> Callable[[], Any]:
+    """Gives a new copy of a coded value each time; parsing JSON is the fastest way to make one."""
+    if value.__class__ is not dict:
+        return lambda: value
+    try:
+        frozen = orjson.dumps(value)
+    except TypeError:  # a decimal in an extension
+        return partial(fresh, fresh(value))
+    return partial(orjson.loads, frozen)
 
 
 def _recalled(build: Converter, kind: str, key: tuple[str, str], context: Context) -> Made | None:

@@ -275,14 +275,16 @@ def _negation(test: Test) -> Test:
 
 
 def _conjunction(tests: tuple[Test, ...]) -> Test:
-    if len(tests) == 2:
-        first, second = tests
-        return lambda view, context: first(view, context) and second(view, context)
-    return lambda view, context: all(test(view, context) for test in tests)
+    first, *others = tests
+    if not others:
+        return first
+    rest = _conjunction(tuple(others))
+    return lambda view, context: first(view, context) and rest(view, context)
 
 
 def _disjunction(tests: tuple[Test, ...]) -> Test:
-    if len(tests) == 2:
-        first, second = tests
-        return lambda view, context: first(view, context) or second(view, context)
-    return lambda view, context: any(test(view, context) for test in tests)
+    first, *others = tests
+    if not others:
+        return first
+    rest = _disjunction(tuple(others))
+    return lambda view, context: first(view, context) or rest(view, context)

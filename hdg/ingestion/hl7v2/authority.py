@@ -42,6 +42,19 @@ def universal_uri(identifier: str, kind: str, state: State) -> str | None:
 
 def authority_uri(namespace: str, identifier: str, kind: str, state: State) -> str | None:
     """The identifier system of an authority, or None."""
+    if not identifier and not state.sender.authorities:
+        return None
+    key = ("authority", namespace, identifier, kind)
+    shared = state.shared
+    if shared is None:
+        return _authority_uri(namespace, identifier, kind, state)
+    if key not in shared:
+        state.keep(key, _authority_uri(namespace, identifier, kind, state))
+    found: str | None = shared[key]
+    return found
+
+
+def _authority_uri(namespace: str, identifier: str, kind: str, state: State) -> str | None:
     declared = state.sender.authorities
     if declared:
         found = declared.get(namespace) or declared.get(identifier)

@@ -122,14 +122,13 @@ class Linker:
         way.
         """
         key = (group, label)
-        try:
-            return self._found[key]
-        except KeyError:
+        found = self._found.get(key)
+        if found is None:
             found = group.builds.get(label) or group.subtree.get(label)
             if found is None:
                 found = self.resolve(group.parent, label) if group.parent is not None else []
             self._found[key] = found
-            return found
+        return found
 
 
 def deletions(builds: Sequence[Build]) -> tuple[Deletion, ...]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from hdg.mapping.library import Library
 
 
+_NOT_LOOKED_UP: Any = object()
+
+
 class State(Context):
     """One message on its way. Owned by Converter.convert; never shared."""
 
@@ -87,16 +90,15 @@ class State(Context):
         if group is None:
             return None
         key = (group, name)
-        try:
-            return self._scope[key]
-        except KeyError:
+        found: Segment | None = self._scope.get(key, _NOT_LOOKED_UP)
+        if found is _NOT_LOOKED_UP:
             found = group.names.get(name)
             if found is None and name in group.definition.ways:
                 found = group.nearest(name)
             if found is None:
                 found = self._within(group.parent, name)
             self._scope[key] = found
-            return found
+        return found
 
     def datatype(self, name: str) -> Converter:
         """A datatype table as a converter for the text of a field's repetition."""

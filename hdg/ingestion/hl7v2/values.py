@@ -18,6 +18,7 @@ from hdg.ingestion.hl7v2.primitives import number, plain
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import to_datetime, to_time
 from hdg.mapping.context import Choice, JsonObject, Several, Unfit
+from hdg.mapping.shape import fresh
 
 _TEXT = frozenset(("ST", "TX", "FT", "GTS"))
 _ELSEWHERE = frozenset(("ED", "RP"))
@@ -242,6 +243,17 @@ def stray_units(text: str, state: State) -> str | None:
 @CONVERTERS.register("hl7v2.reference_range", type="Observation.referenceRange")
 def reference_range(text: str, state: State) -> JsonObject | None:
     """OBX-7: its text, and low and high when it is plainly ``low-high`` or one bound."""
+    shared = state.shared
+    if shared is None or len(text) > _PLAIN_RANGE:
+        return _reference_range(text, state)
+    key = ("range", text, state.segment.field(6))
+    if key not in shared:
+        state.keep(key, _reference_range(text, state))
+    found: JsonObject | None = fresh(shared[key])
+    return found
+
+
+def _reference_range(text: str, state: State) -> JsonObject | None:
     shown = plain(text, state)
     if not shown:
         return None
