@@ -1,0 +1,94 @@
+"""The HTTP listener's protocol with bounds: whoever has no token yet can take neither memory nor sockets for long.
+
+uvicorn with httptools limits neither the size of a request's head nor the time it takes to arrive (RFC 6585 §5, RFC 9110
+§15.5.9 are what a server may answer; a client that behaves like this gets its connection closed instead).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["BoundedHttp"]
+
+MAX_CONNECTIONS = 1_024
+MAX_HEAD_BYTES = 131_072
+"""Request line and headers; one read more may be taken in before the connection is closed."""
+REQUEST_S = 20.0
+"""How long the head of a request may take to arrive, and how long its body may pause."""
+
+_log = logging.getLogger("hdg.usage")
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """One connection. Closed when its head is too long, when a request does not arrive in time, or over the cap."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._head_bytes = 0
+        self._heads = 0
+        self._is_head = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Refuses connections over the cap."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            _log.warning("http: connection refused, %d are open", MAX_CONNECTIONS)
+            transport.abort()
+            return
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what arrives between the ends of two heads."""
+        heads = self._heads
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._heads == heads and self._is_head else 0
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
+        elif self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait()  # bytes that begin no request must not keep a connection for ever
+
+    def on_message_begin(self) -> None:
+        """A request begins: its time runs."""
+        super().on_message_begin()
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; now the body must keep coming."""
+        self._heads += 1
+        self._is_head = False
+        self._wait()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._wait()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole; how long its answer takes is our own matter."""
+        self._is_head = True
+        self._stop_waiting()
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Lets go of the timer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._timer = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        self.transport.close()
