@@ -17,17 +17,26 @@ from hdg.mapping.context import Choice, Facts, JsonObject, Unfit
 
 _NULL = '""'
 _DOSE_MAX = 2**31 - 1
+_ORDERS = frozenset({"OML", "OMG", "ORM", "ORL", "ORG", "ORR"})
+_EARLIER = ("ORDER_PRIOR",)
 
 
 def own_order(state: State) -> Segment | None:
-    """The OBR that the segment at hand is under; None for an observation about the patient: no order."""
+    """The OBR that the segment at hand is a result of; None for an observation about the patient, and for
+    what is told with an order: the order's times and section are not those of the answer.
+    """
     group = state.group
     while group is not None:
         found = group.first("OBR")
         if found is not None:
-            return found
+            is_result = group.definition.path[-1:] == _EARLIER or _message_code(state) not in _ORDERS
+            return found if is_result else None
         group = group.parent
     return None
+
+
+def _message_code(state: State) -> str:
+    return state.message.segments[0].field(9)[:3]
 
 
 def _time(text: str, state: State) -> str | None:

@@ -14,12 +14,15 @@ from functools import cache
 from typing import Any
 
 from hdg.errors import Issue
+from hdg.ingestion.hl7v2.earlier import earlier_result
 from hdg.ingestion.hl7v2.grammar import structure
 from hdg.ingestion.hl7v2.parser import Segment
 from hdg.mapping.context import Build
 
 FOLLOWS = frozenset({"NTE"})
 """Segments that belong to whatever stands before them."""
+_TURNS = frozenset({"PID", "ORC"})
+"""Segments that may begin or end an earlier result inside an order."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +33,8 @@ class Definition:
     is_repeating: bool
     is_apart: bool = False
     """Whether its resources are no one's outside it: those of an earlier result inside an order."""
+    apart: Definition | None = None
+    """The child that is apart, if there is one; nothing finds its way into it but by earlier_result."""
     opener: str = ""
     segments: dict[str, bool] = field(default_factory=dict)
     """Direct segment → whether it repeats."""
@@ -95,6 +100,9 @@ def _define(nodes: Sequence[Any], path: tuple[str, ...], *, is_repeating: bool) 
     if nodes:
         made.opener = nodes[0][0] if len(nodes[0]) == 2 else made.children[0].opener
     for child in made.children:
+        if child.is_apart:
+            made.apart = child
+            continue
         for name, way in child.ways.items():
             known = made.ways.get(name)
             # The shortest way wins; among equals a group that the segment opens, then the earlier one.
@@ -126,7 +134,12 @@ def group(segments: Sequence[Segment], structure_name: str, issues: list[Issue])
     for index, segment in enumerate(segments):
         name = segment.name
         if name not in FOLLOWS or name not in root.definition.ways:
-            found = _place(name, current, segments[index + 1].name if index < last else "")
+            start = current
+            if name in _TURNS:
+                start, is_earlier = earlier_result(segment, current)
+                if is_earlier:
+                    start = _open(start, (start.definition.apart or start.definition,))
+            found = _place(name, start, segments[index + 1].name if index < last else "")
             if found is None:
                 _unplaced(segment, issues)
                 place = current

@@ -1,0 +1,135 @@
+"""Orders, specimen results, answers and medication, and everything they become, pair by pair.
+
+HL7 v2.5.1 §4.4, §7.3, §4.13. The expected files are as in test_cases_oru: readable ids, deletions, issues,
+decimals digit for digit; without the gateway's Provenance.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdg.fhir.ids import PUBLIC_KEY
+from hdg.fhir.json import dumps
+from hdg.fhir.validate import validate
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.hl7v2.convert import Converter
+
+CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
+FAMILIES = ("oml", "omg", "orm")
+NAMES = sorted(f"{kind}/{path.stem}" for kind in FAMILIES for path in (CASES / kind).glob("*.hl7"))
+_REFERENCE = re.compile(rb'"reference":"([A-Za-z]+/[a-z0-9]+)"')
+
+
+@pytest.fixture(scope="module")
+def converter() -> Converter:
+    return Converter(id_key=PUBLIC_KEY)
+
+
+def convert(converter: Converter, name: str) -> Converted:
+    return converter.convert((CASES / f"{name}.hl7").read_bytes(), at_us=1_700_000_000_000_000)
+
+
+def readable(converted: Converted) -> Any:
+    """The whole output with ids by type and order; decimals as their digits."""
+    resources = [item for item in converted.resources if item["resourceType"] != "Provenance"]
+    counts: dict[str, int] = {}
+    names: dict[str, str] = {}
+    for item in resources:
+        kind = item["resourceType"]
+        counts[kind] = counts.get(kind, 0) + 1
+        names[item["id"]] = f"{kind}-{counts[kind]}"
+    gone = [f"{item.resource_type}/{item.resource_id} {item.element}" for item in converted.deletions]
+    issues = [str(issue) for issue in converted.issues]
+    text = dumps({"resources": resources, "deletions": gone, "issues": issues}).decode()
+    for long, short in names.items():
+        text = text.replace(long, short)
+    return json.loads(text, parse_float=str)
+
+
+def of_type(converted: Converted, kind: str) -> list[dict[str, Any]]:
+    return [item for item in converted.resources if item["resourceType"] == kind]
+
+
+def from_text(converter: Converter, *segments: str) -> Converted:
+    return converter.convert("\r".join(segments).encode() + b"\r", at_us=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_message_of_these_families_becomes_exactly_what_its_case_says(
+    converter: Converter, name: str
+) -> None:
+    expected = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"), parse_float=str)
+    assert readable(convert(converter, name)) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_comes_out_is_valid_and_refers_to_what_is_there(converter: Converter, name: str) -> None:
+    resources = convert(converter, name).resources
+    assert [issue for item in resources for issue in validate(item)] == []
+    there = {f"{item['resourceType']}/{item['id']}" for item in resources}
+    named = {found.decode() for item in resources for found in _REFERENCE.findall(dumps(item))}
+    assert named - there == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_obx_of_a_case_is_an_observation(converter: Converter, name: str) -> None:
+    sent = (CASES / f"{name}.hl7").read_text(encoding="utf-8").count("\nOBX|")
+    assert len(of_type(convert(converter, name), "Observation")) == sent
+
+
+MSH = "MSH|^~\\&|OE|HOSP|LAB|LABFAC|20260304103000+0100||{}|1|P|2.5.1"
+PID = "PID|1||4711^^^HOSP^MR||Probe^Petra"
+
+
+def test_an_order_after_an_order_is_no_earlier_result_of_it(converter: Converter) -> None:
+    """HL7 v2.9 §4.4.6: ORC may begin either; only PID or ORC-1 = PR begins an earlier result."""
+    converted = from_text(
+        converter,
+        MSH.format("OML^O21^OML_O21"),
+        PID,
+        "ORC|NW|P1",
+        "OBR|1|P1||A",
+        "SPM|1|S1",
+        "ORC|NW|P2",
+        "OBR|2|P2||B",
+        "ORC|PR||F1",
+        "OBR|1||F1|C",
+        "OBX|1|ST|C||x||||||F",
+        "ORC|NW|P3",
+        "OBR|3|P3||D",
+    )
+    codes = [order["code"]["coding"][0]["code"] for order in of_type(converted, "ServiceRequest")]
+    assert codes == ["A", "B", "D"]
+    (report,) = of_type(converted, "DiagnosticReport")
+    assert report["code"]["coding"][0]["code"] == "C"
+    assert len(report["result"]) == 1
+
+
+def test_an_earlier_result_of_another_person_stays_that_persons(converter: Converter) -> None:
+    converted = convert(converter, "oml/prior-result")
+    names = {
+        f"Patient/{person['id']}": person["name"][0]["given"][0] for person in of_type(converted, "Patient")
+    }
+    whose = {
+        f"{kind} {item['code']['coding'][0]['code']}": names[item["subject"]["reference"]]
+        for kind in ("ServiceRequest", "DiagnosticReport")
+        for item in of_type(converted, kind)
+    }
+    assert whose == {
+        "ServiceRequest 883-9": "Petra",
+        "ServiceRequest 718-7": "Petra",
+        "DiagnosticReport 883-9": "Maria",
+        "DiagnosticReport 718-7": "Petra",
+    }
+
+
+def test_what_is_told_with_an_order_does_not_take_the_time_of_the_order(converter: Converter) -> None:
+    converted = convert(converter, "oml/order")
+    told = {item["code"]["coding"][0]["code"]: item for item in of_type(converted, "Observation")}
+    assert "effectiveDateTime" not in told["3141-9"]
+    assert told["49541-6"]["effectiveDateTime"] == "2026-03-04T08:00:00+01:00"
