@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import orjson
 
-from bench.measure import Figure, rate
+from bench.measure import Figure, median, rate
 from bench.traffic import Traffic
 from hdg.fhir import bundle, ids
 from hdg.fhir import json as fhir_json
@@ -21,10 +22,10 @@ FIELDS = [
 ]  # fmt: skip
 
 
-def _messages(count: int = 200) -> list[bytes]:
+def _messages(count: int = 200, *, patients: int = 50) -> list[bytes]:
     traffic = Traffic(seed=3)
     rng = random.Random(3)
-    return [traffic.oru(rng, traffic.person(i % 50), i) for i in range(count)]
+    return [traffic.oru(rng, traffic.person(rng.randrange(patients)), i) for i in range(count)]
 
 
 def parse() -> Figure:
@@ -55,29 +56,29 @@ def parse() -> Figure:
 
 
 def convert_oru() -> Figure:
-    """ORU of 15 segments, 2.4 KB, to validated FHIR JSON bytes; limit: splitting it and writing its resources as JSON."""
-    messages = _messages()
-    converter = Converter(id_key=ids.PUBLIC_KEY)
-    results = [list(converter.convert(raw, at_us=0).resources) for raw in messages]
+    """ORU of 15 segments, 2.4 KB, to validated FHIR JSON bytes; limit: splitting it and writing its resources as JSON.
 
-    def ours() -> None:
-        for raw in messages:
+    No message is converted twice, so nothing that is remembered from one helps with itself: 500 patients recur, as in
+    a hospital's stream; values, times and order numbers are new each time. The figure is the median of ten chunks.
+    """
+    chunk = 400
+    messages = _messages(11 * chunk, patients=500)
+    converter = Converter(id_key=ids.PUBLIC_KEY)
+    results = [list(converter.convert(raw, at_us=0).resources) for raw in messages[:chunk]]
+    rates = []
+    for start in range(chunk, len(messages), chunk):
+        started = time.perf_counter()
+        for raw in messages[start : start + chunk]:
             fhir_json.dumps(bundle.transaction(converter.convert(raw, at_us=0).resources))
+        rates.append(chunk / (time.perf_counter() - started))
 
     def bare() -> None:
-        for raw, resources in zip(messages, results, strict=True):
+        for raw, resources in zip(messages[:chunk], results, strict=True):
             [line.split("|") for line in raw.decode().split("\r")]
             fhir_json.dumps(resources)
 
-    limit = rate(bare, len(messages))
-    return Figure(
-        "convert_oru",
-        rate(ours, len(messages)),
-        "messages/s",
-        limit,
-        "split and write the same JSON",
-        ">= 1,500",
-    )
+    limit = rate(bare, chunk)
+    return Figure("convert_oru", median(rates), "messages/s", limit, "split and write the same JSON", ">= 1,500")
 
 
 def validate_observation() -> Figure:
