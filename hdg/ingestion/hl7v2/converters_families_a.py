@@ -5,8 +5,18 @@ HL7 v2.9 §3.3.13 (A13), §9.5 (TXA), §10.6 (SCH, AIS, AIL, AIP), §6.5.1 (FT1)
 
 from __future__ import annotations
 
-from hdg.ingestion.hl7v2.converters import CONVERTERS
+import base64
+import re
+
+from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
+from hdg.ingestion.hl7v2.encoding import unescape
+from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
+from hdg.ingestion.hl7v2.primitives import date_time, instant
+from hdg.ingestion.hl7v2.segment import Segment
 from hdg.ingestion.hl7v2.state import State
+from hdg.mapping.context import Facts, Unfit
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @CONVERTERS.register("hl7v2.discharge_undone", type="Period")
@@ -14,3 +24,111 @@ def discharge_undone(text: str, state: State) -> None:
     """A cancelled discharge: the stored end and disposition go, unless the message gives them anew."""
     state.delete("period")
     state.delete("hospitalization")
+
+
+_NULL = '""'
+_TEXT = ("", "TX", "FT", "ST")
+_FILES = ("ED", "RP")
+
+
+def _value_type(segment: Segment) -> str:
+    return segment.field(2).partition("^")[0].strip()
+
+
+def _has_value(segment: Segment) -> bool:
+    return segment.field(5).strip("~^& ") not in ("", _NULL)
+
+
+def _text_lines(state: State) -> list[tuple[str, list[str]]]:
+    """(heading, lines) of each OBX with text, in message order; worked out once per message."""
+    found: list[tuple[str, list[str]]] | None = state.known.get("document text")
+    if found is None:
+        found = state.known["document text"] = []
+        for segment in state.message.all("OBX"):
+            if _value_type(segment) in _TEXT and _has_value(segment):
+                heading = coded_text(segment.field(3), state) or ""
+                lines = [_line(text, state) for text in segment.field(5).split("~") if text != _NULL]
+                found.append((heading, lines))
+    return found
+
+
+def _line(text: str, state: State) -> str:
+    """One repetition as it was typed: blanks at its start are layout, and senders leave ``^`` unescaped."""
+    text = unescape(text, state.charset) if "\\" in text else text
+    return _CONTROL.sub("", text).rstrip()
+
+
+@CONVERTERS.register("hl7v2.document_text", type="base64Binary", takes="field")
+def document_text(text: str, state: State) -> str | None:
+    """OBX-5 of every OBX with text, joined in message order, as base64 of UTF-8.
+
+    A line with the name of OBX-3 goes before each part when the parts have different names.
+    """
+    held: str | None = state.known.get("document data")
+    if held is None:
+        parts = _text_lines(state)
+        has_headings = len({heading for heading, _ in parts}) > 1
+        lines: list[str] = []
+        before = ""
+        for heading, own in parts:
+            if has_headings and heading != before:
+                lines += [*([""] if lines else []), heading]
+                before = heading
+            lines += own
+        held = base64.b64encode("\n".join(lines).strip("\n").encode("utf-8")).decode("ascii")
+        state.known["document data"] = held
+    return held or None
+
+
+@CONVERTERS.register("hl7v2.document_headings", type="string", takes="field")
+def document_headings(text: str, state: State) -> str | None:
+    """The names (OBX-3) of all parts of the text, each once."""
+    return "; ".join(dict.fromkeys(heading for heading, _ in _text_lines(state) if heading)) or None
+
+
+@CONVERTERS.register("hl7v2.document_absent", type="code")
+def document_absent(text: str, state: State) -> str | None:
+    """``unknown`` when no OBX carries any of the document: content is elsewhere, and R4 requires one."""
+    for segment in state.message.all("OBX"):
+        if _value_type(segment) in (*_TEXT, *_FILES) and _has_value(segment):
+            return None
+    return "unknown"
+
+
+def _document_facts(number: str, state: State) -> Facts | None:
+    found = entity_facts(number, state)
+    return Facts((*patient_facts(state), "TXA-12", *found)) if found else None
+
+
+@CONVERTERS.register("identity.document", type="id")
+def document(text: str, state: State) -> Facts:
+    """TXA-12 (unique document number); the same number is the same document in all its events."""
+    return _document_facts(state.segment.field(12), state) or state.unidentified()
+
+
+@CONVERTERS.register("identity.parent_document", type="id")
+def parent_document(text: str, state: State) -> Facts:
+    """TXA-13 (parent document number), the TXA-12 of another document."""
+    return _document_facts(state.segment.field(13), state) or state.unidentified("parent")
+
+
+@CONVERTERS.register("hl7v2.parent_document_reference", type="string")
+def parent_document_reference(text: str, state: State) -> str | None:
+    """``DocumentReference/…`` of the document that a replacement (T09, T10) takes the place of."""
+    facts = _document_facts(text, state)
+    return f"DocumentReference/{state.resource_id('DocumentReference', facts)}" if facts else None
+
+
+@CONVERTERS.register("hl7v2.known_instant", type="instant")
+def known_instant(text: str, state: State) -> str | None:
+    """A time as an instant when it is one; nothing otherwise (another row keeps it as a dateTime)."""
+    try:
+        return instant(text, state)
+    except Unfit:
+        return None
+
+
+@CONVERTERS.register("hl7v2.other_date_time", type="dateTime")
+def other_date_time(text: str, state: State) -> str | None:
+    """A dateTime that is no instant; nothing when it is one."""
+    return None if known_instant(text, state) else date_time(text, state)

@@ -102,6 +102,12 @@ def _scoped(found: tuple[str, str], state: State) -> tuple[str, ...]:
     return (authority, number) if authority else ("", state.sender.name, number)
 
 
+def entity_facts(text: str, state: State) -> tuple[str, ...] | None:
+    """What tells one EI from others; None without a number."""
+    found = _entity(text, state)
+    return _scoped(found, state) if found[1] else None
+
+
 @CONVERTERS.register("identity.patient", type="id")
 def patient(text: str, state: State) -> Facts:
     """PID-3 by the rule of patient_number; none: this message's own patient, with a warning."""

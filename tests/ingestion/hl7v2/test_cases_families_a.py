@@ -1,0 +1,165 @@
+"""Documents, appointments, charges, referrals, problems and staff, pair by pair (tests/cases/hl7v2).
+
+HL7 v2.9 §9, §10, §6, §11, §12, §15. The expected file holds the resources with readable ids, the deletions
+and the issues; the gateway's own Provenance is left out, as it names the digest of the tables.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hdg.fhir.ids import PUBLIC_KEY
+from hdg.fhir.json import dumps
+from hdg.fhir.validate import validate
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.hl7v2.coverage import coverage
+
+CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
+KINDS = ("mdm",)
+NAMES = sorted(f"{kind}/{path.stem}" for kind in KINDS for path in (CASES / kind).glob("*.hl7"))
+SHARED = {"ORC-1", "PV1-1", "PV1-2"}
+"""Places of segments that other families own, or of a visit that is none (class N)."""
+
+
+@pytest.fixture(scope="module")
+def converter() -> Converter:
+    return Converter(id_key=PUBLIC_KEY)
+
+
+def convert(converter: Converter, name: str) -> Converted:
+    return converter.convert((CASES / f"{name}.hl7").read_bytes(), at_us=1_700_000_000_000_000)
+
+
+def readable(converted: Converted) -> Any:
+    """The whole output with ids by type and order; decimals as their digits."""
+    resources = [item for item in converted.resources if item["resourceType"] != "Provenance"]
+    counts: dict[str, int] = {}
+    names: dict[str, str] = {}
+    for item in resources:
+        kind = item["resourceType"]
+        counts[kind] = counts.get(kind, 0) + 1
+        names[item["id"]] = f"{kind}-{counts[kind]}"
+    gone = [f"{item.resource_type}/{item.resource_id} {item.element}" for item in converted.deletions]
+    issues = [str(issue) for issue in converted.issues]
+    text = dumps({"resources": resources, "deletions": gone, "issues": issues}).decode()
+    for long, short in names.items():
+        text = text.replace(long, short)
+    return json.loads(text, parse_float=str)
+
+
+def of_type(converted: Converted, kind: str) -> list[dict[str, Any]]:
+    return [item for item in converted.resources if item["resourceType"] == kind]
+
+
+def references(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        own = {value["reference"]} if isinstance(value.get("reference"), str) else set()
+        return own.union(*(references(part) for part in value.values()))
+    if isinstance(value, list):
+        return set().union(*(references(part) for part in value))
+    return set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_message_becomes_exactly_what_its_case_says(converter: Converter, name: str) -> None:
+    expected = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"), parse_float=str)
+    assert readable(convert(converter, name)) == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_resource_of_a_case_is_valid_and_every_reference_resolves(
+    converter: Converter, name: str
+) -> None:
+    converted = convert(converter, name)
+    assert [issue for item in converted.resources for issue in validate(item)] == []
+    held = {f"{item['resourceType']}/{item['id']}" for item in converted.resources}
+    assert references(list(converted.resources)) <= held
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_valued_place_of_a_case_is_lost(name: str) -> None:
+    found = coverage((CASES / f"{name}.hl7").read_bytes(), None)
+    assert set(found.lost) <= SHARED
+
+
+def test_each_case_has_both_of_its_files() -> None:
+    assert NAMES
+    assert {f"{kind}/{path.stem}" for kind in KINDS for path in (CASES / kind).glob("*.json")} == set(NAMES)
+
+
+MDM = "MSH|^~\\&|A|B|||20240101120000Z||MDM^{event}|1|P|2.5\rPID|1||1^^^B^MR||X^Y\rPV1|1|N\r"
+
+
+def document(converter: Converter, event: str, rest: str) -> dict[str, Any]:
+    return of_type(
+        converter.convert((MDM.format(event=event) + rest).encode(), at_us=0), "DocumentReference"
+    )[0]
+
+
+TXA = "TXA|1|DS||||||||||D1^A|||||AU||{status}"
+
+
+@pytest.mark.parametrize(
+    ("event", "availability", "status"),
+    [
+        ("T01", "", "current"),
+        ("T02", "AV", "current"),
+        ("T02", "UN", "current"),
+        ("T04", "OB", "superseded"),
+        ("T08", "CA", "entered-in-error"),
+        ("T11", "", "entered-in-error"),
+        ("T11", "AV", "entered-in-error"),
+    ],
+)
+def test_a_documents_status_follows_event_and_availability(
+    converter: Converter, event: str, availability: str, status: str
+) -> None:
+    assert document(converter, event, TXA.format(status=availability))["status"] == status
+
+
+@pytest.mark.parametrize("event", [f"T{number:02}" for number in range(1, 12)])
+def test_all_events_of_a_document_speak_of_one_resource(converter: Converter, event: str) -> None:
+    first = document(converter, "T02", TXA.format(status="AV"))
+    assert document(converter, event, TXA.format(status="AV"))["id"] == first["id"]
+
+
+def text_of(found: dict[str, Any]) -> str:
+    texts = [item["attachment"] for item in found["content"] if "data" in item["attachment"]]
+    assert len(texts) == 1
+    return base64.b64decode(texts[0]["data"]).decode()
+
+
+def test_the_lines_of_a_document_are_joined_and_keep_their_layout(converter: Converter) -> None:
+    lines = (
+        "OBX|1|TX|1^Text||First|||||F\rOBX|2|TX|1^Text||  ^indented^|||||F\rOBX|3|FT|1^Text||a~~b\\.br\\c\r"
+    )
+    assert text_of(document(converter, "T02", TXA.format(status="") + "\r" + lines)) == (
+        "First\n  ^indented^\na\n\nb\nc"
+    )
+
+
+def test_parts_with_other_names_begin_with_their_name(converter: Converter) -> None:
+    lines = "OBX|1|TX|1^Findings||Seen\rOBX|2|TX|2^Opinion||Thought\rOBX|3|TX|2^Opinion||more\r"
+    found = document(converter, "T02", TXA.format(status="") + "\r" + lines)
+    assert text_of(found) == "Findings\nSeen\n\nOpinion\nThought\nmore"
+    assert found["content"][0]["attachment"]["title"] == "Findings; Opinion"
+
+
+def test_a_document_without_content_says_that_it_is_elsewhere(converter: Converter) -> None:
+    for rest in ("", "\rOBX|1|TX|1^Text||\r", "\rOBX|1|NM|1^Weight||70\r"):
+        found = document(converter, "T02", TXA.format(status="AV") + rest)
+        assert [item["attachment"]["extension"][0]["valueCode"] for item in found["content"]] == ["unknown"]
+
+
+def test_a_replaced_document_is_superseded_under_the_id_that_it_had(converter: Converter) -> None:
+    old = document(converter, "T02", "TXA|1|DS||||||||||D0^A|||||AU\rOBX|1|TX|1^Text||old\r")
+    data = MDM.format(event="T10") + "TXA|1|DS||||||||||D1^A|D0^A||||AU\rOBX|1|TX|1^Text||new\r"
+    new, replaced = of_type(converter.convert(data.encode(), at_us=0), "DocumentReference")
+    assert (replaced["id"], replaced["status"]) == (old["id"], "superseded")
+    assert new["relatesTo"][0]["target"]["reference"] == f"DocumentReference/{old['id']}"
