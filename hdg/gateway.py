@@ -1,8 +1,8 @@
 """The sole joiner of the layers: receive, convert, commit, acknowledge (DESIGN §1).
 
-One unit of work per message: raw bytes, resources, history, index rows, ledger leaves and the inbox row share one
-transaction, and the acknowledgement exists only after its commit is durable. A message that cannot be converted is
-kept as well (quarantine) before it is answered AE or AR.
+One unit of work per message: raw bytes, resources, history, index rows, ledger leaves and the inbox row
+share one transaction, and the acknowledgement exists only after its commit is durable. A message that
+cannot be converted is kept as well (quarantine) before it is answered AE or AR.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
 from hdg.management.store.session import InboxRow, WriteSession
+from hdg.management.store.stale import Stamp
 from hdg.management.store.writer import Store
 from hdg.settings import Settings
 
@@ -51,7 +52,9 @@ SHARED_TYPES = frozenset(
 """Types that a message mentions but that are not about its patient: kept under the institution's key."""
 
 OFF_LOOP_BYTES = 64 * 1024
-"""Messages from this size on are converted in a thread, so that one large message does not hold up the rest."""
+"""Messages from this size on are converted in a thread, so that one large message does not hold up the
+rest.
+"""
 
 _FOREIGN = Hl7v2Error(
     "the credential is bound to another institution than the message's sender", "MSH-4", is_rejection=True
@@ -87,7 +90,9 @@ class Gateway:
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock = now_us) -> Self:
-        """Opens the data folder (making keys and database on first use). Raises SettingsError, LedgerError."""
+        """Opens the data folder (making keys and database on first use). Raises SettingsError,
+        LedgerError.
+        """
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = KeyRing.open(settings.data / "keys")
         return cls(settings, keys, Store.open(settings, keys, clock), clock)
@@ -152,24 +157,32 @@ class Gateway:
             return self._quarantine(session, received, error)
         if repeat is not None:
             return repeat.ack
-        self._store(session, converted)
+        self._store(session, converted, received.at_us)
         ack = acknowledge(received.raw, "AA", control_id=_ack_id(received), at_us=received.at_us)
         self._record(session, received, "accepted", ack, patient=converted.patient_id)
         return ack
 
-    def _store(self, session: WriteSession, converted: Converted) -> None:
+    def _store(self, session: WriteSession, converted: Converted, received_us: int) -> None:
+        """Every statement of a message, under its stamp (management/store/stale.py)."""
+        source = converted.source
         deleted: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for deletion in converted.deletions:
             deleted[deletion.resource_type, deletion.resource_id].append(deletion.element)
+        gaps: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for default in converted.defaulted:
+            gaps[default.resource_type, default.resource_id].append(default.element)
+        stamp = Stamp.of(source.stated_us, received_us)
         session.prefetch([(r["resourceType"], r["id"]) for r in converted.resources])
         for resource in converted.resources:
             key = resource["resourceType"], resource["id"]
             session.statement(
                 resource,
                 deleted.get(key, ()),
-                sender=converted.source.sender,
-                institution=converted.source.institution,
-                patient=None if key[0] in SHARED_TYPES else converted.patient_id,
+                sender=source.sender,
+                institution=source.institution,
+                patient=_owner(key, converted),
+                stamp=stamp,
+                gaps=gaps.get(key, ()),
             )
 
     def _quarantine(self, session: WriteSession, received: _Received, error: Hl7v2Error) -> bytes:
@@ -233,7 +246,9 @@ class Gateway:
     def grant_consent(
         self, patient: str, actors: Sequence[str], purposes: Sequence[str], types: Sequence[str], *, days: int
     ) -> str:
-        """Stores an active Consent of that patient; its id. Raises NotFound, or BadRequest for a wrong grantee."""
+        """Stores an active Consent of that patient; its id. Raises NotFound, or BadRequest for a wrong
+        grantee.
+        """
         start = self.clock()
         until = start + days * 86_400_000_000
         consent = consents.grant(patient, actors, purposes, types, from_us=start, until_us=until)
@@ -259,8 +274,17 @@ class Gateway:
         self.store.submit(work).result()
 
 
+def _owner(key: tuple[str, str], converted: Converted) -> str | None:
+    """The patient that a resource is about: a Patient is about itself, also in another one's message."""
+    if key[0] in SHARED_TYPES:
+        return None
+    return key[1] if key[0] == "Patient" else converted.patient_id
+
+
 def digest(raw: bytes) -> str:
-    """SHA-256 (hex) of a message, without the line ends behind its last segment: clients differ on whether to send them."""
+    """SHA-256 (hex) of a message, without the line ends behind its last segment: clients differ on whether
+    to send them.
+    """
     return hashlib.sha256(raw.rstrip(b"\r\n")).hexdigest()
 
 

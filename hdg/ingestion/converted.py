@@ -16,7 +16,18 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """The sender says that ``element`` (a top-level element name) of a resource has no value: HL7 v2 ``""``."""
+    """The sender says that ``element`` (a top-level element name) of a resource has no value: HL7 v2
+    ``""``.
+    """
+
+    resource_type: str
+    resource_id: str
+    element: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defaulted:
+    """A top-level element that R4 requires and the sender said nothing about: it only fills a gap."""
 
     resource_type: str
     resource_id: str
@@ -25,7 +36,11 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a Converted came from. ``sha256`` is the hex digest of the raw bytes as received."""
+    """Where a Converted came from. ``sha256`` is the hex digest of the raw bytes as received.
+
+    ``stated_us``: when the sender stated this, µs since the epoch; None when the input does not tell an
+    instant.
+    """
 
     format: str
     sender: str
@@ -33,11 +48,13 @@ class Source:
     control_id: str
     message_type: str
     sha256: str
+    stated_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The result of one conversion. Every reference between ``resources`` (or to an id derived the same way) resolves.
+    """The result of one conversion. Every reference between ``resources`` (or to an id derived the same
+    way) resolves.
 
     ``patient_id`` is the id of the message's Patient, or None when the input names no patient.
     ``mapping_digest`` identifies the tables that made it (hex).
@@ -46,6 +63,7 @@ class Converted:
     source: Source
     resources: tuple[JsonObject, ...]
     deletions: tuple[Deletion, ...] = ()
+    defaulted: tuple[Defaulted, ...] = ()
     issues: tuple[Issue, ...] = field(default=())
     patient_id: str | None = None
     mapping_digest: str = ""

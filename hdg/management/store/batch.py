@@ -20,6 +20,7 @@ from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import parse
 from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.merge import JsonObject, Parts
+from hdg.management.store.stale import Said
 
 __all__ = ["Batch", "State", "table_of"]
 
@@ -63,6 +64,7 @@ class State:
     parts: Parts = field(repr=False)
     patients: frozenset[str] | None = field(default=None, repr=False)
     base: State | None = field(default=None, repr=False)
+    said: Said = field(default_factory=list, repr=False)
     _content: JsonObject | None = field(default=None, repr=False)
     _rows: IndexRows | None = field(default=None, repr=False)
 

@@ -1,7 +1,9 @@
-"""What is inside a sealed body: salt of the ledger commitment, list ownership, the exact bytes.
+"""What is inside a sealed body: salt of the ledger commitment, list ownership, times of statements, the
+exact bytes.
 
-Layout: salt (32) | length of parts (4, big endian) | parts (JSON) | body. The salt lies inside the
-ciphertext, so that a leaf's commitment to a guessable body tells nothing to who cannot open it (DESIGN §6).
+Layout: salt (32) | length of parts (4, big endian) | parts, or [parts, said] (JSON; merge.py, stale.py) |
+body. The salt lies inside the ciphertext, so that a leaf's commitment to a guessable body tells nothing to
+who cannot open it (DESIGN §6).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import orjson
 from hdg.errors import VaultError
 from hdg.fhir.json import Decimal
 from hdg.management.store.merge import JsonObject, Parts
+from hdg.management.store.stale import Said
 
 __all__ = ["SALT_BYTES", "Opened", "binding", "pack", "parse", "unpack"]
 
@@ -29,6 +32,7 @@ class Opened:
     salt: bytes = field(repr=False)
     parts: Parts = field(repr=False)
     body: bytes = field(repr=False)
+    said: Said = field(default_factory=list, repr=False)
 
 
 def binding(type_: str, id_: str, version: int) -> bytes:
@@ -36,9 +40,9 @@ def binding(type_: str, id_: str, version: int) -> bytes:
     return f"version/{type_}/{id_}/{version}".encode()
 
 
-def pack(salt: bytes, parts: Parts, body: bytes) -> bytes:
+def pack(salt: bytes, parts: Parts, body: bytes, said: Said | None = None) -> bytes:
     """The envelope's plaintext."""
-    owned = orjson.dumps(parts)
+    owned = orjson.dumps([parts, said] if said else parts)
     return b"".join((salt, len(owned).to_bytes(4, "big"), owned, body))
 
 
@@ -47,8 +51,9 @@ def unpack(plain: bytes) -> Opened:
     end = _HEAD + int.from_bytes(plain[SALT_BYTES:_HEAD], "big")
     if len(plain) < max(end, _HEAD):
         raise VaultError("a stored envelope is cut short")
-    parts: Parts = orjson.loads(plain[_HEAD:end])
-    return Opened(plain[:SALT_BYTES], parts, plain[end:])
+    owned = orjson.loads(plain[_HEAD:end])
+    parts, said = owned if isinstance(owned, list) else (owned, [])
+    return Opened(plain[:SALT_BYTES], parts, plain[end:], said)
 
 
 def parse(body: bytes) -> JsonObject:

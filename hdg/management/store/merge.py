@@ -6,9 +6,10 @@ a valued list replaces that sender's part of the list and leaves the other sende
 Whose item is whose is kept as ``Parts``: sender → element → hashes of the items it stated. ``None`` for a
 sender stands for "every list item", which is true as long as only one sender has spoken: then nothing needs
 hashing. An item that two senders state is one item and stays until neither states it. ``meta``'s lists are
-merged under ``meta.tag`` and so on. A deletion of a list removes the sender's own items only, never another
-sender's. A primitive and its companion (``birthDate``, ``_birthDate``) are one element; so are all forms of a
-choice (``valueString``, ``valueQuantity``). Narrative (``text``) is replaced like any single-valued element.
+merged under ``meta.tag`` and so on. A list in ``ADDITIVE`` is added to and never cut by a value. A deletion
+of a list removes the sender's own items only, never another sender's. A primitive and its companion
+(``birthDate``, ``_birthDate``) are one element; so are all forms of a choice (``valueString``,
+``valueQuantity``). Narrative (``text``) is replaced like any single-valued element.
 """
 
 from __future__ import annotations
@@ -20,13 +21,26 @@ from typing import Any
 from hdg.fhir import definitions
 from hdg.fhir.canonical import canonical_bytes
 
-__all__ = ["JsonObject", "Parts", "item_hash", "merge", "without_server_meta"]
+__all__ = [
+    "ADDITIVE",
+    "IDENTITY",
+    "SERVER_META",
+    "JsonObject",
+    "Parts",
+    "base_of",
+    "item_hash",
+    "merge",
+    "without_server_meta",
+]
 
 JsonObject = dict[str, Any]
 Parts = dict[str, dict[str, list[str]] | None]
 
-_IDENTITY = frozenset({"resourceType", "id", "meta"})
-_SERVER_META = frozenset({"versionId", "lastUpdated"})
+IDENTITY = frozenset({"resourceType", "id", "meta"})
+SERVER_META = frozenset({"versionId", "lastUpdated"})
+
+ADDITIVE = frozenset({("Patient", "link")})
+"""Lists that only grow: a message about one merge of records says nothing about earlier ones."""
 
 
 def merge(
@@ -48,9 +62,9 @@ def merge(
     parts = parts or {sender: None}
     is_alone = set(parts) == {sender} and parts[sender] is None
     state = _Merge(stored, {} if is_alone else _explicit(parts, stored), sender, is_alone)
-    stated = {_base(stored["resourceType"], key): key for key in statement if key not in _IDENTITY}
-    for name in sorted(deleted - stated.keys() - _IDENTITY):
-        state.delete(_base(stored["resourceType"], name))
+    stated = {base_of(stored["resourceType"], key): key for key in statement if key not in IDENTITY}
+    for name in sorted(deleted - stated.keys() - IDENTITY):
+        state.delete(base_of(stored["resourceType"], name))
     for base in stated:
         state.set(base, statement, is_deleted=base in deleted)
     state.meta(statement.get("meta") or {})
@@ -65,9 +79,9 @@ def item_hash(item: Any) -> str:
 def without_server_meta(resource: JsonObject) -> JsonObject:
     """``resource`` without ``meta.versionId`` and ``meta.lastUpdated``; itself when it has neither."""
     meta = resource.get("meta")
-    if not meta or _SERVER_META.isdisjoint(meta):
+    if not meta or SERVER_META.isdisjoint(meta):
         return resource
-    kept = {key: value for key, value in meta.items() if key not in _SERVER_META}
+    kept = {key: value for key, value in meta.items() if key not in SERVER_META}
     rest = {key: value for key, value in resource.items() if key != "meta"}
     return {**rest, "meta": kept} if kept else rest
 
@@ -84,7 +98,7 @@ def _explicit(parts: Parts, stored: JsonObject) -> dict[str, dict[str, list[str]
     return {sender: dict(everything if owned is None else owned) for sender, owned in parts.items()}
 
 
-def _base(resource_type: str, key: str) -> str:
+def base_of(resource_type: str, key: str) -> str:
     """The element that a property belongs to.
 
     ``_birthDate`` → ``birthDate``, ``valueQuantity`` → ``value``.
@@ -112,7 +126,7 @@ class _Merge:
         self._is_alone = is_alone
 
     def _keys(self, base: str, source: JsonObject) -> list[str]:
-        return [key for key in source if key not in _IDENTITY and _base(self.type, key) == base]
+        return [key for key in source if key not in IDENTITY and base_of(self.type, key) == base]
 
     def delete(self, base: str) -> None:
         value = self.result.get(base)
@@ -136,7 +150,7 @@ class _Merge:
             self.result[key] = statement[key]
 
     def meta(self, stated: JsonObject) -> None:
-        stated = {key: value for key, value in stated.items() if key not in _SERVER_META}
+        stated = {key: value for key, value in stated.items() if key not in SERVER_META}
         if not stated:
             return
         meta = dict(self.result.get("meta") or {})
@@ -149,6 +163,8 @@ class _Merge:
 
     def _set_list(self, holder: JsonObject, key: str, part: str, new: list[Any]) -> None:
         old = holder.get(key)
+        if (self.type, part) in ADDITIVE and type(old) is list:
+            new = [*old, *(item for item in new if item not in old)]
         if self._is_alone or type(old) is not list:
             items = new
             hashes = [] if self._is_alone else [item_hash(item) for item in new]

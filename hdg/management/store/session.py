@@ -9,7 +9,7 @@ import copy
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +27,7 @@ from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import SALT_BYTES, binding, pack, unpack
 from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.merge import JsonObject, Parts, merge, without_server_meta
+from hdg.management.store.stale import Said, Stamp, admit, is_outdated, is_worth_noting, said_by
 
 __all__ = ["InboxRow", "Put", "Shared", "WriteSession"]
 
@@ -158,7 +159,8 @@ class WriteSession:
         content = without_server_meta(resource)
         if state is not None and not state.deleted and _is_same(content, state.content()):
             return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
-        return self._put(content, {sender: None}, state, institution, patient)
+        said = said_by(sender, Stamp(self.at_us, self.at_us))
+        return self._put(content, {sender: None}, said, state, institution, patient)
 
     def statement(
         self,
@@ -168,17 +170,33 @@ class WriteSession:
         sender: str,
         institution: str,
         patient: str | None = None,
+        stamp: Stamp | None = None,
+        gaps: Collection[str] = (),
+        is_move: bool = False,
     ) -> Put:
-        """Merges a partial statement (merge.py) into the current version.
+        """Merges a partial statement (merge.py) into the current version, as far as it is news (stale.py).
 
-        ``deletions``: top-level element names.
+        ``deletions``: top-level element names. ``stamp``: when it was made; None: now. ``gaps``: elements
+        whose value only fills a gap. What is stored about another patient takes no part: a result that
+        moves to the right patient leaves everything of the wrong one behind, unless the statement says that
+        it moves (``is_move``).
         """
         state = self._state((resource["resourceType"], resource["id"]))
-        if state is None or state.deleted:
-            merged, parts = merge(None, {}, resource, deletions, sender=sender)
+        stamp = Stamp(self.at_us, self.at_us) if stamp is None else stamp
+        is_live = state is not None and not state.deleted
+        is_other = state is not None and is_live and patient and self.patient_code(patient) != state.code
+        if state is not None and (not is_live or is_other) and is_outdated(state.said, stamp):
+            return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
+        if state is None or not is_live or (is_other and not is_move):
+            stored, parts, said = {"resourceType": resource["resourceType"]}, None, []
         else:
-            merged, parts = merge(state.content(), state.parts, resource, deletions, sender=sender)
-        return self._put(merged, parts, state, institution, patient)
+            stored, parts, said = state.content(), state.parts, state.said
+        news = admit(said, stored, resource, tuple(deletions), sender=sender, stamp=stamp, gaps=gaps)
+        if parts is None:
+            merged, parts = merge(None, {}, news.statement, news.deletions, sender=sender)
+        else:
+            merged, parts = merge(stored, parts, news.statement, news.deletions, sender=sender)
+        return self._put(merged, parts, news.said(merged), state, institution, patient)
 
     def delete(self, type_: str, id_: str, *, institution: str) -> Put:
         """A deletion version. Raises NotFound when there is nothing to delete."""
@@ -195,6 +213,7 @@ class WriteSession:
             salt=secrets.token_bytes(SALT_BYTES),
             body=b"",
             parts={},
+            said=said_by("", Stamp(self.at_us, self.at_us)),
             _content=None,
             _rows=IndexRows(),
         )
@@ -204,13 +223,19 @@ class WriteSession:
         return Put(type_, id_, deletion.version, is_created=False, is_changed=True)
 
     def _put(
-        self, content: JsonObject, parts: Parts, state: State | None, institution: str, patient: str | None
+        self,
+        content: JsonObject,
+        parts: Parts,
+        said: Said,
+        state: State | None,
+        institution: str,
+        patient: str | None,
     ) -> Put:
         type_, id_ = content["resourceType"], content["id"]
         is_live = state is not None and not state.deleted
         if state is not None and is_live and _is_same(content, state.content()):
-            if parts != state.parts:
-                self._reseal(state, parts)
+            if parts != state.parts or is_worth_noting(said, state.said, is_shared=not patient):
+                self._reseal(state, parts, said)
             return Put(type_, id_, state.version, is_created=False, is_changed=False)
         version = 1 if state is None else state.version + 1
         meta = {**(content.get("meta") or {}), "versionId": str(version), "lastUpdated": self._instant}
@@ -235,6 +260,7 @@ class WriteSession:
                 salt=secrets.token_bytes(SALT_BYTES),
                 body=body,
                 parts=parts,
+                said=said,
                 patients=patients,
                 base=None if state is None else state.base,
             ).with_rows(rows)
@@ -246,7 +272,7 @@ class WriteSession:
     def _write(self, new: State) -> None:
         """Buffers a version: sealed body, ledger leaf, the state that ``flush`` makes the rows of."""
         batch, place = self.batch, (new.type, new.id)
-        plain = pack(new.salt, new.parts, new.body)
+        plain = pack(new.salt, new.parts, new.body, new.said)
         sealed = vault.seal(self._kek(new.code), plain, binding(*place, new.version))
         fields = (new.rkey, new.version, *place, self.at_us, new.institution, new.deleted, new.code)
         batch.versions.append((*fields, len(batch.leaves), sealed))
@@ -256,13 +282,13 @@ class WriteSession:
         batch.leaves.append(leaf.encode())
         batch.set(place, new)
 
-    def _reseal(self, state: State, parts: Parts) -> None:
-        """The same version, body and salt (so its leaf holds) with new records of whose items are whose."""
+    def _reseal(self, state: State, parts: Parts, said: Said) -> None:
+        """The same version, body and salt (so its leaf holds) with new records of who said what, and when."""
         self._know_patients(state)
-        plain = pack(state.salt, parts, state.body)
+        plain = pack(state.salt, parts, state.body, said)
         sealed = vault.seal(self._kek(state.code), plain, binding(state.type, state.id, state.version))
         self.batch.reseals.append((sealed, state.rkey, state.version))
-        self.batch.set((state.type, state.id), replace(state, parts=parts))
+        self.batch.set((state.type, state.id), replace(state, parts=parts, said=said))
 
     def _state(self, key: tuple[str, str]) -> State | None:
         states = self.batch.states
@@ -299,6 +325,7 @@ class WriteSession:
             opened.salt,
             opened.body,
             opened.parts,
+            said=opened.said,
         )
         state.base = state
         return state

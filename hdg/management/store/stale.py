@@ -1,0 +1,224 @@
+"""Which of two statements is the newer one, element by element. Pure.
+
+The rule. A statement has a *stamp*: when its sender says it was made (HL7 v2 EVN-2, else MSH-7; never later
+than its receipt, which also stands in when the sender does not say), then when it was received. Beside a
+resource lies, for every top-level element, the stamp of the newest statement about it: a value or a
+deletion. Then
+
+- a statement about an element counts when nothing newer has been stated about that element; equal stamps:
+  the later arrival counts. An older statement thus fills what nothing newer speaks of, and changes and
+  deletes nothing else;
+- of an element with one value there is one newest statement, whoever made it. A list is made of each
+  sender's part (merge.py), and each part has its own newest statement. ``meta``'s elements count one by
+  one;
+- a value that only fills a gap (R4 requires it, the sender did not say it) is older than every real
+  statement;
+- lists that only grow (merge.ADDITIVE) take every statement.
+
+So the order in which messages arrive does not matter for the content, only the stamps do. One exception is
+made for speed: for what belongs to no patient (a Practitioner, a Location), hearing the same again moves
+the stamp only when it is an hour newer.
+
+``Said`` is kept inside the encrypted envelope: a row ``[stated_us, received_us, sender, elements]`` per
+statement that is still the newest about something; ``elements`` None stands for all elements of the content
+that no other row names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from hdg.fhir import definitions
+from hdg.management.store.merge import ADDITIVE, IDENTITY, SERVER_META, JsonObject, base_of
+
+__all__ = ["Admitted", "Said", "Stamp", "admit", "gap", "is_outdated", "is_worth_noting", "said_by"]
+
+Said = list[list[Any]]
+_HOUR_US = 3_600_000_000
+_GAP_US = -(1 << 61)
+"""Added to the stamp of what only fills a gap: older than any real time, and in order among themselves."""
+
+
+class Stamp(NamedTuple):
+    """When a statement was made and received, µs since the epoch. The greater one is the newer one."""
+
+    stated_us: int
+    received_us: int
+
+    @classmethod
+    def of(cls, stated_us: int | None, received_us: int) -> Stamp:
+        """A statement cannot be from after its receipt; one without a time of its own is from its receipt."""
+        return cls(received_us if stated_us is None else min(stated_us, received_us), received_us)
+
+
+def gap(stamp: Stamp) -> Stamp:
+    """The stamp of a value that nobody stated."""
+    return Stamp(stamp.stated_us + _GAP_US, stamp.received_us)
+
+
+_Key = tuple[str, str]
+"""(sender, element); sender is '' for elements with one value."""
+
+
+class Admitted(NamedTuple):
+    """What is left of a statement, and a way to note it once it is merged."""
+
+    statement: JsonObject
+    deletions: Collection[str]
+    clock: dict[_Key, tuple[Stamp, str]]
+    whole: Said = []  # noqa: RUF012  # never changed
+    """The rows already, when the statement speaks of everything."""
+
+    def said(self, content: JsonObject) -> Said:
+        """The rows to keep with the merged ``content``."""
+        if self.whole:
+            return self.whole
+        groups: dict[tuple[int, int, str], list[str]] = {}
+        for (_, element), (stamp, sender) in self.clock.items():
+            groups.setdefault((*stamp, sender), []).append(element)
+        present = set(_elements(content))
+        rows: Said = [[*key, sorted(elements)] for key, elements in sorted(groups.items())]
+        if len({sender for _, _, sender in groups}) == 1:
+            named = [set(row[3]) for row in rows]
+            for row, own in sorted(zip(rows, named, strict=True), key=lambda pair: -len(pair[1])):
+                if own <= present and present <= set().union(*named):
+                    row[3] = None
+                    break
+        return rows
+
+
+def is_outdated(said: Said, stamp: Stamp) -> bool:
+    """Whether anything newer was said: what was deleted since, or moved to another patient, stays so."""
+    return any((row[0], row[1]) > stamp for row in said)
+
+
+def is_worth_noting(new: Said, old: Said, *, is_shared: bool) -> bool:
+    """Whether to write down that the same was said again; see the exception above."""
+    if new == old:
+        return False
+    if not is_shared or len(new) != len(old):
+        return True
+    pairs = zip(new, old, strict=True)
+    return any(row[2:] != known[2:] or row[0] - known[0] >= _HOUR_US for row, known in pairs)
+
+
+def said_by(sender: str, stamp: Stamp) -> Said:
+    """One statement about all of a content."""
+    return [[*stamp, sender, None]]
+
+
+def admit(
+    said: Said,
+    stored: JsonObject,
+    statement: JsonObject,
+    deletions: Collection[str],
+    *,
+    sender: str,
+    stamp: Stamp,
+    gaps: Collection[str] = (),
+) -> Admitted:
+    """Leaves out of a statement whatever something newer was stated about. No argument is changed.
+
+    ``stored``: the current content ({"resourceType": …} alone for none); ``gaps``: elements of the
+    statement that only fill a gap.
+    """
+    type_ = statement["resourceType"]
+    if _speaks_of_all(said, stored, statement, sender, stamp) and not gaps and not deletions:
+        return Admitted(statement, (), {}, said_by(sender, stamp))
+    clock = _clock(said, stored)
+    stated = _elements(statement)
+    stale: set[str] = set()
+    for element in stated:
+        at = gap(stamp) if element in gaps else stamp
+        if _is_newer(clock, type_, element, sender, at):
+            clock[_key(type_, element, sender)] = (at, sender)
+        elif (type_, element) not in ADDITIVE:
+            stale.add(element)
+    kept = []
+    for name in deletions:
+        element = base_of(type_, name.removesuffix("[x]"))
+        if element in stated:
+            if element not in stale:
+                kept.append(name)
+        elif _is_newer(clock, type_, element, sender, stamp):
+            clock[_key(type_, element, sender)] = (stamp, sender)
+            kept.append(name)
+    return Admitted(_without(statement, stale) if stale else statement, kept, clock)
+
+
+def _speaks_of_all(said: Said, stored: JsonObject, statement: JsonObject, sender: str, stamp: Stamp) -> bool:
+    """The usual case, told quickly: the same sender says everything anew."""
+    if not said:
+        return len(stored) == 1
+    stated_us, received_us, author, elements = said[0]
+    return (
+        len(said) == 1
+        and elements is None
+        and author == sender
+        and (stated_us, received_us) <= stamp
+        and all(name in statement for name in stored if name != "meta")
+        and SERVER_META.issuperset(stored.get("meta") or ())
+    )
+
+
+def _is_newer(clock: dict[_Key, tuple[Stamp, str]], type_: str, element: str, sender: str, at: Stamp) -> bool:
+    known = clock.get(_key(type_, element, sender))
+    return known is None or known[0] <= at
+
+
+def _key(type_: str, element: str, sender: str) -> _Key:
+    return (sender if _is_list(type_, element) else "", element)
+
+
+@lru_cache(maxsize=4096)
+def _is_list(type_: str, element: str) -> bool:
+    if element.startswith("meta."):
+        return element in ("meta.profile", "meta.security", "meta.tag")
+    try:
+        info = definitions.element_info(type_, element)
+    except KeyError:
+        return False
+    return info is not None and info.is_list
+
+
+def _clock(said: Said, stored: JsonObject) -> dict[_Key, tuple[Stamp, str]]:
+    type_ = stored["resourceType"]
+    clock: dict[_Key, tuple[Stamp, str]] = {}
+    rest: tuple[Stamp, str] | None = None
+    for stated_us, received_us, sender, elements in said:
+        entry = (Stamp(stated_us, received_us), sender)
+        if elements is None:
+            rest = entry
+            continue
+        for element in elements:
+            clock[_key(type_, element, sender)] = entry
+    if rest is not None:
+        for element in _elements(stored):
+            clock.setdefault(_key(type_, element, rest[1]), rest)
+    return clock
+
+
+def _elements(content: JsonObject) -> list[str]:
+    """The elements that a content has: names of choices without their type, ``meta`` by its elements."""
+    type_ = content["resourceType"]
+    found = dict.fromkeys(base_of(type_, name) for name in content if name not in IDENTITY)
+    for name in content.get("meta") or ():
+        if name not in SERVER_META:
+            found[f"meta.{name}"] = None
+    return list(found)
+
+
+def _without(statement: JsonObject, stale: set[str]) -> JsonObject:
+    type_ = statement["resourceType"]
+    kept = {
+        name: value
+        for name, value in statement.items()
+        if name in IDENTITY or base_of(type_, name) not in stale
+    }
+    if "meta" in kept:
+        kept["meta"] = {name: value for name, value in kept["meta"].items() if f"meta.{name}" not in stale}
+        if not kept["meta"]:
+            del kept["meta"]
+    return kept

@@ -1,0 +1,182 @@
+"""The newest statement counts, whatever order they arrive in (stale.py)."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import true
+
+from hdg.fhir.canonical import canonical_bytes
+from hdg.fhir.json import loads
+from hdg.management.store import Store
+from hdg.management.store.merge import merge
+from hdg.management.store.stale import Stamp, admit, gap, is_worth_noting
+
+BARE = {"resourceType": "Patient", "id": "p"}
+NONE = {"resourceType": "Patient"}
+ITEMS = st.sampled_from([{"value": str(n)} for n in range(4)])
+LISTS = st.lists(ITEMS, min_size=1, max_size=2, unique_by=lambda item: item["value"])
+CONTENT = st.fixed_dictionaries(
+    {},
+    optional={
+        "telecom": LISTS,
+        "gender": st.sampled_from(["male", "female", "unknown"]),
+        "birthDate": st.sampled_from(["1980", "1990"]),
+        "_birthDate": st.just({"extension": [{"url": "x:y", "valueString": "z"}]}),
+        "deceasedBoolean": st.booleans(),
+        "deceasedDateTime": st.just("2020"),
+        "link": st.lists(
+            st.sampled_from([{"type": "replaces", "other": {"reference": f"Patient/{n}"}} for n in "abc"]),
+            min_size=1,
+            max_size=1,
+        ),
+        "meta": st.fixed_dictionaries({"tag": LISTS}),
+    },
+)
+DELETIONS = st.sets(st.sampled_from(["telecom", "gender", "birthDate", "deceased"]), max_size=2)
+GAPS = st.sets(st.sampled_from(["gender"]), max_size=1)
+
+
+@st.composite
+def statements(draw, senders="AB"):
+    count = draw(st.integers(min_value=2, max_value=5))
+    made = [
+        (number, draw(st.sampled_from(senders)), draw(CONTENT), draw(DELETIONS), draw(GAPS))
+        for number in range(1, count + 1)
+    ]
+    return made, draw(st.permutations(made))
+
+
+def play(steps):
+    stored, parts, said = None, {}, []
+    for at, sender, content, deletions, gaps in steps:
+        statement = {**BARE, **content}
+        news = admit(
+            said,
+            stored or NONE,
+            statement,
+            sorted(deletions),
+            sender=sender,
+            stamp=Stamp(at, at),
+            gaps=gaps & set(content),
+        )
+        stored, parts = merge(stored, parts, news.statement, news.deletions, sender=sender)
+        said = news.said(stored)
+    return stored
+
+
+def comparable(content):
+    """Items of lists in one order: where two senders' items stand depends on who spoke first."""
+    return canonical_bytes(
+        {
+            key: sorted(value, key=canonical_bytes) if isinstance(value, list) else value
+            for key, value in {**content, **content.get("meta", {})}.items()
+            if key != "meta"
+        }
+    )
+
+
+@given(statements())
+def test_the_order_of_arrival_does_not_matter_only_the_stamps_do(drawn) -> None:
+    made, shuffled = drawn
+    assert comparable(play(shuffled)) == comparable(play(made))
+
+
+@given(statements("A"))
+def test_the_newest_statement_about_an_element_is_the_one_that_is_stored(drawn) -> None:
+    made, shuffled = drawn
+    final = play(shuffled)
+    for element in ("gender", "telecom"):
+        newest = None
+        for at, _, content, deletions, gaps in made:
+            weight = (at if element not in gaps else at - 1000) if element in content else at
+            if (element in content or element in deletions) and (newest is None or weight > newest[0]):
+                newest = (weight, content.get(element))
+        assert final.get(element) == (newest[1] if newest else None)
+
+
+def test_an_older_statement_fills_what_nothing_newer_speaks_of_and_deletes_nothing() -> None:
+    new = (2, "A", {"gender": "female"}, set(), set())
+    old = (1, "A", {"gender": "male", "birthDate": "1980"}, {"deceased"}, set())
+    assert play([new, old]) == {**BARE, "gender": "female", "birthDate": "1980"}
+    assert play([(1, "A", {"birthDate": "1980"}, {"gender"}, set()), new]) == play(
+        [new, (1, "A", {"birthDate": "1980"}, {"gender"}, set())]
+    )
+
+
+def test_equal_stamps_leave_the_later_arrival() -> None:
+    said = admit([], NONE, {**BARE, "gender": "male"}, (), sender="A", stamp=Stamp(5, 10)).said(
+        {**BARE, "gender": "male"}
+    )
+    later = admit(
+        said, {**BARE, "gender": "male"}, {**BARE, "gender": "female"}, (), sender="A", stamp=Stamp(5, 11)
+    )
+    assert later.statement["gender"] == "female"
+    again = admit(
+        said, {**BARE, "gender": "male"}, {**BARE, "gender": "female"}, (), sender="A", stamp=Stamp(5, 9)
+    )
+    assert "gender" not in again.statement
+
+
+def test_a_statement_is_never_from_after_its_receipt() -> None:
+    assert Stamp.of(99, 10) == Stamp(10, 10)
+    assert Stamp.of(None, 10) == Stamp(10, 10)
+    assert Stamp.of(3, 10) == Stamp(3, 10)
+    assert gap(Stamp(99, 99)) < Stamp(0, 0)
+
+
+def test_shared_resources_note_a_repetition_only_when_it_is_an_hour_newer() -> None:
+    old, soon, late = [[0, 0, "A", None]], [[1_000_000, 5, "A", None]], [[3_600_000_000, 5, "A", None]]
+    assert not is_worth_noting(soon, old, is_shared=True)
+    assert is_worth_noting(late, old, is_shared=True)
+    assert is_worth_noting(soon, old, is_shared=False)
+
+
+def test_the_times_survive_in_the_envelope_and_a_restart(settings, keys, clock) -> None:
+    def say(at: int, **content):
+        return lambda s: s.statement(
+            {**BARE, **content}, sender="A", institution="i", patient="p", stamp=Stamp(at, at)
+        )
+
+    for at, gender in ((20, "female"), (10, "male"), (30, "female"), (25, "other")):
+        with Store.open(settings, keys, clock) as store:
+            store.submit(say(at, gender=gender, birthDate=f"19{at}")).result(20)
+    with Store.open(settings, keys, clock) as store:
+        version = store.reader.read("Patient", "p", true())
+        assert loads(store.reader.body(version))["gender"] == "female"
+        assert loads(store.reader.body(version))["birthDate"] == "1930"
+
+
+def test_what_was_deleted_after_a_statement_was_made_stays_deleted(store: Store, do, clock) -> None:
+    do(
+        lambda s: s.statement(
+            {**BARE, "gender": "male"}, sender="A", institution="i", patient="p", stamp=Stamp(1, 1)
+        )
+    )
+    do(lambda s: s.delete("Patient", "p", institution="i"))
+    late = do(
+        lambda s: s.statement(
+            {**BARE, "gender": "other"}, sender="A", institution="i", patient="p", stamp=Stamp(2, 2)
+        )
+    )
+    assert not late.is_changed
+    assert do(lambda s: s.current("Patient", "p")) is None
+    anew = do(lambda s: s.statement({**BARE, "gender": "other"}, sender="A", institution="i", patient="p"))
+    assert anew.is_created
+
+
+def test_a_result_moved_to_another_patient_does_not_move_back_with_an_older_message(store: Store, do) -> None:
+    def say(at: int, patient: str):
+        result = {
+            "resourceType": "Observation",
+            "id": "b",
+            "status": "final",
+            "code": {"text": "x"},
+            "subject": {"reference": f"Patient/{patient}"},
+        }
+        stamp = Stamp(at, at)
+        return do(lambda s: s.statement(result, sender="A", institution="i", patient=patient, stamp=stamp))
+
+    say(10, "wrong")
+    assert say(20, "right").is_changed
+    assert not say(15, "wrong").is_changed
