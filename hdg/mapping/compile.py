@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import RLock
 from typing import Any, NamedTuple, Protocol
 
 import orjson
@@ -122,14 +123,18 @@ class Compiler:
         self.is_tracing = is_tracing
         self._segments: dict[str, Program] = {}
         self._datatypes: dict[tuple[str, int], Converter] = {}
+        self._open: set[tuple[str, int]] = set()
+        """Datatype tables that are being compiled; owned by whoever holds the lock."""
+        self._lock = RLock()
 
     def segment(self, name: str) -> Program:
         """The program of a segment table. Raises TableError."""
-        program = self._segments.get(name)
-        if program is None:
-            table = self._table("segments", name)
-            program = self._segments[name] = self._program(table, 0)
-        return program
+        with self._lock:
+            program = self._segments.get(name)
+            if program is None:
+                table = self._table("segments", name)
+                program = self._segments[name] = self._program(table, 0)
+            return program
 
     def _table(self, kind: str, name: str) -> Table:
         table = self.library.table(kind, name)
@@ -155,17 +160,27 @@ class Compiler:
 
     def datatype(self, name: str, depth: int) -> Converter:
         """The converter that a datatype table is. Raises TableError."""
+        found = self._datatypes.get((name, depth))
+        return found if found is not None else self._compile_datatype(name, depth)
+
+    def _compile_datatype(self, name: str, depth: int) -> Converter:
         key = (name, depth)
-        found = self._datatypes.get(key)
-        if found is None:
-            self._datatypes[key] = _unfinished(name)
-            table = self._table("datatypes", name)
-            program = self._program(table, depth)
+        with self._lock:
+            if key in self._datatypes:  # another thread was faster
+                return self._datatypes[key]
+            if key in self._open:
+                return _unfinished(name)
+            self._open.add(key)
+            try:
+                table = self._table("datatypes", name)
+                program = self._program(table, depth)
+            finally:
+                self._open.discard(key)
             found = _builder(program, self.grammar.opener(depth))
             if program.type in _CODED and not self.is_tracing and self._is_pure(table):
                 found = remembered(f"{name} {depth}", found)
             self._datatypes[key] = found
-        return found
+            return found
 
     def _is_pure(self, table: Table) -> bool:
         """Whether what a table makes of a text depends on that text only (and on no time zone)."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from hdg.errors import Severity
 
 JsonObject = dict[str, Any]
-SHARED_MAX = 8192
+SHARED_MAX = 4096
 SHARED_LENGTH = 200
 """Longest text whose result is shared, in characters."""
 

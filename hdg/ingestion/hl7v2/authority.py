@@ -48,9 +48,11 @@ def authority_uri(namespace: str, identifier: str, kind: str, state: State) -> s
     shared = state.shared
     if shared is None:
         return _authority_uri(namespace, identifier, kind, state)
-    if key not in shared:
-        state.keep(key, _authority_uri(namespace, identifier, kind, state))
-    found: str | None = shared[key]
+    found: str | None = shared.get(key)
+    if found is None:
+        found = _authority_uri(namespace, identifier, kind, state)
+        if found is not None:
+            state.keep(key, found)
     return found
 
 

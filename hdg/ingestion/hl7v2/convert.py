@@ -32,7 +32,7 @@ from hdg.mapping.library import Library
 
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
-_SENDERS_MAX = 64
+_SENDERS_MAX = 16
 
 
 def sender_of(message: Message) -> str:
@@ -78,7 +78,7 @@ class _Tables:
 class Converter:
     """Converts messages with one id key. Tables are read and compiled when a message first needs them.
 
-    Not to be shared between threads while tables compile; processes each make their own.
+    May be shared between threads; processes each make their own.
     """
 
     def __init__(self, *, id_key: bytes, library: Library | None = None, is_tracing: bool = False) -> None:

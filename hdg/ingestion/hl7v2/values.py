@@ -247,10 +247,14 @@ def reference_range(text: str, state: State) -> JsonObject | None:
     if shared is None or len(text) > _PLAIN_RANGE:
         return _reference_range(text, state)
     key = ("range", text, state.segment.field(6))
-    if key not in shared:
-        state.keep(key, _reference_range(text, state))
-    found: JsonObject | None = fresh(shared[key])
-    return found
+    kept: JsonObject | None = shared.get(key)
+    if kept is None:
+        kept = _reference_range(text, state)
+        if kept is None:
+            return None
+        state.keep(key, kept)
+    copy: JsonObject = fresh(kept)
+    return copy
 
 
 def _reference_range(text: str, state: State) -> JsonObject | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -279,3 +280,16 @@ def test_json_output_has_no_empty_values(converter: Converter) -> None:
 
     for item in converter.convert(oru(obx("NM", ""), obx("CWE", "^^"), obx("SN", "^^^")), at_us=0).resources:
         check(json.loads(dumps(item)))
+
+
+def test_threads_may_share_a_converter_from_the_first_message_on() -> None:
+    pairs = (("NM", "1"), ("CWE", "A^B^LN"), ("SN", ">^1"), ("DR", "2026^2027"))
+    data = [oru(obx(kind, value)) for kind, value in pairs]
+    expected = [text_of(convert_bytes(item, at_us=0)) for item in data]
+
+    def together(shared: Converter) -> list[bytes]:
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda item: text_of(shared.convert(item, at_us=0)), data * 8))
+
+    for _ in range(3):
+        assert together(Converter(id_key=PUBLIC_KEY)) == expected * 8

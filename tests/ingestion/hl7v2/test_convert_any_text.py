@@ -36,7 +36,8 @@ KINDS = {
     "VXU^V04^VXU_V04": ["PID", "NK1", "ORC", "RXA", "RXR", "OBX", "NTE"],
 }
 TEXTS = """
-A Y M 1 -1.50 20260314 20260314101500-0500 Doe LN MR é漢 2.16.840.1.113883.6.1 ISO NM SN CWE ED TX \\T\\ \\X0D\\
+A Y M 1 -1.50 20260314 20260314101500-0500 Doe LN MR é漢
+2.16.840.1.113883.6.1 ISO NM SN CWE ED TX \\T\\ \\X0D\\
 < >= 1-2 99LAB "" \x7f
 """
 PIECES = st.sampled_from(["", "", " ", "x y", *TEXTS.split()])
