@@ -21,6 +21,7 @@ from hdg.ingestion.hl7v2.mllp import MllpServer, serve_mllp
 from hdg.settings import Settings, host_port
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import create_app
+from hdg.usage.listener import BoundedHttp
 
 GRACE_S = 10
 
@@ -47,6 +48,7 @@ class Server:
         gate = Gate.open(settings, self.gateway.keys, self.gateway.store, self.gateway.clock)
         config = uvicorn.Config(
             create_app(gate, settings),
+            http=BoundedHttp,
             lifespan="off",
             log_level="warning",
             access_log=False,
