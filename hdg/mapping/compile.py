@@ -34,7 +34,7 @@ from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
-from hdg.mapping.runs import Run, defaulted, guarded, nested, top
+from hdg.mapping.runs import Run, defaulted, nested, top
 from hdg.mapping.shape import constant, fresh, result_type, types_at
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Step as TargetStep
@@ -42,7 +42,8 @@ from hdg.mapping.target import parse_target
 from hdg.mapping.tracing import nested_traced, skipped, top_traced, traced_default, watched
 from hdg.mapping.when import Readers, Test, compile_when, operands, parse_when
 
-Step = tuple[int, Run]
+Step = tuple[int, Test | None, Run]
+"""Slot, the row's ``when`` (None: always) and what to do with the slot's text."""
 _CODED = ("CodeableConcept", "Coding")
 
 
@@ -87,7 +88,7 @@ class Steps:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = tuple(steps)
-        self._limit = max((slot for slot, _ in steps), default=0) + 1
+        self._limit = max((slot for slot, _, _ in steps), default=0) + 1
         self._by_size: dict[int, tuple[Step, ...]] = {}
 
     def within(self, size: int) -> tuple[Step, ...]:
@@ -109,8 +110,8 @@ class Program:
 
     def fill(self, view: list[str], out: JsonObject, context: Any) -> None:
         """Run every step that has text. ``out`` is changed in place."""
-        for slot, run in self.steps.within(len(view)):
-            if raw := view[slot]:
+        for slot, test, run in self.steps.within(len(view)):
+            if (raw := view[slot]) and (test is None or test(view, context)):
                 run(raw, view, out, context)
 
 
@@ -207,9 +208,9 @@ class Compiler:
         slot = self.grammar.slot(rule.source, table, depth)
         test = self._test(rule, table, depth)
         if not rule.target:
-            return (slot.number, skipped(rule, slot, is_top=depth == 0)) if self.is_tracing else None
+            return (slot.number, None, skipped(rule, slot, is_top=depth == 0)) if self.is_tracing else None
         if rule.target == "id":
-            return slot.number, guarded(self._identity(rule, depth), test)
+            return slot.number, test, self._identity(rule, depth)
         named = self.grammar.converters.get(rule.as_)
         if named is not None and named.takes == "field":
             slot = slot._replace(pick=None)
@@ -228,7 +229,7 @@ class Compiler:
             number = slot.number
             if fallback is not None:
                 number, run = 0, defaulted(slot.number, run, fallback)
-        return number, guarded(run, test)
+        return number, test, run
 
     def _run(
         self, rule: Rule, slot: Slot, fire: Fire, element: str, sharing: frozenset[int], *, is_top: bool
@@ -345,8 +346,8 @@ def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Convert
         out: JsonObject = {}
         outer = context.labels
         context.labels = {}
-        for slot, run in within(len(view)):
-            if raw := view[slot]:
+        for slot, test, run in within(len(view)):
+            if (raw := view[slot]) and (test is None or test(view, context)):
                 run(raw, view, out, context)
         context.labels = outer
         return out or None

@@ -1,6 +1,4 @@
-"""How a rule goes over the texts of its slot: repetitions at the top, single texts inside datatypes; and
-its guards.
-"""
+"""How a rule goes over the texts of its slot: repetitions at the top, single texts inside datatypes."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hdg.mapping.context import Context, JsonObject
-from hdg.mapping.when import Test
 
 if TYPE_CHECKING:
     from hdg.mapping.actions import Fire
@@ -16,17 +13,6 @@ if TYPE_CHECKING:
 
 Run = Callable[[str, list[str], JsonObject, Any], bool]
 """``(raw slot text, view, root, context)``; True when the rule is settled (something was put or deleted)."""
-
-
-def guarded(run: Run, test: Test | None) -> Run:
-    """Runs only when the row's ``when`` holds."""
-    if test is None:
-        return run
-
-    def guard(raw: str, view: list[str], out: JsonObject, context: Any) -> bool:
-        return test(view, context) and run(raw, view, out, context)
-
-    return guard
 
 
 def defaulted(number: int, run: Run, fallback: Fire) -> Run:
