@@ -211,6 +211,8 @@ def _accepts(name: str, group: Group, following: str) -> bool:
             return True
         # A late opener (OBR … ORC) belongs here only if nothing says that a new instance begins.
         return name not in group.names and not group.children and following not in group.names
+    if name == "ORC" and following == known.opener and group.children:
+        return False  # OBR … OBX, ORC OBR: the ORC of the next order, also where the standard has it after
     return known.segments[name] or name not in group.names
 
 

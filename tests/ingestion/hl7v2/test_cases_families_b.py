@@ -20,7 +20,7 @@ from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-FAMILIES = ("oml", "omg", "orm")
+FAMILIES = ("oml", "omg", "orm", "oul")
 NAMES = sorted(f"{kind}/{path.stem}" for kind in FAMILIES for path in (CASES / kind).glob("*.hl7"))
 _REFERENCE = re.compile(rb'"reference":"([A-Za-z]+/[a-z0-9]+)"')
 
@@ -133,3 +133,48 @@ def test_what_is_told_with_an_order_does_not_take_the_time_of_the_order(converte
     told = {item["code"]["coding"][0]["code"]: item for item in of_type(converted, "Observation")}
     assert "effectiveDateTime" not in told["3141-9"]
     assert told["49541-6"]["effectiveDateTime"] == "2026-03-04T08:00:00+01:00"
+
+
+OBR = "OBR|{0}|P{0}|R{0}|{1}^Test^L|||20260304090000+0100|||||||||||||||||LAB|F"
+
+
+@pytest.mark.parametrize("trigger", ["R22", "R23", "R24"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("SPM", "OBR", "OBX"),
+        ("OBR", "SPM", "OBX"),
+        ("OBR", "OBX", "SPM"),
+        ("ORC", "OBR", "OBX", "SPM"),
+        ("SPM", "SAC", "OBR", "OBX"),
+        ("SPM", "OBX", "OBR", "OBX", "SPM", "OBX"),
+        ("OBX", "SPM", "OBX", "OBX", "OBR"),
+        ("OBR", "OBX", "ORC", "OBR", "OBX"),
+        ("OBX",),
+    ],
+)
+def test_no_order_of_segments_loses_an_obx(
+    converter: Converter, trigger: str, order: tuple[str, ...]
+) -> None:
+    """HL7 v2.5.1 §7.3.6 to §7.3.8."""
+    lines = []
+    for number, name in enumerate(order, 1):
+        lines.append(
+            {
+                "SPM": f"SPM|{number}|S{number}",
+                "SAC": f"SAC|||C{number}",
+                "ORC": f"ORC|RE|P{number + 1}|R{number + 1}",
+                "OBR": OBR.format(number, f"T{number}"),
+                "OBX": f"OBX|{number}|ST|X{number}^Item^L||v{number}||||||F",
+            }[name]
+        )
+    converted = from_text(converter, MSH.format(f"OUL^{trigger}^OUL_{trigger}"), PID, *lines)
+    values = sorted(item["valueString"] for item in of_type(converted, "Observation"))
+    assert values == sorted(f"v{number}" for number, name in enumerate(order, 1) if name == "OBX")
+    orders = {item["identifier"][0]["value"] for item in of_type(converted, "ServiceRequest")}
+    assert orders == {f"P{number}" for number, name in enumerate(order, 1) if name == "OBR"}
+
+
+def test_an_order_without_specimen_does_not_take_that_of_another(converter: Converter) -> None:
+    reports = of_type(convert(converter, "oul/orders"), "DiagnosticReport")
+    assert [len(report.get("specimen", ())) for report in reports] == [2, 0]
