@@ -1,7 +1,7 @@
-"""The HTTP listener's protocol with bounds: whoever has no token yet can take neither memory nor sockets for long.
+"""The HTTP listener's protocol with bounds: without a token nobody takes memory or sockets for long.
 
-uvicorn with httptools limits neither the size of a request's head nor the time it takes to arrive (RFC 6585 §5, RFC 9110
-§15.5.9 are what a server may answer; a client that behaves like this gets its connection closed instead).
+uvicorn with httptools limits neither the size of a request's head nor the time it may take to arrive. A
+client that goes beyond these bounds gets its connection closed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger("hdg.usage")
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection. Closed when its head is too long, when a request does not arrive in time, or over the cap."""
+    """One connection. Closed when a head is too long, when a request stops arriving, or over the cap."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
