@@ -179,7 +179,7 @@ def token(
     user: Annotated[str, typer.Option(help="User id, as consents name it (Practitioner/<user>).")] = "",
     institution: Annotated[str, typer.Option(help="Institution id (Organization/<institution>).")] = "",
     patient: Annotated[str, typer.Option(help="Patient id; needed for role patient.")] = "",
-    purpose: Annotated[str, typer.Option(help="Purpose of use, e.g. TREAT, HRESCH.")] = "TREAT",
+    purpose: Annotated[str, typer.Option(help="E.g. TREAT, HRESCH [what the role is for].")] = "",
     project: Annotated[str, typer.Option(help="Research project id.")] = "",
     hours: Annotated[float, typer.Option(min=0.001, help="Validity.")] = 8.0,
 ) -> None:
