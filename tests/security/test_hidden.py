@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from gateway_site import Answer, Site
@@ -224,3 +226,22 @@ def test_ledger_leaves_and_heads_carry_codes_and_no_patient(two: Site) -> None:
         assert set(leaf) == {"at_us", "commitment", "institution", "key", "kind", "subject", "version"}
         assert patient not in leaf["subject"]
         assert len(leaf["commitment"]) == 64
+
+
+def test_a_token_of_the_command_line_is_for_what_its_role_is_for(two: Site) -> None:
+    patient = only(two.get("Patient", two.token("clinician", institution="north"), family="FamilyNORTH"))
+    command = [
+        sys.executable,
+        "-m",
+        "hdg",
+        "token",
+        "--data",
+        str(two.data),
+        "--role",
+        "patient",
+        "--patient",
+    ]
+    done = subprocess.run(
+        [*command, patient.removeprefix("Patient/")], capture_output=True, text=True, check=True
+    )
+    assert two.get(patient, done.stdout.strip()).status == 200

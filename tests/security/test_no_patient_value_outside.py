@@ -34,6 +34,7 @@ def spoiled() -> Iterator[bytes]:
     """Messages with canaries where patients' values stand, whole and broken."""
     base = oru("B", number="CANARYNUM", family="CANARYFAM", value="CANARYVAL")
     yield adt("A1", number="CANARYNUM", family="CANARYFAM")
+    yield adt("LARGE", number="CANARYNUM", family="CANARYFAM") + b"NTE|1||" + CANARY * 60_000 + b"\r"
     yield from (
         b"CANARY garbage " * 20,
         b"MSH|CANARY",
@@ -114,7 +115,7 @@ def test_texts_stand_in_plain_in_no_other_column_than_the_listed(fed: tuple[Site
 def test_files_and_folders_are_the_owners_only_whatever_the_umask(fed: tuple[Site, list[bytes]]) -> None:
     site, _ = fed
     places = [site.data, *site.data.rglob("*")]
-    assert {"hdg.db", "root.key", "keys"} <= {place.name for place in places}
+    assert {"hdg.db", "root.key", "keys", "vault"} <= {place.name for place in places}
     others = [place for place in places if place.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
     assert others == []
 
