@@ -20,12 +20,15 @@ from types import TracebackType
 from typing import Self
 
 from hdg.errors import Hl7v2Error, NotFound
+from hdg.ingestion import senders
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
+from hdg.ingestion.hl7v2.ack_mode import AckMode
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
-from hdg.ingestion.inbox import Receipt, repeat_of
+from hdg.ingestion.inbox import Receipt, check_losses, check_type, repeat_of
 from hdg.ingestion.sender import LOCAL, Origin, Sender
+from hdg.ingestion.senders import SendersFile, sender_of
 from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
 from hdg.management.store.session import InboxRow, WriteSession
@@ -86,7 +89,9 @@ class Gateway:
         self.keys = keys
         self.store = store
         self.clock = clock
-        self._converter = Converter(id_key=keys.id_key)
+        self.senders = SendersFile(settings.data / senders.FILE)
+        """What is declared about senders, as it is now."""
+        self._converters = (self.senders.generation, Converter(id_key=keys.id_key))
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock = now_us) -> Self:
@@ -94,6 +99,7 @@ class Gateway:
         LedgerError.
         """
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        senders.load(settings.data / senders.FILE)  # a wrong file is refused before anything is opened
         keys = KeyRing.open(settings.data / "keys")
         return cls(settings, keys, Store.open(settings, keys, clock), clock)
 
@@ -109,7 +115,7 @@ class Gateway:
     ) -> None:
         self.close()
 
-    # --- messages -----------------------------------------------------------------------------------------------
+    # --- messages -------------------------------------------------------------------------------------------
 
     async def receive(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """Takes one HL7 v2 message; its application ACK (AA, AE, AR), after the commit.
@@ -129,12 +135,12 @@ class Gateway:
     def _work_for(self, raw: bytes, origin: Origin) -> Callable[[WriteSession], bytes]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
         header = peek(raw)
-        received = _Received(raw, digest(raw), header, self.sender(header), self.clock())
+        received = _Received(raw, digest(raw), header, self.sender(header, origin), self.clock())
         if origin.institution and received.sender.institution != origin.institution:
             foreign = replace(received, sender=replace(received.sender, institution=origin.institution))
             return lambda session: self._quarantine(session, foreign, _FOREIGN)
         try:
-            converted = self._converter.convert(raw, received.sender, at_us=received.at_us)
+            converted = self._converted(received)
         except Hl7v2Error as error:
             failure = error
         except (
@@ -145,6 +151,19 @@ class Gateway:
         else:
             return lambda session: self._accept(session, received, converted)
         return lambda session: self._quarantine(session, received, failure)
+
+    def _converted(self, received: _Received) -> Converted:
+        """Raises Hl7v2Error, also for what the sender's declaration refuses."""
+        generation, converter = self._converters
+        if generation != self.senders.generation:
+            converter = Converter(id_key=self.keys.id_key)  # tables and maps are read anew with the file
+            self._converters = (self.senders.generation, converter)
+        sender = received.sender
+        converted = converter.convert(received.raw, sender, at_us=received.at_us)
+        check_type(converted.source.message_type, sender)
+        if sender.is_strict:
+            check_losses(converted.issues)
+        return converted
 
     def _accept(self, session: WriteSession, received: _Received, converted: Converted) -> bytes:
         header = received.header
@@ -222,26 +241,18 @@ class Gateway:
             )
         )
 
-    def sender(self, header: Header) -> Sender:
+    def sender(self, header: Header, origin: Origin = LOCAL) -> Sender:
         """The declared facts about the sender of a message, with the gateway's defaults filled in."""
-        declared = self.settings.senders.get(header.sender)
-        institution = (
-            (declared and declared.institution)
-            or institution_id(header.facility)
-            or self.settings.institution
-        )
-        if declared is None:
-            return Sender(name=header.sender, institution=institution, zone=self.settings.zone)
-        return Sender(
-            name=header.sender,
-            institution=institution,
-            zone=declared.zone or self.settings.zone,
-            charset=declared.charset,
-            authorities=declared.authorities,
-            mappings=declared.mappings,
-        )
+        _, declared = self.senders.current().find(header.application, header.facility, origin)
+        institution = institution_id(header.facility) or self.settings.institution
+        return sender_of(declared, header.sender, institution, self.settings.zone)
 
-    # --- consents -----------------------------------------------------------------------------------------------
+    def ack_mode(self, raw: bytes, origin: Origin = LOCAL) -> AckMode | None:
+        """The acknowledgements that the sender's declaration asks for; None: as MSH-15 and MSH-16 ask."""
+        asked = self.sender(peek(raw), origin).ack
+        return None if asked == "message" else AckMode("", "") if asked == "original" else AckMode("AL", "AL")
+
+    # --- consents -------------------------------------------------------------------------------------------
 
     def grant_consent(
         self, patient: str, actors: Sequence[str], purposes: Sequence[str], types: Sequence[str], *, days: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,18 +19,6 @@ from pydantic_settings import (
 from hdg.errors import SettingsError
 
 DEFAULT_DATA = Path("hdg-data")
-
-
-class SenderSettings(BaseModel):
-    """One ``[senders."APP|FACILITY"]`` table: what MSH-3|MSH-4 alone does not say. See ingestion.sender.Sender."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    institution: str | None = None
-    zone: str | None = None
-    charset: str | None = None
-    authorities: dict[str, str] = Field(default_factory=dict)
-    mappings: Path | None = None
 
 
 class Settings(BaseSettings):
@@ -59,6 +47,16 @@ class Settings(BaseSettings):
     """Origin line of the ledger's checkpoints (C2SP tlog-checkpoint)."""
     max_message_bytes: int = 16 * 1024 * 1024
     mllp_idle_s: float = 300.0
+    mllp_end_pause_s: float = Field(default=0.0, ge=0)
+    """For senders that end frames with FS without CR: so long a pause behind FS ends one. 0: CR is required."""
+    mllp_tls: str | None = None
+    """Address of a second MLLP listener that speaks TLS only; None: no such listener."""
+    mllp_tls_certificate: Path | None = None
+    """PEM chain of the TLS listener, own certificate first; needed with ``mllp_tls``."""
+    mllp_tls_key: Path | None = None
+    """PEM key; None: it lies in the certificate's file."""
+    mllp_tls_client_ca: Path | None = None
+    """PEM issuers of client certificates; when set, a client without such a certificate is refused."""
     inline_blob_bytes: int = 262_144
     """Vault objects up to this size lie in the database, in the same transaction; larger ones in files."""
     group_commit_max: int = 64
@@ -67,7 +65,6 @@ class Settings(BaseSettings):
     """How long the writer waits for company once it has work; 0 takes what has queued up."""
     search_page_default: int = 50
     search_page_max: int = 1000
-    senders: dict[str, SenderSettings] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -92,6 +89,8 @@ def load(**overrides: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
+        if any(one["loc"][:1] == ("senders",) for one in error.errors()):
+            raise SettingsError("senders: what is declared about senders lies in senders.toml now") from None
         places = (".".join(str(part) for part in one["loc"]) + ": " + one["msg"] for one in error.errors())
         raise SettingsError("; ".join(places)) from None
     except ValueError as error:

@@ -6,9 +6,12 @@ sender, MSH-10 and the SHA-256 of its bytes. Pure decisions; the gateway brings 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from hdg.errors import Hl7v2Error
+from hdg.errors import Hl7v2Error, Issue
+from hdg.ingestion.sender import Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +39,49 @@ def repeat_of(known: Receipt | None, sha256: str) -> Receipt | None:
         condition="205",
         is_rejection=True,
     )
+
+
+_INDEX = re.compile(r"\[\d+\]")
+UNMAPPED, LOST = "unmapped code", "lost data"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something of a message that did not get through. No patient's value is in it.
+
+    ``place``: a position without occurrence and repetition (``OBX-3.1``), so that equal losses are told as
+    one.
+    """
+
+    kind: str
+    place: str
+    text: str
+
+
+def losses(issues: Iterable[Issue]) -> Iterator[Loss]:
+    """What the issues of a conversion say was lost: all but mere information, and what no table carries."""
+    for issue in issues:
+        if issue.severity != "information" or issue.code == "not-supported":
+            is_code = issue.code == "not-found" and "map" in issue.text
+            yield Loss(UNMAPPED if is_code else LOST, _INDEX.sub("", issue.place), issue.text)
+
+
+def check_losses(issues: Iterable[Issue]) -> None:
+    """For a strict sender. Raises Hl7v2Error (AE): HL7 table 0357 code 103 for a code, 102 for data."""
+    for issue in issues:
+        for loss in losses((issue,)):
+            condition = "103" if loss.kind == UNMAPPED else "102"
+            raise Hl7v2Error(f"strict: {loss.kind}: {issue.text}", issue.place, condition=condition)
+
+
+def check_type(message_type: str, sender: Sender) -> None:
+    """Raises Hl7v2Error (AR, 200 or 201) when the sender is declared not to send such messages."""
+    if not sender.messages:
+        return
+    code, trigger = (*message_type.split("^"), "")[:2]
+    if code in sender.messages or f"{code}^{trigger}" in sender.messages:
+        return
+    is_known = any(kind.partition("^")[0] == code for kind in sender.messages)
+    condition = "201" if is_known else "200"
+    text = "the sender is declared not to send this message type"
+    raise Hl7v2Error(text, "MSH-9", condition=condition, is_rejection=True)

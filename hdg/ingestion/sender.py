@@ -14,10 +14,15 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 class Sender:
     """Declared facts about one sending system.
 
-    ``zone``: IANA name or ``+hh:mm`` for times without offset; None means undeclared (times are cut to dates).
-    ``charset``: overrides MSH-18 (an HL7 table 0211 name or a Python codec name).
-    ``authorities``: assigning authority (namespace id or universal id) → identifier system URI.
-    ``mappings``: a directory searched before the shipped tables; a file there replaces the shipped file whole.
+    - ``zone``: IANA name or ``+hh:mm`` for times without offset; None: undeclared (times are cut to dates).
+    - ``charset``: overrides MSH-18 (an HL7 table 0211 name or a Python codec name).
+    - ``authorities``: assigning authority (namespace id or universal id) → identifier system URI.
+    - ``mappings``: a directory searched before the shipped tables; a file there replaces the shipped file.
+    - ``terminology``: a directory of the site's own code maps (``<map>.csv``); their rows go before the
+      rows of the shipped map of that name.
+    - ``ack``: ``original`` or ``enhanced`` whatever MSH-15 and MSH-16 ask; ``message``: as they ask.
+    - ``is_strict``: lost data or a code that no map has refuses the message (AE).
+    - ``messages``: the types taken (``ADT``, ``ADT^A01``); empty: all.
     """
 
     name: str
@@ -26,6 +31,10 @@ class Sender:
     charset: str | None = None
     authorities: Mapping[str, str] = field(default_factory=lambda: _NONE)
     mappings: Path | None = None
+    terminology: Path | None = None
+    ack: str = "message"
+    is_strict: bool = False
+    messages: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hdg.data import digest, folder
 from hdg.mapping.table import Table, load_table
-from hdg.terminology.concepts import ConceptMap, concept_map, load_map
+from hdg.terminology.concepts import ConceptMap, before, concept_map, load_map
 from hdg.terminology.systems import Systems, registry
 
 
@@ -22,8 +22,17 @@ class Library:
     Tables are read when first asked for and kept; a Library never notices later changes of its files.
     """
 
-    def __init__(self, format_name: str, *, override: Path | None = None, base: Path | None = None) -> None:
+    def __init__(
+        self,
+        format_name: str,
+        *,
+        override: Path | None = None,
+        base: Path | None = None,
+        maps: Path | None = None,
+    ) -> None:
+        """``maps``: a directory of a site's own concept maps, whose rows go before those of the same map."""
         self.format_name = format_name
+        self._own_maps = maps
         self._override = override
         self._roots = tuple(root for root in (override, base or folder("mappings")) if root is not None)
         self._tables: dict[tuple[str, str], Table | None] = {}
@@ -62,7 +71,11 @@ class Library:
         """The concept map of that name: the override's own, else the shipped one. Raises TableError."""
         if name not in self._maps:
             own = self._override / "maps" / f"{name}.csv" if self._override else None
-            self._maps[name] = load_map(own, self.systems) if own and own.is_file() else concept_map(name)
+            found = load_map(own, self.systems) if own and own.is_file() else concept_map(name)
+            site = self._own_maps / f"{name}.csv" if self._own_maps else None
+            if site is not None and site.is_file():
+                found = before(load_map(site, self.systems), found)
+            self._maps[name] = found
         return self._maps[name]
 
     @cached_property
@@ -70,4 +83,5 @@ class Library:
         """SHA-256 (hex) over all tables, concept maps and the registry, so that a resource says what made
         it.
         """
-        return digest(*self._roots, folder("terminology"))
+        maps = (self._own_maps,) if self._own_maps else ()
+        return digest(*self._roots, *maps, folder("terminology"))

@@ -89,6 +89,14 @@ def load_map(path: Path, systems: Systems) -> ConceptMap:
     return ConceptMap(path.name.removesuffix(".csv"), rows, by_code)
 
 
+def before(own: ConceptMap, standard: ConceptMap | None) -> ConceptMap:
+    """One map with the rows of ``own`` first."""
+    if standard is None:
+        return own
+    rows = {**standard.rows, **own.rows}
+    return ConceptMap(own.name, rows, {**standard.by_code, **own.by_code})
+
+
 def _uri(name: str, systems: Systems, file: str, line: int) -> str:
     uri = systems.uri(name) if name else ""
     if uri is None:

@@ -84,16 +84,17 @@ class Converter:
     def __init__(self, *, id_key: bytes, library: Library | None = None, is_tracing: bool = False) -> None:
         self.id_key = id_key
         self._is_tracing = is_tracing
-        self._tables: dict[Path | None, _Tables] = {}
+        self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
         if library is not None:
-            self._tables[None] = _Tables(library, is_tracing=is_tracing)
+            self._tables[None, None] = _Tables(library, is_tracing=is_tracing)
 
-    def tables(self, override: Path | None) -> _Tables:
-        """The compiled tables seen through an override directory."""
-        found = self._tables.get(override)
+    def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
+        """The compiled tables seen through an override directory and a site's own concept maps."""
+        key = (override, maps)
+        found = self._tables.get(key)
         if found is None:
-            library = Library("hl7v2", override=override)
-            found = self._tables[override] = _Tables(library, is_tracing=self._is_tracing)
+            library = Library("hl7v2", override=override, maps=maps)
+            found = self._tables[key] = _Tables(library, is_tracing=self._is_tracing)
         return found
 
     def convert(self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None) -> Converted:
@@ -109,7 +110,7 @@ class Converter:
         """``convert`` that also hands over the state, for coverage and explain."""
         message = parse(data, charset=sender.charset if sender else None)
         sender = sender or _unknown_sender(message)
-        tables = self.tables(sender.mappings)
+        tables = self.tables(sender.mappings, sender.terminology)
         found = tables.program(message.message_type)
         if found is None:
             raise _unsupported(message, tables)

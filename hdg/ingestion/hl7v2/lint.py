@@ -71,9 +71,9 @@ def _has(nodes: list[list[object]], path: list[str], above: tuple[str, ...] = ()
     return False
 
 
-def findings(override: Path | None = None) -> Findings:
-    """Every finding in the shipped tables, seen through an override folder."""
-    return lint(Library("hl7v2", override=override), V2Lint())
+def findings(override: Path | None = None, maps: Path | None = None) -> Findings:
+    """Every finding in the shipped tables, seen through an override folder and a site's own concept maps."""
+    return lint(Library("hl7v2", override=override, maps=maps), V2Lint())
 
 
 def main() -> int:

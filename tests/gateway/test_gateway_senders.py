@@ -1,0 +1,83 @@
+"""What senders.toml declares reaches the conversion, the answer and the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from messages import adt, oru
+from sqlalchemy import true
+
+from hdg.errors import SettingsError
+from hdg.fhir.json import loads
+from hdg.gateway import Gateway
+from hdg.ingestion.sender import Origin
+from hdg.management.store.search import SearchQuery
+from hdg.settings import Settings
+
+GENDERS = (
+    "source_system,source_code,target_system,target_code,target_display,relationship,note\n,W,,female,,,\n"
+)
+
+
+def gateway(folder: Path, senders: str) -> Gateway:
+    folder.mkdir(exist_ok=True)
+    (folder / "senders.toml").write_text(senders)
+    return Gateway.open(Settings(data=folder))
+
+
+def test_types_that_are_not_declared_are_rejected(tmp_path: Path) -> None:
+    with gateway(tmp_path, '[senders."LAB|NORTHGEN"]\nmessages = ["ORU"]\n') as opened:
+        assert b"\rMSA|AA|" in opened.receive_now(oru())
+        refused = opened.receive_now(adt())
+        assert b"\rMSA|AR|A1" in refused
+        assert b"|200^" in refused
+
+
+def test_a_strict_sender_gets_an_error_for_an_unmapped_code(tmp_path: Path) -> None:
+    odd = adt().replace(b"|19610412|F", b"|19610412|Q")
+    with gateway(tmp_path / "a", "") as opened:
+        assert b"\rMSA|AA|" in opened.receive_now(odd)
+    with gateway(tmp_path / "b", '[senders."LAB|NORTHGEN"]\nstrict = true\n') as opened:
+        refused = opened.receive_now(odd)
+        assert b"\rMSA|AE|A1" in refused
+        assert b"PID^1^8" in refused
+        assert b"|103^" in refused
+
+
+def test_a_sites_own_code_map_goes_before_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "codes").mkdir()
+    (tmp_path / "codes" / "administrative-gender.csv").write_text(GENDERS)
+    with gateway(tmp_path, '[senders."LAB|NORTHGEN"]\nterminology = "codes"\n') as opened:
+        for number, code in (("1", b"W"), ("2", b"M")):
+            raw = adt(f"C{number}", number=number).replace(b"|19610412|F", b"|19610412|" + code)
+            assert b"\rMSA|AA|" in opened.receive_now(raw)
+        page = opened.store.reader.search(SearchQuery("Patient", (), 10), true())
+        assert {loads(opened.store.reader.body(v))["gender"] for v in page.versions} == {"female", "male"}
+
+
+def test_the_certificate_tells_the_institution(tmp_path: Path) -> None:
+    text = '[senders.lab]\ntls_subject = "CN=lab"\ninstitution = "by-certificate"\nack = "enhanced"\n'
+    with gateway(tmp_path, text) as opened:
+        origin = Origin("mllps", "CN=lab")
+        assert b"\rMSA|AA|" in opened.receive_now(oru(), origin)
+        page = opened.store.reader.search(SearchQuery("Observation", (), 10), true())
+        assert {version.institution for version in page.versions} == {"by-certificate"}
+        mode = opened.ack_mode(oru(), origin)
+        assert mode is not None
+        assert mode.is_enhanced
+        assert opened.ack_mode(oru()) is None
+
+
+def test_a_wrong_file_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"senders\.toml:2"):
+        gateway(tmp_path, '[senders."A|B"]\nzone = "nowhere"\n')
+    assert not (tmp_path / "keys").exists()
+
+
+def test_senders_in_the_settings_file_are_pointed_to_their_own_file(tmp_path: Path) -> None:
+    from hdg.settings import load
+
+    (tmp_path / "hdg.toml").write_text('[senders."A|B"]\nzone = "UTC"\n')
+    with pytest.raises(SettingsError, match=r"senders\.toml"):
+        load(data=tmp_path)
