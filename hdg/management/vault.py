@@ -188,7 +188,7 @@ class BlobFiles:
         if target.exists():
             return
         is_new_folder = not target.parent.exists()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # not by the parents= below: umask's mode
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # parents= alone would use the umask
         target.parent.mkdir(mode=0o700, exist_ok=True)
         part = target.with_name(f"{cid}.part")
         with open(part, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
