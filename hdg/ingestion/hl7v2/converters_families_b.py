@@ -38,3 +38,33 @@ def _index(name: str, field: int) -> Callable[[str, State], str | None]:
 
 for _name, _field in (("Hemolysis", 32), ("Lipemia", 34), ("Icterus", 36), ("Fibrin", 38)):
     CONVERTERS.register(f"hl7v2.{_name.lower()}_index", type="string")(_index(f"{_name} index", _field))
+
+
+def _place(parts: list[str]) -> str | None:
+    """``PID-3[2].1`` for segment, its sequence, field, repetition, component, subcomponent."""
+    segment, sequence, field, repetition, *rest = (*parts, *[""] * 6)[:6]
+    if not segment:
+        return None
+    found = f"{segment}[{sequence}]" if sequence and sequence != "1" else segment
+    if field:
+        found += f"-{field}"
+        found += f"[{repetition}]" if repetition and repetition != "1" else ""
+        for number in rest:
+            if not number:
+                break
+            found += f".{number}"
+    return found
+
+
+@CONVERTERS.register("hl7v2.error_location", type="string", is_pure=True)
+def error_location(text: str, state: State) -> str | None:
+    """An ERL as a place in the message that was refused."""
+    parts = split(text)
+    return _place([part(parts, number, state) for number in range(1, 7)])
+
+
+@CONVERTERS.register("hl7v2.error_code_location", type="string", is_pure=True)
+def error_code_location(text: str, state: State) -> str | None:
+    """An ELD (before v2.5) as a place in the message that was refused."""
+    parts = split(text)
+    return _place([part(parts, number, state) for number in range(1, 4)])

@@ -134,8 +134,8 @@ def message_program(name: str, compiler: Compiler, grammar: V2Grammar) -> Messag
 
 
 def structure_of(library: Library, code: str, trigger: str, declared: str) -> tuple[str, str] | None:
-    """(structure, message table) for MSH-9: by triggers.csv, else by a table named like the declared
-    structure.
+    """(structure, message table) for MSH-9: by triggers.csv (``ACK^*``: any trigger), else by a table named
+    like the declared structure.
 
     Raises TableError when triggers.csv is broken; None when nothing maps the message, or when its row has no
     target: an event that must not pass for an update (A29 deletes a person).
@@ -143,7 +143,8 @@ def structure_of(library: Library, code: str, trigger: str, declared: str) -> tu
     triggers = library.table("messages", "triggers")
     if triggers is None:
         raise TableError("messages/triggers.csv", 1, "there is no such table")
-    found = next((rule for rule in triggers.rules if rule.source == f"{code}^{trigger}"), None)
+    named = {rule.source: rule for rule in triggers.rules}
+    found = named.get(f"{code}^{trigger}") or named.get(f"{code}^*")
     if found is not None:
         return (found.target, found.as_) if found.is_mapped else None
     if declared and library.table("messages", declared) is not None:

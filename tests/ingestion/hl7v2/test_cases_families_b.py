@@ -20,7 +20,7 @@ from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-FAMILIES = ("oml", "omg", "orm", "oul")
+FAMILIES = ("ack", "oml", "omg", "org", "orl", "orm", "orr", "oul")
 NAMES = sorted(f"{kind}/{path.stem}" for kind in FAMILIES for path in (CASES / kind).glob("*.hl7"))
 _REFERENCE = re.compile(rb'"reference":"([A-Za-z]+/[a-z0-9]+)"')
 
@@ -178,3 +178,28 @@ def test_no_order_of_segments_loses_an_obx(
 def test_an_order_without_specimen_does_not_take_that_of_another(converter: Converter) -> None:
     reports = of_type(convert(converter, "oul/orders"), "DiagnosticReport")
     assert [len(report.get("specimen", ())) for report in reports] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    "kind, code, condition, response",
+    [
+        ("ACK", "AA", "", "ok"),
+        ("ACK^A01", "CA", "", "ok"),
+        ("ACK^A01^ACK", "AE", "101", "fatal-error"),
+        ("ACK^O21^ACK", "AR", "200", "fatal-error"),
+        ("ACK^R01^ACK", "CE", "206", "transient-error"),
+        ("ACK^R01^ACK", "AR", "207", "transient-error"),
+        ("ORL^O22^ORL_O22", "AE", "102", "fatal-error"),
+    ],
+)
+def test_an_acknowledgement_says_whether_sending_again_helps(
+    converter: Converter, kind: str, code: str, condition: str, response: str
+) -> None:
+    """HL7 v2.9 §2.9.2; R4 messageheader response-code."""
+    error = [f"ERR|||{condition}^x^HL70357|E"] if condition else []
+    converted = from_text(converter, MSH.format(kind), f"MSA|{code}|77", *error)
+    (header,) = of_type(converted, "MessageHeader")
+    assert header["response"]["code"] == response
+    assert header["response"]["identifier"] == "77"
+    assert ("details" in header["response"]) == bool(condition)
+    assert [str(issue) for issue in converted.issues] == []
