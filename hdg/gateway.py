@@ -27,6 +27,7 @@ from hdg.ingestion.hl7v2.ack_mode import AckMode
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
 from hdg.ingestion.inbox import Receipt, check_losses, check_type, repeat_of
+from hdg.ingestion.lanes import Lanes
 from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.ingestion.senders import SendersFile, sender_of
 from hdg.management.consent import resource as consents
@@ -91,6 +92,7 @@ class Gateway:
         self.clock = clock
         self.senders = SendersFile(settings.data / senders.FILE)
         """What is declared about senders, as it is now."""
+        self._lanes = Lanes()
         self._converters = (self.senders.generation, Converter(id_key=keys.id_key))
 
     @classmethod
@@ -122,20 +124,23 @@ class Gateway:
 
         What the sender then gets is for ``ack_mode.replies``. Raises only when nothing could be kept.
         """
-        if len(raw) >= OFF_LOOP_BYTES:
-            work = await asyncio.to_thread(self._work_for, raw, origin)
-        else:
-            work = self._work_for(raw, origin)
-        return await self.store.perform(work)
+        at_us = self.clock()
+        with self._lanes.ticket(raw) as ticket:
+            if len(raw) >= OFF_LOOP_BYTES:
+                work = await asyncio.to_thread(self._work_for, raw, origin, at_us)
+            else:
+                work = self._work_for(raw, origin, at_us)
+            await ticket.turn()
+            return await self.store.perform(work)
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
-        return self.store.submit(self._work_for(raw, origin)).result()
+        return self.store.submit(self._work_for(raw, origin, self.clock())).result()
 
-    def _work_for(self, raw: bytes, origin: Origin) -> Callable[[WriteSession], bytes]:
+    def _work_for(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], bytes]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
         header = peek(raw)
-        received = _Received(raw, digest(raw), header, self.sender(header, origin), self.clock())
+        received = _Received(raw, digest(raw), header, self.sender(header, origin), at_us)
         if origin.institution and received.sender.institution != origin.institution:
             foreign = replace(received, sender=replace(received.sender, institution=origin.institution))
             return lambda session: self._quarantine(session, foreign, _FOREIGN)
