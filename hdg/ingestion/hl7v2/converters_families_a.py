@@ -1,6 +1,6 @@
-"""Named converters of the ADT cancel events, documents, appointments, charges, referrals and problems.
+"""Named converters of the ADT cancel events, documents, charges, referrals and problems.
 
-HL7 v2.9 §3.3.13 (A13), §9.5 (TXA), §10.6 (SCH, AIS, AIL, AIP), §6.5.1 (FT1), §12.4 (PRB, GOL).
+HL7 v2.9 §3.3.13 (A13), §9.5 (TXA), §6.5.1 (FT1), §11.6 (RF1, PRD), §12.4 (PRB, GOL).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 
+from hdg.ingestion.hl7v2 import converters_siu  # noqa: F401  # they register
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
 from hdg.ingestion.hl7v2.encoding import unescape
 from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts

@@ -21,7 +21,7 @@ from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.coverage import coverage
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-KINDS = ("mdm",)
+KINDS = ("mdm", "siu")
 NAMES = sorted(f"{kind}/{path.stem}" for kind in KINDS for path in (CASES / kind).glob("*.hl7"))
 SHARED = {"ORC-1", "PV1-1", "PV1-2"}
 """Places of segments that other families own, or of a visit that is none (class N)."""
