@@ -156,17 +156,23 @@ def convert(
 @app.command()
 def send(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", exists=True, dir_okay=False)],
-    to: Annotated[str, typer.Option("--to", help="mllp://HOST:PORT")] = "mllp://127.0.0.1:2575",
+    to: Annotated[
+        str, typer.Option("--to", help="mllp://HOST:PORT, or mllps://… over TLS.")
+    ] = "mllp://127.0.0.1:2575",
+    ca: Annotated[Path | None, typer.Option(help="PEM: issuers to trust (default: the system's).")] = None,
+    cert: Annotated[Path | None, typer.Option(help="PEM: own certificate, for mutual TLS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM: its key, if in a file of its own.")] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for each ACK.")] = 30.0,
 ) -> None:
     """Send files over MLLP and print the acknowledgements. Exit 1 when any is not AA or CA.
 
-    Example: hdg send examples/*.hl7 --to mllp://127.0.0.1:2575
+    Examples: hdg send examples/*.hl7 --to mllp://127.0.0.1:2575
+    hdg send m.hl7 --to mllps://hub:2576 --ca ca.pem --cert me.pem --key me.key
     """
-    from hdg.ingestion.hl7v2.send import acknowledgements
+    from hdg.ingestion.hl7v2.send import Peer, acknowledgements
 
     is_ok = True
-    for answer in acknowledgements(files, to, timeout_s):
+    for answer in acknowledgements(files, Peer(to, ca, cert, key), timeout_s):
         typer.echo(answer.line())
         is_ok = is_ok and answer.is_accepted
     raise typer.Exit(0 if is_ok else 1)

@@ -10,14 +10,19 @@ import contextlib
 import gc
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import uvicorn
 
+from hdg.errors import SettingsError
 from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.ack_mode import replies
 from hdg.ingestion.hl7v2.mllp import MllpServer, serve_mllp
+from hdg.ingestion.hl7v2.mllp_tls import server_context
+from hdg.ingestion.sender import Origin
 from hdg.settings import Settings, host_port
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import create_app
@@ -34,12 +39,13 @@ class Server:
     gateway: Gateway
     http_address: str = ""
     mllp_address: str = ""
-    _mllp: MllpServer | None = None
+    mllps_address: str = ""
+    _mllp: list[MllpServer] = field(default_factory=list)
     _http: uvicorn.Server | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Opens both listeners. Raises OSError when an address cannot be bound."""
+        """Opens the listeners. Raises OSError when an address cannot be bound, SettingsError."""
         listener = _listen(self.settings.http, "http")
         self.http_address = _address(listener)
         settings = self.settings
@@ -57,22 +63,35 @@ class Server:
         )
         self._http = _QuietServer(config)
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[listener])))
-        host, port = host_port(self.settings.mllp, "mllp")
-        self._mllp = await serve_mllp(
-            host,
-            port,
-            self.gateway.receive,
-            max_bytes=self.settings.max_message_bytes,
-            idle_s=self.settings.mllp_idle_s,
-        )
-        self.mllp_address = self._mllp.address
+        plain = await self._listen_mllp(self.settings.mllp, "mllp", None)
+        self.mllp_address = plain.address
+        if self.settings.mllp_tls is not None:
+            secure = await self._listen_mllp(self.settings.mllp_tls, "mllp_tls", _tls(self.settings))
+            self.mllps_address = secure.address
         while not self._http.started and not self._tasks[0].done():
             await asyncio.sleep(0.005)
 
+    async def _listen_mllp(self, address: str, setting: str, tls: ssl.SSLContext | None) -> MllpServer:
+        host, port = host_port(address, setting)
+        listener = await serve_mllp(
+            host,
+            port,
+            self._take,
+            max_bytes=self.settings.max_message_bytes,
+            idle_s=self.settings.mllp_idle_s,
+            end_pause_s=self.settings.mllp_end_pause_s,
+            tls=tls,
+        )
+        self._mllp.append(listener)
+        return listener
+
+    async def _take(self, raw: bytes, origin: Origin) -> tuple[bytes, ...]:
+        ack = await self.gateway.receive(raw, origin)
+        return replies(raw, ack, mode=self.gateway.ack_mode(raw, origin))
+
     async def stop(self) -> None:
         """Closes the listeners; what is under way finishes first."""
-        if self._mllp is not None:
-            await self._mllp.close(grace_s=GRACE_S)
+        await asyncio.gather(*(listener.close(grace_s=GRACE_S) for listener in self._mllp))
         if self._http is not None:
             self._http.should_exit = True
         await asyncio.gather(*self._tasks)
@@ -117,12 +136,20 @@ async def _serve(settings: Settings, gateway: Gateway) -> None:
     server = Server(settings, gateway)
     await server.start()
     print(f"MLLP  mllp://{server.mllp_address}")
+    if server.mllps_address:
+        print(f"MLLPS mllps://{server.mllps_address}")
     print(f"FHIR  http://{server.http_address}/fhir")
     print(f"data  {settings.data.resolve()}")
     print("stop with Ctrl-C", flush=True)
     await stopping.wait()
     print("stopping: finishing what is under way", flush=True)
     await server.stop()
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    if settings.mllp_tls_certificate is None:
+        raise SettingsError("mllp_tls needs mllp_tls_certificate")
+    return server_context(settings.mllp_tls_certificate, settings.mllp_tls_key, settings.mllp_tls_client_ca)
 
 
 def _listen(address: str, setting: str) -> socket.socket:

@@ -8,16 +8,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from hdg.errors import Hl7v2Error
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
+from hdg.ingestion.hl7v2.ack_mode import replies
 from hdg.ingestion.hl7v2.mllp_client import PORT, MllpClient
 from hdg.ingestion.hl7v2.mllp_frame import MAX_BYTES, FrameDecoder, Oversize, frame
+from hdg.ingestion.hl7v2.mllp_tls import subject_of
+from hdg.ingestion.sender import Origin
 
 __all__ = [
     "MAX_BYTES",
@@ -36,7 +40,10 @@ QUEUE_FRAMES = 16
 QUEUE_BYTES = 1024 * 1024
 """What one connection may have waiting for its turn before reading pauses."""
 
-Handler = Callable[[bytes], Awaitable[bytes]]
+HANDSHAKE_S = 15.0
+
+Handler = Callable[[bytes, Origin], Awaitable[Sequence[bytes]]]
+"""Takes a message and where it came from; returns what is sent back, in order."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +55,7 @@ class _Service:
     max_bytes: int
     max_connections: int
     idle_s: float
+    end_pause_s: float
     clock: Callable[[], int]
     connections: set[_Connection]
     tasks: set[asyncio.Task[None]]
@@ -61,7 +69,9 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, service: _Service) -> None:
         self._service = service
-        self._decoder = FrameDecoder(service.max_bytes)
+        self._decoder = FrameDecoder(service.max_bytes, is_lenient=service.end_pause_s > 0)
+        self._origin = Origin("mllp")
+        self._pause: asyncio.TimerHandle | None = None
         self._waiting: deque[bytes | Oversize] = deque()
         self._waiting_bytes = 0
         self._is_busy = False
@@ -85,6 +95,9 @@ class _Connection(asyncio.Protocol):
         if peer is not None:
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._origin = Origin("mllps", subject_of(tls))
         self._active_s = self._loop.time()
         self._timer = self._loop.call_later(self._service.idle_s, self._check_idle)
 
@@ -93,7 +106,19 @@ class _Connection(asyncio.Protocol):
         self._active_s = self._loop.time()
         if self._is_closing:
             return
-        frames = self._decoder.feed(data)
+        self._take(self._decoder.feed(data))
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._decoder.is_at_end:
+            self._pause = self._loop.call_later(self._service.end_pause_s, self._end_of_pause)
+
+    def _end_of_pause(self) -> None:
+        self._pause = None
+        if not self._is_closing:
+            self._take(self._decoder.end_of_pause())
+
+    def _take(self, frames: list[bytes | Oversize]) -> None:
         if not frames:
             return
         self._waiting.extend(frames)
@@ -114,9 +139,9 @@ class _Connection(asyncio.Protocol):
             while self._waiting and self._transport is not None:
                 received = self._waiting.popleft()
                 self._waiting_bytes -= _size(received)
-                answer = await self._answer(received)
-                if self._transport is not None and answer:
-                    self._transport.write(frame(answer))
+                answers = await self._answer(received)
+                if self._transport is not None and answers:
+                    self._transport.write(b"".join(map(frame, answers)))
                 if self._writable is not None:
                     await self._writable
                 if not self._is_reading and not self._waiting:
@@ -127,21 +152,22 @@ class _Connection(asyncio.Protocol):
             if self._is_closing and self._transport is not None:
                 self._transport.close()
 
-    async def _answer(self, received: bytes | Oversize) -> bytes:
-        """The handler's answer; AE if it fails, AR for a frame over the cap. Never raises."""
+    async def _answer(self, received: bytes | Oversize) -> Sequence[bytes]:
+        """The handler's answers; AE or CE if it fails, AR or CR for a frame over the cap. Never raises."""
         if isinstance(received, Oversize):
             text = f"{received.size_bytes} bytes; the limit is {self._service.max_bytes}"
             return self._refusal(received.head, Hl7v2Error(text, condition="207", is_rejection=True))
         try:
-            return await self._service.handler(received)
+            return await self._service.handler(received, self._origin)
         except Exception as error:  # one message must not end the connection
             _log.error("mllp: handler failed: %s", type(error).__name__)
             return self._refusal(received, Hl7v2Error("the message could not be processed", condition="207"))
 
-    def _refusal(self, received: bytes, error: Hl7v2Error) -> bytes:
+    def _refusal(self, received: bytes, error: Hl7v2Error) -> Sequence[bytes]:
         at_us = self._service.clock()
         code: Code = "AR" if error.is_rejection else "AE"
-        return acknowledge(received, code, errors=[error], control_id=f"E{at_us}", at_us=at_us)
+        ack = acknowledge(received, code, errors=[error], control_id=f"E{at_us}", at_us=at_us)
+        return replies(received, ack, is_kept=False)
 
     def _resume(self) -> None:
         if self._transport is not None and not self._is_closing:
@@ -172,7 +198,7 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The sender has finished; what it sent is still answered."""
         self.finish()
-        return self._is_busy
+        return self._is_busy and self._origin.listener == "mllp"  # TLS has no half-closed connections
 
     def pause_writing(self) -> None:
         """The sender does not read its answers: handle no further message until it does."""
@@ -189,8 +215,9 @@ class _Connection(asyncio.Protocol):
         self._transport = None
         self._waiting.clear()
         self.resume_writing()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._pause):
+            if timer is not None:
+                timer.cancel()
         self._service.connections.discard(self)
         if self._decoder.junk_bytes or self._decoder.is_inside:
             what = "cut frame" if self._decoder.is_inside else "closed"
@@ -243,13 +270,24 @@ async def serve_mllp(
     max_bytes: int = MAX_BYTES,
     idle_s: float = 300.0,
     max_connections: int = MAX_CONNECTIONS,
+    end_pause_s: float = 0.0,
+    tls: ssl.SSLContext | None = None,
     clock: Callable[[], int] = _now_us,
 ) -> MllpServer:
-    """Listens. ``handler`` gets each message's bytes and returns its ACK; one at a time per connection.
+    """Listens. ``handler`` gets each message with its Origin and returns the answers, one at a time.
 
-    If it raises, the sender gets AE and the connection stays. Port 0 binds any free port. Raises OSError.
+    If it raises, the sender gets AE (or CE) and the connection stays. Port 0 binds any free port. ``tls``:
+    only TLS is spoken (mllp_tls.server_context). ``end_pause_s``: after such a pause behind an FS the frame
+    counts as ended although its CR is missing; 0 waits for the CR (FrameDecoder says why). Raises OSError.
     """
-    service = _Service(handler, max_bytes, max_connections, idle_s, clock, set(), set())
+    service = _Service(handler, max_bytes, max_connections, idle_s, end_pause_s, clock, set(), set())
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(service), host, port, backlog=256)
+    server = await loop.create_server(
+        lambda: _Connection(service),
+        host,
+        port,
+        backlog=256,
+        ssl=tls,
+        ssl_handshake_timeout=HANDSHAKE_S if tls is not None else None,
+    )
     return MllpServer(server, service)

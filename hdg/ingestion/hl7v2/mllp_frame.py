@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 START = b"\x0b"
 END = b"\x1c\r"
+_END_BYTE = END[:1]
 MAX_BYTES = 16 * 1024 * 1024
 _HEAD_BYTES = 4_096
 
@@ -27,12 +28,26 @@ class FrameDecoder:
     """Cuts a byte stream into frames, however it arrives. Holds at most ``max_bytes`` plus one ``feed``.
 
     Bytes between frames are dropped and counted in ``junk_bytes`` (CR and LF are not counted).
+
+    ``is_lenient``: for senders that end a frame with FS alone. FS directly before the next start then ends a
+    frame too, and ``end_of_pause`` takes a frame that stops at FS when its sender has paused there. Strict by
+    default: an FS inside a message (which no message may hold) could otherwise cut it short unnoticed.
     """
 
-    __slots__ = ("_buffer", "_head", "_is_inside", "_max_bytes", "_scanned", "_skipped", "junk_bytes")
+    __slots__ = (
+        "_buffer",
+        "_head",
+        "_is_inside",
+        "_is_lenient",
+        "_max_bytes",
+        "_scanned",
+        "_skipped",
+        "junk_bytes",
+    )
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, *, is_lenient: bool = False) -> None:
         self._max_bytes = max_bytes
+        self._is_lenient = is_lenient
         self._buffer = bytearray()
         self._is_inside = False
         self._scanned = 0  # how far the buffer is known to hold no end
@@ -44,6 +59,15 @@ class FrameDecoder:
     def is_inside(self) -> bool:
         """Whether a frame has begun and not ended."""
         return self._is_inside
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether a pause of the sender would end the frame: lenient, and FS is the last byte so far."""
+        return self._is_lenient and self._is_inside and self._buffer.endswith(_END_BYTE)
+
+    def end_of_pause(self) -> list[bytes | Oversize]:
+        """The frame that the sender has left at FS, if there is one; a CR that comes later is dropped."""
+        return self.feed(b"\r") if self.is_at_end else []
 
     def feed(self, data: bytes) -> list[bytes | Oversize]:
         """The frames that ``data`` completes, in order."""
@@ -59,16 +83,24 @@ class FrameDecoder:
                 if start < 0:
                     break
                 self._is_inside, self._scanned = True, at
-            end = buffer.find(END, max(self._scanned, at))
+            end = self._end(max(self._scanned, at))
             if end < 0:
                 break
             frames.append(self._frame(at, end))
             self._is_inside = False
-            at = end + len(END)
+            at = end + 1  # the CR counts as a byte between frames
         del buffer[:at]
         if self._is_inside:
             self._hold_back()
         return frames
+
+    def _end(self, begin: int) -> int:
+        """Where the frame's end bytes begin, or -1."""
+        end = self._buffer.find(END, begin)
+        if self._is_lenient:
+            bare = self._buffer.find(_END_BYTE + START, begin, end if end >= 0 else len(self._buffer))
+            return bare if bare >= 0 else end
+        return end
 
     def _frame(self, at: int, end: int) -> bytes | Oversize:
         if self._head is not None:

@@ -12,12 +12,17 @@ from pathlib import Path
 from hdg.errors import Hl7v2Error, SettingsError
 from hdg.ingestion.hl7v2.batch import split_messages
 from hdg.ingestion.hl7v2.mllp import MllpClient
+from hdg.ingestion.hl7v2.mllp_tls import client_context
 from hdg.ingestion.hl7v2.parser import parse
+
+NONE_ASKED = "sent"
+"""Stands for a code where the message asked for no acknowledgement and got none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one message: MSA-1 and the ERR texts, or why there was no answer."""
+    """What became of one message: MSA-1 (of both, in enhanced mode) and the ERR texts, or why no answer came.
+    """
 
     file: str
     number: int
@@ -27,8 +32,8 @@ class Answer:
 
     @property
     def is_accepted(self) -> bool:
-        """True for AA and CA."""
-        return self.code in ("AA", "CA")
+        """True for AA and CA, and for a message that was sent and asks for no acknowledgement."""
+        return self.code != "" and all(code in ("AA", "CA", NONE_ASKED) for code in self.code.split())
 
     def line(self) -> str:
         """``AA  MSG-1  file.hl7 message 1``, with the errors behind it."""
@@ -36,13 +41,32 @@ class Answer:
         return f"{self.code or '--'}  {self.control_id or '-'}  {self.file} message {self.number}{errors}"
 
 
-def acknowledgements(files: Iterable[Path], to: str, timeout_s: float) -> Iterator[Answer]:
-    """Sends every message of ``files`` to ``mllp://HOST:PORT`` in order; an Answer each. Raises SettingsError."""
-    scheme, _, address = to.partition("://")
-    host, _, port = address.rpartition(":")
-    if scheme != "mllp" or not host or not port.isdigit():
-        raise SettingsError("--to: expected mllp://HOST:PORT")
-    client = MllpClient(host.strip("[]"), int(port), timeout_s=timeout_s)
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where to send, and with what proof of who is who (all None for plain MLLP or the system's issuers)."""
+
+    to: str
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def client(self, timeout_s: float) -> MllpClient:
+        """A client that is not connected yet. Raises SettingsError."""
+        scheme, _, address = self.to.partition("://")
+        host, _, port = address.rstrip("/").rpartition(":")
+        if scheme not in ("mllp", "mllps") or not host or not port.isdigit() or int(port) > 65_535:
+            raise SettingsError("--to: expected mllp://HOST:PORT or mllps://HOST:PORT")
+        if scheme == "mllp" and (self.ca or self.certificate or self.key):
+            raise SettingsError("--ca, --cert and --key need --to mllps://HOST:PORT")
+        if self.key and not self.certificate:
+            raise SettingsError("--key needs --cert")
+        tls = client_context(self.ca, self.certificate, self.key) if scheme == "mllps" else None
+        return MllpClient(host.strip("[]"), int(port), timeout_s=timeout_s, tls=tls)
+
+
+def acknowledgements(files: Iterable[Path], peer: Peer, timeout_s: float) -> Iterator[Answer]:
+    """Sends every message of ``files`` to ``peer`` in order; an Answer each. Raises SettingsError."""
+    client = peer.client(timeout_s)
     try:
         for file in files:
             for number, message in enumerate(split_messages(file.read_bytes()), 1):
@@ -53,12 +77,18 @@ def acknowledgements(files: Iterable[Path], to: str, timeout_s: float) -> Iterat
 
 def _send(client: MllpClient, file: str, number: int, message: bytes) -> Answer:
     try:
-        answer = parse(client.send(message))
+        answers = [parse(answer) for answer in client.exchange(message)]
     except OSError as error:
         return Answer(file, number, "", "", (f"no answer: {error.strerror or error}",))
     except (Hl7v2Error, ValueError) as error:
         return Answer(file, number, "", "", (f"the answer, or the message, is not HL7 v2: {error}",))
-    msa = answer.first("MSA")
-    code, control_id = (msa.field(1), msa.field(2)) if msa else ("", "")
-    errors = [" ".join(filter(None, (err.field(2), err.field(3), err.field(8)))) for err in answer.all("ERR")]
-    return Answer(file, number, code, control_id, tuple(errors))
+    codes: list[str] = []
+    control_id, errors = "", []
+    for answer in answers:
+        msa = answer.first("MSA")
+        codes.append(msa.field(1) if msa else "")
+        control_id = msa.field(2) if msa else control_id
+        errors = [
+            " ".join(filter(None, (err.field(2), err.field(3), err.field(8)))) for err in answer.all("ERR")
+        ]
+    return Answer(file, number, " ".join(codes) or NONE_ASKED, control_id, tuple(errors))

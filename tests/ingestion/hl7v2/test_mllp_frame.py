@@ -80,3 +80,36 @@ def test_time_is_linear_byte_by_byte(stream: bytes) -> None:
 
 def test_a_lone_file_separator_is_content() -> None:
     assert FrameDecoder().feed(b"\x0ba\x1cb\x1c\r") == [b"a\x1cb"]
+
+
+@given(st.lists(CONTENT), st.lists(st.integers(0, 10_000)))
+def test_a_lenient_decoder_takes_frames_without_cr(contents: list[bytes], cuts: list[int]) -> None:
+    decoder = FrameDecoder(is_lenient=True)
+    stream = b"".join(b"\x0b" + content + b"\x1c" for content in contents)
+    assert feed_all(decoder, stream, cuts) + decoder.end_of_pause() == contents
+    assert decoder.end_of_pause() == []
+    assert not decoder.is_inside
+
+
+@given(st.lists(CONTENT), st.lists(st.integers(0, 10_000)))
+def test_a_lenient_decoder_takes_frames_with_cr_as_the_strict_one_does(
+    contents: list[bytes], cuts: list[int]
+) -> None:
+    decoder = FrameDecoder(is_lenient=True)
+    assert feed_all(decoder, b"".join(map(frame, contents)), cuts) == contents
+
+
+def test_a_cr_that_comes_after_the_pause_is_dropped() -> None:
+    decoder = FrameDecoder(is_lenient=True)
+    assert decoder.feed(b"\x0ba\x1c") == []
+    assert decoder.is_at_end
+    assert decoder.end_of_pause() == [b"a"]
+    assert decoder.feed(b"\r" + frame(b"b")) == [b"b"]
+    assert decoder.junk_bytes == 0
+
+
+def test_without_the_option_a_pause_ends_nothing() -> None:
+    decoder = FrameDecoder()
+    assert decoder.feed(b"\x0ba\x1c") == []
+    assert decoder.end_of_pause() == []
+    assert decoder.feed(b"\x0bb\x1c\r") == [b"a\x1c\x0bb"]
