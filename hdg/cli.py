@@ -179,6 +179,35 @@ def send(
 
 
 @app.command()
+def simulate(
+    seed: Annotated[int, typer.Option(min=0, max=499, help="The same seed makes the same stream.")] = 1,
+    patients: Annotated[int, typer.Option(min=1, max=99_999, help="How many people it is about.")] = 200,
+    count: Annotated[int | None, typer.Option(min=1, help="Messages [100, or rate x seconds].")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Messages a second (default: as fast as taken).")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.001, help="How long, with --rate.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="mllp://HOST:PORT: send them.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Folder, a file a message; neither: standard output.")
+    ] = None,
+) -> None:
+    """Make up hospital traffic about people who do not exist. Exit 1 when a message is not accepted.
+
+    Examples: hdg simulate --count 500 -o out/ · hdg simulate --rate 20 --seconds 60 --to mllp://127.0.0.1:2575
+    """
+    from hdg.simulate import Simulation
+    from hdg.simulate.deliver import run
+
+    if to and output:
+        _fail("--to and -o exclude each other", 2)
+    if seconds is not None and (rate is None or count is not None):
+        _fail("--seconds goes with --rate, and without --count", 2)
+    total = count or (max(1, round(rate * seconds)) if rate and seconds else 100)
+    raise typer.Exit(run(Simulation(seed=seed, patients=patients).take(total), rate, to, output))
+
+
+@app.command()
 def token(
     role: Annotated[str, typer.Option(help="patient, clinician, researcher or operator.")],
     data: DataOption = None,
