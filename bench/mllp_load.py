@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Load:
-    """What came back. ``accepted`` holds the control ids that were acknowledged AA; times in seconds."""
+    """What came back. ``accepted`` holds the control ids that were acknowledged AA or CA; times in seconds."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
@@ -63,7 +63,7 @@ async def _exchange(
         writer.write(b"\x0b" + message + b"\x1c\r")
         answer = await reader.readuntil(b"\x1c\r")
         load.latencies.append(time.perf_counter() - sent)
-        if b"\rMSA|AA|" + control_id.encode() in answer:
+        if any(b"\rMSA|" + code + control_id.encode() in answer for code in (b"AA|", b"CA|")):
             load.accepted.append(control_id)
         else:
             load.refused.append(answer)
