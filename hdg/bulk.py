@@ -24,7 +24,7 @@ from hdg.errors import HdgError, Hl7v2Error, Issue, SourceError
 from hdg.fhir import bundle, ids
 from hdg.fhir import json as fhir_json
 from hdg.ingestion.converted import Converted
-from hdg.ingestion.hl7v2.batch import split_messages
+from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.sender import Sender
 
@@ -194,12 +194,17 @@ def convert_job(job: Job, plan: Plan) -> list[Outcome]:
         text = "empty" if not data.strip() else "does not start with MSH, FHS or BHS"
         return [Outcome(job.name, 0, "failed", error=text)]
     try:
-        messages = list(split_messages(data))
+        batch = read_batch(data)
     except HdgError as error:
         return [Outcome(job.name, 0, "failed", error=str(error))]
-    if not messages:
-        return [Outcome(job.name, 0, "failed", error="holds no message")]
-    return [_convert_message(job, plan, n, raw, len(messages)) for n, raw in enumerate(messages, 1)]
+    messages = batch.messages
+    outcomes = [_convert_message(job, plan, n, raw, len(messages)) for n, raw in enumerate(messages, 1)]
+    wrong = "; ".join(f"{issue.place}: {issue.text}" for issue in batch.errors)
+    if wrong:
+        outcomes.append(Outcome(job.name, 0, "failed", issues=batch.issues, error=wrong))
+    elif not messages:
+        outcomes.append(Outcome(job.name, 0, "failed", error="holds no message"))
+    return outcomes
 
 
 @cache

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hdg.errors import Hl7v2Error, SettingsError
-from hdg.ingestion.hl7v2.batch import split_messages
+from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.mllp import MllpClient
 from hdg.ingestion.hl7v2.mllp_tls import client_context
 from hdg.ingestion.hl7v2.parser import parse
@@ -21,8 +21,7 @@ NONE_ASKED = "sent"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one message: MSA-1 (of both, in enhanced mode) and the ERR texts, or why no answer came.
-    """
+    """What became of one message: MSA-1 (both, in enhanced mode) and the ERR texts, or why no answer came."""
 
     file: str
     number: int
@@ -69,8 +68,11 @@ def acknowledgements(files: Iterable[Path], peer: Peer, timeout_s: float) -> Ite
     client = peer.client(timeout_s)
     try:
         for file in files:
-            for number, message in enumerate(split_messages(file.read_bytes()), 1):
+            batch = read_batch(file.read_bytes())
+            for number, message in enumerate(batch.messages, 1):
                 yield _send(client, file.name, number, message)
+            for issue in batch.errors:
+                yield Answer(file.name, 0, "", "", (f"{issue.place} {issue.text}",))
     finally:
         client.close()
 
