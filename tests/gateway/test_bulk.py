@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from messages import adt, oru
 
 from hdg import bulk
 from hdg.bulk_report import deliver
 from hdg.errors import SourceError
-from messages import adt, oru
 
 
 def run(paths: list[str], **plan: object) -> list[bulk.Outcome]:
@@ -81,3 +81,11 @@ def test_the_report_names_outcomes_and_losses_without_values(tmp_path: Path) -> 
     assert line["places"]["mapped"] > 20
     assert line["lost"] == []
     assert "secretvalue" not in report.read_text()
+
+
+def test_a_count_that_does_not_agree_fails_the_file_and_its_messages_are_converted(tmp_path: Path) -> None:
+    data = b"BHS|^~\\&|LAB\r" + oru("C1") + adt("A1") + b"BTS|3\r"
+    (tmp_path / "batch.hl7").write_bytes(data)
+    outcomes = run([str(tmp_path)])
+    assert [(o.number, o.status) for o in outcomes] == [(1, "converted"), (2, "converted"), (0, "failed")]
+    assert outcomes[2].error == "BTS-1: 3 messages announced, 2 found"

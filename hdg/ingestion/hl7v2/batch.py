@@ -26,7 +26,7 @@ _COUNT_MAX = 12
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a file or a request holds. ``headers``: its FHS and BHS lines; ``issues``: counts that do not agree.
+    """What a file or a request holds: ``headers`` its FHS and BHS lines, ``issues`` counts that do not agree.
 
     An issue of severity error is a count that is wrong (messages are missing or too many), a warning one that
     is missing. Their places name the trailer, such as ``BTS[2]-1``.
