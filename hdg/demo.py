@@ -26,7 +26,7 @@ from hdg import data, operator
 from hdg.errors import HdgError
 from hdg.fhir import json as fhir_json
 from hdg.gateway import Gateway
-from hdg.ingestion.hl7v2.send import acknowledgements
+from hdg.ingestion.hl7v2.send import Peer, acknowledgements
 from hdg.server import Server
 from hdg.settings import Settings, load
 
@@ -74,7 +74,7 @@ class Demo:
     def _send(self, server: Server) -> None:
         self._step(f"1. HL7 v2 messages over MLLP to {server.mllp_address}")
         files = sorted(data.folder("examples").glob("*.hl7"))
-        for answer in acknowledgements(files, f"mllp://{server.mllp_address}", 10.0):
+        for answer in acknowledgements(files, Peer(f"mllp://{server.mllp_address}"), 10.0):
             self.console.print(f"   {answer.line()}", markup=False)
             if not answer.is_accepted:
                 raise DemoFailed(f"{answer.file} was not accepted")
