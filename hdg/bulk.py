@@ -231,7 +231,7 @@ def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) 
 
         covered = coverage(raw, plan.sender)
         lost = covered.lost
-        places = Counter(place.status for place in covered.places)
+        places = Counter[str](place.status for place in covered.places)
     return Outcome(
         job.name,
         number,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 STEPS = [
     "1. HL7 v2 messages over MLLP",
-    "AA  EX-ADT-0001",
-    "AA  EX-ORU-0001",
-    "AA  EX-VXU-0001",
+    "AA EX-ADT-0001",
+    "AA EX-ORU-0001",
+    "AA EX-VXU-0001",
     "2. What they became",
     "Patient",
     "3. Dr Lee",
