@@ -131,6 +131,10 @@ def test_a_patient_sees_own_consents_only_and_a_grant_for_one_type_does_not_show
     for type_ in ("Patient", "Consent", "Encounter", "Provenance", "MessageHeader"):
         assert two.get(type_, east).json()["total"] == 0, type_
     assert two.get("Consent", two.token("patient", patient=first)).ids == [f"Consent/{consent}"]
+    for institution in ("local", "north", "east"):
+        assert two.get("Consent", two.token("clinician", institution=institution)).json()["total"] == 0
+        reader = two.token("clinician", institution=institution)
+        assert two.get(f"Consent/{consent}/_history/1", reader).status == 404
     other = two.token("patient", patient=second)
     assert two.get("Consent", other).json()["total"] == 0
     assert two.get(f"Consent/{consent}", other).status == 404

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hdg.management.consent.policy import Policy
+from hdg.management.consent.policy import NOT_BY_SENDER, Policy
 from hdg.management.consent.rules import ConsentRule
 from hdg.management.consent.schema import ANY
 
@@ -139,6 +139,7 @@ def _decide(
         and request.role == "clinician"
         and bool(request.institution)
         and facts.institution == request.institution
+        and facts.type != NOT_BY_SENDER
     )
     if not facts.patients:
         if is_sender or facts.type in policy.without_patient.get(request.role, ()):

@@ -14,10 +14,12 @@ from typing import Any
 
 from hdg.errors import SettingsError
 
-__all__ = ["ROLES", "SHIPPED", "Policy", "load_policy"]
+__all__ = ["NOT_BY_SENDER", "ROLES", "SHIPPED", "Policy", "load_policy"]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "policy.toml"
 ROLES = ("patient", "clinician", "researcher", "operator")
+NOT_BY_SENDER = "Consent"
+"""The type that an institution may not read for having sent it, whatever the file says."""
 
 _SECTIONS = {
     "version": int,

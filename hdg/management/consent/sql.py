@@ -33,7 +33,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from hdg.management.consent.decide import AccessRequest, terms_of
-from hdg.management.consent.policy import Policy
+from hdg.management.consent.policy import NOT_BY_SENDER, Policy
 from hdg.management.consent.schema import ANY, ConsentRuleRow
 from hdg.management.store.schema import Compartment, Resource
 
@@ -151,7 +151,9 @@ class _Builder:
 
     def _sent_by_own(self) -> Condition:
         """The reader's institution sent it, and no patient of it denies (if the policy heeds that)."""
-        is_sender: Condition = _RESOURCE.c.institution == self._institution
+        is_sender = and_(
+            _RESOURCE.c.institution == self._institution, _RESOURCE.c.type != _text(NOT_BY_SENDER)
+        )
         if not self._policy.institution_heeds_denials:
             return is_sender
         of = _COMPARTMENT.alias()

@@ -32,16 +32,17 @@ POLICIES = tuple(
         base.role_purposes,
         base.obligations,
         base.without_patient,
-        base.restricted,
+        restricted,
         base.purposes,
         name,
     )
     for base in [load_policy()]
-    for name, switches in {
-        "shipped": (True, True, True),
-        "no own": (False, False, True),
-        "deaf": (True, True, False),
-    }.items()
+    for name, switches, restricted in (
+        ("shipped", (True, True, True), base.restricted),
+        ("no own", (False, False, True), base.restricted),
+        ("deaf", (True, True, False), base.restricted),
+        ("nothing restricted", (True, True, True), {}),
+    )
 )
 PATIENTS = ("p1", "p2")
 TYPES = ("Patient", "Observation", "Consent", "AuditEvent", "Practitioner", "MessageHeader")

@@ -292,11 +292,13 @@ def test_the_policy_says_who_reads_what_belongs_to_no_patient() -> None:
     assert not is_open(facts=practitioner, role="operator", purpose="HSYSADMIN")
 
 
-def test_audit_events_are_for_patients_and_consents_for_patients_and_clinicians() -> None:
+def test_audit_events_and_consents_are_for_patients() -> None:
     event = ResourceFacts("AuditEvent", frozenset({"p1"}), "i1")
     assert not is_open(consent(PERMIT), facts=event)
     assert is_open(facts=event, role="patient", patient="p1", purpose="PATRQT")
-    assert is_open(consent(PERMIT), facts=ResourceFacts("Consent", frozenset({"p1"}), "x"))
+    held = ResourceFacts("Consent", frozenset({"p1"}), "i1")
+    assert not is_open(consent(PERMIT), facts=held)
+    assert is_open(facts=held, role="patient", patient="p1", purpose="PATRQT")
 
 
 def test_operators_and_unknown_roles_and_purposes_read_nothing() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hdg.errors import SettingsError
+from hdg.management.consent.decide import AccessRequest, ResourceFacts, decide
 from hdg.management.consent.policy import ROLES, SHIPPED, load_policy
 from hdg.management.identity import DEFAULT_PURPOSE
 from hdg.management.identity import ROLES as TOKEN_ROLES
@@ -69,3 +71,18 @@ def test_every_section_of_the_policy_is_explained() -> None:
     text = DOCS.read_text()
     for name in tomllib.loads(SHIPPED.read_text()):
         assert name == "version" or f"[{name}]" in text
+
+
+@pytest.mark.parametrize("restricted", ["shipped", "open to clinicians"])
+def test_an_institution_does_not_read_the_consents_that_it_sent(restricted: str) -> None:
+    policy = load_policy()
+    if restricted != "shipped":
+        policy = replace(policy, restricted={})
+    request = AccessRequest("clinician", "u1", "north", "", "TREAT", "access", 1)
+    for patients in (frozenset({"p"}), frozenset[str]()):
+        assert not decide(request, ResourceFacts("Consent", patients, "north"), (), policy).is_permitted
+        assert decide(request, ResourceFacts("Observation", patients, "north"), (), policy).is_permitted
+
+
+def test_consents_are_for_patients_only_as_shipped() -> None:
+    assert load_policy().restricted["Consent"] == {"patient"}
