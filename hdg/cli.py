@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from hdg.cli_inbox import quarantine_app, replay, work_app
 from hdg.errors import HdgError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ consent_app = typer.Typer(no_args_is_help=True, help="Grant, revoke and list con
 map_app = typer.Typer(no_args_is_help=True, help="Explain and check the mapping tables.")
 app.add_typer(consent_app, name="consent")
 app.add_typer(map_app, name="map")
+app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(work_app, name="work")
+app.command()(replay)
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
@@ -209,7 +213,7 @@ def simulate(
 
 @app.command()
 def token(
-    role: Annotated[str, typer.Option(help="patient, clinician, researcher or operator.")],
+    role: Annotated[str, typer.Option(help="patient, clinician, researcher, operator or sender.")],
     data: DataOption = None,
     user: Annotated[str, typer.Option(help="User id, as consents name it (Practitioner/<user>).")] = "",
     institution: Annotated[str, typer.Option(help="Institution id (Organization/<institution>).")] = "",

@@ -15,23 +15,25 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from hdg.errors import Hl7v2Error, NotFound
+from hdg.fhir.json import dumps, loads
 from hdg.ingestion import senders
-from hdg.ingestion.converted import Converted
+from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.ack_mode import AckMode
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
-from hdg.ingestion.inbox import Receipt, check_losses, check_type, repeat_of
+from hdg.ingestion.inbox import Receipt, check_losses, check_type, losses, repeat_of
 from hdg.ingestion.lanes import Lanes
 from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.ingestion.senders import SendersFile, sender_of
 from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
+from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.session import InboxRow, WriteSession
 from hdg.management.store.stale import Stamp
 from hdg.management.store.writer import Store
@@ -80,6 +82,19 @@ class _Received:
     header: Header
     sender: Sender
     at_us: int
+    origin: Origin = LOCAL
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay came to: why it was refused, or (before, after) of every resource that it changes."""
+
+    error: Hl7v2Error | None
+    changes: tuple[tuple[JsonObject | None, JsonObject], ...] = ()
+
+
+class _DryRun(Exception):
+    """Raised by a work that is not to be kept."""
 
 
 class Gateway:
@@ -140,10 +155,13 @@ class Gateway:
     def _work_for(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], bytes]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
         header = peek(raw)
-        received = _Received(raw, digest(raw), header, self.sender(header, origin), at_us)
-        if origin.institution and received.sender.institution != origin.institution:
+        received = _Received(raw, digest(raw), header, self.sender(header, origin), at_us, origin)
+        try:
+            _check_origin(received)
+        except Hl7v2Error as error:
             foreign = replace(received, sender=replace(received.sender, institution=origin.institution))
-            return lambda session: self._quarantine(session, foreign, _FOREIGN)
+            refusal = error
+            return lambda session: self._quarantine(session, foreign, refusal)
         try:
             converted = self._converted(received)
         except Hl7v2Error as error:
@@ -171,19 +189,18 @@ class Gateway:
         return converted
 
     def _accept(self, session: WriteSession, received: _Received, converted: Converted) -> bytes:
-        header = received.header
-        known = session.inbox_find(header.sender, header.control_id)
-        is_known = known is not None and known.status == "accepted"
-        receipt = Receipt(known.sha256, known.ack) if known is not None and is_known else None
         try:
-            repeat = repeat_of(receipt, received.sha256)
+            repeat = _repeat(session, received)
         except Hl7v2Error as error:
             return self._quarantine(session, received, error)
         if repeat is not None:
             return repeat.ack
         self._store(session, converted, received.at_us)
         ack = acknowledge(received.raw, "AA", control_id=_ack_id(received), at_us=received.at_us)
-        self._record(session, received, "accepted", ack, patient=converted.patient_id)
+        ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id)
+        for loss in dict.fromkeys(losses(converted.issues)):
+            kind = converted.source.message_type
+            note_loss(session, loss.kind, received.header.sender, kind, loss.place, loss.text, ikey=ikey)
         return ack
 
     def _store(self, session: WriteSession, converted: Converted, received_us: int) -> None:
@@ -210,7 +227,13 @@ class Gateway:
             )
 
     def _quarantine(self, session: WriteSession, received: _Received, error: Hl7v2Error) -> bytes:
-        """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted."""
+        """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted.
+
+        A message that is sent again and fails again in the same way is kept once.
+        """
+        known = session.inbox_find(received.header.sender, received.header.control_id, received.sha256)
+        if known is not None and (known.status, known.reason) == ("quarantined", error.text):
+            return known.ack
         code: Code = "AR" if error.is_rejection else "AE"
         ack = acknowledge(
             received.raw, code, errors=[error], control_id=_ack_id(received), at_us=received.at_us
@@ -230,9 +253,9 @@ class Gateway:
         patient: str | None,
         reason: str = "",
         place: str = "",
-    ) -> None:
+    ) -> int:
         blob = session.blob_put(received.raw, patient=patient, institution=received.sender.institution)
-        session.inbox_add(
+        return session.inbox_add(
             InboxRow(
                 sender=received.header.sender,
                 control_id=received.header.control_id,
@@ -243,8 +266,67 @@ class Gateway:
                 ack=ack,
                 reason=reason,
                 place=place,
+                origin=_origin_text(received.origin),
             )
         )
+
+    # --- replay ---------------------------------------------------------------------------------------------
+
+    def replay(self, entry: Entry, raw: bytes, *, is_dry: bool = False) -> Replayed:
+        """Takes a message of the inbox again, under today's tables, at the time it was received.
+
+        An accepted message states again what it states (what is newer stays: stale.py); one from quarantine
+        is accepted if it can be now. With ``is_dry`` nothing is kept.
+        """
+        origin = origin_of(entry.origin)
+        header = peek(raw)
+        received = _Received(raw, digest(raw), header, self.sender(header, origin), entry.received_us, origin)
+        try:
+            _check_origin(received)
+            converted = self._converted(received)
+        except Hl7v2Error as error:
+            return Replayed(error)
+        changes: list[tuple[JsonObject | None, JsonObject]] = []
+
+        def work(session: WriteSession) -> None:
+            changes.clear()
+            before = {
+                (r["resourceType"], r["id"]): session.current(r["resourceType"], r["id"])
+                for r in converted.resources
+            }
+            if entry.status == "accepted":
+                self._store(session, converted, entry.received_us)
+            else:
+                _repeat(session, received)
+                self._accept(session, received, converted)
+                mark(session, entry.ikey, "replayed")
+            for key, old in before.items():
+                new = session.current(*key)
+                if new is not None and new != old:
+                    changes.append((old, new))
+            if is_dry:
+                raise _DryRun
+
+        try:
+            self.store.submit(work).result()
+        except _DryRun:
+            pass
+        except Hl7v2Error as error:
+            return Replayed(error)
+        return Replayed(None, tuple(changes))
+
+    def keep_edited(self, entry: Entry, raw: bytes) -> int:
+        """Puts an operator's correction of a quarantined message beside it, in quarantine; its number."""
+        origin = origin_of(entry.origin)
+        header = peek(raw)
+        received = _Received(raw, digest(raw), header, self.sender(header, origin), entry.received_us, origin)
+
+        def work(session: WriteSession) -> int:
+            mark(session, entry.ikey, "edited")
+            text = f"edited by the operator from message {entry.ikey}"
+            return self._record(session, received, "quarantined", entry.ack, patient=None, reason=text)
+
+        return self.store.submit(work).result()
 
     def sender(self, header: Header, origin: Origin = LOCAL) -> Sender:
         """The declared facts about the sender of a message, with the gateway's defaults filled in."""
@@ -295,6 +377,29 @@ def _owner(key: tuple[str, str], converted: Converted) -> str | None:
     if key[0] in SHARED_TYPES:
         return None
     return key[1] if key[0] == "Patient" else converted.patient_id
+
+
+def _repeat(session: WriteSession, received: _Received) -> Receipt | None:
+    """The receipt when this very message was accepted before. Raises Hl7v2Error (inbox.repeat_of)."""
+    known = session.inbox_find(received.header.sender, received.header.control_id)
+    is_known = known is not None and known.status == "accepted"
+    return repeat_of(Receipt(known.sha256, known.ack) if known and is_known else None, received.sha256)
+
+
+def _check_origin(received: _Received) -> None:
+    """Raises Hl7v2Error when a credential sends in another institution's name."""
+    origin = received.origin
+    if origin.institution and received.sender.institution != origin.institution:
+        raise _FOREIGN.with_traceback(None)
+
+
+def _origin_text(origin: Origin) -> str:
+    return "" if origin == LOCAL else dumps(asdict(origin)).decode()
+
+
+def origin_of(text: str) -> Origin:
+    """The Origin that an inbox row tells."""
+    return Origin(**loads(text)) if text else LOCAL
 
 
 def digest(raw: bytes) -> str:

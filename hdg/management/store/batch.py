@@ -109,6 +109,7 @@ class Batch:
         self.blobs: list[Row] = []
         self.inbox: list[Row] = []
         self.consents: list[tuple[JsonObject | None, int]] = []
+        self.changes: list[tuple[str, Row]] = []
         self.later: list[tuple[Table, Sequence[dict[str, Any]]]] = []
 
     def _lists(self) -> tuple[list[Any], ...]:
@@ -121,6 +122,7 @@ class Batch:
             self.blobs,
             self.inbox,
             self.consents,
+            self.changes,
             self.later,
         )
 
@@ -175,13 +177,18 @@ class Batch:
             old, new = _difference(written, indexer, number)
             many(statements.delete(table), old)
             insert(table, new)
+        changes: dict[str, list[Row]] = {}
+        for sql, row in self.changes:
+            changes.setdefault(sql, []).append(row)
+        for sql, rows in changes.items():
+            many(statements.of(sql), rows)
         cursor.close()
         together: dict[tuple[Table, tuple[str, ...]], list[dict[str, Any]]] = {}
-        for table, rows in self.later:
-            if rows:
-                together.setdefault((table, tuple(rows[0])), []).extend(rows)
-        for (table, _), rows in together.items():
-            connection.execute(table.insert(), rows)
+        for table, named in self.later:
+            if named:
+                together.setdefault((table, tuple(named[0])), []).extend(named)
+        for (table, _), named in together.items():
+            connection.execute(table.insert(), named)
 
 
 def _compartment_rows(written: list[State]) -> tuple[list[Row], list[Row]]:

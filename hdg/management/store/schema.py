@@ -42,6 +42,7 @@ __all__ = [
     "Resource",
     "StoreMeta",
     "Version",
+    "WorkItem",
 ]
 
 _CLUSTERED = {"sqlite_with_rowid": False}
@@ -162,10 +163,17 @@ class Blob(SQLModel, table=True):
 
 
 class Inbox(SQLModel, table=True):
-    """One row per received message: what it was, what became of it, and the acknowledgement that was sent."""
+    """One row per received message: what it was, what became of it, and the acknowledgement that was sent.
+
+    ``status``: accepted, quarantined, replayed (was in quarantine, accepted since), edited (another row
+    holds the edited bytes). ``origin``: by what way it came (JSON, gateway.py), '' for none.
+    """
 
     __tablename__ = "inbox"
-    __table_args__ = (Index("ix_inbox_message", "sender", "control_id"),)
+    __table_args__ = (
+        Index("ix_inbox_message", "sender", "control_id"),
+        Index("ix_inbox_status", "status", "ikey"),
+    )
     ikey: int = Field(sa_column=_int64(primary=True))
     sender: str = Field(sa_column=_text())
     control_id: str = Field(sa_column=_text())
@@ -176,6 +184,29 @@ class Inbox(SQLModel, table=True):
     ack: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     reason: str = Field(default="", sa_column=_text())
     place: str = Field(default="", sa_column=_text())
+    origin: str = Field(default="", sa_column=Column(_code_point_text(), nullable=False, server_default=""))
+
+
+class WorkItem(SQLModel, table=True):
+    """Something that messages keep losing: one row for all of a sender, kind, message type, place and text.
+
+    No patient's value is in it. ``status``: open, closed (opens again with the next loss), ignored.
+    ``count``: messages; ``message``: ikey of the last one.
+    """
+
+    __tablename__ = "work_item"
+    __table_args__ = (_CLUSTERED,)
+    id: str = Field(sa_column=_text(primary=True))
+    status: str = Field(sa_column=_text())
+    kind: str = Field(sa_column=_text())
+    sender: str = Field(sa_column=_text())
+    message_type: str = Field(sa_column=_text())
+    place: str = Field(sa_column=_text())
+    text: str = Field(sa_column=_text())
+    count: int = Field(sa_column=_int64())
+    first_us: int = Field(sa_column=_int64())
+    last_us: int = Field(sa_column=_int64())
+    message: int = Field(sa_column=_int64())
 
 
 class IdxToken(SQLModel, table=True):

@@ -59,6 +59,7 @@ class InboxRow:
     ack: bytes = field(repr=False)
     reason: str = ""
     place: str = ""
+    origin: str = ""
 
 
 @dataclass(slots=True)
@@ -452,14 +453,15 @@ class WriteSession:
         if not rows:
             return None
         best = max(rows, key=lambda row: (row[4] == "accepted", row[0]))
-        digest, status, received_us, blob, ack, reason, place = best[3:]
+        digest, status, received_us, blob, ack, reason, place = best[3:10]
         return InboxRow(sender, control_id, digest, status, received_us, blob, bytes(ack), reason, place)
 
-    def inbox_add(self, row: InboxRow) -> None:
-        """Records a message."""
+    def inbox_add(self, row: InboxRow) -> int:
+        """Records a message; its number (ikey)."""
+        ikey = self._take("inbox", "ikey")
         self.batch.inbox.append(
             (
-                self._take("inbox", "ikey"),
+                ikey,
                 _key(row.sender),
                 _key(row.control_id),
                 row.sha256,
@@ -469,8 +471,14 @@ class WriteSession:
                 row.ack,
                 row.reason,
                 row.place,
+                row.origin,
             )
         )
+        return ikey
+
+    def change_later(self, sql: str, row: tuple[Any, ...]) -> None:
+        """Runs ``sql`` (our own, with ``?``) at the end of the group, in this transaction."""
+        self.batch.changes.append((sql, row))
 
 
 def _is_same(new: JsonObject, stored: JsonObject) -> bool:

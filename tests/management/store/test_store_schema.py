@@ -22,6 +22,7 @@ OURS = {
     "audit_event", "blob", "compartment", "consent_rule", "idx_composite", "idx_date", "idx_number",
     "idx_quantity", "idx_reference", "idx_string", "idx_token", "idx_uri", "inbox", "ledger_checkpoint",
     "ledger_leaf", "ledger_tile", "owner_key", "resource", "revoked_token", "store_meta", "version",
+    "work_item",
 }  # fmt: skip
 
 

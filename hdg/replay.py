@@ -1,0 +1,292 @@
+"""Quarantine, replay and work items, as the operator's commands show them.
+
+Lines hold no patient's value unless ``with_values`` or ``is_raw`` asks for it: identifiers of messages,
+segment names, field numbers and lengths, resource ids and element paths.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from hdg.errors import BadRequest, Hl7v2Error, SettingsError, VaultError
+from hdg.fhir.json import dumps
+from hdg.gateway import Gateway, Replayed, digest
+from hdg.ingestion.converted import JsonObject
+from hdg.ingestion.hl7v2.encoding import repetitions
+from hdg.ingestion.hl7v2.parser import parse
+from hdg.management.store import WriteSession
+from hdg.management.store.inbox import Entry, close_item, entries, entry, work_items
+from hdg.settings import Settings
+
+__all__ = [
+    "Change",
+    "Line",
+    "close",
+    "differences",
+    "edit",
+    "quarantined",
+    "raw_of",
+    "read_bytes",
+    "replay",
+    "replay_quarantined",
+    "show",
+    "since_us",
+    "work",
+]
+
+_AGO = re.compile(r"(\d+)([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a command's output; ``is_failure`` when it names something that failed."""
+
+    text: str
+    is_failure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field's difference. ``sign``: ``+`` new, ``-`` gone, ``~`` other value."""
+
+    sign: str
+    path: str
+    old: Any = None
+    new: Any = None
+
+    def line(self, *, with_values: bool) -> str:
+        """``~ gender`` or, with values, ``~ gender: "male" → "female"``."""
+        if not with_values:
+            return f"{self.sign} {self.path}"
+        parts = [dumps(value).decode() for value in (self.old, self.new) if value is not None]
+        return f"{self.sign} {self.path}: {' → '.join(parts)}"
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[Change]:
+    """Field by field; ``meta.versionId`` and ``meta.lastUpdated`` do not count. List items go by their
+    place.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys((*old, *new)):
+            if path == "meta" and name in ("versionId", "lastUpdated"):
+                continue
+            yield from differences(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+    elif isinstance(old, list) and isinstance(new, list):
+        for number in range(max(len(old), len(new))):
+            pair = [side[number] if number < len(side) else None for side in (old, new)]
+            yield from differences(pair[0], pair[1], f"{path}[{number}]")
+    elif old is None and new is not None:
+        yield Change("+", path, new=new)
+    elif new is None and old is not None:
+        yield Change("-", path, old=old)
+    elif dumps(old) != dumps(new):
+        yield Change("~", path, old, new)
+
+
+def since_us(text: str, now_us: int) -> int:
+    """A time as operators write it: ``2026-03-14``, ``2026-03-14T08:00:00+01:00``, ``90m``, ``12h``, ``7d``
+    ago.
+
+    Without an offset it is UTC. Raises BadRequest.
+    """
+    match = _AGO.fullmatch(text)
+    if match is not None:
+        return now_us - timedelta(**{_UNITS[match[2]]: int(match[1])}) // timedelta(microseconds=1)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadRequest("a time is YYYY-MM-DD[THH:MM:SS[+HH:MM]], or 90m, 12h, 7d ago") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+def _open(settings: Settings) -> Gateway:
+    """An operator's command never makes a new data folder."""
+    if not (settings.data / "keys").is_dir():
+        raise SettingsError(f"{settings.data} is no data folder; hdg serve makes one")
+    return Gateway.open(settings)
+
+
+def _time(at_us: int) -> str:
+    return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _head(found: Entry) -> str:
+    place = f" at {found.place}" if found.place else ""
+    reason = f"  {found.reason}{place}" if found.reason else ""
+    return f"{found.ikey}  {_time(found.received_us)}  {found.sender}  {found.control_id or '-'}{reason}"
+
+
+def quarantined(settings: Settings, sender: str = "") -> Iterator[str]:
+    """A line a message in quarantine: number, time, sender, MSH-10, reason and place."""
+    with _open(settings) as gateway:
+        for found in entries(gateway.store.engine, status="quarantined", sender=sender):
+            yield _head(found)
+
+
+def raw_of(settings: Settings, number: int) -> bytes:
+    """The bytes as received: a patient's data. Raises NotFound, VaultError."""
+    with _open(settings) as gateway:
+        return gateway.store.reader.blob(entry(gateway.store.engine, number).blob)
+
+
+def show(settings: Settings, number: int) -> Iterator[str]:
+    """A message's structure: segments, valued fields and their lengths, and the place of the problem."""
+    with _open(settings) as gateway:
+        found = entry(gateway.store.engine, number)
+        raw = gateway.store.reader.blob(found.blob)
+        yield _head(found)
+        yield f"status {found.status}, {len(raw)} bytes, SHA-256 {digest(raw)}"
+        yield from _structure(raw, found.place)
+
+
+def _structure(raw: bytes, place: str) -> Iterator[str]:
+    try:
+        message = parse(raw)
+    except Hl7v2Error as error:
+        yield f"it cannot be parsed: {error}"
+        return
+    segment, _, field = place.partition("-")
+    number = re.match(r"\d+", field)
+    for each in message.segments:
+        fields = []
+        for position in range(1, each.count + 1):
+            text = each.field(position)
+            if text:
+                count = len(repetitions(text))
+                here = " ◄" if each.place() == segment and number and int(number[0]) == position else ""
+                fields.append(f"{position}({len(text)}{f', {count}x' if count > 1 else ''}){here}")
+        yield f"  {each.place()}: {' '.join(fields)}{' ◄' if each.place() == segment and not field else ''}"
+
+
+def edit(settings: Settings, number: int, data: bytes) -> int:
+    """Puts corrected bytes beside a message in quarantine; the number to replay. Raises NotFound,
+    BadRequest.
+    """
+    with _open(settings) as gateway:
+        found = entry(gateway.store.engine, number)
+        if found.status != "quarantined":
+            raise BadRequest(f"message {number} is not in quarantine but {found.status}")
+        return gateway.keep_edited(found, data)
+
+
+def replay_quarantined(
+    settings: Settings, numbers: Iterable[int], *, is_dry: bool = False, sender: str = ""
+) -> Iterator[Line]:
+    """Tries messages of the quarantine again: those named, or all. One line each."""
+    with _open(settings) as gateway:
+        engine = gateway.store.engine
+        named = [entry(engine, number) for number in numbers]
+        for found in named or list(entries(engine, status="quarantined", sender=sender)):
+            if found.status != "quarantined":
+                yield Line(f"{_head(found)}: not in quarantine but {found.status}", is_failure=True)
+                continue
+            yield _outcome(found, _replayed(gateway, found, is_dry=is_dry), is_dry=is_dry)
+
+
+def _replayed(gateway: Gateway, found: Entry, *, is_dry: bool) -> Replayed:
+    try:
+        raw = gateway.store.reader.blob(found.blob)
+    except VaultError as error:
+        return Replayed(Hl7v2Error(str(error)))
+    return gateway.replay(found, raw, is_dry=is_dry)
+
+
+def _outcome(found: Entry, replayed: Replayed, *, is_dry: bool) -> Line:
+    head = f"{found.ikey}  {found.sender}  {found.control_id or '-'}"
+    if replayed.error is not None:
+        return Line(f"{head}  refused: {replayed.error}", is_failure=True)
+    verb = "would be accepted" if is_dry else "accepted"
+    return Line(f"{head}  {verb}, {len(replayed.changes)} resources change")
+
+
+def replay(
+    settings: Settings,
+    *,
+    since: int,
+    until: int | None = None,
+    sender: str = "",
+    is_dry: bool = False,
+    with_diff: bool = False,
+    with_values: bool = False,
+) -> Iterator[Line]:
+    """Converts accepted messages again, in the order received, under today's tables; says what changes.
+
+    Each message speaks at its own time, so that what newer messages said stays (docs/hl7v2.md). Provenance
+    names the new tables.
+    """
+    total = changed = refused = 0
+    with _open(settings) as gateway:
+        last = gateway.clock() if until is None else until
+        found_all = entries(
+            gateway.store.engine, status="accepted", since_us=since, until_us=last, sender=sender
+        )
+        for found in found_all:
+            total += 1
+            replayed = _replayed(gateway, found, is_dry=is_dry)
+            if replayed.error is not None:
+                refused += 1
+                yield _outcome(found, replayed, is_dry=is_dry)
+                continue
+            news = [pair for pair in replayed.changes if pair[1]["resourceType"] != "Provenance"]
+            changed += bool(news)
+            if with_diff and news:
+                yield Line(f"{found.ikey}  {found.sender}  {found.control_id}")
+                for old, new in news:
+                    yield from (Line(line) for line in _diff(old, new, with_values=with_values))
+    verb = "would change" if is_dry else "changed"
+    yield Line(
+        f"{total} messages replayed, {changed} {verb} something, {refused} refused", is_failure=refused > 0
+    )
+
+
+def _diff(old: JsonObject | None, new: JsonObject, *, with_values: bool) -> Iterator[str]:
+    name = f"{new['resourceType']}/{new['id']}"
+    if old is None:
+        yield f"  + {name}"
+        return
+    for change in differences(old, new):
+        yield f"  {name}  {change.line(with_values=with_values)}"
+
+
+def work(settings: Settings, *, with_closed: bool = False) -> Iterator[str]:
+    """A line a work item: id, how many messages, what is lost where."""
+    with _open(settings) as gateway:
+        for item in work_items(gateway.store.engine, status=None if with_closed else "open"):
+            status = "" if item.status == "open" else f"  ({item.status})"
+            yield (
+                f"{item.id}  {item.count}x  {item.kind}  {item.sender}  {item.message_type}  "
+                f"{item.place}: {item.text}  last {_time(item.last_us)}, message {item.message}{status}"
+            )
+
+
+def close(settings: Settings, items: Iterable[str], *, is_ignored: bool = False) -> None:
+    """Closes work items, until the next such loss or for good. Raises BadRequest for an id that is not
+    there.
+    """
+    with _open(settings) as gateway:
+        known = {item.id for item in work_items(gateway.store.engine, status=None)}
+        chosen = list(items)
+        unknown = [item for item in chosen if item not in known]
+        if unknown:
+            raise BadRequest(f"there is no work item {', '.join(unknown)}")
+
+        def work(session: WriteSession) -> None:
+            for item in chosen:
+                close_item(session, item, is_ignored=is_ignored)
+
+        gateway.store.submit(work).result()
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes. Raises BadRequest."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read: {type(error).__name__}") from None
