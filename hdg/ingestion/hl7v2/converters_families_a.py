@@ -12,7 +12,7 @@ from hdg.ingestion.hl7v2 import converters_siu  # noqa: F401  # they register
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
 from hdg.ingestion.hl7v2.encoding import unescape
 from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
-from hdg.ingestion.hl7v2.primitives import date_time, instant
+from hdg.ingestion.hl7v2.primitives import date_time, instant, plain
 from hdg.ingestion.hl7v2.segment import Segment
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Facts, Unfit
@@ -133,3 +133,12 @@ def known_instant(text: str, state: State) -> str | None:
 def other_date_time(text: str, state: State) -> str | None:
     """A dateTime that is no instant; nothing when it is one."""
     return None if known_instant(text, state) else date_time(text, state)
+
+
+@CONVERTERS.register("identity.charge", type="id")
+def charge(text: str, state: State) -> Facts:
+    """FT1-2: the sending system's own number of a transaction."""
+    number = plain(state.segment.field(2), state)
+    return (
+        Facts((*patient_facts(state), "FT1-2", state.sender.name, number)) if number else state.unidentified()
+    )

@@ -1,8 +1,8 @@
 """Named converters of the appointment tables: start and end of an appointment and of each resource in it.
 
 HL7 v2.9 §10.6 (SCH, AIS, AIG, AIL, AIP); R4 Appointment (app-2, app-3: start and end both or neither, and
-both unless proposed, cancelled or on the waiting list). Nothing is computed from a time without a known offset
-or from a duration without a known unit.
+both unless proposed, cancelled or on the waiting list). Nothing is computed from a time without a known
+offset or from a duration without a known unit.
 """
 
 from __future__ import annotations

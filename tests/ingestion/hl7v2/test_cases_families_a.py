@@ -21,7 +21,7 @@ from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.coverage import coverage
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-KINDS = ("mdm", "siu")
+KINDS = ("mdm", "siu", "dft", "bar")
 NAMES = sorted(f"{kind}/{path.stem}" for kind in KINDS for path in (CASES / kind).glob("*.hl7"))
 SHARED = {"ORC-1", "PV1-1", "PV1-2"}
 """Places of segments that other families own, or of a visit that is none (class N)."""
@@ -163,3 +163,27 @@ def test_a_replaced_document_is_superseded_under_the_id_that_it_had(converter: C
     new, replaced = of_type(converter.convert(data.encode(), at_us=0), "DocumentReference")
     assert (replaced["id"], replaced["status"]) == (old["id"], "superseded")
     assert new["relatesTo"][0]["target"]["reference"] == f"DocumentReference/{old['id']}"
+
+
+DFT = (
+    "MSH|^~\\&|A|B|||20240101120000Z||DFT^P03|1|P|2.5\rPID|1||1^^^B^MR||X^Y\r"
+    "FT1|1|T1||20240101||{kind}|C1\rNTE|1||x\r"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("CG", "billable"), ("LOCAL", "unknown"), ("", "unknown"), ("PY", None), ("CD", None), ("AJ", None)],
+)
+def test_a_charge_is_a_charge_item_and_money_on_the_account_is_not(
+    converter: Converter, kind: str, status: str | None
+) -> None:
+    converted = converter.convert(DFT.format(kind=kind).encode(), at_us=0)
+    assert [item["status"] for item in of_type(converted, "ChargeItem")] == ([status] if status else [])
+    assert converted.issues == ()
+
+
+def test_a_charge_without_any_code_says_so(converter: Converter) -> None:
+    data = DFT.format(kind="CG").replace("|C1\r", "|\r")
+    code = of_type(converter.convert(data.encode(), at_us=0), "ChargeItem")[0]["code"]
+    assert code["coding"][0]["code"] == "unknown"
