@@ -40,6 +40,7 @@ def mint_token(
         raise BadRequest(f"a role is one of {', '.join(sorted(identity.ROLES))}")
     needs = {"patient": {"patient": patient}, "clinician": {"user": user, "institution": institution}}
     needs["researcher"] = {"user": user, "project": project}
+    needs["sender"] = {"institution": institution}
     missing = [name for name, value in needs.get(role, {}).items() if not value]
     if missing:
         raise BadRequest(f"role {role} needs {' and '.join(f'--{name}' for name in missing)}")

@@ -1,6 +1,6 @@
 """Starts the listeners around one Gateway, and stops them gracefully.
 
-Stopping (SIGTERM, SIGINT): no new connections, messages under way finish and are acknowledged, then the store closes.
+Stopping (SIGTERM, SIGINT): no new connections, what is under way finishes and is answered, the store closes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import uvicorn
 
+from hdg import ingest_api
 from hdg.errors import SettingsError
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.ack_mode import replies
@@ -27,13 +28,14 @@ from hdg.settings import Settings, host_port
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import create_app
 from hdg.usage.listener import BoundedHttp
+from hdg.watch import Watch
 
 GRACE_S = 10
 
 
 @dataclass
 class Server:
-    """One gateway with its listeners, on the running event loop. Ports are known once ``start`` has returned."""
+    """One gateway with its listeners, on the running event loop. ``start`` makes the addresses known."""
 
     settings: Settings
     gateway: Gateway
@@ -41,6 +43,7 @@ class Server:
     mllp_address: str = ""
     mllps_address: str = ""
     _mllp: list[MllpServer] = field(default_factory=list)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _http: uvicorn.Server | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -52,8 +55,10 @@ class Server:
         if settings.base_url is None:
             settings = settings.model_copy(update={"http": self.http_address})
         gate = Gate.open(settings, self.gateway.keys, self.gateway.store, self.gateway.clock)
+        app = create_app(gate, settings)
+        ingest_api.mount(app, gate, self.gateway)
         config = uvicorn.Config(
-            create_app(gate, settings),
+            app,
             http=BoundedHttp,
             lifespan="off",
             log_level="warning",
@@ -68,6 +73,10 @@ class Server:
         if self.settings.mllp_tls is not None:
             secure = await self._listen_mllp(self.settings.mllp_tls, "mllp_tls", _tls(self.settings))
             self.mllps_address = secure.address
+        if self.settings.inbox is not None:
+            watch = Watch(self.gateway, self.settings.inbox, self.settings.inbox_poll_s)
+            watch.prepare()
+            self._tasks.append(asyncio.create_task(watch.run(self._stopping)))
         while not self._http.started and not self._tasks[0].done():
             await asyncio.sleep(0.005)
 
@@ -91,6 +100,7 @@ class Server:
 
     async def stop(self) -> None:
         """Closes the listeners; what is under way finishes first."""
+        self._stopping.set()
         await asyncio.gather(*(listener.close(grace_s=GRACE_S) for listener in self._mllp))
         if self._http is not None:
             self._http.should_exit = True

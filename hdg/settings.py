@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     """PEM key; None: it lies in the certificate's file."""
     mllp_tls_client_ca: Path | None = None
     """PEM issuers of client certificates; when set, a client without such a certificate is refused."""
+    ingest_max_bytes: int = 64 * 1024 * 1024
+    """Largest body of POST /ingest/hl7v2 and largest file of the inbox folder: a batch of many messages."""
+    inbox: Path | None = None
+    """Watch folder (hdg/watch.py): files put there are taken in; None: no such folder."""
+    inbox_poll_s: float = Field(default=1.0, gt=0)
+    """Time between two looks at the inbox folder; a file must stay the same that long."""
     inline_blob_bytes: int = 262_144
     """Vault objects up to this size lie in the database, in the same transaction; larger ones in files."""
     group_commit_max: int = 64

@@ -27,12 +27,13 @@ from hdg.errors import AccessDenied
 
 __all__ = ["ROLES", "Authenticator", "Principal", "RevokedToken", "mint"]
 
-ROLES = frozenset({"patient", "clinician", "researcher", "operator"})
+ROLES = frozenset({"patient", "clinician", "researcher", "operator", "sender"})
 DEFAULT_PURPOSE = {
     "patient": "PATRQT",
     "clinician": "TREAT",
     "researcher": "HRESCH",
     "operator": "HSYSADMIN",
+    "sender": "HOPERAT",
 }
 AUDIENCE = "hdg"
 TOKEN_MAX_BYTES = 4_096
@@ -131,6 +132,7 @@ def _principal(claims: Mapping[str, Any], issuer: str, at_us: int) -> Principal:
         "clinician": bool(institution and user) and not patient,
         "researcher": bool(user and project) and not patient,
         "operator": not patient,
+        "sender": bool(institution) and not patient,  # may only send messages, and only its institution's
     }.get(role, False)
     if not (is_current and is_ours and is_complete and purpose):
         raise _refusal()

@@ -7,6 +7,8 @@ import asyncio
 import httpx
 import pytest
 
+from hdg import ingest_api
+from hdg.gateway import Gateway
 from hdg.management import identity
 from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
@@ -64,6 +66,8 @@ class World:
         self.store = Store.open(self.settings, self.keys, self.clock)
         self.gate = Gate.open(self.settings, self.keys, self.store, self.clock)
         self.app = create_app(self.gate, self.settings)
+        self.gateway = Gateway(self.settings, self.keys, self.store, self.clock)
+        ingest_api.mount(self.app, self.gate, self.gateway)
         self.client = Client(self.app)
         self.put(patient("ann", "Eve", "Featherstonehaugh"), "north", "ann")
         self.put(patient("bob", "Otto", "Cholmondeley"), "south", "bob")

@@ -1,0 +1,161 @@
+"""``POST /ingest/hl7v2``: one HL7 v2 message or a batch, acknowledged in the body once it is committed.
+
+Media type ``x-application/hl7-v2+er7`` (as in HAPI's HL7 over HTTP) or ``text/plain``; a charset parameter is
+ignored, since MSH-18 says it. By Accept the answer is HL7 v2 (the default) or an OperationOutcome. Status
+200: all accepted; 204: all accepted, and no acknowledgement was asked for; 422: some were not (each is kept
+with its reason); 503 with Retry-After: some could not be kept, send all of it again; 413, 415, 406, 401, 403.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hdg.errors import AccessDenied
+from hdg.fhir import json
+from hdg.fhir.outcome import operation_outcome
+from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.batch import read_batch
+from hdg.ingestion.sender import Origin
+from hdg.intake import answer, take_all
+from hdg.usage.access import Caller, Gate
+from hdg.usage.fhir_api.context import caller_of
+from hdg.usage.fhir_api.errors import outcome_response
+from hdg.usage.fhir_api.negotiation import FHIR_JSON
+
+PATH = "/ingest/hl7v2"
+ER7 = "x-application/hl7-v2+er7"
+ROLES = frozenset({"operator", "sender"})
+REQUESTS_MAX = 64
+"""Requests under way at a time; the next is told to come again."""
+BODIES_MAX = 4
+"""Bodies of the largest size that may be under way together: bounds memory."""
+RETRY_S = 5
+
+_TYPES = frozenset({ER7, "application/hl7-v2+er7", "application/hl7-v2", "text/plain"})
+_OUTCOME_RANGES = frozenset({"application/fhir+json", "application/json"})
+_ER7_RANGES = _TYPES | {"*/*", "x-application/*", "text/*"}
+
+
+def mount(app: FastAPI, gate: Gate, gateway: Gateway) -> None:
+    """Adds the route to the application."""
+    app.router.routes.insert(0, Route(PATH, _Ingest(gate, gateway).post, methods=["POST"]))
+
+
+class _Ingest:
+    """The endpoint, and what is under way in it."""
+
+    def __init__(self, gate: Gate, gateway: Gateway) -> None:
+        self._gate = gate
+        self._gateway = gateway
+        self._max_bytes = gateway.settings.ingest_max_bytes
+        self._requests = 0
+        self._bytes = 0
+
+    async def post(self, request: Request) -> Response:
+        """The answer to one request. Raises AccessDenied, HTTPException."""
+        caller = caller_of(self._gate, request)
+        origin = _origin(caller)
+        is_er7 = _wants_er7(request.headers.get("accept"))
+        size = self._checked(request)
+        if self._requests >= REQUESTS_MAX or self._bytes + size > BODIES_MAX * self._max_bytes:
+            return _busy("the gateway has too much under way; send it again")
+        with self._room(size):
+            return await self._answer(await self._body(request), origin, is_er7=is_er7)
+
+    def _checked(self, request: Request) -> int:
+        """How many bytes to make room for."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        encoding = request.headers.get("content-encoding", "identity").lower()
+        if kind not in _TYPES or encoding != "identity":
+            raise HTTPException(415)
+        length = request.headers.get("content-length", "")
+        size = int(length) if length.isdigit() and len(length) < 20 else self._max_bytes
+        if size > self._max_bytes:
+            raise HTTPException(413)
+        return size
+
+    @contextmanager
+    def _room(self, size: int) -> Iterator[None]:
+        self._requests += 1
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            self._bytes -= size
+
+    async def _body(self, request: Request) -> bytes:
+        body = bytearray()
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > self._max_bytes:
+                    raise HTTPException(413)
+        except ClientDisconnect:
+            raise HTTPException(400) from None
+        return bytes(body)
+
+    async def _answer(self, body: bytes, origin: Origin, *, is_er7: bool) -> Response:
+        if not body.strip():
+            return outcome_response(400, "required", "the body holds no message", method="POST")
+        batch = read_batch(body)
+        outcomes = await take_all(self._gateway, batch.messages, origin)
+        is_to_be_sent_again = any(outcome.is_to_be_sent_again for outcome in outcomes)
+        is_accepted = all(outcome.is_accepted for outcome in outcomes) and not batch.errors
+        status = 503 if is_to_be_sent_again else 200 if is_accepted else 422
+        headers = {"retry-after": str(RETRY_S)} if status == 503 else {}
+        if is_er7:
+            text = answer(batch, outcomes, self._gateway.clock())
+            if not text:
+                return Response(status_code=204, headers=headers)
+            return Response(text, status, {**headers, "content-type": ER7})
+        issues = [issue for outcome in outcomes for issue in outcome.issues()]
+        content = json.dumps(operation_outcome([*issues, *batch.issues]))
+        return Response(content, status, {**headers, "content-type": FHIR_JSON})
+
+
+def _origin(caller: Caller) -> Origin:
+    """Where a caller's messages come from. Raises AccessDenied (403) for a role that sends none."""
+    who = caller.principal
+    if who.role not in ROLES:
+        raise AccessDenied("this role sends no messages")
+    return Origin("http", institution=who.institution if who.role == "sender" else "")
+
+
+def _busy(text: str) -> Response:
+    return outcome_response(503, "transient", text, headers={"retry-after": str(RETRY_S)}, method="POST")
+
+
+def _wants_er7(accept: str | None) -> bool:
+    """Whether HL7 v2 is the answer: unless an OperationOutcome is preferred. Raises HTTPException 406."""
+    best: dict[bool, float] = {}
+    for part in (accept or "*/*").lower().split(","):
+        name, _, settings = part.strip().partition(";")
+        weight = _weight(settings)
+        name = name.strip()
+        if name in _ER7_RANGES:
+            best[True] = max(weight, best.get(True, 0))
+        if name in _OUTCOME_RANGES or name == "application/*":
+            best[False] = max(weight, best.get(False, 0))
+    if not any(best.values()):
+        raise HTTPException(406)
+    return best.get(True, 0) >= best.get(False, 0)
+
+
+def _weight(settings: str) -> float:
+    """The q parameter of a media range (RFC 9110 §12.4.2)."""
+    for setting in settings.split(";"):
+        name, _, value = setting.strip().partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

@@ -1,0 +1,130 @@
+"""The watch folder: files put there are taken in and answered by a file beside them.
+
+A file is taken once its size and time have stayed the same from one look to the next. Names that begin with
+a dot or end in .tmp, .part, .filepart or .ack are left alone: write under such a name and rename.
+Taking is a rename into ``.working/``; then the file goes to ``processed/`` when every message was accepted
+and the counts agree, else to ``failed/``, with the answer as ``<name>.ack`` beside it. A gateway that was
+killed in between finds the file in ``.working/`` and takes it again: its messages are known, so they are
+answered from their records. One gateway a folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from itertools import chain, count
+from pathlib import Path
+
+from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.batch import read_batch
+from hdg.ingestion.sender import Origin
+from hdg.intake import answer, take_all
+
+WORKING, PROCESSED, FAILED = ".working", "processed", "failed"
+_UNFINISHED = (".tmp", ".part", ".filepart", ".ack")
+_ORIGIN = Origin("folder")
+
+_log = logging.getLogger("hdg.watch")
+
+
+@dataclass
+class Watch:
+    """One folder, looked at every ``poll_s`` seconds."""
+
+    gateway: Gateway
+    folder: Path
+    poll_s: float = 1.0
+    _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Makes the folders. Raises OSError."""
+        for name in (WORKING, PROCESSED, FAILED):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Takes files until ``stopping`` is set; the file under way is finished."""
+        while not stopping.is_set():
+            try:
+                await self.look(stopping)
+            except OSError as error:  # the folder is away: a share, perhaps
+                _log.error("the inbox folder cannot be used: %s", error.strerror)
+            try:
+                await asyncio.wait_for(stopping.wait(), self.poll_s)
+            except TimeoutError:
+                continue
+
+    async def look(self, stopping: asyncio.Event | None = None) -> int:
+        """One look: takes what a former run left, then what is ready. Returns how many files were done."""
+        done = 0
+        left = sorted(path for path in (self.folder / WORKING).iterdir() if path.is_file())
+        for path in [*left, *self._ready()]:
+            if stopping is not None and stopping.is_set():
+                break
+            taken = path if path.parent.name == WORKING else self._pick_up(path)
+            if taken is None:
+                continue
+            if not await self._process(taken):
+                break
+            done += 1
+        return done
+
+    def _ready(self) -> list[Path]:
+        """Files that have not changed since the last look, oldest first."""
+        found: dict[str, tuple[int, int]] = {}
+        ready: list[tuple[int, str]] = []
+        for path in self.folder.iterdir():
+            if path.name.startswith(".") or path.name.lower().endswith(_UNFINISHED):
+                continue
+            try:
+                if path.is_symlink() or not path.is_file():
+                    continue
+                status = path.stat()
+            except OSError:
+                continue
+            found[path.name] = status.st_size, status.st_mtime_ns
+            if self._seen.get(path.name) == found[path.name]:
+                ready.append((status.st_mtime_ns, path.name))
+        self._seen = found
+        return [self.folder / name for _, name in sorted(ready)]
+
+    def _pick_up(self, path: Path) -> Path | None:
+        self._seen.pop(path.name, None)
+        try:
+            return path.rename(_free(self.folder / WORKING, path.name))
+        except OSError as error:
+            _log.warning("a file of the inbox folder cannot be taken: %s", error.strerror)
+            return None
+
+    async def _process(self, path: Path) -> bool:
+        """Takes one file in and puts it away. False when messages could not be kept: it stays for later."""
+        size = path.stat().st_size
+        if size > self.gateway.settings.ingest_max_bytes:
+            _log.error("a file of the inbox folder has %d bytes, more than ingest_max_bytes", size)
+            self._put_away(path, FAILED, b"")
+            return True
+        batch = read_batch(await asyncio.to_thread(path.read_bytes))
+        outcomes = await take_all(self.gateway, batch.messages, _ORIGIN)
+        if any(outcome.is_to_be_sent_again for outcome in outcomes):
+            return False
+        is_accepted = all(outcome.is_accepted for outcome in outcomes) and not batch.errors
+        text = answer(batch, outcomes, self.gateway.clock())
+        self._put_away(path, PROCESSED if is_accepted else FAILED, text)
+        return True
+
+    def _put_away(self, path: Path, folder: str, text: bytes) -> None:
+        """The answer first, so that a file in its last place always has it."""
+        target = _free(self.folder / folder, path.name)
+        if text:
+            beside = target.with_name(target.name + ".ack")
+            partial = beside.with_name("." + beside.name)
+            partial.write_bytes(text)
+            partial.replace(beside)
+        path.rename(target)
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A path in ``folder`` that no file has, nor its answer."""
+    names = chain((name,), (f"{name}~{number}" for number in count(2)))
+    paths = (folder / candidate for candidate in names)
+    return next(path for path in paths if not path.exists() and not Path(f"{path}.ack").exists())

@@ -1,0 +1,132 @@
+"""The watch folder: pick-up, answers beside the files, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from messages import adt, oru
+
+from hdg.gateway import Gateway
+from hdg.settings import Settings
+from hdg.watch import Watch
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Watch]:
+    with Gateway.open(Settings(data=tmp_path / "data")) as gateway:
+        made = Watch(gateway, tmp_path / "inbox", 0.01)
+        made.prepare()
+        yield made
+
+
+def look(watch: Watch, times: int = 2) -> int:
+    async def looks() -> int:
+        return sum([await watch.look() for _ in range(times)])
+
+    return asyncio.run(looks())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_taken_once_it_no_longer_changes_and_answered_beside_it(watch: Watch) -> None:
+    (watch.folder / "m.hl7").write_bytes(oru())
+    assert look(watch, 1) == 0
+    assert look(watch, 1) == 1
+    assert names(watch.folder) == [".working", "failed", "processed"]
+    assert names(watch.folder / "processed") == ["m.hl7", "m.hl7.ack"]
+    assert b"MSA|AA|C1" in (watch.folder / "processed" / "m.hl7.ack").read_bytes()
+    assert look(watch) == 0
+
+
+def test_a_file_that_still_grows_is_left(watch: Watch) -> None:
+    path = watch.folder / "m.hl7"
+    for length in (10, 50, 100):
+        path.write_bytes(oru()[:length])
+        assert look(watch, 1) == 0
+    path.write_bytes(oru())
+    assert look(watch) == 1
+    assert names(watch.folder / "processed") == ["m.hl7", "m.hl7.ack"]
+
+
+def test_unfinished_names_folders_and_links_are_left(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(oru())
+    (watch.folder / "link.hl7").symlink_to(tmp_path / "outside")
+    for name in (".m.hl7", "m.tmp", "m.PART", "m.hl7.ack"):
+        (watch.folder / name).write_bytes(oru())
+    (watch.folder / "sub").mkdir()
+    assert look(watch, 3) == 0
+
+
+def test_a_file_with_a_message_that_is_not_accepted_goes_to_failed_with_its_answers(watch: Watch) -> None:
+    (watch.folder / "m.hl7").write_bytes(oru("C1") + b"MSH|^~\\&|bad\r")
+    (watch.folder / "n.hl7").write_bytes(b"BHS|^~\\&|LAB\r" + oru("C2") + b"BTS|2\r")
+    (watch.folder / "o.hl7").write_bytes(b"")
+    assert look(watch) == 3
+    assert names(watch.folder / "failed") == [
+        name for stem in "mno" for name in (f"{stem}.hl7", f"{stem}.hl7.ack")
+    ]
+    answer = (watch.folder / "failed" / "m.hl7.ack").read_bytes()
+    assert (answer.count(b"MSA|AA|"), answer.count(b"MSA|AR|")) == (1, 1)
+    assert b"2 messages announced, 1 found" in (watch.folder / "failed" / "n.hl7.ack").read_bytes()
+
+
+def test_a_name_that_was_there_before_overwrites_nothing(watch: Watch) -> None:
+    for control in ("C1", "C2"):
+        (watch.folder / "m.hl7").write_bytes(oru(control))
+        assert look(watch) == 1
+    assert names(watch.folder / "processed") == ["m.hl7", "m.hl7.ack", "m.hl7~2", "m.hl7~2.ack"]
+
+
+def test_a_file_that_a_killed_gateway_left_is_taken_again_and_stored_once(watch: Watch) -> None:
+    first = watch.gateway.receive_now(oru())
+    (watch.folder / ".working" / "m.hl7").write_bytes(oru())
+    assert look(watch, 1) == 1
+    assert (watch.folder / "processed" / "m.hl7.ack").read_bytes() == first
+
+
+def test_a_file_whose_messages_cannot_be_kept_stays_for_later(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(raw: bytes, origin: object) -> bytes:
+        raise OSError("disk full")
+
+    (watch.folder / "m.hl7").write_bytes(oru())
+    with monkeypatch.context() as patch:
+        patch.setattr(watch.gateway, "receive", broken)
+        assert look(watch, 3) == 0
+    assert names(watch.folder / ".working") == ["m.hl7"]
+    assert look(watch, 1) == 1
+    assert names(watch.folder / "processed") == ["m.hl7", "m.hl7.ack"]
+
+
+def test_a_file_over_the_limit_fails_without_being_read(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = watch.gateway.settings.model_copy(update={"ingest_max_bytes": 100})
+    monkeypatch.setattr(watch.gateway, "settings", small)
+    (watch.folder / "m.hl7").write_bytes(oru())
+    assert look(watch) == 1
+    assert names(watch.folder / "failed") == ["m.hl7"]
+
+
+def test_files_are_taken_oldest_first_and_running_ends_when_told(watch: Watch) -> None:
+    for number in range(3):
+        (watch.folder / f"{9 - number}.hl7").write_bytes(
+            adt(f"A{number}", event="A08", family=f"Name{number}")
+        )
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        task = asyncio.create_task(watch.run(stopping))
+        while len(names(watch.folder / "processed")) < 6:
+            await asyncio.sleep(0.01)
+        stopping.set()
+        await task
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+    assert names(watch.folder / ".working") == []
