@@ -261,4 +261,4 @@ class Gate:
 
 def _patients(versions: Sequence[StoredVersion]) -> tuple[str, ...]:
     """The patients that versions are about, each once, in the order of appearance."""
-    return tuple(dict.fromkeys(version.patient for version in versions if version.patient))
+    return tuple(dict.fromkeys(patient for version in versions for patient in version.patients))

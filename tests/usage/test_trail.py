@@ -55,6 +55,30 @@ def test_a_search_leaves_one_event_for_each_patient_it_showed(world):
     assert sorted(row.patient for row in rows(world)) == ["ann", "bob"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/fhir/Observation/both",
+        "/fhir/Observation/both/_history/1",
+        "/fhir/Observation/both/_history",
+        "/fhir/Observation?_id=both",
+        "/ledger/proof?type=Observation&id=both",
+        "/ledger/proof?type=Observation&id=both&version=1",
+    ],
+)
+@pytest.mark.parametrize("role", ["clinician", "patient"])
+def test_an_access_to_a_resource_about_two_patients_leaves_an_event_for_each(world, path, role):
+    both = world.observation("both", "ann", "718-7", "2024-01-01")
+    world.put(both | {"performer": [{"reference": "Patient/bob"}]}, "north", "ann")
+    world.grant("bob", "Patient/ann", purposes=("PATRQT",))
+    token = world.token("patient", patient="ann")
+    if role == "clinician":
+        token = world.token("clinician", institution="north")
+    assert world.client.get(path, token).status_code == 200
+    assert sorted(row.patient for row in rows(world)) == ["ann", "bob"]
+    assert len({leaf.subject for leaf in access_leaves(world)}) == 2
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_nothing_leaves_when_the_audit_cannot_be_written(world, path, monkeypatch):
     def full(*arguments, **named):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ __all__ = ["Page", "Reader", "StoredVersion"]
 
 Condition = ColumnElement[bool]
 
+_COMPARTMENT = table_of(schema.Compartment)
 _RESOURCE = table_of(schema.Resource)
 _VERSION = table_of(schema.Version)
 _CURRENT = _VERSION.alias("current")
@@ -39,16 +41,19 @@ _NAMES = ("rkey", "type", "id", "version", "updated_us", "institution", "deleted
 _COLUMNS = (
     *(_VERSION.c[name] for name in _NAMES),
     _RESOURCE.c.patient,
+    _RESOURCE.c.patients,
     _VERSION.c.patient_code,
     _VERSION.c.leaf_index,
     _VERSION.c.body,
 )
+_PATIENTS_AT = 8
+"""Place of the number of patients in a row of _COLUMNS."""
 _IS_VERSION = _VERSION.c.rkey == _RESOURCE.c.rkey
 _IS_CURRENT = and_(_IS_VERSION, _VERSION.c.version == _RESOURCE.c.version)
 _IS_NAMED = and_(_RESOURCE.c.type == bindparam("t"), _RESOURCE.c.id == bindparam("i"))
 _READ = (
     "SELECT v.rkey, v.type, v.id, v.version, v.updated_us, v.institution, v.deleted, r.patient, "
-    "v.patient_code, v.leaf_index, v.body "
+    "r.patients, v.patient_code, v.leaf_index, v.body "
     "FROM resource r JOIN version v ON v.rkey = r.rkey AND v.version = r.version "
     "WHERE r.type = ? AND r.id = ?"
 )
@@ -71,7 +76,7 @@ class Sealed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """One version's row. ``patient``: the sole patient whose compartment the resource is in, else None.
+    """One version's row. ``patients``: whose compartments the resource (its current version) is in.
 
     ``sealed`` is the encrypted body; ``Reader.body`` opens it. ``leaf_index`` is its place in the ledger.
     """
@@ -83,7 +88,7 @@ class StoredVersion:
     updated_us: int
     institution: str
     deleted: bool
-    patient: str | None
+    patients: tuple[str, ...]
     patient_code: str
     leaf_index: int
     sealed: bytes = field(repr=False)
@@ -160,7 +165,7 @@ class Reader:
 
     def prepare(self, predicate: Condition) -> Prepared:
         """``predicate`` made ready for many calls of ``read``: a fifth of the time for each."""
-        return Prepared(select(*_COLUMNS).where(_IS_CURRENT, _IS_NAMED), predicate, self._engine.dialect)
+        return Prepared(_current(), predicate, self._engine.dialect)
 
     def read(self, type_: str, id_: str, predicate: Condition | Prepared) -> StoredVersion | None:
         """The current version (``deleted`` set if it is a deletion), or None when absent or hidden."""
@@ -169,9 +174,11 @@ class Reader:
         elif isinstance(predicate, True_):
             row = self._fetch(self._read_sql, (type_, id_))
         else:
-            query = select(*_COLUMNS).where(_IS_CURRENT, _IS_NAMED, predicate)
-            row = self._first(query, {"t": type_, "i": id_})
-        return None if row is None else _stored(row)
+            row = self._first(_current(predicate), {"t": type_, "i": id_})
+        if row is None or row[_PATIENTS_AT] < 2:
+            return None if row is None else _stored(row)
+        condition = predicate.predicate if isinstance(predicate, Prepared) else predicate
+        return self._with_patients(_current(condition), {"t": type_, "i": id_})
 
     def vread(self, type_: str, id_: str, version: int, predicate: Condition) -> StoredVersion | None:
         """One version, or None when absent or hidden (see ``history``)."""
@@ -179,7 +186,14 @@ class Reader:
             _IS_VERSION, _IS_NAMED, _VERSION.c.version == bindparam("v"), predicate, *_same_owner(predicate)
         )
         row = self._first(query, {"t": type_, "i": id_, "v": version})
-        return None if row is None else _stored(row)
+        if row is None or row[_PATIENTS_AT] < 2:
+            return None if row is None else _stored(row)
+        return self._with_patients(query, {"t": type_, "i": id_, "v": version})
+
+    def _with_patients(self, query: Select[Any], values: dict[str, Any]) -> StoredVersion | None:
+        """A version about several patients, read with their names in one snapshot."""
+        with self._engine.connect() as connection:
+            return next(iter(_versions(connection, connection.execute(query, values).all())), None)
 
     def history(self, type_: str, id_: str, predicate: Condition, count: int = 50, cursor: str = "") -> Page:
         """Versions of one resource, newest first; an empty page when absent or hidden.
@@ -198,7 +212,7 @@ class Reader:
             total = connection.execute(
                 select(func.count()).select_from(_RESOURCE.join(_VERSION, _IS_VERSION)).where(*named), values
             ).scalar_one()
-            rows = [_stored(row) for row in connection.execute(page, values)] if count else []
+            rows = _versions(connection, connection.execute(page, values).all()) if count else []
         next_cursor = _encoded([rows[count - 1].version]) if len(rows) > count else ""
         return Page(tuple(rows[:count]), total, next_cursor)
 
@@ -218,7 +232,7 @@ class Reader:
                     select(func.count()).select_from(_RESOURCE).where(*where)
                 ).scalar_one()
             rows = connection.execute(_page(query, where, position)).all() if query.count else []
-        versions = tuple(_stored(row) for row in rows[: query.count])
+            versions = tuple(_versions(connection, rows[: query.count]))
         next_cursor = ""
         if len(rows) > query.count:
             next_cursor = _encoded([versions[-1].rkey, versions[-1].updated_us, total])
@@ -257,11 +271,28 @@ class Reader:
             return connection.execute(query, values).first()
 
 
-def _stored(row: Sequence[Any]) -> StoredVersion:
-    rkey, type_, id_, version, updated_us, institution, deleted, patient, code, leaf_index, sealed = row
+def _current(*predicate: Condition) -> Select[Any]:
+    return select(*_COLUMNS).where(_IS_CURRENT, _IS_NAMED, *predicate)
+
+
+def _stored(row: Sequence[Any], patients: tuple[str, ...] = ()) -> StoredVersion:
+    """``patients``: named where there are several."""
+    rkey, type_, id_, version, updated_us, institution, deleted, sole, _, code, leaf_index, sealed = row
+    named = patients if sole is None else (sole,)
     return StoredVersion(
-        rkey, type_, id_, version, updated_us, institution, bool(deleted), patient, code, leaf_index, sealed
+        rkey, type_, id_, version, updated_us, institution, bool(deleted), named, code, leaf_index, sealed
     )
+
+
+def _versions(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[StoredVersion]:
+    """The versions of rows, with the patients of those about several, as this transaction sees them."""
+    rkeys = {row[0] for row in rows if row[_PATIENTS_AT] > 1}
+    named: defaultdict[int, list[str]] = defaultdict(list)
+    if rkeys:
+        query = select(_COMPARTMENT).where(_COMPARTMENT.c.rkey.in_(rkeys)).order_by(_COMPARTMENT.c.patient)
+        for rkey, patient in connection.execute(query):
+            named[rkey].append(patient)
+    return [_stored(row, tuple(named.get(row[0], ()))) for row in rows]
 
 
 def _same_owner(predicate: Condition) -> tuple[Condition, ...]:
@@ -275,7 +306,8 @@ def _same_owner(predicate: Condition) -> tuple[Condition, ...]:
 def _page(query: SearchQuery, where: list[Condition], position: list[Any] | None) -> Select[Any]:
     """The page's rows: keys first, bodies joined afterwards, so that sorting never carries bodies."""
     rkey, updated = _RESOURCE.c.rkey, _RESOURCE.c.updated_us
-    keys = select(rkey, updated, _RESOURCE.c.version, _RESOURCE.c.patient).where(*where)
+    resource = _RESOURCE.c
+    keys = select(rkey, updated, resource.version, resource.patient, resource.patients).where(*where)
     if query.sort == "":
         if position is not None:
             keys = keys.where(rkey < position[0])
@@ -300,7 +332,7 @@ def _page(query: SearchQuery, where: list[Condition], position: list[Any] | None
         "_lastUpdated": (found.c.updated_us, found.c.rkey),
         "-_lastUpdated": (found.c.updated_us.desc(), found.c.rkey.desc()),
     }[query.sort]
-    columns = [found.c.patient if column is _RESOURCE.c.patient else column for column in _COLUMNS]
+    columns = [found.c[column.name] if column.table is _RESOURCE else column for column in _COLUMNS]
     is_found = and_(_VERSION.c.rkey == found.c.rkey, _VERSION.c.version == found.c.version)
     return select(*columns).select_from(found.join(_VERSION, is_found)).order_by(*order)
 

@@ -13,7 +13,6 @@ from hdg.management.identity import Principal
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.verify import Report, SealedVersion, Trust, verify
 from hdg.management.store import Store, WriteSession
-from hdg.management.store.read import StoredVersion
 from hdg.settings import Settings
 
 PATIENT = {"resourceType": "Patient", "id": "p1", "gender": "female"}
@@ -74,23 +73,7 @@ def folder(tmp_path: Path) -> Path:
 
 def check(store: Store, only: str = "") -> Report:
     def open_version(version: SealedVersion) -> tuple[bytes, bytes]:
-        parts = {
-            "rkey": 0,
-            "updated_us": 0,
-            "institution": "",
-            "deleted": False,
-            "patient": None,
-            "leaf_index": 0,
-        }
-        row = StoredVersion(
-            type=version.type,
-            id=version.id,
-            version=version.version,
-            patient_code=version.patient_code,
-            sealed=version.sealed,
-            **parts,
-        )
-        opened = store.reader.opened(row)
+        opened = store.reader.opened(version)
         return opened.salt, opened.body
 
     def open_audit(owner: str, key: str, sealed: bytes) -> tuple[bytes, bytes]:

@@ -278,7 +278,7 @@ def test_the_predicate_applies_before_counting_and_paging(full: Store) -> None:
     assert full.reader.history("Observation", "o4", visible) == full.reader.history(
         "Observation", "absent", visible
     )
-    assert full.reader.read("Observation", "o1", visible).patient == "p1"
+    assert full.reader.read("Observation", "o1", visible).patients == ("p1",)
 
 
 def test_count_zero_gives_only_the_total(full: Store) -> None:

@@ -60,7 +60,7 @@ def test_a_read_returns_the_stored_bytes_with_version_and_time(store: Store, do,
     made = put(do, PATIENT)
     found = store.reader.read("Patient", "p1", TRUE)
     assert (made.version, made.is_created, made.is_changed) == (1, True, True)
-    assert (found.version, found.institution, found.patient, found.deleted) == (1, "site", "p1", False)
+    assert (found.version, found.institution, found.patients, found.deleted) == (1, "site", ("p1",), False)
     assert found.updated_us == clock.at_us
     resource = json.loads(store.reader.body(found))
     assert resource["meta"] == {"versionId": "1", "lastUpdated": "2026-05-28T20:26:41.000000Z"}
