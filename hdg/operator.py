@@ -17,7 +17,7 @@ from hdg.gateway import Gateway, now_us
 from hdg.management import identity
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
-from hdg.management.store.read import Reader, StoredVersion
+from hdg.management.store.read import Reader
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.settings import Settings
 
@@ -157,21 +157,7 @@ def verify_store(settings: Settings, reference: str, progress: Progress | None =
 
 
 def _opened(reader: Reader, version: SealedVersion) -> tuple[bytes, bytes]:
-    opened = reader.opened(
-        StoredVersion(
-            rkey=0,
-            type=version.type,
-            id=version.id,
-            version=version.version,
-            updated_us=0,
-            institution="",
-            deleted=False,
-            patient=None,
-            patient_code=version.patient_code,
-            leaf_index=0,
-            sealed=version.sealed,
-        )
-    )
+    opened = reader.opened(version)
     return opened.salt, opened.body
 
 
