@@ -60,7 +60,12 @@ ADDED: dict[str, dict[str, list[Any]]] = {
     "ORM_O01": {
         "PATIENT": [["NK1", "*"]],
         "ORDER": [["PRT", "*"], ["TIMING", "*", [["TQ1", "!"], ["TQ2", "*"]]]],
-        "ORDER_DETAIL": [["PRT", "*"], ["SPECIMEN", "*", [["SPM", "!"], ["OBX", "*"]]]],
+        "ORDER_DETAIL": [
+            ["RXR", "*"],
+            ["RXC", "*"],
+            ["PRT", "*"],
+            ["SPECIMEN", "*", [["SPM", "!"], ["OBX", "*"]]],
+        ],
     }
 }
 """What senders put into a group although its structure does not have it."""

@@ -9,8 +9,11 @@ from collections.abc import Callable
 
 from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS, unit_text
+from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.state import State
+from hdg.ingestion.hl7v2.times import to_date
+from hdg.mapping.context import Facts, JsonObject, Unfit
 
 _NULL = '""'
 
@@ -68,3 +71,65 @@ def error_code_location(text: str, state: State) -> str | None:
     """An ELD (before v2.5) as a place in the message that was refused."""
     parts = split(text)
     return _place([part(parts, number, state) for number in range(1, 4)])
+
+
+_OCCURRENCE = {"RXG": (1, 2), "RXD": (1, 3, 7), "RXA": (1, 2, 3, 5)}
+"""The fields that tell one dose or dispense of an order from the others."""
+
+
+def _role(state: State) -> str:
+    """What a medication resource tells of its order; RXO alone is the original order in any message."""
+    label = state.build.label if state.build is not None else ""
+    kind, _, name = label.partition(":")
+    if not name and kind in ("MedicationRequest", "Medication") and state.find("RXE") is None:
+        return f"{kind}:original"
+    return label
+
+
+@CONVERTERS.register("identity.medication_order", type="id")
+def medication_order(text: str, state: State) -> Facts:
+    """The order's number (ORC-2, else ORC-3), what is told of it (request, dispense …), and which dose."""
+    role = _role(state)
+    for field in (2, 3):
+        number = entity_facts(state.field("ORC", field), state)
+        if number is not None:
+            segment = state.segment
+            dose = tuple(segment.field(place) for place in _OCCURRENCE.get(segment.name, ()))
+            return Facts((*patient_facts(state), "medication", role, str(field), *number, *dose))
+    return state.unidentified(role)
+
+
+@CONVERTERS.register("hl7v2.order_identifier", type="Identifier")
+def order_identifier(text: str, state: State) -> JsonObject | None:
+    """ORC-2, else ORC-3, of an order that is not in the message itself."""
+    for field, kind in ((2, "PLAC"), (3, "FILL")):
+        given = state.field("ORC", field).partition("~")[0]
+        found: JsonObject | None = state.datatype("EI.Identifier")(given, state) if given else None
+        if found:
+            system = state.systems.uri("v2-0203")
+            return {**found, "type": {"coding": [{"system": system, "code": kind}]}}
+    return None
+
+
+@CONVERTERS.register("hl7v2.order_confidentiality", type="Coding")
+def order_confidentiality(text: str, state: State) -> JsonObject | None:
+    """ORC-28 for what is told under the order."""
+    given = state.field("ORC", 28).partition("~")[0]
+    if not given or given == _NULL:
+        return None
+    found: JsonObject | None = state.datatype("CWE.Coding")(given, state)
+    return found or None
+
+
+@CONVERTERS.register("hl7v2.administration_time_absent", type="code")
+def administration_time_absent(text: str, state: State) -> str | None:
+    """``unknown`` when neither RXA-3 nor RXA-4 is a time that can be read; R4 requires one."""
+    for field in (3, 4):
+        given = state.segment.field(field).partition("^")[0].strip()
+        if given and given != _NULL:
+            try:
+                to_date(given)
+            except Unfit:
+                continue
+            return None
+    return "unknown"

@@ -20,7 +20,7 @@ from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-FAMILIES = ("ack", "oml", "omg", "org", "orl", "orm", "orr", "oul")
+FAMILIES = ("ack", "oml", "omg", "org", "orl", "orm", "orr", "oul", "ras", "rde", "rds", "rgv")
 NAMES = sorted(f"{kind}/{path.stem}" for kind in FAMILIES for path in (CASES / kind).glob("*.hl7"))
 _REFERENCE = re.compile(rb'"reference":"([A-Za-z]+/[a-z0-9]+)"')
 
@@ -203,3 +203,45 @@ def test_an_acknowledgement_says_whether_sending_again_helps(
     assert header["response"]["identifier"] == "77"
     assert ("details" in header["response"]) == bool(condition)
     assert [str(issue) for issue in converted.issues] == []
+
+
+def test_a_dose_is_given_only_when_the_message_says_so(converter: Converter) -> None:
+    """HL7 v2.5.1 §4.14.7.18, §4.14.7.20 (RXA-18, RXA-20)."""
+    doses = of_type(convert(converter, "ras/states"), "MedicationAdministration")
+    states = [dose["status"] for dose in doses]
+    assert states == ["completed", "not-done", "stopped", "unknown", "entered-in-error", "completed"]
+
+
+def test_order_dispense_and_dose_mean_the_same_request(converter: Converter) -> None:
+    """The request of ORC-2 = RX1 has one id, whichever message tells of it."""
+    ordered = of_type(convert(converter, "rde/encoded"), "MedicationRequest")[0]["id"]
+    dispensed = of_type(convert(converter, "rds/dispense"), "MedicationDispense")[0]
+    assert dispensed["authorizingPrescription"] == [{"reference": f"MedicationRequest/{ordered}"}]
+    original = of_type(convert(converter, "ras/administered"), "MedicationRequest")[0]["id"]
+    told = from_text(converter, MSH.format("ORM^O01"), PID, "ORC|NW|RX1^OE|PH1^PHARM", "RXO|OXY^Oxy^L|1||TAB")
+    assert of_type(told, "MedicationRequest")[0]["id"] == original != ordered
+
+
+def test_a_compound_keeps_every_component_with_its_own_order(converter: Converter) -> None:
+    converted = convert(converter, "rde/compound")
+    medications = {f"Medication/{item['id']}": item for item in of_type(converted, "Medication")}
+    parts = {
+        request["intent"]: [
+            part["itemCodeableConcept"]["coding"][0]["code"]
+            for part in medications[request["medicationReference"]["reference"].rpartition("/")[2]][
+                "ingredient"
+            ]
+        ]
+        for request in of_type(converted, "MedicationRequest")
+    }
+    assert parts == {"original-order": ["D5W"], "order": ["D5W", "HEP"]}
+
+
+def test_the_confidentiality_of_an_order_protects_what_is_told_under_it(converter: Converter) -> None:
+    order = "ORC|RE|RX7^OE" + "|" * 26 + "R^Restricted^HL70177"
+    converted = from_text(
+        converter, MSH.format("RAS^O17^RAS_O17"), PID, order, "RXA|0|1|20260304||DRUG^Drug^L|1|mg"
+    )
+    (dose,) = of_type(converted, "MedicationAdministration")
+    assert dose["meta"]["security"][0]["code"] == "R"
+    assert dose["request"]["identifier"]["value"] == "RX7"
