@@ -9,9 +9,10 @@ import base64
 import re
 
 from hdg.ingestion.hl7v2 import converters_siu  # noqa: F401  # they register
+from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
-from hdg.ingestion.hl7v2.encoding import unescape
-from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
+from hdg.ingestion.hl7v2.encoding import repetitions, unescape
+from hdg.ingestion.hl7v2.identity import entity_facts, organization, patient_facts, practitioner
 from hdg.ingestion.hl7v2.primitives import date_time, instant, plain
 from hdg.ingestion.hl7v2.segment import Segment
 from hdg.ingestion.hl7v2.state import State
@@ -142,3 +143,46 @@ def charge(text: str, state: State) -> Facts:
     return (
         Facts((*patient_facts(state), "FT1-2", state.sender.name, number)) if number else state.unidentified()
     )
+
+
+@CONVERTERS.register("identity.referral", type="id")
+def referral(text: str, state: State) -> Facts:
+    """RF1-6 (the originator's referral number), else the first RF1-11; with the patient."""
+    for kind, number in (("RF1-6", 6), ("RF1-11", 11)):
+        for raw in repetitions(state.segment.field(number))[:1]:
+            found = entity_facts(raw, state)
+            if found:
+                return Facts((*patient_facts(state), kind, *found))
+    return state.unidentified()
+
+
+def _provider(state: State) -> Facts:
+    """PRD-7 as the number of an XCN, an NPI first; else PRD-2, who is then nobody beyond this message."""
+    listed = [split(raw) for raw in repetitions(state.segment.field(7)) if raw and raw != _NULL]
+    listed.sort(key=lambda parts: part(split(parts[1]) if len(parts) > 1 else [], 1, state) != "NPI")
+    for parts in listed:
+        number = part(parts, 1, state)
+        kind = part(parts[1].split("&"), 1, state) if len(parts) > 1 else ""
+        if number:
+            found: Facts = practitioner(f"{number}^^^^^^^^^^^^{kind}", state)
+            return found
+    name = next(iter(repetitions(state.segment.field(2))), "")
+    nobody: Facts = practitioner(f"^{name}", state)
+    return nobody
+
+
+@CONVERTERS.register("identity.provider", type="id")
+def provider(text: str, state: State) -> Facts:
+    """The person of a PRD."""
+    return _provider(state)
+
+
+@CONVERTERS.register("identity.provider_role", type="id")
+def provider_role(text: str, state: State) -> Facts:
+    """The person of a PRD, the roles (PRD-1) and the organization (PRD-10)."""
+    person = _provider(state)
+    facility = next(iter(repetitions(state.segment.field(10))), "")
+    place = organization(facility, state).parts if facility else ()
+    role = state.segment.field(1)
+    is_local = person.is_local and not place
+    return Facts(("provider", *person.parts, role, "for", *place), is_thing=True, is_local=is_local)

@@ -21,9 +21,9 @@ from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.coverage import coverage
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-KINDS = ("mdm", "siu", "dft", "bar")
+KINDS = ("mdm", "siu", "dft", "bar", "ref")
 NAMES = sorted(f"{kind}/{path.stem}" for kind in KINDS for path in (CASES / kind).glob("*.hl7"))
-SHARED = {"ORC-1", "PV1-1", "PV1-2"}
+SHARED = {"ORC-1", "OBR-1", "PV1-1", "PV1-2"}
 """Places of segments that other families own, or of a visit that is none (class N)."""
 
 
@@ -187,3 +187,21 @@ def test_a_charge_without_any_code_says_so(converter: Converter) -> None:
     data = DFT.format(kind="CG").replace("|C1\r", "|\r")
     code = of_type(converter.convert(data.encode(), at_us=0), "ChargeItem")[0]["code"]
     assert code["coding"][0]["code"] == "unknown"
+
+
+def test_the_provider_of_a_referral_is_the_doctor_of_an_admission(converter: Converter) -> None:
+    head = "MSH|^~\\&|A|B|||20240101120000Z||{kind}|1|P|2.5\r"
+    patient = "PID|1||1^^^B^MR||X^Y\r"
+    referral = head.format(kind="REF^I12") + "RF1|A\rPRD|RP|Doe^Jane|||||1234567893^NPI\r" + patient
+    visit = "PV1|1|I|||||1234567893^Doe^Jane^^^^^^B^^^^NPI\r"
+    admission = head.format(kind="ADT^A01") + patient + visit
+    found = [
+        of_type(converter.convert(data.encode(), at_us=0), "Practitioner") for data in (referral, admission)
+    ]
+    assert found[0][0]["id"] == found[1][0]["id"]
+
+
+def test_a_provider_without_organization_is_not_given_that_of_another(converter: Converter) -> None:
+    roles = of_type(convert(converter, "ref/i12-referral"), "PractitionerRole")
+    assert ["organization" in role for role in roles] == [True, False, True]
+    assert ["practitioner" in role for role in roles] == [True, True, False]
