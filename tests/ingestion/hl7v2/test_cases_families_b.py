@@ -228,9 +228,7 @@ def test_a_compound_keeps_every_component_with_its_own_order(converter: Converte
     parts = {
         request["intent"]: [
             part["itemCodeableConcept"]["coding"][0]["code"]
-            for part in medications[request["medicationReference"]["reference"].rpartition("/")[2]][
-                "ingredient"
-            ]
+            for part in medications[request["medicationReference"]["reference"]]["ingredient"]
         ]
         for request in of_type(converted, "MedicationRequest")
     }
