@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test corpus lint bench clean
+.PHONY: demo test corpus interop lint bench clean
 .DELETE_ON_ERROR:
 
 $(VENV)/made: pyproject.toml
@@ -23,6 +23,12 @@ test: $(VENV)/made-test  ## the whole suite
 
 corpus: $(VENV)/made-test  ## tests over the real inputs in ../shared/cases
 	$(BIN)/pytest -n 2 --dist worksteal -m corpus
+
+interop: $(VENV)/made-test  ## MLLP clients that others wrote: HAPI (Java, Maven), @medplum/hl7 (Node), hl7 (Python)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[interop]'
+	npm --prefix tests/interop/medplum ci --no-audit --no-fund
+	mvn --quiet --file tests/interop/hapi/pom.xml package
+	$(BIN)/pytest -m interop tests/interop
 
 lint: $(VENV)/made-test  ## style, types and import contracts
 	$(BIN)/ruff check .
