@@ -57,6 +57,8 @@ SHARED_TYPES = frozenset(
 )
 """Types that a message mentions but that are not about its patient: kept under the institution's key."""
 
+_ABOUT_MESSAGE = frozenset({"MessageHeader", "Provenance"})
+
 OFF_LOOP_BYTES = 64 * 1024
 """Messages from this size on are converted in a thread, so that one large message does not hold up the
 rest.
@@ -224,6 +226,7 @@ class Gateway:
                 patient=_owner(key, converted),
                 stamp=stamp,
                 gaps=gaps.get(key, ()),
+                is_move=key in converted.moved,
             )
 
     def _quarantine(self, session: WriteSession, received: _Received, error: Hl7v2Error) -> bytes:
@@ -373,10 +376,16 @@ class Gateway:
 
 
 def _owner(key: tuple[str, str], converted: Converted) -> str | None:
-    """The patient that a resource is about: a Patient is about itself, also in another one's message."""
+    """The patient that a resource is about: a Patient is about itself, also in another one's message.
+
+    In a message about several patients (A40 with several pairs) the resources say themselves whose they are.
+    """
     if key[0] in SHARED_TYPES:
         return None
-    return key[1] if key[0] == "Patient" else converted.patient_id
+    if key[0] == "Patient":
+        return key[1]
+    is_several = sum(resource["resourceType"] == "Patient" for resource in converted.resources) > 2
+    return None if is_several and key[0] not in _ABOUT_MESSAGE else converted.patient_id
 
 
 def _repeat(session: WriteSession, received: _Received) -> Receipt | None:

@@ -9,6 +9,7 @@ from hdg.ingestion.hl7v2 import (  # noqa: F401  # they register
     converters_adt,
     converters_families_a,
     converters_families_b,
+    converters_merge,
     converters_oru,
     identity,
     values,

@@ -145,6 +145,7 @@ class Converter:
             defaulted=defaulted(builds),
             issues=tuple(dict.fromkeys(state.issues)),
             patient_id=next((build.id for build in builds if build.type == "Patient"), None),
+            moved=tuple((build.type, build.id) for build in builds if build.label.endswith(":moved")),
             mapping_digest=digest,
         )
         return converted, state

@@ -18,7 +18,7 @@ from hdg.mapping.context import Facts
 _RECORD_TYPES = ("MR", "PI", "PT")
 
 
-def _number(text: str, state: State) -> tuple[str, str]:
+def number_of(text: str, state: State) -> tuple[str, str]:
     """(authority, number) of a CX in a field."""
     if not text:
         return "", ""
@@ -65,7 +65,7 @@ def patient_number(
     """
     listed = []
     for text in repetitions(state.field(name, field)):
-        authority, number = _number(text, state)
+        authority, number = number_of(text, state)
         if number:
             listed.append((part(text.split("^"), 5, state), authority, number))
     for kind in _RECORD_TYPES:
@@ -79,7 +79,7 @@ def patient_number(
         return listed[0][1:]
     for other in fallbacks:
         for text in repetitions(state.field(name, other)):
-            authority, number = _number(text, state)
+            authority, number = number_of(text, state)
             if number:
                 return authority, number
     return None
@@ -92,11 +92,11 @@ def patient_facts(state: State) -> tuple[str, ...]:
     if facts is None:
         found = patient_number(state)
         none = ("message", state.sender.name, state.message.control_id)
-        facts = state.known[key] = none if found is None else _scoped(found, state)
+        facts = state.known[key] = none if found is None else scoped(found, state)
     return facts
 
 
-def _scoped(found: tuple[str, str], state: State) -> tuple[str, ...]:
+def scoped(found: tuple[str, str], state: State) -> tuple[str, ...]:
     """A number without authority is the sending system's own."""
     authority, number = found
     return (authority, number) if authority else ("", state.sender.name, number)
@@ -105,7 +105,7 @@ def _scoped(found: tuple[str, str], state: State) -> tuple[str, ...]:
 def entity_facts(text: str, state: State) -> tuple[str, ...] | None:
     """What tells one EI from others; None without a number."""
     found = _entity(text, state)
-    return _scoped(found, state) if found[1] else None
+    return scoped(found, state) if found[1] else None
 
 
 @CONVERTERS.register("identity.patient", type="id")
@@ -124,7 +124,7 @@ def encounter(text: str, state: State) -> Facts:
     """PV1-19 (visit number), else PID-18 (account), else the patient's stay that began at PV1-44."""
     for name, field in (("PV1", 19), ("PID", 18)):
         for raw in repetitions(state.field(name, field))[:1]:
-            authority, number = _number(raw, state)
+            authority, number = number_of(raw, state)
             if number:
                 return Facts((f"{name}-{field}", *patient_facts(state), authority, number), is_thing=True)
     began = state.field("PV1", 44)
@@ -148,7 +148,7 @@ def _order_facts(state: State) -> tuple[str, ...]:
             authority, number = _entity(state.field(name, field), state)
             if number:
                 service = part(state.field("OBR", 4).split("^"), 1, state)
-                return (kind, *_scoped((authority, number), state), service)
+                return (kind, *scoped((authority, number), state), service)
     header = state.find("OBR") or state.find("ORC")
     return ("message", state.sender.name, state.message.control_id, header.place() if header else "")
 
@@ -167,7 +167,7 @@ def request(text: str, state: State) -> Facts:
             authority, number = _entity(state.field(name, field), state)
             if number:
                 service = part(state.field("OBR", 4).split("^"), 1, state)
-                return Facts((*patient_facts(state), kind, *_scoped((authority, number), state), service))
+                return Facts((*patient_facts(state), kind, *scoped((authority, number), state), service))
     return Facts((*patient_facts(state), *order_facts(state)))
 
 
@@ -180,7 +180,7 @@ def observation(text: str, state: State) -> Facts:
         if instance:
             authority, number = _entity(instance, state)
             if number:
-                return Facts(("OBX-21", *_scoped((authority, number), state)))
+                return Facts(("OBX-21", *scoped((authority, number), state)))
     parts = segment.field(3).split("^", 3)
     code = part(parts, 1, state) or part(parts, 2, state)
     return Facts((*_context(state), code, part(parts, 3, state), segment.field(4), segment.field(14)))
@@ -202,7 +202,7 @@ def _context(state: State) -> tuple[str, ...]:
 
 def _visit(state: State) -> tuple[str, ...]:
     for raw in repetitions(state.field("PV1", 19))[:1]:
-        return _number(raw, state)
+        return number_of(raw, state)
     return ("message", state.sender.name, state.message.control_id)
 
 
@@ -213,7 +213,7 @@ def specimen(text: str, state: State) -> Facts:
     for number in (2, 1):
         authority, found = _entity(both[number - 1], state) if number <= len(both) else ("", "")
         if found:
-            return Facts((*patient_facts(state), "SPM-2", *_scoped((authority, found), state)))
+            return Facts((*patient_facts(state), "SPM-2", *scoped((authority, found), state)))
     return Facts((*patient_facts(state), *order_facts(state), state.segment.field(1), state.segment.field(4)))
 
 
@@ -242,7 +242,7 @@ def condition(text: str, state: State) -> Facts:
     name = state.segment.name
     authority, number = _entity(state.segment.field(20 if name == "DG1" else 4), state)
     if number and name == "DG1":
-        return Facts((*patient_facts(state), "DG1-20", *_scoped((authority, number), state)))
+        return Facts((*patient_facts(state), "DG1-20", *scoped((authority, number), state)))
     found = _of_patient(state, name, (3, 4), (5, 6))
     return Facts((*found.parts, *_visit(state))) if state.find("PV1") else found
 
@@ -253,7 +253,7 @@ def allergy(text: str, state: State) -> Facts:
     if state.segment.name == "IAM":
         authority, number = _entity(state.segment.field(7), state)
         if number:
-            return Facts((*patient_facts(state), "IAM-7", *_scoped((authority, number), state)))
+            return Facts((*patient_facts(state), "IAM-7", *scoped((authority, number), state)))
     found = _coded(state, (3,))
     return Facts((*patient_facts(state), "allergy", *found)) if found else state.unidentified()
 
@@ -263,7 +263,7 @@ def procedure(text: str, state: State) -> Facts:
     """PR1-19 if given; else patient, procedure (PR1-3) and time (PR1-5)."""
     authority, number = _entity(state.segment.field(19), state)
     if number:
-        return Facts((*patient_facts(state), "PR1-19", *_scoped((authority, number), state)))
+        return Facts((*patient_facts(state), "PR1-19", *scoped((authority, number), state)))
     return _of_patient(state, "PR1", (3, 4), (5,))
 
 
@@ -274,7 +274,7 @@ def immunization(text: str, state: State) -> Facts:
     code = (part(vaccine, 1, state) or part(vaccine, 2, state), part(vaccine, 3, state))
     authority, number = _entity(state.field("ORC", 3), state)
     if number:
-        return Facts((*patient_facts(state), "ORC-3", *_scoped((authority, number), state), *code))
+        return Facts((*patient_facts(state), "ORC-3", *scoped((authority, number), state), *code))
     if not any(code):
         return state.unidentified()
     return Facts((*patient_facts(state), *code, state.field("RXA", 3), state.field("RXA", 15)))
@@ -300,7 +300,7 @@ def related_person(text: str, state: State) -> Facts:
         "PID": (21, 6, 21),
     }.get(segment.name, (0, 2, 3))
     for raw in repetitions(segment.field(numbers))[:1] if numbers else ():
-        found = _number(raw, state)
+        found = number_of(raw, state)
         if found[1]:
             return Facts((*patient_facts(state), segment.name, *found), is_thing=True)
     person = segment.field(name)
@@ -313,7 +313,7 @@ def related_person(text: str, state: State) -> Facts:
 def account(text: str, state: State) -> Facts:
     """PID-18."""
     for raw in repetitions(state.field("PID", 18))[:1]:
-        authority, number = _number(raw, state)
+        authority, number = number_of(raw, state)
         if number:
             return Facts((*patient_facts(state), "PID-18", authority, number), is_thing=True)
     return state.unidentified()
@@ -332,7 +332,7 @@ def device(text: str, state: State) -> Facts:
     if not text or text == state.segment.name:
         return Facts(("segment", state.sender.name, state.segment.text), is_thing=True)
     found = _entity(text, state)
-    return Facts(("EI", *_scoped(found, state)), is_thing=True) if found[1] else state.unidentified(text)
+    return Facts(("EI", *scoped(found, state)), is_thing=True) if found[1] else state.unidentified(text)
 
 
 @CONVERTERS.register("identity.practitioner", type="id")
@@ -352,7 +352,7 @@ def practitioner(text: str, state: State) -> Facts:
         authority = _authority(parts[8] if len(parts) > 8 else "", state)
     if kind == "NPI":  # one issuer in the world, whoever sends it
         return Facts(("NPI", number), is_thing=True)
-    return Facts((kind, *_scoped((authority, number), state)), is_thing=True)
+    return Facts((kind, *scoped((authority, number), state)), is_thing=True)
 
 
 @CONVERTERS.register("identity.organization", type="id")
@@ -368,7 +368,7 @@ def organization(text: str, state: State) -> Facts:
     if not number:
         return Facts(("name", state.sender.name, part(parts, 1, state)), is_thing=True)
     authority = _authority(parts[5] if len(parts) > 5 else "", state)
-    return Facts(("XON", *_scoped((authority, number), state)), is_thing=True)
+    return Facts(("XON", *scoped((authority, number), state)), is_thing=True)
 
 
 @CONVERTERS.register("identity.coded_organization", type="id")

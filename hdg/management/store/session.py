@@ -186,9 +186,10 @@ class WriteSession:
         stamp = Stamp(self.at_us, self.at_us) if stamp is None else stamp
         is_live = state is not None and not state.deleted
         is_other = state is not None and is_live and patient and self.patient_code(patient) != state.code
-        if state is not None and (not is_live or is_other) and is_outdated(state.said, stamp):
+        is_start = not is_live or (is_other and not is_move)
+        if state is not None and is_start and is_outdated(state.said, stamp):
             return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
-        if state is None or not is_live or (is_other and not is_move):
+        if state is None or is_start:
             stored, parts, said = {"resourceType": resource["resourceType"]}, None, []
         else:
             stored, parts, said = state.content(), state.parts, state.said
@@ -197,6 +198,8 @@ class WriteSession:
             merged, parts = merge(None, {}, news.statement, news.deletions, sender=sender)
         else:
             merged, parts = merge(stored, parts, news.statement, news.deletions, sender=sender)
+        if is_move and is_other and "subject" not in news.statement:
+            patient = None  # something newer has said whose it is
         return self._put(merged, parts, news.said(merged), state, institution, patient)
 
     def delete(self, type_: str, id_: str, *, institution: str) -> Put:
