@@ -15,6 +15,7 @@ from typing import Any
 from hdg.errors import Hl7v2Error, Issue
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.families import link_families
 from hdg.ingestion.hl7v2.finish import Linker, defaulted, deletions, identify
 from hdg.ingestion.hl7v2.groups import Group, Grouped, group
 from hdg.ingestion.hl7v2.message import MessageProgram, Row, message_program, structure_of
@@ -126,6 +127,7 @@ class Converter:
         linker = Linker(state)
         for build in builds:
             linker.link(build)
+        link_families(builds, state)
         resources = _resources(builds, state)
         digest = tables.library.digest
         resources.append(
