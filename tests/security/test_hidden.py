@@ -167,6 +167,42 @@ def test_a_result_that_moves_to_another_patient_leaves_everything_of_the_first_b
         assert two.get(f"{place}/_history/1", token).status == 404
 
 
+def test_a_version_that_was_about_others_or_sent_by_others_is_hidden_from_who_reads_the_present(
+    two: Site,
+) -> None:
+    about_a = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": "Patient/a"},
+    }
+    both = about_a | {"performer": [{"reference": "Patient/b"}], "note": [{"text": "CANARY"}]}
+    two.put(both | {"id": "was-both"}, "north", "a")
+    two.put(about_a | {"id": "was-both"}, "north", "a")
+    two.put(about_a | {"id": "was-north", "note": [{"text": "CANARY"}]}, "north", "a")
+    two.put(about_a | {"id": "was-north"}, "south", "a")
+    south = two.token("clinician", institution="south")
+    readers = {
+        "was-both": (two.token("patient", patient="a"), two.token("clinician", institution="north")),
+        "was-north": (south, two.token("patient", patient="a")),
+    }
+    for id_, tokens in readers.items():
+        for token in tokens:
+            history = two.get(f"Observation/{id_}/_history", token)
+            assert history.json()["total"] == len(history.json()["entry"]) == 1
+            assert b"CANARY" not in history.body
+            assert two.get(f"Observation/{id_}/_history/2", token).status == 200
+            for way in (
+                f"Observation/{id_}/_history/1",
+                f"/ledger/proof?type=Observation&id={id_}&version=1",
+            ):
+                assert two.get(way, token).status == 404, way
+    two.put(both | {"id": "was-both"}, "north", "a")
+    north = two.token("clinician", institution="north")
+    assert two.get("Observation/was-both/_history", two.token("patient", patient="a")).status == 404
+    assert two.get("Observation/was-both/_history", north).json()["total"] == 2
+
+
 def test_a_device_of_a_patient_is_not_free_for_all_as_other_devices_are(two: Site) -> None:
     device = {"resourceType": "Device", "id": "pacemaker", "patient": {"reference": "Patient/someone"}}
     two.put(device, "north")

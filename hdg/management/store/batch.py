@@ -166,7 +166,7 @@ class Batch:
         insert(_RESOURCE, sorted(_resource_row(s) for s in written if s.base is None))
         updates = (_update_row(s) for s in written if s.base is not None)
         many(statements.of(_UPDATE), sorted(updates, key=lambda row: row[-1]))
-        insert(_VERSION, [(*row[:8], row[8] + first_leaf, row[9]) for row in self.versions])
+        insert(_VERSION, [(*row[:8], row[8] + first_leaf, *row[9:]) for row in self.versions])
         many(statements.of(_RESEAL), self.reseals)
         insert(table_of(schema.Blob), self.blobs)
         insert(table_of(schema.Inbox), self.inbox)

@@ -24,13 +24,16 @@ from hdg.management.store.values import (
     fold,
     index_text,
     route_id,
+    scope_of,
     split_reference,
 )
 
 __all__ = ["INDEX_VERSION", "IndexRows", "Indexer", "composite_slots", "lookups"]
 
-INDEX_VERSION = "1"
-"""Part of what decides whether a database must be indexed anew; raise it when rows change."""
+INDEX_VERSION = "2"
+"""Part of what decides whether a database must be indexed anew; raise it when rows, compartments or
+consent rules change.
+"""
 
 TOKEN, REFERENCE, STRING, URI, DATE, NUMBER, QUANTITY, COMPOSITE = range(8)
 KINDS = {
@@ -97,6 +100,7 @@ class Indexer:
     """Compiles and runs the programs. ``hash_`` is the keyed hash of values.hasher."""
 
     def __init__(self, hash_: Hash) -> None:
+        self._hash = hash_
         self._emitters = emitters(hash_)
         self._writers = {kind: _writer(emit) for kind, emit in self._emitters.items()}
         self._writers["token"] = _token_writer(hash_, self._emitters["token"])
@@ -122,6 +126,10 @@ class Indexer:
         if type_ == "Patient":
             rows.patients = {resource["id"]}  # a Patient.link does not put it into the other's compartment
         return rows
+
+    def scope(self, institution: str, patients: Iterable[str]) -> int:
+        """``version.scope`` of what that institution sent about those patients."""
+        return scope_of(self._hash, institution, patients)
 
     def _compile(self, type_: str) -> _Program:
         program = _Program()

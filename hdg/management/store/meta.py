@@ -1,6 +1,6 @@
 """Facts about the database itself.
 
-Which root key made it, and which index definitions filled its index tables.
+Which root key made it, and which definitions filled the tables that are derived from its bodies.
 """
 
 from __future__ import annotations
@@ -9,25 +9,24 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from hdg.errors import VaultError
 from hdg.fhir import definitions
 from hdg.management import vault
+from hdg.management.consent.rules import rows_for
+from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.derived import Derived, walk
 from hdg.management.store.engine import Statements
-from hdg.management.store.envelope import binding, parse, unpack
 from hdg.management.store.index import INDEX_VERSION, Indexer
 
 __all__ = ["check_root", "index_digest", "index_key", "reindex", "reindex_if_needed"]
 
 _META = table_of(schema.StoreMeta)
-_RESOURCE = table_of(schema.Resource)
-_VERSION = table_of(schema.Version)
-_OWNER = table_of(schema.OwnerKey)
-_BATCH_ROWS = 500
+_RULE = table_of(ConsentRuleRow)
+_SCOPE = "UPDATE version SET scope = ? WHERE rkey = ? AND version = ?"
 
 
 def index_key(root: bytes) -> bytes:
@@ -69,7 +68,7 @@ def index_digest() -> str:
 
 
 def reindex_if_needed(engine: Engine, keks: vault.KekCache, indexer: Indexer) -> None:
-    """Makes the index tables anew when other definitions filled them (after an upgrade)."""
+    """Makes everything that is derived from the bodies anew when other rules made it (after an upgrade)."""
     digest = index_digest()
     with engine.begin() as connection:
         known = _get(connection, "index_digest")
@@ -81,54 +80,45 @@ def reindex_if_needed(engine: Engine, keks: vault.KekCache, indexer: Indexer) ->
 
 
 def reindex(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> int:
-    """Empties and refills all index tables in this transaction; returns how many resources it read.
+    """Makes index tables, compartments, scopes and consent rules anew in this transaction.
 
-    Resources whose owner's key was destroyed are left out: nothing can find them any more.
+    Returns how many current versions it read. Resources whose owner's key was destroyed get no index rows
+    (nothing can find them any more) and keep the compartments they had.
     """
     tables = tuple(table_of(model) for model in schema.INDEX_TABLES)
-    for table in tables:
+    for table in (*tables, _RULE):
         connection.execute(delete(table))
     statements = Statements(connection.dialect)
     cursor = connection.connection.cursor()
-    count, last = 0, 0
-    while True:
-        rows = connection.execute(_live(last)).all()
-        if not rows:
-            cursor.close()
-            return count
-        last = rows[-1].rkey
-        pending: tuple[set[tuple[Any, ...]], ...] = tuple(set() for _ in tables)
-        for row in rows:
-            if row.wrapped_kek is None:
-                continue
-            kek: AESGCM = keks.get(row.patient_code) or keks.unwrap(row.patient_code, row.wrapped_kek)
-            body = unpack(vault.open_sealed(kek, row.body, binding(row.type, row.id, row.version))).body
-            for buffer, found in zip(pending, indexer.rows(parse(body), row.rkey).tables, strict=True):
-                buffer.update(found)
-            count += 1
-        for table, buffer in zip(tables, pending, strict=True):
-            if buffer:
-                statements.insert_many(cursor, table, sorted(buffer))
+    count = 0
+    for page in walk(connection, keks, indexer):
+        known = [version for version in page if version.patients is not None]
+        current = [version for version in known if version.is_current]
+        scopes = [(version.scope, version.row.rkey, version.row.version) for version in known]
+        if scopes:
+            cursor.executemany(statements.of(_SCOPE), scopes)
+        _compartments(cursor, statements, current)
+        for number, table in enumerate(tables):
+            found = (version.rows.tables[number] for version in current if version.rows is not None)
+            statements.insert_many(cursor, table, sorted({row for rows in found for row in rows}))
+        for version in current:
+            if version.content is not None and version.row.type == "Consent":
+                rules = rows_for(version.content, version.row.rkey)
+                if rules:
+                    connection.execute(insert(_RULE), rules)
+        count += sum(version.content is not None for version in current)
+    cursor.close()
+    return count
 
 
-def _live(after: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  # Select's type parameters say nothing here
-    version, resource = _VERSION.c, _RESOURCE.c
-    return (
-        select(
-            version.rkey,
-            version.type,
-            version.id,
-            version.version,
-            version.patient_code,
-            version.body,
-            _OWNER.c.wrapped_kek,
-        )
-        .select_from(
-            _RESOURCE.join(
-                _VERSION, (version.rkey == resource.rkey) & (version.version == resource.version)
-            ).join(_OWNER, _OWNER.c.code == version.patient_code)
-        )
-        .where(resource.rkey > after, resource.deleted.is_(False))
-        .order_by(resource.rkey)
-        .limit(_BATCH_ROWS)
+def _compartments(cursor: Any, statements: Statements, current: list[Derived]) -> None:
+    if not current:
+        return
+    patients = [(version.row.rkey, version.patients or frozenset()) for version in current]
+    sole = [(version.sole, len(version.patients or ()), version.row.rkey) for version in current]
+    cursor.executemany(
+        statements.of("DELETE FROM compartment WHERE rkey = ?"), [(rkey,) for rkey, _ in patients]
     )
+    rows = [(rkey, patient) for rkey, named in patients for patient in sorted(named)]
+    statements.insert_many(cursor, table_of(schema.Compartment), rows)
+    cursor.executemany(statements.of("UPDATE resource SET patient = ?, patients = ? WHERE rkey = ?"), sole)

@@ -183,7 +183,7 @@ class Reader:
     def vread(self, type_: str, id_: str, version: int, predicate: Condition) -> StoredVersion | None:
         """One version, or None when absent or hidden (see ``history``)."""
         query = select(*_COLUMNS).where(
-            _IS_VERSION, _IS_NAMED, _VERSION.c.version == bindparam("v"), predicate, *_same_owner(predicate)
+            _IS_VERSION, _IS_NAMED, _VERSION.c.version == bindparam("v"), predicate, *_same_scope(predicate)
         )
         row = self._first(query, {"t": type_, "i": id_, "v": version})
         if row is None or row[_PATIENTS_AT] < 2:
@@ -198,12 +198,12 @@ class Reader:
     def history(self, type_: str, id_: str, predicate: Condition, count: int = 50, cursor: str = "") -> Page:
         """Versions of one resource, newest first; an empty page when absent or hidden.
 
-        The predicate speaks of the current version. Under any but ``true()``, versions that belonged to
-        another owner (a result moved to the right patient) are left out: who may read the present does not
-        get that.
+        The predicate speaks of the current version. Under any but ``true()``, versions about other patients
+        (a result moved to the right one) or of another institution than the current one are left out: who
+        may read the present does not get those.
         """
         before = _decoded(cursor, 1)[0] if cursor else 0
-        named = (_IS_VERSION, _IS_NAMED, predicate, *_same_owner(predicate))
+        named = (_IS_VERSION, _IS_NAMED, predicate, *_same_scope(predicate))
         page = select(*_COLUMNS).where(*named).order_by(_VERSION.c.version.desc()).limit(count + 1)
         if before:
             page = page.where(_VERSION.c.version < before)
@@ -295,12 +295,12 @@ def _versions(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Sto
     return [_stored(row, tuple(named.get(row[0], ()))) for row in rows]
 
 
-def _same_owner(predicate: Condition) -> tuple[Condition, ...]:
+def _same_scope(predicate: Condition) -> tuple[Condition, ...]:
     if isinstance(predicate, True_):
         return ()
     is_current = and_(_CURRENT.c.rkey == _RESOURCE.c.rkey, _CURRENT.c.version == _RESOURCE.c.version)
-    owner = select(_CURRENT.c.patient_code).where(is_current).correlate(_RESOURCE).scalar_subquery()
-    return (_VERSION.c.patient_code == owner,)
+    scope = select(_CURRENT.c.scope).where(is_current).correlate(_RESOURCE).scalar_subquery()
+    return (_VERSION.c.scope == scope,)
 
 
 def _page(query: SearchQuery, where: list[Condition], position: list[Any] | None) -> Select[Any]:

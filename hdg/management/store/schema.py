@@ -103,7 +103,9 @@ class Resource(SQLModel, table=True):
 class Version(SQLModel, table=True):
     """One row per version, never changed.
 
-    ``body`` is the sealed envelope (vault.py); ``leaf_index`` its ledger leaf.
+    ``body`` is the sealed envelope (vault.py); ``leaf_index`` its ledger leaf. ``scope``: keyed hash of the
+    institution that sent it and of the patients it is about (values.scope_of); versions with another scope
+    than the current one are hidden. NULL: not known, so hidden.
     """
 
     __tablename__ = "version"
@@ -117,6 +119,7 @@ class Version(SQLModel, table=True):
     patient_code: str = Field(sa_column=_text())
     leaf_index: int = Field(sa_column=_int64())
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    scope: int | None = Field(default=None, sa_column=_int64(nullable=True))
 
 
 class Compartment(SQLModel, table=True):

@@ -279,7 +279,8 @@ class WriteSession:
         plain = pack(new.salt, new.parts, new.body, new.said)
         sealed = vault.seal(self._kek(new.code), plain, binding(*place, new.version))
         fields = (new.rkey, new.version, *place, self.at_us, new.institution, new.deleted, new.code)
-        batch.versions.append((*fields, len(batch.leaves), sealed))
+        scope = self._shared.indexer.scope(new.institution, new.patients or ())
+        batch.versions.append((*fields, len(batch.leaves), sealed, scope))
         kind = "consent" if new.type == "Consent" else "resource"
         key, commitment = f"{new.type}/{new.id}", commit(new.salt, new.body)
         leaf = Leaf(kind, new.code, key, new.version, new.institution, self.at_us, commitment)

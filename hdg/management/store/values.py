@@ -7,9 +7,10 @@ drift.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
@@ -22,6 +23,7 @@ __all__ = [
     "hasher",
     "index_text",
     "route_id",
+    "scope_of",
     "split_reference",
 ]
 
@@ -56,6 +58,11 @@ def hasher(key: bytes) -> Hash:
         return int.from_bytes(digest, "big", signed=True) or 1
 
     return hashed
+
+
+def scope_of(hash_: Hash, institution: str, patients: Iterable[str]) -> int:
+    """What a version's institution and patients come to; equal only where both are equal."""
+    return hash_(f"scope {json.dumps([institution, *sorted(patients)])}")
 
 
 @lru_cache(maxsize=8192)

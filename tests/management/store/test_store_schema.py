@@ -14,6 +14,7 @@ from sqlalchemy import text, true
 from sqlmodel import SQLModel
 
 from hdg.errors import SettingsError
+from hdg.management.consent import resource as consents
 from hdg.management.store import Clause, SearchQuery, Store, meta
 from hdg.management.store.engine import migrate, open_engine
 from hdg.settings import Settings
@@ -80,3 +81,77 @@ def test_other_index_definitions_fill_the_index_anew(settings, keys, clock, monk
         assert store.reader.search(query, true()).total == 1
         tokens = SearchQuery("Patient", (Clause("gender", "token", "", ("other",)),))
         assert [version.id for version in store.reader.search(tokens, true()).versions] == ["p"]
+
+
+DERIVED = (
+    "SELECT rkey, patient FROM compartment ORDER BY rkey, patient",
+    "SELECT rkey, patient, patients FROM resource ORDER BY rkey",
+    "SELECT rkey, version, scope FROM version ORDER BY rkey, version",
+    "SELECT * FROM consent_rule ORDER BY rkey, ordinal",
+)
+
+
+def derived(store: Store) -> list[list[tuple[object, ...]]]:
+    with store.engine.connect() as connection:
+        return [[tuple(row) for row in connection.execute(text(sql))] for sql in DERIVED]
+
+
+def fill(store: Store) -> None:
+    """Resources of one patient, of two, of none; moved, deleted; a Consent."""
+    device = {"resourceType": "Device", "id": "d", "patient": {"reference": "Patient/a"}}
+    task = {"resourceType": "Task", "id": "t", "status": "draft", "intent": "order"}
+    seen = {"resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "x"}}
+    both = {"subject": {"reference": "Patient/a"}, "performer": [{"reference": "Patient/b"}]}
+    header = {"resourceType": "MessageHeader", "id": "m", "source": {"endpoint": "urn:x"}}
+    consent = consents.grant("a", ["Organization/x", "Organization/y"], [], [], from_us=0, until_us=1)
+    for resource, patient in (
+        (device, None),
+        (task, None),
+        (seen | both, "a"),
+        (seen | {"subject": both["subject"]}, "a"),
+        (header | {"eventUri": "urn:x"}, "a"),
+        (consent | {"id": "c"}, "a"),
+    ):
+        store.submit(lambda s, r=resource, p=patient: s.put(r, institution="north", patient=p)).result(20)
+    store.submit(lambda s: s.delete("MessageHeader", "m", institution="north")).result(20)
+
+
+def test_other_rules_make_compartments_scopes_and_consent_rules_anew(
+    settings, keys, clock, monkeypatch
+) -> None:
+    with Store.open(settings, keys, clock) as store:
+        fill(store)
+        before = derived(store)
+        assert all(before)
+        assert before[0][0] == (1, "a")  # the Device: R4 gives it no compartment, but it names its patient
+        for sql in (
+            "DELETE FROM compartment WHERE rkey <> 2",
+            "INSERT INTO compartment (rkey, patient) VALUES (2, 'b')",
+            "UPDATE resource SET patient = 'b', patients = 1 - patients",
+            "UPDATE version SET scope = NULL",
+            "DELETE FROM consent_rule WHERE ordinal = 0",
+        ):
+            store.submit(lambda s, sql=sql: s.connection.execute(text(sql)) and None).result(20)
+        assert derived(store) != before
+    monkeypatch.setattr(meta, "INDEX_VERSION", "next")
+    with Store.open(settings, keys, clock) as store:
+        assert derived(store) == before
+
+
+def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock) -> None:
+    with Store.open(settings, keys, clock) as store:
+        fill(store)
+        before = derived(store)
+    engine = open_engine(settings, is_writer=True)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE version DROP COLUMN scope"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        connection.execute(text("UPDATE store_meta SET value = 'old' WHERE name = 'index_digest'"))
+    engine.dispose()
+    with Store.open(settings, keys, clock) as store:
+        assert derived(store) == before
+        none_scope = [row for row in before[2] if row[2] is None]
+        assert none_scope == []
+        visible = text("resource.patient = 'a'")
+        assert [v.version for v in store.reader.history("Observation", "o", visible).versions] == [2]
+        assert [v.version for v in store.reader.history("Observation", "o", true()).versions] == [2, 1]
