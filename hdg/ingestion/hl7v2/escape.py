@@ -31,7 +31,8 @@ _SEQUENCE = re.compile(
     r"|([HN])\\"
     r"|(Z[^\\]{0,64})\\)"
 )
-_SWITCH = re.compile(r"\\([CM])((?:[0-9A-Fa-f]{2}){2,3})\\")
+_SWITCH = re.compile(r"\\(?:[CM]((?:[0-9A-Fa-f]{2}){2,3})|[A-Z.][^\\]*)\\")
+"""A switch with its bytes. Other sequences match too: what stands between two of them is no switch."""
 
 _UNSAFE = re.compile(r"[|^~\\&#\x00-\x1f\x7f]")
 _ESCAPED = {char: f"\\{code}\\" for code, char in _DELIMITER.items() if char != "#"}
@@ -46,7 +47,7 @@ def unescape(text: str, charset: str = "utf-8") -> str:
     """
     if "\\" not in text:
         return text
-    if _SWITCH.search(text):
+    if any(found[1] for found in _SWITCH.finditer(text)):
         text = _switched(text, charset)
     return _SEQUENCE.sub(lambda found: _meaning(found, charset), text)
 
@@ -103,8 +104,12 @@ def _unit(data: bytes, charset: str) -> str:
 
 def _switched(text: str, charset: str) -> str:
     """``text`` with its ``\\C..\\`` and ``\\M..\\`` switches applied; unchanged where that cannot be done."""
-    marked = _SWITCH.sub(lambda found: "\x1b" + bytes.fromhex(found[2]).decode("latin-1"), text)
+    marked = _SWITCH.sub(lambda found: _mark(found[1]) if found[1] else found[0], text)
     try:
         return charsets.decode(charsets.encode(marked, charset), charsets.with_iso2022(charset))
     except UnicodeError:
         return text
+
+
+def _mark(hexes: str) -> str:
+    return "\x1b" + bytes.fromhex(hexes).decode("latin-1")

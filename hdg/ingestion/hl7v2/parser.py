@@ -263,13 +263,16 @@ def _continued(segment: Segment, strays: list[tuple[int, str]], issues: list[Iss
             raise Hl7v2Error("a second header: split the batch first", f"line {number}", condition="100")
     last = next((at for at in range(len(lines), 0, -1) if _is_continuation(lines[at - 1])), 0)
     if last:
+        if len(segment.text) == 3:  # the break stands behind the name: it belongs to no field
+            segment.text += lines.pop(0)
+            last -= 1
         segment.text = "\n".join((segment.text, *lines[:last]))
         if segment.text.count("|") > MAX_FIELDS:
             raise Hl7v2Error(f"more than {MAX_FIELDS} fields", segment.place(), condition="207")
         issues.append(
             Issue("warning", "structure", segment.place(), "a line break inside the segment was kept")
         )
-    return strays[last:]
+    return strays[len(strays) - len(lines) + last :]
 
 
 def _is_continuation(line: str) -> bool:
