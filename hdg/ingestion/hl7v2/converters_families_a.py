@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 
-from hdg.ingestion.hl7v2 import converters_siu  # noqa: F401  # they register
 from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
 from hdg.ingestion.hl7v2.encoding import repetitions, unescape
@@ -31,6 +31,36 @@ def discharge_undone(text: str, state: State) -> None:
 _NULL = '""'
 _TEXT = ("", "TX", "FT", "ST")
 _FILES = ("ED", "RP")
+
+
+def fill_only(state: State, *elements: str) -> None:
+    """These elements only fill a gap: a stored value stays."""
+    if state.build is not None:
+        state.build.defaulted.update(dict.fromkeys(elements))
+
+
+def _withdrawn(element: str) -> Callable[[str, State], None]:
+    def convert(text: str, state: State) -> None:
+        state.delete(element)
+
+    convert.__doc__ = f"Takes the stored {element} away, which R4 forbids beside the new status."
+    return convert
+
+
+CONVERTERS.register("hl7v2.withdraw_clinical_status", type="CodeableConcept")(_withdrawn("clinicalStatus"))
+CONVERTERS.register("hl7v2.withdraw_cancelation_reason", type="CodeableConcept")(
+    _withdrawn("cancelationReason")
+)
+
+
+@CONVERTERS.register("hl7v2.status_by_class", type="code")
+def status_by_class(text: str, state: State) -> str | None:
+    """PV1-2 by the map ``encounter-status``, for events that do not say the status: it only fills a gap."""
+    table = state.library.concept_map("encounter-status")
+    found = table.translate(plain(text, state)) if table else None
+    if found is not None:
+        fill_only(state, "status")
+    return found.code if found else None
 
 
 def _value_type(segment: Segment) -> str:
@@ -94,6 +124,14 @@ def document_absent(text: str, state: State) -> str | None:
     for segment in state.message.all("OBX"):
         if _value_type(segment) in (*_TEXT, *_FILES) and _has_value(segment):
             return None
+    fill_only(state, "content")
+    return "unknown"
+
+
+@CONVERTERS.register("hl7v2.content_elsewhere", type="code")
+def content_elsewhere(text: str, state: State) -> str:
+    """``unknown`` for the content of a document that the message only names."""
+    fill_only(state, "content")
     return "unknown"
 
 
@@ -186,3 +224,32 @@ def provider_role(text: str, state: State) -> Facts:
     role = state.segment.field(1)
     is_local = person.is_local and not place
     return Facts(("provider", *person.parts, role, "for", *place), is_thing=True, is_local=is_local)
+
+
+def _instance(name: str, state: State) -> Facts:
+    """A problem, goal or pathway: its own number, else the patient and what it is."""
+    number, code = (3, 2) if name == "PTH" else (4, 3)
+    found = entity_facts(state.segment.field(number), state)
+    if found:
+        return Facts((*patient_facts(state), f"{name}-{number}", *found))
+    parts = split(state.segment.field(code))
+    known = (part(parts, 1, state) or part(parts, 2, state), part(parts, 3, state))
+    return Facts((*patient_facts(state), name, *known)) if known[0] else state.unidentified()
+
+
+def _identity(name: str) -> Callable[[str, State], Facts]:
+    def convert(text: str, state: State) -> Facts:
+        return _instance(name, state)
+
+    convert.__doc__ = f"{name}: its own number, else the patient and its code."
+    return convert
+
+
+for _name, _what in (("PRB", "problem"), ("GOL", "goal"), ("PTH", "pathway")):
+    CONVERTERS.register(f"identity.{_what}", type="id")(_identity(_name))
+
+
+@CONVERTERS.register("hl7v2.whole_text", type="string")
+def whole_text(text: str, state: State) -> str | None:
+    """A composite as it was sent, for people to read."""
+    return plain(text, state) or None

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from hdg.fhir.json import JsonError, decimal
 from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS, unit_text
+from hdg.ingestion.hl7v2.converters_families_a import fill_only
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.identity import entity_facts
 from hdg.ingestion.hl7v2.primitives import date_time, plain
@@ -139,21 +140,23 @@ def appointment_end(text: str, state: State) -> str | None:
     return _times(state).end
 
 
-def _absent(mine: str | None, other: str | None, state: State) -> str | None:
-    is_needed = other is not None or state.message.message_type[1] not in _ENDED
-    return "unknown" if mine is None and is_needed else None
+def _absent(element: str, mine: str | None, other: str | None, state: State) -> str | None:
+    if mine is not None or (other is None and state.message.message_type[1] in _ENDED):
+        return None
+    fill_only(state, element)
+    return "unknown"
 
 
 @CONVERTERS.register("hl7v2.appointment_start_absent", type="code")
 def appointment_start_absent(text: str, state: State) -> str | None:
     """``unknown`` when R4 asks for a start and no instant is known."""
-    return _absent(_times(state).start, _times(state).end, state)
+    return _absent("start", _times(state).start, _times(state).end, state)
 
 
 @CONVERTERS.register("hl7v2.appointment_end_absent", type="code")
 def appointment_end_absent(text: str, state: State) -> str | None:
     """``unknown`` when R4 asks for an end and no instant is known."""
-    return _absent(_times(state).end, _times(state).start, state)
+    return _absent("end", _times(state).end, _times(state).start, state)
 
 
 @CONVERTERS.register("hl7v2.appointment_start_text", type="string")

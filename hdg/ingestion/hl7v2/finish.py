@@ -150,5 +150,5 @@ def defaulted(builds: Sequence[Build]) -> tuple[Defaulted, ...]:
         Defaulted(build.type, build.id, element)
         for build in builds
         for element in build.defaulted
-        if element in build.resource
+        if element in build.resource or f"_{element}" in build.resource
     )

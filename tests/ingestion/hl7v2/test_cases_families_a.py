@@ -21,7 +21,7 @@ from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.coverage import coverage
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-KINDS = ("mdm", "siu", "dft", "bar", "ref")
+KINDS = ("mdm", "siu", "dft", "bar", "ref", "ppr")
 NAMES = sorted(f"{kind}/{path.stem}" for kind in KINDS for path in (CASES / kind).glob("*.hl7"))
 SHARED = {"ORC-1", "OBR-1", "PV1-1", "PV1-2"}
 """Places of segments that other families own, or of a visit that is none (class N)."""
@@ -205,3 +205,50 @@ def test_a_provider_without_organization_is_not_given_that_of_another(converter:
     roles = of_type(convert(converter, "ref/i12-referral"), "PractitionerRole")
     assert ["organization" in role for role in roles] == [True, False, True]
     assert ["practitioner" in role for role in roles] == [True, True, False]
+
+
+def gaps(converter: Converter, data: str, kind: str) -> set[str]:
+    converted = converter.convert(data.encode(), at_us=0)
+    return {item.element for item in converted.defaulted if item.resource_type == kind}
+
+
+def test_a_notification_never_takes_the_place_of_a_stored_document(converter: Converter) -> None:
+    head = MDM.format(event="T03")
+    assert gaps(converter, head + TXA.format(status=""), "DocumentReference") == {"status", "content"}
+    assert gaps(converter, head + TXA.format(status="OB"), "DocumentReference") == {"content"}
+    with_text = TXA.format(status="AV") + "\rOBX|1|TX|1^Text||new\r"
+    assert gaps(converter, MDM.format(event="T04") + with_text, "DocumentReference") == set()
+
+
+PPR = "MSH|^~\\&|A|B|||20240101120000Z||PPR^{event}|1|P|2.5\rPID|1||1^^^B^MR||X^Y\r"
+
+
+def test_an_update_that_is_silent_about_the_state_of_a_problem_only_fills_a_gap(converter: Converter) -> None:
+    data = PPR.format(event="PC2") + "PRB|UP||C1|P1^A\rGOL|UP||G1|G1^A\r"
+    assert gaps(converter, data, "Condition") == {"clinicalStatus"}
+    assert gaps(converter, data, "Goal") == {"lifecycleStatus"}
+
+
+def test_a_deleted_problem_loses_the_state_that_is_stored(converter: Converter) -> None:
+    data = PPR.format(event="PC3") + "PRB|DE||C1|P1^A\r"
+    converted = converter.convert(data.encode(), at_us=0)
+    assert [item.element for item in converted.deletions] == ["clinicalStatus"]
+    assert "clinicalStatus" not in of_type(converted, "Condition")[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("|||Active", "active"),
+        ("20240102|||Active", "resolved"),
+        ("|||RESOLVED", "resolved"),
+        ("|||odd", "active"),
+    ],
+)
+def test_a_problems_state_follows_its_life_cycle_and_its_end(
+    converter: Converter, fields: str, status: str
+) -> None:
+    before, _, life = fields.rpartition("|||")
+    data = PPR.format(event="PC1") + f"PRB|AD||C1|P1^A|||||{before}|||||{life}\r"
+    found = of_type(converter.convert(data.encode(), at_us=0), "Condition")[0]
+    assert found["clinicalStatus"]["coding"][0]["code"] == status

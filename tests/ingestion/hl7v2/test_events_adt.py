@@ -112,3 +112,14 @@ def test_a_deletion_is_refused_and_never_passes_for_an_update(
     with pytest.raises(Hl7v2Error) as caught:
         converter.convert(message(event, structure=structure), at_us=0)
     assert (caught.value.condition, caught.value.is_rejection) == ("201", True)
+
+
+def test_an_update_that_does_not_say_the_status_of_the_visit_only_fills_a_gap(converter: Converter) -> None:
+    def gaps(event: str, **fields: str) -> set[str]:
+        found = convert(converter, event, **fields).defaulted
+        return {item.element for item in found if item.resource_type == "Encounter"}
+
+    assert gaps("A08") == {"status"}
+    assert gaps("A08", f44="") == {"status"}
+    assert gaps("A08", f45=END) == set()
+    assert gaps("A02") == gaps("A11") == gaps("A13") == set()
