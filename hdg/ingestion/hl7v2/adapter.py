@@ -10,6 +10,7 @@ from hdg.ingestion.hl7v2 import (  # noqa: F401  # they register
     converters_families_a,
     converters_families_b,
     converters_merge,
+    converters_mfn,
     converters_oru,
     converters_siu,
     identity,

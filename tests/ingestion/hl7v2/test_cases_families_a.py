@@ -21,7 +21,7 @@ from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.coverage import coverage
 
 CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-KINDS = ("mdm", "siu", "dft", "bar", "ref", "ppr")
+KINDS = ("mdm", "siu", "dft", "bar", "ref", "ppr", "mfn")
 NAMES = sorted(f"{kind}/{path.stem}" for kind in KINDS for path in (CASES / kind).glob("*.hl7"))
 SHARED = {"ORC-1", "OBR-1", "PV1-1", "PV1-2"}
 """Places of segments that other families own, or of a visit that is none (class N)."""
@@ -252,3 +252,28 @@ def test_a_problems_state_follows_its_life_cycle_and_its_end(
     data = PPR.format(event="PC1") + f"PRB|AD||C1|P1^A|||||{before}|||||{life}\r"
     found = of_type(converter.convert(data.encode(), at_us=0), "Condition")[0]
     assert found["clinicalStatus"]["coding"][0]["code"] == status
+
+
+MFN = "MSH|^~\\&|A|B|||20240101120000Z||MFN^M02|1|P|2.5\rMFI|PRA||UPD|||NE\rMFE|{action}|1||K1\r"
+
+
+@pytest.mark.parametrize(
+    ("action", "flag", "active"),
+    [("MAD", "A", True), ("MUP", "I", False), ("MUP", "", None), ("MDC", "A", False), ("MDL", "", False)],
+)
+def test_a_member_of_staff_is_active_as_entry_and_flag_say(
+    converter: Converter, action: str, flag: str, active: bool | None
+) -> None:
+    data = MFN.format(action=action) + f"STF|K1|S1^^^B^EI|Doe^Jane||||{flag}\r"
+    found = of_type(converter.convert(data.encode(), at_us=0), "Practitioner")[0]
+    assert found.get("active") is active
+
+
+def test_a_member_of_staff_is_the_doctor_whom_other_messages_name(converter: Converter) -> None:
+    data = MFN.format(action="MAD") + "STF|K1|S1^^^B^EI|Doe^Jane\r"
+    visit = (
+        "MSH|^~\\&|A|B|||20240101120000Z||ADT^A01|1|P|2.5\rPID|1||1^^^B^MR||X^Y\r"
+        "PV1|1|I|||||S1^Doe^Jane^^^^^^B^^^^EI\r"
+    )
+    found = [of_type(converter.convert(text.encode(), at_us=0), "Practitioner") for text in (data, visit)]
+    assert found[0][0]["id"] == found[1][0]["id"]
