@@ -67,6 +67,8 @@ rest.
 _FOREIGN = Hl7v2Error(
     "the credential is bound to another institution than the message's sender", "MSH-4", is_rejection=True
 )
+_OPEN_LISTENERS = frozenset({"mllp", "mllps"})
+"""Where anybody may write anything into MSH-4: who is not declared does not speak for a known institution."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 
 
@@ -141,6 +143,7 @@ class Gateway:
 
         What the sender then gets is for ``ack_mode.replies``. Raises only when nothing could be kept.
         """
+        self.store.space.check()
         at_us = self.clock()
         with self._lanes.ticket(raw) as ticket:
             if len(raw) >= OFF_LOOP_BYTES:
@@ -152,6 +155,7 @@ class Gateway:
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
+        self.store.space.check()
         return self.store.submit(self._work_for(raw, origin, self.clock())).result()
 
     def _work_for(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], bytes]:
@@ -333,8 +337,18 @@ class Gateway:
 
     def sender(self, header: Header, origin: Origin = LOCAL) -> Sender:
         """The declared facts about the sender of a message, with the gateway's defaults filled in."""
-        _, declared = self.senders.current().find(header.application, header.facility, origin)
+        known = self.senders.current()
+        _, declared = known.find(header.application, header.facility, origin)
         institution = institution_id(header.facility) or self.settings.institution
+        is_fixed = declared is not None and (declared.institution or declared.facility)
+        if origin.listener in _OPEN_LISTENERS and not is_fixed:
+            taken = {
+                (t.institution or institution_id(t.facility or "")).lower() for t in known.tables.values()
+            }
+            if header.facility:
+                taken.add(self.settings.institution.lower())
+            if institution.lower() in taken:
+                institution = _pseudonym(header.facility)
         return sender_of(declared, header.sender, institution, self.settings.zone)
 
     def ack_mode(self, raw: bytes, origin: Origin = LOCAL) -> AckMode | None:
@@ -424,6 +438,10 @@ def institution_id(facility: str) -> str:
         return ""
     if _PLAIN_NAME.fullmatch(facility):
         return facility.lower()
+    return _pseudonym(facility)
+
+
+def _pseudonym(facility: str) -> str:
     return "facility-" + hashlib.sha256(facility.encode()).hexdigest()[:16]
 
 

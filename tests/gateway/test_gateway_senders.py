@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import true
 from hdg.errors import SettingsError
 from hdg.fhir.json import loads
 from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.header import peek
 from hdg.ingestion.sender import Origin
 from hdg.management.store.search import SearchQuery
 from hdg.settings import Settings
@@ -81,3 +83,33 @@ def test_senders_in_the_settings_file_are_pointed_to_their_own_file(tmp_path: Pa
     (tmp_path / "hdg.toml").write_text('[senders."A|B"]\nzone = "UTC"\n')
     with pytest.raises(SettingsError, match=r"senders\.toml"):
         load(data=tmp_path)
+
+
+@pytest.mark.parametrize("listener", ["mllp", "mllps"])
+def test_an_undeclared_sender_speaks_for_no_declared_institution_nor_for_the_gateway_s_own(
+    tmp_path: Path, listener: str
+) -> None:
+    tables = '[senders."LAB|NORTHGEN"]\n[senders.pacs]\nfacility = "RADIOLOGY"\ninstitution = "South"\n'
+    tables += '[senders.by-listener]\nlistener = "mllps"\n'
+    with gateway(tmp_path, tables) as opened:
+
+        def institution(application: str, facility: str, origin: Origin) -> str:
+            raw = oru().replace(b"|LAB|NORTHGEN|", f"|{application}|{facility}|".encode(), 1)
+            return opened.sender(peek(raw), origin).institution
+
+        network = Origin(listener)
+        assert institution("LAB", "NORTHGEN", network) == "northgen"
+        assert institution("PACS", "RADIOLOGY", network) == "South"
+        for facility in ("NORTHGEN", "northgen", "SOUTH", "South", "LOCAL"):
+            found = institution("EVIL", facility, network)
+            assert found == "facility-" + sha256(facility.encode()).hexdigest()[:16]
+        assert institution("OTHER", "EAST", network) == "east"
+        assert institution("OTHER", "", network) == "local"
+        bound = Origin("http", institution="northgen")
+        assert institution("NEW", "NORTHGEN", bound) == "northgen"
+
+
+def test_without_msh_4_a_sender_is_not_the_gateway_s_own_where_a_table_declares_that(tmp_path: Path) -> None:
+    with gateway(tmp_path, '[senders."LAB|MAIN"]\ninstitution = "local"\n') as opened:
+        raw = oru().replace(b"|NORTHGEN|", b"||", 1)
+        assert opened.sender(peek(raw), Origin("mllp")).institution.startswith("facility-")
