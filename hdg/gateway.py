@@ -143,6 +143,7 @@ class Gateway:
 
         What the sender then gets is for ``ack_mode.replies``. Raises only when nothing could be kept.
         """
+        self.store.space.check()
         at_us = self.clock()
         with self._lanes.ticket(raw) as ticket:
             if len(raw) >= OFF_LOOP_BYTES:
@@ -154,6 +155,7 @@ class Gateway:
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
+        self.store.space.check()
         return self.store.submit(self._work_for(raw, origin, self.clock())).result()
 
     def _work_for(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], bytes]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from hdg.errors import Hl7v2Error, Issue
+from hdg.errors import HdgError, Hl7v2Error, Issue
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.ack_mode import code_of, replies
@@ -82,7 +82,8 @@ async def take(gateway: Gateway, raw: bytes, origin: Origin, number: int = 1) ->
         ack = await asyncio.wait_for(gateway.receive(raw, origin), WAIT_S)
     except Exception as error:
         _log.error("a message was not kept: %s", type(error).__name__)
-        return _refused(gateway, raw, number, "the message could not be kept; send it again", "AE")
+        text = str(error) if isinstance(error, HdgError) else "the message could not be kept; send it again"
+        return _refused(gateway, raw, number, text, "AE")
     sent = replies(raw, ack, mode=gateway.ack_mode(raw, origin))
     return Taken(number, ack, sent, code_of(ack), is_kept=True)
 

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     """Time between two looks at the inbox folder; a file must stay the same that long."""
     inline_blob_bytes: int = 262_144
     """Vault objects up to this size lie in the database, in the same transaction; larger ones in files."""
+    min_free_bytes: int = Field(default=512 * 1024 * 1024, ge=0)
+    """With less than this free under the data folder messages are refused (AE, 503); 0: never."""
     group_commit_max: int = 64
     """Units of work that share one transaction at most."""
     group_commit_wait_ms: float = 0.0

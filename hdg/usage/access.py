@@ -28,6 +28,7 @@ from hdg.management.identity import Authenticator, Principal, RevokedToken
 from hdg.management.keys import KeyRing
 from hdg.management.store import SearchQuery, Store, StoredVersion
 from hdg.management.store.prepared import Prepared
+from hdg.management.store.space import SpaceGuard
 from hdg.settings import Settings
 from hdg.usage.trail import Caller, Trail, Unavailable
 
@@ -249,8 +250,14 @@ class Gate:
             raise NotFound("the ledger is empty")
         return newest.note
 
+    def space(self) -> SpaceGuard:
+        """The free space that writing depends on."""
+        return self._store.space
+
     def is_ready(self) -> bool:
-        """Whether the database answers and the ledger's head can be read."""
+        """Whether the database answers, the ledger's head can be read, and there is room to write."""
+        if self._store.space.is_low():
+            return False
         try:
             with self._store.engine.connect() as connection:
                 self._log.checkpoint(connection)

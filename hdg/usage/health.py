@@ -1,4 +1,8 @@
-"""``/healthz`` (the process answers), ``/readyz`` (database answers, ledger opens). Both public."""
+"""``/healthz`` (the process answers), ``/readyz`` (database answers, ledger opens, room to write). Both
+public.
+
+``/readyz`` also tells free disk space and its limit, in the lines of the Prometheus text format.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,12 @@ def routes(gate: Gate) -> list[Route]:
 
     async def readyz(request: Request) -> Response:
         is_ready = await run_in_threadpool(gate.is_ready)
-        return PlainTextResponse("ok\n" if is_ready else "not ready\n", 200 if is_ready else 503)
+        space = gate.space()
+        text = (
+            f"{'ok' if is_ready else 'not ready'}\n"
+            f"hdg_disk_free_bytes {space.free_bytes()}\n"
+            f"hdg_disk_min_free_bytes {space.limit_bytes}\n"
+        )
+        return PlainTextResponse(text, 200 if is_ready else 503)
 
     return [Route("/healthz", healthz, methods=["GET"]), Route("/readyz", readyz, methods=["GET"])]

@@ -69,7 +69,7 @@ def test_public_routes_hold_nothing_of_any_patient(world):
 
 def test_health_readiness_and_checkpoint_answer_in_plain_text(world):
     assert world.client.get("/healthz").text == "ok\n"
-    assert world.client.get("/readyz").text == "ok\n"
+    assert world.client.get("/readyz").text.startswith("ok\nhdg_disk_free_bytes ")
     checkpoint = world.client.get("/ledger/checkpoint")
     assert checkpoint.headers["content-type"].startswith("text/plain")
     assert checkpoint.text.splitlines()[0] == world.settings.log_origin
@@ -83,7 +83,7 @@ def test_readyz_says_no_when_the_database_is_gone(world, monkeypatch):
 
     monkeypatch.setattr(world.store.engine, "connect", broken)
     answer = world.client.get("/readyz")
-    assert (answer.status_code, answer.text) == (503, "not ready\n")
+    assert (answer.status_code, answer.text.splitlines()[0]) == (503, "not ready")
 
 
 def test_a_proof_verifies_against_the_public_checkpoint(world):
@@ -102,3 +102,19 @@ def test_a_proof_verifies_against_the_public_checkpoint(world):
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
 def test_the_description_is_served(world, path):
     assert world.client.get(path).status_code == 200
+
+
+def test_readyz_says_no_when_the_disk_is_nearly_full(world):
+    world.store.space.limit_bytes = 1 << 62
+    answer = world.client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.text.startswith("not ready\nhdg_disk_free_bytes ")
+    refused = world.client.request(
+        "POST",
+        "/ingest/hl7v2",
+        world.token("operator"),
+        headers={"content-type": "x-application/hl7-v2+er7"},
+        content=b"MSH|^~\\&|LAB|NORTH|||20260101||ADT^A01|1|P|2.5\r",
+    )
+    assert refused.status_code == 503
+    assert "nearly full" in refused.text

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from hdg.errors import Hl7v2Error
+from hdg.errors import HdgError, Hl7v2Error
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.ack_mode import replies
 from hdg.ingestion.hl7v2.mllp_client import PORT, MllpClient
@@ -161,7 +161,8 @@ class _Connection(asyncio.Protocol):
             return await self._service.handler(received, self._origin)
         except Exception as error:  # one message must not end the connection
             _log.error("mllp: handler failed: %s", type(error).__name__)
-            return self._refusal(received, Hl7v2Error("the message could not be processed", condition="207"))
+            text = str(error) if isinstance(error, HdgError) else "the message could not be processed"
+            return self._refusal(received, Hl7v2Error(text, condition="207"))
 
     def _refusal(self, received: bytes, error: Hl7v2Error) -> Sequence[bytes]:
         at_us = self._service.clock()

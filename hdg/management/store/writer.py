@@ -35,6 +35,7 @@ from hdg.management.store.index import Indexer
 from hdg.management.store.meta import check_root, index_key, reindex_if_needed
 from hdg.management.store.read import Reader
 from hdg.management.store.session import Shared, WriteSession
+from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
 
@@ -79,6 +80,7 @@ class Store:
         self.reader = reader
         self.log = ledger
         """The ledger; its reading methods take a connection of ``engine``."""
+        self.space = SpaceGuard(settings.data, settings.min_free_bytes)
         self._writer_engine = engine
         self._shared = shared
         self._settings = settings
