@@ -145,9 +145,9 @@ class Converter:
             resources=tuple(resources),
             deletions=deletions(builds),
             defaulted=defaulted(builds),
+            moved=tuple((build.type, build.id) for build in builds if build.label.endswith(":moved")),
             issues=tuple(dict.fromkeys(state.issues)),
             patient_id=next((build.id for build in builds if build.type == "Patient"), None),
-            moved=tuple((build.type, build.id) for build in builds if build.label.endswith(":moved")),
             mapping_digest=digest,
         )
         return converted, state
