@@ -56,11 +56,11 @@ def read_batch(data: bytes) -> Batch:
         except UnicodeDecodeError:
             return Batch((data,))
         found = read_batch(narrow)
-        messages = tuple(message.decode("utf-8").encode(wide) for message in found.messages)
-        return Batch(messages, found.issues, found.headers)
+        wide_again = tuple(message.decode("utf-8").encode(wide) for message in found.messages)
+        return Batch(wide_again, found.issues, found.headers)
     counts = _Counts()
-    messages = []
-    headers = []
+    messages: list[bytes] = []
+    headers: list[bytes] = []
     is_empty = True
     for kind, piece in _pieces(data):
         is_empty = False
