@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from hdg.fhir import definitions
@@ -98,6 +99,7 @@ def _explicit(parts: Parts, stored: JsonObject) -> dict[str, dict[str, list[str]
     return {sender: dict(everything if owned is None else owned) for sender, owned in parts.items()}
 
 
+@lru_cache(maxsize=8192)
 def base_of(resource_type: str, key: str) -> str:
     """The element that a property belongs to.
 
