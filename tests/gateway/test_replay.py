@@ -156,6 +156,7 @@ def test_replay_shows_the_difference_first_and_then_makes_it(settings: Settings)
         assert (version, patient["identifier"][0]["use"]) == (2, "official")
         assert len(list(entries(gateway.store.engine, status="accepted"))) == 1
     assert "1 messages replayed, 0 changed something" in hdg(settings, "replay", "--since", "1h")[1]
+    assert hdg(settings, "verify")[0] == 0
 
 
 def test_a_replay_leaves_what_newer_messages_said(settings: Settings) -> None:
