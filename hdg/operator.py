@@ -17,6 +17,7 @@ from hdg.gateway import Gateway, now_us
 from hdg.management import identity
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
+from hdg.management.store.check import check
 from hdg.management.store.read import Reader
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.settings import Settings
@@ -134,6 +135,7 @@ class Verification:
 def verify_store(settings: Settings, reference: str, progress: Progress | None = None) -> Verification:
     """Recomputes the ledger and opens the stored versions: all, or with ``reference`` (TYPE/ID) that resource's.
 
+    Checks also that the columns that decide about access say what the bodies say (management/store/check.py).
     Raises NotFound when there is no such resource.
     """
     with _open(settings) as gateway:
@@ -148,12 +150,14 @@ def verify_store(settings: Settings, reference: str, progress: Progress | None =
                 open_audit=lambda owner, key, sealed: _opened_row(reader, owner, sealed, key),
                 progress=progress,
             )
+            access = check(connection, gateway.keys.root, only=reference, progress=progress)
     if reference and not report.versions and report.is_sound:
         raise NotFound(f"the store holds no {reference}")
-    verdict = "verified" if report.is_sound else f"{report.total} findings"
+    total = report.total + access.total
+    verdict = f"{total} findings" if total else "verified"
     erased = f", {report.erased} erased" if report.erased else ""
     summary = f"{verdict}: {report.versions} versions{erased}, {report.size} leaves, root {report.root[:16]}…"
-    return Verification(summary, report.findings)
+    return Verification(summary, (*report.findings, *access.kept))
 
 
 def _opened(reader: Reader, version: SealedVersion) -> tuple[bytes, bytes]:
