@@ -264,7 +264,7 @@ def _continued(segment: Segment, strays: list[tuple[int, str]], issues: list[Iss
     last = next((at for at in range(len(lines), 0, -1) if _is_continuation(lines[at - 1])), 0)
     if last:
         if len(segment.text) == 3:  # the break stands behind the name: it belongs to no field
-            segment.text += lines.pop(0)
+            segment.text += "|" + lines.pop(0).removeprefix("|")
             last -= 1
         segment.text = "\n".join((segment.text, *lines[:last]))
         if segment.text.count("|") > MAX_FIELDS:
