@@ -161,7 +161,7 @@ def test_an_older_move_does_not_undo_a_newer_one(gateway: Gateway) -> None:
     assert owner(gateway, moved) == owner(gateway, found["3"])
 
 
-# --- consent: a merge widens nothing ---------------------------------------------------------------------------
+# --- consent: a merge widens nothing ---------------------------------------------------------------
 
 
 def seen(gateway: Gateway, user: str) -> set[str]:
