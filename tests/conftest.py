@@ -24,8 +24,8 @@ def cases() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_uri() -> Iterator[str]:
-    """A PostgreSQL of our own; not in pytest's folder, which other runs close to other users, and whose path is
-    too long for a socket.
+    """A PostgreSQL of our own; not in pytest's folder, which other runs close to other users, and whose path
+    is too long for a socket.
 
     It goes down without a last checkpoint (SIGQUIT): its data is thrown away.
     """
