@@ -21,7 +21,7 @@ import hashlib
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -34,7 +34,17 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hdg.errors import VaultError
 
-__all__ = ["BlobFiles", "KekCache", "OwnerKeys", "cid_of", "derive", "make_owner_keys", "open_sealed", "seal"]
+__all__ = [
+    "BlobFiles",
+    "KekCache",
+    "OwnerKeys",
+    "Randomness",
+    "cid_of",
+    "derive",
+    "make_owner_keys",
+    "open_sealed",
+    "seal",
+]
 
 _NONCE_BYTES = 12
 _DEK_BYTES = 32
@@ -49,12 +59,32 @@ def derive(root: bytes, purpose: str, length: int = 32) -> bytes:
     return HKDF(SHA256(), length, salt=None, info=purpose.encode()).derive(root)
 
 
-def seal(kek: AESGCM, plain: bytes, binding: bytes) -> bytes:
+class Randomness:
+    """Random bytes from the system, asked for in large pieces. For one thread."""
+
+    _PIECE_BYTES = 8192
+
+    def __init__(self) -> None:
+        self._piece, self._at = b"", 0
+
+    def take(self, count: int) -> bytes:
+        """``count`` bytes (at most a few hundred), never given twice."""
+        end = self._at + count
+        if end > len(self._piece):
+            self._piece, self._at, end = os.urandom(self._PIECE_BYTES), 0, count
+        found = self._piece[self._at : end]
+        self._at = end
+        return found
+
+
+def seal(
+    kek: AESGCM, plain: bytes, binding: bytes, random: Callable[[int], bytes] = secrets.token_bytes
+) -> bytes:
     """format(1) | nonce(12) | wrapped DEK(48) | ciphertext and tag.
 
     One random nonce serves both layers: the DEK is used once, and under the KEK the nonce is random.
     """
-    dek = secrets.token_bytes(_DEK_BYTES + _NONCE_BYTES)
+    dek = random(_DEK_BYTES + _NONCE_BYTES)
     nonce = dek[_DEK_BYTES:]
     dek = dek[:_DEK_BYTES]
     return b"".join(

@@ -65,6 +65,8 @@ class State:
     patients: frozenset[str] | None = field(default=None, repr=False)
     base: State | None = field(default=None, repr=False)
     said: Said = field(default_factory=list, repr=False)
+    echoes: set[bytes] = field(default_factory=set, repr=False)
+    """Digests of statements that, merged into this very content and these parts, change neither."""
     _content: JsonObject | None = field(default=None, repr=False)
     _rows: IndexRows | None = field(default=None, repr=False)
 
@@ -88,7 +90,8 @@ class State:
     def settled(self) -> State:
         """After the commit: this is what the database holds. Rows are let go; they can be made again."""
         self.base = self
-        self._rows = None
+        if self.version == 1:  # what has changed before is likely to change again
+            self._rows = None
         return self
 
 
@@ -145,8 +148,12 @@ class Batch:
         self.states[key] = state
 
     def written(self) -> list[State]:
-        """The states that differ from the database."""
-        return [state for state in self.states.values() if state is not None and state.base is not state]
+        """The states whose version the database does not hold yet (one sealed anew is the same version)."""
+        return [
+            state
+            for state in self.states.values()
+            if state is not None and (state.base is None or state.base.version != state.version)
+        ]
 
     def flush(
         self, connection: Connection, statements: Statements, indexer: Indexer, first_leaf: int
@@ -173,10 +180,9 @@ class Batch:
         old, new = _compartment_rows(written)
         many(statements.delete(_COMPARTMENT), old)
         insert(_COMPARTMENT, new)
-        for number, table in enumerate(_INDEXES):
-            old, new = _difference(written, indexer, number)
-            many(statements.delete(table), old)
-            insert(table, new)
+        for table, gone, fresh in zip(_INDEXES, *_differences(written, indexer), strict=True):
+            many(statements.delete(table), sorted(gone))
+            insert(table, sorted(fresh))
         changes: dict[str, list[Row]] = {}
         for sql, row in self.changes:
             changes.setdefault(sql, []).append(row)
@@ -214,16 +220,20 @@ def _update_row(s: State) -> Row:
     return (*row[3:], s.rkey)
 
 
-def _difference(written: list[State], indexer: Indexer, number: int) -> tuple[list[Row], list[Row]]:
-    """(rows to delete, rows to insert) of one index table, sorted."""
-    old: set[Row] = set()
-    new: set[Row] = set()
+def _differences(written: list[State], indexer: Indexer) -> tuple[list[set[Row]], list[set[Row]]]:
+    """(rows to delete, rows to insert) of each index table."""
+    old: list[set[Row]] = [set() for _ in _INDEXES]
+    new: list[set[Row]] = [set() for _ in _INDEXES]
     for state in written:
-        rows = state.rows(indexer).tables[number]
+        tables = state.rows(indexer).tables
         if state.base is None:
-            new.update(rows)
-        else:
-            before = set(state.base.rows(indexer).tables[number])
-            old |= before.difference(rows)
-            new |= set(rows) - before
-    return sorted(old), sorted(new)
+            for fresh, rows in zip(new, tables, strict=True):
+                if rows:
+                    fresh.update(rows)
+            continue
+        for gone, fresh, rows, known in zip(old, new, tables, state.base.rows(indexer).tables, strict=True):
+            if rows != known:
+                before, after = set(known), set(rows)
+                gone |= before - after
+                fresh |= after - before
+    return old, new

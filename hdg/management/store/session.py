@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,12 +26,25 @@ from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import SALT_BYTES, binding, pack, unpack
 from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.merge import JsonObject, Parts, merge, without_server_meta
-from hdg.management.store.stale import Said, Stamp, admit, is_outdated, is_worth_noting, said_by
+from hdg.management.store.stale import Admitted, Said, Stamp, admit, is_outdated, is_worth_noting, said_by
 
 __all__ = ["InboxRow", "Put", "Shared", "WriteSession"]
 
 _KEY_MAX = 200
 """Longest text that lies in an index as it is; longer sender names and control ids are kept by digest."""
+_SAID_ONCE = frozenset({"AuditEvent", "MessageHeader", "Provenance"})
+"""Types of which every message has new ones: not worth remembering."""
+_ECHOES_MAX = 16
+_LOOKED_UP = 24
+"""Resources that one query looks up."""
+
+
+_FIND_ANY = "SELECT type, id, rkey, version, deleted FROM resource WHERE type = ANY(%s) AND id = ANY(%s)"
+_FIND_EACH = (
+    f"WITH asked (t, i) AS (VALUES {', '.join(['(?, ?)'] * _LOOKED_UP)}) "  # noqa: S608  # our own marks
+    "SELECT r.type, r.id, r.rkey, r.version, r.deleted FROM asked "
+    "CROSS JOIN resource r ON r.type = asked.t AND r.id = asked.i"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +86,14 @@ class Shared:
     is_postgresql: bool
     states: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
     owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
-    state_limit: int = 4096
+    random: vault.Randomness = field(default_factory=vault.Randomness)
+    state_limit: int = 8192
     owner_limit: int = 65_536
 
     def settle(self, batch: Batch) -> None:
         """Remembers what a group committed; forgets the least recently used."""
         for key, state in batch.states.items():
-            if state is not None:
+            if state is not None and state.type not in _SAID_ONCE:
                 self.states[key] = state.settled()
                 self.states.move_to_end(key)
         for key, (code, kek) in batch.owners.items():
@@ -123,13 +136,17 @@ class WriteSession:
         missing = [key for key in dict.fromkeys(keys) if key not in self.batch.states]
         if not missing:
             return
-        if not self._shared.is_postgresql:
-            for key in missing:
-                self._state(key)
-            return
-        sql = "SELECT type, id, rkey, version, deleted FROM resource WHERE type = ANY(%s) AND id = ANY(%s)"
-        types, ids = sorted({key[0] for key in missing}), [key[1] for key in missing]
-        found = {(row[0], row[1]): row[2:] for row in self._cursor.execute(sql, (types, ids)).fetchall()}
+        found: dict[tuple[str, str], tuple[int, int, bool]] = {}
+        if self._shared.is_postgresql:
+            types, ids = sorted({key[0] for key in missing}), [key[1] for key in missing]
+            self._cursor.execute(_FIND_ANY, (types, ids))
+            found.update(((row[0], row[1]), row[2:]) for row in self._cursor.fetchall())
+        else:
+            for at in range(0, len(missing), _LOOKED_UP):
+                asked: list[str | None] = [text for key in missing[at : at + _LOOKED_UP] for text in key]
+                asked += [None] * (2 * _LOOKED_UP - len(asked))
+                self._cursor.execute(_FIND_EACH, asked)
+                found.update(((row[0], row[1]), row[2:]) for row in self._cursor.fetchall())
         for key in missing:
             row = found.get(key)
             self.batch.states[key] = None if row is None else self._load(key, *row)
@@ -194,13 +211,23 @@ class WriteSession:
         else:
             stored, parts, said = state.content(), state.parts, state.said
         news = admit(said, stored, resource, tuple(deletions), sender=sender, stamp=stamp, gaps=gaps)
-        if parts is None:
+        if state is None or parts is None:
             merged, parts = merge(None, {}, news.statement, news.deletions, sender=sender)
-        else:
-            merged, parts = merge(stored, parts, news.statement, news.deletions, sender=sender)
+            return self._put(merged, parts, news.said(merged), state, institution, patient)
         if is_move and is_other and "subject" not in news.statement:
             patient = None  # something newer has said whose it is
-        return self._put(merged, parts, news.said(merged), state, institution, patient)
+        echo = _echo(sender, news)
+        if echo in state.echoes:
+            self._note(state, state.parts, news.said(stored), is_shared=not patient)
+            return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
+        merged, parts = merge(stored, parts, news.statement, news.deletions, sender=sender)
+        put = self._put(merged, parts, news.said(merged), state, institution, patient)
+        after = self.batch.states[state.type, state.id]
+        if not put.is_changed and after is not None and parts == state.parts:
+            if len(after.echoes) >= _ECHOES_MAX:
+                after.echoes.clear()
+            after.echoes.add(echo)
+        return put
 
     def delete(self, type_: str, id_: str, *, institution: str) -> Put:
         """A deletion version. Raises NotFound when there is nothing to delete."""
@@ -214,10 +241,11 @@ class WriteSession:
             updated_us=self.at_us,
             institution=institution,
             deleted=True,
-            salt=secrets.token_bytes(SALT_BYTES),
+            salt=self._shared.random.take(SALT_BYTES),
             body=b"",
             parts={},
             said=said_by("", Stamp(self.at_us, self.at_us)),
+            echoes=set(),
             _content=None,
             _rows=IndexRows(),
         )
@@ -238,8 +266,7 @@ class WriteSession:
         type_, id_ = content["resourceType"], content["id"]
         is_live = state is not None and not state.deleted
         if state is not None and is_live and _is_same(content, state.content()):
-            if parts != state.parts or is_worth_noting(said, state.said, is_shared=not patient):
-                self._reseal(state, parts, said)
+            self._note(state, parts, said, is_shared=not patient)
             return Put(type_, id_, state.version, is_created=False, is_changed=False)
         version = 1 if state is None else state.version + 1
         meta = {**(content.get("meta") or {}), "versionId": str(version), "lastUpdated": self._instant}
@@ -261,7 +288,7 @@ class WriteSession:
                 institution=institution,
                 deleted=False,
                 code=code,
-                salt=secrets.token_bytes(SALT_BYTES),
+                salt=self._shared.random.take(SALT_BYTES),
                 body=body,
                 parts=parts,
                 said=said,
@@ -277,7 +304,8 @@ class WriteSession:
         """Buffers a version: sealed body, ledger leaf, the state that ``flush`` makes the rows of."""
         batch, place = self.batch, (new.type, new.id)
         plain = pack(new.salt, new.parts, new.body, new.said)
-        sealed = vault.seal(self._kek(new.code), plain, binding(*place, new.version))
+        random = self._shared.random.take
+        sealed = vault.seal(self._kek(new.code), plain, binding(*place, new.version), random)
         fields = (new.rkey, new.version, *place, self.at_us, new.institution, new.deleted, new.code)
         scope = self._shared.indexer.scope(new.institution, new.patients or ())
         batch.versions.append((*fields, len(batch.leaves), sealed, scope))
@@ -287,13 +315,20 @@ class WriteSession:
         batch.leaves.append(leaf.encode())
         batch.set(place, new)
 
+    def _note(self, state: State, parts: Parts, said: Said, *, is_shared: bool) -> None:
+        """The content stays as it is; who said it, and when, may not."""
+        if parts != state.parts or is_worth_noting(said, state.said, is_shared=is_shared):
+            self._reseal(state, parts, said)
+
     def _reseal(self, state: State, parts: Parts, said: Said) -> None:
         """The same version, body and salt (so its leaf holds) with new records of who said what, and when."""
         self._know_patients(state)
         plain = pack(state.salt, parts, state.body, said)
-        sealed = vault.seal(self._kek(state.code), plain, binding(state.type, state.id, state.version))
+        bound = binding(state.type, state.id, state.version)
+        sealed = vault.seal(self._kek(state.code), plain, bound, self._shared.random.take)
         self.batch.reseals.append((sealed, state.rkey, state.version))
-        self.batch.set((state.type, state.id), replace(state, parts=parts, said=said))
+        echoes = state.echoes if parts == state.parts else set()
+        self.batch.set((state.type, state.id), replace(state, parts=parts, said=said, echoes=echoes))
 
     def _state(self, key: tuple[str, str]) -> State | None:
         states = self.batch.states
@@ -414,8 +449,9 @@ class WriteSession:
         The sealed plaintext is an envelope (envelope.py): its salt is what a ledger leaf commits with.
         """
         code, kek = self._owner("patient", patient) if patient else self._owner("institution", institution)
-        salt = secrets.token_bytes(SALT_BYTES)
-        return code, salt, vault.seal(kek, pack(salt, {}, data), b"row/" + key.encode())
+        random = self._shared.random.take
+        salt = random(SALT_BYTES)
+        return code, salt, vault.seal(kek, pack(salt, {}, data), b"row/" + key.encode(), random)
 
     # --- everything else -----------------------------------------------------------------------------------
 
@@ -433,7 +469,7 @@ class WriteSession:
         The CID of the ciphertext (vault.py says why).
         """
         code, kek = self._owner("patient", patient) if patient else self._owner("institution", institution)
-        sealed = vault.seal(kek, data, b"blob/" + code.encode())
+        sealed = vault.seal(kek, data, b"blob/" + code.encode(), self._shared.random.take)
         cid = vault.cid_of(sealed)
         is_inline = len(sealed) <= self._shared.inline_blob_bytes
         if not is_inline:
@@ -483,6 +519,12 @@ class WriteSession:
     def change_later(self, sql: str, row: tuple[Any, ...]) -> None:
         """Runs ``sql`` (our own, with ``?``) at the end of the group, in this transaction."""
         self.batch.changes.append((sql, row))
+
+
+def _echo(sender: str, news: Admitted) -> bytes:
+    """What, with a content and its parts, decides the outcome of a merge."""
+    said = dumps([sender, list(news.deletions), news.statement])
+    return hashlib.blake2b(said, digest_size=16).digest()
 
 
 def _is_same(new: JsonObject, stored: JsonObject) -> bool:
