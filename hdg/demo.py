@@ -27,6 +27,8 @@ from hdg.errors import HdgError
 from hdg.fhir import json as fhir_json
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.send import Peer, acknowledgements
+from hdg.management.ledger.checkpoint import verify_note
+from hdg.management.ledger.proof import is_included
 from hdg.server import Server
 from hdg.settings import Settings, load
 
@@ -56,11 +58,13 @@ class Demo:
         self.settings = settings
         self.console = console
         self.base = ""
+        self.ledger_key = b""
 
     def run(self) -> None:
         """All steps."""
         with Gateway.open(self.settings) as gateway, _serving(self.settings, gateway) as server:
             self.base = f"http://{server.http_address}"
+            self.ledger_key = gateway.keys.ledger_key.public_key().public_bytes_raw()
             self._send(server)
             patient = self._resources()
             token = self._token()
@@ -97,16 +101,7 @@ class Demo:
         return str(patient)
 
     def _token(self) -> str:
-        return operator.mint_token(
-            self.settings,
-            role="clinician",
-            user="dr-lee",
-            institution=CLINIC,
-            patient="",
-            purpose="TREAT",
-            project="",
-            hours=1,
-        )
+        return operator.mint_token(self.settings, role="clinician", user="dr-lee", institution=CLINIC, hours=1)
 
     def _consent(self, patient: str, token: str) -> None:
         self._step(
@@ -143,11 +138,20 @@ class Demo:
             raise DemoFailed(f"HTTP {error.code} for {path.partition('?')[0]}") from None
 
     def _proof(self, patient: str) -> None:
-        self._step("4. The ledger: is this Patient what was stored, and is it in the signed tree?")
+        self._step("4. The ledger: the patient asks for the proof that this record is in the signed tree")
+        token = operator.mint_token(self.settings, role="patient", patient=patient, hours=1)
+        proof = self._get(f"/ledger/proof?type=Patient&id={patient}", token)
+        leaf, path = proof["leaf"].encode(), [bytes.fromhex(node) for node in proof["path"]]
+        size, root = verify_note(proof["checkpoint"], self.settings.log_origin, self.ledger_key)
+        if not is_included(leaf, proof["index"], size, path, root):
+            raise DemoFailed("the inclusion proof does not verify")
+        self.console.print(
+            f"   leaf {proof['index']} of {size}, {len(path)} hashes up to the root that the checkpoint signs: included"
+        )
         report = operator.verify_store(self.settings, f"Patient/{patient}")
         self.console.print(f"   hdg verify Patient/{patient}: {report.summary}", markup=False)
         if report.findings:
-            raise DemoFailed(f"the inclusion proof does not verify: {report.findings[0]}")
+            raise DemoFailed(f"the stored bytes do not verify: {report.findings[0]}")
 
     def _tamper(self, patient: str) -> None:
         self._step("5. Somebody changes one byte of that Patient behind the gateway's back")

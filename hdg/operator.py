@@ -29,12 +29,12 @@ def mint_token(
     settings: Settings,
     *,
     role: str,
-    user: str,
-    institution: str,
-    patient: str,
-    purpose: str,
-    project: str,
     hours: float,
+    user: str = "",
+    institution: str = "",
+    patient: str = "",
+    purpose: str = "",
+    project: str = "",
 ) -> str:
     """A bearer token signed with the data folder's token key. Raises BadRequest for an impossible principal."""
     if role not in identity.ROLES:

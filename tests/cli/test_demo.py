@@ -22,6 +22,7 @@ STEPS = [
     "after revocation",
     "total 0",
     "4. The ledger",
+    ": included",
     "verified",
     "5. Somebody changes one byte",
     "NOT VERIFIED",
