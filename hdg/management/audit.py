@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ from sqlmodel import Field, SQLModel
 from hdg.management.identity import Principal
 from hdg.management.ledger.leaf import Leaf, commit
 
-__all__ = ["Access", "AuditEventRow", "SealedEvent", "audit_event", "seal_event"]
+__all__ = ["Access", "AuditEventRow", "SealedEvent", "audit_event", "refusal_event", "seal_event"]
 
 JsonObject = dict[str, Any]
 Seal = Callable[[bytes, str], tuple[str, bytes, bytes]]
@@ -135,6 +135,37 @@ def audit_event(principal: Principal, access: Access, *, at_us: int, server: str
         ],
         "source": {"observer": {"display": server}, "type": _APPLICATION_SERVER},
         "entity": _entities(access),
+    }
+
+
+def refusal_event(count: int, addresses: Mapping[str, int], *, at_us: int, server: str) -> JsonObject:
+    """The AuditEvent of ``count`` requests without a valid token.
+
+    ``addresses``: how many came from each ('' others).
+    """
+    clients: list[JsonObject] = [
+        {
+            "type": _SOURCE_ROLE,
+            "who": {"display": f"{number} from {address or 'others'}"},
+            "requestor": True,
+            **({"network": {"address": address, "type": "2"}} if address else {}),
+        }
+        for address, number in sorted(addresses.items())
+    ]
+    return {
+        "resourceType": "AuditEvent",
+        "id": secrets.token_hex(16),
+        "type": {"system": _DICOM, "code": "110114", "display": "User Authentication"},
+        "subtype": [{"system": _DICOM, "code": "110122", "display": "Login"}],
+        "action": "E",
+        "recorded": instant(at_us),
+        "outcome": "4",
+        "outcomeDesc": f"{count} requests without a valid access token were refused",
+        "agent": [
+            *clients,
+            {"type": _DESTINATION_ROLE, "who": {"display": server}, "requestor": False},
+        ],
+        "source": {"observer": {"display": server}, "type": _APPLICATION_SERVER},
     }
 
 

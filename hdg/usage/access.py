@@ -30,6 +30,7 @@ from hdg.management.store import SearchQuery, Store, StoredVersion
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.space import SpaceGuard
 from hdg.settings import Settings
+from hdg.usage.refusals import Refusals
 from hdg.usage.trail import Caller, Trail, Unavailable
 
 __all__ = ["Caller", "Gate", "Proof", "Results", "Unavailable", "Visible"]
@@ -103,6 +104,7 @@ class Gate:
         self._authenticator = authenticator
         self._log = store.log
         self._trail = Trail(store, settings)
+        self._refusals = Refusals(store, settings, clock)
         self._policy = load_policy(settings.policy)
         self._threads = ThreadPoolExecutor(_SEARCH_THREADS, "hdg-search")
         self._prepared = lru_cache(_PREPARED_MAX)(self._prepare)
@@ -131,9 +133,16 @@ class Gate:
     def caller(self, authorization: str | None, address: str = "") -> Caller:
         """The bearer of an Authorization header (RFC 6750 §2.1). Raises AccessDenied (not authenticated)."""
         scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise AccessDenied("an access token is needed", is_authenticated=False)
-        return Caller(self._authenticator.authenticate(token.strip()), address)
+        try:
+            if scheme.lower() != "bearer" or not token:
+                raise AccessDenied("an access token is needed", is_authenticated=False)
+            principal = self._authenticator.authenticate(token.strip())
+        except AccessDenied:
+            self._refusals.note(address)
+            raise
+        if self._refusals.pending:
+            self._refusals.write_if_due()
+        return Caller(principal, address)
 
     def _visible_to(self, who: Principal) -> Prepared:
         """What this principal may see, as SQL over ``Resource``. Kept; the time is read when the SQL runs."""

@@ -49,9 +49,18 @@ def test_every_read_leaves_one_row_and_one_leaf_also_where_nothing_shows(
     assert written(site) == (rows + 1, leaves + 1)
 
 
-def test_a_refused_token_or_query_reads_nothing_and_leaves_nothing(site: Site, patient: str) -> None:
+def test_refused_tokens_leave_one_event_however_many_they_are(site: Site, patient: str) -> None:
+    rows, leaves = written(site)
+    for _ in range(40):
+        assert site.get(f"Patient/{patient}", "x.y.z").status == 401
+        assert site.get(f"Patient/{patient}").status == 401
+    assert site.get(f"Patient/{patient}", site.token("clinician", institution="northgen")).status == 200
+    assert written(site) == (rows + 2, leaves + 2)
+    assert site.rows("SELECT count(*) FROM audit_event WHERE agent = 'unauthenticated'") == [(1,)]
+
+
+def test_a_refused_query_reads_nothing_and_leaves_nothing(site: Site, patient: str) -> None:
     before = written(site)
-    assert site.get(f"Patient/{patient}", "x.y.z").status == 401
     assert site.get("Patient?nonsense=1", site.token("clinician", institution="northgen")).status == 400
     assert written(site) == before
 
