@@ -296,9 +296,11 @@ def verify(
     Examples: hdg verify · hdg verify Patient/abc123
     """
     from hdg.operator import verify_store
+    from hdg.progress import shown
 
     started = time.monotonic()
-    report = verify_store(_settings(data), reference)
+    with shown("verifying") as progress:
+        report = verify_store(_settings(data), reference, progress)
     for finding in report.findings:
         typer.echo(f"NOT VERIFIED  {finding}", err=True)
     typer.echo(f"{report.summary} ({time.monotonic() - started:.1f} s)")

@@ -1,0 +1,42 @@
+"""Progress is a live line on a terminal and plain lines, rarely, elsewhere."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hdg import progress
+from messages import oru
+
+
+def test_without_a_terminal_a_plain_line_comes_only_after_a_while(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress.shown("verifying") as report:
+        report("leaves", 1024)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+    with progress.shown("verifying") as report:
+        report("leaves", 2048)
+    assert capsys.readouterr().err == "verifying: 2,048 leaves\n"
+
+
+def test_convert_shows_a_bar_on_a_terminal_and_none_elsewhere(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.hl7").write_bytes(oru(control=f"C{number}"))
+    command = [sys.executable, "-m", "hdg", "convert", str(tmp_path), "-o", str(tmp_path / "out")]
+    parent, child = pty.openpty()
+    done = subprocess.run(command, stderr=child, check=False)
+    os.close(child)
+    shown = os.read(parent, 65_536).decode()
+    os.close(parent)
+    assert done.returncode == 0
+    assert "3/3" in shown
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "3/3" not in plain.stderr
+    assert "3 converted" in plain.stderr
