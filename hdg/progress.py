@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a live line on a terminal, a plain line every few seconds elsewhere."""
+"""Progress of long work on standard error: a live line on a terminal, else a plain line every few seconds."""
 
 from __future__ import annotations
 
