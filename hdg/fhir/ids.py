@@ -8,8 +8,12 @@ endian), so ``("ab", "c")`` and ``("a", "bc")`` differ.
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 __all__ = ["PUBLIC_KEY", "resource_id"]
 
@@ -20,7 +24,7 @@ _ID_BYTES = 20
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6 in lower case
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _LENGTHS = [size.to_bytes(8, "big") for size in range(256)]
-_SHIFTS = tuple(range(_ID_BYTES * 8 - 10, -1, -10))
+_BLOCK_BYTES = 64
 
 
 def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequence[str]) -> str:
@@ -36,5 +40,27 @@ def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequenc
         size = len(encoded)
         message.append(_LENGTHS[size] if size < 256 else size.to_bytes(8, "big"))
         message.append(encoded)
-    number = int.from_bytes(hmac.digest(key, b"".join(message), "sha256")[:_ID_BYTES], "big")
-    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
+    inner, outer = _keyed(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(b"".join(message))
+    outer.update(inner.digest())
+    return _base32(outer.digest())
+
+
+@lru_cache(maxsize=8)
+def _keyed(key: bytes) -> tuple[_Hash, _Hash]:
+    """The two hashes of HMAC (RFC 2104) after the key; to be copied, so that each id starts from there."""
+    if len(key) > _BLOCK_BYTES:
+        key = hashlib.sha256(key).digest()
+    padded = key.ljust(_BLOCK_BYTES, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+    return inner, hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+
+
+def _base32(digest: bytes) -> str:
+    texts = []
+    for start in range(0, _ID_BYTES, 5):
+        number = int.from_bytes(digest[start : start + 5], "big")
+        texts.append(_PAIRS[number >> 30] + _PAIRS[number >> 20 & 1023])
+        texts.append(_PAIRS[number >> 10 & 1023] + _PAIRS[number & 1023])
+    return "".join(texts)
