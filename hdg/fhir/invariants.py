@@ -33,14 +33,23 @@ ELSEWHERE = {
 }
 
 
+Trusted = dict[int, list[Any]]
+"""By identity, ``[object, check]``: an object that nobody changes any more, and the check it passed, or None.
+"""
+
+
 class Scope:
-    """What surrounds a value: its ``resource``, and the ``root`` whose contained resources it may name."""
+    """What surrounds a value: its ``resource``, and the ``root`` whose contained resources it may name.
 
-    __slots__ = ("resource", "root")
+    ``trusted``: objects that need not pass the same check twice.
+    """
 
-    def __init__(self, resource: JsonObject, root: JsonObject) -> None:
+    __slots__ = ("resource", "root", "trusted")
+
+    def __init__(self, resource: JsonObject, root: JsonObject, trusted: Trusted | None = None) -> None:
         self.resource = resource
         self.root = root
+        self.trusted: Trusted = {} if trusted is None else trusted
 
 
 # Whether the invariant holds for the object (its structure is already known to be right).

@@ -16,7 +16,7 @@ from typing import Any
 
 from hdg.errors import Issue
 from hdg.fhir.definitions import resource_types
-from hdg.fhir.invariants import Scope
+from hdg.fhir.invariants import Scope, Trusted
 from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import Check, Finding
 from hdg.fhir.validate_objects import object_check
@@ -24,13 +24,17 @@ from hdg.fhir.validate_objects import object_check
 __all__ = ["validate"]
 
 
-def validate(resource: JsonObject) -> list[Issue]:
-    """Everything wrong with a resource, or an empty list. Never raises for any JSON value."""
+def validate(resource: JsonObject, trusted: Trusted | None = None) -> list[Issue]:
+    """Everything wrong with a resource, or an empty list. Never raises for any JSON value.
+
+    ``trusted``: objects that are never changed and may be part of many resources; which checks they pass is
+    noted there and not asked again.
+    """
     if type(resource) is not dict:
         return [Issue("error", "structure", "", "a resource is a JSON object")]
     kind = resource.get("resourceType")
     try:
-        found = _resource_check(resource, Scope(resource, resource))
+        found = _resource_check(resource, Scope(resource, resource, trusted))
     except RecursionError:
         found = [("", "too-costly", "nested too deeply")]
     if found is None:

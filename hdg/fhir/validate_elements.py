@@ -19,6 +19,7 @@ from hdg.fhir.references import contained, reference_type
 __all__ = [
     "bound_primitive",
     "concept_check",
+    "plain_reference_first",
     "reference_check",
     "rules_of",
     "simple_quantity",
@@ -136,3 +137,23 @@ def reference_check(targets: frozenset[str]) -> Callable[[Any, Scope], list[Find
         return None
 
     return check
+
+
+def plain_reference_first(targets: frozenset[str], check: Check) -> Check:
+    """The check of a Reference: ``Type/id`` of an allowed type, alone or with a display, is right at once."""
+    allowed = targets or resource_types()
+    text_check = _primitive("string")
+
+    def first(value: Any, scope: Scope) -> list[Finding] | None:
+        if type(value) is not dict:
+            return check(value, scope)
+        text, size = value.get("reference"), len(value)
+        if type(text) is not str or size > 2 or (size == 2 and "display" not in value):
+            return check(value, scope)
+        head, _, rest = text.partition("/")
+        is_right = head in allowed and rest.isalnum() and rest.isascii() and len(rest) <= _MAX_ID
+        if is_right and (size == 1 or text_check(value["display"], scope) is None):
+            return None
+        return check(value, scope)
+
+    return first

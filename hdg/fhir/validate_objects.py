@@ -23,6 +23,7 @@ from hdg.fhir.primitives import NULL, Check, Finding, primitive_check
 from hdg.fhir.validate_elements import (
     bound_primitive,
     concept_check,
+    plain_reference_first,
     reference_check,
     rules_of,
     simple_quantity,
@@ -91,6 +92,8 @@ class _ObjectCompiler:
 
         def first(value: Any, scope: Any) -> list[Finding] | None:
             member = self.item_check(kind, element)
+            if self.definition.kind == "resource" and kind not in ("Resource", "Reference"):
+                member = member if is_primitive(kind) else _trusting(member)
             if element.is_list:
                 member = _list_check(member)
             self.members[name] = member
@@ -117,7 +120,25 @@ class _ObjectCompiler:
         own = [item for item in self.definition.invariants if item.path.removesuffix("[x]") == path]
         if own and kind != path:
             rules = rules_of(own, kind)
-        return with_rules(check, rules) if rules else check
+        check = with_rules(check, rules) if rules else check
+        return plain_reference_first(frozenset(element.targets), check) if kind == "Reference" else check
+
+
+def _trusting(check: Check) -> Check:
+    """A check that an object of ``scope.trusted`` passes once."""
+
+    def trusting(value: Any, scope: Scope) -> list[Finding] | None:
+        held = scope.trusted.get(id(value))
+        if held is None:
+            return check(value, scope)
+        if held[1] is check:
+            return None
+        found = check(value, scope)
+        if found is None:
+            held[1] = check
+        return found
+
+    return trusting
 
 
 # --- objects -----------------------------------------------------------------------------------------------
