@@ -18,7 +18,10 @@ from hdg.terminology.systems import Systems
 
 Fire = Callable[[str, JsonObject, Any], bool]
 """``(text, root, context)``; True when something was put."""
-Complete = Callable[[JsonObject], None]
+Assign = Callable[[JsonObject, Any, Any], Any]
+"""``(root, value, context)``: puts a value and completes what is there."""
+Complete = Callable[[JsonObject, Any], None]
+"""``(item, context)``; the context is None for an item that nobody else holds: all of it may be changed."""
 
 
 def compile_pairs(pairs: Sequence[Pair], owner: str, systems: Systems, *, is_mapped: bool) -> Complete | None:
@@ -40,9 +43,9 @@ def compile_pairs(pairs: Sequence[Pair], owner: str, systems: Systems, *, is_map
     if len(fixed) == 1:
         return fixed[0]
 
-    def complete(item: JsonObject) -> None:
+    def complete(item: JsonObject, context: Any) -> None:
         for setter in fixed:
-            setter(item)
+            setter(item, context)
 
     return complete
 
@@ -61,10 +64,10 @@ def _setter(steps: Sequence[Step], value: Any, owner: str) -> Complete:
     info = element_info(owner, name) if not way else None
     rival = f"{name[: -len(info.type)]}" if info is not None and info.is_choice else ""
 
-    def complete(item: JsonObject) -> None:
+    def complete(item: JsonObject, context: Any) -> None:
         node = item
         for enter in enters:
-            inner = enter(node)
+            inner = enter(node, context)
             if inner is None:
                 return  # only existing items of a list are completed
             node = inner
@@ -78,30 +81,36 @@ def _setter(steps: Sequence[Step], value: Any, owner: str) -> Complete:
     return complete
 
 
-def _into(step: Step) -> Callable[[Any], JsonObject | None]:
+def _into(step: Step) -> Callable[[Any, Any], JsonObject | None]:
     """Goes into an element of an item; None when there is no such list item."""
     name = step.element
     if step.kind == "plain":
-        return lambda node: node.setdefault(name, {})
+        return lambda node, context: _own(node, name, node.setdefault(name, {}), context)
     if step.kind == "index":
         index = int(step.key)
 
-        def indexed(node: Any) -> JsonObject | None:
+        def indexed(node: Any, context: Any) -> JsonObject | None:
             items = node.get(name)
-            return items[index] if items and index < len(items) else None
+            return _own(items, index, items[index], context) if items and index < len(items) else None
 
         return indexed
     url = step.key
 
-    def item(node: Any) -> JsonObject:
+    def item(node: Any, context: Any) -> JsonObject:
         items: list[JsonObject] = node.setdefault(name, [])
-        found = next((held for held in items if url and held.get("url") == url), None)
-        if found is None:
-            found = {"url": url} if url else {}
-            items.append(found)
-        return found
+        for index, held in enumerate(items):
+            if url and held.get("url") == url:
+                return _own(items, index, held, context)
+        items.append({"url": url} if url else {})
+        return _own(items, len(items) - 1, items[-1], context)
 
     return item
+
+
+def _own(holder: Any, key: Any, item: Any, context: Context | None) -> JsonObject:
+    """``item`` as one that may be changed."""
+    found: JsonObject = item if context is None else context.enter(holder, key, item)
+    return found
 
 
 def _has_choice(node: JsonObject, stem: str) -> bool:
@@ -116,12 +125,12 @@ def finished(convert: Converter, complete: Complete | None, translate: Any) -> C
         if value.__class__ is Several:
             for single in value:
                 if complete is not None:
-                    complete(single)
+                    complete(single, None)
                 if translate is not None:
                     translate(single, context)
         elif value is not None:
             if complete is not None:
-                complete(value)
+                complete(value, None)
             if translate is not None:
                 translate(value, context)
         return value
@@ -134,19 +143,28 @@ def fire_of(convert: Converter, steps: Sequence[Step], complete: Complete | None
     last = steps[-1]
     if complete is None and translate is None and last.kind == "plain" and len(steps) == 1:
         return _plain_fire(convert, last.element)
+    return _fire(convert, assign_of(steps, complete, translate))
+
+
+def assign_of(steps: Sequence[Step], complete: Complete | None, translate: Any) -> Assign:
+    """Put a value; ``complete`` and ``translate`` follow."""
     put = compile_target(steps)
+    if complete is None and translate is None:
+        return put
 
     def assign(root: JsonObject, value: Any, context: Context) -> None:
+        if translate is not None:
+            context.own[id(value)] = value  # such a value is never remembered: pairs and map may change it
         item = put(root, value, context)
         if complete is not None:
-            complete(item)
+            complete(item, context)
         if translate is not None:
             translate(value, context)
 
-    return _fire(convert, put if complete is None and translate is None else assign)
+    return assign
 
 
-def _fire(convert: Converter, assign: Callable[[JsonObject, Any, Any], Any]) -> Fire:
+def _fire(convert: Converter, assign: Assign) -> Fire:
     def fire(text: str, root: JsonObject, context: Context) -> bool:
         try:
             value = convert(text, context)

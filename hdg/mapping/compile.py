@@ -19,8 +19,10 @@ import orjson
 
 from hdg.errors import TableError
 from hdg.mapping.actions import (
+    Assign,
     Complete,
     Fire,
+    assign_of,
     compile_map,
     compile_pairs,
     constant_fire,
@@ -34,7 +36,7 @@ from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
-from hdg.mapping.runs import Run, defaulted, nested, top
+from hdg.mapping.runs import Run, defaulted, kept, nested, top
 from hdg.mapping.shape import constant, fresh, result_type, types_at
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Step as TargetStep
@@ -45,6 +47,8 @@ from hdg.mapping.when import Readers, Test, compile_when, operands, parse_when
 Step = tuple[int, Test | None, Run]
 """Slot, the row's ``when`` (None: always) and what to do with the slot's text."""
 _CODED = ("CodeableConcept", "Coding")
+Keep = tuple[str, Converter, Assign, str]
+"""What ``runs.kept`` needs: kind, converter, assign, the plain element."""
 
 
 class Slot(NamedTuple):
@@ -61,6 +65,8 @@ class Slot(NamedTuple):
     trail: tuple[int, ...] = ()
     separator: str = ""
     """A text without it is a single one, which ``pick`` would hand over as it is."""
+    key: str = ""
+    """What ``pick`` picks, as a name; '' for every repetition as it is."""
 
 
 class Grammar(Protocol):
@@ -184,7 +190,7 @@ class Compiler:
             return found
 
     def _is_pure(self, table: Table) -> bool:
-        """Whether what a table makes of a text depends on that text only (and on no time zone)."""
+        """Whether what a table makes of a text depends on that text and its sender only."""
         for rule in table.rules:
             if rule.target and rule.as_ and not self._is_pure_as(rule.as_):
                 return False
@@ -196,7 +202,7 @@ class Compiler:
 
     def _is_pure_as(self, as_: str) -> bool:
         if as_ in self.grammar.primitives:
-            return as_ not in ("dateTime", "instant")
+            return True
         named = self.grammar.converters.get(as_)
         if named is not None:
             return named.is_pure
@@ -213,8 +219,8 @@ class Compiler:
             return slot.number, test, self._identity(rule, depth)
         named = self.grammar.converters.get(rule.as_)
         if named is not None and named.takes == "field":
-            slot = slot._replace(pick=None)
-        fire, fallback = self._fire(rule, root, slot.depth)
+            slot = slot._replace(pick=None, key="field")
+        fire, fallback, keep = self._fire(rule, root, slot.depth)
         if depth == 0 and fallback is not None and fills_gap(rule):
             fallback = gap_filling(rule.target, fallback)
         if self.is_tracing and fallback is not None:
@@ -227,6 +233,8 @@ class Compiler:
         else:
             run = self._run(rule, slot, fire, element, shared.get(element, frozenset()), is_top=depth == 0)
             number = slot.number
+            if keep is not None and depth == 0 and number and not self.is_tracing:
+                run = kept(slot, f"{slot.key} {keep[0]}", *keep[1:], run, self.grammar.null)
             if fallback is not None:
                 number, run = 0, defaulted(slot.number, run, fallback)
         return number, test, run
@@ -250,8 +258,8 @@ class Compiler:
             parse_when(rule.when), lambda operand: self.grammar.readers(operand, table, depth)
         )
 
-    def _fire(self, rule: Rule, root: str, depth: int) -> tuple[Fire | None, Fire | None]:
-        """What happens to one text of the source, and what happens when there is none."""
+    def _fire(self, rule: Rule, root: str, depth: int) -> tuple[Fire | None, Fire | None, Keep | None]:
+        """What happens to one text of the source, what happens when there is none, how to remember it."""
         steps = parse_target(rule.target)
         types = types_at(root, steps)
         bare, pairs = split_default(rule.default)
@@ -266,12 +274,13 @@ class Compiler:
             value = constant(types[0], bare, self.library.systems)
             fallback = fire_of(lambda text, context: fresh(value), steps, complete, None)
         if not rule.as_:
-            return None, fallback
-        return self._converting(rule, depth, steps, complete), fallback
+            return None, fallback, None
+        fire, keep = self._converting(rule, depth, steps, complete)
+        return fire, fallback, keep
 
     def _converting(
         self, rule: Rule, depth: int, steps: Sequence[TargetStep], complete: Complete | None
-    ) -> Fire:
+    ) -> tuple[Fire, Keep | None]:
         convert = self._converter(rule.as_, depth)
         if self.is_tracing:
             convert = watched(convert)
@@ -282,12 +291,26 @@ class Compiler:
                 raise ValueError(f"there is no concept map {rule.map!r}")
             convert, translate = compile_map(rule.as_, convert, concepts)
         is_item = steps[-1].kind == "new"
+        kind = f"{rule.as_} {depth}"
+        if rule.map or (is_item and complete):
+            kind = f"{rule.file}:{rule.line}"
         if (is_item or complete is None) and (complete or translate):
             # Pairs and map concern the value alone: finish it before it is put, so that equal items show.
             convert, complete, translate = finished(convert, complete, translate), None, None
         if rule.map and not self.is_tracing and (is_item or complete is None) and self._is_pure_as(rule.as_):
             convert = remembered(f"{rule.file}:{rule.line}", convert)
-        return fire_of(convert, steps, complete, translate)
+        fire = fire_of(convert, steps, complete, translate)
+        if translate is not None or not self._is_kept(rule):
+            return fire, None
+        is_plain = complete is None and len(steps) == 1 and steps[0].kind == "plain"
+        assign = assign_of(steps, complete, None)
+        return fire, (kind, convert, assign, steps[0].element if is_plain else "")
+
+    def _is_kept(self, rule: Rule) -> bool:
+        """Whether what a row's text becomes is worth remembering, and depends on text and sender alone."""
+        if rule.as_ in self.grammar.primitives and not rule.map:
+            return rule.as_ == "date"
+        return self._is_pure_as(rule.as_)
 
     def _converter(self, as_: str, depth: int) -> Converter:
         primitive = self.grammar.primitives.get(as_)

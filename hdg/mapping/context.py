@@ -10,11 +10,32 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hdg.errors import Severity
+from hdg.mapping.remembered import Remembered, fresh
 
 JsonObject = dict[str, Any]
 SHARED_MAX = 4096
 SHARED_LENGTH = 200
 """Longest text whose result is shared, in characters."""
+
+
+class Shared(dict[Any, Any]):
+    """What conversions for one sender share: small pure results as a dict, and what ``fields`` remembers."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fields: Remembered[Read] = Remembered()
+
+
+class Read(NamedTuple):
+    """What a field's text became. ``items``: (repetition, value or None, problems) in order."""
+
+    single: Any
+    """The value of a field of one repetition that is as it should be, else None."""
+    items: tuple[tuple[int, Any, tuple[Problem, ...]], ...]
+    objects: tuple[Any, ...]
+    """The values that are objects."""
 
 
 class Choice(NamedTuple):
@@ -129,11 +150,14 @@ class Context:
         "made",
         "memo",
         "origin",
+        "own",
         "problems",
+        "recent",
         "shared",
         "taken",
         "trace",
         "trail",
+        "values",
     )
 
     def __init__(self) -> None:
@@ -144,8 +168,14 @@ class Context:
         self.facts: Facts | None = None
         self.taken: list[Made] = []
         """What was referred to since the resource at hand was begun."""
-        self.shared: dict[Any, Any] | None = None
+        self.shared: Shared | None = None
         """Pure results that conversions for the same sender share; None: nothing is shared. See ``keep``."""
+        self.values: Remembered[Read] | None = None
+        """What fields' texts became before, for the same sender; None: nothing is remembered."""
+        self.recent: dict[tuple[str, str], Read] = {}
+        """What fields' texts of this very message became."""
+        self.own: dict[int, Any] = {}
+        """By identity, what this conversion made on its way into a path: only such objects may change."""
         self.origin: Any = None
         self.trace: list[Event] | None = None
         self.made: Any = None
@@ -174,6 +204,14 @@ class Context:
             if len(self.shared) >= SHARED_MAX:
                 self.shared.clear()
             self.shared[key] = value
+
+    def enter(self, holder: Any, key: Any, item: Any) -> Any:
+        """``item`` (``holder[key]``) as one that may be changed: itself, or a copy put in its place."""
+        if id(item) in self.own:
+            return item
+        mine = holder[key] = fresh(item)
+        self.own[id(mine)] = mine
+        return mine
 
     def named_system(self, text: str) -> str | None:
         """URI of the code system that a coded text names; None when it names none."""

@@ -27,7 +27,7 @@ class Named:
     type: str
     takes: Takes
     is_pure: bool
-    """Whether the result depends on nothing but the text, the registry and the concept maps."""
+    """Whether the result depends on nothing but the text, its sender, the registry and the concept maps."""
     summary: str
 
 

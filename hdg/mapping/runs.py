@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hdg.mapping.context import Context, JsonObject
+from hdg.mapping.context import Conflict, Context, Converter, JsonObject, Problem, Read, Several, Unfit
 
 if TYPE_CHECKING:
-    from hdg.mapping.actions import Fire
+    from hdg.mapping.actions import Assign, Fire
     from hdg.mapping.compile import Slot
 
+LENGTH = 600
+"""Longest text that is remembered, in characters."""
 Run = Callable[[str, list[str], JsonObject, Any], bool]
 """``(raw slot text, view, root, context)``; True when the rule is settled (something was put or deleted)."""
 
@@ -48,6 +50,101 @@ def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]
         return hit
 
     return run
+
+
+def kept(
+    slot: Slot, kind: str, convert: Converter, assign: Assign, plain_name: str, otherwise: Run, null: str
+) -> Run:
+    """``top`` for a converter that depends on text and sender alone: what it gave is remembered under
+    ``kind``.
+
+    ``plain_name``: the element that takes the value when nothing else is to be done, else ''. ``otherwise``
+    runs where nothing may be remembered, and deletes.
+    """
+    number = slot.number
+    texts_of = slot.pick or (lambda raw: (raw,))
+
+    def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+        values = context.values
+        if values is None or raw == null:
+            return otherwise(raw, view, out, context)
+        key = (kind, raw)
+        read = values.young.get(key) or context.recent.get(key) or values.older(key)
+        if read is None:
+            if "\\" in raw or len(raw) > LENGTH:
+                return otherwise(raw, view, out, context)
+            read = _read(texts_of(raw), convert, null, context)
+            context.recent[key] = read
+            values.offer(key, read)
+        value = read.single
+        if value is None:
+            return _put_all(read, number, assign, out, context)
+        if plain_name:
+            held = out.setdefault(plain_name, value)
+            if held is value or held == value:
+                return True
+            _conflict(plain_name, context)
+            context.settle(number, 1)
+            return True
+        try:
+            assign(out, value, context)
+        except Conflict as conflict:
+            _conflict(conflict.element, context)
+            context.settle(number, 1)
+        return True
+
+    return run
+
+
+def _read(texts: Sequence[str], convert: Converter, null: str, context: Context) -> Read:
+    """Every repetition's value and problems."""
+    items = []
+    mark = len(context.problems)
+    for repetition, text in enumerate(texts, 1):
+        if not text or text == null:
+            continue
+        try:
+            value = convert(text, context)
+        except Unfit as unfit:
+            context.problems.append(Problem(unfit.severity, unfit.code, unfit.text))
+            value = unfit.kept
+        problems = tuple(context.problems[mark:])
+        del context.problems[mark:]
+        items.append((repetition, value, problems))
+    is_single = (
+        len(items) == 1 and items[0][0] == 1 and not items[0][2] and items[0][1].__class__ is not Several
+    )
+    objects = [value for _, value, _ in items if value.__class__ is dict]
+    return Read(items[0][1] if is_single else None, tuple(items), tuple(objects))
+
+
+def _put_all(read: Read, number: int, assign: Assign, out: JsonObject, context: Context) -> bool:
+    hit = False
+    for repetition, value, problems in read.items:
+        if problems:
+            context.problems.extend([problem.copy() for problem in problems])
+        if value is not None:
+            hit = _put(value, assign, out, context) or hit
+        if context.problems:
+            context.settle(number, repetition)
+    return hit
+
+
+def _put(value: Any, assign: Assign, out: JsonObject, context: Context) -> bool:
+    try:
+        if value.__class__ is Several:
+            for single in value:
+                assign(out, single, context)
+            return bool(value)
+        assign(out, value, context)
+    except Conflict as conflict:
+        _conflict(conflict.element, context)
+    return True
+
+
+def _conflict(element: str, context: Context) -> None:
+    text = f"{element} has another value already, which stays"
+    context.problems.append(Problem("information", "duplicate", text))
 
 
 def delete(number: int, view: list[str], element: str, sharing: frozenset[int], context: Context) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hdg.fhir import definitions
 from hdg.fhir.json import JsonError, decimal
+from hdg.mapping.remembered import fresh
 from hdg.mapping.target import Step, TargetError
 from hdg.terminology.concepts import Target
 from hdg.terminology.systems import Systems
@@ -107,16 +108,4 @@ def _coded(kind: str, text: str, systems: Systems) -> Any:
     return {"coding": [coding]} if kind == "CodeableConcept" else coding
 
 
-def fresh(value: Any) -> Any:
-    """A copy of a constant that later steps may change."""
-    kind = value.__class__
-    if kind is dict:
-        copy = value.copy()
-        for key, part in value.items():
-            inner = part.__class__
-            if inner is list or inner is dict:
-                copy[key] = fresh(part)
-        return copy
-    if kind is list:
-        return [fresh(part) for part in value]
-    return value
+__all__ = ["ConstantError", "constant", "fresh", "result_type", "types_at"]

@@ -139,8 +139,10 @@ def _enter(step: Step, key: str) -> Enter:
 
         def plain(node: JsonObject, context: Context) -> JsonObject:
             child = node.get(name)
-            if child is None:
-                child = node[name] = {}
+            if child is not None:
+                return context.enter(node, name, child)  # type: ignore[no-any-return]  # JSON values are Any
+            child = node[name] = {}
+            context.own[id(child)] = child
             return child
 
         return plain
@@ -149,6 +151,7 @@ def _enter(step: Step, key: str) -> Enter:
         def new(node: JsonObject, context: Context) -> JsonObject:
             child: JsonObject = {}
             node.setdefault(name, []).append(child)
+            context.own[id(child)] = child
             return child
 
         return new
@@ -159,6 +162,7 @@ def _enter(step: Step, key: str) -> Enter:
             if child is None:
                 child = context.labels[key] = {}
                 node.setdefault(name, []).append(child)
+                context.own[id(child)] = child
             return child
 
         return labelled
@@ -172,7 +176,7 @@ def _enter_index(name: str, index: int) -> Enter:
         items = node.get(name)
         if not isinstance(items, list) or index >= len(items):
             raise LookupError(name)  # only pairs use an index, and they leave absent items alone
-        return items[index]  # type: ignore[no-any-return]  # JSON values are Any
+        return context.enter(items, index, items[index])  # type: ignore[no-any-return]  # JSON values are Any
 
     return enter
 
@@ -181,11 +185,12 @@ def _enter_url(name: str, url: str, *, is_new: bool) -> Enter:
     def enter(node: JsonObject, context: Context) -> JsonObject:
         items: list[JsonObject] = node.setdefault(name, [])
         if not is_new:
-            for item in items:
+            for index, item in enumerate(items):
                 if item.get("url") == url:
-                    return item
+                    return context.enter(items, index, item)  # type: ignore[no-any-return]  # JSON values are Any
         child: JsonObject = {"url": url}
         items.append(child)
+        context.own[id(child)] = child
         return child
 
     return enter
@@ -233,7 +238,10 @@ def _final(step: Step, key: str) -> Put:
     def merged(node: JsonObject, value: Any, context: Context) -> JsonObject:
         item = enter(node, context)
         for element, part in value.items():
-            if item.setdefault(element, part) != part:
+            held = item.get(element)
+            if held is None:
+                item[element] = part.copy() if part.__class__ is list else part
+            elif held != part:
                 raise Conflict(name)
         return item
 

@@ -220,6 +220,15 @@ def compared(node: Node) -> set[str]:
     return {node.operand} if isinstance(node, In) else set()
 
 
+def needed(node: Node) -> set[str]:
+    """The sources without whose text a tree cannot be true."""
+    if isinstance(node, All):
+        return set().union(*(needed(term) for term in node.terms))
+    if isinstance(node, Valued) or (isinstance(node, In) and "" not in node.literals):
+        return {node.operand}
+    return set()
+
+
 def compile_when(node: Node, resolve: Callable[[str], Readers]) -> Test:
     """Closures for a tree; ``resolve`` gives the readers of an operand (it may raise ValueError)."""
     if isinstance(node, Valued):

@@ -102,8 +102,9 @@ def _field_slot(source: Source) -> Slot:
             texts = raw.split("~")
             return (*[""] * (repetition - 1), dig(texts[repetition - 1])) if repetition <= len(texts) else ()
 
-        return Slot(number, fixed, source.depth, trail)
-    return Slot(number, lambda raw: [dig(text) for text in raw.split("~")], source.depth, trail)
+        return Slot(number, fixed, source.depth, trail, key=f"[{repetition}]{trail}")
+    pick = lambda raw: [dig(text) for text in raw.split("~")]  # noqa: E731  # as short as the others
+    return Slot(number, pick, source.depth, trail, key=f"{trail}")
 
 
 def _repetitions(raw: str) -> Sequence[str]:

@@ -28,7 +28,7 @@ from hdg.ingestion.hl7v2.stated import stated_us
 from hdg.ingestion.hl7v2.times import zone
 from hdg.ingestion.sender import Sender
 from hdg.mapping.compile import Compiler
-from hdg.mapping.context import Build, Conflict, Event, Facts
+from hdg.mapping.context import Build, Conflict, Event, Facts, Shared
 from hdg.mapping.library import Library
 
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
@@ -49,7 +49,7 @@ class _Tables:
         self.library = library
         self.grammar = V2Grammar()
         self.compiler = Compiler(library, self.grammar, is_tracing=is_tracing)
-        self._shared: dict[Any, dict[Any, Any]] = {}
+        self._shared: dict[Any, Shared] = {}
         self._programs: dict[tuple[str, str, str], tuple[str, MessageProgram] | None] = {}
 
     def program(self, message_type: tuple[str, str, str]) -> tuple[str, MessageProgram] | None:
@@ -60,14 +60,15 @@ class _Tables:
             self._programs[message_type] = self._find(message_type)
         return self._programs[message_type]
 
-    def shared(self, sender: Sender) -> dict[Any, Any]:
+    def shared(self, sender: Sender) -> Shared:
         """Pure results that messages of one sender share."""
-        key = (sender.name, sender.institution, sender.zone, frozenset(sender.authorities.items()))
+        authorities = frozenset(sender.authorities.items()) if sender.authorities else None
+        key = (sender.name, sender.institution, sender.zone, authorities)
         found = self._shared.get(key)
         if found is None:
             if len(self._shared) >= _SENDERS_MAX:
                 self._shared.clear()
-            found = self._shared[key] = {}
+            found = self._shared[key] = Shared()
         return found
 
     def _find(self, message_type: tuple[str, str, str]) -> tuple[str, MessageProgram] | None:
@@ -103,7 +104,10 @@ class Converter:
 
         Raises Hl7v2Error: not a message, no table maps it, or no valid resource can be made of it.
         """
-        return self.run(data, sender, at_us=at_us)[0]
+        converted, state = self.run(data, sender, at_us=at_us)
+        if state.group is not None:
+            state.group.dissolve()
+        return converted
 
     def run(
         self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None
@@ -120,6 +124,7 @@ class Converter:
             state.memo, state.trace = None, []
         else:
             state.shared = tables.shared(sender)
+            state.values = state.shared.fields
         grouped = group(message.segments, found[0], state.issues)
         builds = _fill(grouped, found[1], state)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -133,11 +138,12 @@ class Converter:
         resources.append(
             provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
         )
+        trusted = None if state.values is None else state.values.trusted
         for resource in resources:
             part = state.parts.get((resource["resourceType"], resource["id"]))
             if part is None or not part.is_valid:
                 mark = len(state.issues)
-                made_valid(resource, state.issues)
+                made_valid(resource, state.issues, trusted)
                 if part is not None:
                     part.is_valid = len(state.issues) == mark
         converted = Converted(
@@ -200,10 +206,11 @@ def _fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build
         state.segment = state.origin = segment
         state.group = place
         view = segment.fields
+        size = len(view)
         for row in rows:
             if row.program is None:
                 state.skipped[segment.position] = row.rule.note
-            elif row.test is None or row.test(view, state):
+            elif row.least < size and (row.test is None or row.test(view, state)):
                 _run(row, view, segment, place, builds, state)
                 if state.trace is not None:
                     state.trace.append(Event(row.rule, (), segment, True))
@@ -224,6 +231,8 @@ def _run(
     is_part = row.put is not None
     state.labels = {} if is_part else build.labels
     out: JsonObject = {} if is_part else build.resource
+    if is_part:
+        state.own[id(out)] = out
     deleted, defaulted = len(build.deletions), len(build.defaulted)
     facts = _filled(row, view, out, state)
     if is_part:
@@ -290,8 +299,13 @@ def _begin(row: Row, segment: Segment, place: Group, builds: list[Build]) -> Bui
     builds.append(build)
     place.builds.setdefault(row.label, []).append(build)
     here: Group | None = place
+    label = row.label
     while here is not None:
-        here.subtree.setdefault(row.label, []).append(build)
+        held = here.subtree.get(label)
+        if held is None:
+            here.subtree[label] = [build]
+        else:
+            held.append(build)
         here = None if here.definition.is_apart else here.parent
     return build
 

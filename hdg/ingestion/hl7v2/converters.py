@@ -32,34 +32,34 @@ def constant(text: str, state: State) -> None:
     """Nothing: the row's default is the value."""
 
 
-@CONVERTERS.register("hl7v2.authority_system", type="uri")
+@CONVERTERS.register("hl7v2.authority_system", type="uri", is_pure=True)
 def authority_system(text: str, state: State) -> str | None:
     """HD as an identifier system: the sender's declared one, or the universal id as a URI; or nothing."""
     parts = split(text)
     return authority_uri(part(parts, 1, state), part(parts, 2, state), part(parts, 3, state), state)
 
 
-@CONVERTERS.register("hl7v2.entity_system", type="uri")
+@CONVERTERS.register("hl7v2.entity_system", type="uri", is_pure=True)
 def entity_system(text: str, state: State) -> str | None:
     """EI.2 to EI.4 as an identifier system."""
     parts = split(text)
     return authority_uri(part(parts, 2, state), part(parts, 3, state), part(parts, 4, state), state)
 
 
-@CONVERTERS.register("hl7v2.entity_value", type="string")
+@CONVERTERS.register("hl7v2.entity_value", type="string", is_pure=True)
 def entity_value(text: str, state: State) -> str | None:
     """EI.1 of an EI that is itself a component."""
     return part(split(text), 1, state) or None
 
 
-@CONVERTERS.register("hl7v2.cnn_system", type="uri")
+@CONVERTERS.register("hl7v2.cnn_system", type="uri", is_pure=True)
 def cnn_system(text: str, state: State) -> str | None:
     """CNN.9 to CNN.11 as an identifier system."""
     parts = split(text)
     return authority_uri(part(parts, 9, state), part(parts, 10, state), part(parts, 11, state), state)
 
 
-@CONVERTERS.register("hl7v2.universal_uri", type="string")
+@CONVERTERS.register("hl7v2.universal_uri", type="string", is_pure=True)
 def universal_uri(text: str, state: State) -> str | None:
     """HD.2 as a URI by HD.3, when the text is the whole HD or only HD.2 of it."""
     parts = split(text)
@@ -72,13 +72,13 @@ def universal_uri(text: str, state: State) -> str | None:
     return None
 
 
-@CONVERTERS.register("hl7v2.identifier_type_system", type="uri")
+@CONVERTERS.register("hl7v2.identifier_type_system", type="uri", is_pure=True)
 def identifier_type_system(text: str, state: State) -> str | None:
     """The one system in the world of an identifier type (NPI), when the registry has it."""
     return state.systems.uri(plain(text, state))
 
 
-@CONVERTERS.register("hl7v2.driver_license_system", type="uri")
+@CONVERTERS.register("hl7v2.driver_license_system", type="uri", is_pure=True)
 def driver_license_system(text: str, state: State) -> str | None:
     """The identifier system of a licence-issuing state, by the map ``driver-license-system``."""
     table = state.library.concept_map("driver-license-system")
@@ -86,7 +86,7 @@ def driver_license_system(text: str, state: State) -> str | None:
     return found.code if found else None
 
 
-@CONVERTERS.register("hl7v2.namespace_or_uid", type="string")
+@CONVERTERS.register("hl7v2.namespace_or_uid", type="string", is_pure=True)
 def namespace_or_uid(text: str, state: State) -> str | None:
     """An HD's namespace id, else its universal id."""
     parts = split(text)
@@ -186,7 +186,7 @@ def unit_code(text: str, state: State) -> str | None:
     return found[0] if found else None
 
 
-@CONVERTERS.register("hl7v2.location_name", type="string")
+@CONVERTERS.register("hl7v2.location_name", type="string", is_pure=True)
 def location_name(text: str, state: State) -> str | None:
     """A PL in reading order: point of care, room, bed, floor, building."""
     parts = text.split("^")
@@ -198,7 +198,7 @@ def location_name(text: str, state: State) -> str | None:
     return " ".join(found) or None
 
 
-@CONVERTERS.register("hl7v2.phone_number", type="string")
+@CONVERTERS.register("hl7v2.phone_number", type="string", is_pure=True)
 def phone_number(text: str, state: State) -> str | None:
     """XTN.5 to XTN.8 as ``+country area local Xextension``; XTN.10 is the extension's own prefix."""
     parts = text.split("^")
@@ -229,21 +229,21 @@ def _media(kind: str, subtype: str, state: State) -> str | None:
     return None
 
 
-@CONVERTERS.register("hl7v2.media_type", type="code")
+@CONVERTERS.register("hl7v2.media_type", type="code", is_pure=True)
 def media_type(text: str, state: State) -> str | None:
     """ED.2 and ED.3 as a media type."""
     parts = text.split("^")
     return _media(part(parts, 2, state), part(parts, 3, state), state)
 
 
-@CONVERTERS.register("hl7v2.pointer_media_type", type="code")
+@CONVERTERS.register("hl7v2.pointer_media_type", type="code", is_pure=True)
 def pointer_media_type(text: str, state: State) -> str | None:
     """RP.3 and RP.4 as a media type."""
     parts = text.split("^")
     return _media(part(parts, 3, state), part(parts, 4, state), state)
 
 
-@CONVERTERS.register("hl7v2.pointer_url", type="url")
+@CONVERTERS.register("hl7v2.pointer_url", type="url", is_pure=True)
 def pointer_url(text: str, state: State) -> str | None:
     """RP.1 when it is an absolute URL."""
     found = plain(text, state)

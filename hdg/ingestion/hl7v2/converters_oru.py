@@ -65,17 +65,27 @@ def order_effective(text: str, state: State) -> Choice | None:
 @CONVERTERS.register("hl7v2.order_category", type="CodeableConcept")
 def order_category(text: str, state: State) -> JsonObject | None:
     """The category that OBR-24 of the OBX's own order stands for, by the map ``observation-category``."""
+    group = state.group
+    # An OBX that opens its group is under the order around that group.
+    is_inner = group is not None and group.definition.opener == "OBX" and group.first("OBR") is None
+    key = ("category", group.parent if group is not None and is_inner else group)
+    if key not in state.known:
+        state.known[key] = _category(state)
+    found: JsonObject | None = state.known[key]  # one for all results of the order, and never changed
+    return found
+
+
+def _category(state: State) -> JsonObject | None:
     order = own_order(state)
     if order is None or not order.field(24):
         return None
-    key = ("category", order)
-    if key not in state.known:
-        table = state.library.concept_map("observation-category")
-        section = part(split(order.field(24)), 1, state)
-        known = table.translate(section, state.systems.uri("v2-0074")) if table and section else None
-        state.known[key] = known
-    found = state.known[key]
-    return {"coding": [found.coding()]} if found else None
+    table = state.library.concept_map("observation-category")
+    section = part(split(order.field(24)), 1, state)
+    known = table.translate(section, state.systems.uri("v2-0074")) if table and section else None
+    found = {"coding": [known.coding()]} if known else None
+    if found is not None and state.values is not None:
+        state.values.trust(found)
+    return found
 
 
 @CONVERTERS.register("hl7v2.comment_text", type="markdown", takes="field")

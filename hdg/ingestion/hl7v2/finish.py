@@ -69,11 +69,11 @@ def _differs(build: Build, state: State) -> None:
 
 
 class Linker:
-    """Resolves the links of all builds; labels are looked up once per group instance."""
+    """Resolves the links of all builds. The references to one resource are one object, never changed."""
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._found: dict[tuple[Group, str], list[Build]] = {}
+        self._references: dict[Build, JsonObject] = {}
 
     def link(self, build: Build) -> None:
         """Apply every link that rows gave to a build."""
@@ -92,6 +92,10 @@ class Linker:
     def _refer(self, link: Link, item: JsonObject, group: Group, segment: Segment, build: Build) -> None:
         targets = [build] if link.label == "" else self.resolve(group, link.label or "")
         if not targets:
+            return
+        if len(targets) == 1 and link.element_alone and link.element_alone not in item:
+            reference = self._reference(targets[0])
+            item[link.element_alone] = [reference] if link.is_list else reference
             return
         if len(targets) > 1:
             # What the same segment began is nearest of all (DG1: a Condition, its place in the Encounter).
@@ -115,20 +119,22 @@ class Linker:
             self.state.issues.append(Issue("information", "duplicate", build.origin.place(), text))
 
     def _reference(self, build: Build) -> JsonObject:
-        return {"reference": f"{build.type}/{build.id}"}
+        found = self._references.get(build)
+        if found is None:
+            found = self._references[build] = {"reference": f"{build.type}/{build.id}"}
+        return found
 
     def resolve(self, group: Group, label: str) -> list[Build]:
         """Builds with a label: own group instance, its subtree, then each enclosing instance in the same
         way.
         """
-        key = (group, label)
-        found = self._found.get(key)
-        if found is None:
-            found = group.builds.get(label) or group.subtree.get(label)
-            if found is None:
-                found = self.resolve(group.parent, label) if group.parent is not None else []
-            self._found[key] = found
-        return found
+        here: Group | None = group
+        while here is not None:
+            found = here.builds.get(label) or here.subtree.get(label)
+            if found is not None:
+                return found
+            here = here.parent
+        return []
 
 
 def deletions(builds: Sequence[Build]) -> tuple[Deletion, ...]:

@@ -61,6 +61,16 @@ class Group:
         if parent is not None:
             parent.children.append(self)
 
+    def dissolve(self) -> None:
+        """Undo the whole tree, so that its memory is free at once and not when cycles are next searched."""
+        while self.parent is not None:
+            self = self.parent
+        pending = [self]
+        while pending:
+            group = pending.pop()
+            pending.extend(group.children)
+            group.children, group.builds, group.subtree = [], {}, {}
+
     def first(self, name: str) -> Segment | None:
         """The first segment of that name directly in this instance."""
         return self.names.get(name)

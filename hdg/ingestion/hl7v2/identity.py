@@ -13,7 +13,7 @@ from hdg.ingestion.hl7v2.authority import authority_facts, part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.state import State
-from hdg.mapping.context import Facts
+from hdg.mapping.context import SHARED_LENGTH, Facts
 
 _RECORD_TYPES = ("MR", "PI", "PT")
 
@@ -181,9 +181,19 @@ def observation(text: str, state: State) -> Facts:
             authority, number = _entity(instance, state)
             if number:
                 return Facts(("OBX-21", *scoped((authority, number), state)))
-    parts = segment.field(3).split("^", 3)
-    code = part(parts, 1, state) or part(parts, 2, state)
-    return Facts((*_context(state), code, part(parts, 3, state), segment.field(4), segment.field(14)))
+    return Facts((*_context(state), *_observed(segment.field(3), state), segment.field(4), segment.field(14)))
+
+
+def _observed(text: str, state: State) -> tuple[str, str]:
+    """(code or text, system) of what was observed."""
+    key = ("observed", text)
+    found: tuple[str, str] | None = state.shared.get(key) if state.shared is not None else None
+    if found is None:
+        parts = text.split("^", 3)
+        found = (part(parts, 1, state) or part(parts, 2, state), part(parts, 3, state))
+        if "\\" not in text and len(text) <= SHARED_LENGTH and not state.problems:
+            state.keep(key, found)
+    return found
 
 
 def _context(state: State) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from hdg.mapping.library import Library
 from hdg.mapping.shape import constant, types_at
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Put, compile_target, parse_target
-from hdg.mapping.when import Test, compile_when, parse_when
+from hdg.mapping.when import Test, compile_when, needed, parse_when
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +34,8 @@ class Link:
     put: Put
     is_list: bool
     label: str | None
+    element_alone: str
+    """The element when the path is no longer than it and a reference is all that it takes, else ''."""
     value: Any = None
 
 
@@ -52,6 +54,8 @@ class Row:
     put: Put | None
     test: Test | None
     links: tuple[Link, ...]
+    least: int = 0
+    """The highest field that must be valued for the row to run; 0 for none."""
 
 
 class MessageProgram:
@@ -93,9 +97,11 @@ class MessageProgram:
 
 
 def _row(rule: Rule, table: Table, compiler: Compiler, grammar: V2Grammar) -> Row:
-    test = None
+    test, least = None, 0
     if rule.when:
-        test = compile_when(parse_when(rule.when), _readers(rule, grammar))
+        node, readers = parse_when(rule.when), _readers(rule, grammar)
+        test = compile_when(node, readers)
+        least = max((readers(operand).slot for operand in needed(node)), default=0)
     if not rule.target:
         return Row(rule, "", "", None, None, test, ())
     label, _, path = rule.target.partition(".")
@@ -104,7 +110,7 @@ def _row(rule: Rule, table: Table, compiler: Compiler, grammar: V2Grammar) -> Ro
     put = compile_target(parse_target(path)) if path else None
     owner = types_at(kind, parse_target(path))[0] if path else kind
     links = tuple(_link(*pair, owner, compiler.library) for pair in split_default(rule.default)[1])
-    return Row(rule, label, kind, program, put, test, links)
+    return Row(rule, label, kind, program, put, test, links, least)
 
 
 def _readers(rule: Rule, grammar: V2Grammar) -> Callable[[str], Any]:
@@ -123,8 +129,9 @@ def _link(path: str, text: str, kind: str, library: Library) -> Link:
     put = compile_target(steps)
     is_list = steps[-1].kind == "new"
     if wanted == "Reference" and text.startswith("@"):
-        return Link(owner, steps[0].element, put, is_list, "" if text == "@." else text[1:])
-    return Link(owner, steps[0].element, put, is_list, None, constant(wanted, text, library.systems))
+        alone = steps[0].element if len(steps) == 1 and steps[0].kind in ("plain", "new") else ""
+        return Link(owner, steps[0].element, put, is_list, "" if text == "@." else text[1:], alone)
+    return Link(owner, steps[0].element, put, is_list, None, "", constant(wanted, text, library.systems))
 
 
 def message_program(name: str, compiler: Compiler, grammar: V2Grammar) -> MessageProgram | None:

@@ -102,8 +102,15 @@ def date_time(text: str, state: State) -> str | None:
 
 def instant(text: str, state: State) -> str | None:
     """DTM or TS as an instant."""
-    text = text.partition("^")[0].strip()
-    return to_instant(text, state.zone) if text else None
+    known: dict[str, str] = state.times
+    key = f"instant {text}"
+    found = known.get(key)
+    if found is None:
+        moment = text.partition("^")[0].strip()
+        if not moment:
+            return None
+        found = known[key] = to_instant(moment, state.zone)
+    return found
 
 
 def time(text: str, state: State) -> str | None:

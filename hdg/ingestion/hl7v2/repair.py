@@ -12,6 +12,7 @@ from typing import Any
 
 from hdg.errors import Hl7v2Error, Issue
 from hdg.fhir.definitions import element_info, is_primitive
+from hdg.fhir.invariants import Trusted
 from hdg.fhir.validate import validate
 from hdg.mapping.context import JsonObject
 
@@ -24,15 +25,17 @@ _ABSENT = {
 }
 
 
-def made_valid(resource: JsonObject, issues: list[Issue]) -> None:
+def made_valid(resource: JsonObject, issues: list[Issue], trusted: Trusted | None = None) -> None:
     """Check a resource and repair it in place. Raises Hl7v2Error when it cannot be made valid.
 
-    Issues name the FHIRPath of what was repaired, never its value.
+    Issues name the FHIRPath of what was repaired, never its value. What is inside may be shared with other
+    resources: a resource to repair gets copies first. ``trusted``: see ``validate``.
     """
-    found = validate(resource)
+    found = validate(resource, trusted)
     if not found:
         return
     kept = copy.deepcopy(resource)
+    resource.update(copy.deepcopy(kept))
     for is_filling in (True, False):
         repairs: list[Issue] = []
         for _ in range(_MAX_REPAIRS):

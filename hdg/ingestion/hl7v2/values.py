@@ -18,7 +18,6 @@ from hdg.ingestion.hl7v2.primitives import number, plain
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import to_datetime, to_time
 from hdg.mapping.context import Choice, JsonObject, Several, Unfit
-from hdg.mapping.shape import fresh
 
 _TEXT = frozenset(("ST", "TX", "FT", "GTS"))
 _ELSEWHERE = frozenset(("ED", "RP"))
@@ -253,8 +252,9 @@ def reference_range(text: str, state: State) -> JsonObject | None:
         if kept is None:
             return None
         state.keep(key, kept)
-    copy: JsonObject = fresh(kept)
-    return copy
+    if state.values is not None:
+        state.values.trust(kept)
+    return kept  # never changed: it is shared with later results
 
 
 def _reference_range(text: str, state: State) -> JsonObject | None:

@@ -1,0 +1,90 @@
+"""What is remembered of fields' texts: bounded, never changed, and without effect on what is made."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+from hdg.fhir import ids
+from hdg.fhir import json as fhir_json
+from hdg.fhir.validate import validate
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.mapping.context import Context, Read
+from hdg.mapping.remembered import Remembered
+from hdg.mapping.target import compile_target, parse_target
+
+_CASES = Path(__file__).parents[1] / "cases" / "hl7v2"
+
+
+def _read(value: dict[str, str]) -> Read:
+    return Read(value, ((1, value, ()),), (value,))
+
+
+def _said(converted: Converted) -> tuple[bytes, object]:
+    rest = (converted.deletions, converted.defaulted, converted.issues, converted.patient_id)
+    return fhir_json.dumps(list(converted.resources)), rest
+
+
+def test_a_text_is_kept_when_it_is_offered_a_second_time() -> None:
+    memory: Remembered[Read] = Remembered()
+    key = ("CX.Identifier", "1^^^A")
+    memory.offer(key, _read({"value": "1"}))
+    assert key not in memory.young
+    memory.offer(key, _read({"value": "1"}))
+    assert memory.young[key].single == {"value": "1"}
+
+
+def test_what_is_not_used_is_forgotten_and_the_size_stays_bounded() -> None:
+    memory: Remembered[Read] = Remembered(limit_bytes=100_000)
+    used = ("kind", "used")
+    memory.keep(used, _read({"value": "used"}))
+    for number in range(10_000):
+        memory.keep(("kind", str(number)), _read({"value": str(number)}))
+        assert used in memory.young or memory.older(used) is not None
+        assert len(memory.young) < 100
+    assert memory.older(("kind", "1")) is None
+    assert len(memory.trusted) < 200
+
+
+def test_entering_a_value_that_others_share_changes_a_copy_of_it() -> None:
+    shared = {"coding": [{"code": "a"}]}
+    root = {"code": shared}
+    context = Context()
+    compile_target(parse_target("code.text"))(root, "text", context)
+    compile_target(parse_target("code.coding[0].display"))(root, "display", context)
+    assert root == {"code": {"coding": [{"code": "a", "display": "display"}], "text": "text"}}
+    assert shared == {"coding": [{"code": "a"}]}
+
+
+def test_what_was_converted_before_does_not_change_what_a_message_becomes() -> None:
+    shared = Converter(id_key=ids.PUBLIC_KEY)
+    messages = [path.read_bytes() for path in sorted(_CASES.glob("*/*.hl7"))]
+    first = [_said(shared.convert(raw, at_us=0)) for raw in messages]
+    for _ in range(2):
+        assert [_said(shared.convert(raw, at_us=0)) for raw in messages] == first
+    alone = Converter(id_key=ids.PUBLIC_KEY, is_tracing=True)
+    assert [_said(alone.convert(raw, at_us=0)) for raw in messages] == first
+
+
+def test_a_trusted_object_is_asked_once_per_check_and_others_always() -> None:
+    code = {"text": "a"}
+    observation = {"resourceType": "Observation", "status": "final", "code": code}
+    trusted = {id(code): [code, None]}
+    assert validate(observation, trusted) == []
+    code["text"] = ""  # nobody may do this to a trusted object; it shows that the check is not made again
+    assert validate(observation, trusted) == []
+    assert [issue.place for issue in validate(observation)] == ["Observation.code.text"]
+    wrong = {**observation, "code": {"text": ""}}
+    assert [issue.place for issue in validate(wrong, trusted)] == ["Observation.code.text"]
+
+
+def test_an_id_is_the_hmac_of_its_length_prefixed_parts() -> None:
+    parts = ("Patient", "inst", "MR", "1")
+    for key in (b"k", b"k" * 64, b"k" * 100):
+        text = b"".join(len(part).to_bytes(8, "big") + part.encode() for part in parts)
+        number = int.from_bytes(hmac.digest(key, text, hashlib.sha256)[:20], "big")
+        letters = "abcdefghijklmnopqrstuvwxyz234567"
+        expected = "".join(letters[number >> shift & 31] for shift in range(155, -1, -5))
+        assert ids.resource_id(key, "Patient", "inst", ("MR", "1")) == expected
