@@ -10,29 +10,27 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from hdg.errors import SettingsError, TableError
 from hdg.ingestion.hl7v2.charset_names import resolve
 from hdg.ingestion.hl7v2.lint import findings
 from hdg.ingestion.hl7v2.times import zone
 from hdg.ingestion.sender import Origin, Sender
+from hdg.ingestion.toml_tables import Problem, Reloaded, read, validated
 from hdg.terminology.concepts import load_map
 from hdg.terminology.systems import registry
 
 __all__ = ["FILE", "Declared", "Senders", "SendersFile", "load", "sender_of"]
 
 FILE = "senders.toml"
-_LOOK_S = 1.0
 _TYPE = re.compile(r"[A-Z][A-Z0-9]{2}(\^[A-Z0-9]{3})?", re.ASCII)
 _log = logging.getLogger("hdg.senders")
 
@@ -89,6 +87,9 @@ class Senders:
                 best, name = count, each
         return name, self.tables.get(name)
 
+    def __str__(self) -> str:
+        return f"{len(self.tables)} senders"
+
 
 def sender_of(declared: Declared | None, name: str, institution: str, default_zone: str | None) -> Sender:
     """The Sender that a table declares; ``institution`` and ``default_zone`` stand in for what it leaves
@@ -112,41 +113,13 @@ def sender_of(declared: Declared | None, name: str, institution: str, default_zo
 
 def load(path: Path) -> Senders:
     """Reads and checks the file; none: no sender is declared. Raises SettingsError with ``file:line``."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return Senders({})
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path.name}: cannot be read ({type(error).__name__})") from None
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        raise SettingsError(f"{path.name}:{line[1] if line else text.count(chr(10)) + 1}: {error}") from None
-    tables: dict[str, Declared] = {}
-    problems = [
-        (_line(text, "", name), f"{name}: there are only [senders.…] tables here")
-        for name in content
-        if name != "senders"
-    ]
-    named = content.get("senders", {})
-    if not isinstance(named, dict):
-        raise SettingsError(f"{path.name}:1: senders must be tables")
-    for name, table in named.items():
-        made, wrong = _checked(name, table, path.parent)
-        problems += [(_line(text, name, key), f'senders."{name}".{key}: {problem}') for key, problem in wrong]
-        if made is not None:
-            tables[name] = made
-    if problems:
-        raise SettingsError("; ".join(f"{path.name}:{line}: {text}" for line, text in sorted(problems)))
-    return Senders(tables)
+    return Senders(read(path, "senders", lambda name, table: _checked(name, table, path.parent)))
 
 
-def _checked(name: str, table: Any, base: Path) -> tuple[Declared | None, list[tuple[str, str]]]:
-    try:
-        made = Declared.model_validate(table)
-    except ValidationError as error:
-        return None, [(str((*one["loc"], "")[0]), one["msg"]) for one in error.errors()]
+def _checked(name: str, table: Any, base: Path) -> tuple[Declared | None, list[Problem]]:
+    made, problems = validated(Declared, table)
+    if made is None:
+        return None, problems
     given: dict[str, Any] = {}
     for key in ("mappings", "terminology"):
         folder = getattr(made, key)
@@ -157,7 +130,7 @@ def _checked(name: str, table: Any, base: Path) -> tuple[Declared | None, list[t
     return made, list(_problems(made))
 
 
-def _problems(table: Declared) -> Iterator[tuple[str, str]]:
+def _problems(table: Declared) -> Iterator[Problem]:
     try:
         zone(table.zone)
     except SettingsError as error:
@@ -184,67 +157,9 @@ def _problems(table: Declared) -> Iterator[tuple[str, str]]:
             yield "mappings", str(finding)
 
 
-def _line(text: str, table: str, key: str) -> int:
-    """The line of a key in a table, else of the table, else the first; TOML's reader does not tell."""
-    lines = text.splitlines()
-    quoted = re.escape(table)
-    header = re.compile(rf"""\s*\[\s*senders\s*\.\s*["']?{quoted}["']?\s*(\.|\])""")
-    start = next((n for n, line in enumerate(lines) if table and header.match(line)), 0)
-    setting = re.compile(rf"""\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
-    for number in range(start + (1 if table else 0), len(lines)):
-        if setting.match(lines[number].lstrip("[")):
-            return number + 1
-        if table and lines[number].lstrip().startswith("[") and not header.match(lines[number]):
-            break
-    return start + 1
-
-
-class SendersFile:
-    """The file as it is now. A change is seen within a second; a wrong one leaves the last good reading in
-    force.
-    """
+class SendersFile(Reloaded[Senders]):
+    """The file as it is now (Reloaded)."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Raises SettingsError when the file is wrong at the start: there is no good reading yet."""
-        self.path = path
-        self.problem = ""
-        """What is wrong with the file as it lies there; '' when it is in force."""
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._state = self._look()
-        self._looked = clock()
-        self.generation = 0
-        """Counts the readings in force; whoever caches what follows from one compares it."""
-        self._senders = load(path)
-
-    def current(self) -> Senders:
-        """The reading in force."""
-        if self._clock() - self._looked >= _LOOK_S and self._lock.acquire(blocking=False):
-            try:
-                self._looked = self._clock()
-                self._refresh()
-            finally:
-                self._lock.release()
-        return self._senders
-
-    def _look(self) -> tuple[int, int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
-    def _refresh(self) -> None:
-        state = self._look()
-        if state == self._state:
-            return
-        self._state = state
-        try:
-            senders = load(self.path)
-        except SettingsError as error:
-            self.problem = str(error)
-            _log.error("%s is wrong and NOT in force, the last good one is: %s", self.path.name, error)
-            return
-        self._senders, self.problem = senders, ""
-        self.generation += 1
-        _log.warning("%s is in force: %d senders", self.path.name, len(senders.tables))
+        """Raises SettingsError when the file is wrong at the start."""
+        super().__init__(path, load, _log, clock)

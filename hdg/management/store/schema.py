@@ -38,6 +38,7 @@ __all__ = [
     "IdxToken",
     "IdxUri",
     "Inbox",
+    "Outbox",
     "OwnerKey",
     "Resource",
     "StoreMeta",
@@ -210,6 +211,44 @@ class WorkItem(SQLModel, table=True):
     first_us: int = Field(sa_column=_int64())
     last_us: int = Field(sa_column=_int64())
     message: int = Field(sa_column=_int64())
+
+
+class Outbox(SQLModel, table=True):
+    """One row per message and destination (docs/outbox.md); ``okey`` is the order in which they go out.
+
+    ``status``: queued, done, refused (parked after negative answers), dropped (by the operator). ``blob``:
+    the bytes in the vault, the received message's own; ``message``: its ikey, 0 if it was not received.
+    ``tries``: attempts; ``refusals``: negative answers among them; ``reason``: what the last one came to.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index("ix_outbox_lane", "destination", "status", "okey"),
+        Index("ix_outbox_status", "status", "created_us"),
+        {"sqlite_autoincrement": True},
+    )
+    okey: int | None = Field(
+        default=None,
+        sa_column=Column(
+            BigInteger().with_variant(Integer(), "sqlite"),
+            primary_key=True,
+            nullable=False,
+            autoincrement=True,
+        ),
+    )
+    destination: str = Field(sa_column=_text())
+    status: str = Field(sa_column=_text())
+    blob: str = Field(sa_column=_text())
+    message: int = Field(sa_column=_int64())
+    sender: str = Field(sa_column=_text())
+    message_type: str = Field(sa_column=_text())
+    control_id: str = Field(sa_column=_text())
+    size: int = Field(sa_column=_int64())
+    created_us: int = Field(sa_column=_int64())
+    tries: int = Field(sa_column=_int64())
+    refusals: int = Field(sa_column=_int64())
+    changed_us: int = Field(sa_column=_int64())
+    reason: str = Field(sa_column=_text())
 
 
 class IdxToken(SQLModel, table=True):
