@@ -23,7 +23,6 @@ PUBLIC_KEY: bytes = hashlib.sha256(b"healthcare-data-gateway public id key").dig
 _ID_BYTES = 20
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6 in lower case
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_LENGTHS = [size.to_bytes(8, "big") for size in range(256)]
 _BLOCK_BYTES = 64
 
 
@@ -34,17 +33,18 @@ def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequenc
     """
     if not key or not facts:
         raise ValueError("an id needs a key and at least one fact")
-    message: list[bytes] = []
-    for part in (resource_type, institution, *facts):
-        encoded = part.encode("utf-8", "surrogatepass")
-        size = len(encoded)
-        message.append(_LENGTHS[size] if size < 256 else size.to_bytes(8, "big"))
-        message.append(encoded)
     inner, outer = _keyed(key)
     inner, outer = inner.copy(), outer.copy()
-    inner.update(b"".join(message))
+    inner.update(b"".join(map(_packed, (resource_type, institution, *facts))))
     outer.update(inner.digest())
     return _base32(outer.digest())
+
+
+@lru_cache(maxsize=4096)
+def _packed(part: str) -> bytes:
+    """A part after its length; kept, since a message's resources have most of their parts in common."""
+    encoded = part.encode("utf-8", "surrogatepass")
+    return len(encoded).to_bytes(8, "big") + encoded
 
 
 @lru_cache(maxsize=8)

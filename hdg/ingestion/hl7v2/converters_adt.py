@@ -27,7 +27,7 @@ _MINUTES = re.compile(r"\d{1,6}")
 _NULL = '""'
 
 
-@CONVERTERS.register("hl7v2.name_text", type="string")
+@CONVERTERS.register("hl7v2.name_text", type="string", is_pure=True)
 def name_text(text: str, state: State) -> str | None:
     """An XPN in reading order: prefix, given, further given, family, suffix."""
     parts = text.split("^")
@@ -47,14 +47,14 @@ def _birth_time(text: str, state: State) -> str:
         return str(problem.kept)
 
 
-@CONVERTERS.register("hl7v2.birth_time", type="dateTime")
+@CONVERTERS.register("hl7v2.birth_time", type="dateTime", is_pure=True)
 def birth_time(text: str, state: State) -> str | None:
     """PID-7 with its offset, or the sender's zone; nothing when neither is known."""
     found = _birth_time(text, state)
     return found if "T" in found else None
 
 
-@CONVERTERS.register("hl7v2.local_birth_time", type="time")
+@CONVERTERS.register("hl7v2.local_birth_time", type="time", is_pure=True)
 def local_birth_time(text: str, state: State) -> str | None:
     """The time of day in PID-7 when nobody states its offset: a FHIR time has none to invent."""
     if "T" in _birth_time(text, state):
@@ -63,7 +63,7 @@ def local_birth_time(text: str, state: State) -> str | None:
     return to_time(clock) if len(clock) >= 4 else None
 
 
-@CONVERTERS.register("hl7v2.endpoint", type="url")
+@CONVERTERS.register("hl7v2.endpoint", type="url", is_pure=True)
 def endpoint(text: str, state: State) -> str | None:
     """An HD as a URL: ``urn:oid:``, ``urn:uuid:``, a URI as it is, ``dns:`` (RFC 4501) for a host name."""
     parts = split(text)
@@ -187,25 +187,25 @@ def _outside(text: str, rule: _Rule, state: State) -> Several | None:
     return Several(concepts) if rest else None
 
 
-@CONVERTERS.register("hl7v2.us_core_race", type="Extension", takes="field")
+@CONVERTERS.register("hl7v2.us_core_race", type="Extension", takes="field", is_pure=True)
 def us_core_race(text: str, state: State) -> JsonObject | None:
     """PID-10 as the US Core race extension: OMB categories, other CDC codes as detail, and the text."""
     return _extension(text, _RACE, state)
 
 
-@CONVERTERS.register("hl7v2.race_outside_us_core", type="CodeableConcept", takes="field")
+@CONVERTERS.register("hl7v2.race_outside_us_core", type="CodeableConcept", takes="field", is_pure=True)
 def race_outside_us_core(text: str, state: State) -> Several | None:
     """Repetitions of PID-10 that the US Core race extension cannot hold, as sent."""
     return _outside(text, _RACE, state)
 
 
-@CONVERTERS.register("hl7v2.us_core_ethnicity", type="Extension", takes="field")
+@CONVERTERS.register("hl7v2.us_core_ethnicity", type="Extension", takes="field", is_pure=True)
 def us_core_ethnicity(text: str, state: State) -> JsonObject | None:
     """PID-22 as the US Core ethnicity extension: one OMB category, CDC codes as detail, and the text."""
     return _extension(text, _ETHNICITY, state)
 
 
-@CONVERTERS.register("hl7v2.ethnicity_outside_us_core", type="CodeableConcept", takes="field")
+@CONVERTERS.register("hl7v2.ethnicity_outside_us_core", type="CodeableConcept", takes="field", is_pure=True)
 def ethnicity_outside_us_core(text: str, state: State) -> Several | None:
     """Repetitions of PID-22 that the US Core ethnicity extension cannot hold, as sent."""
     return _outside(text, _ETHNICITY, state)

@@ -28,12 +28,24 @@ def provenance(
         "extension": [{"url": _DIGEST, "valueString": mapping_digest}],
         "target": [{"reference": f"{resource['resourceType']}/{resource['id']}"} for resource in targets],
         "recorded": recorded(state, at_us),
-        "agent": [
-            {"type": _role("author"), "who": {"display": state.sender.name or "unnamed sender"}},
-            {"type": _role("assembler"), "who": {"display": "Healthcare Data Gateway"}},
-        ],
+        "agent": list(_agents(state)),
         "entity": [{"role": "source", "what": _source(state, sha256)}],
     }
+
+
+def _agents(state: State) -> tuple[JsonObject, ...]:
+    """Who said it and who put it together: for one sender the same objects every time, never changed."""
+    found: tuple[JsonObject, ...] | None = state.shared.get("agents") if state.shared is not None else None
+    if found is None:
+        found = (
+            {"type": _role("author"), "who": {"display": state.sender.name or "unnamed sender"}},
+            {"type": _role("assembler"), "who": {"display": "Healthcare Data Gateway"}},
+        )
+        state.keep("agents", found)
+    if state.values is not None:
+        for agent in found:
+            state.values.trust(agent)
+    return found
 
 
 def _role(code: str) -> JsonObject:

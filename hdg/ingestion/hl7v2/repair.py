@@ -6,7 +6,6 @@ Both with an Issue. R4 extension-data-absent-reason.html; R4 element.html (ele-1
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
 
@@ -15,6 +14,7 @@ from hdg.fhir.definitions import element_info, is_primitive
 from hdg.fhir.invariants import Trusted
 from hdg.fhir.validate import validate
 from hdg.mapping.context import JsonObject
+from hdg.mapping.remembered import fresh
 
 _STEP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:\[(\d+)\])?")
 _MAX_REPAIRS = 50
@@ -34,8 +34,8 @@ def made_valid(resource: JsonObject, issues: list[Issue], trusted: Trusted | Non
     found = validate(resource, trusted)
     if not found:
         return
-    kept = copy.deepcopy(resource)
-    resource.update(copy.deepcopy(kept))
+    kept = fresh(resource)
+    resource.update(fresh(kept))
     for is_filling in (True, False):
         repairs: list[Issue] = []
         for _ in range(_MAX_REPAIRS):
@@ -49,7 +49,7 @@ def made_valid(resource: JsonObject, issues: list[Issue], trusted: Trusted | Non
                 issues.extend(repairs)
                 return
         resource.clear()
-        resource.update(copy.deepcopy(kept))
+        resource.update(fresh(kept))
         found = validate(resource)
     raise Hl7v2Error(f"no valid resource can be made: {found[0].text}", found[0].place, condition="207")
 
@@ -82,7 +82,7 @@ def _fill(resource: JsonObject, place: str) -> bool:
     info = element_info(kind, name) if name and isinstance(node, dict) else None
     if info is None or info.is_choice or info.definition.is_choice or _key(node, name):
         return False
-    absent = copy.deepcopy(_ABSENT)
+    absent = fresh(_ABSENT)
     key = f"_{name}" if is_primitive(info.type) else name
     node[key] = [absent] if info.is_list else absent
     if info.is_list and key.startswith("_"):
