@@ -2,25 +2,23 @@
 
     python -m bench.kill [ROUNDS]          (default 20)
 
-Checked from the database after every restart: each acknowledged control id has exactly one accepted inbox row and
-one stored MessageHeader; no version lacks its leaf; ``hdg verify`` finds nothing.
+Checked from the database after every kill (bench/promise.py): each acknowledged control id has exactly one
+accepted inbox row and one stored MessageHeader; no version lacks its leaf; ``hdg verify`` finds nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
 from bench.measure import Running, start_gateway
 from bench.mllp_load import Load, run
+from bench.promise import findings
 from bench.traffic import Traffic
 
 
@@ -35,10 +33,10 @@ def main(rounds: int, seed: int = 7) -> int:
             running = start_gateway(data)
             load = _until_killed(running, Traffic(seed=number, prefix=f"K{number}-"), rng.uniform(0.05, 2.0))
             accepted.update(load.accepted)
-            findings = check(data, accepted)
-            broken += bool(findings)
+            found = findings(data, accepted)
+            broken += bool(found)
             print(
-                f"round {number}: {len(load.accepted)} acknowledged, {len(accepted)} in all: {findings or 'all there once'}"
+                f"round {number}: {len(load.accepted)} acknowledged, {len(accepted)} in all: {found or 'all there once'}"
             )
     return broken
 
@@ -50,39 +48,6 @@ def _until_killed(running: Running, traffic: Traffic, after_s: float) -> Load:
         return asyncio.run(run(running.mllp, iter(traffic), 16, until_cut=True))
     finally:
         timer.join()
-
-
-def check(data: Path, accepted: set[str]) -> list[str]:
-    """What is wrong with the data folder after a kill; empty when nothing is."""
-    findings = []
-    with closing(sqlite3.connect(data / "hdg.db")) as database:
-        rows = database.execute(
-            "SELECT control_id, count(*) FROM inbox WHERE status='accepted' GROUP BY control_id"
-        )
-        counts = dict(rows.fetchall())
-        missing = [c for c in accepted if c not in counts]
-        doubled = [c for c, n in counts.items() if n > 1]
-        headers = database.execute("SELECT count(*) FROM resource WHERE type='MessageHeader'").fetchone()[0]
-        orphans = database.execute(
-            "SELECT count(*) FROM version v LEFT JOIN resource r ON r.rkey=v.rkey WHERE r.rkey IS NULL"
-        ).fetchone()[0]
-    if missing:
-        findings.append(f"{len(missing)} acknowledged messages are missing")
-    if doubled:
-        findings.append(f"{len(doubled)} messages are there twice")
-    if headers != len(counts):
-        findings.append(f"{headers} MessageHeaders for {len(counts)} accepted messages")
-    if orphans:
-        findings.append(f"{orphans} versions without a resource")
-    verified = subprocess.run(
-        [sys.executable, "-m", "hdg", "verify", "--data", str(data)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if verified.returncode:
-        findings.append(f"the ledger does not verify: {(verified.stderr or verified.stdout)[:300]}")
-    return findings
 
 
 if __name__ == "__main__":

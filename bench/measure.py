@@ -86,12 +86,12 @@ class Running:
             self.process.stdout.close()
 
 
-def start_gateway(data: Path, **environment: str) -> Running:
-    """``hdg serve`` on free ports, ready to be used."""
+def start_gateway(data: Path, *, module: str = "hdg", **environment: str) -> Running:
+    """``hdg serve`` on free ports, ready to be used. ``module``: another one that takes the same arguments."""
     command = [
         sys.executable,
         "-m",
-        "hdg",
+        module,
         "serve",
         "--data",
         str(data),

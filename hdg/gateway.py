@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from hdg.errors import Hl7v2Error, NotFound
+from hdg.errors import Hl7v2Error, LedgerError, NotFound
 from hdg.fhir.json import dumps, loads
-from hdg.ingestion import senders
+from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted, JsonObject
+from hdg.ingestion.destinations import DestinationsFile
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.ack_mode import AckMode
 from hdg.ingestion.hl7v2.convert import Converter
@@ -33,10 +34,11 @@ from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.ingestion.senders import SendersFile, sender_of
 from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
+from hdg.management.store import outbox
 from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.session import InboxRow, WriteSession
 from hdg.management.store.stale import Stamp
-from hdg.management.store.writer import Store
+from hdg.management.store.writer import NotCommitted, RowsRefused, Store
 from hdg.settings import Settings
 
 Clock = Callable[[], int]
@@ -111,6 +113,8 @@ class Gateway:
         self.clock = clock
         self.senders = SendersFile(settings.data / senders.FILE)
         """What is declared about senders, as it is now."""
+        self.destinations = DestinationsFile(settings.data / destinations.FILE)
+        """Where accepted messages are sent on to, as it is now."""
         self._lanes = Lanes()
         self._converters = (self.senders.generation, Converter(id_key=keys.id_key))
 
@@ -121,6 +125,7 @@ class Gateway:
         """
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         senders.load(settings.data / senders.FILE)  # a wrong file is refused before anything is opened
+        destinations.load(settings.data / destinations.FILE)
         keys = KeyRing.open(settings.data / "keys")
         return cls(settings, keys, Store.open(settings, keys, clock), clock)
 
@@ -144,19 +149,41 @@ class Gateway:
         What the sender then gets is for ``ack_mode.replies``. Raises only when nothing could be kept.
         """
         self.store.space.check()
-        at_us = self.clock()
+        at_us = self.store.now_us()
         with self._lanes.ticket(raw) as ticket:
             if len(raw) >= OFF_LOOP_BYTES:
                 work = await asyncio.to_thread(self._work_for, raw, origin, at_us)
             else:
                 work = self._work_for(raw, origin, at_us)
             await ticket.turn()
-            return await self.store.perform(work)
+            try:
+                return await self.store.perform(work)
+            except Exception as error:
+                return await self.store.perform(self._rescue(raw, origin, at_us, error))
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
         self.store.space.check()
-        return self.store.submit(self._work_for(raw, origin, self.clock())).result()
+        at_us = self.store.now_us()
+        try:
+            return self.store.submit(self._work_for(raw, origin, at_us)).result()
+        except Exception as error:
+            return self.store.submit(self._rescue(raw, origin, at_us, error)).result()
+
+    def _rescue(
+        self, raw: bytes, origin: Origin, at_us: int, error: Exception
+    ) -> Callable[[WriteSession], bytes]:
+        """The unit of work that keeps a message which cannot be stored as it was converted.
+
+        Raises ``error`` when it is not the message's: then the sender is to send it again.
+        """
+        if isinstance(error, NotCommitted | LedgerError) and not isinstance(error, RowsRefused):
+            raise error
+        header = peek(raw)
+        received = _Received(raw, digest(raw), header, self.sender(header, origin), at_us, origin)
+        _log.error("storing failed: %s at %s", type(error).__name__, _origin(error))
+        failure = Hl7v2Error(f"internal error while storing ({type(error).__name__})", condition="207")
+        return lambda session: self._quarantine(session, received, failure)
 
     def _work_for(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], bytes]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
@@ -203,9 +230,9 @@ class Gateway:
             return repeat.ack
         self._store(session, converted, received.at_us)
         ack = acknowledge(received.raw, "AA", control_id=_ack_id(received), at_us=received.at_us)
-        ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id)
+        kind = converted.source.message_type
+        ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
         for loss in dict.fromkeys(losses(converted.issues)):
-            kind = converted.source.message_type
             note_loss(session, loss.kind, received.header.sender, kind, loss.place, loss.text, ikey=ikey)
         return ack
 
@@ -260,9 +287,11 @@ class Gateway:
         patient: str | None,
         reason: str = "",
         place: str = "",
+        kind: str = "",
     ) -> int:
+        """The inbox row, and one in the outbox for each destination of an accepted message (``kind``)."""
         blob = session.blob_put(received.raw, patient=patient, institution=received.sender.institution)
-        return session.inbox_add(
+        ikey = session.inbox_add(
             InboxRow(
                 sender=received.header.sender,
                 control_id=received.header.control_id,
@@ -276,6 +305,20 @@ class Gateway:
                 origin=_origin_text(received.origin),
             )
         )
+        sender = received.header.sender
+        onward = self.destinations.current().receiving(kind, sender) if kind else ()
+        if onward:
+            outbox.add(
+                session,
+                onward,
+                blob=blob,
+                size=len(received.raw),
+                sender=sender,
+                message_type=kind,
+                control_id=received.header.control_id,
+                message=ikey,
+            )
+        return ikey
 
     # --- replay ---------------------------------------------------------------------------------------------
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from hdg.errors import SettingsError
+from hdg.management.locks import exclusive
 
 __all__ = ["KeyRing"]
 
 KEY_BYTES = 32
 _NAMES = ("root.key", "id.key", "token.key", "ledger.key", "operator.key")
+_NEW = ".new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,8 @@ class KeyRing:
         than the owner may read it: a lost key must never be replaced silently.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        present = [name for name in _NAMES if (folder / name).exists()]
-        if not present:
-            for name in _NAMES:
-                _write(folder / name, secrets.token_bytes(KEY_BYTES))
-            _sync_folder(folder)
-        elif len(present) < len(_NAMES):
-            missing = ", ".join(name for name in _NAMES if name not in present)
-            raise SettingsError(f"the key folder lacks {missing}; restore it from the backup of the keys")
+        with exclusive(folder):
+            _make(folder)
         found = {name: _read(folder / name) for name in _NAMES}
         return cls.of_bytes(*(found[name] for name in _NAMES))
 
@@ -65,6 +61,25 @@ class KeyRing:
             Ed25519PrivateKey.from_private_bytes(ledger),
             operator.hex(),
         )
+
+
+def _make(folder: Path) -> None:
+    """Makes what a new folder lacks: all keys are written aside before the first gets its name.
+
+    So a start that is killed in between leaves either none in place, or the others beside it to be named.
+    """
+    missing = [name for name in _NAMES if not (folder / name).exists()]
+    if len(missing) == len(_NAMES):
+        for name in _NAMES:
+            (folder / (name + _NEW)).unlink(missing_ok=True)
+            _write(folder / (name + _NEW), secrets.token_bytes(KEY_BYTES))
+        _sync_folder(folder)
+    if lost := [name for name in missing if not (folder / (name + _NEW)).exists()]:
+        raise SettingsError(f"the key folder lacks {', '.join(lost)}; restore it from the backup of the keys")
+    for name in missing:
+        (folder / (name + _NEW)).rename(folder / name)
+    if missing:
+        _sync_folder(folder)
 
 
 def _write(path: Path, secret: bytes) -> None:

@@ -6,7 +6,9 @@ in WAL mode is durable when it returns); PostgreSQL by URL with the same tables 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
@@ -14,9 +16,10 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import SQLAlchemyError
 
 from hdg.errors import HdgError, SettingsError
+from hdg.management.locks import exclusive
 from hdg.settings import Settings
 
-__all__ = ["NotCommitted", "Statements", "database_url", "migrate", "open_engine"]
+__all__ = ["NotCommitted", "RowsRefused", "Statements", "database_url", "migrate", "open_engine", "opening"]
 
 _WRITER_LOCK = 0x68646773746F7265
 """PostgreSQL advisory lock: one writer at a time across processes, held to the end of each group."""
@@ -33,6 +36,12 @@ class NotCommitted(HdgError):
     """
 
     issue_code: ClassVar[str] = "transient"
+
+
+class RowsRefused(NotCommitted):
+    """The database refuses what this unit of work wants written, and will again. Nothing of it was kept."""
+
+    issue_code: ClassVar[str] = "exception"
 
 
 def database_url(settings: Settings) -> str:
@@ -100,6 +109,18 @@ def lock_writer(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+
+
+@contextmanager
+def opening(engine: Engine, folder: Path) -> Iterator[None]:
+    """One process at a time makes or changes the database's tables; writers on PostgreSQL wait meanwhile."""
+    with exclusive(folder):
+        if engine.dialect.name != "postgresql":
+            yield
+            return
+        with engine.connect() as connection, connection.begin():
+            lock_writer(connection)
+            yield
 
 
 def migrate(engine: Engine) -> None:

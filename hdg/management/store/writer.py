@@ -28,9 +28,18 @@ from hdg.management.consent.rules import rows_for
 from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.log import Log
+from hdg.management.ledger.schema import LedgerCheckpoint
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
-from hdg.management.store.engine import NotCommitted, Statements, lock_writer, migrate, open_engine
+from hdg.management.store.engine import (
+    NotCommitted,
+    RowsRefused,
+    Statements,
+    lock_writer,
+    migrate,
+    open_engine,
+    opening,
+)
 from hdg.management.store.index import Indexer
 from hdg.management.store.meta import check_root, index_key, reindex_if_needed
 from hdg.management.store.read import Reader
@@ -39,7 +48,7 @@ from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
 
-__all__ = ["NotCommitted", "Store"]
+__all__ = ["NotCommitted", "RowsRefused", "Store"]
 
 T = TypeVar("T")
 Clock = Callable[[], int]
@@ -49,6 +58,8 @@ QUEUE_MAX = 1024
 READ_CONNECTIONS = 8
 _RULES = table_of(ConsentRuleRow)
 _BLOB = table_of(schema.Blob)
+_HEAD = table_of(LedgerCheckpoint)
+_NEWEST = select(_HEAD.c.size, _HEAD.c.at_us).order_by(_HEAD.c.size.desc()).limit(1)
 
 
 @dataclass(slots=True)
@@ -74,6 +85,7 @@ class Store:
         reader: Reader,
         settings: Settings,
         clock: Clock,
+        newest_us: int,
     ) -> None:
         self.engine = readers
         """For reads outside the hot path (ledger proofs, listings); SQLite refuses writes through it."""
@@ -85,7 +97,9 @@ class Store:
         self._shared = shared
         self._settings = settings
         self._clock = clock
-        self._last_us = 0
+        self._last_us = newest_us
+        self._ledger_size = -1
+        """Of the ledger at this process's last commit: any other size, and another process has written."""
         self._connection: Connection | None = None
         self._queue: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
         self._is_closed = False
@@ -102,13 +116,17 @@ class Store:
         """
         engine = open_engine(settings, is_writer=True)
         try:
-            migrate(engine)
+            settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
             keks = vault.KekCache(keys.root)
-            with engine.begin() as connection:
-                check_root(connection, keks)
             hash_ = hasher(index_key(keys.root))
             indexer = Indexer(hash_)
-            reindex_if_needed(engine, keks, indexer)
+            with opening(engine, settings.data):
+                migrate(engine)
+                with engine.begin() as connection:
+                    check_root(connection, keks)
+                reindex_if_needed(engine, keks, indexer)
+            with engine.connect() as connection:
+                _, newest_us = _newest(connection)
             readers = open_engine(settings, is_writer=False, pool_size=READ_CONNECTIONS)
         except BaseException:
             engine.dispose()
@@ -123,9 +141,8 @@ class Store:
             is_postgresql=engine.dialect.name == "postgresql",
         )
         ledger = Log(settings.log_origin, keys.ledger_key)
-        return cls(
-            engine, readers, ledger, shared, Reader(readers, keks, hash_, files, clock), settings, clock
-        )
+        reader = Reader(readers, keks, hash_, files, clock)
+        return cls(engine, readers, ledger, shared, reader, settings, clock, newest_us)
 
     # --- the callers' side ---------------------------------------------------------------------------------
 
@@ -160,6 +177,15 @@ class Store:
                 pause_s = min(pause_s * 2, 0.05)
         result: T = await asyncio.wrap_future(job.future)
         return result
+
+    def now_us(self) -> int:
+        """The clock, but never behind what is stored: order by time outlives a clock that is set back."""
+        return max(self._clock(), self._last_us)
+
+    @property
+    def queued(self) -> int:
+        """Works that wait for the writer, about; QUEUE_MAX at most."""
+        return self._queue.qsize()
 
     def collect_orphans(self, older_than_s: float = 86_400) -> int:
         """Removes vault files that no row names (left by a crash before its commit); how many there were."""
@@ -235,7 +261,7 @@ class Store:
         except _Refused as refusal:
             if len(jobs) == 1:
                 cause = refusal.__cause__
-                jobs[0].future.set_exception(NotCommitted(f"the database refused it: {type(cause).__name__}"))
+                jobs[0].future.set_exception(RowsRefused(f"the database refused it: {type(cause).__name__}"))
             else:
                 for job in jobs:
                     self._commit_alone(job)
@@ -251,7 +277,7 @@ class Store:
             done = self._transact([job])
         except _Refused as refusal:
             cause = refusal.__cause__
-            job.future.set_exception(NotCommitted(f"the database refused it: {type(cause).__name__}"))
+            job.future.set_exception(RowsRefused(f"the database refused it: {type(cause).__name__}"))
         except BaseException as error:
             self._fail([job], error)
         else:
@@ -283,15 +309,19 @@ class Store:
         if self._connection is None:
             self._connection = self._writer_engine.connect()
         connection = self._connection
-        self._last_us = max(self._clock(), self._last_us + 1)
         with connection.begin() as transaction:
             lock_writer(connection)
+            size, newest_us = _newest(connection)
+            if size != self._ledger_size:
+                self._shared.states.clear()
+            self._last_us = max(self._clock(), self._last_us + 1, newest_us + 1)
             session = WriteSession(self._shared, connection, self._last_us)
             done = [job for job in jobs if not job.future.done() and self._run_one(session, job)]
             if not done:
                 transaction.rollback()
                 return done
             self._flush(session, connection)
+        self._ledger_size = size + len(session.batch.leaves)
         self._shared.settle(session.batch)
         return done
 
@@ -326,6 +356,12 @@ class Store:
             raise _Refused from error
 
 
+def _newest(connection: Connection) -> tuple[int, int]:
+    """Size and time (µs) of the ledger's newest checkpoint; zeros when there is none."""
+    row = connection.execute(_NEWEST).first()
+    return (0, 0) if row is None else (row[0], row[1])
+
+
 def _is_lost(error: BaseException) -> bool:
     """Whether the connection or the disk failed (not: one row or one work was wrong)."""
     original = getattr(error, "orig", None) or error
@@ -333,4 +369,4 @@ def _is_lost(error: BaseException) -> bool:
         error, exc.OperationalError | exc.InterfaceError
     ):
         return True
-    return type(original).__name__ in {"OperationalError", "InterfaceError", "DiskFull", "AdminShutdown"}
+    return any(each.__name__ in {"OperationalError", "InterfaceError"} for each in type(original).__mro__)
