@@ -88,8 +88,8 @@ def _prepare_sqlite(engine: Engine, *, is_writer: bool) -> None:
             "foreign_keys = ON",
             "temp_store = MEMORY",
             "cache_size = -65536" if is_writer else "cache_size = -16384",
-            "wal_autocheckpoint = 4000",
-            "journal_size_limit = 67108864",
+            "wal_autocheckpoint = 16000",
+            "journal_size_limit = 134217728",
         ):
             cursor.execute(f"PRAGMA {pragma}")
         if not is_writer:
