@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from hdg.converting import Helper
 from hdg.errors import Hl7v2Error, LedgerError, NotFound
 from hdg.fhir.json import dumps, loads
 from hdg.ingestion import destinations, senders
@@ -29,13 +30,15 @@ from hdg.ingestion.hl7v2.ack_mode import AckMode
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
 from hdg.ingestion.inbox import Receipt, check_losses, check_type, losses, repeat_of
-from hdg.ingestion.lanes import Lanes
+from hdg.ingestion.lanes import Lanes, Ticket
 from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.ingestion.senders import SendersFile, sender_of
 from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
 from hdg.management.store import outbox
 from hdg.management.store.inbox import Entry, mark, note_loss
+from hdg.management.store.meta import index_key
+from hdg.management.store.ready import Ready
 from hdg.management.store.session import InboxRow, WriteSession
 from hdg.management.store.stale import Stamp
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
@@ -117,6 +120,7 @@ class Gateway:
         """Where accepted messages are sent on to, as it is now."""
         self._lanes = Lanes()
         self._converters = (self.senders.generation, Converter(id_key=keys.id_key))
+        self._helper: Helper | None = None
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock = now_us) -> Self:
@@ -132,6 +136,17 @@ class Gateway:
     def close(self) -> None:
         """Finishes what is queued and closes the store."""
         self.store.close()
+
+    def use_helper(self) -> None:
+        """From now on ``receive`` may convert in a helper process, if the settings let it."""
+        if self.settings.converter_process:
+            self._helper = Helper(self.keys.id_key, index_key(self.keys.root))
+
+    async def end_helper(self) -> None:
+        """Ends the helper process, if there is one; call it before the event loop ends."""
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            await helper.close()
 
     def __enter__(self) -> Self:
         return self
@@ -151,15 +166,42 @@ class Gateway:
         self.store.space.check()
         at_us = self.store.now_us()
         with self._lanes.ticket(raw) as ticket:
+            work = None
             if len(raw) >= OFF_LOOP_BYTES:
                 work = await asyncio.to_thread(self._work_for, raw, origin, at_us)
-            else:
-                work = self._work_for(raw, origin, at_us)
-            await ticket.turn()
-            try:
-                return await self.store.perform(work)
-            except Exception as error:
-                return await self.store.perform(self._rescue(raw, origin, at_us, error))
+            elif self._helper is not None:
+                with self._helper as helper:
+                    work = await self._helped(helper, raw, origin, at_us)
+                    work = work or self._work_for(raw, origin, at_us)
+                    return await self._in_turn(ticket, work, raw, origin, at_us)
+            work = work or self._work_for(raw, origin, at_us)
+            return await self._in_turn(ticket, work, raw, origin, at_us)
+
+    async def _in_turn(
+        self, ticket: Ticket, work: Callable[[WriteSession], bytes], raw: bytes, origin: Origin, at_us: int
+    ) -> bytes:
+        """Stores a received message when everybody before it has been."""
+        await ticket.turn()
+        try:
+            return await self.store.perform(work)
+        except Exception as error:
+            return await self.store.perform(self._rescue(raw, origin, at_us, error))
+
+    async def _helped(
+        self, helper: Helper, raw: bytes, origin: Origin, at_us: int
+    ) -> Callable[[WriteSession], bytes] | None:
+        """The unit of work of a message that the helper process converted; None for all that is not plain."""
+        received = self._received(raw, origin, at_us)
+        try:
+            _check_origin(received)
+            outcome = await helper.convert(raw, received.sender, at_us, self.senders.generation)
+            if outcome is None:
+                return None
+            converted, made = outcome
+            _check_declared(converted, received.sender)
+        except Hl7v2Error:
+            return None
+        return lambda session: self._accept(session, received, converted, made)
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
@@ -187,8 +229,7 @@ class Gateway:
 
     def _work_for(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], bytes]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
-        header = peek(raw)
-        received = _Received(raw, digest(raw), header, self.sender(header, origin), at_us, origin)
+        received = self._received(raw, origin, at_us)
         try:
             _check_origin(received)
         except Hl7v2Error as error:
@@ -208,27 +249,35 @@ class Gateway:
             return lambda session: self._accept(session, received, converted)
         return lambda session: self._quarantine(session, received, failure)
 
+    def _received(self, raw: bytes, origin: Origin, at_us: int) -> _Received:
+        header = peek(raw)
+        return _Received(raw, digest(raw), header, self.sender(header, origin), at_us, origin)
+
     def _converted(self, received: _Received) -> Converted:
         """Raises Hl7v2Error, also for what the sender's declaration refuses."""
         generation, converter = self._converters
         if generation != self.senders.generation:
             converter = Converter(id_key=self.keys.id_key)  # tables and maps are read anew with the file
             self._converters = (self.senders.generation, converter)
-        sender = received.sender
-        converted = converter.convert(received.raw, sender, at_us=received.at_us)
-        check_type(converted.source.message_type, sender)
-        if sender.is_strict:
-            check_losses(converted.issues)
+        converted = converter.convert(received.raw, received.sender, at_us=received.at_us)
+        _check_declared(converted, received.sender)
         return converted
 
-    def _accept(self, session: WriteSession, received: _Received, converted: Converted) -> bytes:
+    def _accept(
+        self,
+        session: WriteSession,
+        received: _Received,
+        converted: Converted,
+        made: Sequence[Ready] | None = None,
+    ) -> bytes:
+        """``made``: the resources of ``converted``, made ready by the helper."""
         try:
             repeat = _repeat(session, received)
         except Hl7v2Error as error:
             return self._quarantine(session, received, error)
         if repeat is not None:
             return repeat.ack
-        self._store(session, converted, received.at_us)
+        self._store(session, converted, received.at_us, made)
         ack = acknowledge(received.raw, "AA", control_id=_ack_id(received), at_us=received.at_us)
         kind = converted.source.message_type
         ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
@@ -236,7 +285,13 @@ class Gateway:
             note_loss(session, loss.kind, received.header.sender, kind, loss.place, loss.text, ikey=ikey)
         return ack
 
-    def _store(self, session: WriteSession, converted: Converted, received_us: int) -> None:
+    def _store(
+        self,
+        session: WriteSession,
+        converted: Converted,
+        received_us: int,
+        made: Sequence[Ready] | None = None,
+    ) -> None:
         """Every statement of a message, under its stamp (management/store/stale.py)."""
         source = converted.source
         deleted: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
@@ -246,15 +301,17 @@ class Gateway:
         for default in converted.defaulted:
             gaps[default.resource_type, default.resource_id].append(default.element)
         stamp = Stamp.of(source.stated_us, received_us)
-        session.prefetch([(r["resourceType"], r["id"]) for r in converted.resources])
-        for resource in converted.resources:
-            key = resource["resourceType"], resource["id"]
+        resources: Sequence[JsonObject | Ready] = converted.resources if made is None else made
+        keys = [(r.type, r.id) if isinstance(r, Ready) else (r["resourceType"], r["id"]) for r in resources]
+        session.prefetch(keys)
+        is_several = sum(type_ == "Patient" for type_, _ in keys) > 2
+        for key, resource in zip(keys, resources, strict=True):
             session.statement(
                 resource,
                 deleted.get(key, ()),
                 sender=source.sender,
                 institution=source.institution,
-                patient=_owner(key, converted),
+                patient=_owner(key, converted.patient_id, is_several=is_several),
                 stamp=stamp,
                 gaps=gaps.get(key, ()),
                 is_move=key in converted.moved,
@@ -432,7 +489,7 @@ class Gateway:
         self.store.submit(work).result()
 
 
-def _owner(key: tuple[str, str], converted: Converted) -> str | None:
+def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> str | None:
     """The patient that a resource is about: a Patient is about itself, also in another one's message.
 
     In a message about several patients (A40 with several pairs) the resources say themselves whose they are.
@@ -441,8 +498,7 @@ def _owner(key: tuple[str, str], converted: Converted) -> str | None:
         return None
     if key[0] == "Patient":
         return key[1]
-    is_several = sum(resource["resourceType"] == "Patient" for resource in converted.resources) > 2
-    return None if is_several and key[0] not in _ABOUT_MESSAGE else converted.patient_id
+    return None if is_several and key[0] not in _ABOUT_MESSAGE else patient
 
 
 def _repeat(session: WriteSession, received: _Received) -> Receipt | None:
@@ -450,6 +506,13 @@ def _repeat(session: WriteSession, received: _Received) -> Receipt | None:
     known = session.inbox_find(received.header.sender, received.header.control_id)
     is_known = known is not None and known.status == "accepted"
     return repeat_of(Receipt(known.sha256, known.ack) if known and is_known else None, received.sha256)
+
+
+def _check_declared(converted: Converted, sender: Sender) -> None:
+    """Raises Hl7v2Error for what the sender's declaration refuses."""
+    check_type(converted.source.message_type, sender)
+    if sender.is_strict:
+        check_losses(converted.issues)
 
 
 def _check_origin(received: _Received) -> None:

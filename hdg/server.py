@@ -67,6 +67,7 @@ class Server:
             timeout_graceful_shutdown=GRACE_S,
         )
         self._http = _QuietServer(config)
+        self.gateway.use_helper()
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[listener])))
         plain = await self._listen_mllp(self.settings.mllp, "mllp", None)
         self.mllp_address = plain.address
@@ -105,6 +106,7 @@ class Server:
         if self._http is not None:
             self._http.should_exit = True
         await asyncio.gather(*self._tasks)
+        await self.gateway.end_helper()
 
 
 class _QuietServer(uvicorn.Server):

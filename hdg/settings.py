@@ -5,6 +5,7 @@ Variables win over the file; explicit arguments win over both.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ class Settings(BaseSettings):
     """Vault objects up to this size lie in the database, in the same transaction; larger ones in files."""
     min_free_bytes: int = Field(default=512 * 1024 * 1024, ge=0)
     """With less than this free under the data folder messages are refused (AE, 503); 0: never."""
+    converter_process: bool = (os.cpu_count() or 1) > 1
+    """Convert HL7 v2 in a helper process under load (hdg/converting.py); as shipped: where there are two cores."""
     group_commit_max: int = 64
     """Units of work that share one transaction at most."""
     group_commit_wait_ms: float = 0.0

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
-__all__ = ["Lanes", "patient_numbers"]
+__all__ = ["Lanes", "Ticket", "patient_numbers"]
 
 _FIELDS = {b"PID": (2, 3), b"MRG": (1,)}
 _ENDS = (b"\r", b"\n")

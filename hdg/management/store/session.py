@@ -26,6 +26,7 @@ from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import SALT_BYTES, binding, pack, unpack
 from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.merge import JsonObject, Parts, merge, without_server_meta
+from hdg.management.store.ready import Ready
 from hdg.management.store.stale import Admitted, Said, Stamp, admit, is_outdated, is_worth_noting, said_by
 
 __all__ = ["InboxRow", "Put", "Shared", "WriteSession"]
@@ -182,8 +183,8 @@ class WriteSession:
 
     def statement(
         self,
-        resource: JsonObject,
-        deletions: Iterable[str] = (),
+        resource: JsonObject | Ready,
+        deletions: Collection[str] = (),
         *,
         sender: str,
         institution: str,
@@ -199,8 +200,12 @@ class WriteSession:
         moves to the right patient leaves everything of the wrong one behind, unless the statement says that
         it moves (``is_move``).
         """
-        state = self._state((resource["resourceType"], resource["id"]))
         stamp = Stamp(self.at_us, self.at_us) if stamp is None else stamp
+        if isinstance(resource, Ready):
+            if self._state((resource.type, resource.id)) is None and not deletions and not gaps:
+                return self._create(resource, sender, stamp, institution, patient)
+            resource = resource.resource()
+        state = self._state((resource["resourceType"], resource["id"]))
         is_live = state is not None and not state.deleted
         is_other = state is not None and is_live and patient and self.patient_code(patient) != state.code
         is_start = not is_live or (is_other and not is_move)
@@ -273,6 +278,37 @@ class WriteSession:
         body = dumps({"resourceType": type_, "id": id_, "meta": meta, **_without_identity(content)})
         rkey = self._take("resource", "rkey") if state is None else state.rkey
         rows = self._shared.indexer.rows(content, rkey)
+        self._write_rows(type_, id_, version, body, rows, parts, said, state, institution, patient, rkey)
+        if type_ == "Consent":
+            self.batch.consents.append((content, rkey))
+        return Put(type_, id_, version, is_created=not is_live, is_changed=True)
+
+    def _create(self, new: Ready, sender: str, stamp: Stamp, institution: str, patient: str | None) -> Put:
+        """The first version of what nothing was known about."""
+        rkey = self._take("resource", "rkey")
+        body, rows = new.body(1, self._instant), new.rows(rkey)
+        parts: Parts = {sender: None}
+        said = said_by(sender, stamp)
+        self._write_rows(new.type, new.id, 1, body, rows, parts, said, None, institution, patient, rkey)
+        if new.type == "Consent":
+            self.batch.consents.append((new.resource(), rkey))
+        return Put(new.type, new.id, 1, is_created=True, is_changed=True)
+
+    def _write_rows(
+        self,
+        type_: str,
+        id_: str,
+        version: int,
+        body: bytes,
+        rows: IndexRows,
+        parts: Parts,
+        said: Said,
+        state: State | None,
+        institution: str,
+        patient: str | None,
+        rkey: int,
+    ) -> None:
+        """A version with its index rows, on top of ``state``."""
         patients = frozenset(rows.patients | {patient} if patient else rows.patients)
         owner = patient or min(patients, default=None)
         code, _ = self._owner("patient", owner) if owner else self._owner("institution", institution)
@@ -296,9 +332,6 @@ class WriteSession:
                 base=None if state is None else state.base,
             ).with_rows(rows)
         )
-        if type_ == "Consent":
-            self.batch.consents.append((content, rkey))
-        return Put(type_, id_, version, is_created=not is_live, is_changed=True)
 
     def _write(self, new: State) -> None:
         """Buffers a version: sealed body, ledger leaf, the state that ``flush`` makes the rows of."""

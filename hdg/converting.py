@@ -1,0 +1,225 @@
+"""Conversion beside the event loop: one helper process that takes raw messages and hands back what to store.
+
+Python runs one thread of a process at a time, so a gateway's conversion and storing share one core; with the
+helper they have one each. It is an optimization and nothing else: the parent decides everything that depends
+on anything but the message, keeps the order (gateway.py's lanes), and converts for itself whatever the helper
+does not answer, be it an error in the message, a defect, or the helper's death. The helper keeps nothing; it
+ends when its standard input does, so also when the parent is killed.
+
+Frames on its pipes: length (4 bytes, big endian), pickle. Only the two processes have the pipes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import pickle
+import signal
+import sys
+import time
+from collections import deque
+from dataclasses import fields, replace
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.sender import Sender
+from hdg.management.store.index import Indexer
+from hdg.management.store.ready import Ready, ready
+from hdg.management.store.values import hasher
+
+__all__ = ["Helper", "Outcome"]
+
+_BUSY = 4
+"""Messages under way at once from which on a helper pays."""
+_RESTART_S = 60.0
+_END_S = 5.0
+_HEAD = 4
+_SENDER = tuple(field.name for field in fields(Sender))
+
+Outcome = tuple[Converted, list[Ready]]
+"""A Converted without its resources, and these made ready."""
+
+
+class Helper(asyncio.SubprocessProtocol):
+    """The parent's end, for one event loop. The process is started by the first busy moment."""
+
+    def __init__(self, id_key: bytes, index_key: bytes) -> None:
+        self._keys = (id_key, index_key)
+        self._under_way = 0
+        self._asked: deque[asyncio.Future[bytes]] = deque()
+        self._buffer = bytearray()
+        self._process: asyncio.SubprocessTransport | None = None
+        self._input: Any = None
+        self._is_ready = self._is_closed = False
+        self._not_before = 0.0
+        self._starting: asyncio.Task[None] | None = None
+        self._gone: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Helper:
+        self._under_way += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._under_way -= 1
+
+    async def convert(self, raw: bytes, sender: Sender, at_us: int, generation: int) -> Outcome | None:
+        """The outcome, or None: convert it here. Call it within ``with helper``."""
+        if self._under_way < _BUSY or self._is_closed:
+            return None
+        if not self._is_ready:
+            self._start()
+            return None
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked.append(future)
+        self._send((raw, _packed(sender), at_us, generation))
+        answer = await future
+        try:
+            outcome: Outcome | None = pickle.loads(answer) if answer else None  # noqa: S301  # our own process
+        except Exception:
+            return None
+        return outcome
+
+    def _start(self) -> None:
+        if self._starting is None and time.monotonic() >= self._not_before:
+            self._not_before = time.monotonic() + _RESTART_S
+            self._starting = asyncio.create_task(self._spawn())
+
+    async def _spawn(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            self._gone = loop.create_future()
+            command = (sys.executable, "-P", "-m", "hdg.converting")  # -P: not from the current folder
+            process, _ = await loop.subprocess_exec(lambda: self, *command, stderr=None)
+            self._process, self._input = process, process.get_pipe_transport(0)
+            if self._gone.done():
+                raise OSError("the helper ended at once")
+            answer = loop.create_future()
+            self._asked.append(answer)
+            self._send(self._keys)
+            await answer
+            self._is_ready = self._input is not None
+        except OSError:
+            self._lose()
+        finally:
+            self._starting = None
+
+    def _send(self, value: object) -> None:
+        data = pickle.dumps(value, 5)
+        self._input.write(len(data).to_bytes(_HEAD, "big") + data)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Answers come in the order asked."""
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while len(buffer) >= at + _HEAD:
+            end = at + _HEAD + int.from_bytes(buffer[at : at + _HEAD], "big")
+            if len(buffer) < end:
+                break
+            future = self._asked.popleft()
+            if not future.done():
+                future.set_result(bytes(memoryview(buffer)[at + _HEAD : end]))
+            at = end
+        del buffer[:at]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """The helper is gone, or going."""
+        self._lose()
+
+    def process_exited(self) -> None:
+        """The helper is gone."""
+        self._lose()
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+
+    def _lose(self) -> None:
+        self._is_ready, self._input = False, None
+        self._buffer.clear()
+        while self._asked:
+            future = self._asked.popleft()
+            if not future.done():
+                future.set_result(b"")
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.close()
+
+    @property
+    def pid(self) -> int | None:
+        """The process, when it is ready."""
+        return self._process.get_pid() if self._process is not None and self._is_ready else None
+
+    async def close(self) -> None:
+        """Ends the helper, and waits for that."""
+        self._is_closed = True
+        if self._starting is not None:
+            await asyncio.wait([self._starting], timeout=_END_S)
+        self._lose()
+        if self._gone is not None:
+            await asyncio.wait([self._gone], timeout=_END_S)
+
+
+def _packed(sender: Sender) -> tuple[Any, ...]:
+    values = [getattr(sender, name) for name in _SENDER]
+    return tuple(dict(value) if isinstance(value, MappingProxyType) else value for value in values)
+
+
+class _Worker:
+    """The helper's end."""
+
+    def __init__(self, id_key: bytes, index_key: bytes) -> None:
+        self._id_key, self._indexer = id_key, Indexer(hasher(index_key))
+        self._generation: int | None = None
+        self._converter = Converter(id_key=id_key)
+
+    def answer(self, raw: bytes, sender: tuple[Any, ...], at_us: int, generation: int) -> bytes:
+        """The pickled Outcome; nothing for whatever went wrong: the parent will meet the same and say so."""
+        if self._generation != generation:  # tables and maps are read anew with senders.toml
+            if self._generation is not None:
+                self._converter = Converter(id_key=self._id_key)
+            self._generation = generation
+        try:
+            declared = Sender(**dict(zip(_SENDER, sender, strict=True)))
+            converted = self._converter.convert(raw, declared, at_us=at_us)
+            made = [ready(resource, self._indexer) for resource in converted.resources]
+            return pickle.dumps((replace(converted, resources=()), made), 5)
+        except Exception:
+            return b""
+
+
+def _frames(pipe: BinaryIO) -> Any:
+    while len(head := pipe.read(_HEAD)) == _HEAD:
+        length = int.from_bytes(head, "big")
+        data = pipe.read(length)
+        if len(data) != length:
+            return
+        yield pickle.loads(data)  # noqa: S301  # from our own parent
+
+
+def main() -> None:
+    """The helper: answers until its input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    with os.fdopen(os.dup(1), "wb") as output, os.fdopen(0, "rb", buffering=1 << 16, closefd=False) as pipe:
+        os.dup2(2, 1)  # nothing else may write among the frames
+        frames = _frames(pipe)
+        worker = _Worker(*next(frames, (b"", b"")))
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        try:
+            _answer(output, b"ready")
+            for asked in frames:
+                _answer(output, worker.answer(*asked))
+        except BrokenPipeError:
+            os._exit(0)
+
+
+def _answer(output: BinaryIO, data: bytes) -> None:
+    output.write(len(data).to_bytes(_HEAD, "big") + data)
+    output.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The helper process that converts: the same is stored with it as without it, and without it when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from bench.traffic import Traffic
+from hdg.fhir.json import dumps, loads
+from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.management.store import schema
+from hdg.management.store.batch import table_of
+from hdg.management.store.index import Indexer
+from hdg.management.store.ready import ready
+from hdg.management.store.values import hasher
+from hdg.settings import Settings
+
+_RESOURCE = table_of(schema.Resource)
+
+
+def _stored(gateway: Gateway) -> dict[tuple[str, str], object]:
+    """All current contents without their times."""
+    with gateway.store.engine.connect() as connection:
+        names = connection.execute(select(_RESOURCE.c.type, _RESOURCE.c.id)).all()
+    found: dict[tuple[str, str], object] = {}
+    for type_, id_ in names:
+        stored = gateway.store.reader.read(type_, id_, select(1).exists())
+        assert stored is not None
+        content = loads(gateway.store.reader.body(stored))
+        del content["meta"]["lastUpdated"]
+        content.pop("recorded", None)
+        found[type_, id_] = content
+    return found
+
+
+def _index_rows(gateway: Gateway) -> list[int]:
+    with gateway.store.engine.connect() as connection:
+        return [
+            len(connection.execute(select(table_of(model))).all())
+            for model in (*schema.INDEX_TABLES, schema.Compartment)
+        ]
+
+
+async def _until_ready(gateway: Gateway, messages: list[bytes]) -> int:
+    """Sends until the helper answers; its process."""
+    assert gateway._helper is not None
+    for _ in range(200):
+        await asyncio.gather(*(gateway.receive(raw) for raw in messages))
+        if gateway._helper.pid is not None:
+            return gateway._helper.pid
+        await asyncio.sleep(0.05)
+    raise RuntimeError("the helper did not start")
+
+
+def test_what_is_made_ready_elsewhere_is_what_the_store_makes_of_the_resource() -> None:
+    indexer = Indexer(hasher(b"k" * 32))
+    converter = Converter(id_key=b"i" * 32)
+    for raw in Traffic(seed=3).take(20):
+        for resource in converter.convert(raw, at_us=1).resources:
+            made = ready(resource, indexer)
+            rows = indexer.rows(resource, 7)
+            meta = {**resource.get("meta", {}), "versionId": "1", "lastUpdated": "now"}
+            rest = {
+                name: value for name, value in resource.items() if name not in ("resourceType", "id", "meta")
+            }
+            head = {"resourceType": resource["resourceType"], "id": resource["id"], "meta": meta}
+            assert made.body(1, "now") == dumps({**head, **rest})
+            assert dumps(made.resource(), sort_keys=True) == dumps(resource, sort_keys=True)
+            assert made.rows(7).tables == rows.tables
+            assert made.patients == rows.patients
+
+
+def test_the_same_is_stored_with_the_helper_as_without(tmp_path: Path) -> None:
+    messages = Traffic(seed=4, patients=5).take(60)
+    first = messages[:4]
+
+    async def with_helper(gateway: Gateway) -> None:
+        gateway.use_helper()
+        await _until_ready(gateway, first)
+        answers = await asyncio.gather(*(gateway.receive(raw) for raw in messages))
+        assert all(b"MSA|AA" in answer for answer in answers)
+        await gateway.end_helper()
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    clock = iter(range(1_800_000_000_000_000, 1_900_000_000_000_000, 1000)).__next__
+    with Gateway.open(Settings(data=here), clock) as gateway:
+        shutil.copytree(here / "keys", there / "keys")
+        for raw in messages:
+            gateway.receive_now(raw)
+        expected, rows = _stored(gateway), _index_rows(gateway)
+    clock = iter(range(1_800_000_000_000_000, 1_900_000_000_000_000, 1000)).__next__
+    with Gateway.open(Settings(data=there, converter_process=True), clock) as gateway:
+        asyncio.run(with_helper(gateway))
+        assert _stored(gateway) == expected
+        assert _index_rows(gateway) == rows
+
+
+def test_a_helper_that_is_killed_costs_no_message_and_ends(tmp_path: Path) -> None:
+    messages = Traffic(seed=5).take(80)
+
+    async def run(gateway: Gateway) -> None:
+        gateway.use_helper()
+        helper = await _until_ready(gateway, messages[:4])
+        under_way = [asyncio.create_task(gateway.receive(raw)) for raw in messages]
+        await asyncio.sleep(0.05)
+        os.kill(helper, signal.SIGKILL)
+        answers = await asyncio.gather(*under_way)
+        assert all(b"MSA|AA" in answer for answer in answers)
+        await gateway.end_helper()
+
+    with Gateway.open(Settings(data=tmp_path / "data", converter_process=True)) as gateway:
+        asyncio.run(run(gateway))
+        with gateway.store.engine.connect() as connection:
+            kinds = connection.execute(select(table_of(schema.Inbox).c.control_id)).scalars().all()
+    assert len(kinds) == len(set(kinds)) == 80
+
+
+def test_a_message_in_error_is_answered_as_without_the_helper(tmp_path: Path) -> None:
+    bad = b"MSH|^~\\&|LAB|NORTHGEN|||20260101||QBP^Q99^QBP_Q99|BAD1|P|2.5.1\r"
+
+    async def run(gateway: Gateway) -> bytes:
+        gateway.use_helper()
+        await _until_ready(gateway, Traffic(seed=7).take(4))
+        answers = await asyncio.gather(*(gateway.receive(raw) for raw in (bad, *Traffic(seed=8).take(8))))
+        await gateway.end_helper()
+        return answers[0]
+
+    with Gateway.open(Settings(data=tmp_path / "data", converter_process=True)) as gateway:
+        answer = asyncio.run(run(gateway))
+    assert b"MSA|AR" in answer or b"MSA|AE" in answer
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_the_helper_ends_with_the_gateway_and_is_there_only_when_wanted(
+    tmp_path: Path, is_wanted: bool
+) -> None:
+    async def run(gateway: Gateway) -> None:
+        gateway.use_helper()
+        if not is_wanted:
+            assert gateway._helper is None
+            return
+        helper = await _until_ready(gateway, Traffic(seed=9).take(4))
+        await gateway.end_helper()
+        with pytest.raises(ProcessLookupError):
+            os.kill(helper, 0)
+
+    with Gateway.open(Settings(data=tmp_path / "data", converter_process=is_wanted)) as gateway:
+        asyncio.run(run(gateway))
