@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from hdg.cli_inbox import quarantine_app, replay, work_app
+from hdg.cli_outbox import outbox_app
 from hdg.errors import HdgError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ app.add_typer(consent_app, name="consent")
 app.add_typer(map_app, name="map")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(work_app, name="work")
+app.add_typer(outbox_app, name="outbox")
 app.command()(replay)
 
 DataOption = Annotated[
@@ -167,12 +169,22 @@ def send(
     cert: Annotated[Path | None, typer.Option(help="PEM: own certificate, for mutual TLS.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM: its key, if in a file of its own.")] = None,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for each ACK.")] = 30.0,
+    queue: Annotated[
+        str, typer.Option("--queue", help="Put them into the outbox for this destination instead.")
+    ] = "",
+    data: DataOption = None,
 ) -> None:
     """Send files over MLLP and print the acknowledgements. Exit 1 when any is not AA or CA.
 
     Examples: hdg send examples/*.hl7 --to mllp://127.0.0.1:2575
     hdg send m.hl7 --to mllps://hub:2576 --ca ca.pem --cert me.pem --key me.key
+    hdg send m.hl7 --queue research-hub --data /srv/hdg
     """
+    if queue:
+        from hdg.outbox import queue_files
+
+        typer.echo(f"{queue_files(_settings(data), queue, files)} queued for {queue}")
+        return
     from hdg.ingestion.hl7v2.send import Peer, acknowledgements
 
     is_ok = True

@@ -19,6 +19,7 @@ import uvicorn
 
 from hdg import ingest_api
 from hdg.errors import SettingsError
+from hdg.forward import Forwarder
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.ack_mode import replies
 from hdg.ingestion.hl7v2.mllp import MllpServer, serve_mllp
@@ -46,6 +47,7 @@ class Server:
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _http: uvicorn.Server | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _forwarder: Forwarder | None = None
 
     async def start(self) -> None:
         """Opens the listeners. Raises OSError when an address cannot be bound, SettingsError."""
@@ -78,6 +80,8 @@ class Server:
             watch = Watch(self.gateway, self.settings.inbox, self.settings.inbox_poll_s)
             watch.prepare()
             self._tasks.append(asyncio.create_task(watch.run(self._stopping)))
+        self._forwarder = Forwarder(self.gateway)
+        self._forwarder.start()
         while not self._http.started and not self._tasks[0].done():
             await asyncio.sleep(0.005)
 
@@ -104,9 +108,11 @@ class Server:
         self._stopping.set()
         await asyncio.gather(*(listener.close(grace_s=GRACE_S) for listener in self._mllp))
         if self._http is not None:
+        await self.gateway.end_helper()
             self._http.should_exit = True
         await asyncio.gather(*self._tasks)
-        await self.gateway.end_helper()
+        if self._forwarder is not None:
+            await asyncio.to_thread(self._forwarder.stop)
 
 
 class _QuietServer(uvicorn.Server):

@@ -26,7 +26,7 @@ from hdg.management.consent.policy import load_policy
 from hdg.management.consent.sql import predicate
 from hdg.management.identity import Authenticator, Principal, RevokedToken
 from hdg.management.keys import KeyRing
-from hdg.management.store import SearchQuery, Store, StoredVersion
+from hdg.management.store import SearchQuery, Store, StoredVersion, outbox
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.space import SpaceGuard
 from hdg.settings import Settings
@@ -258,6 +258,10 @@ class Gate:
         if newest is None:
             raise NotFound("the ledger is empty")
         return newest.note
+
+    def outbox(self) -> outbox.Depth:
+        """What waits to be sent on, over all destinations."""
+        return outbox.depth(self._store.engine)
 
     def space(self) -> SpaceGuard:
         """The free space that writing depends on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -17,6 +18,14 @@ PORT = 2575
 QUIET_S = 2.0
 """How long an acknowledgement is awaited that the other side may send or not (MSH-15, MSH-16 ER or SU)."""
 _READ_BYTES = 262_144
+
+
+class UnaskedAnswer(ConnectionError):
+    """More answers came than the message asked for; ``answers``: all of them, in order."""
+
+    def __init__(self, answers: tuple[bytes, ...]) -> None:
+        super().__init__("more answers than the message asked for")
+        self.answers = answers
 
 
 class MllpClient:
@@ -73,7 +82,7 @@ class MllpClient:
                     self.close()  # should it come late, it must not be taken for the next message's
                     break
             if self._read:
-                raise ConnectionError("more answers than the message asked for")
+                raise UnaskedAnswer((*answers, *self._read))
         except OSError:
             self.close()  # a late answer must not be taken for the next message's
             raise
@@ -107,6 +116,13 @@ class MllpClient:
             self._decoder = FrameDecoder(self._max_bytes)
             self._read.clear()
         return self._socket
+
+    def abort(self) -> None:
+        """Ends, from another thread, a ``send`` that is under way: it raises OSError."""
+        connection = self._socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Closes the connection; the next ``send`` opens a new one."""

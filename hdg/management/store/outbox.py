@@ -24,8 +24,9 @@ _OUTBOX = table_of(schema.Outbox)
 _PAGE = 500
 _NOTED = (
     "UPDATE outbox SET status = ?, tries = tries + 1, refusals = refusals + ?, changed_us = ?, reason = ? "
-    "WHERE okey = ?"
+    "WHERE okey = ? AND (status = 'queued' OR ? = 'done')"
 )
+"""What the operator dropped meanwhile stays dropped, unless it was delivered."""
 _CHANGE = "UPDATE outbox SET status = ?, refusals = 0, changed_us = ?, reason = ? WHERE okey = ?"
 _PRUNE = "DELETE FROM outbox WHERE destination = ? AND status = 'done' AND changed_us < ?"
 
@@ -116,7 +117,7 @@ def rows(engine: Engine, statuses: Sequence[str], destination: str = "") -> Iter
 
 def noted(session: WriteSession, okey: int, status: str, reason: str, *, is_refusal: bool = False) -> None:
     """What an attempt came to."""
-    session.change_later(_NOTED, (status, int(is_refusal), session.at_us, reason, okey))
+    session.change_later(_NOTED, (status, int(is_refusal), session.at_us, reason, okey, status))
 
 
 def change(session: WriteSession, okey: int, status: str, reason: str) -> None:

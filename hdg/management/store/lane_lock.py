@@ -1,0 +1,78 @@
+"""One sender a destination: a lock that ends with its process, however that ends.
+
+A file lock in the data folder (all processes of this machine), with PostgreSQL an advisory lock as well (all
+machines that share the database).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+__all__ = ["LaneLock"]
+
+
+class LaneLock:
+    """Not held at first. For one thread."""
+
+    def __init__(self, folder: Path, engine: Engine, name: str) -> None:
+        self._path = folder / f"outbox-{name}.lock"
+        self._engine = engine
+        key = hashlib.blake2b(f"hdg/outbox/{name}".encode(), digest_size=8).digest()
+        self._key = int.from_bytes(key, "big", signed=True)
+        self._file: IO[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def hold(self) -> bool:
+        """Takes the lock, or makes sure that it is still held; False while another process has it."""
+        if self._file is None:
+            file = self._path.open("ab")
+            if not _lock(file):
+                file.close()
+                return False
+            self._file = file
+        if self._engine.dialect.name != "postgresql" or self._hold_advisory():
+            return True
+        self.release()
+        return False
+
+    def _hold_advisory(self) -> bool:
+        try:
+            if self._connection is not None:
+                self._connection.execute(text("SELECT 1"))
+                return True
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.detach()
+            query = text("SELECT pg_try_advisory_lock(:key)")
+            return bool(self._connection.execute(query, {"key": self._key}).scalar())
+        except SQLAlchemyError:
+            return False
+
+    def release(self) -> None:
+        """Gives it up."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _lock(file: IO[bytes]) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
