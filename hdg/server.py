@@ -108,9 +108,9 @@ class Server:
         self._stopping.set()
         await asyncio.gather(*(listener.close(grace_s=GRACE_S) for listener in self._mllp))
         if self._http is not None:
-        await self.gateway.end_helper()
             self._http.should_exit = True
         await asyncio.gather(*self._tasks)
+        await self.gateway.end_helper()
         if self._forwarder is not None:
             await asyncio.to_thread(self._forwarder.stop)
 
