@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from hdg.fhir import definitions
@@ -100,7 +100,7 @@ class Indexer:
     """Compiles and runs the programs. ``hash_`` is the keyed hash of values.hasher."""
 
     def __init__(self, hash_: Hash) -> None:
-        self._hash = hash_
+        self._scope = lru_cache(maxsize=4096)(partial(scope_of, hash_))
         self._emitters = emitters(hash_)
         self._writers = {kind: _writer(emit) for kind, emit in self._emitters.items()}
         self._writers["token"] = _token_writer(hash_, self._emitters["token"])
@@ -129,7 +129,7 @@ class Indexer:
 
     def scope(self, institution: str, patients: Iterable[str]) -> int:
         """``version.scope`` of what that institution sent about those patients."""
-        return scope_of(self._hash, institution, patients)
+        return self._scope(institution, frozenset(patients))
 
     def _compile(self, type_: str) -> _Program:
         program = _Program()
