@@ -1,4 +1,4 @@
-"""One process at a time where a folder's contents are made: several gateways may start on one folder at once."""
+"""One process at a time where a folder's contents are made: several gateways may start at once on one."""
 
 from __future__ import annotations
 

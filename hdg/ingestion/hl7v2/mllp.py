@@ -22,6 +22,7 @@ from hdg.ingestion.hl7v2.mllp_client import PORT, MllpClient
 from hdg.ingestion.hl7v2.mllp_frame import MAX_BYTES, FrameDecoder, Oversize, frame
 from hdg.ingestion.hl7v2.mllp_tls import subject_of
 from hdg.ingestion.sender import Origin
+from hdg.throttle import Throttle
 
 __all__ = [
     "MAX_BYTES",
@@ -59,6 +60,7 @@ class _Service:
     clock: Callable[[], int]
     connections: set[_Connection]
     tasks: set[asyncio.Task[None]]
+    tell: Throttle
 
 
 class _Connection(asyncio.Protocol):
@@ -87,7 +89,8 @@ class _Connection(asyncio.Protocol):
         """Refuses connections over the cap; sets TCP_NODELAY, since an ACK is one small write."""
         self._transport = cast(asyncio.Transport, transport)
         if len(self._service.connections) >= self._service.max_connections:
-            _log.warning("mllp: connection refused, %d are open", len(self._service.connections))
+            tell = self._service.tell
+            tell(logging.WARNING, "mllp: connection refused, %d are open", len(self._service.connections))
             self._transport.abort()
             return
         self._service.connections.add(self)
@@ -160,7 +163,7 @@ class _Connection(asyncio.Protocol):
         try:
             return await self._service.handler(received, self._origin)
         except Exception as error:  # one message must not end the connection
-            _log.error("mllp: handler failed: %s", type(error).__name__)
+            self._service.tell(logging.ERROR, "mllp: handler failed: %s", type(error).__name__)
             text = str(error) if isinstance(error, HdgError) else "the message could not be processed"
             return self._refusal(received, Hl7v2Error(text, condition="207"))
 
@@ -281,7 +284,9 @@ async def serve_mllp(
     only TLS is spoken (mllp_tls.server_context). ``end_pause_s``: after such a pause behind an FS the frame
     counts as ended although its CR is missing; 0 waits for the CR (FrameDecoder says why). Raises OSError.
     """
-    service = _Service(handler, max_bytes, max_connections, idle_s, end_pause_s, clock, set(), set())
+    service = _Service(
+        handler, max_bytes, max_connections, idle_s, end_pause_s, clock, set(), set(), Throttle(_log)
+    )
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: _Connection(service),

@@ -19,7 +19,16 @@ from hdg.errors import HdgError, SettingsError
 from hdg.management.locks import exclusive
 from hdg.settings import Settings
 
-__all__ = ["NotCommitted", "RowsRefused", "Statements", "database_url", "migrate", "open_engine", "opening"]
+__all__ = [
+    "NotCommitted",
+    "RowsRefused",
+    "Statements",
+    "database_url",
+    "is_database_lost",
+    "migrate",
+    "open_engine",
+    "opening",
+]
 
 _WRITER_LOCK = 0x68646773746F7265
 """PostgreSQL advisory lock: one writer at a time across processes, held to the end of each group."""
@@ -69,7 +78,9 @@ def open_engine(settings: Settings, *, is_writer: bool, pool_size: int = 1) -> E
     elif url.startswith("postgresql"):
         level = "READ COMMITTED" if is_writer else "REPEATABLE READ"
         try:
-            engine = create_engine(url, isolation_level=level, pool_size=pool_size, max_overflow=16)
+            engine = create_engine(
+                url, isolation_level=level, pool_size=pool_size, max_overflow=16, pool_pre_ping=True
+            )
         except ModuleNotFoundError:
             raise SettingsError("database_url: PostgreSQL needs the extra 'postgres'") from None
     else:
@@ -102,6 +113,15 @@ def _prepare_sqlite(engine: Engine, *, is_writer: bool) -> None:
             return  # a kept connection that began here would see the state of its first query for ever
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+def is_database_lost(error: BaseException) -> bool:
+    """Whether the database was not there (not: it refused a statement): SQLAlchemy's or the driver's error.
+
+    Told by the names of DB-API's classes (PEP 249), which drivers derive their own from.
+    """
+    original = getattr(error, "orig", None) or error
+    return any(each.__name__ in {"OperationalError", "InterfaceError"} for each in type(original).__mro__)
 
 
 def lock_writer(connection: Connection) -> None:

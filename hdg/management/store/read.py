@@ -23,7 +23,7 @@ from hdg.errors import BadRequest, VaultError
 from hdg.management import vault
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
-from hdg.management.store.engine import Statements
+from hdg.management.store.engine import Statements, is_database_lost
 from hdg.management.store.envelope import Opened, binding, unpack
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.search import SearchQuery, conditions
@@ -148,12 +148,29 @@ class Reader:
         self._idle.put(connection)
 
     def _fetch(self, sql: str, values: Sequence[Any] | dict[str, Any]) -> Any:
-        with self._connection() as connection:
+        def fetch(connection: Connection) -> Any:
             cursor = connection.connection.cursor()
             cursor.execute(sql, values)
             row = cursor.fetchone()
             cursor.close()
             return row
+
+        return self._once_more(fetch)
+
+    def _once_more(self, query: Callable[[Connection], Any]) -> Any:
+        """Runs ``query``; a second time, anew, when the idle connection turns out to be lost.
+
+        After a restart of the database all idle ones are, so all are given up.
+        """
+        try:
+            with self._connection() as connection:
+                return query(connection)
+        except Exception as error:
+            if not is_database_lost(error):
+                raise
+        self.close()
+        with self._connection() as connection:
+            return query(connection)
 
     def close(self) -> None:
         """Closes the idle connections."""
@@ -267,8 +284,7 @@ class Reader:
         return kek
 
     def _first(self, query: Select[Any], values: dict[str, Any]) -> Any:
-        with self._connection() as connection:
-            return connection.execute(query, values).first()
+        return self._once_more(lambda connection: connection.execute(query, values).first())
 
 
 def _current(*predicate: Condition) -> Select[Any]:

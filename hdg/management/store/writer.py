@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, exc, select
+from sqlalchemy import Connection, Engine, select
 
 from hdg.errors import HdgError
 from hdg.management import vault
@@ -35,6 +35,7 @@ from hdg.management.store.engine import (
     NotCommitted,
     RowsRefused,
     Statements,
+    is_database_lost,
     lock_writer,
     migrate,
     open_engine,
@@ -47,6 +48,7 @@ from hdg.management.store.session import Shared, WriteSession
 from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
+from hdg.throttle import Throttle
 
 __all__ = ["NotCommitted", "RowsRefused", "Store"]
 
@@ -100,6 +102,7 @@ class Store:
         self._last_us = newest_us
         self._ledger_size = -1
         """Of the ledger at this process's last commit: any other size, and another process has written."""
+        self._tell = Throttle(log)
         self._connection: Connection | None = None
         self._queue: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
         self._is_closed = False
@@ -287,7 +290,7 @@ class Store:
     def _fail(self, jobs: list[_Job], error: BaseException) -> None:
         """Every work of the group fails; the connection is given up, since its state is unknown."""
         name = type(getattr(error, "orig", None) or error).__name__
-        log.error("a group of %d works was not committed: %s", len(jobs), name)
+        self._tell(logging.ERROR, "a group of %d works was not committed: %s", len(jobs), name)
         if self._connection is not None:
             connection, self._connection = self._connection, None
             try:
@@ -365,8 +368,4 @@ def _newest(connection: Connection) -> tuple[int, int]:
 def _is_lost(error: BaseException) -> bool:
     """Whether the connection or the disk failed (not: one row or one work was wrong)."""
     original = getattr(error, "orig", None) or error
-    if isinstance(original, OSError | MemoryError) or isinstance(
-        error, exc.OperationalError | exc.InterfaceError
-    ):
-        return True
-    return any(each.__name__ in {"OperationalError", "InterfaceError"} for each in type(original).__mro__)
+    return isinstance(original, OSError | MemoryError) or is_database_lost(error)

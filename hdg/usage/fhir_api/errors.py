@@ -29,6 +29,7 @@ from hdg.errors import (
 )
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
+from hdg.management.store.engine import is_database_lost
 from hdg.usage.access import Unavailable
 from hdg.usage.fhir_api.negotiation import NotAcceptable
 from hdg.usage.fhir_api.responses import fhir_response
@@ -115,11 +116,17 @@ def handle_http_error(request: Request, error: Exception) -> Response:
 
 
 def internal_error(error: BaseException, method: str = "GET") -> Response:
-    """500 with a random reference; the log gets the error's class and the frames, not its message."""
+    """500 with a random reference; the log gets the error's class and the frames, not its message.
+
+    503 when it is the database that does not answer: the same request may succeed later.
+    """
     reference = secrets.token_hex(8)
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-12:]))
     log.error("internal error %s: %s at %s", reference, type(error).__name__, places)
+    if is_database_lost(error):
+        text, headers = "the database does not answer", {"retry-after": "1"}
+        return outcome_response(503, "transient", text, headers=headers, method=method)
     return outcome_response(500, "exception", _INTERNAL + reference, method=method)
 
 
