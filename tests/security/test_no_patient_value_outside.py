@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from gateway_site import Site
+
 from messages import adt, oru
 
 CANARY = b"CANARY"
@@ -22,6 +24,8 @@ PLAIN = {
     "inbox.sender": "MSH-3 and MSH-4 as sent",
     "inbox.control_id": "MSH-10 as sent",
     "inbox.ack": "the acknowledgement, which repeats the header's names",
+    "outbox.sender": "MSH-3 and MSH-4 as sent",
+    "outbox.control_id": "MSH-10 as sent",
     "owner_key.owner": "institutions (MSH-4) and patients' ids",
     "resource.institution": "MSH-4 in lower case",
     "version.institution": "MSH-4 in lower case",
@@ -64,8 +68,14 @@ def messages() -> list[bytes]:
 def fed(
     tmp_path_factory: pytest.TempPathFactory, messages: list[bytes]
 ) -> Iterator[tuple[Site, list[bytes]]]:
-    """A gateway started under the worst umask in a folder that others may read."""
+    """A gateway started under the worst umask in a folder that others may read; all is to be sent on."""
     data = tmp_path_factory.mktemp("open") / "data"
+    data.mkdir(mode=0o700)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        address = f"mllp://127.0.0.1:{nobody.getsockname()[1]}"
+    text = f'[destinations.hub]\naddress = "{address}"\nmessages = ["*"]\nbackoff_s = 0.1\n'
+    (data / "destinations.toml").touch(0o600)
+    (data / "destinations.toml").write_text(text)
     made = Site(data, umask=0).start()
     yield made, made.send(*messages)
     made.stop()
@@ -108,6 +118,7 @@ def test_texts_stand_in_plain_in_no_other_column_than_the_listed(fed: tuple[Site
                 sql = f"SELECT 1 FROM {table} WHERE instr({text}, 'canary') > 0 LIMIT 1"
                 if database.execute(sql).fetchone():
                     found.add(f"{table}.{column[1]}")
+        assert database.execute("SELECT count(*) FROM outbox WHERE tries > 0").fetchone() == (1,)
     assert "idx_string.value" in found
     assert found <= PLAIN.keys()
 
@@ -115,7 +126,7 @@ def test_texts_stand_in_plain_in_no_other_column_than_the_listed(fed: tuple[Site
 def test_files_and_folders_are_the_owners_only_whatever_the_umask(fed: tuple[Site, list[bytes]]) -> None:
     site, _ = fed
     places = [site.data, *site.data.rglob("*")]
-    assert {"hdg.db", "root.key", "keys", "vault"} <= {place.name for place in places}
+    assert {"hdg.db", "root.key", "keys", "vault", "outbox-hub.lock"} <= {place.name for place in places}
     others = [place for place in places if place.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
     assert others == []
 

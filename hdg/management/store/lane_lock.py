@@ -7,9 +7,9 @@ machines that share the database).
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from pathlib import Path
-from typing import IO
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,15 +25,15 @@ class LaneLock:
         self._engine = engine
         key = hashlib.blake2b(f"hdg/outbox/{name}".encode(), digest_size=8).digest()
         self._key = int.from_bytes(key, "big", signed=True)
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
         self._connection: Connection | None = None
 
     def hold(self) -> bool:
         """Takes the lock, or makes sure that it is still held; False while another process has it."""
         if self._file is None:
-            file = self._path.open("ab")
+            file = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
             if not _lock(file):
-                file.close()
+                os.close(file)
                 return False
             self._file = file
         if self._engine.dialect.name != "postgresql" or self._hold_advisory():
@@ -59,16 +59,16 @@ class LaneLock:
             self._connection.close()
             self._connection = None
         if self._file is not None:
-            self._file.close()
+            os.close(self._file)
             self._file = None
 
 
-def _lock(file: IO[bytes]) -> bool:
+def _lock(file: int) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
