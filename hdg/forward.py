@@ -69,6 +69,7 @@ class Lane(threading.Thread):
         self._pruned_s = -PRUNE_S
         self._failures = 0
         self._said = ""
+        self._owed: Callable[[WriteSession], None] | None = None
 
     def stop(self) -> None:
         """Asks it to end after the message that is under way."""
@@ -101,6 +102,8 @@ class Lane(threading.Thread):
         """One look at the outbox, and the message that is next; seconds to wait until the next look."""
         if not self._lock.hold():
             return POLL_S * 5
+        if self._owed is not None:
+            self._commit(self._owed)
         self._prune()
         row = outbox.head(self._store.engine, self._lane)
         if row is None:
@@ -118,8 +121,8 @@ class Lane(threading.Thread):
     def _deliver(self, row: outbox.Row) -> _Result:
         try:
             raw = self._store.reader.blob(row.blob)
-        except (VaultError, HdgError):
-            return self._park(row, "its bytes cannot be opened (erased?)")
+        except VaultError:
+            return self._conclude(row, Verdict("refused", "its bytes cannot be opened (erased?)"))
         is_reused = self._client is not None
         try:
             answers = self._connected().exchange(raw)
@@ -167,7 +170,13 @@ class Lane(threading.Thread):
         return _Result(True, text)
 
     def _commit(self, work: Callable[[WriteSession], None]) -> None:
+        """Makes what an attempt came to durable.
+
+        While that is impossible (a full disk) it is owed, and nothing is sent again.
+        """
+        self._owed = work
         self._store.submit(work).result()
+        self._owed = None
 
     def _prune(self) -> None:
         now_s = time.monotonic()

@@ -12,6 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from hdg.cli import app
+from hdg.gateway import Gateway
+from hdg.settings import Settings
 from messages import oru
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,28 @@ def test_convert_of_a_missing_path_is_wrong_usage() -> None:
 )
 def test_help_is_there_for_every_level(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
+def test_files_are_queued_listed_dropped_and_queued_again_from_the_command_line(tmp_path: Path) -> None:
+    data = ["--data", str(tmp_path / "data")]
+    with Gateway.open(Settings(data=tmp_path / "data")):
+        pass
+    (tmp_path / "data" / "destinations.toml").write_text('[destinations.hub]\naddress = "mllp://x:1"\n')
+    (tmp_path / "m.hl7").write_bytes(oru("M1") + oru("M2"))
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(app, [*arguments, *data])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert run("send", str(tmp_path / "m.hl7"), "--queue", "hub") == "2 queued for hub\n"
+    assert [line.split("  ")[1] for line in run("outbox", "list").splitlines()] == ["queued", "queued"]
+    assert run("outbox", "drop", "1", "2") == "2 dropped\n"
+    assert run("outbox", "list", "--destination", "hub") == ""
+    assert run("outbox", "retry", "2") == "1 queued\n"
+    assert len(run("outbox", "list", "--all").splitlines()) == 2
+    done = hdg("outbox", "retry", "77", *data)
+    assert (done.returncode, done.stderr) == (1, b"hdg: there is no message 77 in the outbox\n")
 
 
 def commands(

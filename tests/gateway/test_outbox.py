@@ -19,7 +19,8 @@ from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.ack import acknowledge
 from hdg.ingestion.hl7v2.mllp_client import MllpClient
 from hdg.ingestion.hl7v2.mllp_tls import server_context
-from hdg.management.store import outbox
+from hdg.management.store import WriteSession, outbox
+from hdg.management.store.engine import NotCommitted
 from hdg.management.store.inbox import work_items
 from hdg.management.store.lane_lock import LaneLock
 from hdg.settings import Settings
@@ -395,6 +396,44 @@ def test_dropping_the_message_that_holds_up_all_others_lets_them_go(site: Site) 
     until(lambda: site.rows()[0].tries >= 3)
     operator.drop(site.settings, [1])
     site.until_statuses("dropped", "done")
+
+
+@only_sqlite
+def test_while_the_store_cannot_commit_nothing_is_sent_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.take(oru("W1", number="1"), oru("W2", number="2"))
+    store, submit, refused = site.gateway.store, site.gateway.store.submit, []
+
+    def full(work: object, **rest: object) -> object:
+        if site.receiver.got and len(refused) < 4:
+            refused.append(work)
+            raise NotCommitted("disk full")
+        return submit(work, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "submit", full)
+    site.start()
+    site.until_statuses("done", "done")
+    assert len(refused) == 4
+    assert site.receiver.ids == ["W1", "W2"]
+
+
+@only_sqlite
+def test_a_message_that_cannot_be_opened_or_framed_is_parked_and_the_next_goes_out(site: Site) -> None:
+    def work(session: WriteSession) -> None:
+        facts = {"sender": "A|B", "message_type": "ADT^A01", "control_id": "Z", "size": 1}
+        framed = session.blob_put(b"MSH|^~\\&|\x1c\r", patient=None, institution="local")
+        outbox.add(session, ("hub",), blob="none-such", **facts)  # type: ignore[arg-type]
+        outbox.add(session, ("hub",), blob=framed, **facts)  # type: ignore[arg-type]
+
+    site.gateway.store.submit(work).result()
+    site.take(oru("Z1"))
+    site.start()
+    site.until_statuses("refused", "refused", "done")
+    assert [row.reason for row in site.rows()][:2] == [
+        "its bytes cannot be opened (erased?)",
+        "it holds MLLP framing bytes",
+    ]
 
 
 @only_sqlite

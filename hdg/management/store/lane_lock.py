@@ -6,6 +6,7 @@ machines that share the database).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -56,7 +57,8 @@ class LaneLock:
     def release(self) -> None:
         """Gives it up."""
         if self._connection is not None:
-            self._connection.close()
+            with contextlib.suppress(SQLAlchemyError):  # it may be lost
+                self._connection.close()
             self._connection = None
         if self._file is not None:
             os.close(self._file)
