@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hdg.fhir.definitions import element_info
-from hdg.mapping.context import Conflict, Context, Converter, JsonObject, Problem, Several, Unfit
+from hdg.mapping.context import (
+    Conflict,
+    Context,
+    Converter,
+    JsonObject,
+    Problem,
+    Several,
+    Unfit,
+    is_same,
+)
 from hdg.mapping.defaults import Pair, split_default
 from hdg.mapping.shape import constant, fresh, types_at
 from hdg.mapping.table import Rule
@@ -198,7 +207,7 @@ def _plain_fire(convert: Converter, name: str) -> Fire:
         if value.__class__ is Several:
             value = value[0] if value else None
         held = root.setdefault(name, value)
-        if held is not value and held != value:
+        if held is not value and held != value and not is_same(held, value):
             _conflict(name, context)
         return True
 

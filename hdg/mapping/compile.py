@@ -90,16 +90,17 @@ class Grammar(Protocol):
 class Steps:
     """The steps of a table, and for each size of view those that it can reach."""
 
-    __slots__ = ("_by_size", "_limit", "_steps")
+    __slots__ = ("_by_size", "_steps", "limit")
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], limit: int) -> None:
         self._steps = tuple(steps)
-        self._limit = max((slot for slot, _, _ in steps), default=0) + 1
+        self.limit = limit
+        """The size of a view that has all the table's places; what lies beyond, no row reads."""
         self._by_size: dict[int, tuple[Step, ...]] = {}
 
     def within(self, size: int) -> tuple[Step, ...]:
         """Steps whose slot a view of that size has."""
-        size = min(size, self._limit)
+        size = min(size, self.limit)
         found = self._by_size.get(size)
         if found is None:
             found = self._by_size[size] = tuple(step for step in self._steps if step[0] < size)
@@ -163,7 +164,8 @@ class Compiler:
                 raise rule.error(str(error)) from error
             if step is not None:
                 steps.append(step)
-        return Program(table.name, kind, Steps(steps))
+        slots = [self.grammar.slot(rule.source, table, depth).number for rule in table.rules]
+        return Program(table.name, kind, Steps(steps, max(slots, default=0) + 1))
 
     def datatype(self, name: str, depth: int) -> Converter:
         """The converter that a datatype table is. Raises TableError."""
@@ -362,10 +364,13 @@ class Compiler:
 
 def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Converter:
     """A datatype table as a converter."""
-    within = program.steps.within
+    within, limit = program.steps.within, program.steps.limit
 
     def build(text: str, context: Context) -> JsonObject | None:
         view = open_view(text)
+        if len(view) > limit and any(part.strip('^&" ') for part in view[limit:]):
+            text = "parts that this datatype does not have were left out"
+            context.problem(text, code="incomplete", severity="information")
         out: JsonObject = {}
         outer = context.labels
         context.labels = {}

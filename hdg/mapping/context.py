@@ -66,6 +66,13 @@ class Facts(NamedTuple):
     """
 
 
+def is_same(held: Any, other: Any) -> bool:
+    """Whether two values say the same; references to one resource do, whatever they show."""
+    if held.__class__ is dict and other.__class__ is dict and "reference" in held:
+        return bool(held["reference"] == other.get("reference"))
+    return bool(held == other)
+
+
 class Unfit(Exception):
     """Raised by a converter: the value cannot become what the rule wants. Becomes an Issue; no patient
     values.
@@ -100,10 +107,12 @@ class Problem:
     code: str
     text: str
     path: list[int] = field(default_factory=list)
+    elements: tuple[str, ...] = ()
+    """Elements whose value did not stay, where two statements about one thing differ."""
 
     def copy(self) -> Problem:
         """Another one at the same inner path."""
-        return Problem(self.severity, self.code, self.text, self.path.copy())
+        return Problem(self.severity, self.code, self.text, self.path.copy(), self.elements)
 
 
 @dataclass(slots=True, eq=False)
@@ -138,6 +147,8 @@ class Event(NamedTuple):
     """True: something was put; False: nothing came of it; None: deliberately unmapped."""
     made: Any = None
     """The value that was put (a copy)."""
+    is_dropped: bool = False
+    """Whether the value then gave way to another that stays; ``outcome`` is False, and an Issue says so."""
 
 
 class Context:
@@ -182,9 +193,16 @@ class Context:
         """The last value that a converter gave; tracing only."""
         self.trail: tuple[int, ...] = ()
 
-    def problem(self, text: str, *, code: str = "value", severity: Severity = "warning") -> None:
+    def problem(
+        self,
+        text: str,
+        *,
+        code: str = "value",
+        severity: Severity = "warning",
+        elements: tuple[str, ...] = (),
+    ) -> None:
         """Report something at the place that is being read."""
-        self.problems.append(Problem(severity, code, text))
+        self.problems.append(Problem(severity, code, text, elements=elements))
 
     def settle(self, slot: int, repetition: int) -> None:
         """Turn ``problems`` into Issues at a place of the unit being read; the format says how."""

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hdg.mapping.context import Conflict, Context, Converter, JsonObject, Problem, Read, Several, Unfit
+from hdg.mapping.context import (
+    Conflict,
+    Context,
+    Converter,
+    JsonObject,
+    Problem,
+    Read,
+    Several,
+    Unfit,
+    is_same,
+)
 
 if TYPE_CHECKING:
     from hdg.mapping.actions import Assign, Fire
@@ -81,7 +91,7 @@ def kept(
             return _put_all(read, number, assign, out, context)
         if plain_name:
             held = out.setdefault(plain_name, value)
-            if held is value or held == value:
+            if held is value or held == value or is_same(held, value):
                 return True
             _conflict(plain_name, context)
             context.settle(number, 1)

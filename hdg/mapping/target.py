@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdg.mapping.context import Choice, Conflict, Context, JsonObject
+from hdg.mapping.context import Choice, Conflict, Context, JsonObject, is_same
 
 Put = Callable[[JsonObject, Any, Context], JsonObject]
 """``(root, value, context) → item``: sets the value; gives the item that ``default`` pairs are relative to.
@@ -203,7 +203,7 @@ def _final(step: Step, key: str) -> Put:
 
         def plain(node: JsonObject, value: Any, context: Context) -> JsonObject:
             held = node.setdefault(name, value)
-            if held is not value and held != value:
+            if held is not value and held != value and not is_same(held, value):
                 raise Conflict(name)
             return node
 
@@ -237,12 +237,15 @@ def _final(step: Step, key: str) -> Put:
 
     def merged(node: JsonObject, value: Any, context: Context) -> JsonObject:
         item = enter(node, context)
+        missing = []
         for element, part in value.items():
             held = item.get(element)
             if held is None:
-                item[element] = part.copy() if part.__class__ is list else part
+                missing.append((element, part))
             elif held != part:
-                raise Conflict(name)
+                raise Conflict(name)  # before anything is added: a system belongs to its own value
+        for element, part in missing:
+            item[element] = part.copy() if part.__class__ is list else part
         return item
 
     return merged

@@ -6,7 +6,9 @@ a whole field has the trail ``(slot,)``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hdg.mapping.context import Context, Converter, Event, JsonObject
@@ -53,10 +55,13 @@ def top_traced(rule: Rule, slot: Slot, fire: Fire, null: str, element: str, shar
 def _traced(
     rule: Rule, trail: tuple[int, ...], number: int, text: str, fire: Fire, out: JsonObject, context: Context
 ) -> bool:
-    context.trail = trail
+    # A converter of the whole field has no repetition: what it builds inside has no place of its own.
+    context.trail = trail if len(trail) > 1 else (*trail, 0)
     context.made = None
+    events, problems = len(context.trace or ()), len(context.problems)
     done = fire(text, out, context)
     record(context, rule, trail, done)
+    _mark_dropped(context, rule, events, problems, depth=0)
     context.trail = ()
     if context.problems:
         context.settle(number, trail[1] if len(trail) > 1 else 1)
@@ -71,8 +76,10 @@ def nested_traced(rule: Rule, slot: Slot, fire: Fire, null: str) -> Run:
         outer = context.trail
         context.trail = (*outer, slot.number, *slot.trail) if slot.number else outer
         context.made = None
+        events, problems = len(context.trace or ()), len(context.problems)
         hit = run(raw, view, out, context)
         record(context, rule, context.trail, hit)
+        _mark_dropped(context, rule, events, problems, depth=1)
         context.trail = outer
         return hit
 
@@ -113,3 +120,37 @@ def record(context: Context, rule: Rule, trail: tuple[int, ...], outcome: bool |
     """Keep an Event."""
     if context.trace is not None:
         context.trace.append(Event(rule, trail, context.origin, outcome, deepcopy(context.made)))
+
+
+def _mark_dropped(context: Context, rule: Rule, events: int, problems: int, *, depth: int) -> None:
+    """What was read since ``events`` and then not put, because another value stays, has come to nothing."""
+    for problem in context.problems[problems:]:
+        if problem.code == "duplicate" and len(problem.path) <= depth:
+            drop(context, events, lambda event: True)
+        elif problem.code == "conflict" and problem.elements and len(problem.path) <= depth:
+            drop(context, events, partial(_writes_one_of, problem.elements))
+
+
+def drop(context: Context, start: int, is_meant: Callable[[Event], bool]) -> None:
+    """Events from ``start`` on whose value was put and did not stay: as if nothing had come of them."""
+    trace = context.trace
+    if trace is not None:
+        for index in range(start, len(trace)):
+            event = trace[index]
+            if event.outcome and is_meant(event):
+                trace[index] = event._replace(outcome=False, is_dropped=True)
+
+
+def _writes_one_of(elements: tuple[str, ...], event: Event) -> bool:
+    return top_element(event.rule) in elements
+
+
+def top_element(rule: Rule) -> str:
+    """The element of the resource or datatype that a rule writes to."""
+    return rule.target.partition(".")[0].partition("[")[0]
+
+
+def is_rule_of(rule: Rule, kind: str, elements: tuple[str, ...]) -> bool:
+    """Whether a rule of a table for resources of type ``kind`` writes to one of their elements."""
+    result = rule.file.rpartition("/")[2].split(".")[1]
+    return result.partition("-")[0] == kind and top_element(rule) in elements

@@ -17,6 +17,7 @@ from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.families import link_families
 from hdg.ingestion.hl7v2.finish import Linker, defaulted, deletions, identify
+from hdg.ingestion.hl7v2.grammar import width
 from hdg.ingestion.hl7v2.groups import Group, Grouped, group
 from hdg.ingestion.hl7v2.message import MessageProgram, Row, message_program, structure_of
 from hdg.ingestion.hl7v2.parser import Message, Segment, parse
@@ -30,6 +31,7 @@ from hdg.ingestion.sender import Sender
 from hdg.mapping.compile import Compiler
 from hdg.mapping.context import Build, Conflict, Event, Facts, Shared
 from hdg.mapping.library import Library
+from hdg.mapping.tracing import drop
 
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
@@ -207,13 +209,26 @@ def _fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build
         state.group = place
         view = segment.fields
         size = len(view)
+        known = width(segment.name)
+        if size > known and any(view[known:]):
+            issue = Issue(
+                "information",
+                "incomplete",
+                segment.place(),
+                "fields that the segment does not have were left out",
+            )
+            state.issues.append(issue)
+        is_read = False
         for row in rows:
             if row.program is None:
                 state.skipped[segment.position] = row.rule.note
             elif row.least < size and (row.test is None or row.test(view, state)):
+                is_read = True
                 _run(row, view, segment, place, builds, state)
                 if state.trace is not None:
                     state.trace.append(Event(row.rule, (), segment, True))
+        if not is_read and rows[0].program is not None:
+            state.skipped[segment.position] = f"the segment is used only when {rows[0].rule.when}"
     return builds
 
 
@@ -234,6 +249,7 @@ def _run(
     if is_part:
         state.own[id(out)] = out
     deleted, defaulted = len(build.deletions), len(build.defaulted)
+    start = len(state.trace or ())
     facts = _filled(row, view, out, state)
     if is_part:
         _limit(build, deleted, defaulted, segment, state)
@@ -242,7 +258,7 @@ def _run(
     if is_part:
         if not (out or row.links):
             return
-        _attach(row, out, build, segment, state)
+        _attach(row, out, build, segment, state, start)
     for link in row.links:
         build.links.append((link, out, place, segment))
 
@@ -265,7 +281,7 @@ def _filled(row: Row, view: list[str], out: JsonObject, state: State) -> Facts |
     return state.facts
 
 
-def _attach(row: Row, out: JsonObject, build: Build, segment: Segment, state: State) -> None:
+def _attach(row: Row, out: JsonObject, build: Build, segment: Segment, state: State, start: int) -> None:
     """Put what a row built into the resource that it belongs to."""
     if row.put is None:
         return
@@ -275,6 +291,7 @@ def _attach(row: Row, out: JsonObject, build: Build, segment: Segment, state: St
     except Conflict as conflict:
         text = f"{conflict.element} has another value already, which stays"
         state.issues.append(Issue("information", "duplicate", segment.place(), text))
+        drop(state, start, lambda event: True)
 
 
 def _existing(row: Row, segment: Segment, place: Group) -> Build | None:

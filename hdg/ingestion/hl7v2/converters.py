@@ -52,6 +52,18 @@ def entity_value(text: str, state: State) -> str | None:
     return part(split(text), 1, state) or None
 
 
+@CONVERTERS.register("hl7v2.odd_universal_id", type="string", is_pure=True)
+def odd_universal_id(text: str, state: State) -> str | None:
+    """HD.2 when no identifier system could be made of the HD, although HD.3 names a type that gives one."""
+    return part(split(text), 2, state) if authority_system(text, state) is None else None
+
+
+@CONVERTERS.register("hl7v2.odd_entity_id", type="string", is_pure=True)
+def odd_entity_id(text: str, state: State) -> str | None:
+    """EI.3 when no identifier system could be made of EI.2 to EI.4."""
+    return part(split(text), 3, state) if entity_system(text, state) is None else None
+
+
 @CONVERTERS.register("hl7v2.cnn_system", type="uri", is_pure=True)
 def cnn_system(text: str, state: State) -> str | None:
     """CNN.9 to CNN.11 as an identifier system."""
@@ -126,9 +138,12 @@ def _coded(text: str, state: State) -> tuple[str, str, str]:
 
 @CONVERTERS.register("hl7v2.coded_text", type="string", is_pure=True)
 def coded_text(text: str, state: State) -> str | None:
-    """What a CWE reads as: its original text, else its text, else its code."""
+    """What a CWE reads as: its original text, else its text, else its code; codes beside a text are reported."""
     parts = split(text)
-    return part(parts, 9, state) or part(parts, 2, state) or part(parts, 1, state) or None
+    found = part(parts, 9, state) or part(parts, 2, state) or part(parts, 1, state) or None
+    if any(part(parts, number, state) not in ("", found) for number in range(1, len(parts) + 1)):
+        state.problem("the text was kept, its codes were not", code="incomplete", severity="information")
+    return found
 
 
 @CONVERTERS.register("hl7v2.coded_code", type="code", is_pure=True)

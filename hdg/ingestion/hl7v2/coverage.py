@@ -7,24 +7,44 @@ it.
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from hdg.fhir.ids import PUBLIC_KEY
+from hdg.fhir.json import Decimal
 from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.convert import Converter
-from hdg.ingestion.hl7v2.encoding import NULL
-from hdg.ingestion.hl7v2.grammar import SourceError, parse_source
-from hdg.ingestion.hl7v2.parser import Segment
+from hdg.ingestion.hl7v2.encoding import NULL, unescape
+from hdg.ingestion.hl7v2.grammar import SourceError, parse_source, width
+from hdg.ingestion.hl7v2.parser import Message, Segment
+from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.sender import Sender
-from hdg.mapping.context import Event
+from hdg.mapping.context import Choice, Event
 from hdg.mapping.table import Rule
 from hdg.mapping.when import compared, parse_when
 
 Status = Literal["mapped", "unmapped", "reported", "lost"]
 _DELIMITERS = {("MSH", 1), ("MSH", 2)}
+_UNREAD = frozenset({"not-supported", "structure", "not-found"})
+"""Codes of Issues that say that nothing reads a segment."""
+_POINTER = re.compile(r"goes to |read by |.*\bsee [A-Z]")
+"""A note that names another row says where a text goes, not why it goes nowhere."""
+_ENCODES = frozenset({"hl7v2.encapsulated_data", "hl7v2.document_text"})
+"""Converters whose value is base64."""
+_SEPARATED = {"Range": "-", "Ratio": "/:"}
+"""Types that say what the separator of an SN says."""
+_CODE_ALONE = "becomes a code of a fixed value set: its text, system and alternatives have no place there"
+_URI_TYPES = {
+    "urn:oid:": ("ISO",),
+    "urn:uuid": ("UUID", "GUID"),
+    "https://": ("URI",),
+    "http://": ("URI",),
+}
+"""How a URI begins, and the universal id types (table 0301) that it carries."""
 
 
 class Place(NamedTuple):
@@ -69,31 +89,38 @@ def coverage(data: bytes, sender: Sender | None = None) -> Coverage:
     events: dict[int, list[Event]] = {}
     for event in state.trace or ():
         events.setdefault(event.origin.position, []).append(event)
-    reported = {issue.place for issue in converted.issues}
-    read = state.read | _deciding(state.trace or ())
+    reported = {issue.place for issue in converted.issues if "-" in issue.place}
+    unread = {issue.place for issue in converted.issues if issue.code in _UNREAD}
+    read = state.read | _deciding(state.trace or (), state.message)
     places: list[Place] = []
     for segment in state.message.segments:
-        found = events.get(segment.position, [])
-        note = state.skipped.get(segment.position)
+        judge = _Judge(segment, events.get(segment.position, []), state)
+        judge.note = state.skipped.get(segment.position)
+        judge.is_unread = segment.place() in unread
         for leaf, names in _leaves(segment):
-            if {(segment.name, leaf[0], 0), (segment.name, leaf[0], leaf[2])} & read:
+            if {(segment.position, leaf[0], 0), (segment.position, leaf[0], leaf[2])} & read:
                 places.append(Place(names[-1], "mapped"))
             else:
-                places.append(_judge(leaf, names, found, note, reported))
+                places.append(judge.place(leaf, names, reported))
     return Coverage(tuple(places))
 
 
-def _deciding(events: Sequence[Event]) -> set[tuple[str, int, int]]:
+def _deciding(events: Sequence[Event], message: Message) -> set[tuple[int, int, int]]:
     """Places by whose text (not mere presence) a fired row was chosen: what they say is in the choice."""
-    found: set[tuple[str, int, int]] = set()
-    for rule in {event.rule for event in events if event.outcome and event.rule.when}:
+    found: set[tuple[int, int, int]] = set()
+    for event in events:
+        rule = event.rule
+        if not event.outcome or not rule.when:
+            continue
         unit = rule.source.rpartition(".")[2].partition("-")[0]
         for operand in compared(parse_when(rule.when)):
             try:
                 source = parse_source(operand, unit)
             except SourceError:
                 continue  # of a datatype: its own row speaks for it
-            found.add((source.unit, source.number, source.component))
+            named = [event.origin] if source.unit == event.origin.name else message.all(source.unit)
+            if len(named) == 1:
+                found.add((named[0].position, source.number, source.component))
     return found
 
 
@@ -116,27 +143,97 @@ def _leaves(segment: Segment) -> Iterator[tuple[tuple[int, int, int, int], list[
                         yield (number, repetition, component, piece), [field, here, below, leaf]
 
 
-def _judge(
-    leaf: tuple[int, int, int, int],
-    names: list[str],
-    events: list[Event],
-    note: str | None,
-    reported: set[str],
-) -> Place:
-    place = names[-1]
-    why = note
-    for event in events:
-        trail = event.trail
-        if not trail or not trail[0] or leaf[: len(trail)] != trail[:4]:
-            continue
-        if event.outcome is None:
-            why = event.rule.note
-        elif event.outcome and _is_terminal(event.rule):
-            return Place(place, "mapped")
-    if why is not None:
-        return Place(place, "unmapped", why)
-    segment = place.partition("-")[0]
-    return Place(place, "reported" if reported.intersection((*names, segment)) else "lost")
+class _Judge:
+    """What became of the places of one segment."""
+
+    def __init__(self, segment: Segment, events: list[Event], state: State) -> None:
+        self.segment = segment
+        self.events = events
+        self.state = state
+        self.note: str | None = None
+        """Why the message table leaves the segment out."""
+        self.is_unread = False
+        """Whether an Issue says that nothing reads the segment."""
+
+    def place(self, leaf: tuple[int, int, int, int], names: list[str], reported: set[str]) -> Place:
+        """The judgement of one place. ``names``: the place and those around it."""
+        why, is_dropped, has_failed, depth = self.note, False, False, 0
+        for event in self.events:
+            trail = event.trail
+            if not trail or not trail[0] or leaf[: len(trail)] != trail[:4]:
+                continue
+            if event.outcome is None:
+                if len(trail) >= depth and not _POINTER.match(event.rule.note):
+                    why, depth = event.rule.note, len(trail)
+            elif not event.outcome:
+                is_dropped |= event.is_dropped
+                has_failed |= event.is_dropped or _is_terminal(event.rule)
+            elif _is_terminal(event.rule):
+                if self._carries(event, leaf):
+                    return Place(names[-1], "mapped")
+                if event.rule.as_ == "code":
+                    why = why or _CODE_ALONE
+        is_reported = bool(reported.intersection(names)) or (
+            leaf[0] >= width(self.segment.name) and self.segment.name[0] != "Z"
+        )
+        if why is not None and not (has_failed and is_reported):
+            return Place(names[-1], "unmapped", why)
+        return Place(names[-1], "reported" if is_reported or is_dropped or self.is_unread else "lost")
+
+    def _carries(self, event: Event, leaf: tuple[int, int, int, int]) -> bool:
+        """Whether a rule's value holds the text of a place; one that read more than the place must show it."""
+        text = _text_at(self.segment, leaf)
+        if _text_at(self.segment, event.trail) == text:
+            return True
+        text = unescape(text, self.state.charset)
+        shown = _flat(event.made)
+        if text.strip() in shown or (_folded(text) and _folded(text) in _folded(shown)):
+            return True
+        if event.rule.as_ in _ENCODES and _folded(text) in _folded(_decoded(shown)):
+            return True
+        if (
+            isinstance(event.made, Choice)
+            and event.made.type in _SEPARATED
+            and text in _SEPARATED[event.made.type]
+        ):
+            return True
+        uri = self.state.systems.uri(text.strip())
+        return text.strip().upper() in _URI_TYPES.get(shown[:8].lower(), ()) or bool(uri and uri in shown)
+
+
+def _text_at(segment: Segment, trail: Sequence[int]) -> str:
+    """The raw text at a trail: field, repetition, component, subcomponent."""
+    text = segment.field(trail[0])
+    for separator, number in zip("~^&", trail[1:4], strict=False):
+        parts = text.split(separator)
+        text = parts[number - 1] if 0 < number <= len(parts) else ""
+    return text
+
+
+def _flat(made: Any) -> str:
+    """All texts in a value."""
+    if isinstance(made, Choice):
+        return _flat(made.value)
+    if isinstance(made, dict):
+        return " ".join(_flat(part) for part in made.values())
+    if isinstance(made, list | tuple):
+        return " ".join(_flat(part) for part in made)
+    if isinstance(made, Decimal):
+        return made.literal
+    return str(made)
+
+
+def _decoded(text: str) -> str:
+    """What base64 stands for, as text."""
+    try:
+        return base64.b64decode(text, validate=True).decode("utf-8", "replace")
+    except ValueError:
+        return ""
+
+
+def _folded(text: str) -> str:
+    """Letters and digits alone: dates and numbers are written differently in FHIR."""
+    return "".join(char for char in text.casefold() if char.isalnum())
 
 
 def _is_terminal(rule: Rule) -> bool:

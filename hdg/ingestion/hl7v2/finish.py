@@ -12,6 +12,7 @@ from hdg.ingestion.hl7v2.message import Link
 from hdg.ingestion.hl7v2.parser import Segment
 from hdg.ingestion.hl7v2.state import State, unite
 from hdg.mapping.context import Build, Conflict, Facts, JsonObject
+from hdg.mapping.tracing import drop, is_rule_of
 
 
 def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
@@ -30,8 +31,7 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
         ordinal = 1
         while first is not None:
             if facts.is_thing:
-                if unite(first.resource, _content(build.resource)):
-                    _differs(build, state)
+                _differs(build, unite(first.resource, _content(build.resource)), state)
                 build.resource = first.resource
                 break
             if _content(first.resource) == _content(build.resource):
@@ -53,8 +53,7 @@ def _unite_with_reference(build: Build, state: State, *, is_thing: bool) -> None
     """A datatype table may have built the same thing already (an Organization named in OBX-23 and in PV1)."""
     other = state.things.get((build.type, build.id))
     if other is not None and is_thing:
-        if unite(build.resource, _content(other)):
-            _differs(build, state)
+        _differs(build, unite(build.resource, _content(other)), state)
         del state.things[(build.type, build.id)]
         state.parts.pop((build.type, build.id), None)
 
@@ -63,8 +62,13 @@ def _content(resource: JsonObject) -> JsonObject:
     return {name: value for name, value in resource.items() if name != "id"}
 
 
-def _differs(build: Build, state: State) -> None:
-    text = f"two statements about one {build.type} differ; the first stays"
+def _differs(build: Build, elements: tuple[str, ...], state: State) -> None:
+    if not elements:
+        return
+    text = f"two statements about one {build.type} differ in {', '.join(elements)}; the first stays"
+    drop(
+        state, 0, lambda event: event.origin is build.origin and is_rule_of(event.rule, build.type, elements)
+    )
     state.issues.append(Issue("information", "conflict", build.origin.place(), text))
 
 

@@ -67,6 +67,13 @@ def elements(unit: str) -> Sequence[Element] | None:
     return tuple(Element(number, row[0], row[1]) for number, row in enumerate(rows, 1))
 
 
+@cache
+def width(segment: str) -> int:
+    """Number of places of a segment's view: its fields and its name; no bound for one that HL7 lacks."""
+    known = elements(segment)
+    return len(known) + 1 if known else 1 << 16
+
+
 _SIMPLE = frozenset(["ST", "TX", "FT", "NM", "SI", "ID", "IS", "DT", "TM", "DTM", "GTS", "SNM"])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.sender import Sender
-from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject, Made, Part
+from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject, Made, Part, is_same
 from hdg.terminology import Systems
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class State(Context):
         self.zone = zone
         self.skipped: dict[int, str] = {}
         """Position → note of segments that the message table leaves out; for coverage."""
-        self.read: set[tuple[str, int, int]] = set()
-        """(segment name, field, component; 0 for all) that decided something; tracing only."""
+        self.read: set[tuple[int, int, int]] = set()
+        """(segment position, field, component; 0 for all) that decided something; tracing only."""
         self.times: dict[str, str] = {}
         self.known: dict[Any, Any] = {}
         """What named converters have worked out for this message, by their own keys."""
@@ -171,22 +171,26 @@ class State(Context):
             self.parts[key] = part
         elif held != resource:
             self.parts.pop(key, None)
-            if unite(held, resource):
-                self.problem("two statements about one thing differ; the first stays", code="conflict")
+            differing = unite(held, resource)
+            if differing:
+                text = f"two statements about one {key[0]} differ in {', '.join(differing)}; the first stays"
+                self.problem(text, code="conflict", elements=differing)
 
 
-def unite(held: JsonObject, other: JsonObject) -> bool:
-    """Add to ``held`` what only ``other`` says; True when a single value differs (``held`` keeps its own)."""
-    differs = False
+def unite(held: JsonObject, other: JsonObject) -> tuple[str, ...]:
+    """Add to ``held`` what only ``other`` says; the elements whose single values differ (``held`` keeps its
+    own).
+    """
+    differing = []
     for element, value in other.items():
         mine = held.get(element)
         if mine is None:
             held[element] = value
         elif isinstance(mine, list) and isinstance(value, list):
             held[element] = [*mine, *(item for item in value if item not in mine)]
-        elif mine != value:
-            differs = True
-    return differs
+        elif not is_same(mine, value):
+            differing.append(element)
+    return tuple(differing)
 
 
 def display_of(resource: JsonObject) -> str:

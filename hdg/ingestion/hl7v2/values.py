@@ -25,6 +25,7 @@ _COMPARATORS = {"", "="}
 _LIMIT = r"([+-]?\d+(?:\.\d+)?)"
 _PLAIN_RANGE = 60
 _BETWEEN = re.compile(rf"{_LIMIT}\s*-\s*{_LIMIT}", re.ASCII)
+_COMPARED = "a number with a comparator, which NM does not have (SN does): read as its comparator and number"
 _BOUND = re.compile(rf"(<=|>=|<|>)\s*{_LIMIT}", re.ASCII)
 
 
@@ -33,13 +34,18 @@ def units(state: State) -> JsonObject:
     text = state.segment.field(6)
     if not text or text == NULL:
         return {}
-    if state.trace is not None:
-        state.read.add(("OBX", 6, 0))
     key = ("units", text)
     found: JsonObject | None = state.shared.get(key) if state.shared is not None else None
     if found is None:
         found = _units(text.partition("~")[0], state)
         state.keep(key, found)
+    if state.trace is not None:
+        texts = text.partition("~")[0].split("^")
+        shown = set(found.values())
+        for component in range(1, len(texts) + 1):
+            unit = part(texts, component, state)
+            if unit in shown or state.systems.uri(unit) in shown:
+                state.read.add((state.segment.position, 6, component))
     return found
 
 
@@ -53,9 +59,22 @@ def _units(text: str, state: State) -> JsonObject:
 
 
 def _quantity(text: str, state: State) -> Choice:
-    if "^" in text:
-        text = text.partition("^")[0]
-    return Choice("Quantity", {"value": number(text.strip()), **units(state)})
+    text = _single(text).strip()
+    if text[:1] in "<>":
+        bound = _BOUND.fullmatch(text) if len(text) <= _PLAIN_RANGE else None
+        if bound is None:
+            raise Unfit("not a number")
+        state.problem(_COMPARED, severity="information")
+        return Choice("Quantity", {"value": number(bound[2]), "comparator": bound[1], **units(state)})
+    return Choice("Quantity", {"value": number(text), **units(state)})
+
+
+def _single(text: str) -> str:
+    """The one component of a value whose type has no more. Raises Unfit when there are others."""
+    first, _, rest = text.partition("^")
+    if rest.strip('^&" '):
+        raise Unfit("this value type has one component, the value has more")
+    return first
 
 
 def _structured(text: str, state: State) -> Choice:
@@ -108,7 +127,10 @@ def _by_table(kind: str, table: str) -> Callable[[str, State], Choice | None]:
 
 
 def _date_time(text: str, state: State) -> Choice | None:
-    text = text.partition("^")[0].strip()
+    text, _, precision = text.partition("^")
+    if precision.strip('^&" '):
+        state.problem("the degree of precision was left out", code="incomplete", severity="information")
+    text = text.strip()
     if not text:
         return None
     try:

@@ -99,7 +99,10 @@ def test_a_number_keeps_its_digits_and_is_legal_json(converter: Converter, value
 @pytest.mark.parametrize(
     "kind, value, text",
     [
-        ("NM", "<0.1", "<0.1"),
+        ("NM", "<>0.1", "<>0.1"),
+        ("NM", "~<0.1 to 3", "<0.1 to 3"),
+        ("NM", "<0,1", "<0,1"),
+        ("NM", "3^mg", "3 mg"),
         ("NM", "1,5", "1,5"),
         ("NM", "1e5", "1e5"),
         ("NM", "9" * 5000, "9" * 5000),
@@ -167,3 +170,16 @@ def test_a_reference_range_keeps_its_text_and_is_read_when_plain(
         else:
             assert dumps(found[name]["value"]).decode() == expected
             assert found[name]["unit"] == "mg/dL"
+
+
+@pytest.mark.parametrize("comparator", ["<", ">", "<=", ">="])
+def test_a_number_with_a_comparator_is_a_quantity_with_it_and_keeps_its_digits(
+    converter: Converter, comparator: str
+) -> None:
+    """HL7 v2.9 §2.A.47 has no comparator in NM; R4 datatypes.html#Quantity has."""
+    converted = convert(converter, "NM", f"{comparator} 2.0")
+    quantity = observation(converted)["valueQuantity"]
+    assert (quantity["comparator"], quantity["value"].literal) == (comparator, "2.0")
+    assert [(issue.severity, issue.place) for issue in converted.issues if "comparator" in issue.text] == [
+        ("information", "OBX-5")
+    ]
