@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Authority
 
+from certificates import Authority
 from hdg.errors import SettingsError
 from hdg.ingestion.hl7v2.ack import acknowledge
 from hdg.ingestion.hl7v2.ack_mode import code_of, replies
