@@ -181,7 +181,7 @@ class _Judge:
         return Place(names[-1], "reported" if is_reported or is_dropped or self.is_unread else "lost")
 
     def _carries(self, event: Event, leaf: tuple[int, int, int, int]) -> bool:
-        """Whether a rule's value holds the text of a place; one that read more than the place must show it."""
+        """Whether a rule's value holds the text of a place; one that read more must show it."""
         text = _text_at(self.segment, leaf)
         if _text_at(self.segment, event.trail) == text:
             return True

@@ -33,6 +33,7 @@ def link_families(builds: Sequence[Build], state: State) -> None:
         parent = _parent(order, orders.values(), state)
         if parent is not None:
             _based_on(order, parent)
+            _same_specimen(order, parent)
             above = _parent_observation(order.header, parent, state)
             if above is not None:
                 _has_members(above, order.observations)
@@ -108,6 +109,14 @@ def _based_on(order: _Order, parent: _Order) -> None:
         items: list[JsonObject] = build.resource.get("basedOn", [])
         if len(items) == 1 and "reference" not in items[0] and build.id != parent.requests[0].id:
             items[0]["reference"] = reference
+
+
+def _same_specimen(order: _Order, parent: _Order) -> None:
+    """A child order is done on its parent's specimen, where it names none and the parent has one."""
+    named = {item["reference"]: item for b in parent.observations if (item := b.resource.get("specimen"))}
+    if len(named) == 1:
+        for build in order.observations:
+            build.resource.setdefault("specimen", next(iter(named.values())))
 
 
 def _parent_observation(header: Segment, parent: _Order, state: State) -> Build | None:

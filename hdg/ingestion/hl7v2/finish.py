@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hdg.errors import Issue
+from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.converted import Defaulted, Deletion
 from hdg.ingestion.hl7v2.groups import Group
@@ -31,10 +32,11 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
         ordinal = 1
         while first is not None:
             if facts.is_thing:
+                _prefer_stated(first, build)
                 _differs(build, unite(first.resource, _content(build.resource)), state)
                 build.resource = first.resource
                 break
-            if _content(first.resource) == _content(build.resource):
+            if _is_repeat(first, build):
                 build.resource = first.resource
                 break
             ordinal += 1
@@ -42,6 +44,11 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
             first = held.get((build.type, parts))
         if first is not None:
             build.id = first.id
+            # What links would have put into the resource that is not needed goes to the one that stays.
+            build.links = [
+                (link, first.resource if item.get("id") == "" else item, *rest)
+                for link, item, *rest in build.links
+            ]
             first.deletions.update(build.deletions)
             continue
         held[(build.type, parts)] = build
@@ -56,6 +63,36 @@ def _unite_with_reference(build: Build, state: State, *, is_thing: bool) -> None
         _differs(build, unite(build.resource, _content(other)), state)
         del state.things[(build.type, build.id)]
         state.parts.pop((build.type, build.id), None)
+
+
+def _specimens(build: Build) -> list[Facts | None]:
+    """The specimens of a result's order: the same result of another specimen is another one."""
+    here: Group | None = build.group
+    while here is not None and build.type == "Observation":
+        found = here.subtree.get("Specimen")
+        if found or (here.definition.is_repeating and "OBR" in here.names):
+            return [specimen.facts for specimen in found or ()]
+        here = here.parent
+    return []
+
+
+def _is_repeat(first: Build, other: Build) -> bool:
+    """Whether two events are one that is told twice: equal to the last digit (3.0 is not 3), of one specimen."""
+    one, two = _content(first.resource), _content(other.resource)
+    return (
+        one == two and canonical_bytes(one) == canonical_bytes(two) and _specimens(first) == _specimens(other)
+    )
+
+
+def _prefer_stated(first: Build, other: Build) -> None:
+    """Of two statements about one thing, what only fills a gap gives way to what is said."""
+    for element in [name for name in first.defaulted if name in other.resource]:
+        if element not in other.defaulted:
+            first.resource.pop(element, None)
+            del first.defaulted[element]
+    for element in [name for name in other.defaulted if name in first.resource]:
+        other.resource.pop(element, None)
+        del other.defaulted[element]
 
 
 def _content(resource: JsonObject) -> JsonObject:
@@ -116,6 +153,8 @@ class Linker:
     def _put(self, link: Link, root: JsonObject, value: object, build: Build) -> None:
         if link.label is None and link.element in root:
             return  # a constant is for what nothing else has said
+        if link.value == "unknown" and root is build.resource:
+            build.defaulted[link.element] = None  # says nothing: never takes the place of something known
         try:
             link.put(root, value, self.state)
         except Conflict:
@@ -133,12 +172,27 @@ class Linker:
         way.
         """
         here: Group | None = group
+        below: Group | None = None
         while here is not None:
             found = here.builds.get(label) or here.subtree.get(label)
-            if found is not None:
+            if found is not None and below is not None and label == "Specimen":
+                found = _not_beside(below, here, found)
+            if found:
                 return found
-            here = here.parent
+            here, below = here.parent, here
         return []
+
+
+def _not_beside(below: Group, here: Group, builds: list[Build]) -> list[Build]:
+    """Without those of siblings: the specimen of another order is not this order's. HL7 v2.9 §7.3.1."""
+    found = []
+    for build in builds:
+        group: Group | None = build.group
+        while group is not None and group is not here and group.parent is not here:
+            group = group.parent
+        if group is None or group.definition is not below.definition:
+            found.append(build)
+    return found
 
 
 def deletions(builds: Sequence[Build]) -> tuple[Deletion, ...]:

@@ -123,3 +123,13 @@ def test_an_update_that_does_not_say_the_status_of_the_visit_only_fills_a_gap(co
     assert gaps("A08", f44="") == {"status"}
     assert gaps("A08", f45=END) == set()
     assert gaps("A02") == gaps("A11") == gaps("A13") == set()
+
+
+def test_an_update_after_the_discharge_does_not_make_the_place_active_again(converter: Converter) -> None:
+    def states(event: str) -> list[str | None]:
+        found = encounter(convert(converter, event))
+        return [item.get("status") for item in found["location"]]
+
+    assert states("A01") == ["active"]
+    assert states("A03") == ["completed"]
+    assert states("A08") == [None]
