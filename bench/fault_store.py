@@ -166,7 +166,7 @@ def _flat_of(gateway: Gateway) -> list[str]:
 def queue_full(rounds: int) -> tuple[str, list[str]]:
     """The writer stands still while more comes than its queue holds: nothing is lost or refused, memory is bounded."""
     wrong: list[str] = []
-    count = 1_500 * rounds
+    count = 1_100 * rounds
     with folder() as data:
         with Gateway.open(Settings(data=data)) as gateway:
             messages = Traffic(prefix="Q", patients=1_000_000).take(count)
@@ -260,7 +260,7 @@ def defects(rounds: int) -> tuple[str, list[str]]:
     with folder() as data:
         running = start_gateway(data, module=CHILD, BENCH_FAULT="raise")
         bad = [_flat(f"RAISE-{kind}", 1) for kind in ("CONVERT", "STORE", "ROW")]
-        sent = asyncio.run(_beside(running, bad, answers, 200 * rounds))
+        sent = asyncio.run(_beside(running, bad, answers, 80 * rounds))
         stop(running)
         if set(answers.values()) != {"AE"} or sent.pending:
             wrong.append(f"answers: {answers}, {len(sent.pending)} pending")

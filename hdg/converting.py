@@ -12,6 +12,7 @@ Frames on its pipes: length (4 bytes, big endian), pickle. Only the two processe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import pickle
@@ -36,6 +37,8 @@ _BUSY = 4
 """Messages under way at once from which on a helper pays."""
 _RESTART_S = 60.0
 _END_S = 5.0
+_ANSWER_S = 10.0
+"""A helper that takes longer for an answer stands still and is ended."""
 _HEAD = 4
 _SENDER = tuple(field.name for field in fields(Sender))
 
@@ -75,7 +78,12 @@ class Helper(asyncio.SubprocessProtocol):
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked.append(future)
         self._send((raw, _packed(sender), at_us, generation))
-        answer = await future
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                answer = await future
+        except TimeoutError:
+            self._stop_standing()
+            return None
         try:
             outcome: Outcome | None = pickle.loads(answer) if answer else None  # noqa: S301  # our own process
         except Exception:
@@ -134,6 +142,13 @@ class Helper(asyncio.SubprocessProtocol):
         self._lose()
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
+
+    def _stop_standing(self) -> None:
+        """Ends a helper that does not answer; whoever waits for it converts here."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        self._lose()
 
     def _lose(self) -> None:
         self._is_ready, self._input = False, None

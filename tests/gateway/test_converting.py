@@ -77,6 +77,23 @@ def test_what_is_made_ready_elsewhere_is_what_the_store_makes_of_the_resource() 
             assert made.patients == rows.patients
 
 
+def test_a_helper_that_stands_still_holds_no_message_up_for_long(tmp_path: Path, monkeypatch) -> None:
+    messages = Traffic(seed=8, prefix="STAND").take(48)
+
+    async def scenario(gateway: Gateway) -> None:
+        gateway.use_helper()
+        os.kill(await _until_ready(gateway, messages[:16]), signal.SIGSTOP)
+        monkeypatch.setattr("hdg.converting._ANSWER_S", 0.3)
+        answers = await asyncio.wait_for(asyncio.gather(*(gateway.receive(raw) for raw in messages)), 30)
+        assert all(b"\rMSA|AA|" in answer for answer in answers)
+        assert gateway._helper is not None
+        assert gateway._helper.pid is None
+        await gateway.end_helper()
+
+    with Gateway.open(Settings(data=tmp_path / "data", converter_process=True)) as gateway:
+        asyncio.run(scenario(gateway))
+
+
 def test_the_same_is_stored_with_the_helper_as_without(tmp_path: Path) -> None:
     messages = Traffic(seed=4, patients=5).take(60)
     first = messages[:4]
