@@ -22,7 +22,7 @@ from hdg.errors import SettingsError
 from hdg.forward import Forwarder
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.ack_mode import replies
-from hdg.ingestion.hl7v2.mllp import MllpServer, serve_mllp
+from hdg.ingestion.hl7v2.mllp import MAX_CONNECTIONS, MllpServer, serve_mllp
 from hdg.ingestion.hl7v2.mllp_tls import server_context
 from hdg.ingestion.sender import Origin
 from hdg.settings import Settings, host_port
@@ -32,6 +32,8 @@ from hdg.usage.listener import BoundedHttp
 from hdg.watch import Watch
 
 GRACE_S = 10
+FILES = 8_192
+"""Open files to ask for."""
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Server:
             port,
             self._take,
             max_bytes=self.settings.max_message_bytes,
+            max_connections=min(MAX_CONNECTIONS, open_files() // 2),
             idle_s=self.settings.mllp_idle_s,
             end_pause_s=self.settings.mllp_end_pause_s,
             tls=tls,
@@ -113,6 +116,23 @@ class Server:
         await self.gateway.end_helper()
         if self._forwarder is not None:
             await asyncio.to_thread(self._forwarder.stop)
+
+
+def open_files() -> int:
+    """How many files and connections this process may have open: as many as the system lets it ask for.
+
+    The usual 1,024 would be used up by idle connections alone, and then no database can be opened.
+    """
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS * 2
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return FILES if soft == resource.RLIM_INFINITY else soft
 
 
 class _QuietServer(uvicorn.Server):

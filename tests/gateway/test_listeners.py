@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from certificates import Authority, Pair
 from messages import adt, oru
 
 from bench.measure import Running, start_gateway
+from hdg import server
 from hdg.ingestion.hl7v2.ack_mode import code_of
 from hdg.ingestion.hl7v2.mllp_client import MllpClient
 from hdg.ingestion.hl7v2.mllp_tls import client_context
@@ -108,3 +110,14 @@ def test_a_tls_listener_without_a_certificate_is_named(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == "hdg: mllp_tls needs mllp_tls_certificate"
+
+
+def test_idle_connections_leave_files_to_open_for_everything_else() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, before[1]), before[1]))
+        allowed = server.open_files()
+        assert allowed == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert allowed == min(server.FILES, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
