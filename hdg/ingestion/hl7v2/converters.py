@@ -138,7 +138,7 @@ def _coded(text: str, state: State) -> tuple[str, str, str]:
 
 @CONVERTERS.register("hl7v2.coded_text", type="string", is_pure=True)
 def coded_text(text: str, state: State) -> str | None:
-    """What a CWE reads as: its original text, else its text, else its code; codes beside a text are reported."""
+    """What a CWE reads as: its original text, else its text, else its code; codes beside are reported."""
     parts = split(text)
     found = part(parts, 9, state) or part(parts, 2, state) or part(parts, 1, state) or None
     if any(part(parts, number, state) not in ("", found) for number in range(1, len(parts) + 1)):

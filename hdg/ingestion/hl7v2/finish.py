@@ -77,7 +77,7 @@ def _specimens(build: Build) -> list[Facts | None]:
 
 
 def _is_repeat(first: Build, other: Build) -> bool:
-    """Whether two events are one that is told twice: equal to the last digit (3.0 is not 3), of one specimen."""
+    """Whether two events are one that is told twice: equal to the last digit, of one specimen."""
     one, two = _content(first.resource), _content(other.resource)
     return (
         one == two and canonical_bytes(one) == canonical_bytes(two) and _specimens(first) == _specimens(other)
