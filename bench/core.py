@@ -78,7 +78,9 @@ def convert_oru() -> Figure:
             fhir_json.dumps(resources)
 
     limit = rate(bare, chunk)
-    return Figure("convert_oru", median(rates), "messages/s", limit, "split and write the same JSON", ">= 1,500")
+    return Figure(
+        "convert_oru", median(rates), "messages/s", limit, "split and write the same JSON", ">= 1,500"
+    )
 
 
 def validate_observation() -> Figure:

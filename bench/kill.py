@@ -36,7 +36,8 @@ def main(rounds: int, seed: int = 7) -> int:
             found = findings(data, accepted)
             broken += bool(found)
             print(
-                f"round {number}: {len(load.accepted)} acknowledged, {len(accepted)} in all: {found or 'all there once'}"
+                f"round {number}: {len(load.accepted)} acknowledged, {len(accepted)} in all: "
+                f"{found or 'all there once'}"
             )
     return broken
 

@@ -27,7 +27,7 @@ class Load:
 async def run(
     address: tuple[str, int], messages: Iterator[bytes], connections: int, *, until_cut: bool = False
 ) -> Load:
-    """Sends every message over ``connections`` connections. With ``until_cut`` a lost connection ends the run quietly."""
+    """Sends every message over ``connections`` connections. ``until_cut``: a lost connection ends the run quietly."""
     load = Load()
     started = time.perf_counter()
     workers = [_worker(address, messages, load, until_cut) for _ in range(connections)]

@@ -1,4 +1,4 @@
-"""The service as its users meet it: durable MLLP ingest, gated reads; limits run in the same minute on the same disk."""
+"""The service as its users meet it: durable MLLP ingest, gated reads; limits in the same minute on the same disk."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ def _converter(id_key: bytes) -> Converter:
 def convert(data: bytes, *, sender: Sender | None = None, id_key: bytes = ids.PUBLIC_KEY) -> Converted:
     """Converts one HL7 v2 message to FHIR R4: plain dicts in ``.resources``, problems in ``.issues``.
 
-    ``id_key`` is the HMAC key of the resource ids; the default is public and fits files, not a gateway. Raises Hl7v2Error
-    when there is no message to convert.
+    ``id_key`` is the HMAC key of the resource ids; the default is public and fits files, not a gateway.
+    Raises Hl7v2Error when there is no message to convert.
     """
     return _converter(id_key).convert(data, sender, at_us=time.time_ns() // 1000)
 
@@ -35,8 +35,8 @@ def convert(data: bytes, *, sender: Sender | None = None, id_key: bytes = ids.PU
 def to_models(converted: Converted) -> tuple[Resource, ...]:
     """The resources as ``fhir.resources`` R4B models (extra ``models``), in the same order.
 
-    Slower by far than the dicts, and laxer than hdg's own validation; decimals keep their value. R4 types that R4B lacks
-    raise HdgError naming the type.
+    Slower by far than the dicts, and laxer than hdg's own validation; decimals keep their value. R4 types that
+    R4B lacks raise HdgError naming the type.
     """
     return tuple(_model(resource) for resource in converted.resources)
 

@@ -1,7 +1,7 @@
 """``hdg demo``: the main job, end to end, over the real listeners, in a scratch folder.
 
-In this order: messages over MLLP and their ACKs; the resources they became; a clinician's query before consent, after it
-and after its revocation; an inclusion proof; a tampered row caught. Raises DemoFailed when a step does not show what it
+In this order: messages over MLLP and their ACKs; the resources they became; a clinician's query before consent,
+after it and after its revocation; an inclusion proof; a tampered row caught. Raises DemoFailed when a step does not show what it
 claims, so that the demo is also a check.
 """
 
@@ -101,7 +101,9 @@ class Demo:
         return str(patient)
 
     def _token(self) -> str:
-        return operator.mint_token(self.settings, role="clinician", user="dr-lee", institution=CLINIC, hours=1)
+        return operator.mint_token(
+            self.settings, role="clinician", user="dr-lee", institution=CLINIC, hours=1
+        )
 
     def _consent(self, patient: str, token: str) -> None:
         self._step(
@@ -130,7 +132,8 @@ class Demo:
         return [_result(entry["resource"]) for entry in bundle.get("entry", ())]
 
     def _get(self, path: str, token: str) -> Any:
-        request = urllib.request.Request(self.base + path, headers={"Authorization": f"Bearer {token}"})
+        headers = {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(self.base + path, headers=headers)  # noqa: S310 — our own listener
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 — our own listener
                 return fhir_json.loads(answer.read())

@@ -14,9 +14,9 @@ _ROOT = Path(__file__).resolve().parents[1]
 _TABLES = _ROOT / "mappings" / "hl7v2" / "messages"
 _HEAD = """# HL7 v2 messages
 
-Made by `scripts/list_messages.py` from `mappings/hl7v2/messages/`; edit the tables. A trigger event that is not listed here is
-refused (AR). `when` is the table's own condition; *left out* says why a segment goes nowhere. What each field becomes stands in
-the segment tables (`hdg map explain PID-3`).
+Made by `scripts/list_messages.py` from `mappings/hl7v2/messages/`; edit the tables. A trigger event that is not
+listed here is refused (AR). `when` is the table's own condition; *left out* says why a segment goes nowhere. What
+each field becomes stands in the segment tables (`hdg map explain PID-3`).
 
 ## Trigger events
 
@@ -45,9 +45,7 @@ def _trigger(rule: Rule) -> str:
 def _section(name: str, messages: list[str]) -> str:
     rules = load_table(_TABLES / f"{name}.csv").rules
     rows = "\n".join(_row(rule) for rule in rules)
-    return (
-        f"\n## {name}\n\n{', '.join(messages)}\n\n| segment | becomes | by table | when |\n|---|---|---|---|\n{rows}\n"
-    )
+    return f"\n## {name}\n\n{', '.join(messages)}\n\n| segment | becomes | by table | when |\n|---|---|---|---|\n{rows}\n"
 
 
 def _row(rule: Rule) -> str:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from messages import adt, oru
 
 from hdg import bulk
 from hdg.bulk_report import deliver
 from hdg.errors import SourceError
+from messages import adt, oru
 
 
 def run(paths: list[str], **plan: object) -> list[bulk.Outcome]:

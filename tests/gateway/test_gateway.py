@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from messages import adt, oru
 
 from hdg.errors import NotFound
 from hdg.gateway import Gateway, institution_id
 from hdg.ingestion.sender import Origin
 from hdg.settings import Settings
+from messages import adt, oru
 
 
 @pytest.fixture

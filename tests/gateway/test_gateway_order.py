@@ -10,12 +10,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from messages import adt, oru
 
 from hdg.gateway import Gateway
 from hdg.ingestion.lanes import Lanes, patient_numbers
 from hdg.management.store import writer
 from hdg.settings import Settings
+from messages import adt, oru
 
 
 def merge(control: str, number: str, prior: str) -> bytes:

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from messages import adt, oru
 from sqlalchemy import true
 
 from hdg.errors import SettingsError
@@ -16,6 +15,7 @@ from hdg.ingestion.hl7v2.header import peek
 from hdg.ingestion.sender import Origin
 from hdg.management.store.search import SearchQuery
 from hdg.settings import Settings
+from messages import adt, oru
 
 GENDERS = (
     "source_system,source_code,target_system,target_code,target_display,relationship,note\n,W,,female,,,\n"

@@ -1,4 +1,4 @@
-"""kill -9 under load: what was acknowledged is there exactly once, and the ledger verifies (20 rounds: bench/kill.py)."""
+"""kill -9 under load: what was acknowledged is there exactly once; the ledger verifies (20 rounds: bench/kill.py)."""
 
 from __future__ import annotations
 

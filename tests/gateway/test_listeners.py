@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import Authority, Pair
-from messages import adt, oru
 
 from bench.measure import Running, start_gateway
+from certificates import Authority, Pair
 from hdg import server
 from hdg.ingestion.hl7v2.ack_mode import code_of
 from hdg.ingestion.hl7v2.mllp_client import MllpClient
 from hdg.ingestion.hl7v2.mllp_tls import client_context
+from messages import adt, oru
 
 
 class Service:

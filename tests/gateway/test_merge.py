@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from messages import adt, oru
 from sqlalchemy import true
 
 from hdg.fhir.json import loads
@@ -18,6 +17,7 @@ from hdg.management.consent.policy import load_policy
 from hdg.management.consent.sql import predicate
 from hdg.management.store.search import SearchQuery
 from hdg.settings import Settings
+from messages import adt, oru
 
 AUTHORITY = "^^^NORTHGEN&2.999.1.1&ISO"
 

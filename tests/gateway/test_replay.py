@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from messages import adt, oru
 from sqlalchemy import true
 from typer.testing import CliRunner
 
@@ -19,6 +18,7 @@ from hdg.management.store.inbox import entries, entry, work_items
 from hdg.management.store.search import SearchQuery
 from hdg.replay import differences, replay_quarantined, show, since_us
 from hdg.settings import Settings
+from messages import adt, oru
 
 UNKNOWN = oru().replace(b"ORU^R01^ORU_R01", b"ZZZ^Z99^ZZZ_Z99")
 

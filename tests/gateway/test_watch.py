@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from messages import adt, oru
 
 from hdg.gateway import Gateway
 from hdg.settings import Settings
 from hdg.watch import Watch
+from messages import adt, oru
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from certificates import Authority, Pair
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
-from messages import adt, oru
 
 from bench.measure import start_gateway
+from certificates import Authority, Pair
+from messages import adt, oru
 
 pytestmark = pytest.mark.interop
 

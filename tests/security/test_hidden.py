@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from gateway_site import Answer, Site
+
 from messages import adt, oru
 
 TYPES = (

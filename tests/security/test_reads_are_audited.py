@@ -6,6 +6,7 @@ import resource
 
 import pytest
 from gateway_site import Site
+
 from messages import oru
 
 READS = {

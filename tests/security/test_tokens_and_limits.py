@@ -10,9 +10,9 @@ import time
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway_site import Site
-from messages import oru
 
 from hdg.management import identity
+from messages import oru
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 

@@ -8,10 +8,10 @@ import threading
 import time
 
 from gateway_site import Site
-from messages import oru
 
 from hdg.ingestion.hl7v2.mllp_client import MllpClient
 from hdg.management.consent import resource as consents
+from messages import oru
 
 
 def test_grants_and_revokes_of_another_process_count_for_the_very_next_query(site: Site) -> None:

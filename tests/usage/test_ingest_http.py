@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from messages import adt, oru
 
 from hdg import ingest_api, intake
 from hdg.ingestion.hl7v2.ack_mode import code_of
 from hdg.ingestion.hl7v2.batch import split_messages
+from messages import adt, oru
 
 ER7 = {"content-type": "x-application/hl7-v2+er7"}
 TEXT = {"content-type": "text/plain; charset=utf-8"}

@@ -215,7 +215,8 @@ class TestDeletion:
 
 class TestRefusal:
     @pytest.mark.parametrize(
-        "kind, condition", [("ZZZ^Z01", "200"), ("ADT^Z99", "201"), ("ORU", "201"), ("QRY^A19^QRY_A19", "200")]
+        "kind, condition",
+        [("ZZZ^Z01", "200"), ("ADT^Z99", "201"), ("ORU", "201"), ("QRY^A19^QRY_A19", "200")],
     )
     def test_a_message_that_nothing_maps_is_rejected(
         self, converter: Converter, kind: str, condition: str

@@ -95,4 +95,5 @@ def test_a_unit_system_that_is_not_registered_is_not_claimed() -> None:
 def test_a_note_that_points_to_another_row_is_no_reason() -> None:
     found = coverage((HEAD + "PID|1||7\rIN1|1|P^Plan|9|Payer||||||||||||Doe^Jo|SEL").encode())
     (place,) = [item for item in found.places if item.place == "IN1-16.1"]
-    assert place.status == "unmapped" and " see " not in place.note
+    assert place.status == "unmapped"
+    assert " see " not in place.note

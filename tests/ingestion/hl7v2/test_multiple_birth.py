@@ -19,7 +19,9 @@ from messages import oru
         ("", "", {}),
     ],
 )
-def test_a_plain_no_wins_over_the_birth_order(indicator: str, order: str, expected: dict[str, object]) -> None:
+def test_a_plain_no_wins_over_the_birth_order(
+    indicator: str, order: str, expected: dict[str, object]
+) -> None:
     message = oru().replace(b"|F\rORC", f"|F||||||||||||||||{indicator}|{order}\rORC".encode())
     patient = next(r for r in hdg.convert(message).resources if r["resourceType"] == "Patient")
     assert {name: value for name, value in patient.items() if name.startswith("multipleBirth")} == expected

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from messages import adt
 
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.mllp import serve_mllp
@@ -16,6 +15,7 @@ from hdg.management.store.engine import NotCommitted
 from hdg.management.store.inbox import entries
 from hdg.management.store.space import SpaceGuard
 from hdg.settings import Settings
+from messages import adt
 
 
 def test_the_disk_is_looked_at_once_a_second_and_a_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:
