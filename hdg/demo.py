@@ -1,8 +1,8 @@
 """``hdg demo``: the main job, end to end, over the real listeners, in a scratch folder.
 
 In this order: messages over MLLP and their ACKs; the resources they became; a clinician's query before consent,
-after it and after its revocation; an inclusion proof; a tampered row caught. Raises DemoFailed when a step does not show what it
-claims, so that the demo is also a check.
+after it and after its revocation; an inclusion proof; a tampered row caught. Raises DemoFailed when a step does not
+show what it claims, so that the demo is also a check.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def _trigger(rule: Rule) -> str:
 def _section(name: str, messages: list[str]) -> str:
     rules = load_table(_TABLES / f"{name}.csv").rules
     rows = "\n".join(_row(rule) for rule in rules)
-    return f"\n## {name}\n\n{', '.join(messages)}\n\n| segment | becomes | by table | when |\n|---|---|---|---|\n{rows}\n"
+    head = "| segment | becomes | by table | when |\n|---|---|---|---|"
+    return f"\n## {name}\n\n{', '.join(messages)}\n\n{head}\n{rows}\n"
 
 
 def _row(rule: Rule) -> str:

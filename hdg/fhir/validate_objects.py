@@ -106,10 +106,8 @@ class _ObjectCompiler:
         if kind == "Resource":
             is_contained, check_resource = element.name == "contained", self.resource_check
             return lambda value, scope: check_resource(value, scope, is_contained)
-        if is_primitive(kind):
-            check = bound_primitive(kind, element)
-        else:
-            check = object_check(kind, self.resource_check)
+        is_simple = is_primitive(kind)
+        check = bound_primitive(kind, element) if is_simple else object_check(kind, self.resource_check)
         rules: list[tuple[Invariant, Rule]] = []
         if kind == "Reference":
             check = with_more(check, reference_check(frozenset(element.targets)))
