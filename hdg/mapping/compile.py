@@ -336,12 +336,17 @@ class Compiler:
                 made = _referred(build, kind, text, context)
                 return None if made is None else made.reference
             key = (name, text)
-            made = memo.get(key)
-            if made is None:
+            known = memo.get(key)
+            if known is None:
+                mark = len(context.problems)
                 made = _recalled(build, kind, key, context)
                 if made is None:
                     return None
-                memo[key] = made
+                memo[key] = made, tuple(problem.copy() for problem in context.problems[mark:])
+            else:
+                made, problems = known
+                if problems:  # each place that has the text has its problems
+                    context.problems.extend(problem.copy() for problem in problems)
             context.taken.append(made)
             return made.reference.copy()
 

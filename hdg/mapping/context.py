@@ -174,7 +174,7 @@ class Context:
     def __init__(self) -> None:
         self.labels: dict[str, JsonObject] = {}
         self.problems: list[Problem] = []
-        self.memo: dict[Any, Made] | None = {}
+        self.memo: dict[Any, tuple[Made, tuple[Problem, ...]]] | None = {}
         self.build: Build | None = None
         self.facts: Facts | None = None
         self.taken: list[Made] = []
