@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,8 @@ _WRITER_LOCK = 0x68646773746F7265
 """PostgreSQL advisory lock: one writer at a time across processes, held to the end of each group."""
 _BUSY_MS = 10_000
 _COPY_FROM = 8
+_CHUNK_ROWS = 64
+"""Rows of one SQLite statement; with the widest table well below its 32,766 parameters."""
 _HEAD_TABLE = "alembic_version"
 
 
@@ -172,6 +175,7 @@ class Statements:
         self._quote = dialect.identifier_preparer.format_table
         self._column = dialect.identifier_preparer.quote
         self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._chunks: dict[str, str] = {}
 
     def of(self, sql: str) -> str:
         """``sql`` written with ``?``, in the driver's own parameter style."""
@@ -188,7 +192,13 @@ class Statements:
         return self._inserts[key]
 
     def insert_many(self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Inserts whole rows: executemany, or COPY where that is faster (PostgreSQL, from a few rows on)."""
+        """Inserts whole rows: many to a statement on SQLite, COPY on PostgreSQL from a few rows on.
+
+        SQLite runs a statement without the GIL: a few long ones let the other threads work, many short ones
+        would wait for the GIL after each row.
+        """
+        if self._is_sqlite:
+            rows = self._insert_chunks(cursor, table, rows)
         if self._is_sqlite or len(rows) < _COPY_FROM:
             if rows:
                 cursor.executemany(self.insert(table), rows)
@@ -197,6 +207,21 @@ class Statements:
         with cursor.copy(f"COPY {self._quote(table)} ({listed}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
+
+    def _insert_chunks(
+        self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]
+    ) -> Sequence[tuple[Any, ...]]:
+        """Inserts as many whole chunks as ``rows`` hold; what is left over."""
+        if len(rows) < _CHUNK_ROWS:
+            return rows
+        sql = self._chunks.get(table.name)
+        if sql is None:
+            head, _, marks = self.insert(table).rpartition(" VALUES ")
+            sql = self._chunks[table.name] = f"{head} VALUES {', '.join([marks] * _CHUNK_ROWS)}"
+        whole = len(rows) - len(rows) % _CHUNK_ROWS
+        for start in range(0, whole, _CHUNK_ROWS):
+            cursor.execute(sql, list(chain.from_iterable(rows[start : start + _CHUNK_ROWS])))
+        return rows[whole:]
 
     def delete(self, table: Table) -> str:
         """DELETE by all columns in their order, for tables whose rows are nothing but key."""
