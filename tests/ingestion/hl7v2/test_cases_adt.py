@@ -6,20 +6,16 @@ gateway's own Provenance is left out: it names the digest of the tables.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from case_pairs import CASES, convert, expected, names_of, readable
 from hdg.fhir.ids import PUBLIC_KEY
-from hdg.fhir.json import dumps
 from hdg.fhir.validate import validate
-from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
 
-CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2" / "adt"
-NAMES = sorted(path.stem for path in CASES.glob("*.hl7"))
+NAMES = names_of("adt")
 
 
 @pytest.fixture(scope="module")
@@ -27,37 +23,9 @@ def converter() -> Converter:
     return Converter(id_key=PUBLIC_KEY)
 
 
-def convert(converter: Converter, name: str) -> Converted:
-    return converter.convert((CASES / f"{name}.hl7").read_bytes(), at_us=1_700_000_000_000_000)
-
-
-def readable(converted: Converted) -> Any:
-    """The whole output with ids by type and order."""
-    resources = [item for item in converted.resources if item["resourceType"] != "Provenance"]
-    names: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for item in resources:
-        kind = item["resourceType"]
-        counts[kind] = counts.get(kind, 0) + 1
-        names[item["id"]] = f"{kind}-{counts[kind]}"
-    text = dumps(
-        {
-            "resources": resources,
-            "deletions": [
-                f"{gone.resource_type}/{gone.resource_id} {gone.element}" for gone in converted.deletions
-            ],
-            "issues": [str(issue) for issue in converted.issues],
-        }
-    ).decode()
-    for long, short in names.items():
-        text = text.replace(long, short)
-    return json.loads(text)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_an_adt_message_becomes_exactly_what_its_case_says(converter: Converter, name: str) -> None:
-    expected = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
-    assert readable(convert(converter, name)) == expected
+    assert readable(convert(converter, name)) == expected(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,7 +49,7 @@ def references(value: Any) -> set[str]:
 
 def test_each_case_has_both_of_its_files() -> None:
     assert NAMES
-    assert {path.stem for path in CASES.glob("*.json")} == set(NAMES)
+    assert {f"adt/{path.stem}" for path in (CASES / "adt").glob("*.json")} == set(NAMES)
 
 
 HEADER = "MSH|^~\\&|A|B|||20240101120000Z||ADT^{event}|1|P|2.5\r"

@@ -7,20 +7,17 @@ names the digest of the tables.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from case_pairs import convert, expected, names_of, of_type, readable
 from hdg.fhir.ids import PUBLIC_KEY
-from hdg.fhir.json import dumps
 from hdg.fhir.validate import validate
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
 
-CASES = Path(__file__).resolve().parents[2] / "cases" / "hl7v2"
-NAMES = sorted(f"{kind}/{path.stem}" for kind in ("oru", "vxu") for path in (CASES / kind).glob("*.hl7"))
+NAMES = names_of("oru", "vxu")
 
 
 @pytest.fixture(scope="module")
@@ -28,35 +25,9 @@ def converter() -> Converter:
     return Converter(id_key=PUBLIC_KEY)
 
 
-def convert(converter: Converter, name: str) -> Converted:
-    return converter.convert((CASES / f"{name}.hl7").read_bytes(), at_us=1_700_000_000_000_000)
-
-
-def readable(converted: Converted) -> Any:
-    """The whole output with ids by type and order; decimals as their digits."""
-    resources = [item for item in converted.resources if item["resourceType"] != "Provenance"]
-    counts: dict[str, int] = {}
-    names: dict[str, str] = {}
-    for item in resources:
-        kind = item["resourceType"]
-        counts[kind] = counts.get(kind, 0) + 1
-        names[item["id"]] = f"{kind}-{counts[kind]}"
-    gone = [f"{item.resource_type}/{item.resource_id} {item.element}" for item in converted.deletions]
-    issues = [str(issue) for issue in converted.issues]
-    text = dumps({"resources": resources, "deletions": gone, "issues": issues}).decode()
-    for long, short in names.items():
-        text = text.replace(long, short)
-    return json.loads(text, parse_float=str)
-
-
-def of_type(converted: Converted, kind: str) -> list[dict[str, Any]]:
-    return [item for item in converted.resources if item["resourceType"] == kind]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_message_becomes_exactly_what_its_case_says(converter: Converter, name: str) -> None:
-    expected = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"), parse_float=str)
-    assert readable(convert(converter, name)) == expected
+    assert readable(convert(converter, name)) == expected(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
