@@ -244,22 +244,28 @@ class MllpServer:
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def close(self, *, grace_s: float = 10.0) -> None:
-        """Stops listening; messages received are finished and acknowledged, for ``grace_s`` at most."""
+        """Stops listening; messages received are finished and acknowledged, for ``grace_s`` at most.
+
+        Connections are given the time to send what is written: to abort one at once would lose an ACK whose
+        message is stored.
+        """
         self._server.close()
-        for connection in list(self._service.connections):
-            connection.finish()
-        if self._service.tasks:
-            await asyncio.wait(list(self._service.tasks), timeout=grace_s)
-        await _turns()  # closed transports report, and connections just accepted appear
+        await _turns()  # connections just accepted appear
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + grace_s
+        while (left_s := deadline_s - loop.time()) > 0:
+            for connection in list(self._service.connections):
+                connection.finish()
+            if self._service.tasks:
+                await asyncio.wait(list(self._service.tasks), timeout=left_s)
+            elif self._service.connections:
+                await asyncio.sleep(min(0.005, left_s))
+            else:
+                break
         for connection in list(self._service.connections):
             connection.abort()
         await self._server.wait_closed()
-        await _turns()
-
-
-async def _turns() -> None:
-    for _ in range(3):
-        await asyncio.sleep(0)
+        await _turns()  # closed transports report
 
 
 def _now_us() -> int:
