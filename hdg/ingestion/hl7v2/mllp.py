@@ -268,6 +268,12 @@ class MllpServer:
         await _turns()  # closed transports report
 
 
+async def _turns() -> None:
+    """A few turns of the event loop, for what it has to report."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 def _now_us() -> int:
     return time.time_ns() // 1000
 
