@@ -32,7 +32,6 @@ from hdg.management.ledger.proof import is_included
 from hdg.server import Server
 from hdg.settings import Settings, load
 
-SENDER_INSTITUTION = "northgen"
 CLINIC = "city-clinic"
 
 

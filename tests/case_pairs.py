@@ -7,6 +7,7 @@ compared digit for digit. The gateway's Provenance is left out, as it names the 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,15 @@ def readable(converted: Converted) -> Any:
 def of_type(converted: Converted, kind: str) -> list[dict[str, Any]]:
     """The resources of one type."""
     return [item for item in converted.resources if item["resourceType"] == kind]
+
+
+def references(value: Any) -> Iterator[str]:
+    """Every reference in a resource, or in a list of them, as it stands."""
+    if isinstance(value, dict):
+        if isinstance(value.get("reference"), str):
+            yield value["reference"]
+        for part in value.values():
+            yield from references(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from references(part)

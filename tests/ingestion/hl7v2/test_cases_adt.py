@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from case_pairs import CASES, convert, expected, names_of, readable
+from case_pairs import CASES, convert, expected, names_of, readable, references
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.validate import validate
 from hdg.ingestion.hl7v2.convert import Converter
@@ -35,16 +35,7 @@ def test_every_resource_of_a_case_is_valid_and_every_reference_resolves(
     converted = convert(converter, name)
     assert [issue for item in converted.resources for issue in validate(item)] == []
     held = {f"{item['resourceType']}/{item['id']}" for item in converted.resources}
-    assert references(list(converted.resources)) <= held
-
-
-def references(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        own = {value["reference"]} if isinstance(value.get("reference"), str) else set()
-        return own.union(*(references(part) for part in value.values()))
-    if isinstance(value, list):
-        return set().union(*(references(part) for part in value))
-    return set()
+    assert set(references(list(converted.resources))) <= held
 
 
 def test_each_case_has_both_of_its_files() -> None:

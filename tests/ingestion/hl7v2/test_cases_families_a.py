@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from case_pairs import CASES, convert, expected, names_of, of_type, readable
+from case_pairs import CASES, convert, expected, names_of, of_type, readable, references
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.validate import validate
 from hdg.ingestion.hl7v2.convert import Converter
@@ -28,15 +28,6 @@ def converter() -> Converter:
     return Converter(id_key=PUBLIC_KEY)
 
 
-def references(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        own = {value["reference"]} if isinstance(value.get("reference"), str) else set()
-        return own.union(*(references(part) for part in value.values()))
-    if isinstance(value, list):
-        return set().union(*(references(part) for part in value))
-    return set()
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_a_message_becomes_exactly_what_its_case_says(converter: Converter, name: str) -> None:
     assert readable(convert(converter, name)) == expected(name)
@@ -49,7 +40,7 @@ def test_every_resource_of_a_case_is_valid_and_every_reference_resolves(
     converted = convert(converter, name)
     assert [issue for item in converted.resources for issue in validate(item)] == []
     held = {f"{item['resourceType']}/{item['id']}" for item in converted.resources}
-    assert references(list(converted.resources)) <= held
+    assert set(references(list(converted.resources))) <= held
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+import hdg
+from case_pairs import references
 from hdg.errors import Hl7v2Error
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.json import dumps
 from hdg.fhir.validate import validate
 from hdg.ingestion.converted import Converted
-from hdg.ingestion.hl7v2 import convert_bytes
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.sender import Sender
 
@@ -53,13 +54,6 @@ def text_of(converted: Converted) -> bytes:
     return b"\n".join(dumps(item) for item in converted.resources)
 
 
-def references(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        own = [value["reference"]] if isinstance(value.get("reference"), str) else []
-        return own + [found for part in value.values() for found in references(part)]
-    return [found for part in value for found in references(part)] if isinstance(value, list) else []
-
-
 class TestRepeatable:
     def test_the_same_message_gives_the_same_result(self, converter: Converter) -> None:
         data = oru(obx("NM", "1.50"), obx("ST", "yes", code="2-6^Other^LN"))
@@ -85,9 +79,9 @@ class TestRepeatable:
     def test_ids_depend_on_key_and_institution(self) -> None:
         data = oru(obx("NM", "1"))
         ids = {
-            convert_bytes(data).patient_id,
-            convert_bytes(data, id_key=b"another").patient_id,
-            convert_bytes(data, sender=Sender("LAB|NORTH", "elsewhere")).patient_id,
+            hdg.convert(data).patient_id,
+            hdg.convert(data, id_key=b"another").patient_id,
+            hdg.convert(data, sender=Sender("LAB|NORTH", "elsewhere")).patient_id,
         }
         assert len(ids) == 3
 
@@ -257,7 +251,7 @@ def test_a_site_overrides_a_whole_file(tmp_path: Any, converter: Converter) -> N
 def test_a_declared_authority_and_zone_are_used() -> None:
     sender = Sender("LAB|NORTH", "NORTH", zone="+02:00", authorities={"NORTH": "http://north.example/mrn"})
     data = oru(obx("NM", "1", more="|||20260314101500"))
-    converted = convert_bytes(data, sender=sender)
+    converted = hdg.convert(data, sender=sender)
     assert one(converted, "Patient")["identifier"][0]["system"] == "http://north.example/mrn"
     assert one(converted, "Observation")["effectiveDateTime"] == "2026-03-14T10:15:00+02:00"
 
@@ -286,7 +280,7 @@ def test_json_output_has_no_empty_values(converter: Converter) -> None:
 def test_threads_may_share_a_converter_from_the_first_message_on() -> None:
     pairs = (("NM", "1"), ("CWE", "A^B^LN"), ("SN", ">^1"), ("DR", "2026^2027"))
     data = [oru(obx(kind, value)) for kind, value in pairs]
-    expected = [text_of(convert_bytes(item, at_us=0)) for item in data]
+    expected = [text_of(Converter(id_key=PUBLIC_KEY).convert(item, at_us=0)) for item in data]
 
     def together(shared: Converter) -> list[bytes]:
         with ThreadPoolExecutor(8) as pool:

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from case_pairs import references
 from hdg.errors import Hl7v2Error
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.validate import validate
@@ -43,17 +43,6 @@ def messages(cases: Path) -> Iterator[tuple[str, bytes]]:
 def converted(cases: Path) -> list[tuple[str, bytes, Converted]]:
     converter = Converter(id_key=PUBLIC_KEY)
     return [(name, data, converter.convert(data, at_us=0)) for name, data in messages(cases)]
-
-
-def references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for part in value.values():
-            yield from references(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from references(part)
 
 
 @pytest.mark.corpus
