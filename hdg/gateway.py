@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from hdg.converting import Helper
-from hdg.errors import Hl7v2Error, LedgerError, NotFound
+from hdg.errors import Hl7v2Error, LedgerError
 from hdg.fhir.json import dumps, loads
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted, JsonObject
@@ -33,7 +33,6 @@ from hdg.ingestion.inbox import Receipt, check_losses, check_type, losses, repea
 from hdg.ingestion.lanes import Lanes, Ticket
 from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.ingestion.senders import SendersFile, sender_of
-from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
 from hdg.management.store import outbox
 from hdg.management.store.inbox import Entry, mark, note_loss
@@ -455,38 +454,6 @@ class Gateway:
         """The acknowledgements that the sender's declaration asks for; None: as MSH-15 and MSH-16 ask."""
         asked = self.sender(peek(raw), origin).ack
         return None if asked == "message" else AckMode("", "") if asked == "original" else AckMode("AL", "AL")
-
-    # --- consents -------------------------------------------------------------------------------------------
-
-    def grant_consent(
-        self, patient: str, actors: Sequence[str], purposes: Sequence[str], types: Sequence[str], *, days: int
-    ) -> str:
-        """Stores an active Consent of that patient; its id. Raises NotFound, or BadRequest for a wrong
-        grantee.
-        """
-        start = self.clock()
-        until = start + days * 86_400_000_000
-        consent = consents.grant(patient, actors, purposes, types, from_us=start, until_us=until)
-
-        def work(session: WriteSession) -> str:
-            if session.current("Patient", patient) is None:
-                raise NotFound("no such patient")
-            session.put(consent, institution=self.settings.institution, patient=patient)
-            return str(consent["id"])
-
-        return self.store.submit(work).result()
-
-    def revoke_consent(self, consent_id: str) -> None:
-        """Makes a Consent inactive. Raises NotFound."""
-
-        def work(session: WriteSession) -> None:
-            current = session.current("Consent", consent_id)
-            if current is None:
-                raise NotFound("no such consent")
-            patient = str(current["patient"]["reference"]).removeprefix("Patient/")
-            session.put(consents.revoked(current), institution=self.settings.institution, patient=patient)
-
-        self.store.submit(work).result()
 
 
 def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> str | None:

@@ -15,14 +15,17 @@ from hdg.errors import BadRequest, NotFound, SettingsError
 from hdg.fhir import json as fhir_json
 from hdg.gateway import Gateway, now_us
 from hdg.management import identity
+from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
 from hdg.management.store.check import check
 from hdg.management.store.read import Reader
 from hdg.management.store.search import Clause, SearchQuery
+from hdg.management.store.session import WriteSession
 from hdg.settings import Settings
 
 LIST_MAX = 1000
+_DAY_US = 86_400_000_000
 
 
 def mint_token(
@@ -84,13 +87,49 @@ def grant_consent(
 ) -> str:
     """Records a consent; the Consent's id. Raises NotFound when the gateway holds no such patient, BadRequest."""
     with _open(settings) as gateway:
-        return gateway.grant_consent(patient, to, purposes, types, days=days)
+        return grant(gateway, patient, to, purposes, types, days=days)
 
 
 def revoke_consent(settings: Settings, consent_id: str) -> None:
     """Makes a Consent inactive. Raises NotFound."""
     with _open(settings) as gateway:
-        gateway.revoke_consent(consent_id)
+        revoke(gateway, consent_id)
+
+
+def grant(
+    gateway: Gateway,
+    patient: str,
+    actors: Sequence[str],
+    purposes: Sequence[str],
+    types: Sequence[str],
+    *,
+    days: int,
+) -> str:
+    """Stores an active Consent of that patient; its id. Raises NotFound, or BadRequest for a wrong grantee."""
+    start = gateway.clock()
+    until = start + days * _DAY_US
+    consent = consents.grant(patient, actors, purposes, types, from_us=start, until_us=until)
+
+    def work(session: WriteSession) -> str:
+        if session.current("Patient", patient) is None:
+            raise NotFound("no such patient")
+        session.put(consent, institution=gateway.settings.institution, patient=patient)
+        return str(consent["id"])
+
+    return gateway.store.submit(work).result()
+
+
+def revoke(gateway: Gateway, consent_id: str) -> None:
+    """Makes a Consent inactive. Raises NotFound."""
+
+    def work(session: WriteSession) -> None:
+        current = session.current("Consent", consent_id)
+        if current is None:
+            raise NotFound("no such consent")
+        patient = str(current["patient"]["reference"]).removeprefix("Patient/")
+        session.put(consents.revoked(current), institution=gateway.settings.institution, patient=patient)
+
+    gateway.store.submit(work).result()
 
 
 def list_consents(settings: Settings, patient: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hdg import operator
 from hdg.errors import NotFound
 from hdg.gateway import Gateway, institution_id
 from hdg.ingestion.sender import Origin
@@ -97,9 +98,9 @@ def test_a_second_statement_makes_a_second_version_of_what_changed_only(gateway:
 
 def test_consent_needs_a_patient_that_is_there(gateway: Gateway) -> None:
     with pytest.raises(NotFound):
-        gateway.grant_consent("nobody", ["Organization/x"], [], [], days=1)
+        operator.grant(gateway, "nobody", ["Organization/x"], [], [], days=1)
     with pytest.raises(NotFound):
-        gateway.revoke_consent("nothing")
+        operator.revoke(gateway, "nothing")
 
 
 def test_institutions_get_ids_that_references_can_hold() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import true
 
+from hdg import operator
 from hdg.fhir.json import loads
 from hdg.gateway import Gateway
 from hdg.management.consent.decide import AccessRequest
@@ -182,7 +183,7 @@ def test_a_consent_on_one_of_two_merged_records_shows_that_record_and_no_more(
 ) -> None:
     send(gateway, oru("R1", "1"), oru("R2", "2"))
     found = patients(gateway)
-    gateway.grant_consent(found[consented]["id"], ["Practitioner/dr"], ["TREAT"], [], days=1)
+    operator.grant(gateway, found[consented]["id"], ["Practitioner/dr"], ["TREAT"], [], days=1)
     before = seen(gateway, "dr")
     assert f"Patient/{found[consented]['id']}" in before
     send(gateway, merge("M1", "A40", [("1", "2")]))
@@ -203,9 +204,9 @@ def test_a_consent_on_one_of_two_merged_records_shows_that_record_and_no_more(
 def test_a_denial_on_one_record_still_denies_after_the_merge(gateway: Gateway) -> None:
     send(gateway, oru("R1", "1"), oru("R2", "2"))
     found = patients(gateway)
-    consent = gateway.grant_consent(found["2"]["id"], ["Practitioner/dr"], ["TREAT"], [], days=1)
-    gateway.revoke_consent(consent)
-    gateway.grant_consent(found["1"]["id"], ["Practitioner/dr"], ["TREAT"], [], days=1)
+    consent = operator.grant(gateway, found["2"]["id"], ["Practitioner/dr"], ["TREAT"], [], days=1)
+    operator.revoke(gateway, consent)
+    operator.grant(gateway, found["1"]["id"], ["Practitioner/dr"], ["TREAT"], [], days=1)
     send(gateway, merge("M1", "A40", [("1", "2")]))
     assert f"Patient/{found['2']['id']}" not in seen(gateway, "dr")
 
@@ -216,8 +217,8 @@ def test_a_moved_visit_is_no_longer_shown_by_the_wrong_patients_consent(gateway:
     [visit] = [
         each for each in all_of(gateway, "Encounter") if found["2"]["id"] in each["subject"]["reference"]
     ]
-    gateway.grant_consent(found["2"]["id"], ["Practitioner/wrong"], ["TREAT"], [], days=1)
-    gateway.grant_consent(found["1"]["id"], ["Practitioner/right"], ["TREAT"], [], days=1)
+    operator.grant(gateway, found["2"]["id"], ["Practitioner/wrong"], ["TREAT"], [], days=1)
+    operator.grant(gateway, found["1"]["id"], ["Practitioner/right"], ["TREAT"], [], days=1)
     assert f"Encounter/{visit['id']}" in seen(gateway, "wrong")
     send(gateway, move("M1", "1", "2", "V-1"))
     assert f"Encounter/{visit['id']}" not in seen(gateway, "wrong")
