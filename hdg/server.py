@@ -22,7 +22,7 @@ from hdg.errors import SettingsError
 from hdg.forward import Forwarder
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.ack_mode import replies
-from hdg.ingestion.hl7v2.mllp import MAX_CONNECTIONS, MllpServer, serve_mllp
+from hdg.ingestion.hl7v2.mllp import MAX_CONNECTIONS, Budget, MllpServer, serve_mllp
 from hdg.ingestion.hl7v2.mllp_tls import server_context
 from hdg.ingestion.sender import Origin
 from hdg.settings import Settings, host_port
@@ -73,10 +73,12 @@ class Server:
         self._http = _QuietServer(config)
         self.gateway.use_helper()
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[listener])))
-        plain = await self._listen_mllp(self.settings.mllp, "mllp", None)
+        budget = Budget(self.settings.mllp_held_bytes)
+        plain = await self._listen_mllp(self.settings.mllp, "mllp", None, budget)
         self.mllp_address = plain.address
         if self.settings.mllp_tls is not None:
-            secure = await self._listen_mllp(self.settings.mllp_tls, "mllp_tls", _tls(self.settings))
+            tls = _tls(self.settings)
+            secure = await self._listen_mllp(self.settings.mllp_tls, "mllp_tls", tls, budget)
             self.mllps_address = secure.address
         if self.settings.inbox is not None:
             watch = Watch(self.gateway, self.settings.inbox, self.settings.inbox_poll_s)
@@ -87,7 +89,9 @@ class Server:
         while not self._http.started and not self._tasks[0].done():
             await asyncio.sleep(0.005)
 
-    async def _listen_mllp(self, address: str, setting: str, tls: ssl.SSLContext | None) -> MllpServer:
+    async def _listen_mllp(
+        self, address: str, setting: str, tls: ssl.SSLContext | None, budget: Budget
+    ) -> MllpServer:
         host, port = host_port(address, setting)
         listener = await serve_mllp(
             host,
@@ -96,8 +100,10 @@ class Server:
             max_bytes=self.settings.max_message_bytes,
             max_connections=min(MAX_CONNECTIONS, open_files() // 2),
             idle_s=self.settings.mllp_idle_s,
+            frame_s=self.settings.mllp_frame_s,
             end_pause_s=self.settings.mllp_end_pause_s,
             tls=tls,
+            budget=budget,
         )
         self._mllp.append(listener)
         return listener

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     """Origin line of the ledger's checkpoints (C2SP tlog-checkpoint)."""
     max_message_bytes: int = 16 * 1024 * 1024
     mllp_idle_s: float = 300.0
+    mllp_frame_s: float = Field(default=60.0, gt=0)
+    """So long a message may take to arrive, and a second more for each 32 KiB of it."""
+    mllp_held_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
+    """What all MLLP connections may hold of messages not answered yet; beyond it large ones wait unread."""
     mllp_end_pause_s: float = Field(default=0.0, ge=0)
     """For senders that end frames with FS without CR: so long a pause behind FS ends one. 0: CR is required."""
     mllp_tls: str | None = None

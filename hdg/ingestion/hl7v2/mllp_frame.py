@@ -24,6 +24,14 @@ class Oversize:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A frame that has not ended. ``head`` is its first bytes, ``size_bytes`` what had come of it."""
+
+    head: bytes
+    size_bytes: int
+
+
 class FrameDecoder:
     """Cuts a byte stream into frames, however it arrives. Holds at most ``max_bytes`` plus one ``feed``.
 
@@ -59,6 +67,23 @@ class FrameDecoder:
     def is_inside(self) -> bool:
         """Whether a frame has begun and not ended."""
         return self._is_inside
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept of a frame that has not ended."""
+        return len(self._buffer) + len(self._head or b"")
+
+    @property
+    def frame_bytes(self) -> int:
+        """What has come of a frame that has not ended."""
+        return self._skipped + len(self._buffer) if self._is_inside else 0
+
+    def cut(self) -> Cut:
+        """Gives up the frame that has not ended."""
+        found = Cut(self._head or bytes(self._buffer[:_HEAD_BYTES]), self.frame_bytes)
+        self._buffer.clear()
+        self._head, self._skipped, self._scanned, self._is_inside = None, 0, 0, False
+        return found
 
     @property
     def is_at_end(self) -> bool:
