@@ -12,21 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
+from itertools import product
 from typing import Any
 
 from hdg.fhir import definitions
+from hdg.management.store.emit import Emit, emitters
 from hdg.management.store.paths import Route, Walk, routes
-from hdg.management.store.values import (
-    MAX_US,
-    MIN_US,
-    Hash,
-    date_range,
-    fold,
-    index_text,
-    route_id,
-    scope_of,
-    split_reference,
-)
+from hdg.management.store.values import Hash, route_id, scope_of, split_reference
 
 __all__ = ["INDEX_VERSION", "IndexRows", "Indexer", "composite_slots", "lookups"]
 
@@ -46,28 +38,20 @@ KINDS = {
     "quantity": QUANTITY,
     "composite": COMPOSITE,
 }
-_TEXT_KEYS = (
-    "text",
-    "family",
-    "given",
-    "prefix",
-    "suffix",
-    "line",
-    "city",
-    "district",
-    "state",
-    "postalCode",
-    "country",
-)
 _SKIPPED = frozenset({"_id", "_lastUpdated"})
 
+_MEMORY_ENTRIES = 32_768
+_MEMORY_TEXT_MAX = 200
+
 Row = tuple[Any, ...]
-Emit = Callable[[Any], Iterable[Row]]
-# (values selected, parameter number, rkey, where rows go)
-Write = Callable[[list[Any], int, int, Callable[[Row], None]], None]
+Tables = tuple[list[Row], ...]
+# (values selected, parameter number, where rows go)
+Write = Callable[[list[Any], int, Callable[[Row], None]], None]
 # (walk, writer, number of the table, parameter number, whether a hit names a compartment's patient).
 # A plain tuple, since unpacking it is what the innermost loop does most.
 _Step = tuple[Walk | None, Write, int, int, bool]
+# Adds an element's rows (without rkey) to the tables and the patients it names to the set.
+_Field = Callable[[Any, Tables, set[str]], None]
 
 
 @dataclass(slots=True)
@@ -77,8 +61,37 @@ class IndexRows:
     The compartments' patient ids.
     """
 
-    tables: tuple[list[Row], ...] = field(default_factory=lambda: ([], [], [], [], [], [], [], []))
+    tables: Tables = field(default_factory=lambda: _no_rows())
     patients: set[str] = field(default_factory=set)
+
+
+def _no_rows() -> Tables:
+    return [], [], [], [], [], [], [], []
+
+
+class _Memory:
+    """Dicts of what texts came to, all let go when they hold too much together. For any threads."""
+
+    def __init__(self) -> None:
+        self._kept: list[dict[str, Any]] = []
+        self._count = 0
+
+    def part(self) -> dict[str, Any]:
+        """A new dict."""
+        made: dict[str, Any] = {}
+        self._kept.append(made)
+        return made
+
+    def keep(self, part: dict[str, Any], text: str, value: Any) -> None:
+        """Remembers a value, unless its text is long."""
+        if len(text) > _MEMORY_TEXT_MAX:
+            return
+        self._count += 1
+        if self._count > _MEMORY_ENTRIES:
+            self._count = 0
+            for each in self._kept:
+                each.clear()
+        part[text] = value
 
 
 @dataclass(slots=True)
@@ -91,9 +104,9 @@ class _Composite:
 
 @dataclass(slots=True)
 class _Program:
-    by_key: dict[str, list[_Step]] = field(default_factory=dict)
+    fields: dict[str, _Field] = field(default_factory=dict)
     composites: dict[str, list[_Composite]] = field(default_factory=dict)
-    others: list[tuple[Callable[[dict[str, Any]], list[Any]], _Step]] = field(default_factory=list)
+    others: list[tuple[Callable[[dict[str, Any]], list[Any]], _Field]] = field(default_factory=list)
 
 
 class Indexer:
@@ -104,28 +117,36 @@ class Indexer:
         self._emitters = emitters(hash_)
         self._writers = {kind: _writer(emit) for kind, emit in self._emitters.items()}
         self._writers["token"] = _token_writer(hash_, self._emitters["token"])
+        self._memory = _Memory()
+        self._reference = _named(self._emitters["reference"], self._memory)
         self._programs: dict[str, _Program] = {}
 
     def rows(self, resource: dict[str, Any], rkey: int) -> IndexRows:
         """All index rows of ``resource``, and whose compartments its own references put it into."""
+        tables, patients = self.heads(resource)
+        last = (rkey,)
+        return IndexRows(tuple([[row + last for row in rows] for rows in tables]), patients)
+
+    def heads(self, resource: dict[str, Any]) -> tuple[Tables, set[str]]:
+        """``rows`` without the last column (rkey), and the patients."""
         type_ = resource["resourceType"]
         program = self._programs.get(type_)
         if program is None:
             program = self._programs[type_] = self._compile(type_)
-        rows = IndexRows()
-        by_key, composites = program.by_key, program.composites
+        tables, patients = _no_rows(), set[str]()
+        fields, composites = program.fields, program.composites
         for key, value in resource.items():
-            steps = by_key.get(key)
-            if steps is not None:
-                _run(steps, value if type(value) is list else [value], rkey, rows)
+            run = fields.get(key)
+            if run is not None:
+                run(value, tables, patients)
             if key in composites:
                 for composite in composites[key]:
-                    _compose(composite, resource, rkey, rows.tables[COMPOSITE])
-        for select, step in program.others:
-            _run([step], select(resource), rkey, rows)
+                    _compose(composite, resource, tables[COMPOSITE])
+        for select, run in program.others:
+            run(select(resource), tables, patients)
         if type_ == "Patient":
-            rows.patients = {resource["id"]}  # a Patient.link does not put it into the other's compartment
-        return rows
+            patients = {resource["id"]}  # a Patient.link does not put it into the other's compartment
+        return tables, patients
 
     def scope(self, institution: str, patients: Iterable[str]) -> int:
         """``version.scope`` of what that institution sent about those patients."""
@@ -147,17 +168,25 @@ class Indexer:
                 select = _fallback(parameter.expression)
                 if select is not None:
                     step = self._step(type_, None, parameter.kind, parameter.expression, is_compartment)
-                    program.others.append((select, step))
+                    program.others.append((select, _running([step])))
             else:
                 for route in found:
                     for key in route.keys:
                         group = (key, route.text, parameter.kind)
                         before = grouped.get(group, (None, False))[1]
                         grouped[group] = (route.walk, before or is_compartment)
+        steps: dict[str, list[_Step]] = {}
         for (key, text, kind), (walk, is_compartment) in grouped.items():
-            step = self._step(type_, walk, kind, text, is_compartment)
-            program.by_key.setdefault(key, []).append(step)
+            steps.setdefault(key, []).append(self._step(type_, walk, kind, text, is_compartment))
+        program.fields = {key: self._field(found) for key, found in steps.items()}
         return program
+
+    def _field(self, steps: list[_Step]) -> _Field:
+        if all(walk is None and table == REFERENCE for walk, _, table, _, _ in steps):
+            return _referring(
+                [(number, is_compartment) for *_, number, is_compartment in steps], self._reference
+            )
+        return _remembering(_running(steps), self._memory)
 
     def _step(self, type_: str, walk: Walk | None, kind: str, text: str, is_compartment: bool) -> _Step:
         return walk, self._writers[kind], KINDS[kind], route_id(type_, kind, text), is_compartment
@@ -217,14 +246,76 @@ def lookups(type_: str, code: str) -> list[tuple[int, str]]:
     return [(route_id(type_, parameter.kind, route.text), route.target) for route in found]
 
 
-def _run(steps: list[_Step], values: list[Any], rkey: int, rows: IndexRows) -> None:
-    tables = rows.tables
-    for walk, write, table, number, is_compartment in steps:
-        items = values if walk is None else walk(values)
-        if items:
-            write(items, number, rkey, tables[table].append)
-            if is_compartment:
-                _add_patients(items, rows.patients)
+def _running(steps: list[_Step]) -> _Field:
+    def run(value: Any, tables: Tables, patients: set[str]) -> None:
+        values = value if type(value) is list else [value]
+        for walk, write, table, number, is_compartment in steps:
+            items = values if walk is None else walk(values)
+            if items:
+                write(items, number, tables[table].append)
+                if is_compartment:
+                    _add_patients(items, patients)
+
+    return run
+
+
+def _remembering(run: _Field, memory: _Memory) -> _Field:
+    """As ``run``, which is done once for each text."""
+    known = memory.part()
+
+    def remembered(value: Any, tables: Tables, patients: set[str]) -> None:
+        if type(value) is not str:
+            run(value, tables, patients)
+            return
+        found = known.get(value)
+        if found is None:
+            own = _no_rows()
+            run(value, own, set())  # a text names no patient: _add_patients
+            found = tuple((table, rows) for table, rows in enumerate(own) if rows)
+            memory.keep(known, value, found)
+        for table, rows in found:
+            tables[table].extend(rows)
+
+    return remembered
+
+
+_Named = Callable[[str], tuple[tuple[Row, ...], str]]
+
+
+def _named(emit: Emit, memory: _Memory) -> _Named:
+    """Of a reference: what follows the parameter number in its rows, and the Patient's id if it names one."""
+    known = memory.part()
+
+    def named(text: str) -> tuple[tuple[Row, ...], str]:
+        found: tuple[tuple[Row, ...], str] | None = known.get(text)
+        if found is None:
+            target = split_reference(text)
+            patient = target[1] if target is not None and target[0] == "Patient" else ""
+            found = tuple(emit(text)), patient
+            memory.keep(known, text, found)
+        return found
+
+    return named
+
+
+def _referring(numbers: list[tuple[int, bool]], named: _Named) -> _Field:
+    """An element that holds nothing but references."""
+
+    def run(value: Any, tables: Tables, patients: set[str]) -> None:
+        append = tables[REFERENCE].append
+        for number, is_compartment in numbers:
+            for item in value if type(value) is list else (value,):
+                is_object = type(item) is dict
+                text = item.get("reference") if is_object else item
+                if type(text) is not str:
+                    continue
+                rows, patient = named(text)
+                for code, system in rows:
+                    append((number, code, system))
+                if patient and is_compartment and is_object:
+                    patients.add(patient)
+
+    return run
 
 
 def _add_patients(items: list[Any], patients: set[str]) -> None:
@@ -236,10 +327,10 @@ def _add_patients(items: list[Any], patients: set[str]) -> None:
 
 
 def _writer(emit: Emit) -> Write:
-    def write(items: list[Any], number: int, rkey: int, append: Callable[[Row], None]) -> None:
+    def write(items: list[Any], number: int, append: Callable[[Row], None]) -> None:
         for item in items:
             for found in emit(item):
-                append((number, *found, rkey))
+                append((number, *found))
 
     return write
 
@@ -247,37 +338,36 @@ def _writer(emit: Emit) -> Write:
 def _token_writer(hash_: Hash, emit: Emit) -> Write:
     """As ``_writer``, with the commonest shape (CodeableConcept) written out."""
 
-    def write(items: list[Any], number: int, rkey: int, append: Callable[[Row], None]) -> None:
+    def write(items: list[Any], number: int, append: Callable[[Row], None]) -> None:
         for item in items:
             codings = item.get("coding") if type(item) is dict else None
             if codings is None:
                 for found in emit(item):
-                    append((number, *found, rkey))
+                    append((number, *found))
                 continue
             for coding in codings:
                 code = coding.get("code")
                 if code is not None:
-                    append((number, hash_(code), hash_(coding.get("system", "")), rkey))
+                    append((number, hash_(code), hash_(coding.get("system", ""))))
 
     return write
 
 
-def _compose(composite: _Composite, resource: dict[str, Any], rkey: int, table: list[Row]) -> None:
+def _compose(composite: _Composite, resource: dict[str, Any], table: list[Row]) -> None:
     for item in composite.base.of(resource):
-        tuples: list[list[Any]] = [[composite.number, 0, 0, 0, 0, 0.0, 0, 0, "", rkey]]
-        for (alternatives, emit), slots in zip(composite.components, composite.slots, strict=True):
+        chosen: list[list[Row]] = []
+        for alternatives, emit in composite.components:
             values = [row for route in alternatives for found in route.of(item) for row in emit(found)]
-            tuples = [_filled(row, slots, value) for row in tuples for value in values]
-            if not tuples:
+            if not values:
                 break
-        table += map(tuple, tuples)
-
-
-def _filled(row: list[Any], slots: tuple[int, ...], values: tuple[Any, ...]) -> list[Any]:
-    row = row.copy()
-    for slot, value in zip(slots, values, strict=False):
-        row[slot] = value
-    return row
+            chosen.append(values)
+        else:
+            for parts in product(*chosen):
+                row: list[Any] = [composite.number, 0, 0, 0, 0, 0.0, 0, 0, ""]
+                for slots, value in zip(composite.slots, parts, strict=True):
+                    for slot, part in zip(slots, value, strict=False):
+                        row[slot] = part
+                table.append(tuple(row))
 
 
 def composite_slots(kinds: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
@@ -310,97 +400,4 @@ def _fallback(expression: str) -> Callable[[dict[str, Any]], list[Any]] | None:
     try:
         return path.compile(expression)
     except path.PathError:
-        return None
-
-
-def emitters(hash_: Hash) -> dict[str, Emit]:
-    """For each kind: a value as it stands in JSON → its index tuples."""
-
-    def token(item: Any) -> Iterable[tuple[Any, ...]]:
-        if type(item) is dict:
-            codings = item.get("coding")
-            if codings is not None:
-                return [(hash_(c["code"]), hash_(c.get("system", ""))) for c in codings if "code" in c]
-            code = item.get("code") or item.get("value")
-            return ((hash_(code), hash_(item.get("system", ""))),) if type(code) is str else ()
-        if type(item) is bool:
-            return ((hash_("true" if item else "false"), 0),)
-        return ((hash_(str(item)), 0),)
-
-    def reference(item: Any) -> Iterable[tuple[Any, ...]]:
-        text = item.get("reference") if type(item) is dict else item
-        if type(text) is not str or text.startswith("#"):
-            return ()
-        target = split_reference(text)
-        if target is not None:
-            return ((hash_(target[1]), hash_(target[0])),)
-        url, has_version, _ = text.partition("|")
-        return ((hash_(text), 0), (hash_(url), 0)) if has_version else ((hash_(text), 0),)
-
-    def string(item: Any) -> Iterable[tuple[Any, ...]]:
-        if type(item) is dict:
-            return [(fold(text), hash_(text)) for text in _texts(item)]
-        return ((fold(item), hash_(item)),) if type(item) is str else ()
-
-    def quantity(item: Any) -> Iterable[tuple[Any, ...]]:
-        value = _float(item.get("value")) if type(item) is dict else None
-        if value is None:
-            return ()
-        if "currency" in item:
-            return ((value, hash_(item["currency"]), hash_("urn:iso:std:iso:4217")),)
-        code, unit = item.get("code", ""), item.get("unit", "")
-        rows = [(value, hash_(code), hash_(item.get("system", "")))]
-        if unit and unit != code:
-            rows.append((value, hash_(unit), 0))
-        return rows
-
-    return {
-        "token": token,
-        "reference": reference,
-        "string": string,
-        "uri": _uri,
-        "date": _date,
-        "number": _number,
-        "quantity": quantity,
-    }
-
-
-def _texts(item: dict[str, Any]) -> Iterable[str]:
-    for key in _TEXT_KEYS:
-        value = item.get(key)
-        if type(value) is str:
-            yield value
-        elif type(value) is list:
-            yield from (text for text in value if type(text) is str)
-
-
-def _uri(item: Any) -> Iterable[tuple[Any, ...]]:
-    return ((index_text(item),),) if type(item) is str else ()
-
-
-def _date(item: Any) -> Iterable[tuple[Any, ...]]:
-    if type(item) is str:
-        covered = date_range(item)
-        return () if covered is None else (covered,)
-    if type(item) is not dict:
-        return ()
-    if "start" in item or "end" in item:
-        start, end = date_range(item.get("start", "")), date_range(item.get("end", ""))
-        return ((start[0] if start else MIN_US, end[1] if end else MAX_US),)
-    events = [covered for event in item.get("event", ()) if (covered := date_range(event or "")) is not None]
-    bounds = (item.get("repeat") or {}).get("boundsPeriod")
-    return [*events, *(_date(bounds) if bounds else ())]
-
-
-def _number(item: Any) -> Iterable[tuple[Any, ...]]:
-    value = _float(item)
-    return () if value is None else ((value,),)
-
-
-def _float(value: Any) -> float | None:
-    if value is None or type(value) is str or type(value) is bool:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
         return None

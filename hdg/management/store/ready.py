@@ -1,11 +1,14 @@
 """A resource made ready for storing apart from the store: its bytes, index rows and compartments.
 
 Everything that depends on the content alone, so that it can be done elsewhere (converting.py does it in the
-process that converts) and the writer's thread need not look into a resource that is new.
+process that converts) and the writer's thread need not look into a resource that is new. What crosses over is
+flat: a few bytes objects per resource. Index rows are opened only for a resource that is written.
 """
 
 from __future__ import annotations
 
+import hashlib
+import marshal
 from typing import Any, NamedTuple
 
 from hdg.fhir.json import dumps
@@ -13,51 +16,83 @@ from hdg.management.store.envelope import parse
 from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.merge import IDENTITY, JsonObject, without_server_meta
 
-__all__ = ["Ready", "ready"]
+__all__ = ["Ready", "digest_of", "ready"]
+
+DIGEST_BYTES = 16
 
 
 class Ready(NamedTuple):
-    """``meta``: JSON of what meta holds beside its version, ``{}`` for nothing.
+    """``head`` and ``tail``: the JSON of the resource but for what the store puts into ``meta`` between them.
 
-    ``rest``: JSON of all elements but ``resourceType``, ``id`` and ``meta``. ``tables``: index rows without
-    their last column (rkey).
+    ``digest``: 16 bytes of BLAKE2b over head and tail, so it is equal only for equal content (the same content
+    with its elements in another order has another one). ``patients``: whose compartments its own references
+    put it into. ``tables``: the index rows without their last column (rkey), packed.
     """
 
     type: str
     id: str
-    meta: bytes
-    rest: bytes
-    tables: tuple[list[tuple[Any, ...]], ...]
+    digest: bytes
+    head: bytes
+    tail: bytes
     patients: frozenset[str]
+    tables: bytes
 
     def resource(self) -> JsonObject:
         """The resource as it was, a fresh dict."""
-        meta, rest = parse(self.meta), parse(self.rest)
-        head: JsonObject = {"resourceType": self.type, "id": self.id}
-        return {**head, "meta": meta, **rest} if meta else {**head, **rest}
+        found = parse(b"".join((self.head.rstrip(b","), b"}", self.tail)))
+        if not found["meta"]:
+            del found["meta"]
+        return found
 
     def body(self, version: int, instant: str) -> bytes:
         """The bytes to store as that version, the same as WriteSession makes of a dict."""
-        own = self.meta[:-1] + b"," if len(self.meta) > 2 else b"{"
-        head = f'{{"resourceType":"{self.type}","id":"{self.id}","meta":'.encode()
-        stamp = f'"versionId":"{version}","lastUpdated":"{instant}"}}'.encode()
-        rest = b"," + self.rest[1:] if len(self.rest) > 2 else b"}"
-        return b"".join((head, own, stamp, rest))
+        return b'%b"versionId":"%d","lastUpdated":"%b"}%b' % (
+            self.head,
+            version,
+            instant.encode(),
+            self.tail,
+        )
 
     def rows(self, rkey: int) -> IndexRows:
         """The index rows of the resource with that number."""
-        return IndexRows(tuple([(*row, rkey) for row in rows] for rows in self.tables), set(self.patients))
+        last = (rkey,)
+        opened: list[list[tuple[Any, ...]]] = marshal.loads(self.tables)  # noqa: S302  # made by ``ready``
+        return IndexRows(tuple([[row + last for row in rows] for rows in opened]), set(self.patients))
 
 
 def ready(resource: JsonObject, indexer: Indexer) -> Ready:
     """Makes a validated resource ready (its type and id are plain names)."""
     content = without_server_meta(resource)
-    rows = indexer.rows(content, 0)
+    head, tail = _halves(content)
+    tables, patients = indexer.heads(content)
     return Ready(
         content["resourceType"],
         content["id"],
-        dumps(content.get("meta") or {}),
-        dumps({name: value for name, value in content.items() if name not in IDENTITY}),
-        tuple([row[:-1] for row in table] for table in rows.tables),
-        frozenset(rows.patients),
+        _digest(head, tail),
+        head,
+        tail,
+        frozenset(patients),
+        marshal.dumps(tables),
     )
+
+
+def digest_of(resource: JsonObject) -> bytes:
+    """``Ready.digest`` of a resource."""
+    return _digest(*_halves(without_server_meta(resource)))
+
+
+def _digest(head: bytes, tail: bytes) -> bytes:
+    return hashlib.blake2b(head + tail, digest_size=DIGEST_BYTES).digest()
+
+
+def _halves(content: JsonObject) -> tuple[bytes, bytes]:
+    """What stands before and behind meta.versionId and meta.lastUpdated in the stored bytes."""
+    begin = f'{{"resourceType":"{content["resourceType"]}","id":"{content["id"]}"'.encode()
+    meta = content.get("meta")
+    if not meta and "meta" not in content:
+        written = dumps(content)
+        if written.startswith(begin):  # as everything that we make begins
+            return begin + b',"meta":{', written[len(begin) :]
+    own = dumps(meta)[:-1] + b"," if meta else b"{"
+    rest = dumps({name: value for name, value in content.items() if name not in IDENTITY})
+    return b'%b,"meta":%b' % (begin, own), b"," + rest[1:] if len(rest) > 2 else b"}"

@@ -1,0 +1,131 @@
+"""One value of a search parameter, as it stands in JSON → its index tuples, for each kind of parameter.
+
+R4 search.html#token, #reference, #string, #uri, #date, #number, #quantity. Strings and tokens are hashed and
+folded as values.py says, the same for both sides of a search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from hdg.management.store.values import (
+    MAX_US,
+    MIN_US,
+    Hash,
+    date_range,
+    fold,
+    index_text,
+    split_reference,
+)
+
+__all__ = ["Emit", "emitters"]
+
+Emit = Callable[[Any], Iterable[tuple[Any, ...]]]
+
+_TEXT_KEYS = (
+    "text",
+    "family",
+    "given",
+    "prefix",
+    "suffix",
+    "line",
+    "city",
+    "district",
+    "state",
+    "postalCode",
+    "country",
+)
+
+
+def emitters(hash_: Hash) -> dict[str, Emit]:
+    """For each kind: a value as it stands in JSON → its index tuples."""
+
+    def token(item: Any) -> Iterable[tuple[Any, ...]]:
+        if type(item) is dict:
+            codings = item.get("coding")
+            if codings is not None:
+                return [(hash_(c["code"]), hash_(c.get("system", ""))) for c in codings if "code" in c]
+            code = item.get("code") or item.get("value")
+            return ((hash_(code), hash_(item.get("system", ""))),) if type(code) is str else ()
+        if type(item) is bool:
+            return ((hash_("true" if item else "false"), 0),)
+        return ((hash_(str(item)), 0),)
+
+    def reference(item: Any) -> Iterable[tuple[Any, ...]]:
+        text = item.get("reference") if type(item) is dict else item
+        if type(text) is not str or text.startswith("#"):
+            return ()
+        target = split_reference(text)
+        if target is not None:
+            return ((hash_(target[1]), hash_(target[0])),)
+        url, has_version, _ = text.partition("|")
+        return ((hash_(text), 0), (hash_(url), 0)) if has_version else ((hash_(text), 0),)
+
+    def string(item: Any) -> Iterable[tuple[Any, ...]]:
+        if type(item) is dict:
+            return [(fold(text), hash_(text)) for text in _texts(item)]
+        return ((fold(item), hash_(item)),) if type(item) is str else ()
+
+    def quantity(item: Any) -> Iterable[tuple[Any, ...]]:
+        value = _float(item.get("value")) if type(item) is dict else None
+        if value is None:
+            return ()
+        if "currency" in item:
+            return ((value, hash_(item["currency"]), hash_("urn:iso:std:iso:4217")),)
+        code, unit = item.get("code", ""), item.get("unit", "")
+        rows = [(value, hash_(code), hash_(item.get("system", "")))]
+        if unit and unit != code:
+            rows.append((value, hash_(unit), 0))
+        return rows
+
+    return {
+        "token": token,
+        "reference": reference,
+        "string": string,
+        "uri": _uri,
+        "date": _date,
+        "number": _number,
+        "quantity": quantity,
+    }
+
+
+def _texts(item: dict[str, Any]) -> Iterable[str]:
+    for key in _TEXT_KEYS:
+        value = item.get(key)
+        if type(value) is str:
+            yield value
+        elif type(value) is list:
+            yield from (text for text in value if type(text) is str)
+
+
+def _uri(item: Any) -> Iterable[tuple[Any, ...]]:
+    return ((index_text(item),),) if type(item) is str else ()
+
+
+def _date(item: Any) -> Iterable[tuple[Any, ...]]:
+    if type(item) is str:
+        covered = date_range(item)
+        return () if covered is None else (covered,)
+    if type(item) is not dict:
+        return ()
+    if "start" in item or "end" in item:
+        start, end = date_range(item.get("start", "")), date_range(item.get("end", ""))
+        return ((start[0] if start else MIN_US, end[1] if end else MAX_US),)
+    events = [covered for event in item.get("event", ()) if (covered := date_range(event or "")) is not None]
+    bounds = (item.get("repeat") or {}).get("boundsPeriod")
+    return [*events, *(_date(bounds) if bounds else ())]
+
+
+def _number(item: Any) -> Iterable[tuple[Any, ...]]:
+    value = _float(item)
+    return () if value is None else ((value,),)
+
+
+def _float(value: Any) -> float | None:
+    if value is None or type(value) is str or type(value) is bool:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
