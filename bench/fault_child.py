@@ -5,6 +5,7 @@ commit:N     kill -9 behind the N-th commit, before anybody is told
 wal          SQLite checkpoints its log at every commit, so that a kill meets one
 slow:MS      every commit takes so much longer
 file:BYTES   no file may grow beyond this (RLIMIT_FSIZE): a full disk for those who may mount none
+clock:S      the clock is S seconds ahead (behind, when negative)
 raise        the converter fails on control ids with RAISE-CONVERT, the store on those with RAISE-STORE and
              the database refuses the rows of those with RAISE-ROW
 """
@@ -128,11 +129,17 @@ def _raise(_: str) -> None:
     WriteSession.inbox_add = adding  # type: ignore[method-assign]
 
 
+def _ahead(seconds: str) -> None:
+    right = time.time_ns
+    time.time_ns = lambda: right() + int(seconds) * 1_000_000_000
+
+
 FAULTS: dict[str, Callable[[str], None]] = {
     "ledger": _ledger,
     "commit": _commit,
     "wal": _wal,
     "slow": _slow,
+    "clock": _ahead,
     "file": _file,
     "raise": _raise,
 }

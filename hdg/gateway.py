@@ -200,7 +200,7 @@ class Gateway:
             _check_declared(converted, received.sender)
         except Hl7v2Error:
             return None
-        return lambda session: self._accept(session, received, converted, made)
+        return lambda session: self._accept(session, _in_order(session, received), converted, made)
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
@@ -245,7 +245,7 @@ class Gateway:
             _log.error("conversion failed: %s at %s", type(error).__name__, _origin(error))
             failure = Hl7v2Error(f"internal error while converting ({type(error).__name__})", condition="207")
         else:
-            return lambda session: self._accept(session, received, converted)
+            return lambda session: self._accept(session, _in_order(session, received), converted)
         return lambda session: self._quarantine(session, received, failure)
 
     def _received(self, raw: bytes, origin: Origin, at_us: int) -> _Received:
@@ -466,6 +466,12 @@ def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> st
     if key[0] == "Patient":
         return key[1]
     return None if is_several and key[0] not in _ABOUT_MESSAGE else patient
+
+
+def _in_order(session: WriteSession, received: _Received) -> _Received:
+    """The message, behind all that other processes stored before it (WriteSession.in_order)."""
+    at_us = session.in_order(received.at_us)
+    return received if at_us == received.at_us else replace(received, at_us=at_us)
 
 
 def _repeat(session: WriteSession, received: _Received) -> Receipt | None:

@@ -22,11 +22,21 @@ from hdg.management.store.derived import Derived, walk
 from hdg.management.store.engine import Statements
 from hdg.management.store.index import INDEX_VERSION, Indexer
 
-__all__ = ["check_root", "index_digest", "index_key", "reindex", "reindex_if_needed"]
+__all__ = [
+    "UNLEDGERED",
+    "check_root",
+    "index_digest",
+    "index_key",
+    "note_unledgered",
+    "reindex",
+    "reindex_if_needed",
+]
 
 _META = table_of(schema.StoreMeta)
 _RULE = table_of(ConsentRuleRow)
 _SCOPE = "UPDATE version SET scope = ? WHERE rkey = ? AND version = ?"
+UNLEDGERED = "unledgered"
+"""How many groups changed versions (sealed them anew) without a ledger leaf; as text, absent for none."""
 
 
 def index_key(root: bytes) -> bytes:
@@ -41,6 +51,16 @@ def _get(connection: Connection, name: str) -> str | None:
 def _set(connection: Connection, name: str, value: str) -> None:
     connection.execute(delete(_META).where(_META.c.name == name))
     connection.execute(insert(_META).values(name=name, value=value))
+
+
+def note_unledgered(connection: Connection) -> str:
+    """Counts one more such group, for the other processes: their memory of versions is out of date.
+
+    The caller's transaction must be the only writing one.
+    """
+    count = str(int(_get(connection, UNLEDGERED) or "0") + 1)
+    _set(connection, UNLEDGERED, count)
+    return count
 
 
 def check_root(connection: Connection, keks: vault.KekCache) -> None:

@@ -42,7 +42,13 @@ from hdg.management.store.engine import (
     opening,
 )
 from hdg.management.store.index import Indexer
-from hdg.management.store.meta import check_root, index_key, reindex_if_needed
+from hdg.management.store.meta import (
+    UNLEDGERED,
+    check_root,
+    index_key,
+    note_unledgered,
+    reindex_if_needed,
+)
 from hdg.management.store.read import Reader
 from hdg.management.store.session import Shared, WriteSession
 from hdg.management.store.space import SpaceGuard
@@ -61,7 +67,9 @@ READ_CONNECTIONS = 8
 _RULES = table_of(ConsentRuleRow)
 _BLOB = table_of(schema.Blob)
 _HEAD = table_of(LedgerCheckpoint)
-_NEWEST = select(_HEAD.c.size, _HEAD.c.at_us).order_by(_HEAD.c.size.desc()).limit(1)
+_META = table_of(schema.StoreMeta)
+_COUNTED = select(_META.c.value).where(_META.c.name == UNLEDGERED).scalar_subquery()
+_NEWEST = select(_HEAD.c.size, _HEAD.c.at_us, _COUNTED).order_by(_HEAD.c.size.desc()).limit(1)
 
 
 @dataclass(slots=True)
@@ -100,8 +108,10 @@ class Store:
         self._settings = settings
         self._clock = clock
         self._last_us = newest_us
-        self._ledger_size = -1
-        """Of the ledger at this process's last commit: any other size, and another process has written."""
+        self._seen: tuple[int, str | None] = (-1, None)
+        """What ``_newest`` was after this process's last commit; if it is not, another process has written."""
+        self._floor_us = 0
+        """Messages stored from now on count as received after this (WriteSession.in_order)."""
         self._tell = Throttle(log)
         self._connection: Connection | None = None
         self._queue: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
@@ -129,7 +139,7 @@ class Store:
                     check_root(connection, keks)
                 reindex_if_needed(engine, keks, indexer)
             with engine.connect() as connection:
-                _, newest_us = _newest(connection)
+                _, newest_us, _ = _newest(connection)
             readers = open_engine(settings, is_writer=False, pool_size=READ_CONNECTIONS)
         except BaseException:
             engine.dispose()
@@ -183,7 +193,8 @@ class Store:
 
     def now_us(self) -> int:
         """The clock, but never behind what is stored: order by time outlives a clock that is set back."""
-        return max(self._clock(), self._last_us)
+        self._last_us = max(self._clock(), self._last_us)
+        return self._last_us
 
     @property
     def queued(self) -> int:
@@ -314,17 +325,22 @@ class Store:
         connection = self._connection
         with connection.begin() as transaction:
             lock_writer(connection)
-            size, newest_us = _newest(connection)
-            if size != self._ledger_size:
+            size, newest_us, unledgered = _newest(connection)
+            if (size, unledgered) != self._seen:
                 self._shared.states.clear()
-            self._last_us = max(self._clock(), self._last_us + 1, newest_us + 1)
-            session = WriteSession(self._shared, connection, self._last_us)
+                self._floor_us = max(self._floor_us, newest_us)
+            floor_us = self._floor_us + len(jobs)  # each may be moved behind it by one
+            self._last_us = max(self._clock(), self._last_us + 1, newest_us + 1, floor_us)
+            session = WriteSession(self._shared, connection, self._last_us, self._floor_us)
             done = [job for job in jobs if not job.future.done() and self._run_one(session, job)]
             if not done:
                 transaction.rollback()
                 return done
             self._flush(session, connection)
-        self._ledger_size = size + len(session.batch.leaves)
+            if session.batch.reseals and not session.batch.leaves:
+                unledgered = note_unledgered(connection)
+        self._seen = (size + len(session.batch.leaves), unledgered)
+        self._floor_us = session.floor_us
         self._shared.settle(session.batch)
         return done
 
@@ -359,10 +375,10 @@ class Store:
             raise _Refused from error
 
 
-def _newest(connection: Connection) -> tuple[int, int]:
-    """Size and time (µs) of the ledger's newest checkpoint; zeros when there is none."""
+def _newest(connection: Connection) -> tuple[int, int, str | None]:
+    """Size and time (µs) of the ledger's newest checkpoint, zeros when there is none; and UNLEDGERED."""
     row = connection.execute(_NEWEST).first()
-    return (0, 0) if row is None else (row[0], row[1])
+    return (0, 0, None) if row is None else (row[0], row[1], row[2])
 
 
 def _is_lost(error: BaseException) -> bool:
