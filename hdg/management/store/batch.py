@@ -45,7 +45,8 @@ _RESEAL = "UPDATE version SET body = ? WHERE rkey = ? AND version = ?"
 
 @dataclass(slots=True, eq=False)
 class State:
-    """One resource at one version. ``base``: the state the database holds, None when it holds none (new).
+    """One resource at one version. ``before``: the state the database holds, None when it holds none (new) or
+    this one (``is_stored``).
 
     ``content`` and ``rows`` are made from ``body`` when first needed. States are shared and never changed
     otherwise.
@@ -63,12 +64,20 @@ class State:
     body: bytes = field(repr=False)
     parts: Parts = field(repr=False)
     patients: frozenset[str] | None = field(default=None, repr=False)
-    base: State | None = field(default=None, repr=False)
+    before: State | None = field(default=None, repr=False)
+    is_stored: bool = False
     said: Said = field(default_factory=list, repr=False)
     echoes: set[bytes] = field(default_factory=set, repr=False)
     """Digests of statements that, merged into this very content and these parts, change neither."""
     _content: JsonObject | None = field(default=None, repr=False)
     _rows: IndexRows | None = field(default=None, repr=False)
+
+    @property
+    def base(self) -> State | None:
+        """The state the database holds. No state refers to itself: it would outlive its last user for long,
+        since garbage is collected rarely (server.tune_collector).
+        """
+        return self if self.is_stored else self.before
 
     def content(self) -> JsonObject:
         """The parsed body, shared: never to be changed."""
@@ -89,7 +98,7 @@ class State:
 
     def settled(self) -> State:
         """After the commit: this is what the database holds. Rows are let go; they can be made again."""
-        self.base = self
+        self.before, self.is_stored = None, True
         if self.version == 1:  # what has changed before is likely to change again
             self._rows = None
         return self
