@@ -40,13 +40,24 @@ _SUBTYPES = {
         "read": "read",
         "vread": "vread",
         "history": "history-instance",
+        "history-type": "history-type",
+        "history-system": "history-system",
         "search": "search",
         "create": "create",
         "update": "update",
         "delete": "delete",
+        "patch": "patch",
+        "transaction": "transaction",
     }.items()
 }
-_ACTIONS = {"search": "E", "create": "C", "update": "U", "delete": "D"}
+_ACTIONS = {
+    "search": "E",
+    "create": "C",
+    "update": "U",
+    "patch": "U",
+    "delete": "D",
+    "transaction": "E",
+}
 _SOURCE_ROLE = {"coding": [{"system": _DICOM, "code": "110153", "display": "Source Role ID"}]}
 _DESTINATION_ROLE = {"coding": [{"system": _DICOM, "code": "110152", "display": "Destination Role ID"}]}
 _RECIPIENT = {
@@ -91,8 +102,8 @@ class AuditEventRow(SQLModel, table=True):
 class Access:
     """What was asked and what came of it.
 
-    ``interaction``: read, vread, history, search, create, update or delete; ``resource``: ``Type/id`` (or
-    ``Type/id/_history/n``) when there is one; ``query``: the search as asked; ``patients``: ids of the
+    ``interaction``: a key of _SUBTYPES; ``resource``: ``Type/id`` (or ``Type/id/_history/n``) when there is
+    one, ``resources`` when there are several; ``query``: the search as asked; ``patients``: ids of the
     patients concerned; ``outcome``: 0 success, 4 refused or not found, 8 failed (R4
     valueset-audit-event-outcome); ``client``: network address.
     """
@@ -103,6 +114,7 @@ class Access:
     query: str = ""
     patients: Sequence[str] = ()
     client: str = ""
+    resources: Sequence[str] = ()
 
 
 def audit_event(principal: Principal, access: Access, *, at_us: int, server: str) -> JsonObject:
@@ -191,8 +203,10 @@ def _entities(access: Access) -> list[JsonObject]:
         {"what": {"reference": f"Patient/{patient}"}, "type": _PERSON, "role": _PATIENT_ROLE}
         for patient in access.patients
     ]
-    if access.resource:
-        what = {"reference": access.resource}
+    for resource in (access.resource, *access.resources):
+        if not resource:
+            continue
+        what = {"reference": resource}
         entities.append({"what": what, "type": _SYSTEM_OBJECT, "role": _DOMAIN_ROLE})
     if access.query:
         query = base64.b64encode(access.query.encode()).decode()

@@ -1,5 +1,5 @@
-"""The access policy: what each role may read when no Consent speaks, loaded from one TOML file
-(docs/access-policy.md).
+"""The access policy: what each role may read when no Consent speaks, and what it may write; loaded from one
+TOML file (docs/access-policy.md).
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +31,10 @@ _SECTIONS = {
     "restricted": dict,
     "purposes": dict,
 }
+_OPTIONAL = {"write"}
+"""Sections that may be missing: without ``write`` nobody writes."""
+CLIENT_IDS = ("none", "institution", "any")
+EVERY_TYPE = "*"
 
 Names = Mapping[str, frozenset[str]]
 
@@ -40,7 +44,8 @@ class Policy:
     """The loaded file. ``digest``: SHA-256 (hex) of its bytes, for the ledger's ``policy`` leaf.
 
     ``purposes``: child → parent; ``role_purposes``, ``without_patient`` (types), ``obligations``: by role;
-    ``restricted``: roles by type.
+    ``restricted``: roles by type. ``writes``: types by role (``*``: all that it may read); ``client_ids``: one
+    of CLIENT_IDS.
     """
 
     patient_reads_own: bool
@@ -52,6 +57,9 @@ class Policy:
     restricted: Names
     purposes: Mapping[str, str]
     digest: str
+    writes: Names = field(default_factory=lambda: MappingProxyType({}))
+    client_ids: str = "none"
+    needs_known_patient: bool = True
 
     def purpose_line(self, purpose: str) -> frozenset[str]:
         """The purpose and everything it is a kind of; empty for no purpose."""
@@ -73,7 +81,7 @@ def load_policy(path: Path | None = None) -> Policy:
     for name, kind in _SECTIONS.items():
         if not isinstance(content.get(name), kind):
             raise SettingsError(f"the access policy {file} needs a section {name!r}")
-    unknown = set(content) - set(_SECTIONS)
+    unknown = set(content) - set(_SECTIONS) - _OPTIONAL
     if unknown or content["version"] != 1:
         raise SettingsError(f"the access policy {file} has an unknown section or version: {sorted(unknown)}")
     return Policy(
@@ -86,7 +94,23 @@ def load_policy(path: Path | None = None) -> Policy:
         restricted=_names(content, "restricted", is_by_role=False),
         purposes=_purposes(content["purposes"]),
         digest=hashlib.sha256(raw).hexdigest(),
+        **_write(content.get("write")),
     )
+
+
+def _write(section: Any) -> dict[str, Any]:
+    """The fields that the section about writing stands for; none where it is missing."""
+    if section is None:
+        return {}
+    if not isinstance(section, dict) or set(section) != {"types", "client_ids", "needs_known_patient"}:
+        raise SettingsError("access policy: write takes types, client_ids and needs_known_patient")
+    if section["client_ids"] not in CLIENT_IDS or not isinstance(section["types"], dict):
+        raise SettingsError(f"access policy: write.client_ids is one of {', '.join(CLIENT_IDS)}")
+    return {
+        "writes": _names({"types": section["types"]}, "types", is_by_role=True),
+        "client_ids": section["client_ids"],
+        "needs_known_patient": _switch({"write": section}, "write", "needs_known_patient"),
+    }
 
 
 def _switch(content: Mapping[str, Any], section: str, name: str) -> bool:
