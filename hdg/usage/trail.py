@@ -46,16 +46,20 @@ class Trail:
 
         Raises Unavailable when that fails, for whatever reason.
         """
-        access = replace(access, client=caller.address)
 
         def work(session: WriteSession) -> None:
-            for patient in patients or ("",):
-                self._write(session, caller.principal, access, patient)
+            self.write(session, caller, access, patients)
 
         try:
             await self._store.perform(work)
         except Exception:
             raise Unavailable("the audit trail cannot be written, so nothing is answered") from None
+
+    def write(self, session: WriteSession, caller: Caller, access: Access, patients: Sequence[str]) -> None:
+        """The same within a transaction: the events are on disk when it is."""
+        access = replace(access, client=caller.address)
+        for patient in patients or ("",):
+            self._write(session, caller.principal, access, patient)
 
     def _write(self, session: WriteSession, principal: Principal, access: Access, patient: str) -> None:
         if patient:

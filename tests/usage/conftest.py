@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import httpx
+import psycopg
 import pytest
 
 from hdg import ingest_api
+from hdg.fhir import json
 from hdg.gateway import Gateway
 from hdg.management import identity
 from hdg.management.consent import resource as consents
@@ -38,6 +41,28 @@ class Client:
     def get(self, path, token=None, **rest):
         return self.request("GET", path, token, **rest)
 
+    def send(self, method, path, token, resource=None, **headers):
+        """A write: the resource as FHIR JSON; ``if_match="…"`` becomes the header If-Match."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if resource is None:
+            return self.request(method, path, token, sent)
+        sent.setdefault("content-type", "application/fhir+json")
+        return self.request(method, path, token, sent, content=json.dumps(resource))
+
+    def gather_all(self, requests):
+        """Many requests at once: (method, path, token, headers, content) → responses."""
+
+        async def all_of_them():
+            calls = (
+                self._http.request(
+                    method, path, headers={**headers, "authorization": f"Bearer {token}"}, content=content
+                )
+                for method, path, token, headers, content in requests
+            )
+            return await asyncio.gather(*calls)
+
+        return self._runner.run(all_of_them())
+
     def gather(self, requests):
         """Many GETs at once: (path, token) pairs → responses."""
 
@@ -59,9 +84,9 @@ class Client:
 class World:
     """Two patients with three Observations each: ``ann`` (sent by north) and ``bob`` (sent by south)."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, **settings):
         self.now_us = START_US
-        self.settings = Settings(data=folder, base_url=BASE, institution="north")
+        self.settings = Settings(data=folder, base_url=BASE, institution="north", **settings)
         self.keys = KeyRing.open(folder / "keys")
         self.store = Store.open(self.settings, self.keys, self.clock)
         self.gate = Gate.open(self.settings, self.keys, self.store, self.clock)
@@ -138,9 +163,38 @@ def observation(id_, patient_id, code, day):
     }
 
 
+_numbers = itertools.count()
+
+
+def database_url(request, kind):
+    """The URL of an empty database of that kind; on PostgreSQL a schema of its own."""
+    if kind == "sqlite":
+        return None
+    uri = request.getfixturevalue("postgres_uri")
+    name = f"usage{next(_numbers)}"
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+    joint = "&" if "?" in uri else "?"
+    return uri.replace("postgresql://", "postgresql+psycopg://") + f"{joint}options=-csearch_path%3D{name}"
+
+
+def _made(folder, **settings):
+    made = World(folder, **settings)
+    made.observation = observation  # tests cannot import this module: other folders have a conftest too
+    made.patient = patient
+    return made
+
+
 @pytest.fixture
 def world(tmp_path):
-    made = World(tmp_path / "data")
-    made.observation = observation  # tests cannot import this module: other folders have a conftest too
+    made = _made(tmp_path / "data")
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request, tmp_path):
+    """The same world on either database."""
+    made = _made(tmp_path / "data", database_url=database_url(request, request.param))
     yield made
     made.close()

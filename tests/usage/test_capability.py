@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from hdg.fhir import definitions
-from hdg.usage.fhir_api.capability import INTERACTIONS, capability_statement
+from hdg.management.consent.policy import load_policy
+from hdg.usage.fhir_api.capability import INTERACTIONS, WRITES, capability_statement
 from hdg.usage.fhir_api.openapi import openapi
 from hdg.usage.fhir_api.parameters import supported
 
 
 @pytest.fixture(scope="module")
 def statement():
-    return capability_statement("https://gateway.example/fhir", 1_700_000_000_000_000)
+    return capability_statement("https://gateway.example/fhir", 1_700_000_000_000_000, load_policy())
 
 
 def test_the_statement_is_valid(statement):
@@ -25,7 +26,8 @@ def test_the_statement_lists_every_type_with_its_interactions_and_parameters(sta
     listed = {resource["type"]: resource for resource in statement["rest"][0]["resource"]}
     assert listed.keys() == definitions.resource_types()
     for name, resource in listed.items():
-        assert [interaction["code"] for interaction in resource["interaction"]] == list(INTERACTIONS)
+        writes = () if name == "AuditEvent" else WRITES
+        assert [interaction["code"] for interaction in resource["interaction"]] == [*INTERACTIONS, *writes]
         assert {one["name"]: one["type"] for one in resource["searchParam"]} == supported(name)
 
 

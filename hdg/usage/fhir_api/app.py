@@ -13,7 +13,8 @@ from hdg.errors import HdgError
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
-from hdg.usage.fhir_api import metadata, read, search
+from hdg.usage.fhir_api import metadata, read, search, write
+from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.context import Api
 from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_error
 from hdg.usage.fhir_api.openapi import openapi
@@ -41,12 +42,13 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     limits = Limits(settings.search_page_default, settings.search_page_max, base_url(settings))
-    api = Api(gate, PageTokens(gate.page_key), limits)
+    api = Api(gate, PageTokens(gate.page_key), limits, Room(settings.ingest_max_bytes))
     # The routes asked most come first; "/fhir/metadata" stands before "/fhir/{type}".
     app.router.routes[:0] = [
         *metadata.routes(api, gate.now_us()),
         *read.routes(api),
         *search.routes(api),
+        *write.routes(api),
         *ledger_api.routes(gate),
         *health.routes(gate),
     ]

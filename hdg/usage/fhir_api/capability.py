@@ -10,14 +10,19 @@ from datetime import UTC, datetime
 import hdg
 from hdg.fhir import definitions
 from hdg.fhir.json import JsonObject
+from hdg.management.consent.policy import Policy
+from hdg.usage import permits
 from hdg.usage.fhir_api import parameters
 
 INTERACTIONS = ("read", "vread", "history-instance", "search-type")
-"""What every resource type supports; the routes are made from the same list."""
+"""What every resource type supports."""
+WRITES = ("create", "update", "delete")
+"""What every type supports that some role may write."""
 
 
-def capability_statement(base_url: str, at_us: int) -> JsonObject:
+def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObject:
     """The statement of this server, set up at ``at_us``, with the public FHIR base ``base_url``."""
+    writable = permits.writable(policy)
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -36,23 +41,27 @@ def capability_statement(base_url: str, at_us: int) -> JsonObject:
                     "permits; what is hidden looks like what is absent. Every access is audited before "
                     "it is answered.",
                 },
-                "resource": [_resource(name) for name in sorted(definitions.resource_types())],
+                "resource": [
+                    _resource(name, policy, can_write=name in writable)
+                    for name in sorted(definitions.resource_types())
+                ],
             }
         ],
     }
 
 
-def _resource(resource_type: str) -> JsonObject:
+def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObject:
+    interactions = (*INTERACTIONS, *WRITES) if can_write else INTERACTIONS
     return {
         "type": resource_type,
-        "interaction": [{"code": code} for code in INTERACTIONS],
+        "interaction": [{"code": code} for code in interactions],
         "versioning": "versioned",
         "readHistory": True,
-        "updateCreate": False,
-        "conditionalCreate": False,
+        "updateCreate": can_write and policy.client_ids != "none",
+        "conditionalCreate": can_write,
         "conditionalRead": "full-support",
-        "conditionalUpdate": False,
-        "conditionalDelete": "not-supported",
+        "conditionalUpdate": can_write,
+        "conditionalDelete": "single" if can_write else "not-supported",
         "searchParam": [
             _search_parameter(code, kind)
             for code, kind in sorted(parameters.supported(resource_type).items())

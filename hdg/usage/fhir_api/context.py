@@ -9,6 +9,7 @@ from starlette.requests import Request
 from hdg.errors import BadRequest, NotFound
 from hdg.fhir import definitions
 from hdg.usage.access import Caller, Gate
+from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
@@ -26,6 +27,7 @@ class Api:
     gate: Gate
     tokens: PageTokens
     limits: Limits
+    room: Room
 
     @property
     def base_url(self) -> str:

@@ -29,10 +29,12 @@ from hdg.errors import (
 )
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
-from hdg.management.store.engine import is_database_lost
+from hdg.management.store.engine import NotCommitted, is_database_lost
 from hdg.usage.access import Unavailable
+from hdg.usage.fhir_api.bodies import Busy
 from hdg.usage.fhir_api.negotiation import NotAcceptable
 from hdg.usage.fhir_api.responses import fhir_response
+from hdg.usage.writing import CannotCreate, PreconditionFailed
 
 log = logging.getLogger("hdg.usage")
 
@@ -43,14 +45,19 @@ _STATUS: tuple[tuple[type[HdgError], int], ...] = (
     (ValidationFailed, 422),
     (NotFound, 404),
     (Gone, 410),
+    (PreconditionFailed, 412),
     (Conflict, 409),
+    (CannotCreate, 405),
     (Unavailable, 503),
+    (NotCommitted, 503),
+    (Busy, 503),
     (AccessDenied, 403),
 )
 
 _HTTP_ISSUES: dict[int, tuple[str, str]] = {
     404: ("not-found", "nothing is here"),
     405: ("not-supported", "this method is not supported here"),
+    412: ("conflict", "a condition of the request does not hold"),
     413: ("too-long", "the request body is too large"),
     415: ("not-supported", "this media type is not supported here"),
 }

@@ -23,7 +23,7 @@ def routes(api: Api, at_us: int) -> list[Route]:
 
     @cache
     def statement() -> bytes:
-        return json.dumps(capability_statement(api.base_url, at_us))
+        return json.dumps(capability_statement(api.base_url, at_us, api.gate.policy))
 
     async def metadata(request: Request) -> Response:
         check_accept(request.headers.get("accept"))

@@ -37,9 +37,20 @@ def openapi() -> JsonObject:
         "security": [{"bearer": []}],
         "paths": {
             "/fhir/metadata": {"get": _operation("CapabilityStatement", is_public=True)},
-            "/fhir/{type}": {"parameters": _path("type"), "get": _operation("Search", _paged())},
+            "/fhir/{type}": {
+                "parameters": _path("type"),
+                "get": _operation("Search", _paged()),
+                "post": _write("Create (If-None-Exist: conditional create)"),
+                "put": _write("Conditional update; the query string is the condition"),
+                "delete": _write("Conditional delete; the query string is the condition", takes=()),
+            },
             "/fhir/{type}/_search": {"parameters": _path("type"), "post": _post_search()},
-            "/fhir/{type}/{id}": {"parameters": _path("type", "id"), "get": _operation("Read")},
+            "/fhir/{type}/{id}": {
+                "parameters": _path("type", "id"),
+                "get": _operation("Read"),
+                "put": _write("Update, or create under an id of the client's (If-Match, If-None-Match: *)"),
+                "delete": _write("Delete (If-Match)", takes=()),
+            },
             "/fhir/{type}/{id}/_history": {
                 "parameters": _path("type", "id"),
                 "get": _operation("History of one resource", _paged()),
@@ -85,6 +96,29 @@ def _operation(
         operation["parameters"] = parameters
     if is_public:
         operation["security"] = []
+    return operation
+
+
+_WRITE_ERRORS = {
+    "400": "a body or condition that cannot be read",
+    "403": "not for this role, or not the own institution's",
+    "409": "others keep changing the same resource",
+    "412": "a condition does not hold, or finds several",
+    "413": "the body is too long",
+    "415": "a media type other than JSON",
+    "422": "not valid, or about a patient that is not known here",
+}
+
+
+def _write(summary: str, *, takes: tuple[str, ...] = (FHIR_JSON,)) -> JsonObject:
+    operation = _operation(summary)
+    for status, text in _WRITE_ERRORS.items():
+        operation["responses"][status] = {"description": f"OperationOutcome: {text}"}
+    operation["responses"]["201"] = {"description": "created"}
+    operation["responses"]["204"] = {"description": "deleted"}
+    if takes:
+        schema = {"schema": {"$ref": "#/components/schemas/Resource"}}
+        operation["requestBody"] = {"required": True, "content": dict.fromkeys(takes, schema)}
     return operation
 
 

@@ -1,0 +1,98 @@
+"""Request bodies: bounded, JSON, one resource of the right type.
+
+R4 http.html#mime-type, #create, #update. What cannot be parsed is 400, another media type 415, too much 413.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from hdg.errors import BadRequest, HdgError
+from hdg.fhir import json
+
+__all__ = ["JSON_PATCH", "Room", "json_of", "media_type", "parsed", "resource_of"]
+
+JsonObject = dict[str, Any]
+
+JSON_PATCH = "application/json-patch+json"
+_JSON = frozenset({"application/fhir+json", "application/json", "text/json"})
+
+
+def media_type(request: Request) -> str:
+    """The Content-Type without its parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class Busy(HdgError):
+    """Too much is under way: the client is told to come again (HTTP 503)."""
+
+    issue_code = "transient"
+
+
+class Room:
+    """Bounds the bodies that are under way at a time. ``most_bytes``: of one body; four such may be together."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+
+    @contextmanager
+    def hold(self, request: Request) -> Iterator[int]:
+        """Room for the request's body: how long it may be. Raises HTTPException (413, 415), Busy."""
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise HTTPException(415)
+        length = request.headers.get("content-length", "")
+        size = int(length) if length.isdigit() and len(length) < 18 else self._most_bytes
+        if size > self._most_bytes:
+            raise HTTPException(413)
+        if self._bytes and self._bytes + size > 4 * self._most_bytes:
+            raise Busy("the gateway has too much under way; send it again")
+        self._bytes += size
+        try:
+            yield size
+        finally:
+            self._bytes -= size
+
+
+async def _body(request: Request, most_bytes: int) -> bytes:
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > most_bytes:
+                raise HTTPException(413)
+    except ClientDisconnect:
+        raise HTTPException(400) from None
+    return bytes(body)
+
+
+async def json_of(request: Request, most_bytes: int) -> Any:
+    """The body as a JSON value. Raises HTTPException (413, 415), BadRequest."""
+    if media_type(request) not in _JSON | {JSON_PATCH}:
+        raise HTTPException(415)
+    return parsed(await _body(request, most_bytes))
+
+
+def parsed(body: bytes) -> Any:
+    """Raises BadRequest for what is not JSON as FHIR uses it."""
+    try:
+        return json.loads(body)
+    except json.JsonError as error:
+        raise BadRequest(f"the body cannot be read: {error}", code="structure") from None
+
+
+async def resource_of(request: Request, most_bytes: int, resource_type: str) -> JsonObject:
+    """The body as a resource of that type. Raises HTTPException, BadRequest."""
+    if media_type(request) not in _JSON:
+        raise HTTPException(415)
+    content = parsed(await _body(request, most_bytes))
+    if not isinstance(content, dict):
+        raise BadRequest("the body is not a resource", code="structure")
+    if content.get("resourceType") != resource_type:
+        raise BadRequest("the body is not a resource of the URL's type", code="invalid")
+    return content

@@ -1,0 +1,143 @@
+"""create, update, patch, delete, and their conditional forms.
+
+R4 http.html#create, #update, #patch, #delete, #ops (Prefer). What they do is in changes.py; here is HTTP.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hdg.errors import BadRequest, Issue
+from hdg.fhir import json
+from hdg.fhir.outcome import operation_outcome
+from hdg.usage.access import Caller
+from hdg.usage.fhir_api import changes
+from hdg.usage.fhir_api.bodies import resource_of
+from hdg.usage.fhir_api.changes import Change, new_id
+from hdg.usage.fhir_api.conditions import condition, exist_condition, if_match, is_only_new
+from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
+from hdg.usage.fhir_api.prefer import Prefer, prefer
+from hdg.usage.fhir_api.read import logical_id
+from hdg.usage.fhir_api.responses import etag, fhir_response, http_date
+from hdg.usage.writing import Written
+
+
+def routes(api: Api) -> list[Route]:
+    """The routes of all single writes."""
+
+    async def create(request: Request) -> Response:
+        caller, resource_type = api.enter(request)
+        refuse_parameters(query_of(request))
+        query, asked = exist_condition(resource_type, request.headers, api.limits)
+        with api.room.hold(request) as most:
+            content = await resource_of(request, most, resource_type)
+            (draft,) = await api.gate.drafts([(content, new_id())])
+            change = Change("POST", resource_type, query=query, asked=asked, draft=draft)
+            return await _perform(api, request, caller, change)
+
+    async def update(request: Request) -> Response:
+        caller, resource_type = api.enter(request)
+        refuse_parameters(query_of(request))
+        id_ = logical_id(request)
+        with api.room.hold(request) as most:
+            content = await resource_of(request, most, resource_type)
+            if content.get("id") != id_:
+                raise BadRequest("the id of the resource must be that of the URL", code="invalid")
+            (draft,) = await api.gate.drafts([(content, id_)])
+            change = Change(
+                "PUT",
+                resource_type,
+                id_,
+                if_match=if_match(request.headers),
+                only_new=is_only_new(request.headers),
+                draft=draft,
+            )
+            return await _perform(api, request, caller, change)
+
+    async def update_matching(request: Request) -> Response:
+        caller, resource_type = api.enter(request)
+        query, asked = condition(resource_type, query_of(request), api.limits)
+        with api.room.hold(request) as most:
+            content = await resource_of(request, most, resource_type)
+            id_ = content.get("id", "")
+            (draft,) = await api.gate.drafts([(content, id_ or new_id())])
+            change = Change(
+                "PUT",
+                resource_type,
+                id_,
+                query,
+                asked,
+                if_match(request.headers),
+                is_only_new(request.headers),
+                draft,
+            )
+            return await _perform(api, request, caller, change)
+
+    async def delete(request: Request) -> Response:
+        caller, resource_type = api.enter(request)
+        refuse_parameters(query_of(request))
+        change = Change("DELETE", resource_type, logical_id(request), if_match=if_match(request.headers))
+        return await _perform(api, request, caller, change)
+
+    async def delete_matching(request: Request) -> Response:
+        caller, resource_type = api.enter(request)
+        query, asked = condition(resource_type, query_of(request), api.limits)
+        change = Change("DELETE", resource_type, "", query, asked, if_match(request.headers))
+        return await _perform(api, request, caller, change)
+
+    return [
+        Route("/fhir/{type}", create, methods=["POST"]),
+        Route("/fhir/{type}", update_matching, methods=["PUT"]),
+        Route("/fhir/{type}", delete_matching, methods=["DELETE"]),
+        Route("/fhir/{type}/{id}", update, methods=["PUT"]),
+        Route("/fhir/{type}/{id}", delete, methods=["DELETE"]),
+    ]
+
+
+async def _perform(api: Api, request: Request, caller: Caller, change: Change) -> Response:
+    written = await api.gate.write(
+        caller,
+        change.interaction,
+        change.place,
+        {change.type},
+        lambda writing: changes.run(change, writing),
+        change.asked,
+    )
+    return answer(api.base_url, change, written, prefer(request.headers.get("prefer")))
+
+
+def answer(base_url: str, change: Change, written: Written, preferred: Prefer) -> Response:
+    """The response to one write."""
+    status = status_of(change, written)
+    headers = {"etag": etag(written.version), "last-modified": http_date(written.updated_us)}
+    if not written.is_deleted:
+        headers["location"] = f"{base_url}/{version_url(written)}"
+    if preferred.returns == "OperationOutcome":
+        return fhir_response(outcome_of(written), status=200 if status == 204 else status, headers=headers)
+    if status == 204:
+        return Response(b"", status, headers)
+    if preferred.returns == "minimal":
+        return Response(b"", status, headers)
+    return fhir_response(written.body, status=status, headers=headers)
+
+
+def status_of(change: Change, written: Written) -> int:
+    """201 for what is new, 204 for a deletion, else 200 (R4 http.html#Status-Codes)."""
+    if change.method == "DELETE":
+        return 204
+    return 201 if written.is_created else 200
+
+
+def version_url(written: Written) -> str:
+    """``Type/id/_history/version``."""
+    return f"{written.type}/{written.id}/_history/{written.version}"
+
+
+def outcome_of(written: Written) -> bytes:
+    """An OperationOutcome that says what was done."""
+    text = "deleted" if written.is_deleted else "created" if written.is_created else "updated"
+    if not written.is_changed:
+        text = "nothing was changed: the content was there already"
+    return json.dumps(operation_outcome([Issue("information", "informational", "", text)]))

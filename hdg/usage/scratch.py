@@ -1,0 +1,70 @@
+"""The search's own SQL on resources that are not in the database yet.
+
+Within one group of the writer, and within one transaction Bundle, what has been written so far lies in memory.
+Whether a search would find it is asked of a small SQLite database in memory that has the store's own tables, so
+that there is one implementation of what a search means. For one thread at a time.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import create_engine, select
+from sqlalchemy.pool import StaticPool
+
+from hdg.management.store import schema
+from hdg.management.store.batch import table_of
+from hdg.management.store.engine import Statements
+from hdg.management.store.index import IndexRows
+from hdg.management.store.search import SearchQuery, conditions
+from hdg.management.store.values import Hash
+
+__all__ = ["Scratch"]
+
+_RESOURCE = table_of(schema.Resource)
+_INDEXES = tuple(table_of(model) for model in schema.INDEX_TABLES)
+
+
+class Scratch:
+    """Holds resources by number (``rkey``) until ``clear``."""
+
+    def __init__(self, hash_: Hash) -> None:
+        self._hash = hash_
+        self._engine = create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+        self._statements = Statements(self._engine.dialect)
+        self._is_empty = True
+        with self._engine.begin() as connection:
+            for table in (_RESOURCE, *_INDEXES):
+                table.create(connection)
+
+    def add(self, rkey: int, type_: str, id_: str, updated_us: int, rows: IndexRows) -> None:
+        """One more resource; ``rows`` bear that ``rkey``."""
+        self._is_empty = False
+        with self._engine.begin() as connection:
+            cursor = connection.connection.cursor()
+            row = (rkey, type_, id_, 1, updated_us, "", False, None, len(rows.patients))
+            cursor.execute(self._statements.insert(_RESOURCE), row)
+            for table, found in zip(_INDEXES, rows.tables, strict=True):
+                self._statements.insert_many(cursor, table, sorted(set(found)))
+            cursor.close()
+
+    def find(self, query: SearchQuery, now_us: int) -> list[int]:
+        """The numbers of those that the search finds."""
+        if self._is_empty:
+            return []
+        with self._engine.connect() as connection:
+            where = conditions(query, self._hash, now_us)
+            return list(connection.scalars(select(_RESOURCE.c.rkey).where(*where)))
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        if self._is_empty:
+            return
+        with self._engine.begin() as connection:
+            for table in (*_INDEXES, _RESOURCE):
+                connection.execute(table.delete())
+        self._is_empty = True
+
+    def close(self) -> None:
+        """Gives up the database."""
+        self._engine.dispose()

@@ -1,0 +1,315 @@
+"""What one request does to stored data, inside the writer's transaction, under the caller's own view of it.
+
+DESIGN §1, §6; R4 http.html#create, #update, #delete. ``Writing`` is all that the FHIR API is handed: it shows
+only what the caller may read, changes only what the policy lets the caller change, stores nothing that was not
+validated, and notes every access for the audit trail, which is committed with it.
+
+Works of several requests share a transaction (group commit), and what the others of the group have written so
+far cannot be seen by SQL. Where that could matter the work gives up with ``Again`` and runs in the next group,
+where it is committed: so a conditional create sees every resource that was created before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, select
+
+from hdg.errors import AccessDenied, Conflict, HdgError, Issue, NotFound, ValidationFailed
+from hdg.management.consent.policy import Policy
+from hdg.management.identity import Principal
+from hdg.management.store import SearchQuery, WriteSession, schema
+from hdg.management.store.batch import State, table_of
+from hdg.management.store.index import Indexer
+from hdg.management.store.prepared import Prepared
+from hdg.management.store.search import conditions
+from hdg.management.store.values import Hash
+from hdg.usage import permits
+from hdg.usage.drafts import Draft, draft
+from hdg.usage.scratch import Scratch
+
+__all__ = [
+    "Again",
+    "CannotCreate",
+    "Means",
+    "Place",
+    "PreconditionFailed",
+    "SeveralMatches",
+    "Writing",
+    "Written",
+    "check_types",
+    "place_query",
+]
+
+JsonObject = dict[str, Any]
+
+_COMPARTMENT = table_of(schema.Compartment)
+_RESOURCE = table_of(schema.Resource)
+_COLUMNS = tuple(
+    _RESOURCE.c[name] for name in ("rkey", "type", "id", "version", "updated_us", "deleted", "institution")
+)
+_UNKNOWN_PATIENT = Issue(
+    "error", "business-rule", "", "it is about a patient that is not known here; write the Patient first"
+)
+
+
+class Again(Exception):
+    """The work met another of its group: run it once more, in the next one."""
+
+
+class PreconditionFailed(Conflict):
+    """If-Match, If-None-Match or the number of matches stands against the write (HTTP 412)."""
+
+
+class SeveralMatches(PreconditionFailed):
+    """A condition finds more than one resource."""
+
+    issue_code = "multiple-matches"
+
+
+class CannotCreate(HdgError):
+    """Nothing to update is here, and the client may not create a resource of that name (HTTP 405)."""
+
+    issue_code = "not-supported"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A resource that the caller may read, as it is now. ``institution``: who sent the current version."""
+
+    rkey: int
+    type: str
+    id: str
+    version: int
+    updated_us: int
+    is_deleted: bool
+    institution: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write came to. ``is_changed`` False: nothing new was said, and no version was made.
+
+    ``body``: the stored bytes of the version, b'' for a deletion; ``updated_us``: µs, UTC.
+    """
+
+    type: str
+    id: str
+    version: int
+    updated_us: int
+    is_created: bool
+    is_changed: bool
+    is_deleted: bool
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every write needs. ``keeper``: the institution that keeps what patients write.
+
+    ``scratch`` belongs to the writer's thread.
+    """
+
+    policy: Policy
+    indexer: Indexer
+    hash: Hash
+    scratch: Scratch
+    keeper: str
+
+
+def place_query() -> Select[Any]:
+    """The query behind ``Writing.find``, to be prepared with the caller's predicate."""
+    named = (_RESOURCE.c.type == bindparam("t"), _RESOURCE.c.id == bindparam("i"))
+    return select(*_COLUMNS).where(*named)
+
+
+class Writing:
+    """One request's hand on the store; lives for one run of its work, on the writer's thread."""
+
+    def __init__(self, means: Means, who: Principal, session: WriteSession, visible: Prepared) -> None:
+        self.at_us = session.at_us
+        """The time of everything that this request writes."""
+        self.notes: list[tuple[str, frozenset[str]]] = []
+        """(``Type/id``, patients concerned) of what was written or shown, for the audit trail."""
+        self._means = means
+        self._who = who
+        self._session = session
+        self._visible = visible
+        self._own: set[tuple[str, str]] = set()
+        self._known_patients: set[str] = set()
+
+    # --- what is there --------------------------------------------------------------------------------------
+
+    def find(self, type_: str, id_: str) -> Place | None:
+        """The current version, also when it is a deletion; None when absent or hidden. Raises Again."""
+        if self._is_pending((type_, id_)):
+            raise Again
+        cursor = self._session.connection.connection.cursor()
+        cursor.execute(self._visible.sql, self._visible.values(type_, id_))
+        row = cursor.fetchone()
+        cursor.close()
+        return None if row is None else _place(row)
+
+    def matches(self, query: SearchQuery, most: int = 2) -> list[Place]:
+        """At most ``most`` resources that the search finds for this caller. Raises Again, BadRequest."""
+        where = conditions(query, self._means.hash, self.at_us)
+        statement = select(*_COLUMNS).where(*where, self._predicate).order_by(_RESOURCE.c.rkey).limit(most)
+        rows = self._session.connection.execute(statement).all()
+        found = [_place(row) for row in rows]
+        if any(self._is_pending((place.type, place.id)) for place in found) or self._finds_pending(query):
+            raise Again
+        return found
+
+    @property
+    def _predicate(self) -> ColumnElement[bool]:
+        return self._visible.predicate
+
+    def _finds_pending(self, query: SearchQuery) -> bool:
+        """Whether the search finds what others of this group have written, which SQL does not see yet."""
+        states = self._session.batch.states.values()
+        pending = [
+            state
+            for state in states
+            if state is not None
+            and state.type == query.type
+            and not state.deleted
+            and _is_unwritten(state)
+            and (state.type, state.id) not in self._own
+        ]
+        if not pending:
+            return False
+        scratch = self._means.scratch
+        scratch.clear()
+        for state in pending:
+            rows = state.rows(self._means.indexer)
+            scratch.add(state.rkey, state.type, state.id, state.updated_us, rows)
+        found = scratch.find(query, self.at_us)
+        scratch.clear()
+        return bool(found)
+
+    def _is_pending(self, key: tuple[str, str]) -> bool:
+        state = self._session.batch.states.get(key)
+        return state is not None and _is_unwritten(state) and key not in self._own
+
+    def content(self, place: Place) -> JsonObject:
+        """The current content, meta included; a copy. Raises NotFound for a deletion."""
+        found = self._session.current(place.type, place.id)
+        if found is None:
+            raise NotFound("nothing is here")
+        return found
+
+    def seen(self, place: Place) -> Written:
+        """The resource as it is, for an answer to a write that changed nothing."""
+        self._session.version(place.type, place.id)
+        state = self._session.batch.states[place.type, place.id]
+        if state is None:
+            raise NotFound("nothing is here")
+        self._note(place, self._patients_of(place))
+        return Written(place.type, place.id, place.version, place.updated_us, False, False, False, state.body)
+
+    def draft(self, content: JsonObject, id_: str) -> Draft:
+        """What could not be made ready before, since it depends on what is there. Raises ValidationFailed."""
+        return draft(content, id_, self._means.indexer)
+
+    # --- changes --------------------------------------------------------------------------------------------
+
+    def expect(self, keys: Collection[tuple[str, str]]) -> None:
+        """These are about to be written: looks them up in one query."""
+        self._session.prefetch(keys)
+
+    def about_to_create(self, patients: Collection[str]) -> None:
+        """Patients that this request itself writes, so that its other resources may be about them."""
+        self._known_patients.update(patients)
+
+    def create(self, draft: Draft) -> Written:
+        """A new resource under an id that the server has chosen. Raises AccessDenied, ValidationFailed."""
+        return self._store(draft, None, ())
+
+    def put(self, draft: Draft, place: Place | None) -> Written:
+        """Stores ``draft`` over what ``find`` gave; without a place creates it, if that id may be chosen.
+
+        Raises CannotCreate where there is nothing that the caller may see and the id is not the caller's to
+        choose; NotFound where an id of the caller's choice is taken by what the caller may not see.
+        """
+        if place is not None:
+            before = self._patients_of(place)
+            permits.check_change(self._who, place.institution, before)
+            return self._store(draft, place, before)
+        if not permits.may_choose_id(self._means.policy, self._who, draft.id):
+            raise CannotCreate("there is nothing to update, and a client may not choose this id")
+        if self._session.version(draft.type, draft.id) is not None:
+            raise NotFound("nothing is here")
+        return self._store(draft, None, ())
+
+    def _store(self, draft: Draft, place: Place | None, before: Collection[str]) -> Written:
+        permits.check_type(self._means.policy, self._who, draft.type)
+        permits.check_about(self._who, draft.content, draft.patients)
+        self._check_patients(draft, before)
+        home = permits.home_of(self._who, self._means.keeper)
+        if place is None:
+            put = self._session.statement(draft.ready, sender="", institution=home)
+        else:
+            put = self._session.put(draft.content, institution=home)
+        self._own.add((draft.type, draft.id))
+        state = self._session.batch.states[draft.type, draft.id]
+        if state is None:
+            raise NotFound("nothing is here")
+        self._note(draft, {*before, *draft.patients})
+        at_us = self.at_us if put.is_changed else state.updated_us
+        is_created = place is None or place.is_deleted
+        return Written(
+            draft.type, draft.id, put.version, at_us, is_created, put.is_changed, False, state.body
+        )
+
+    def delete(self, place: Place) -> Written:
+        """A deletion version; nothing new where it is one already. Raises AccessDenied."""
+        permits.check_type(self._means.policy, self._who, place.type)
+        patients = self._patients_of(place)
+        permits.check_change(self._who, place.institution, patients)
+        self._note(place, patients)
+        if place.is_deleted:
+            return Written(place.type, place.id, place.version, place.updated_us, False, False, True, b"")
+        home = permits.home_of(self._who, self._means.keeper)
+        put = self._session.delete(place.type, place.id, institution=home)
+        self._own.add((place.type, place.id))
+        return Written(place.type, place.id, put.version, self.at_us, False, True, True, b"")
+
+    def _check_patients(self, draft: Draft, before: Collection[str]) -> None:
+        """Raises ValidationFailed when it is about a patient whom the caller may not read, or nobody."""
+        if not self._means.policy.needs_known_patient:
+            return
+        for patient in draft.patients:
+            is_itself = draft.type == "Patient" and draft.id == patient
+            if is_itself or patient in before or patient in self._known_patients:
+                continue
+            found = self.find("Patient", patient)
+            if found is None or found.is_deleted:
+                raise ValidationFailed([_UNKNOWN_PATIENT])
+            self._known_patients.add(patient)
+
+    def _patients_of(self, place: Place) -> tuple[str, ...]:
+        query = select(_COMPARTMENT.c.patient).where(_COMPARTMENT.c.rkey == place.rkey)
+        return tuple(sorted(self._session.connection.scalars(query)))
+
+    def _note(self, what: Draft | Place, patients: Collection[str]) -> None:
+        self.notes.append((f"{what.type}/{what.id}", frozenset(patients)))
+
+
+def check_types(policy: Policy, who: Principal, types: Collection[str]) -> None:
+    """Raises AccessDenied unless the caller may write all these types at all: asked before any data is."""
+    if not types:
+        raise AccessDenied("nothing to write")
+    for type_ in types:
+        permits.check_type(policy, who, type_)
+
+
+def _place(row: Sequence[Any]) -> Place:
+    rkey, type_, id_, version, updated_us, is_deleted, institution = row
+    return Place(rkey, type_, id_, version, updated_us, bool(is_deleted), institution)
+
+
+def _is_unwritten(state: State) -> bool:
+    """Whether the database does not hold this version yet."""
+    return state.base is None or state.base.version != state.version
