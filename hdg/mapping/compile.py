@@ -36,16 +36,15 @@ from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
-from hdg.mapping.runs import Run, defaulted, kept, nested, top
+from hdg.mapping.plans import Plans, Step
+from hdg.mapping.runs import Run, defaulted, direct, kept, nested, top
 from hdg.mapping.shape import constant, fresh, result_type, types_at
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Step as TargetStep
 from hdg.mapping.target import parse_target
 from hdg.mapping.tracing import nested_traced, skipped, top_traced, traced_default, watched
-from hdg.mapping.when import Readers, Test, compile_when, operands, parse_when
+from hdg.mapping.when import Node, Readers, Test, compile_when, operands, parse_when
 
-Step = tuple[int, Test | None, Run]
-"""Slot, the row's ``when`` (None: always) and what to do with the slot's text."""
 _CODED = ("CodeableConcept", "Coding")
 Keep = tuple[str, Converter, Assign, str]
 """What ``runs.kept`` needs: kind, converter, assign, the plain element."""
@@ -67,6 +66,10 @@ class Slot(NamedTuple):
     """A text without it is a single one, which ``pick`` would hand over as it is."""
     key: str = ""
     """What ``pick`` picks, as a name; '' for every repetition as it is."""
+    single: Callable[[str], str] | None = None
+    """What ``pick`` gives for a text without ``separator``, when that is one text; None: its own text."""
+    is_first: bool = False
+    """Whether a text of letters and digits alone is what ``pick`` gives for it."""
 
 
 class Grammar(Protocol):
@@ -76,6 +79,8 @@ class Grammar(Protocol):
     converters: Registry
     null: str
     """The text by which a sender deletes a value."""
+    verbatim: frozenset[str]
+    """Primitives that give a text of letters and digits alone as it is."""
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies, when the table is opened at ``depth``. Raises ValueError."""
@@ -87,37 +92,17 @@ class Grammar(Protocol):
         """Makes the view of a datatype's text."""
 
 
-class Steps:
-    """The steps of a table, and for each size of view those that it can reach."""
-
-    __slots__ = ("_by_size", "_steps", "limit")
-
-    def __init__(self, steps: Sequence[Step], limit: int) -> None:
-        self._steps = tuple(steps)
-        self.limit = limit
-        """The size of a view that has all the table's places; what lies beyond, no row reads."""
-        self._by_size: dict[int, tuple[Step, ...]] = {}
-
-    def within(self, size: int) -> tuple[Step, ...]:
-        """Steps whose slot a view of that size has."""
-        size = min(size, self.limit)
-        found = self._by_size.get(size)
-        if found is None:
-            found = self._by_size[size] = tuple(step for step in self._steps if step[0] < size)
-        return found
-
-
 @dataclass(frozen=True, slots=True)
 class Program:
     """A compiled table. ``type`` is the R4 type (or backbone path) that it builds."""
 
     name: str
     type: str
-    steps: Steps
+    plans: Plans
 
     def fill(self, view: list[str], out: JsonObject, context: Any) -> None:
         """Run every step that has text. ``out`` is changed in place."""
-        for slot, test, run in self.steps.within(len(view)):
+        for slot, test, run in self.plans.of(view, context):
             if (raw := view[slot]) and (test is None or test(view, context)):
                 run(raw, view, out, context)
 
@@ -165,7 +150,8 @@ class Compiler:
             if step is not None:
                 steps.append(step)
         slots = [self.grammar.slot(rule.source, table, depth).number for rule in table.rules]
-        return Program(table.name, kind, Steps(steps, max(slots, default=0) + 1))
+        resolve = partial(self.grammar.readers, table=table, depth=depth)
+        return Program(table.name, kind, Plans(steps, max(slots, default=0) + 1, resolve))
 
     def datatype(self, name: str, depth: int) -> Converter:
         """The converter that a datatype table is. Raises TableError."""
@@ -214,14 +200,15 @@ class Compiler:
         self, rule: Rule, table: Table, root: str, depth: int, shared: Mapping[str, frozenset[int]]
     ) -> Step | None:
         slot = self.grammar.slot(rule.source, table, depth)
-        test = self._test(rule, table, depth)
+        node = parse_when(rule.when) if rule.when else None
+        test = self._test(node, table, depth)
         if not rule.target:
-            return (slot.number, None, skipped(rule, slot, is_top=depth == 0)) if self.is_tracing else None
+            return Step(slot.number, skipped(rule, slot, is_top=depth == 0)) if self.is_tracing else None
         if rule.target == "id":
-            return slot.number, test, self._identity(rule, depth)
+            return Step(slot.number, self._identity(rule, depth), test, node)
         named = self.grammar.converters.get(rule.as_)
         if named is not None and named.takes == "field":
-            slot = slot._replace(pick=None, key="field")
+            slot = slot._replace(pick=None, key="field", single=None, is_first=False)
         fire, fallback, keep = self._fire(rule, root, slot.depth)
         if depth == 0 and fallback is not None and fills_gap(rule):
             fallback = gap_filling(rule.target, fallback)
@@ -231,15 +218,18 @@ class Compiler:
         if rule.target.startswith(f"{element}[x]"):
             element += "[x]"
         if fire is None:
-            number, run = 0, constant_fire(fallback)
+            return Step(0, constant_fire(fallback), test, node)
         else:
             run = self._run(rule, slot, fire, element, shared.get(element, frozenset()), is_top=depth == 0)
             number = slot.number
+            if slot.is_first and self._is_direct(rule):
+                run = self._direct(rule, root, run)
             if keep is not None and depth == 0 and number and not self.is_tracing:
                 run = kept(slot, f"{slot.key} {keep[0]}", *keep[1:], run, self.grammar.null)
             if fallback is not None:
-                number, run = 0, defaulted(slot.number, run, fallback)
-        return number, test, run
+                run = defaulted(number, run, fallback)
+                return Step(0, run, test, node, number, constant_fire(fallback) if number else None)
+        return Step(number, run, test, node)
 
     def _run(
         self, rule: Rule, slot: Slot, fire: Fire, element: str, sharing: frozenset[int], *, is_top: bool
@@ -253,24 +243,38 @@ class Compiler:
             return nested_traced(rule, slot, fire, null)
         return nested(slot, fire, null)
 
-    def _test(self, rule: Rule, table: Table, depth: int) -> Test | None:
-        if not rule.when:
-            return None
-        return compile_when(
-            parse_when(rule.when), lambda operand: self.grammar.readers(operand, table, depth)
-        )
+    def _is_direct(self, rule: Rule) -> bool:
+        """Whether a row puts letters and digits where its target says, as often as it is asked to."""
+        is_plain = rule.as_ in self.grammar.verbatim and not rule.map and not self.is_tracing
+        return is_plain and all(step.kind not in ("new", "new-url") for step in parse_target(rule.target)[:-1])
 
-    def _fire(self, rule: Rule, root: str, depth: int) -> tuple[Fire | None, Fire | None, Keep | None]:
-        """What happens to one text of the source, what happens when there is none, how to remember it."""
+    def _direct(self, rule: Rule, root: str, otherwise: Run) -> Run:
         steps = parse_target(rule.target)
-        types = types_at(root, steps)
-        bare, pairs = split_default(rule.default)
+        complete = self._pairs(rule, root, steps)
+        is_alone = complete is None and len(steps) == 1 and steps[0].kind == "plain"
+        return direct(assign_of(steps, complete, None), steps[0].element if is_alone else "", otherwise)
+
+    def _pairs(self, rule: Rule, root: str, steps: Sequence[TargetStep]) -> Complete | None:
+        """What the row's default pairs complete: the last item of the target, or the root."""
         owner = root
         for index, step in enumerate(steps):
             if step.is_list:
                 owner = types_at(root, steps[: index + 1])[0]
         is_coded_map = bool(rule.map) and rule.as_ != "code"
-        complete = compile_pairs(pairs, owner, self.library.systems, is_mapped=is_coded_map)
+        pairs = split_default(rule.default)[1]
+        return compile_pairs(pairs, owner, self.library.systems, is_mapped=is_coded_map)
+
+    def _test(self, node: Node | None, table: Table, depth: int) -> Test | None:
+        if node is None:
+            return None
+        return compile_when(node, lambda operand: self.grammar.readers(operand, table, depth))
+
+    def _fire(self, rule: Rule, root: str, depth: int) -> tuple[Fire | None, Fire | None, Keep | None]:
+        """What happens to one text of the source, what happens when there is none, how to remember it."""
+        steps = parse_target(rule.target)
+        types = types_at(root, steps)
+        bare, _ = split_default(rule.default)
+        complete = self._pairs(rule, root, steps)
         fallback: Fire | None = None
         if bare is not None:
             value = constant(types[0], bare, self.library.systems)
@@ -369,7 +373,7 @@ class Compiler:
 
 def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Converter:
     """A datatype table as a converter."""
-    within, limit = program.steps.within, program.steps.limit
+    plan_of, limit = program.plans.of, program.plans.limit
 
     def build(text: str, context: Context) -> JsonObject | None:
         view = open_view(text)
@@ -379,7 +383,7 @@ def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Convert
         out: JsonObject = {}
         outer = context.labels
         context.labels = {}
-        for slot, test, run in within(len(view)):
+        for slot, test, run in plan_of(view, context):
             if (raw := view[slot]) and (test is None or test(view, context)):
                 run(raw, view, out, context)
         context.labels = outer

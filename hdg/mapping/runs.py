@@ -40,13 +40,17 @@ def defaulted(number: int, run: Run, fallback: Fire) -> Run:
 
 def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]) -> Run:
     """A rule of a segment table: every picked text in turn, problems settled at their repetition."""
-    number, pick, separator = slot.number, slot.pick, slot.separator
+    number, pick, separator, single = slot.number, slot.pick, slot.separator, slot.single
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
         if raw == null:
             delete(number, view, element, sharing, context)
             return True
         if pick is None or (separator and separator not in raw):
+            if single is not None:
+                raw = single(raw)
+                if not raw or raw == null:
+                    return False
             hit = fire(raw, out, context)
             if context.problems:
                 context.settle(number, 1)
@@ -58,6 +62,34 @@ def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]
                 if context.problems:
                     context.settle(number, repetition)
         return hit
+
+    return run
+
+
+def direct(assign: Assign, name: str, otherwise: Run) -> Run:
+    """A rule whose converter gives letters and digits as they are: puts them, and leaves all else to
+    ``otherwise``.
+
+    ``name``: the element that takes the text when nothing else is to be done, else ''.
+    """
+    if name:
+
+        def plain(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+            if name not in out and raw.isalnum():
+                out[name] = raw
+                return True
+            return otherwise(raw, view, out, context)
+
+        return plain
+
+    def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+        if raw.isalnum():
+            try:
+                assign(out, raw, context)
+            except Conflict:  # what was entered on the way is there: the second attempt says the same
+                return otherwise(raw, view, out, context)
+            return True
+        return otherwise(raw, view, out, context)
 
     return run
 
@@ -171,14 +203,18 @@ def delete(number: int, view: list[str], element: str, sharing: frozenset[int], 
 
 def nested(slot: Slot, fire: Fire, null: str) -> Run:
     """A rule of a datatype table."""
-    number, pick = slot.number, slot.pick
+    number, pick, single = slot.number, slot.pick, slot.single
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
         if raw == null:
             return False
         mark = len(context.problems)
         hit = False
-        if pick is None:
+        if single is not None:
+            text = single(raw)
+            if text and text != null:
+                hit = fire(text, out, context)
+        elif pick is None:
             hit = fire(raw, out, context)
         else:
             for text in pick(raw):

@@ -103,9 +103,46 @@ def compile_target(steps: Sequence[Step]) -> Put:
     final = _final(last, ".".join(f"{s.element}{s.key}" for s in steps))
     if not enters:
         return final
+    if len(enters) == 1 and last.kind == "plain" and way[0].kind in ("plain", "label", "url"):
+        return _plain_in(way[0], enters[0], last.element, f"{way[0].element}{way[0].key}")
     if len(enters) == 1:
         return _through_one(enters[0], final, is_item=item_at == 0, is_last_list=last.is_list)
     return _through(enters, final, item_at, is_last_list=last.is_list)
+
+
+def _plain_in(outer: Step, enter: Enter, name: str, key: str) -> Put:
+    """The most frequent path of two steps, in one closure: ``code.text``, ``name[n].family``,
+    ``extension[url].valueString``.
+    """
+    element, kind, url = outer.element, outer.kind, outer.key
+
+    def put(root: JsonObject, value: Any, context: Context) -> JsonObject:
+        node: JsonObject | None
+        if kind == "label":
+            node = context.labels.get(key)
+        elif kind == "plain":
+            node = None if element in root else {}
+            if node is not None:
+                root[element] = context.own[id(node)] = node
+        else:
+            node = None
+            items = root.get(element)
+            if items is None or all([item.get("url") != url for item in items]):
+                node = {"url": url, name: value}
+                if items is None:
+                    root[element] = [node]
+                else:
+                    items.append(node)
+                context.own[id(node)] = node
+                return node
+        if node is None:
+            node = enter(root, context)
+        held = node.setdefault(name, value)
+        if held is not value and held != value and not is_same(held, value):
+            raise Conflict(name)
+        return root if kind == "plain" else node
+
+    return put
 
 
 def _through_one(enter: Enter, final: Put, *, is_item: bool, is_last_list: bool) -> Put:

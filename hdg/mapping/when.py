@@ -61,6 +61,10 @@ class Measure:
     compare: str
     number: int
 
+    def holds(self, measured: int) -> bool:
+        """Whether a source that measures so much passes."""
+        return _COMPARE[self.compare](measured, self.number)
+
 
 @dataclass(frozen=True, slots=True)
 class Not:
@@ -83,7 +87,8 @@ class AnyOf:
     terms: tuple[Node, ...]
 
 
-Node = Valued | In | Measure | Not | All | AnyOf
+Leaf = Valued | In | Measure
+Node = Leaf | Not | All | AnyOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,12 @@ class Readers:
     """Where the view holds the operand's raw text, which is its own text when it is letters and digits alone;
     0 when there is no such slot.
     """
+    field: int = 0
+    """The slot of the view that the operand lies in, as a whole or in part: it is absent when that is empty.
+    0 when there is no such slot.
+    """
+    is_constant: bool = False
+    """Whether the text is the same for the whole message."""
 
 
 class _Parser:
@@ -211,6 +222,36 @@ def operands(node: Node) -> set[str]:
     if isinstance(node, All | AnyOf):
         return set().union(*(operands(term) for term in node.terms))
     return {node.operand}
+
+
+def leaves(node: Node) -> list[Leaf]:
+    """Every single test of a tree."""
+    if isinstance(node, Not):
+        return leaves(node.term)
+    if isinstance(node, All | AnyOf):
+        return [leaf for term in node.terms for leaf in leaves(term)]
+    return [node]
+
+
+def simplified(node: Node, known: Callable[[Leaf], bool | None]) -> Node | bool:
+    """What is left of a tree when some of its tests are known (None: not known)."""
+    if isinstance(node, Not):
+        inner = simplified(node.term, known)
+        return not inner if isinstance(inner, bool) else Not(inner)
+    if isinstance(node, All | AnyOf):
+        decisive = isinstance(node, AnyOf)  # one such term decides; its opposite says nothing
+        open_terms: list[Node] = []
+        for term in node.terms:
+            found = simplified(term, known)
+            if found is decisive:
+                return decisive
+            if not isinstance(found, bool):
+                open_terms.append(found)
+        if not open_terms:
+            return not decisive
+        return open_terms[0] if len(open_terms) == 1 else type(node)(tuple(open_terms))
+    found_leaf = known(node)
+    return node if found_leaf is None else found_leaf
 
 
 def compared(node: Node) -> set[str]:

@@ -28,6 +28,7 @@ from hdg.mapping.table import Table
 from hdg.mapping.when import Readers
 
 _SEPARATORS = {1: "^", 2: "&"}
+HEADER = "MSH"
 Text = Callable[[Any, Any], str]
 
 
@@ -37,6 +38,7 @@ class V2Grammar:
     primitives: Mapping[str, Converter] = PRIMITIVES
     converters: Registry = CONVERTERS
     null: str = NULL
+    verbatim: frozenset[str] = frozenset({"string", "markdown", "code", "uri", "url"})
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies."""
@@ -46,12 +48,14 @@ class V2Grammar:
         if not parsed.number:
             return Slot(0, None, depth)
         if not parsed.component:
-            return Slot(parsed.number, None, min(depth + 1, 3))
+            return Slot(parsed.number, None, min(depth + 1, 3), is_first=True)
         if depth > 1:  # a component of a component of a component: the text has no such level
             pick = _whole_if_first(parsed.component)
             return Slot(parsed.number, pick, 3, (parsed.component,))
         number = parsed.component
-        return Slot(parsed.number, lambda raw: (subcomponent(raw, number),), 3, (number,))
+        single = lambda raw: subcomponent(raw, number)  # noqa: E731  # as short as the others
+        pick = lambda raw: (subcomponent(raw, number),)  # noqa: E731
+        return Slot(parsed.number, pick, 3, (number,), single=single, is_first=number == 1)
 
     def readers(self, operand: str, table: Table, depth: int) -> Readers:
         """How ``when`` reads an operand: the view if it is of the table's own unit, else the message."""
@@ -94,17 +98,21 @@ def _field_slot(source: Source) -> Slot:
     if not number:
         return Slot(0, None, 1)
     if source.is_segment and not repetition and not source.component:
-        return Slot(number, _repetitions, 1, separator="~")
+        return Slot(number, _repetitions, 1, separator="~", is_first=True)
     dig = _dig(source)
+    is_first = max(source.component, 1) == 1 and max(source.subcomponent, 1) == 1 and repetition <= 1
     if repetition:
 
         def fixed(raw: str) -> Sequence[str]:
             texts = raw.split("~")
             return (*[""] * (repetition - 1), dig(texts[repetition - 1])) if repetition <= len(texts) else ()
 
-        return Slot(number, fixed, source.depth, trail, key=f"[{repetition}]{trail}")
+        key = f"[{repetition}]{trail}"
+        if repetition > 1:
+            return Slot(number, fixed, source.depth, trail, key=key)
+        return Slot(number, fixed, source.depth, trail, "~", key, dig, is_first)
     pick = lambda raw: [dig(text) for text in raw.split("~")]  # noqa: E731  # as short as the others
-    return Slot(number, pick, source.depth, trail, key=f"{trail}")
+    return Slot(number, pick, source.depth, trail, "~", f"{trail}", dig, is_first)
 
 
 def _repetitions(raw: str) -> Sequence[str]:
@@ -163,7 +171,27 @@ def _field_readers(source: Source, *, is_own: bool) -> Readers:
         return unescape(found, state.charset) if "\\" in found else found
 
     slot = number if is_own and is_first and not at else 0
-    return Readers(text, _valued(source, raw, whole), lambda view, state: _count(raw(view, state)), slot)
+    return Readers(
+        text if is_own or unit != HEADER else _once(text, source),
+        _valued(source, raw, whole),
+        lambda view, state: _count(raw(view, state)),
+        slot,
+        number if is_own else 0,
+        not is_own and unit == HEADER,
+    )
+
+
+def _once(text: Text, source: Source) -> Text:
+    """A text of the header, read once per message."""
+    key = repr(source)
+
+    def read(view: list[str], state: State) -> str:
+        found: str | None = state.known.get(key)
+        if found is None:
+            found = state.known[key] = text(view, state)
+        return found
+
+    return read
 
 
 def _valued(source: Source, raw: Text, whole: Text) -> Callable[[Any, Any], bool]:
@@ -207,4 +235,4 @@ def _component_readers(source: Source, depth: int) -> Readers:
             return bool(whole(view, state).strip("&^"))
 
     slot = number if inner <= 1 else 0
-    return Readers(text, is_valued, lambda view, state: 1 if is_valued(view, state) else 0, slot)
+    return Readers(text, is_valued, lambda view, state: 1 if is_valued(view, state) else 0, slot, number)

@@ -1,0 +1,155 @@
+"""Which steps of a table a view can fire, worked out once per shape of view.
+
+The shape is which slots hold text, and which literal of the table's ``when`` cells each compared source has.
+Messages of one feed have few shapes; a plan for one holds the steps that can fire and, of their ``when``,
+only what the shape leaves open. A plan is made when its shape comes a second time: until then all steps run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from hdg.mapping.runs import Run
+from hdg.mapping.when import In, Leaf, Node, Readers, Test, Valued, compile_when, leaves, simplified
+
+_SHAPES_MAX = 1000
+"""Shapes that one table keeps; a sender can make as many as it likes."""
+Firing = tuple[int, Test | None, Run]
+"""Slot, what is left to be tested (None: nothing), and what to do with the slot's text."""
+
+
+class Step(NamedTuple):
+    """One row, compiled. It fires when its slot holds text and its test is true."""
+
+    slot: int
+    run: Run
+    test: Test | None = None
+    """The row's ``when``; None: always."""
+    node: Node | None = None
+    """The tree of ``test``."""
+    source: int = 0
+    """Of a row with a default: the slot whose text it reads; 0 for others."""
+    absent: Run | None = None
+    """What ``run`` comes to when ``source`` is empty."""
+
+
+_Told = tuple[int, frozenset[str], bool, Callable[[Any, Any], str]]
+"""A source that ``when`` compares: its slot (0: it is the message's), the literals, whether the slot's text is
+its own when that is letters and digits alone, and its reader.
+"""
+
+
+class Plans:
+    """The steps of a table, and for each shape of view those that can fire."""
+
+    __slots__ = ("_by_shape", "_by_size", "_operands", "_readers", "_steps", "_tests", "_told", "limit")
+
+    def __init__(self, steps: Sequence[Step], limit: int, resolve: Callable[[str], Readers]) -> None:
+        self._steps = tuple(steps)
+        self.limit = limit
+        """The size of a view that has all the table's places; what lies beyond, no row reads."""
+        found = [leaf for step in steps if step.node is not None for leaf in leaves(step.node)]
+        self._readers: Mapping[str, Readers] = {leaf.operand: resolve(leaf.operand) for leaf in found}
+        self._operands = _compared_often(found, self._readers)
+        self._told: tuple[_Told, ...] = tuple(_told(name, found, self._readers) for name in self._operands)
+        self._tests: dict[Node, Test] = {}
+        self._by_size: dict[int, tuple[Firing, ...]] = {}
+        self._by_shape: dict[Any, tuple[Firing, ...] | None] = {}
+
+    def within(self, size: int) -> tuple[Firing, ...]:
+        """Steps whose slot a view of that size has."""
+        size = min(size, self.limit)
+        found = self._by_size.get(size)
+        if found is None:
+            found = tuple((step.slot, step.test, step.run) for step in self._steps if step.slot < size)
+            self._by_size[size] = found
+        return found
+
+    def of(self, view: list[str], context: Any) -> tuple[Firing, ...]:
+        """The steps for a view, in the table's order. Those left out would do nothing."""
+        size = len(view)
+        shape: Any = tuple(map(bool, view if size <= self.limit else view[: self.limit]))
+        if self._told:
+            marks = []
+            for field, literals, is_raw, text in self._told:
+                if not field:
+                    found = text(view, context)
+                elif field >= size or not (found := view[field]):
+                    continue
+                elif not (is_raw and found.isalnum()):
+                    found = text(view, context)
+                marks.append(found if found in literals else None)
+            shape = (shape, *marks)
+        plan = self._by_shape.get(shape)
+        return plan if plan is not None else self._new(shape, size)
+
+    def _new(self, shape: Any, size: int) -> tuple[Firing, ...]:
+        if shape in self._by_shape:
+            valued, *marks = shape if self._told else (shape,)
+            plan = self._by_shape[shape] = self._made(valued, marks)
+            return plan
+        if len(self._by_shape) >= _SHAPES_MAX:
+            self._by_shape.clear()
+        self._by_shape[shape] = None
+        return self.within(size)
+
+    def _made(self, valued: tuple[bool, ...], marks: Sequence[str | None]) -> tuple[Firing, ...]:
+        size = len(valued)
+        rest = iter(marks)
+        told = {
+            operand: next(rest)
+            for operand, (field, *_) in zip(self._operands, self._told, strict=True)
+            if not field or (field < size and valued[field])
+        }
+
+        def known(leaf: Leaf) -> bool | None:
+            field = self._readers[leaf.operand].field
+            if field and (field >= size or not valued[field]):
+                return _of_absent(leaf)
+            if isinstance(leaf, In) and leaf.operand in told:
+                return told[leaf.operand] in leaf.literals
+            return None
+
+        plan: list[Firing] = []
+        for step in self._steps:
+            if step.slot >= size or not valued[step.slot]:
+                continue
+            node = True if step.node is None else simplified(step.node, known)
+            if node is False:
+                continue
+            run = step.run
+            if step.absent is not None and (step.source >= size or not valued[step.source]):
+                run = step.absent
+            plan.append((step.slot, None if node is True else self._test(node), run))
+        return tuple(plan)
+
+    def _test(self, node: Node) -> Test:
+        found = self._tests.get(node)
+        if found is None:
+            found = self._tests[node] = compile_when(node, self._readers.__getitem__)
+        return found
+
+
+def _compared_often(found: Sequence[Leaf], readers: Mapping[str, Readers]) -> tuple[str, ...]:
+    """Sources that several tests compare and whose text is at hand: in the view itself, or the message's."""
+    count = Counter(leaf.operand for leaf in found if isinstance(leaf, In))
+    return tuple(
+        operand
+        for operand, times in count.items()
+        if times > 1 and (readers[operand].field or readers[operand].is_constant)
+    )
+
+
+def _told(operand: str, found: Sequence[Leaf], readers: Mapping[str, Readers]) -> _Told:
+    literals = [leaf.literals for leaf in found if isinstance(leaf, In) and leaf.operand == operand]
+    reader = readers[operand]
+    return reader.field, frozenset().union(*literals), reader.slot == reader.field, reader.text
+
+
+def _of_absent(leaf: Leaf) -> bool:
+    """What a test says of a source whose slot is empty."""
+    if isinstance(leaf, Valued):
+        return False
+    return "" in leaf.literals if isinstance(leaf, In) else leaf.holds(0)
