@@ -1,4 +1,4 @@
-"""Conversion beside the event loop: one helper process that takes raw messages and hands back what to store.
+"""Conversion beside the event loop: helper processes that take raw messages and hand back what to store.
 
 Python runs one thread of a process at a time, so a gateway's conversion and storing share one core; with the
 helper they have one each. It is an optimization and nothing else: the parent decides everything that depends
@@ -6,7 +6,10 @@ on anything but the message, keeps the order (gateway.py's lanes), and converts 
 does not answer, be it an error in the message, a defect, or the helper's death. The helper keeps nothing; it
 ends when its standard input does, so also when the parent is killed.
 
-Frames on its pipes: length (4 bytes, big endian), pickle. Only the two processes have the pipes.
+Large messages have a process of their own, so that a small one never waits for the conversion of a large one.
+
+Frames on the pipes: length (4 bytes, big endian), then a pickle to the helper, and outcomes.py's bytes from
+it. Only the two processes have the pipes.
 """
 
 from __future__ import annotations
@@ -20,46 +23,41 @@ import signal
 import sys
 import time
 from collections import deque
-from dataclasses import fields, replace
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.sender import Sender
 from hdg.management.store.index import Indexer
-from hdg.management.store.ready import Ready, ready
+from hdg.management.store.ready import ready
 from hdg.management.store.values import hasher
+from hdg.outcomes import Outcome, opened, packed
 
-__all__ = ["Helper", "Outcome"]
+__all__ = ["LARGE_BYTES", "Helper", "Outcome"]
 
+LARGE_BYTES = 64 * 1024
+"""From this size on a message goes to the process for large ones."""
 _BUSY = 4
-"""Messages under way at once from which on a helper pays."""
+"""Messages under way at once from which on a helper pays; for a large message it always does."""
 _RESTART_S = 60.0
 _END_S = 5.0
 _ANSWER_S = 10.0
 """A helper that takes longer for an answer stands still and is ended."""
+_ANSWER_S_PER_BYTE = 1.0 / (1 << 20)
+"""Added for every byte that it has been asked about: ten times what it takes."""
 _HEAD = 4
 _SENDER = tuple(field.name for field in fields(Sender))
 
-Outcome = tuple[Converted, list[Ready]]
-"""A Converted without its resources, and these made ready."""
 
-
-class Helper(asyncio.SubprocessProtocol):
-    """The parent's end, for one event loop. The process is started by the first busy moment."""
+class Helper:
+    """The parent's end, for one event loop. A process is started when a message first could use it."""
 
     def __init__(self, id_key: bytes, index_key: bytes) -> None:
-        self._keys = (id_key, index_key)
+        self._small = _Process(id_key, index_key)
+        self._large = _Process(id_key, index_key)
         self._under_way = 0
-        self._asked: deque[asyncio.Future[bytes]] = deque()
-        self._buffer = bytearray()
-        self._process: asyncio.SubprocessTransport | None = None
-        self._input: Any = None
-        self._is_ready = self._is_closed = False
-        self._not_before = 0.0
-        self._starting: asyncio.Task[None] | None = None
-        self._gone: asyncio.Future[None] | None = None
+        self._is_closed = False
 
     def __enter__(self) -> Helper:
         self._under_way += 1
@@ -70,28 +68,75 @@ class Helper(asyncio.SubprocessProtocol):
 
     async def convert(self, raw: bytes, sender: Sender, at_us: int, generation: int) -> Outcome | None:
         """The outcome, or None: convert it here. Call it within ``with helper``."""
-        if self._under_way < _BUSY or self._is_closed:
+        is_large = len(raw) >= LARGE_BYTES
+        if self._is_closed or (self._under_way < _BUSY and not is_large):
             return None
+        process = self._large if is_large else self._small
+        return await process.convert(raw, sender, at_us, generation)
+
+    @property
+    def pid(self) -> int | None:
+        """The process for small messages, when it is ready."""
+        return self._small.pid
+
+    @property
+    def large_pid(self) -> int | None:
+        """The process for large messages, when it is ready."""
+        return self._large.pid
+
+    async def close(self) -> None:
+        """Ends the processes, and waits for that."""
+        self._is_closed = True
+        await self._small.close()
+        await self._large.close()
+
+
+class _Process(asyncio.SubprocessProtocol):
+    """One helper process. It is started by the first message, which it does not convert yet."""
+
+    def __init__(self, id_key: bytes, index_key: bytes) -> None:
+        self._keys = (id_key, index_key)
+        self._asked: deque[asyncio.Future[Any]] = deque()
+        self._asked_bytes = 0
+        self._buffer = bytearray()
+        self._process: asyncio.SubprocessTransport | None = None
+        self._input: Any = None
+        self._is_ready = self._is_closed = False
+        self._has_room = asyncio.Event()
+        self._not_before = 0.0
+        self._starting: asyncio.Task[None] | None = None
+        self._gone: asyncio.Future[None] | None = None
+
+    async def convert(self, raw: bytes, sender: Sender, at_us: int, generation: int) -> Outcome | None:
+        """The outcome, or None: convert it here."""
         if not self._is_ready:
             self._start()
             return None
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._asked.append(future)
-        self._send((raw, _packed(sender), at_us, generation))
+        self._asked_bytes += len(raw)
         try:
-            async with asyncio.timeout(_ANSWER_S):
-                answer = await future
+            async with asyncio.timeout(_ANSWER_S + self._asked_bytes * _ANSWER_S_PER_BYTE):
+                while not self._has_room.is_set():  # what waits here is not copied yet
+                    await self._has_room.wait()
+                if self._input is None:  # lost in the meantime
+                    return None
+                outcome: Outcome | None = await self._ask((raw, _packed(sender), at_us, generation))
+                return outcome
         except TimeoutError:
             self._stop_standing()
             return None
-        try:
-            outcome: Outcome | None = pickle.loads(answer) if answer else None  # noqa: S301  # our own process
-        except Exception:
-            return None
-        return outcome
+        finally:
+            self._asked_bytes -= len(raw)
+
+    def _ask(self, question: object) -> asyncio.Future[Any]:
+        """The answer to come; None when there will be none."""
+        future = asyncio.get_running_loop().create_future()
+        self._asked.append(future)
+        data = pickle.dumps(question, 5)
+        self._input.writelines((len(data).to_bytes(_HEAD, "big"), data))
+        return future
 
     def _start(self) -> None:
-        if self._starting is None and time.monotonic() >= self._not_before:
+        if self._starting is None and not self._is_closed and time.monotonic() >= self._not_before:
             self._not_before = time.monotonic() + _RESTART_S
             self._starting = asyncio.create_task(self._spawn())
 
@@ -104,19 +149,21 @@ class Helper(asyncio.SubprocessProtocol):
             self._process, self._input = process, process.get_pipe_transport(0)
             if self._gone.done():
                 raise OSError("the helper ended at once")
-            answer = loop.create_future()
-            self._asked.append(answer)
-            self._send(self._keys)
-            await answer
+            self._has_room.set()
+            await self._ask(self._keys)
             self._is_ready = self._input is not None
         except OSError:
             self._lose()
         finally:
             self._starting = None
 
-    def _send(self, value: object) -> None:
-        data = pickle.dumps(value, 5)
-        self._input.write(len(data).to_bytes(_HEAD, "big") + data)
+    def pause_writing(self) -> None:
+        """The pipe is full."""
+        self._has_room.clear()
+
+    def resume_writing(self) -> None:
+        """The pipe is nearly empty."""
+        self._has_room.set()
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         """Answers come in the order asked."""
@@ -129,7 +176,8 @@ class Helper(asyncio.SubprocessProtocol):
                 break
             future = self._asked.popleft()
             if not future.done():
-                future.set_result(bytes(memoryview(buffer)[at + _HEAD : end]))
+                with memoryview(buffer) as whole, whole[at + _HEAD : end] as frame:
+                    future.set_result(_opened(frame))
             at = end
         del buffer[:at]
 
@@ -152,11 +200,12 @@ class Helper(asyncio.SubprocessProtocol):
 
     def _lose(self) -> None:
         self._is_ready, self._input = False, None
+        self._has_room.set()
         self._buffer.clear()
         while self._asked:
             future = self._asked.popleft()
             if not future.done():
-                future.set_result(b"")
+                future.set_result(None)
         if self._process is not None:
             process, self._process = self._process, None
             process.close()
@@ -176,6 +225,13 @@ class Helper(asyncio.SubprocessProtocol):
             await asyncio.wait([self._gone], timeout=_END_S)
 
 
+def _opened(frame: memoryview) -> Outcome | None:
+    try:
+        return opened(frame) if len(frame) > 0 else None
+    except (ValueError, EOFError, TypeError):
+        return None
+
+
 def _packed(sender: Sender) -> tuple[Any, ...]:
     values = [getattr(sender, name) for name in _SENDER]
     return tuple(dict(value) if isinstance(value, MappingProxyType) else value for value in values)
@@ -190,7 +246,7 @@ class _Worker:
         self._converter = Converter(id_key=id_key)
 
     def answer(self, raw: bytes, sender: tuple[Any, ...], at_us: int, generation: int) -> bytes:
-        """The pickled Outcome; nothing for whatever went wrong: the parent will meet the same and say so."""
+        """The packed Outcome; nothing for whatever went wrong: the parent will meet the same and say so."""
         if self._generation != generation:  # tables and maps are read anew with senders.toml
             if self._generation is not None:
                 self._converter = Converter(id_key=self._id_key)
@@ -199,7 +255,7 @@ class _Worker:
             declared = Sender(**dict(zip(_SENDER, sender, strict=True)))
             converted = self._converter.convert(raw, declared, at_us=at_us)
             made = [ready(resource, self._indexer) for resource in converted.resources]
-            return pickle.dumps((replace(converted, resources=()), made), 5)
+            return packed(converted, made)
         except Exception:
             return b""
 
@@ -224,7 +280,7 @@ def main() -> None:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         try:
-            _answer(output, b"ready")
+            _answer(output, b"")
             for asked in frames:
                 _answer(output, worker.answer(*asked))
         except BrokenPipeError:

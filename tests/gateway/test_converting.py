@@ -6,15 +6,18 @@ import asyncio
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from bench.traffic import Traffic
+from hdg.converting import Helper, Outcome
 from hdg.fhir.json import dumps, loads
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.sender import Sender
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.index import Indexer
@@ -22,6 +25,7 @@ from hdg.management.store.ready import ready
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
 
+SENDER = Sender("DOC|NORTHGEN", "northgen")
 _RESOURCE = table_of(schema.Resource)
 
 
@@ -117,6 +121,44 @@ def test_the_same_is_stored_with_the_helper_as_without(tmp_path: Path) -> None:
         asyncio.run(with_helper(gateway))
         assert _stored(gateway) == expected
         assert _index_rows(gateway) == rows
+
+
+def _with_document(control: str, size: int) -> bytes:
+    """A document of that many base64 characters."""
+    segments = [
+        f"MSH|^~\\&|DOC|NORTHGEN|HDG|REGION|20260314113000-0500||MDM^T02^MDM_T02|{control}|P|2.5.1",
+        "EVN|T02|20260314113000-0500",
+        "PID|1||10042^^^NORTHGEN&2.999.1.1&ISO^MR||Example^Ada||19610412|F",
+        "PV1|1|I|3W^310^1^NORTHGEN",
+        f"TXA|1|CN^Consult|application/pdf|20260314113000-0500||||||||D-{control}^DOC|||||AU",
+        "OBX|1|ED|11488-4^Note^LN||^application^pdf^Base64^" + "QUJD" * (size // 4) + "||||||F",
+    ]
+    return "\r".join(segments).encode() + b"\r"
+
+
+def test_large_messages_are_converted_in_a_process_of_their_own() -> None:
+    large = [_with_document(f"L{number}", size) for number, size in enumerate((70_000, 3 << 20, 1 << 20) * 4)]
+    small = Traffic(seed=11).take(8)
+    converter, indexer = Converter(id_key=b"i" * 32), Indexer(hasher(b"k" * 32))
+
+    async def run() -> list[Outcome | None]:
+        helper = Helper(b"i" * 32, b"k" * 32)
+        with helper:
+            for _ in range(400):
+                if await helper.convert(large[0], SENDER, 1, 0) is not None:
+                    break
+                await asyncio.sleep(0.05)
+            assert helper.large_pid is not None
+            assert helper.pid is None  # one message under way: a small one is converted here
+            assert await helper.convert(small[0], SENDER, 1, 0) is None
+            found = await asyncio.gather(*(helper.convert(raw, SENDER, 1, 0) for raw in large))
+        await helper.close()
+        return found
+
+    for raw, outcome in zip(large, asyncio.run(run()), strict=True):
+        converted = converter.convert(raw, SENDER, at_us=1)
+        made = [ready(resource, indexer) for resource in converted.resources]
+        assert outcome == (replace(converted, resources=()), made)
 
 
 def test_a_helper_that_is_killed_costs_no_message_and_ends(tmp_path: Path) -> None:
