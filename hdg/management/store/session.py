@@ -247,11 +247,21 @@ class WriteSession:
             after.echoes.add(echo)
         return put
 
-    def delete(self, type_: str, id_: str, *, institution: str) -> Put:
-        """A deletion version. Raises NotFound when there is nothing to delete."""
+    def delete(self, type_: str, id_: str, *, institution: str, stamp: Stamp | None = None) -> Put:
+        """A deletion version. Raises NotFound when there is nothing to delete.
+
+        With a ``stamp`` it is a sender's statement: it changes nothing when something newer was stated, and
+        what is deleted already only learns of the newer time.
+        """
         state = self._state((type_, id_))
-        if state is None or state.deleted:
+        if state is None or (state.deleted and stamp is None):
             raise NotFound("there is nothing to delete")
+        said = said_by("", Stamp(self.at_us, self.at_us) if stamp is None else stamp)
+        is_stale = stamp is not None and is_outdated(state.said, stamp)
+        if is_stale or state.deleted:
+            if not is_stale:
+                self._note(state, state.parts, said, is_shared=False)
+            return Put(type_, id_, state.version, is_created=False, is_changed=False)
         self._know_patients(state)
         deletion = replace(
             state,
@@ -262,7 +272,7 @@ class WriteSession:
             salt=self._shared.random.take(SALT_BYTES),
             body=b"",
             parts={},
-            said=said_by("", Stamp(self.at_us, self.at_us)),
+            said=said,
             echoes=set(),
             before=state.base,
             is_stored=False,
@@ -273,6 +283,18 @@ class WriteSession:
         if type_ == "Consent":
             self.batch.consents.append((None, state.rkey))
         return Put(type_, id_, deletion.version, is_created=False, is_changed=True)
+
+    def amend(self, content: JsonObject) -> Put:
+        """Stores ``content``, made from ``current``, without it being anybody's statement.
+
+        What was said about it, when and by whom, stays as it is noted, and so does its institution.
+        """
+        state = self._state((content["resourceType"], content["id"]))
+        if state is None or state.deleted:
+            raise NotFound("there is nothing to amend")
+        content = without_server_meta(content)
+        patient = state.id if state.type == "Patient" else None
+        return self._put(content, state.parts, state.said, state, state.institution, patient)
 
     def _put(
         self,
