@@ -19,8 +19,10 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from hdg import retraction
 from hdg.converting import Helper
 from hdg.errors import Hl7v2Error, LedgerError
+from hdg.fhir.definitions import patient_compartment
 from hdg.fhir.json import dumps, loads
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted, JsonObject
@@ -60,6 +62,9 @@ SHARED_TYPES = frozenset(
     }
 )
 """Types that a message mentions but that are not about its patient: kept under the institution's key."""
+
+LEFT = "left behind"
+"""Kind of a work item: what a deletion left for people to decide about."""
 
 _ABOUT_MESSAGE = frozenset({"MessageHeader", "Provenance"})
 
@@ -282,6 +287,8 @@ class Gateway:
         ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
         for loss in dict.fromkeys(losses(converted.issues)):
             note_loss(session, loss.kind, received.header.sender, kind, loss.place, loss.text, ikey=ikey)
+        for text in retraction.left_behind(session, converted):
+            note_loss(session, LEFT, received.header.sender, kind, "PID-3", text, ikey=ikey)
         return ack
 
     def _store(
@@ -303,8 +310,13 @@ class Gateway:
         resources: Sequence[JsonObject | Ready] = converted.resources if made is None else made
         keys = [(r.type, r.id) if isinstance(r, Ready) else (r["resourceType"], r["id"]) for r in resources]
         session.prefetch(keys)
-        is_several = sum(type_ == "Patient" for type_, _ in keys) > 2
+        is_several = sum(type_ == "Patient" for type_, _ in keys) > 1
         for key, resource in zip(keys, resources, strict=True):
+            if key in converted.deleted:
+                retraction.delete(
+                    session, resource, sender=source.sender, institution=source.institution, stamp=stamp
+                )
+                continue
             session.statement(
                 resource,
                 deleted.get(key, ()),
@@ -315,6 +327,7 @@ class Gateway:
                 gaps=gaps.get(key, ()),
                 is_move=key in converted.moved,
             )
+        retraction.settle_links(session, keys)
 
     def _quarantine(self, session: WriteSession, received: _Received, error: Hl7v2Error) -> bytes:
         """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted.
@@ -459,13 +472,14 @@ class Gateway:
 def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> str | None:
     """The patient that a resource is about: a Patient is about itself, also in another one's message.
 
-    In a message about several patients (A40 with several pairs) the resources say themselves whose they are.
+    In a message about several patients (A24, A36, A40) the resources that can say themselves whose they are.
     """
     if key[0] in SHARED_TYPES:
         return None
     if key[0] == "Patient":
         return key[1]
-    return None if is_several and key[0] not in _ABOUT_MESSAGE else patient
+    is_own = is_several and key[0] not in _ABOUT_MESSAGE and patient_compartment(key[0])
+    return None if is_own else patient
 
 
 def _in_order(session: WriteSession, received: _Received) -> _Received:

@@ -39,6 +39,23 @@ STRUCTURES = """
     VXU_V04 REF_I12 PPR_PC1 DFT_P11 MFN_M02
 """.split()  # noqa: SIM905  # easier to keep in order
 
+_PERSON = [["PID", "!"], ["PD1", ""], ["ARV", "*"], ["PV1", ""], ["DB1", "*"]]
+_LINKED = [["MSH", "!"], ["SFT", "*"], ["UAC", ""], ["EVN", "!"], ["PATIENT", "!*", _PERSON]]
+OWN: dict[str, list[Any]] = {
+    "ADT_A24": _LINKED,
+    "ADT_A37": _LINKED,
+    "RSP_K11": [
+        *([["MSH", "!"], ["SFT", "*"], ["UAC", ""], ["MSA", "!"], ["ERR", "*"], ["QAK", "!"], ["QPD", "!"]]),
+        ["QUERY_RESULT", "*", "VXU_V04"],
+        ["DSC", ""],
+    ],
+}
+"""Structures that hl7apy has too flat for what is in them.
+
+A24 and A37 are about two people: each is a group. hl7apy's RSP_K11 ends at QPD, because what follows is for a
+profile to say; in the immunization history (CDC 2.5.1 release 1.5, Z32 and Z31) it is what a VXU holds. A name
+in the place of a group's children stands for that structure from its PID on.
+"""
 WITHOUT_PATIENT_GROUP = ("ORL_O22", "ORL_O34")
 """Answers whose v2.5.1 form puts everything below PATIENT; later versions do not, and take both."""
 WITH_LATER_GROUPS = ("ADT_A60",)
@@ -137,6 +154,14 @@ def add(nodes: list[Any], added: dict[str, list[Any]]) -> None:
             node[2].extend(added.get(node[0], []))
 
 
+def own(node: list[Any], structures: dict[str, Any]) -> list[Any]:
+    """A node of ``OWN`` with the structure that it names."""
+    if len(node) < 3 or not isinstance(node[2], str):
+        return node
+    body = structures[node[2]]
+    return [*node[:2], body[[child[0] for child in body].index("PID") :]]
+
+
 def is_gone(row: list[Any] | None) -> bool:
     """Whether a version only keeps the place of a withdrawn field."""
     return row is None or row[1] == "WD" or row[0] in ("", "Withdrawn", "Reserved")
@@ -190,6 +215,8 @@ def main() -> None:
             datatypes[name] = overlay(datatypes.get(name, []), components(definition))
     for name, added in ADDED.items():
         add(structures[name], added)
+    for name, nodes in OWN.items():
+        structures[name] = [own(node, structures) for node in nodes]
     content = {"datatypes": datatypes, "segments": segments, "structures": structures}
     OUTPUT.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n", "utf-8")
 

@@ -56,7 +56,8 @@ class Converted:
     """The result of one conversion. Every reference between ``resources`` (or to an id derived the same
     way) resolves.
 
-    ``moved``: (type, id) of resources that the input moves from another patient with all that is known.
+    ``moved``: (type, id) of resources that the input moves from another patient with all that is known;
+    ``deleted``: of those that it deletes (they are in ``resources`` too, saying so as well as they can).
     ``patient_id`` is the id of the message's Patient, or None when the input names no patient.
     ``mapping_digest`` identifies the tables that made it (hex).
     """
@@ -66,6 +67,7 @@ class Converted:
     deletions: tuple[Deletion, ...] = ()
     defaulted: tuple[Defaulted, ...] = ()
     moved: tuple[tuple[str, str], ...] = ()
+    deleted: tuple[tuple[str, str], ...] = ()
     issues: tuple[Issue, ...] = field(default=())
     patient_id: str | None = None
     mapping_digest: str = ""

@@ -154,6 +154,7 @@ class Converter:
             deletions=deletions(builds),
             defaulted=defaulted(builds),
             moved=tuple((build.type, build.id) for build in builds if build.label.endswith(":moved")),
+            deleted=tuple((build.type, build.id) for build in builds if build.label.endswith(":deleted")),
             issues=tuple(dict.fromkeys(state.issues)),
             patient_id=next((build.id for build in builds if build.type == "Patient"), None),
             mapping_digest=digest,

@@ -69,9 +69,11 @@ def elements(unit: str) -> Sequence[Element] | None:
 
 @cache
 def width(segment: str) -> int:
-    """Number of places of a segment's view: its fields and its name; no bound for one that HL7 lacks."""
+    """Number of places of a segment's view: its fields and its name; no bound for one that HL7 lacks, nor for
+    QPD, whose last field stands for all that follow.
+    """
     known = elements(segment)
-    return len(known) + 1 if known else 1 << 16
+    return len(known) + 1 if known and segment != "QPD" else 1 << 16
 
 
 _SIMPLE = frozenset(["ST", "TX", "FT", "NM", "SI", "ID", "IS", "DT", "TM", "DTM", "GTS", "SNM"])
