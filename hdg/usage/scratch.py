@@ -7,6 +7,8 @@ that there is one implementation of what a search means. For one thread at a tim
 
 from __future__ import annotations
 
+import weakref
+
 from sqlalchemy import create_engine, select
 from sqlalchemy.pool import StaticPool
 
@@ -33,6 +35,7 @@ class Scratch:
         )
         self._statements = Statements(self._engine.dialect)
         self._is_empty = True
+        weakref.finalize(self, self._engine.dispose)
         with self._engine.begin() as connection:
             for table in (_RESOURCE, *_INDEXES):
                 table.create(connection)
@@ -64,7 +67,3 @@ class Scratch:
             for table in (*_INDEXES, _RESOURCE):
                 connection.execute(table.delete())
         self._is_empty = True
-
-    def close(self) -> None:
-        """Gives up the database."""
-        self._engine.dispose()

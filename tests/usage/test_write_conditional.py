@@ -1,0 +1,159 @@
+"""Conditional create, update and delete: decided inside the writer's transaction (R4 http.html#ccreate)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from hdg.fhir import json
+from hdg.management.store import Store
+from hdg.usage.access import Gate
+from hdg.usage.fhir_api.app import create_app
+
+
+@pytest.fixture
+def north(either):
+    return either.token("clinician", user="dr-north", institution="north")
+
+
+def tagged(either, value="A1", patient="ann"):
+    made = either.observation("x", patient, "718-7", "2024-05-05")
+    del made["id"]
+    return {**made, "identifier": [{"system": "urn:example:order", "value": value}]}
+
+
+CONDITION = "identifier=urn:example:order|A1"
+
+
+def total(either, token, query=CONDITION):
+    return either.client.get(f"/fhir/Observation?{query}", token).json()["total"]
+
+
+def create(either, token, condition=CONDITION, **headers):
+    return either.client.send(
+        "POST", "/fhir/Observation", token, tagged(either), if_none_exist=condition, **headers
+    )
+
+
+def test_a_conditional_create_creates_once_and_then_shows_what_is_there(either, north):
+    first = create(either, north)
+    second = create(either, north, "?" + CONDITION)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.content == first.content
+    assert second.headers["location"] == first.headers["location"]
+    assert total(either, north) == 1
+
+
+def test_a_condition_that_finds_several_or_asks_nothing_or_is_not_understood_writes_nothing(either, north):
+    assert create(either, north, "code=718-7").status_code == 412
+    assert create(either, north, "").status_code == 412
+    assert create(either, north, "colour=red").status_code == 400
+    assert create(either, north, "code=718-7&_count=1").status_code == 400
+    assert create(either, north, "colour=red", prefer="handling=lenient").status_code == 400
+    assert total(either, north) == 0
+
+
+def test_a_condition_finds_nothing_that_is_hidden(either, north):
+    either.put({**tagged(either, "A1", "bob"), "id": "bob-7"}, "south", "bob")
+    assert create(either, north).status_code == 201
+    path = f"/fhir/Observation?{CONDITION}"
+    changed = either.client.send("PUT", path, north, tagged(either))
+    assert changed.status_code == 200
+    assert either.client.send("DELETE", path, north).status_code == 204
+    assert either.client.send("DELETE", path, north).status_code == 404
+    south = either.token("clinician", institution="south")
+    assert either.client.get("/fhir/Observation/bob-7", south).json()["meta"]["versionId"] == "1"
+
+
+def test_of_many_equal_conditional_creates_at_once_one_creates(either, north):
+    headers = {"content-type": "application/fhir+json", "if-none-exist": CONDITION}
+    body = json.dumps(tagged(either))
+    answers = either.client.gather_all(("POST", "/fhir/Observation", north, headers, body) for _ in range(8))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert total(either, north) == 1
+
+
+def test_eight_threads_and_two_gateways_on_one_database_make_one_resource(either, north):
+    """The second gateway is what another process is: its own store, writer thread and memory."""
+    import httpx
+
+    with Store.open(either.settings, either.keys, either.clock) as store:
+        apps = [
+            either.app,
+            create_app(Gate.open(either.settings, either.keys, store, either.clock), either.settings),
+        ]
+        answers, start = [], threading.Barrier(8)
+
+        def one(app):
+            async def post():
+                transport = httpx.ASGITransport(app)
+                async with httpx.AsyncClient(
+                    transport=transport, base_url="https://gateway.example"
+                ) as client:
+                    headers = {
+                        "authorization": f"Bearer {north}",
+                        "content-type": "application/fhir+json",
+                        "if-none-exist": CONDITION,
+                    }
+                    return await client.post("/fhir/Observation", headers=headers, content=body)
+
+            start.wait(10)
+            answers.append(asyncio.run(post()))
+
+        body = json.dumps(tagged(either))
+        threads = [threading.Thread(target=one, args=(apps[number % 2],)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert total(either, north) == 1
+
+
+def test_conditional_creates_of_different_things_in_one_group_do_not_disturb_each_other(either, north):
+    requests = []
+    for number in range(12):
+        headers = {
+            "content-type": "application/fhir+json",
+            "if-none-exist": f"identifier=urn:example:order|B{number % 6}",
+        }
+        body = json.dumps(tagged(either, f"B{number % 6}"))
+        requests.append(("POST", "/fhir/Observation", north, headers, body))
+    answers = either.client.gather_all(requests)
+    assert sorted(answer.status_code for answer in answers) == [200] * 6 + [201] * 6
+    assert total(either, north, "identifier=urn:example:order|") == 6
+
+
+def test_a_conditional_update_creates_updates_or_refuses(either, north):
+    path = f"/fhir/Observation?{CONDITION}"
+    created = either.client.send("PUT", path, north, tagged(either))
+    assert created.status_code == 201
+    changed = either.client.send("PUT", path, north, {**tagged(either), "status": "amended"})
+    assert (changed.status_code, changed.json()["id"]) == (200, created.json()["id"])
+    assert changed.headers["etag"] == 'W/"2"'
+    assert either.client.send("PUT", "/fhir/Observation?code=718-7", north, tagged(either)).status_code == 412
+    other = {**tagged(either), "id": "ann-0"}
+    assert either.client.send("PUT", path, north, other).status_code == 400
+    assert either.client.send("PUT", path, north, tagged(either), if_match='W/"1"').status_code == 412
+    assert either.client.send("PUT", path, north, tagged(either), if_none_match="*").status_code == 412
+
+
+def test_a_conditional_update_that_finds_nothing_takes_the_client_s_id_as_an_update_would(either, north):
+    path = f"/fhir/Observation?{CONDITION}"
+    refused = either.client.send("PUT", path, north, {**tagged(either), "id": "chosen"})
+    assert refused.status_code == 405
+    taken = either.client.send("PUT", path, north, {**tagged(either), "id": "north.chosen"})
+    assert (taken.status_code, taken.json()["id"]) == (201, "north.chosen")
+
+
+def test_a_conditional_delete_deletes_one(either, north):
+    create(either, north)
+    assert either.client.send("DELETE", "/fhir/Observation?code=718-7", north).status_code == 412
+    path = f"/fhir/Observation?{CONDITION}"
+    assert either.client.send("DELETE", path, north, if_match='W/"9"').status_code == 412
+    assert either.client.send("DELETE", path, north).status_code == 204
+    assert total(either, north) == 0
+    assert either.client.send("DELETE", path, north).status_code == 404
