@@ -52,6 +52,7 @@ from hdg.management.store.meta import (
 from hdg.management.store.read import Reader
 from hdg.management.store.session import Shared, WriteSession
 from hdg.management.store.space import SpaceGuard
+from hdg.management.store.turn import Turn
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
 from hdg.throttle import Throttle
@@ -114,6 +115,7 @@ class Store:
         """Messages stored from now on count as received after this (WriteSession.in_order)."""
         self._tell = Throttle(log)
         self._connection: Connection | None = None
+        self._turn = Turn(settings.data if engine.dialect.name == "sqlite" else None)
         self._queue: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
         self._is_closed = False
         self._closing = threading.Lock()
@@ -218,6 +220,7 @@ class Store:
         self.reader.close()
         self.engine.dispose()
         self._writer_engine.dispose()
+        self._turn.close()
 
     def __enter__(self) -> Store:
         return self
@@ -323,7 +326,7 @@ class Store:
         if self._connection is None:
             self._connection = self._writer_engine.connect()
         connection = self._connection
-        with connection.begin() as transaction:
+        with self._turn, connection.begin() as transaction:
             lock_writer(connection)
             size, newest_us, unledgered = _newest(connection)
             if (size, unledgered) != self._seen:
