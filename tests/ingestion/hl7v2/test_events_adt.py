@@ -104,14 +104,25 @@ def test_the_places_of_a_visit_follow_its_event(converter: Converter) -> None:
     assert places(converter, "A26", f42="W4^1^1") == ["active"]
 
 
-@pytest.mark.parametrize("event", ["A23", "A29"])
-@pytest.mark.parametrize("structure", ["", "ADT_A21", "ADT_A05"])
-def test_a_deletion_is_refused_and_never_passes_for_an_update(
+@pytest.mark.parametrize("event", ["A46", "A48", "A51"])
+@pytest.mark.parametrize("structure", ["", "ADT_A30", "ADT_A50"])
+def test_an_event_whose_row_has_no_table_is_refused_whatever_structure_it_names(
     converter: Converter, event: str, structure: str
 ) -> None:
     with pytest.raises(Hl7v2Error) as caught:
         converter.convert(message(event, structure=structure), at_us=0)
     assert (caught.value.condition, caught.value.is_rejection) == ("201", True)
+
+
+@pytest.mark.parametrize("structure", ["", "ADT_A21", "ADT_A05"])
+def test_a_deletion_never_passes_for_an_update(converter: Converter, structure: str) -> None:
+    visit = encounter(converter.convert(message("A23", structure=structure), at_us=0))
+    assert visit["status"] == "entered-in-error"
+    assert "location" not in visit
+    gone = converter.convert(message("A29", structure=structure), at_us=0)
+    [patient] = [item for item in gone.resources if item["resourceType"] == "Patient"]
+    assert gone.deleted == (("Patient", patient["id"]),)
+    assert patient == {"resourceType": "Patient", "id": patient["id"], "active": False}
 
 
 def test_an_update_that_does_not_say_the_status_of_the_visit_only_fills_a_gap(converter: Converter) -> None:
