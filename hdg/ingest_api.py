@@ -22,8 +22,10 @@ from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.batch import read_batch
+from hdg.ingestion.hl7v2.query import is_query
 from hdg.ingestion.sender import Origin
 from hdg.intake import answer, take_all
+from hdg.query_answer import Queries
 from hdg.usage.access import Caller, Gate
 from hdg.usage.fhir_api.context import caller_of
 from hdg.usage.fhir_api.errors import outcome_response
@@ -43,16 +45,17 @@ _OUTCOME_RANGES = frozenset({"application/fhir+json", "application/json"})
 _ER7_RANGES = _TYPES | {"*/*", "x-application/*", "text/*"}
 
 
-def mount(app: FastAPI, gate: Gate, gateway: Gateway) -> None:
+def mount(app: FastAPI, gate: Gate, gateway: Gateway, queries: Queries | None = None) -> None:
     """Adds the route to the application."""
-    app.router.routes.insert(0, Route(PATH, _Ingest(gate, gateway).post, methods=["POST"]))
+    app.router.routes.insert(0, Route(PATH, _Ingest(gate, gateway, queries).post, methods=["POST"]))
 
 
 class _Ingest:
     """The endpoint, and what is under way in it."""
 
-    def __init__(self, gate: Gate, gateway: Gateway) -> None:
+    def __init__(self, gate: Gate, gateway: Gateway, queries: Queries | None) -> None:
         self._gate = gate
+        self._queries = queries
         self._gateway = gateway
         self._max_bytes = gateway.settings.ingest_max_bytes
         self._requests = 0
@@ -106,6 +109,10 @@ class _Ingest:
         if not body.strip():
             return outcome_response(400, "required", "the body holds no message", method="POST")
         batch = read_batch(body)
+        if self._queries is not None and len(batch.messages) == 1 and is_query(batch.messages[0]):
+            if not is_er7:
+                raise HTTPException(406)
+            return Response(await self._queries.answer(batch.messages[0], origin), 200, {"content-type": ER7})
         outcomes = await take_all(self._gateway, batch.messages, origin)
         is_to_be_sent_again = any(outcome.is_to_be_sent_again for outcome in outcomes)
         is_accepted = all(outcome.is_accepted for outcome in outcomes) and not batch.errors

@@ -24,7 +24,9 @@ from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.ack_mode import replies
 from hdg.ingestion.hl7v2.mllp import MAX_CONNECTIONS, Budget, MllpServer, serve_mllp
 from hdg.ingestion.hl7v2.mllp_tls import server_context
+from hdg.ingestion.hl7v2.query import is_query
 from hdg.ingestion.sender import Origin
+from hdg.query_answer import Queries
 from hdg.settings import Settings, host_port
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import create_app
@@ -50,6 +52,7 @@ class Server:
     _http: uvicorn.Server | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _forwarder: Forwarder | None = None
+    _queries: Queries | None = None
 
     async def start(self) -> None:
         """Opens the listeners. Raises OSError when an address cannot be bound, SettingsError."""
@@ -60,7 +63,8 @@ class Server:
             settings = settings.model_copy(update={"http": self.http_address})
         gate = Gate.open(settings, self.gateway.keys, self.gateway.store, self.gateway.clock)
         app = create_app(gate, settings)
-        ingest_api.mount(app, gate, self.gateway)
+        self._queries = Queries(self.gateway, gate, self.gateway.clock)
+        ingest_api.mount(app, gate, self.gateway, self._queries)
         config = uvicorn.Config(
             app,
             http=BoundedHttp,
@@ -109,6 +113,8 @@ class Server:
         return listener
 
     async def _take(self, raw: bytes, origin: Origin) -> tuple[bytes, ...]:
+        if self._queries is not None and is_query(raw):
+            return (await self._queries.answer(raw, origin),)
         ack = await self.gateway.receive(raw, origin)
         return replies(raw, ack, mode=self.gateway.ack_mode(raw, origin))
 

@@ -37,7 +37,7 @@ _log = logging.getLogger("hdg.senders")
 
 class Declared(BaseModel):
     """One ``[senders."…"]`` table; Sender says what the values mean. Folders are relative to the data
-    folder.
+    folder. ``queries``: the sender may ask for what its institution may read (hdg/query_answer.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +54,7 @@ class Declared(BaseModel):
     terminology: Path | None = None
     ack: Literal["message", "original", "enhanced"] = "message"
     strict: bool = False
+    queries: bool = False
     messages: tuple[str, ...] = ()
 
     def matches(self, facts: dict[str, str]) -> int:

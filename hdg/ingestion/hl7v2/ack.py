@@ -97,7 +97,7 @@ def acknowledge(
     header = read_header(message.raw if isinstance(message, Message) else message)
     target = header.delimiters
     lines = [_msh(header, control_id, at_us), _msa(header, code, errors)]
-    lines += [_err(header, error) for error in errors[:_ERRORS_MAX]]
+    lines += [error_segment(header, error) for error in errors[:_ERRORS_MAX]]
     text = "".join(line + "\r" for line in lines)
     head = f"MSH{target.field}{target.msh_2}"
     return header.mark + _encoded(head + text, header.charset)
@@ -129,7 +129,7 @@ def _msa(header: Header, code: Code, errors: Sequence[Hl7v2Error | Issue]) -> st
     return header.delimiters.field.join(fields)
 
 
-def _err(header: Header, error: Hl7v2Error | Issue) -> str:
+def error_segment(header: Header, error: Hl7v2Error | Issue) -> str:
     """ERR-2 location, ERR-3 condition, ERR-4 severity, ERR-8 text; before 2.5 also ERR-1."""
     if isinstance(error, Issue):
         condition, severity = _CONDITION_OF_ISSUE.get(error.code, "207"), _SEVERITY[error.severity]
