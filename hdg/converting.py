@@ -28,10 +28,12 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.sender import Sender
 from hdg.management.store.index import Indexer
-from hdg.management.store.ready import ready
+from hdg.management.store.ready import Ready, ready
 from hdg.management.store.values import hasher
+from hdg.mapping.context import JsonObject, Part
 from hdg.outcomes import Outcome, opened, packed
 
 __all__ = ["LARGE_BYTES", "Helper", "Outcome"]
@@ -46,6 +48,7 @@ _ANSWER_S = 10.0
 """A helper that takes longer for an answer stands still and is ended."""
 _ANSWER_S_PER_BYTE = 1.0 / (1 << 20)
 """Added for every byte that it has been asked about: ten times what it takes."""
+_HELD_MAX = 4096
 _HEAD = 4
 _SENDER = tuple(field.name for field in fields(Sender))
 
@@ -244,6 +247,8 @@ class _Worker:
         self._id_key, self._indexer = id_key, Indexer(hasher(index_key))
         self._generation: int | None = None
         self._converter = Converter(id_key=id_key)
+        self._held: dict[int, tuple[Part, Ready]] = {}
+        """By the identity of a Part, which nobody changes."""
 
     def answer(self, raw: bytes, sender: tuple[Any, ...], at_us: int, generation: int) -> bytes:
         """The packed Outcome; nothing for whatever went wrong: the parent will meet the same and say so."""
@@ -253,11 +258,25 @@ class _Worker:
             self._generation = generation
         try:
             declared = Sender(**dict(zip(_SENDER, sender, strict=True)))
-            converted = self._converter.convert(raw, declared, at_us=at_us)
-            made = [ready(resource, self._indexer) for resource in converted.resources]
-            return packed(converted, made)
+            converted, state = self._converter.run(raw, declared, at_us=at_us)
+            if state.group is not None:
+                state.group.dissolve()
+            return packed(converted, [self._ready(resource, state) for resource in converted.resources])
         except Exception:
             return b""
+
+    def _ready(self, resource: JsonObject, state: State) -> Ready:
+        """A person or place as an earlier message told it is made ready once."""
+        key = (resource["resourceType"], resource["id"])
+        part = state.parts.get(key)
+        if part is None or not part.is_valid or state.things.get(key) is not resource:
+            return ready(resource, self._indexer)
+        held = self._held.get(id(part))
+        if held is None:
+            if len(self._held) >= _HELD_MAX:
+                self._held.clear()
+            held = self._held[id(part)] = (part, ready(resource, self._indexer))
+        return held[1]
 
 
 def _frames(pipe: BinaryIO) -> Any:

@@ -13,7 +13,9 @@ import pytest
 from sqlalchemy import select
 
 from bench.traffic import Traffic
-from hdg.converting import Helper, Outcome
+from case_pairs import CASES, names_of
+from hdg.converting import Helper, Outcome, _packed, _Worker
+from hdg.errors import Hl7v2Error
 from hdg.fhir.json import dumps, loads
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.convert import Converter
@@ -23,6 +25,7 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.index import Indexer
 from hdg.management.store.ready import ready
 from hdg.management.store.values import hasher
+from hdg.outcomes import opened
 from hdg.settings import Settings
 
 SENDER = Sender("DOC|NORTHGEN", "northgen")
@@ -79,6 +82,24 @@ def test_what_is_made_ready_elsewhere_is_what_the_store_makes_of_the_resource() 
             assert dumps(made.resource(), sort_keys=True) == dumps(resource, sort_keys=True)
             assert made.rows(7).tables == rows.tables
             assert made.patients == rows.patients
+
+
+def test_the_helper_answers_with_what_the_store_would_make_of_the_conversion() -> None:
+    traffic = Traffic(seed=12, patients=3).take(60)
+    cases = [(CASES / f"{name}.hl7").read_bytes() for name in names_of("adt", "oru", "oul", "vxu")]
+    worker, indexer, alone = _Worker(b"i" * 32, b"k" * 32), Indexer(hasher(b"k" * 32)), 0
+    forgetful = Converter(id_key=b"i" * 32)
+    for raw in (*traffic, *cases, *traffic, *cases):
+        forgetful.tables(None)._shared.clear()  # what earlier messages left must not show
+        try:
+            converted = forgetful.convert(raw, SENDER, at_us=1)
+        except Hl7v2Error:
+            assert worker.answer(raw, _packed(SENDER), 1, 0) == b""
+            continue
+        made = [ready(resource, indexer) for resource in converted.resources]
+        assert opened(worker.answer(raw, _packed(SENDER), 1, 0)) == (replace(converted, resources=()), made)
+        alone += len(made)
+    assert 0 < len(worker._held) < alone
 
 
 def test_a_helper_that_stands_still_holds_no_message_up_for_long(tmp_path: Path, monkeypatch) -> None:
