@@ -12,8 +12,8 @@ from hdg.usage.fhir_api.app import PUBLIC_PATHS
 VALUES = {"type": "Patient", "id": "ann", "version": "1"}
 QUERIES = {"/ledger/proof": "?type=Patient&id=ann"}
 PATIENT = '{"resourceType":"Patient","id":"ann"}'
-BODIES = {"POST": PATIENT, "PUT": PATIENT}
-CONDITIONS = {("PUT", "/fhir/{type}"): "?_id=ann", ("DELETE", "/fhir/{type}"): "?_id=ann"}
+BODIES = {"POST": PATIENT, "PUT": PATIENT, "PATCH": '{"resourceType":"Parameters"}'}
+CONDITIONS = {(method, "/fhir/{type}"): "?_id=ann" for method in ("PUT", "PATCH", "DELETE")}
 TAKING = {"/ingest/hl7v2"}
 """Routes that take messages: they authenticate, hand nothing out, and so ask the gate for no data."""
 

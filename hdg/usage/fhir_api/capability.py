@@ -13,10 +13,11 @@ from hdg.fhir.json import JsonObject
 from hdg.management.consent.policy import Policy
 from hdg.usage import permits
 from hdg.usage.fhir_api import parameters
+from hdg.usage.fhir_api.bodies import JSON_PATCH
 
 INTERACTIONS = ("read", "vread", "history-instance", "search-type")
 """What every resource type supports."""
-WRITES = ("create", "update", "delete")
+WRITES = ("create", "update", "patch", "delete")
 """What every type supports that some role may write."""
 
 
@@ -32,6 +33,7 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
         "implementation": {"description": "Healthcare Data Gateway", "url": base_url},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json"],
+        "patchFormat": [JSON_PATCH, "application/fhir+json"],
         "rest": [
             {
                 "mode": "server",

@@ -29,6 +29,7 @@ from hdg.errors import (
 )
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
+from hdg.fhir.patch_json import PatchFailed
 from hdg.management.store.engine import NotCommitted, is_database_lost
 from hdg.usage.access import Unavailable
 from hdg.usage.fhir_api.bodies import Busy
@@ -41,6 +42,7 @@ log = logging.getLogger("hdg.usage")
 # The first class that fits decides; subclasses stand before their bases.
 _STATUS: tuple[tuple[type[HdgError], int], ...] = (
     (NotAcceptable, 406),
+    (PatchFailed, 422),
     (BadRequest, 400),
     (ValidationFailed, 422),
     (NotFound, 404),

@@ -8,10 +8,12 @@ from __future__ import annotations
 from hdg import __version__
 from hdg.fhir import definitions
 from hdg.fhir.json import JsonObject
+from hdg.usage.fhir_api.bodies import JSON_PATCH
 from hdg.usage.fhir_api.negotiation import FHIR_JSON
 from hdg.usage.fhir_api.query import FORM
 
 _ID = {"type": "string", "pattern": r"^[A-Za-z0-9\-.]{1,64}$"}
+_PATCHES = (JSON_PATCH, FHIR_JSON)
 _ERRORS = {
     "400": "a parameter that is not understood",
     "401": "no valid token",
@@ -42,6 +44,7 @@ def openapi() -> JsonObject:
                 "get": _operation("Search", _paged()),
                 "post": _write("Create (If-None-Exist: conditional create)"),
                 "put": _write("Conditional update; the query string is the condition"),
+                "patch": _write("Conditional patch; the query string is the condition", takes=_PATCHES),
                 "delete": _write("Conditional delete; the query string is the condition", takes=()),
             },
             "/fhir/{type}/_search": {"parameters": _path("type"), "post": _post_search()},
@@ -49,6 +52,7 @@ def openapi() -> JsonObject:
                 "parameters": _path("type", "id"),
                 "get": _operation("Read"),
                 "put": _write("Update, or create under an id of the client's (If-Match, If-None-Match: *)"),
+                "patch": _write("JSON Patch or FHIRPath Patch (If-Match)", takes=_PATCHES),
                 "delete": _write("Delete (If-Match)", takes=()),
             },
             "/fhir/{type}/{id}/_history": {
