@@ -193,6 +193,21 @@ def world(tmp_path):
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
+def make_world(request, tmp_path):
+    """Makes the world on either database, with settings of the test's own."""
+    made = []
+
+    def make(**settings):
+        url = database_url(request, request.param)
+        made.append(_made(tmp_path / f"data{len(made)}", database_url=url, **settings))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def either(request, tmp_path):
     """The same world on either database."""
     made = _made(tmp_path / "data", database_url=database_url(request, request.param))
