@@ -48,10 +48,10 @@ class Plans:
 
     def __init__(self, steps: Sequence[Step], limit: int, resolve: Callable[[str], Readers]) -> None:
         self._steps = tuple(steps)
-        self.limit = limit
-        """The size of a view that has all the table's places; what lies beyond, no row reads."""
         found = [leaf for step in steps if step.node is not None for leaf in leaves(step.node)]
         self._readers: Mapping[str, Readers] = {leaf.operand: resolve(leaf.operand) for leaf in found}
+        self.limit = max([limit, *(readers.field + 1 for readers in self._readers.values())])
+        """The size of a view that has all the table's places; what lies beyond, neither a row nor a test reads."""
         self._operands = _compared_often(found, self._readers)
         self._told: tuple[_Told, ...] = tuple(_told(name, found, self._readers) for name in self._operands)
         self._tests: dict[Node, Test] = {}
