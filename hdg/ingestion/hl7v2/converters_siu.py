@@ -238,3 +238,13 @@ def appointment(text: str, state: State) -> Facts:
             if found:
                 return Facts((kind, *found))
     return state.unidentified()
+
+
+@CONVERTERS.register("identity.schedule", type="id")
+def schedule(text: str, state: State) -> Facts:
+    """SCH-5 (the schedule's code), else the slot's own number: a schedule of that slot alone."""
+    parts = split(state.field("SCH", 5))
+    code = part(parts, 1, state) or part(parts, 2, state)
+    if code:
+        return Facts(("SCH-5", state.sender.name, code, part(parts, 3, state)), is_thing=True)
+    return Facts(("slot", *appointment(text, state).parts), is_thing=True)

@@ -143,9 +143,29 @@ def test_every_event_of_an_appointment_speaks_of_one_resource(converter: Convert
     assert {appointment(converter, event)["id"] for event in ("S13", "S14", "S15", "S17", "S26")} == {first}
 
 
-@pytest.mark.parametrize("event", ["S23", "S24"])
-def test_blocked_time_is_refused_and_never_passes_for_a_booking(converter: Converter, event: str) -> None:
+@pytest.mark.parametrize(("event", "status"), [("S23", "busy-unavailable"), ("S24", "free")])
+def test_blocked_time_is_a_slot_and_never_passes_for_a_booking(
+    converter: Converter, event: str, status: str
+) -> None:
     data = message(event).replace(event.encode(), f"{event}^SIU_S12".encode())
+    found = {item["resourceType"]: item for item in converter.convert(data, at_us=0).resources}
+    assert "Appointment" not in found
+    assert "Patient" not in found
+    assert found["Slot"]["status"] == status
+    assert found["Slot"]["schedule"] == {"reference": f"Schedule/{found['Schedule']['id']}"}
+
+
+def test_what_is_blocked_is_opened_again_under_its_number(converter: Converter) -> None:
+    def slot(event: str) -> str:
+        items = converter.convert(message(event), at_us=0).resources
+        return next(str(item["id"]) for item in items if item["resourceType"] == "Slot")
+
+    assert slot("S23") == slot("S24")
+
+
+@pytest.mark.parametrize("kind", ["SQM^S25", "REF^I15"])
+def test_a_question_is_refused_and_never_passes_for_a_statement(converter: Converter, kind: str) -> None:
+    data = message("S12").replace(b"SIU^S12", kind.encode())
     with pytest.raises(Hl7v2Error) as caught:
         converter.convert(data, at_us=0)
     assert caught.value.is_rejection
