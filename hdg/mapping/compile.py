@@ -34,6 +34,7 @@ from hdg.mapping.actions import (
 from hdg.mapping.context import SHARED_LENGTH, Context, Converter, Facts, JsonObject, Made, Unfit
 from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
+from hdg.mapping.forms import Parts, formed
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
 from hdg.mapping.plans import Plans, Step
@@ -43,7 +44,7 @@ from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Step as TargetStep
 from hdg.mapping.target import parse_target
 from hdg.mapping.tracing import nested_traced, skipped, top_traced, traced_default, watched
-from hdg.mapping.when import Node, Readers, Test, compile_when, operands, parse_when
+from hdg.mapping.when import Node, Readers, Test, Valued, compile_when, leaves, operands, parse_when
 
 _CODED = ("CodeableConcept", "Coding")
 Keep = tuple[str, Converter, Assign, str]
@@ -81,6 +82,11 @@ class Grammar(Protocol):
     """The text by which a sender deletes a value."""
     verbatim: frozenset[str]
     """Primitives that give a text of letters and digits alone as it is."""
+
+    marks: Sequence[str]
+    """What separates the parts of a datatype's text, then all else that a text may not hold to be its own
+    value.
+    """
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies, when the table is opened at ``depth``. Raises ValueError."""
@@ -174,8 +180,39 @@ class Compiler:
             found = _builder(program, self.grammar.opener(depth))
             if program.type in _CODED and not self.is_tracing and self._is_pure(table):
                 found = remembered(f"{name} {depth}", found)
+            elif not self.is_tracing and depth == 1 and self._is_pure(table):
+                parts = self._parts(table)
+                found = found if parts is None else formed(f"{name} form", found, parts)
             self._datatypes[key] = found
             return found
+
+    def _parts(self, table: Table) -> Parts | None:
+        """The free parts of a pure datatype table; None when it has none."""
+        bound: set[int] = set()
+        strings: set[int] = set()
+        composing: list[Converter] = []
+        for rule in table.rules:
+            if not rule.target:
+                continue
+            number = self.grammar.slot(rule.source, table, 1).number
+            named = self.grammar.converters.get(rule.as_)
+            if number:
+                is_string = rule.as_ == "string" and not rule.map and not rule.default
+                (strings if is_string else bound).add(number)
+            elif named is not None and named.is_composing:
+                composing.append(named.convert)
+            elif named is not None and named.reads is not None:
+                bound.update(named.reads)
+            elif rule.as_:
+                return None
+            for leaf in leaves(parse_when(rule.when)) if rule.when else ():
+                if not isinstance(leaf, Valued):
+                    bound.add(self.grammar.readers(leaf.operand, table, 1).field)
+        free = tuple(sorted(strings - bound))
+        if not free or 0 in bound or len(composing) > 1:
+            return None
+        separator, *unclean = self.grammar.marks
+        return Parts(separator, free, composing[0] if composing else None, unclean, self.grammar.null)
 
     def _is_pure(self, table: Table) -> bool:
         """Whether what a table makes of a text depends on that text and its sender only."""
@@ -219,16 +256,15 @@ class Compiler:
             element += "[x]"
         if fire is None:
             return Step(0, constant_fire(fallback), test, node)
-        else:
-            run = self._run(rule, slot, fire, element, shared.get(element, frozenset()), is_top=depth == 0)
-            number = slot.number
-            if slot.is_first and self._is_direct(rule):
-                run = self._direct(rule, root, run)
-            if keep is not None and depth == 0 and number and not self.is_tracing:
-                run = kept(slot, f"{slot.key} {keep[0]}", *keep[1:], run, self.grammar.null)
-            if fallback is not None:
-                run = defaulted(number, run, fallback)
-                return Step(0, run, test, node, number, constant_fire(fallback) if number else None)
+        run = self._run(rule, slot, fire, element, shared.get(element, frozenset()), is_top=depth == 0)
+        number = slot.number
+        if slot.is_first and self._is_direct(rule):
+            run = self._direct(rule, root, run)
+        if keep is not None and depth == 0 and number and not self.is_tracing:
+            run = kept(slot, f"{slot.key} {keep[0]}", *keep[1:], run, self.grammar.null)
+        if fallback is not None:
+            run = defaulted(number, run, fallback)
+            return Step(0, run, test, node, number, constant_fire(fallback) if number else None)
         return Step(number, run, test, node)
 
     def _run(
@@ -246,7 +282,9 @@ class Compiler:
     def _is_direct(self, rule: Rule) -> bool:
         """Whether a row puts letters and digits where its target says, as often as it is asked to."""
         is_plain = rule.as_ in self.grammar.verbatim and not rule.map and not self.is_tracing
-        return is_plain and all(step.kind not in ("new", "new-url") for step in parse_target(rule.target)[:-1])
+        return is_plain and all(
+            step.kind not in ("new", "new-url") for step in parse_target(rule.target)[:-1]
+        )
 
     def _direct(self, rule: Rule, root: str, otherwise: Run) -> Run:
         steps = parse_target(rule.target)

@@ -29,6 +29,10 @@ class Named:
     is_pure: bool
     """Whether the result depends on nothing but the text, its sender, the registry and the concept maps."""
     summary: str
+    reads: tuple[int, ...] | None = None
+    """Of a pure converter that is given a whole value: numbers of the parts that it looks at; None: any."""
+    is_composing: bool = False
+    """Whether it gives a text whenever the same parts are valued, whatever letters stand in them."""
 
 
 class Registry:
@@ -38,13 +42,22 @@ class Registry:
         self._named: dict[str, Named] = {}
 
     def register(
-        self, name: str, *, type: str = "", takes: Takes = "repetition", is_pure: bool = False
+        self,
+        name: str,
+        *,
+        type: str = "",
+        takes: Takes = "repetition",
+        is_pure: bool = False,
+        reads: tuple[int, ...] | None = None,
+        is_composing: bool = False,
     ) -> Callable[[Callable[[str, Any], Any]], Callable[[str, Any], Any]]:
-        """Decorator. ``takes="field"`` hands over the whole field with all its repetitions."""
+        """Decorator. ``takes="field"`` hands over the whole field with all its repetitions; for the others see
+        Named.
+        """
 
         def keep(function: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
             summary = (function.__doc__ or "").strip().partition("\n")[0]
-            self._named[name] = Named(name, function, type, takes, is_pure, summary)
+            self._named[name] = Named(name, function, type, takes, is_pure, summary, reads, is_composing)
             return function
 
         return keep

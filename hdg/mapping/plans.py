@@ -35,9 +35,9 @@ class Step(NamedTuple):
     """What ``run`` comes to when ``source`` is empty."""
 
 
-_Told = tuple[int, frozenset[str], bool, Callable[[Any, Any], str]]
-"""A source that ``when`` compares: its slot (0: it is the message's), the literals, whether the slot's text is
-its own when that is letters and digits alone, and its reader.
+_Told = tuple[int, frozenset[str], Callable[[str], bool] | None, Callable[[Any, Any], str]]
+"""A source that ``when`` compares: its slot (0: it is the message's), the literals, what says that the slot's
+text is the source's own (None: it never is), and its reader.
 """
 
 
@@ -73,12 +73,12 @@ class Plans:
         shape: Any = tuple(map(bool, view if size <= self.limit else view[: self.limit]))
         if self._told:
             marks = []
-            for field, literals, is_raw, text in self._told:
+            for field, literals, is_own, text in self._told:
                 if not field:
                     found = text(view, context)
                 elif field >= size or not (found := view[field]):
                     continue
-                elif not (is_raw and found.isalnum()):
+                elif is_own is None or not is_own(found):
                     found = text(view, context)
                 marks.append(found if found in literals else None)
             shape = (shape, *marks)
@@ -145,7 +145,7 @@ def _compared_often(found: Sequence[Leaf], readers: Mapping[str, Readers]) -> tu
 def _told(operand: str, found: Sequence[Leaf], readers: Mapping[str, Readers]) -> _Told:
     literals = [leaf.literals for leaf in found if isinstance(leaf, In) and leaf.operand == operand]
     reader = readers[operand]
-    return reader.field, frozenset().union(*literals), reader.slot == reader.field, reader.text
+    return reader.field, frozenset().union(*literals), reader.is_own if reader.slot else None, reader.text
 
 
 def _of_absent(leaf: Leaf) -> bool:

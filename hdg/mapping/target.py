@@ -127,7 +127,7 @@ def _plain_in(outer: Step, enter: Enter, name: str, key: str) -> Put:
         else:
             node = None
             items = root.get(element)
-            if items is None or all([item.get("url") != url for item in items]):
+            if items is None or not _has_url(items, url):
                 node = {"url": url, name: value}
                 if items is None:
                     root[element] = [node]
@@ -143,6 +143,13 @@ def _plain_in(outer: Step, enter: Enter, name: str, key: str) -> Put:
         return root if kind == "plain" else node
 
     return put
+
+
+def _has_url(items: Sequence[JsonObject], url: str) -> bool:
+    for item in items:  # noqa: SIM110  # any() over a generator costs three times as much
+        if item.get("url") == url:
+            return True
+    return False
 
 
 def _through_one(enter: Enter, final: Put, *, is_item: bool, is_last_list: bool) -> Put:
@@ -261,9 +268,13 @@ def _final(step: Step, key: str) -> Put:
 
         return new
     if step.kind == "choice":
+        elements: dict[str, str] = {}  # by type: FHIR has some fifty
 
         def choice(node: JsonObject, value: Any, context: Context) -> JsonObject:
-            element = name + value.type[0].upper() + value.type[1:]
+            kind = value.type
+            element = elements.get(kind)
+            if element is None:
+                element = elements[kind] = name + kind[0].upper() + kind[1:]
             held = node.setdefault(element, value.value)
             if held is not value.value and held != value.value:
                 raise Conflict(name)

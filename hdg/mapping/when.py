@@ -101,8 +101,8 @@ class Readers:
     repetitions: Callable[[Any, Any], int]
     """Number of repetitions."""
     slot: int = 0
-    """Where the view holds the operand's raw text, which is its own text when it is letters and digits alone;
-    0 when there is no such slot.
+    """Where the view holds the operand's raw text, which is its own text when ``is_own`` says so; 0 when there
+    is no such slot.
     """
     field: int = 0
     """The slot of the view that the operand lies in, as a whole or in part: it is absent when that is empty.
@@ -110,6 +110,8 @@ class Readers:
     """
     is_constant: bool = False
     """Whether the text is the same for the whole message."""
+    is_own: Callable[[str], bool] = str.isalnum
+    """Whether a raw text surely has nothing in it that stands for something else."""
 
 
 class _Parser:
@@ -287,26 +289,26 @@ def compile_when(node: Node, resolve: Callable[[str], Readers]) -> Test:
 
 
 def _valued(readers: Readers) -> Test:
-    slot, is_valued = readers.slot, readers.is_valued
+    slot, is_valued, is_own = readers.slot, readers.is_valued, readers.is_own
     if not slot:
         return is_valued
 
     def test(view: list[str], context: Any) -> bool:
         if slot >= len(view) or not (raw := view[slot]):
             return False
-        return raw.isalnum() or is_valued(view, context)
+        return is_own(raw) or is_valued(view, context)
 
     return test
 
 
 def _membership(readers: Readers, literals: frozenset[str], *, is_in: bool = True) -> Test:
-    slot, text = readers.slot, readers.text
+    slot, text, is_own = readers.slot, readers.text, readers.is_own
     if not slot:
         return lambda view, context: (text(view, context) in literals) is is_in
 
     def test(view: list[str], context: Any) -> bool:
         found = view[slot] if slot < len(view) else ""
-        if found and not found.isalnum():
+        if found and not is_own(found):
             found = text(view, context)
         return (found in literals) is is_in
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ from hdg.mapping.when import Readers
 
 _SEPARATORS = {1: "^", 2: "&"}
 HEADER = "MSH"
+_OPEN = re.compile(r"[\\~^&]")
+_SHORT = 64
 Text = Callable[[Any, Any], str]
 
 
@@ -38,6 +41,7 @@ class V2Grammar:
     primitives: Mapping[str, Converter] = PRIMITIVES
     converters: Registry = CONVERTERS
     null: str = NULL
+    marks: Sequence[str] = ("^", "&", "\\", "~")
     verbatim: frozenset[str] = frozenset({"string", "markdown", "code", "uri", "url"})
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
@@ -178,7 +182,13 @@ def _field_readers(source: Source, *, is_own: bool) -> Readers:
         slot,
         number if is_own else 0,
         not is_own and unit == HEADER,
+        _is_own,
     )
+
+
+def _is_own(text: str) -> bool:
+    """Whether a text surely is all that it stands for; long ones are not looked through."""
+    return text.isalnum() or (len(text) <= _SHORT and _OPEN.search(text) is None)
 
 
 def _once(text: Text, source: Source) -> Text:
@@ -235,4 +245,6 @@ def _component_readers(source: Source, depth: int) -> Readers:
             return bool(whole(view, state).strip("&^"))
 
     slot = number if inner <= 1 else 0
-    return Readers(text, is_valued, lambda view, state: 1 if is_valued(view, state) else 0, slot, number)
+    return Readers(
+        text, is_valued, lambda view, state: 1 if is_valued(view, state) else 0, slot, number, is_own=_is_own
+    )

@@ -39,7 +39,7 @@ def authority_system(text: str, state: State) -> str | None:
     return authority_uri(part(parts, 1, state), part(parts, 2, state), part(parts, 3, state), state)
 
 
-@CONVERTERS.register("hl7v2.entity_system", type="uri", is_pure=True)
+@CONVERTERS.register("hl7v2.entity_system", type="uri", is_pure=True, reads=(2, 3, 4))
 def entity_system(text: str, state: State) -> str | None:
     """EI.2 to EI.4 as an identifier system."""
     parts = split(text)
@@ -58,7 +58,7 @@ def odd_universal_id(text: str, state: State) -> str | None:
     return part(split(text), 2, state) if authority_system(text, state) is None else None
 
 
-@CONVERTERS.register("hl7v2.odd_entity_id", type="string", is_pure=True)
+@CONVERTERS.register("hl7v2.odd_entity_id", type="string", is_pure=True, reads=(2, 3, 4))
 def odd_entity_id(text: str, state: State) -> str | None:
     """EI.3 when no identifier system could be made of EI.2 to EI.4."""
     return part(split(text), 3, state) if entity_system(text, state) is None else None
@@ -213,7 +213,7 @@ def location_name(text: str, state: State) -> str | None:
     return " ".join(found) or None
 
 
-@CONVERTERS.register("hl7v2.phone_number", type="string", is_pure=True)
+@CONVERTERS.register("hl7v2.phone_number", type="string", is_pure=True, is_composing=True)
 def phone_number(text: str, state: State) -> str | None:
     """XTN.5 to XTN.8 as ``+country area local Xextension``; XTN.10 is the extension's own prefix."""
     parts = text.split("^")

@@ -67,12 +67,14 @@ def order_category(text: str, state: State) -> JsonObject | None:
     """The category that OBR-24 of the OBX's own order stands for, by the map ``observation-category``."""
     group = state.group
     # An OBX that opens its group is under the order around that group.
-    is_inner = group is not None and group.definition.opener == "OBX" and group.first("OBR") is None
-    key = ("category", group.parent if group is not None and is_inner else group)
-    if key not in state.known:
-        state.known[key] = _category(state)
-    found: JsonObject | None = state.known[key]  # one for all results of the order, and never changed
-    return found
+    if group is not None and group.definition.opener == "OBX" and "OBR" not in group.names:
+        group = group.parent
+    key = ("category", group)
+    try:  # one for all results of the order, and never changed
+        return state.known[key]  # type: ignore[no-any-return]  # what _category gave
+    except KeyError:
+        found = state.known[key] = _category(state)
+        return found
 
 
 def _category(state: State) -> JsonObject | None:

@@ -129,6 +129,13 @@ def boolean(text: str, state: State) -> bool | None:
     raise Unfit("neither Y nor N")
 
 
+def plain_number(text: str) -> Any:
+    """An NM that is a JSON number as it stands; None for all others."""
+    if len(text) > _DIGITS_MAX or not _PLAIN_NUMBER.fullmatch(text):
+        return None
+    return Decimal(text) if "." in text else int(text)
+
+
 def number(text: str) -> Any:
     """An NM as a JSON number with the digits as sent. Raises Unfit.
 

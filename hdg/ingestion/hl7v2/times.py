@@ -18,6 +18,13 @@ _DTM = re.compile(
 _TM = re.compile(r"(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(?:[+-]\d{4})?", re.ASCII)
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
 _MAX_OFFSET_MIN = 14 * 60
+_SURE = re.compile(
+    r"[12]\d{3}(?:0[1-9]|1[0-2])(?:0[1-9]|1\d|2[0-8])"
+    r"(?:(?:[01]\d|2[0-3])[0-5]\d[0-5]\d[+-](?:0\d|1[0-3])[0-5]\d)?",
+    re.ASCII,
+)
+"""The usual forms, a date or a time to the second with its offset, of days that every month has."""
+_DATE_DIGITS = 8
 
 
 def zone(text: str | None) -> tzinfo | None:
@@ -36,6 +43,8 @@ def zone(text: str | None) -> tzinfo | None:
 
 def to_date(text: str) -> str:
     """``YYYY``, ``YYYY-MM`` or ``YYYY-MM-DD``; a time is left out. Raises Unfit."""
+    if _SURE.fullmatch(text):
+        return f"{text[:4]}-{text[4:6]}-{text[6:8]}"
     return _day(_parsed(text))
 
 
@@ -44,6 +53,11 @@ def to_datetime(text: str, local: tzinfo | None) -> str:
 
     Raises Unfit; with ``kept`` set to the date when the time cannot be carried.
     """
+    if _SURE.fullmatch(text):
+        day = f"{text[:4]}-{text[4:6]}-{text[6:8]}"
+        if len(text) == _DATE_DIGITS:
+            return day
+        return f"{day}T{text[8:10]}:{text[10:12]}:{text[12:14]}{text[14:17]}:{text[17:]}"
     match = _parsed(text)
     day = _day(match)
     if match[4] is None:

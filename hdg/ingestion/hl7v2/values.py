@@ -14,7 +14,7 @@ from typing import Any
 from hdg.ingestion.hl7v2.authority import part
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text, unit_code, unit_system, unit_text
 from hdg.ingestion.hl7v2.encoding import NULL
-from hdg.ingestion.hl7v2.primitives import number, plain
+from hdg.ingestion.hl7v2.primitives import number, plain, plain_number
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import to_datetime, to_time
 from hdg.mapping.context import Choice, JsonObject, Several, Unfit
@@ -217,7 +217,10 @@ def _repeated(text: str) -> list[str]:
 @CONVERTERS.register("hl7v2.observation_value", takes="field")
 def observation_value(text: str, state: State) -> Choice | None:
     """OBX-5 as value[x]; repeated text (TX, FT, ST) is one text, other repeated values are components."""
-    kind = state.segment.field(2).partition("^")[0].strip()
+    kind = state.segment.field(2)
+    if kind == "NM" and (value := plain_number(text)) is not None:
+        return Choice("Quantity", {"value": value, **units(state)})
+    kind = kind.partition("^")[0].strip()
     if kind in _ELSEWHERE:
         return None
     if kind not in _TEXT and "~" not in text:
