@@ -19,7 +19,7 @@ import orjson
 
 from hdg.errors import LedgerError
 
-__all__ = ["KINDS", "SALT_BYTES", "VERSION_KINDS", "Leaf", "commit", "decode"]
+__all__ = ["KINDS", "SALT_BYTES", "VERSION_KINDS", "Leaf", "commit", "decode", "encode"]
 
 KINDS = frozenset({"resource", "consent", "access", "member", "key", "erasure", "policy"})
 VERSION_KINDS = frozenset({"resource", "consent"})
@@ -59,17 +59,32 @@ class Leaf:
 
     def encode(self) -> bytes:
         """The bytes that the tree hashes: JSON, keys sorted, no spaces, commitment in lower-case hex."""
-        return orjson.dumps(
-            {
-                "at_us": self.at_us,
-                "commitment": self.commitment.hex(),
-                "institution": self.institution,
-                "key": self.key,
-                "kind": self.kind,
-                "subject": self.subject,
-                "version": self.version,
-            }
+        return encode(
+            self.kind,
+            self.subject,
+            self.key,
+            self.version,
+            self.institution,
+            self.at_us,
+            self.commitment,
         )
+
+
+def encode(
+    kind: str, subject: str, key: str, version: int, institution: str, at_us: int, commitment: bytes
+) -> bytes:
+    """``Leaf.encode`` without a Leaf, for the many that are written and not kept."""
+    return orjson.dumps(
+        {
+            "at_us": at_us,
+            "commitment": commitment.hex(),
+            "institution": institution,
+            "key": key,
+            "kind": kind,
+            "subject": subject,
+            "version": version,
+        }
+    )
 
 
 def decode(entry: bytes) -> Leaf:

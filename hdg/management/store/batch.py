@@ -20,11 +20,14 @@ from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import parse
 from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.merge import JsonObject, Parts
-from hdg.management.store.stale import Said
+from hdg.management.store.ready import Ready
+from hdg.management.store.stale import Heard, Said
 
-__all__ = ["Batch", "State", "table_of"]
+__all__ = ["Batch", "Echo", "State", "table_of"]
 
 Row = tuple[Any, ...]
+Echo = tuple[str, bytes, frozenset[str]]
+"""A statement: its sender, digest (Ready.digest) and gaps."""
 
 
 def table_of(model: type[SQLModel]) -> Table:
@@ -67,10 +70,17 @@ class State:
     before: State | None = field(default=None, repr=False)
     is_stored: bool = False
     said: Said = field(default_factory=list, repr=False)
-    echoes: set[bytes] = field(default_factory=set, repr=False)
-    """Digests of statements that, merged into this very content and these parts, change neither."""
+    echoes: dict[Echo, Heard] = field(default_factory=dict, repr=False)
+    """Statements that, merged whole into this very content and these parts, change neither."""
     _content: JsonObject | None = field(default=None, repr=False)
     _rows: IndexRows | None = field(default=None, repr=False)
+    made: Ready | None = field(default=None, repr=False)
+    """What it was made of, until it is committed."""
+
+    @property
+    def is_parsed(self) -> bool:
+        """Whether it holds more than bytes."""
+        return self._content is not None
 
     @property
     def base(self) -> State | None:
@@ -87,6 +97,8 @@ class State:
 
     def rows(self, indexer: Indexer) -> IndexRows:
         """Its index rows (none for a deletion)."""
+        if self._rows is None and self.made is not None:
+            self._rows = self.made.rows(self.rkey)
         if self._rows is None:
             self._rows = IndexRows() if self.deleted else indexer.rows(self.content(), self.rkey)
         return self._rows
@@ -97,11 +109,16 @@ class State:
         return self
 
     def settled(self) -> State:
-        """After the commit: this is what the database holds. Rows are let go; they can be made again."""
+        """After the commit: this is what the database holds."""
         self.before, self.is_stored = None, True
-        if self.version == 1:  # what has changed before is likely to change again
+        self.made = None
+        if self._content is None:
             self._rows = None
         return self
+
+    def slim(self) -> None:
+        """Lets go of what can be made again from the body."""
+        self._content = self._rows = None
 
 
 Mark = tuple[int, ...]
@@ -183,7 +200,8 @@ class Batch:
         updates = (_update_row(s) for s in written if s.base is not None)
         many(statements.of(_UPDATE), sorted(updates, key=lambda row: row[-1]))
         insert(_VERSION, [(*row[:8], row[8] + first_leaf, *row[9:]) for row in self.versions])
-        many(statements.of(_RESEAL), self.reseals)
+        reseals = {row[1:]: row for row in self.reseals}  # the last one holds
+        many(statements.of(_RESEAL), list(reseals.values()))
         insert(table_of(schema.Blob), self.blobs)
         insert(table_of(schema.Inbox), self.inbox)
         old, new = _compartment_rows(written)
@@ -191,7 +209,7 @@ class Batch:
         insert(_COMPARTMENT, new)
         for table, gone, fresh in zip(_INDEXES, *_differences(written, indexer), strict=True):
             many(statements.delete(table), sorted(gone))
-            insert(table, sorted(fresh))
+            insert(table, sorted(set(fresh)))
         changes: dict[str, list[Row]] = {}
         for sql, row in self.changes:
             changes.setdefault(sql, []).append(row)
@@ -229,20 +247,20 @@ def _update_row(s: State) -> Row:
     return (*row[3:], s.rkey)
 
 
-def _differences(written: list[State], indexer: Indexer) -> tuple[list[set[Row]], list[set[Row]]]:
-    """(rows to delete, rows to insert) of each index table."""
-    old: list[set[Row]] = [set() for _ in _INDEXES]
-    new: list[set[Row]] = [set() for _ in _INDEXES]
+def _differences(written: list[State], indexer: Indexer) -> tuple[list[list[Row]], list[list[Row]]]:
+    """(rows to delete, rows to insert) of each index table; of the latter one may be there twice."""
+    old: list[list[Row]] = [[] for _ in _INDEXES]
+    new: list[list[Row]] = [[] for _ in _INDEXES]
     for state in written:
         tables = state.rows(indexer).tables
         if state.base is None:
             for fresh, rows in zip(new, tables, strict=True):
                 if rows:
-                    fresh.update(rows)
+                    fresh += rows
             continue
         for gone, fresh, rows, known in zip(old, new, tables, state.base.rows(indexer).tables, strict=True):
             if rows != known:
                 before, after = set(known), set(rows)
-                gone |= before - after
-                fresh |= after - before
+                gone += before - after
+                fresh += after - before
     return old, new

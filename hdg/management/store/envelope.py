@@ -18,7 +18,7 @@ from hdg.fhir.json import Decimal
 from hdg.management.store.merge import JsonObject, Parts
 from hdg.management.store.stale import Said
 
-__all__ = ["SALT_BYTES", "Opened", "binding", "pack", "parse", "unpack"]
+__all__ = ["SALT_BYTES", "Opened", "binding", "owned", "pack", "parse", "unpack"]
 
 SALT_BYTES = 32
 _HEAD = SALT_BYTES + 4
@@ -42,8 +42,13 @@ def binding(type_: str, id_: str, version: int) -> bytes:
 
 def pack(salt: bytes, parts: Parts, body: bytes, said: Said | None = None) -> bytes:
     """The envelope's plaintext."""
-    owned = orjson.dumps([parts, said] if said else parts)
-    return b"".join((salt, len(owned).to_bytes(4, "big"), owned, body))
+    return b"".join((salt, owned(parts, said), body))
+
+
+def owned(parts: Parts, said: Said | None = None) -> bytes:
+    """What stands between salt and body."""
+    packed = orjson.dumps([parts, said] if said else parts)
+    return len(packed).to_bytes(4, "big") + packed
 
 
 def unpack(plain: bytes) -> Opened:
@@ -51,8 +56,8 @@ def unpack(plain: bytes) -> Opened:
     end = _HEAD + int.from_bytes(plain[SALT_BYTES:_HEAD], "big")
     if len(plain) < max(end, _HEAD):
         raise VaultError("a stored envelope is cut short")
-    owned = orjson.loads(plain[_HEAD:end])
-    parts, said = owned if isinstance(owned, list) else (owned, [])
+    found = orjson.loads(plain[_HEAD:end])
+    parts, said = found if isinstance(found, list) else (found, [])
     return Opened(plain[:SALT_BYTES], parts, plain[end:], said)
 
 

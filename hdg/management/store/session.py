@@ -20,14 +20,23 @@ from hdg.errors import NotFound
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.json import dumps
 from hdg.management import vault
-from hdg.management.ledger.leaf import Leaf, commit
-from hdg.management.store.batch import Batch, State
+from hdg.management.ledger.leaf import Leaf, commit, encode
+from hdg.management.store.batch import Batch, Echo, State
 from hdg.management.store.engine import Statements
-from hdg.management.store.envelope import SALT_BYTES, binding, pack, unpack
+from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack, unpack
 from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.merge import JsonObject, Parts, merge, without_server_meta
-from hdg.management.store.ready import Ready
-from hdg.management.store.stale import Admitted, Said, Stamp, admit, is_outdated, is_worth_noting, said_by
+from hdg.management.store.ready import Ready, digest_of
+from hdg.management.store.stale import (
+    Heard,
+    Said,
+    Stamp,
+    admit,
+    is_outdated,
+    is_worth_noting,
+    said_again,
+    said_by,
+)
 
 __all__ = ["InboxRow", "Put", "Shared", "WriteSession"]
 
@@ -40,12 +49,19 @@ _LOOKED_UP = 24
 """Resources that one query looks up."""
 
 
-_FIND_ANY = "SELECT type, id, rkey, version, deleted FROM resource WHERE type = ANY(%s) AND id = ANY(%s)"
-_FIND_EACH = (
-    f"WITH asked (t, i) AS (VALUES {', '.join(['(?, ?)'] * _LOOKED_UP)}) "  # noqa: S608  # our own marks
-    "SELECT r.type, r.id, r.rkey, r.version, r.deleted FROM asked "
-    "CROSS JOIN resource r ON r.type = asked.t AND r.id = asked.i"
+_FOUND = (
+    "SELECT r.type, r.id, r.rkey, r.version, r.deleted, v.updated_us, v.institution, v.patient_code, v.body "
 )
+_CURRENT = "JOIN version v ON v.rkey = r.rkey AND v.version = r.version"
+_FIND_ANY = (
+    f"{_FOUND} FROM unnest(%s::text[], %s::text[]) AS asked (t, i) "
+    f"JOIN resource r ON r.type = asked.t AND r.id = asked.i {_CURRENT}"
+)
+_FIND_EACH = (
+    f"WITH asked (t, i) AS (VALUES {', '.join(['(?, ?)'] * _LOOKED_UP)}) "
+    f"{_FOUND} FROM asked CROSS JOIN resource r ON r.type = asked.t AND r.id = asked.i {_CURRENT}"
+)
+_FIND_ONE = f"{_FOUND} FROM resource r {_CURRENT} WHERE r.type = ? AND r.id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +104,49 @@ class Shared:
     states: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
     owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
     random: vault.Randomness = field(default_factory=vault.Randomness)
-    state_limit: int = 8192
-    owner_limit: int = 65_536
+    parsed: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
+    """Those of ``states`` that hold more than bytes."""
+    held_bytes: int = 0
+    """What ``states`` hold, about, without what ``parsed`` counts."""
+    state_bytes: int = 32 << 20
+    parsed_limit: int = 512
+    owner_limit: int = 16_384
 
     def settle(self, batch: Batch) -> None:
         """Remembers what a group committed; forgets the least recently used."""
+        states = self.states
         for key, state in batch.states.items():
-            if state is not None and state.type not in _SAID_ONCE:
-                self.states[key] = state.settled()
-                self.states.move_to_end(key)
+            if state is None or state.type in _SAID_ONCE:
+                continue
+            known = states.get(key)
+            if known is not state:
+                self.held_bytes += _weight(state.settled()) - (_weight(known) if known is not None else 0)
+                states[key] = state
+            states.move_to_end(key)
+            if state.is_parsed:
+                self._keep_parsed(key, state)
         for key, (code, kek) in batch.owners.items():
             self.owners[key] = code
             self.owners.move_to_end(key)
             self.keks.add(code, kek)
-        while len(self.states) > self.state_limit:
-            self.states.popitem(last=False)
+        while self.held_bytes > self.state_bytes and states:
+            key, state = states.popitem(last=False)
+            self.held_bytes -= _weight(state)
+            self.parsed.pop(key, None)
         while len(self.owners) > self.owner_limit:
             self.owners.popitem(last=False)
+
+    def _keep_parsed(self, key: tuple[str, str], state: State) -> None:
+        self.parsed[key] = state
+        self.parsed.move_to_end(key)
+        if len(self.parsed) > self.parsed_limit:
+            self.parsed.popitem(last=False)[1].slim()
+
+    def forget(self) -> None:
+        """Another process may have changed what the states say."""
+        self.states.clear()
+        self.parsed.clear()
+        self.held_bytes = 0
 
 
 class WriteSession:
@@ -124,6 +166,7 @@ class WriteSession:
         self._cursor = connection.connection.cursor()
         self._sql = shared.statements.of
         self._next: dict[str, int] = {}
+        self._whole: tuple[tuple[str, Stamp], Parts, Said, bytes] | None = None
         seconds, micros = divmod(at_us, 1_000_000)
         self._instant = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
@@ -147,23 +190,30 @@ class WriteSession:
 
     def prefetch(self, keys: Iterable[tuple[str, str]]) -> None:
         """Looks up (type, id) pairs at once, so that ``current`` and writes need no query each."""
-        missing = [key for key in dict.fromkeys(keys) if key not in self.batch.states]
+        states, known = self.batch.states, self._shared.states
+        missing: list[tuple[str, str]] = []
+        for key in dict.fromkeys(keys):
+            if key not in states:
+                state = known.get(key)
+                if state is None:
+                    missing.append(key)
+                else:
+                    states[key] = state
         if not missing:
             return
-        found: dict[tuple[str, str], tuple[int, int, bool]] = {}
+        rows: list[Any] = []
         if self._shared.is_postgresql:
-            types, ids = sorted({key[0] for key in missing}), [key[1] for key in missing]
-            self._cursor.execute(_FIND_ANY, (types, ids))
-            found.update(((row[0], row[1]), row[2:]) for row in self._cursor.fetchall())
+            self._cursor.execute(_FIND_ANY, ([key[0] for key in missing], [key[1] for key in missing]))
+            rows += self._cursor.fetchall()
         else:
             for at in range(0, len(missing), _LOOKED_UP):
                 asked: list[str | None] = [text for key in missing[at : at + _LOOKED_UP] for text in key]
                 asked += [None] * (2 * _LOOKED_UP - len(asked))
                 self._cursor.execute(_FIND_EACH, asked)
-                found.update(((row[0], row[1]), row[2:]) for row in self._cursor.fetchall())
-        for key in missing:
-            row = found.get(key)
-            self.batch.states[key] = None if row is None else self._load(key, *row)
+                rows += self._cursor.fetchall()
+        states.update(dict.fromkeys(missing))
+        for row in rows:
+            states[row[0], row[1]] = self._load(*row)
 
     def current(self, type_: str, id_: str) -> JsonObject | None:
         """The current content, meta included; None when absent or deleted.
@@ -214,11 +264,18 @@ class WriteSession:
         it moves (``is_move``).
         """
         stamp = Stamp(self.at_us, self.at_us) if stamp is None else stamp
+        echo: Echo | None = None
         if isinstance(resource, Ready):
-            if self._state((resource.type, resource.id)) is None and not deletions and not gaps:
-                return self._create(resource, sender, stamp, institution, patient)
+            state = self._state((resource.type, resource.id))
+            if not deletions:
+                if state is None and not gaps:
+                    return self._create(resource, sender, stamp, institution, patient)
+                echo = (sender, resource.digest, frozenset(gaps))
+                if state is not None and self._is_heard(state, echo, stamp, patient):
+                    return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
             resource = resource.resource()
-        state = self._state((resource["resourceType"], resource["id"]))
+        else:
+            state = self._state((resource["resourceType"], resource["id"]))
         is_live = state is not None and not state.deleted
         is_other = state is not None and is_live and patient and self.patient_code(patient) != state.code
         is_start = not is_live or (is_other and not is_move)
@@ -234,18 +291,41 @@ class WriteSession:
             return self._put(merged, parts, news.said(merged), state, institution, patient)
         if is_move and is_other and "subject" not in news.statement:
             patient = None  # something newer has said whose it is
-        echo = _echo(sender, news)
-        if echo in state.echoes:
-            self._note(state, state.parts, news.said(stored), is_shared=not patient)
-            return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
         merged, parts = merge(stored, parts, news.statement, news.deletions, sender=sender)
         put = self._put(merged, parts, news.said(merged), state, institution, patient)
         after = self.batch.states[state.type, state.id]
-        if not put.is_changed and after is not None and parts == state.parts:
+        is_echo = not put.is_changed and after is not None and parts == state.parts
+        if is_echo and after is not None and news.statement is resource and not deletions:
             if len(after.echoes) >= _ECHOES_MAX:
                 after.echoes.clear()
-            after.echoes.add(echo)
+            echo = echo or (sender, digest_of(resource), frozenset(gaps))
+            after.echoes[echo] = Heard.of(resource, stored, gaps)
         return put
+
+    def _is_heard(self, state: State, echo: Echo, stamp: Stamp, patient: str | None) -> bool:
+        """Whether the statement changes nothing but, perhaps, when it was made: then that is noted."""
+        heard = state.echoes.get(echo)
+        if heard is None or state.deleted or (patient and self.patient_code(patient) != state.code):
+            return False
+        if heard.since <= stamp and stamp.stated_us < heard.until_us:
+            return True
+        sender, _, gaps = echo
+        again = said_again(heard, state.said, state.type, gaps, sender=sender, stamp=stamp)
+        if again is None:
+            return False
+        said, until_us = again
+        if stamp.stated_us < until_us and self._is_shared(state, patient):
+            state.echoes[echo] = heard._replace(since=stamp, until_us=until_us)
+        elif said != state.said:
+            self._reseal(state, state.parts, said)
+        return True
+
+    def _is_shared(self, state: State, patient: str | None) -> bool:
+        """It belongs to no patient (stale.py)."""
+        if patient:
+            return False
+        self._know_patients(state)
+        return not state.patients
 
     def delete(self, type_: str, id_: str, *, institution: str, stamp: Stamp | None = None) -> Put:
         """A deletion version. Raises NotFound when there is nothing to delete.
@@ -273,7 +353,8 @@ class WriteSession:
             body=b"",
             parts={},
             said=said,
-            echoes=set(),
+            echoes={},
+            made=None,
             before=state.base,
             is_stored=False,
             _content=None,
@@ -323,10 +404,32 @@ class WriteSession:
     def _create(self, new: Ready, sender: str, stamp: Stamp, institution: str, patient: str | None) -> Put:
         """The first version of what nothing was known about."""
         rkey = self._take("resource", "rkey")
-        body, rows = new.body(1, self._instant), new.rows(rkey)
-        parts: Parts = {sender: None}
-        said = said_by(sender, stamp)
-        self._write_rows(new.type, new.id, 1, body, rows, parts, said, None, institution, patient, rkey)
+        if self._whole is None or self._whole[0] != (sender, stamp):
+            own: Parts = {sender: None}
+            whole = said_by(sender, stamp)
+            self._whole = ((sender, stamp), own, whole, owned(own, whole))
+        _, parts, said, packed = self._whole
+        patients = new.patients if not patient or patient in new.patients else new.patients | {patient}
+        owner = patient or min(patients, default=None)
+        code, kek = self._owner("patient", owner) if owner else self._owner("institution", institution)
+        salt = self._shared.random.take(SALT_BYTES)
+        state = State(
+            new.type,
+            new.id,
+            rkey,
+            1,
+            self.at_us,
+            institution,
+            False,
+            code,
+            salt,
+            new.body(1, self._instant),
+            parts,
+            patients,
+            said=said,
+            made=new,
+        )
+        self._write(state, kek, packed)
         if new.type == "Consent":
             self.batch.consents.append((new.resource(), rkey))
         return Put(new.type, new.id, 1, is_created=True, is_changed=True)
@@ -370,24 +473,28 @@ class WriteSession:
             ).with_rows(rows)
         )
 
-    def _write(self, new: State) -> None:
-        """Buffers a version: sealed body, ledger leaf, the state that ``flush`` makes the rows of."""
+    def _write(self, new: State, kek: AESGCM | None = None, packed: bytes | None = None) -> None:
+        """Buffers a version: sealed body, ledger leaf, the state that ``flush`` makes the rows of.
+
+        ``kek`` of ``new.code`` and ``packed`` parts (envelope.owned), where the caller has them.
+        """
         batch, place = self.batch, (new.type, new.id)
-        plain = pack(new.salt, new.parts, new.body, new.said)
+        plain = new.salt + (packed or owned(new.parts, new.said)) + new.body
         random = self._shared.random.take
-        sealed = vault.seal(self._kek(new.code), plain, binding(*place, new.version), random)
+        sealed = vault.seal(kek or self._kek(new.code), plain, binding(*place, new.version), random)
         fields = (new.rkey, new.version, *place, self.at_us, new.institution, new.deleted, new.code)
         scope = self._shared.indexer.scope(new.institution, new.patients or ())
         batch.versions.append((*fields, len(batch.leaves), sealed, scope))
         kind = "consent" if new.type == "Consent" else "resource"
         key, commitment = f"{new.type}/{new.id}", commit(new.salt, new.body)
-        leaf = Leaf(kind, new.code, key, new.version, new.institution, self.at_us, commitment)
-        batch.leaves.append(leaf.encode())
+        leaf = encode(kind, new.code, key, new.version, new.institution, self.at_us, commitment)
+        batch.leaves.append(leaf)
         batch.set(place, new)
 
     def _note(self, state: State, parts: Parts, said: Said, *, is_shared: bool) -> None:
         """The content stays as it is; who said it, and when, may not."""
-        if parts != state.parts or is_worth_noting(said, state.said, is_shared=is_shared):
+        shared = state.content() if is_shared and self._is_shared(state, None) else None
+        if parts != state.parts or is_worth_noting(said, state.said, shared):
             self._reseal(state, parts, said)
 
     def _reseal(self, state: State, parts: Parts, said: Said) -> None:
@@ -397,35 +504,38 @@ class WriteSession:
         bound = binding(state.type, state.id, state.version)
         sealed = vault.seal(self._kek(state.code), plain, bound, self._shared.random.take)
         self.batch.reseals.append((sealed, state.rkey, state.version))
-        echoes = state.echoes if parts == state.parts else set()
+        echoes = dict(state.echoes) if parts == state.parts else {}  # a copy: this may be reverted
         self.batch.set((state.type, state.id), replace(state, parts=parts, said=said, echoes=echoes))
 
     def _state(self, key: tuple[str, str]) -> State | None:
         states = self.batch.states
         if key in states:
             return states[key]
-        sql = self._sql("SELECT rkey, version, deleted FROM resource WHERE type = ? AND id = ?")
-        self._cursor.execute(sql, key)
-        row = self._row()
-        state = states[key] = None if row is None else self._load(key, *row)
+        state = self._shared.states.get(key)
+        if state is None:
+            self._cursor.execute(self._sql(_FIND_ONE), key)
+            row = self._row()
+            state = None if row is None else self._load(*row)
+        states[key] = state
         return state
 
-    def _load(self, key: tuple[str, str], rkey: int, version: int, deleted: bool) -> State:
-        """The state of a row: from memory if it is that very version, else opened."""
-        known = self._shared.states.get(key)
-        if known is not None and known.rkey == rkey and known.version == version:
-            return known
-        self._cursor.execute(
-            self._sql(
-                "SELECT updated_us, institution, patient_code, body FROM version "
-                "WHERE rkey = ? AND version = ?"
-            ),
-            (rkey, version),
-        )
-        updated_us, institution, code, sealed = self._row()
-        opened = unpack(vault.open_sealed(self._kek(code), sealed, binding(*key, version)))
+    def _load(
+        self,
+        type_: str,
+        id_: str,
+        rkey: int,
+        version: int,
+        deleted: bool,
+        updated_us: int,
+        institution: str,
+        code: str,
+        sealed: bytes,
+    ) -> State:
+        """The state of a resource from its row and its current version's."""
+        opened = unpack(vault.open_sealed(self._kek(code), sealed, binding(type_, id_, version)))
         state = State(
-            *key,
+            type_,
+            id_,
             rkey,
             version,
             updated_us,
@@ -591,10 +701,10 @@ class WriteSession:
         self.batch.changes.append((sql, row))
 
 
-def _echo(sender: str, news: Admitted) -> bytes:
-    """What, with a content and its parts, decides the outcome of a merge."""
-    said = dumps([sender, list(news.deletions), news.statement])
-    return hashlib.blake2b(said, digest_size=16).digest()
+def _weight(state: State) -> int:
+    """Bytes of memory that a state takes, about, while it is not parsed."""
+    hashes = sum(len(items) for own in state.parts.values() if own for items in own.values())
+    return 1200 + len(state.body) + 100 * hashes + 200 * len(state.said)
 
 
 def _is_same(new: JsonObject, stored: JsonObject) -> bool:

@@ -16,8 +16,8 @@ deletion. Then
 - lists that only grow (merge.ADDITIVE) take every statement.
 
 So the order in which messages arrive does not matter for the content, only the stamps do. One exception is
-made for speed: for what belongs to no patient (a Practitioner, a Location), hearing the same again moves
-the stamp only when it is an hour newer.
+made for speed: for what belongs to no patient (a Practitioner, a Location), hearing the same again, from
+whomever, moves an element's stamp only when it is an hour newer.
 
 ``Said`` is kept inside the encrypted envelope: a row ``[stated_us, received_us, sender, elements]`` per
 statement that is still the newest about something; ``elements`` None stands for all elements of the content
@@ -33,7 +33,18 @@ from typing import Any, NamedTuple
 from hdg.fhir import definitions
 from hdg.management.store.merge import ADDITIVE, IDENTITY, SERVER_META, JsonObject, base_of
 
-__all__ = ["Admitted", "Said", "Stamp", "admit", "gap", "is_outdated", "is_worth_noting", "said_by"]
+__all__ = [
+    "Admitted",
+    "Heard",
+    "Said",
+    "Stamp",
+    "admit",
+    "gap",
+    "is_outdated",
+    "is_worth_noting",
+    "said_again",
+    "said_by",
+]
 
 Said = list[list[Any]]
 _HOUR_US = 3_600_000_000
@@ -75,18 +86,66 @@ class Admitted(NamedTuple):
         """The rows to keep with the merged ``content``."""
         if self.whole:
             return self.whole
-        groups: dict[tuple[int, int, str], list[str]] = {}
-        for (_, element), (stamp, sender) in self.clock.items():
-            groups.setdefault((*stamp, sender), []).append(element)
-        present = set(_elements(content))
-        rows: Said = [[*key, sorted(elements)] for key, elements in sorted(groups.items())]
-        if len({sender for _, _, sender in groups}) == 1:
-            named = [set(row[3]) for row in rows]
-            for row, own in sorted(zip(rows, named, strict=True), key=lambda pair: -len(pair[1])):
-                if own <= present and present <= set().union(*named):
-                    row[3] = None
-                    break
-        return rows
+        return _rows(self.clock, _elements(content))
+
+
+class Heard(NamedTuple):
+    """What is known of a statement that changes nothing in a content, so that it need not be read again."""
+
+    stated: tuple[str, ...]
+    """The elements it speaks of."""
+    present: tuple[str, ...]
+    """The elements of the content."""
+    is_all: bool
+    """It speaks of everything that the content has, and fills no gap."""
+    since: Stamp = Stamp(0, 0)
+    until_us: int = 0
+    """Of what belongs to no patient: from ``since`` to before ``until_us`` it is not worth noting."""
+
+    @classmethod
+    def of(cls, statement: JsonObject, stored: JsonObject, gaps: Collection[str]) -> Heard:
+        """Pure, as all here."""
+        is_all = not gaps and _names_all(stored, statement)
+        return cls(tuple(_elements(statement)), tuple(_elements(stored)), is_all)
+
+
+def said_again(
+    heard: Heard, said: Said, type_: str, gaps: Collection[str], *, sender: str, stamp: Stamp
+) -> tuple[Said, int] | None:
+    """What ``admit(…).said(stored)`` says of it; None when something newer speaks of any part of it.
+
+    And until when (µs, excluded) a statement moves no stamp by an hour; 0 when it says something new.
+    """
+    if heard.is_all and _is_of_one(said, sender, stamp):
+        return said_by(sender, stamp), said[0][0] + _HOUR_US
+    clock = _clock(said, type_, heard.present)
+    until_us = stamp.stated_us + _HOUR_US
+    for element in heard.stated:
+        at = gap(stamp) if element in gaps else stamp
+        key = _key(type_, element, sender)
+        known = clock.get(key)
+        if known is None:
+            until_us = 0
+        elif known[0] <= at:
+            until_us = min(until_us, known[0].stated_us + stamp.stated_us - at.stated_us + _HOUR_US)
+        else:
+            return None
+        clock[key] = (at, sender)
+    return _rows(clock, heard.present), until_us
+
+
+def _rows(clock: dict[_Key, tuple[Stamp, str]], elements: Collection[str]) -> Said:
+    groups: dict[tuple[int, int, str], list[str]] = {}
+    for (_, element), (stamp, sender) in clock.items():
+        groups.setdefault((*stamp, sender), []).append(element)
+    rows: Said = [[*key, sorted(named)] for key, named in sorted(groups.items())]
+    if len({sender for _, _, sender in groups}) == 1:
+        present, each = set(elements), [set(row[3]) for row in rows]
+        for row, own in sorted(zip(rows, each, strict=True), key=lambda pair: -len(pair[1])):
+            if own <= present and present <= set().union(*each):
+                row[3] = None
+                break
+    return rows
 
 
 def is_outdated(said: Said, stamp: Stamp) -> bool:
@@ -94,14 +153,18 @@ def is_outdated(said: Said, stamp: Stamp) -> bool:
     return any((row[0], row[1]) > stamp for row in said)
 
 
-def is_worth_noting(new: Said, old: Said, *, is_shared: bool) -> bool:
-    """Whether to write down that the same was said again; see the exception above."""
-    if new == old:
-        return False
-    if not is_shared or len(new) != len(old):
-        return True
-    pairs = zip(new, old, strict=True)
-    return any(row[2:] != known[2:] or row[0] - known[0] >= _HOUR_US for row, known in pairs)
+def is_worth_noting(new: Said, old: Said, shared: JsonObject | None) -> bool:
+    """Whether to write down that the same was said again; see the exception above.
+
+    ``shared``: the content, if it belongs to no patient.
+    """
+    if new == old or shared is None:
+        return new != old
+    type_, present = shared["resourceType"], _elements(shared)
+    clock, known = _clock(new, type_, present), _clock(old, type_, present)
+    return clock.keys() != known.keys() or any(
+        stamp.stated_us - known[key][0].stated_us >= _HOUR_US for key, (stamp, _) in clock.items()
+    )
 
 
 def said_by(sender: str, stamp: Stamp) -> Said:
@@ -127,7 +190,7 @@ def admit(
     type_ = statement["resourceType"]
     if _speaks_of_all(said, stored, statement, sender, stamp) and not gaps and not deletions:
         return Admitted(statement, (), {}, said_by(sender, stamp))
-    clock = _clock(said, stored)
+    clock = _clock(said, stored["resourceType"], _elements(stored))
     stated = _elements(statement)
     stale: set[str] = set()
     for element in stated:
@@ -152,15 +215,18 @@ def _speaks_of_all(said: Said, stored: JsonObject, statement: JsonObject, sender
     """The usual case, told quickly: the same sender says everything anew."""
     if not said:
         return len(stored) == 1
-    stated_us, received_us, author, elements = said[0]
-    return (
-        len(said) == 1
-        and elements is None
-        and author == sender
-        and (stated_us, received_us) <= stamp
-        and all(name in statement for name in stored if name != "meta")
-        and SERVER_META.issuperset(stored.get("meta") or ())
-    )
+    return _is_of_one(said, sender, stamp) and _names_all(stored, statement)
+
+
+def _is_of_one(said: Said, sender: str, stamp: Stamp) -> bool:
+    """All was said by this sender at one time, not after ``stamp``."""
+    stated_us, received_us, author, elements = said[0] if len(said) == 1 else (0, 0, None, ())
+    return elements is None and author == sender and (stated_us, received_us) <= stamp
+
+
+def _names_all(stored: JsonObject, statement: JsonObject) -> bool:
+    meta = stored.get("meta") or ()
+    return all(name in statement for name in stored if name != "meta") and SERVER_META.issuperset(meta)
 
 
 def _is_newer(clock: dict[_Key, tuple[Stamp, str]], type_: str, element: str, sender: str, at: Stamp) -> bool:
@@ -183,8 +249,7 @@ def _is_list(type_: str, element: str) -> bool:
     return info is not None and info.is_list
 
 
-def _clock(said: Said, stored: JsonObject) -> dict[_Key, tuple[Stamp, str]]:
-    type_ = stored["resourceType"]
+def _clock(said: Said, type_: str, present: Collection[str]) -> dict[_Key, tuple[Stamp, str]]:
     clock: dict[_Key, tuple[Stamp, str]] = {}
     rest: tuple[Stamp, str] | None = None
     for stated_us, received_us, sender, elements in said:
@@ -195,7 +260,7 @@ def _clock(said: Said, stored: JsonObject) -> dict[_Key, tuple[Stamp, str]]:
         for element in elements:
             clock[_key(type_, element, sender)] = entry
     if rest is not None:
-        for element in _elements(stored):
+        for element in present:
             clock.setdefault(_key(type_, element, rest[1]), rest)
     return clock
 

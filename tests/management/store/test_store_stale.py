@@ -10,7 +10,7 @@ from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.json import loads
 from hdg.management.store import Store
 from hdg.management.store.merge import merge
-from hdg.management.store.stale import Stamp, admit, gap, is_worth_noting
+from hdg.management.store.stale import Heard, Stamp, admit, gap, is_worth_noting, said_again
 
 BARE = {"resourceType": "Patient", "id": "p"}
 NONE = {"resourceType": "Patient"}
@@ -48,6 +48,10 @@ def statements(draw, senders="AB"):
 
 
 def play(steps):
+    return played(steps)[0]
+
+
+def played(steps):
     stored, parts, said = None, {}, []
     for at, sender, content, deletions, gaps in steps:
         statement = {**BARE, **content}
@@ -62,7 +66,7 @@ def play(steps):
         )
         stored, parts = merge(stored, parts, news.statement, news.deletions, sender=sender)
         said = news.said(stored)
-    return stored
+    return stored, said
 
 
 def comparable(content):
@@ -127,9 +131,46 @@ def test_a_statement_is_never_from_after_its_receipt() -> None:
 
 def test_shared_resources_note_a_repetition_only_when_it_is_an_hour_newer() -> None:
     old, soon, late = [[0, 0, "A", None]], [[1_000_000, 5, "A", None]], [[3_600_000_000, 5, "A", None]]
-    assert not is_worth_noting(soon, old, is_shared=True)
-    assert is_worth_noting(late, old, is_shared=True)
-    assert is_worth_noting(soon, old, is_shared=False)
+    assert not is_worth_noting(soon, old, {"resourceType": "Location", "name": "x"})
+    assert is_worth_noting(late, old, {"resourceType": "Location", "name": "x"})
+    assert is_worth_noting(soon, old, None)
+
+
+def test_shared_resources_note_who_else_says_the_same_only_when_it_is_an_hour_newer() -> None:
+    doctor = {"resourceType": "Practitioner", "active": True, "identifier": [{"value": "1"}]}
+    old = [[0, 0, "A", ["identifier"]], [5, 5, "B", ["active", "identifier"]]]
+    soon = [[5, 5, "B", ["identifier"]], [9, 9, "A", ["active", "identifier"]]]
+    late = [[5, 5, "B", ["identifier"]], [3_600_000_005, 9, "A", ["active", "identifier"]]]
+    new = [*old, [9, 9, "C", ["identifier"]]]
+    assert not is_worth_noting(soon, old, doctor)
+    assert is_worth_noting(late, old, doctor)
+    assert is_worth_noting(new, old, doctor), "a sender's own part of a list"
+
+
+@given(statements(), CONTENT, GAPS, st.sampled_from("ABC"), st.integers(0, 9))
+def test_what_is_heard_again_is_noted_as_if_it_were_read_again(steps, content, gaps, sender, at) -> None:
+    stored, said = played(steps[1])
+    statement, stamp, gaps = {**BARE, **content}, Stamp(at, at), gaps & set(content)
+    again = said_again(Heard.of(statement, stored, gaps), said, "Patient", gaps, sender=sender, stamp=stamp)
+    news = admit(said, stored, statement, (), sender=sender, stamp=stamp, gaps=gaps)
+    if again is None:
+        assert news.statement != statement or "link" in content, "something newer speaks of a part of it"
+    else:
+        assert (news.statement, news.said(stored)) == (statement, again[0])
+        later = Stamp(min(again[1], 1 << 60) - 1, at)
+        if later > stamp and len(stored) > len(BARE):
+            told = admit(said, stored, statement, (), sender=sender, stamp=later, gaps=gaps).said(stored)
+            assert not is_worth_noting(told, said, stored)
+
+
+def test_what_is_a_patients_is_noted_also_in_a_message_that_names_no_patient(store: Store, do) -> None:
+    account = {"resourceType": "Account", "id": "a", "status": "active", "name": "one"}
+    account["subject"] = [{"reference": "Patient/p"}]
+    for at in (10, 20, 30):
+        do(lambda s, at=at: s.statement(account, sender="A", institution="i", stamp=Stamp(at, at)))
+    late = {**account, "name": "two"}
+    do(lambda s: s.statement(late, sender="B", institution="i", stamp=Stamp(25, 40)))
+    assert do(lambda s: s.current("Account", "a"))["name"] == "one"
 
 
 def test_the_times_survive_in_the_envelope_and_a_restart(settings, keys, clock) -> None:
