@@ -96,8 +96,10 @@ class _Memory:
 
 @dataclass(slots=True)
 class _Composite:
-    base: Route
-    components: tuple[tuple[tuple[Route, ...], Emit], ...]
+    """``base``: None for the resource itself. ``components``: each with its alternatives, (element, walk)."""
+
+    base: Route | None
+    components: tuple[tuple[tuple[tuple[str, Walk | None], ...], Emit], ...]
     slots: tuple[tuple[int, ...], ...]
     number: int
 
@@ -204,15 +206,19 @@ class Indexer:
             if not base.type or not all(parts):
                 continue
             components = tuple(
-                (tuple(part or ()), self._emitters[component.kind])
+                (
+                    tuple((key, route.walk) for route in part or () for key in route.keys),
+                    self._emitters[component.kind],
+                )
                 for part, component in zip(parts, parameter.components, strict=True)
             )
             number = composite_id(type_, base, parameter)
-            last = [key for route in components[-1][0] for key in route.keys]
+            last = [key for key, _ in components[-1][0]]
             for key in base.keys if base.keys != ("",) else last:
                 filed = program.composites.setdefault(key, [])
                 if all(other.number != number for other in filed):
-                    filed.append(_Composite(base, components, slots or (), number))
+                    is_whole = base.keys == ("",) and base.walk is None
+                    filed.append(_Composite(None if is_whole else base, components, slots or (), number))
 
 
 def is_indexed(parameter: definitions.SearchParameter) -> bool:
@@ -279,27 +285,28 @@ def _remembering(run: _Field, memory: _Memory) -> _Field:
     return remembered
 
 
-_Named = Callable[[str], tuple[tuple[Row, ...], str]]
+_Referred = tuple[tuple[Row, ...], str]
+"""Of a reference: what follows the parameter number in its rows, and the Patient's id if it names one."""
+_Named = tuple[dict[str, _Referred], Callable[[str], _Referred]]
 
 
 def _named(emit: Emit, memory: _Memory) -> _Named:
-    """Of a reference: what follows the parameter number in its rows, and the Patient's id if it names one."""
+    """(what is known by the reference's text, what to ask when it is not there)."""
     known = memory.part()
 
-    def named(text: str) -> tuple[tuple[Row, ...], str]:
-        found: tuple[tuple[Row, ...], str] | None = known.get(text)
-        if found is None:
-            target = split_reference(text)
-            patient = target[1] if target is not None and target[0] == "Patient" else ""
-            found = tuple(emit(text)), patient
-            memory.keep(known, text, found)
+    def named(text: str) -> _Referred:
+        target = split_reference(text)
+        patient = target[1] if target is not None and target[0] == "Patient" else ""
+        found = tuple(emit(text)), patient
+        memory.keep(known, text, found)
         return found
 
-    return named
+    return known, named
 
 
 def _referring(numbers: list[tuple[int, bool]], named: _Named) -> _Field:
     """An element that holds nothing but references."""
+    known, ask = named
 
     def run(value: Any, tables: Tables, patients: set[str]) -> None:
         append = tables[REFERENCE].append
@@ -309,7 +316,7 @@ def _referring(numbers: list[tuple[int, bool]], named: _Named) -> _Field:
                 text = item.get("reference") if is_object else item
                 if type(text) is not str:
                     continue
-                rows, patient = named(text)
+                rows, patient = known.get(text) or ask(text)
                 for code, system in rows:
                     append((number, code, system))
                 if patient and is_compartment and is_object:
@@ -354,19 +361,27 @@ def _token_writer(hash_: Hash, emit: Emit) -> Write:
 
 
 def _compose(composite: _Composite, resource: dict[str, Any], table: list[Row]) -> None:
-    for item in composite.base.of(resource):
+    base = composite.base
+    for item in base.of(resource) if base is not None else (resource,):
         chosen: list[list[Row]] = []
         for alternatives, emit in composite.components:
-            values = [row for route in alternatives for found in route.of(item) for row in emit(found)]
+            values: list[Row] = []
+            for key, walk in alternatives:
+                value = item.get(key) if key else item
+                if value is None:
+                    continue
+                items = value if type(value) is list else [value]
+                for found in items if walk is None else walk(items):
+                    values += emit(found)
             if not values:
                 break
             chosen.append(values)
         else:
             for parts in product(*chosen):
                 row: list[Any] = [composite.number, 0, 0, 0, 0, 0.0, 0, 0, ""]
-                for slots, value in zip(composite.slots, parts, strict=True):
-                    for slot, part in zip(slots, value, strict=False):
-                        row[slot] = part
+                for slots, part in zip(composite.slots, parts, strict=True):
+                    for slot, value in zip(slots, part, strict=False):
+                        row[slot] = value
                 table.append(tuple(row))
 
 
