@@ -23,7 +23,7 @@ _COUNTS = {
         "WHERE v.rkey IS NULL"
     ),
     "inbox rows without their message": (
-        "SELECT count(*) FROM inbox i LEFT JOIN blob b ON b.cid=i.blob WHERE b.cid IS NULL"
+        "SELECT count(*) FROM inbox i LEFT JOIN blob b ON b.cid=i.blob WHERE b.cid IS NULL AND i.blob <> ''"
     ),
     "versions without their leaf": (
         "SELECT count(*) FROM version v LEFT JOIN ledger_leaf l ON l.leaf_index=v.leaf_index "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from hdg.cli_inbox import quarantine_app, replay, work_app
+from hdg.cli_inbox import prune, quarantine_app, replay, work_app
 from hdg.cli_outbox import outbox_app
 from hdg.errors import HdgError
 
@@ -34,6 +34,7 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(work_app, name="work")
 app.add_typer(outbox_app, name="outbox")
 app.command()(replay)
+app.command()(prune)
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")

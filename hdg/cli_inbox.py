@@ -128,6 +128,26 @@ def replay(
     raise typer.Exit(0 if is_ok else 1)
 
 
+def prune(
+    data: DataOption = None,
+    dry_run: DryOption = False,
+    trust_clock: Annotated[
+        bool,
+        typer.Option("--trust-clock", help="Also when the clock has moved by days since the last look."),
+    ] = False,
+) -> None:
+    """Remove what is kept no longer (keep_…_days): raw messages, outbox rows, work items. hdg serve does so daily.
+
+    Example: hdg prune --dry-run
+    """
+    from hdg.replay import pruned
+    from hdg.settings import load
+
+    line = pruned(load(data=data), is_dry=dry_run, is_clock_trusted=trust_clock)
+    typer.echo(line.text)
+    raise typer.Exit(1 if line.is_failure else 0)
+
+
 @work_app.command("list")
 def work_list(
     data: DataOption = None,

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from hdg import retention
 from hdg.errors import BadRequest, Hl7v2Error, SettingsError, VaultError
 from hdg.fhir.json import dumps
 from hdg.gateway import Gateway, Replayed, digest
@@ -29,6 +30,7 @@ __all__ = [
     "close",
     "differences",
     "edit",
+    "pruned",
     "quarantined",
     "raw_of",
     "read_bytes",
@@ -133,14 +135,21 @@ def quarantined(settings: Settings, sender: str = "") -> Iterator[str]:
 def raw_of(settings: Settings, number: int) -> bytes:
     """The bytes as received: a patient's data. Raises NotFound, VaultError."""
     with _open(settings) as gateway:
-        return gateway.store.reader.blob(entry(gateway.store.engine, number).blob)
+        return _raw(gateway, entry(gateway.store.engine, number))
+
+
+def _raw(gateway: Gateway, found: Entry) -> bytes:
+    """Raises VaultError when they are not there, and says so when retention has removed them."""
+    if not found.blob:
+        raise VaultError("its bytes were removed by retention (keep_messages_days); what it said is stored")
+    return gateway.store.reader.blob(found.blob)
 
 
 def show(settings: Settings, number: int) -> Iterator[str]:
     """A message's structure: segments, valued fields and their lengths, and the place of the problem."""
     with _open(settings) as gateway:
         found = entry(gateway.store.engine, number)
-        raw = gateway.store.reader.blob(found.blob)
+        raw = _raw(gateway, found)
         yield _head(found)
         yield f"status {found.status}, {len(raw)} bytes, SHA-256 {digest(raw)}"
         yield from _structure(raw, found.place)
@@ -192,7 +201,7 @@ def replay_quarantined(
 
 def _replayed(gateway: Gateway, found: Entry, *, is_dry: bool) -> Replayed:
     try:
-        raw = gateway.store.reader.blob(found.blob)
+        raw = _raw(gateway, found)
     except VaultError as error:
         return Replayed(Hl7v2Error(str(error)))
     return gateway.replay(found, raw, is_dry=is_dry)
@@ -253,6 +262,16 @@ def _diff(old: JsonObject | None, new: JsonObject, *, with_values: bool) -> Iter
         return
     for change in differences(old, new):
         yield f"  {name}  {change.line(with_values=with_values)}"
+
+
+def pruned(settings: Settings, *, is_dry: bool = False, is_clock_trusted: bool = False) -> Line:
+    """Removes what is kept no longer, and says what that was."""
+    with _open(settings) as gateway:
+        removed = retention.prune(gateway, is_dry=is_dry, is_clock_trusted=is_clock_trusted)
+    if removed.is_held:
+        text = "nothing removed: it is the first look, or the clock has moved by days since the last one"
+        return Line(f"{text}; if the clock is right: --trust-clock, or wait a day", is_failure=True)
+    return Line(f"{'would remove' if is_dry else 'removed'} {removed}")
 
 
 def work(settings: Settings, *, with_closed: bool = False) -> Iterator[str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import uvicorn
 
-from hdg import ingest_api
+from hdg import ingest_api, retention
 from hdg.errors import SettingsError
 from hdg.forward import Forwarder
 from hdg.gateway import Gateway
@@ -88,6 +88,7 @@ class Server:
             watch = Watch(self.gateway, self.settings.inbox, self.settings.inbox_poll_s)
             watch.prepare()
             self._tasks.append(asyncio.create_task(watch.run(self._stopping)))
+        self._tasks.append(asyncio.create_task(retention.daily(self.gateway, self._stopping)))
         self._forwarder = Forwarder(self.gateway)
         self._forwarder.start()
         while not self._http.started and not self._tasks[0].done():

@@ -72,6 +72,12 @@ class Settings(BaseSettings):
     """Vault objects up to this size lie in the database, in the same transaction; larger ones in files."""
     min_free_bytes: int = Field(default=512 * 1024 * 1024, ge=0)
     """With less than this free under the data folder messages are refused (AE, 503); 0: never."""
+    keep_messages_days: float = Field(default=400, ge=0)
+    """The raw bytes of handled messages are kept so long (docs/hl7v2-transport.md); 0: for ever."""
+    keep_outbox_days: float = Field(default=30, ge=0)
+    """The same for outbox rows that were dropped, or delivered to a destination that is not declared any more."""
+    keep_work_days: float = Field(default=90, ge=0)
+    """The same for closed work items, from the last message that they count."""
     converter_process: bool = (os.cpu_count() or 1) > 1
     """Convert HL7 v2 in a helper process under load (hdg/converting.py); as shipped: where there are two cores."""
     group_commit_max: int = 64

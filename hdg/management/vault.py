@@ -22,6 +22,7 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -240,14 +241,20 @@ class BlobFiles:
             raise VaultError(f"the vault object {cid} is damaged")
         return sealed
 
-    def collect(self, named: Iterable[str], older_than_s: float, now_s: float) -> int:
-        """Removes files that are not in ``named`` and older than ``older_than_s``; returns how many."""
-        keep = set(named)
+    def collect(self, named: Callable[[], Iterable[str]], older_than_s: float, now_s: float) -> int:
+        """Removes files older than ``older_than_s`` that are not in ``named()``; returns how many.
+
+        The names are asked for after the files were listed: a file that comes meanwhile is safe, whatever the
+        clock says.
+        """
+        paths = list(self._folder.glob("??/*"))
+        keep = set(named())
         removed = 0
-        for path in self._folder.glob("??/*"):
-            if path.name not in keep and now_s - path.stat().st_mtime > older_than_s:
-                path.unlink(missing_ok=True)
-                removed += 1
+        for path in paths:
+            with suppress(FileNotFoundError):  # another process's retention
+                if path.name not in keep and now_s - path.stat().st_mtime > older_than_s:
+                    path.unlink()
+                    removed += 1
         return removed
 
 

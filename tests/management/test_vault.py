@@ -129,5 +129,5 @@ def test_orphans_are_collected_when_old_enough(tmp_path) -> None:
     now = time.time()
     for cid in (kept, orphan):
         os.utime(files.path(cid), (now - 7200, now - 7200))
-    assert files.collect([kept], older_than_s=3600, now_s=now) == 1
+    assert files.collect(lambda: [kept], older_than_s=3600, now_s=now) == 1
     assert [files.path(cid).exists() for cid in (kept, orphan, young)] == [True, False, True]

@@ -28,7 +28,7 @@ _NOTED = (
 )
 """What the operator dropped meanwhile stays dropped, unless it was delivered."""
 _CHANGE = "UPDATE outbox SET status = ?, refusals = 0, changed_us = ?, reason = ? WHERE okey = ?"
-_PRUNE = "DELETE FROM outbox WHERE destination = ? AND status = 'done' AND changed_us < ?"
+_PRUNE = "DELETE FROM outbox WHERE destination = ? AND status = 'done' AND message > 0 AND changed_us < ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,10 @@ def change(session: WriteSession, okey: int, status: str, reason: str) -> None:
 
 
 def prune(session: WriteSession, destination: str, before_us: int) -> None:
-    """Forgets what was delivered before then; the messages themselves stay."""
+    """Forgets what was delivered before then; the messages themselves stay.
+
+    What was no received message takes its bytes along when it goes: that is keep.py's work.
+    """
     session.change_later(_PRUNE, (destination, before_us))
 
 

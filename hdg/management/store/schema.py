@@ -21,6 +21,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 _CLUSTERED = {"sqlite_with_rowid": False}
+_IS_KEPT = text("blob <> ''")
 
 
 def _int64(*, primary: bool = False, nullable: bool = False) -> Column[int]:
@@ -170,13 +172,15 @@ class Inbox(SQLModel, table=True):
     """One row per received message: what it was, what became of it, and the acknowledgement that was sent.
 
     ``status``: accepted, quarantined, replayed (was in quarantine, accepted since), edited (another row
-    holds the edited bytes). ``origin``: by what way it came (JSON, gateway.py), '' for none.
+    holds the edited bytes). ``origin``: by what way it came (JSON, gateway.py), '' for none. ``blob``: the
+    raw bytes in the vault, '' once retention has removed them (keep.py).
     """
 
     __tablename__ = "inbox"
     __table_args__ = (
         Index("ix_inbox_message", "sender", "control_id"),
         Index("ix_inbox_status", "status", "ikey"),
+        Index("ix_inbox_kept", "received_us", sqlite_where=_IS_KEPT, postgresql_where=_IS_KEPT),
     )
     ikey: int = Field(sa_column=_int64(primary=True))
     sender: str = Field(sa_column=_text())

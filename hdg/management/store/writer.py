@@ -14,7 +14,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -204,9 +204,15 @@ class Store:
         return self._queue.qsize()
 
     def collect_orphans(self, older_than_s: float = 86_400) -> int:
-        """Removes vault files that no row names (left by a crash before its commit); how many there were."""
-        with self.engine.connect() as connection:
-            named = connection.execute(select(_BLOB.c.cid).where(_BLOB.c.data.is_(None))).scalars().all()
+        """Removes vault files that no row names (left by a crash, or by retention); how many there were.
+
+        The names are read by the writer, behind every commit whose file is there already.
+        """
+        query = select(_BLOB.c.cid).where(_BLOB.c.data.is_(None))
+
+        def named() -> Sequence[str]:
+            return self.submit(lambda session: session.connection.execute(query).scalars().all()).result()
+
         return self._shared.files.collect(named, older_than_s, time.time())
 
     def close(self) -> None:
@@ -330,7 +336,7 @@ class Store:
             lock_writer(connection)
             size, newest_us, unledgered = _newest(connection)
             if (size, unledgered) != self._seen:
-                self._shared.forget()
+                self._shared.states.clear()
                 self._floor_us = max(self._floor_us, newest_us)
             floor_us = self._floor_us + len(jobs)  # each may be moved behind it by one
             self._last_us = max(self._clock(), self._last_us + 1, newest_us + 1, floor_us)

@@ -145,7 +145,8 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
     engine = open_engine(settings, is_writer=True)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE version DROP COLUMN scope"))
-        connection.execute(text("DROP TABLE outbox"))  # of a later revision
+        connection.execute(text("DROP TABLE outbox"))  # of later revisions
+        connection.execute(text("DROP INDEX ix_inbox_kept"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
         connection.execute(text("UPDATE store_meta SET value = 'old' WHERE name = 'index_digest'"))
     engine.dispose()
