@@ -74,6 +74,8 @@ class State:
     """Statements that, merged whole into this very content and these parts, change neither."""
     _content: JsonObject | None = field(default=None, repr=False)
     _rows: IndexRows | None = field(default=None, repr=False)
+    weight: int = 0
+    """Bytes of memory that it takes, about, while it is not parsed; known once it is stored."""
     made: Ready | None = field(default=None, repr=False)
     """What it was made of, until it is committed."""
 
@@ -112,6 +114,8 @@ class State:
         """After the commit: this is what the database holds."""
         self.before, self.is_stored = None, True
         self.made = None
+        hashes = sum(len(items) for own in self.parts.values() if own for items in own.values())
+        self.weight = 1200 + len(self.body) + 100 * hashes + 200 * len(self.said)
         if self._content is None:
             self._rows = None
         return self

@@ -63,11 +63,11 @@ def merge(
     parts = parts or {sender: None}
     is_alone = set(parts) == {sender} and parts[sender] is None
     state = _Merge(stored, {} if is_alone else _explicit(parts, stored), sender, is_alone)
-    stated = {base_of(stored["resourceType"], key): key for key in statement if key not in IDENTITY}
+    stated = _by_base(state.type, statement)
     for name in sorted(deleted - stated.keys() - IDENTITY):
-        state.delete(base_of(stored["resourceType"], name))
-    for base in stated:
-        state.set(base, statement, is_deleted=base in deleted)
+        state.delete(base_of(state.type, name))
+    for base, keys in stated.items():
+        state.set(base, keys, statement)
     state.meta(statement.get("meta") or {})
     return state.result, {sender: None} if is_alone else state.parts
 
@@ -113,8 +113,17 @@ def base_of(resource_type: str, key: str) -> str:
     return info.definition.name if info is not None and info.is_choice else name
 
 
+def _by_base(type_: str, content: JsonObject) -> dict[str, list[str]]:
+    """The properties of each element that a content has."""
+    found: dict[str, list[str]] = {}
+    for key in content:
+        if key not in IDENTITY:
+            found.setdefault(base_of(type_, key), []).append(key)
+    return found
+
+
 class _Merge:
-    """The state of one merge; lives for one call."""
+    """The state of one merge; lives for one call, which deletes or sets each element at most once."""
 
     def __init__(
         self, stored: JsonObject, parts: dict[str, dict[str, list[str]]], sender: str, is_alone: bool
@@ -124,30 +133,27 @@ class _Merge:
             self.result = dict(stored)
         self.type: str = stored["resourceType"]
         self.parts: Any = parts
+        self._own = _by_base(self.type, stored)
         self._sender = sender
         self._is_alone = is_alone
-
-    def _keys(self, base: str, source: JsonObject) -> list[str]:
-        return [key for key in source if key not in IDENTITY and base_of(self.type, key) == base]
 
     def delete(self, base: str) -> None:
         value = self.result.get(base)
         if type(value) is list and f"_{base}" not in self.result:
             self._set_list(self.result, base, base, [])
             return
-        for key in self._keys(base, self.result):
-            del self.result[key]
+        for key in self._own.pop(base, ()):
+            self.result.pop(key, None)
 
-    def set(self, base: str, statement: JsonObject, *, is_deleted: bool) -> None:
+    def set(self, base: str, keys: list[str], statement: JsonObject) -> None:
         new = statement.get(base)
         is_list = type(new) is list and f"_{base}" not in statement and f"_{base}" not in self.result
         if is_list and type(new) is list:
             self._set_list(self.result, base, base, new)
             return
-        keys = self._keys(base, statement)
-        for key in self._keys(base, self.result):
+        for key in self._own.get(base, ()):
             if key not in keys:
-                del self.result[key]
+                self.result.pop(key, None)
         for key in keys:
             self.result[key] = statement[key]
 

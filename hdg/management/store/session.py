@@ -120,7 +120,7 @@ class Shared:
                 continue
             known = states.get(key)
             if known is not state:
-                self.held_bytes += _weight(state.settled()) - (_weight(known) if known is not None else 0)
+                self.held_bytes += state.settled().weight - (known.weight if known is not None else 0)
                 states[key] = state
             states.move_to_end(key)
             if state.is_parsed:
@@ -131,7 +131,7 @@ class Shared:
             self.keks.add(code, kek)
         while self.held_bytes > self.state_bytes and states:
             key, state = states.popitem(last=False)
-            self.held_bytes -= _weight(state)
+            self.held_bytes -= state.weight
             self.parsed.pop(key, None)
         while len(self.owners) > self.owner_limit:
             self.owners.popitem(last=False)
@@ -699,12 +699,6 @@ class WriteSession:
     def change_later(self, sql: str, row: tuple[Any, ...]) -> None:
         """Runs ``sql`` (our own, with ``?``) at the end of the group, in this transaction."""
         self.batch.changes.append((sql, row))
-
-
-def _weight(state: State) -> int:
-    """Bytes of memory that a state takes, about, while it is not parsed."""
-    hashes = sum(len(items) for own in state.parts.values() if own for items in own.values())
-    return 1200 + len(state.body) + 100 * hashes + 200 * len(state.said)
 
 
 def _is_same(new: JsonObject, stored: JsonObject) -> bool:
