@@ -336,7 +336,7 @@ class Store:
             lock_writer(connection)
             size, newest_us, unledgered = _newest(connection)
             if (size, unledgered) != self._seen:
-                self._shared.states.clear()
+                self._shared.forget()
                 self._floor_us = max(self._floor_us, newest_us)
             floor_us = self._floor_us + len(jobs)  # each may be moved behind it by one
             self._last_us = max(self._clock(), self._last_us + 1, newest_us + 1, floor_us)
