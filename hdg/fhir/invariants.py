@@ -14,7 +14,7 @@ from typing import Any
 from hdg.fhir.json import JsonObject
 from hdg.fhir.path_values import compare
 
-__all__ = ["ELSEWHERE", "NOT_CHECKED", "Rule", "Scope", "rule"]
+__all__ = ["ELSEWHERE", "NEEDS", "NOT_CHECKED", "OF_PRESENCE", "Rule", "Scope", "rule"]
 
 # Key → why it is not checked.
 NOT_CHECKED = {
@@ -140,4 +140,12 @@ _WRITTEN: dict[str, Rule] = {
     "obs-3": _obs_3,
     "obs-6": _obs_6,
     "obs-7": _obs_7,
+}
+# Those that look only at which properties an object has: what one object passes, all with the same pass.
+OF_PRESENCE = frozenset({"ext-1", "qty-3", "cpt-2", "att-1", "rat-1", "obs-3", "obs-6"})
+# Key → the properties without which the invariant holds.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "per-1": ("start", "end"),
+    "rng-2": ("low", "high"),
+    "obs-7": ("component",),
 }

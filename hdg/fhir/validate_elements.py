@@ -18,13 +18,13 @@ from hdg.fhir.references import contained, reference_type
 
 __all__ = [
     "bound_primitive",
+    "broken_rules",
     "concept_check",
     "plain_reference_first",
     "reference_check",
     "rules_of",
     "simple_quantity",
     "with_more",
-    "with_rules",
 ]
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -54,17 +54,17 @@ def with_more(check: Check, more: Callable[[Any, Scope], list[Finding] | None]) 
     return both
 
 
-def with_rules(check: Check, rules: list[tuple[Invariant, Rule]]) -> Check:
-    """A check followed by invariants."""
+def broken_rules(rules: list[tuple[Invariant, Rule]]) -> Callable[[Any, Scope], list[Finding] | None]:
+    """Invariants as a check."""
 
-    def more(value: Any, scope: Scope) -> list[Finding] | None:
+    def check(value: Any, scope: Scope) -> list[Finding] | None:
         return [
             ("", "invariant", f"{invariant.key}: {invariant.expression}")
             for invariant, test in rules
             if not test(value, scope)
         ] or None
 
-    return with_more(check, more)
+    return check
 
 
 def bound_primitive(kind: str, element: ElementDefinition) -> Check:

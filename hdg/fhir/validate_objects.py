@@ -7,7 +7,7 @@ returns None and allocates nothing. Findings get their place on the way out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -22,17 +22,18 @@ from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import NULL, Check, Finding, primitive_check
 from hdg.fhir.validate_elements import (
     bound_primitive,
+    broken_rules,
     concept_check,
     plain_reference_first,
     reference_check,
     rules_of,
     simple_quantity,
     with_more,
-    with_rules,
 )
 
-__all__ = ["object_check"]
+__all__ = ["More", "more_checks", "object_check", "remembering"]
 
+More = Callable[[Any, Scope], list[Finding] | None]
 ResourceCheck = Callable[[Any, Scope, bool], list[Finding] | None]
 _EMPTY_OBJECT: list[Finding] = [("", "structure", "an empty object")]
 _NOT_OBJECT: list[Finding] = [("", "structure", "a JSON object is needed")]
@@ -92,8 +93,6 @@ class _ObjectCompiler:
 
         def first(value: Any, scope: Any) -> list[Finding] | None:
             member = self.item_check(kind, element)
-            if self.definition.kind == "resource" and kind not in ("Resource", "Reference"):
-                member = member if is_primitive(kind) else _trusting(member)
             if element.is_list:
                 member = _list_check(member)
             self.members[name] = member
@@ -102,41 +101,35 @@ class _ObjectCompiler:
         return first
 
     def item_check(self, kind: str, element: ElementDefinition) -> Check:
-        path = f"{self.type_name}.{element.name}"
         if kind == "Resource":
             is_contained, check_resource = element.name == "contained", self.resource_check
             return lambda value, scope: check_resource(value, scope, is_contained)
         is_simple = is_primitive(kind)
         check = bound_primitive(kind, element) if is_simple else object_check(kind, self.resource_check)
-        rules: list[tuple[Invariant, Rule]] = []
-        if kind == "Reference":
-            check = with_more(check, reference_check(frozenset(element.targets)))
-        elif kind == "CodeableConcept" and element.binding:
-            check = with_more(check, concept_check(element.binding))
-        elif element.is_simple and kind == "Quantity":
-            check = with_more(check, simple_quantity)
-        own = [item for item in self.definition.invariants if item.path.removesuffix("[x]") == path]
-        if own and kind != path:
-            rules = rules_of(own, kind)
-        check = with_rules(check, rules) if rules else check
+        for more in more_checks(kind, element, self.type_name, self.definition.invariants):
+            check = with_more(check, more)
         return plain_reference_first(frozenset(element.targets), check) if kind == "Reference" else check
 
 
-def _trusting(check: Check) -> Check:
-    """A check that an object of ``scope.trusted`` passes once."""
+def more_checks(
+    kind: str, element: ElementDefinition, owner: str, invariants: Sequence[Invariant]
+) -> list[More]:
+    """What an element of a complex or primitive type is asked beyond its type, in this order.
 
-    def trusting(value: Any, scope: Scope) -> list[Finding] | None:
-        held = scope.trusted.get(id(value))
-        if held is None:
-            return check(value, scope)
-        if held[1] is check:
-            return None
-        found = check(value, scope)
-        if found is None:
-            held[1] = check
-        return found
-
-    return trusting
+    ``owner``: the type that has the element and ``invariants``. A Reference has its targets first.
+    """
+    checks: list[More] = []
+    path = f"{owner}.{element.name}"
+    if kind == "Reference":
+        checks.append(reference_check(frozenset(element.targets)))
+    elif kind == "CodeableConcept" and element.binding:
+        checks.append(concept_check(element.binding))
+    elif element.is_simple and kind == "Quantity":
+        checks.append(simple_quantity)
+    own = [item for item in invariants if item.path.removesuffix("[x]") == path]
+    if own and kind != path and (rules := rules_of(own, kind)):
+        checks.append(broken_rules(rules))
+    return checks
 
 
 # --- objects -----------------------------------------------------------------------------------------------
@@ -191,9 +184,9 @@ def _object_closure(compiler: _ObjectCompiler, rules: list[tuple[Invariant, Rule
 
     check = plain if is_plain else full
     if compiler.type_name == "Coding":
-        return _remembering(check, "display", "")
+        return remembering(check, "display", "")
     if compiler.type_name == "Quantity":
-        return _remembering(check, "unit", "value")
+        return remembering(check, "unit", "value")
     return check
 
 
@@ -201,7 +194,7 @@ def _unknown(value: Any, scope: Any) -> list[Finding]:
     return _UNKNOWN
 
 
-def _remembering(check: Check, label: str, number: str) -> Check:
+def remembering(check: Check, label: str, number: str) -> Check:
     """Codings and units repeat more than anything else: system, code and label that passed pass again.
 
     Applies to objects with exactly these texts, and a decimal as ``number`` if there is one.
