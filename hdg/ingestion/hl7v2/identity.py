@@ -30,12 +30,20 @@ def _authority(text: str, state: State) -> str:
     """What tells the authority of an HD component from others."""
     if not text:
         return ""
-    key = ("authority", text)
+    key = ("authority facts", text)
     found: str | None = state.known.get(key)
     if found is None:
-        parts = text.split("&")
-        names = [part(parts, number, state) for number in (1, 2, 3)]
-        found = state.known[key] = authority_facts(names[0], names[1], names[2], state)
+        # Without escapes the text says the same in every message of this sender.
+        is_shared = state.shared is not None and "\\" not in text and len(text) <= SHARED_LENGTH
+        found = state.shared.get(key) if is_shared and state.shared is not None else None
+        if found is None:
+            parts = text.split("&")
+            mark = len(state.problems)
+            names = [part(parts, number, state) for number in (1, 2, 3)]
+            found = authority_facts(names[0], names[1], names[2], state)
+            if is_shared and len(state.problems) == mark:
+                state.keep(key, found)
+        state.known[key] = found
     return found
 
 
@@ -49,9 +57,22 @@ def _entity(text: str, state: State) -> tuple[str, str]:
         parts = split(text)
         if len(parts) == 2 and "&" in parts[1]:  # an HD where EI has it flat: seen from many senders
             parts = [parts[0], *parts[1].split("&")]
-        namespace, identifier, kind = (part(parts, number, state) for number in (2, 3, 4))
-        authority = authority_facts(namespace, identifier, kind, state)
-        found = state.known[key] = (authority, part(parts, 1, state))
+        found = state.known[key] = (_issuer(parts[1:4], state), part(parts, 1, state))
+    return found
+
+
+def _issuer(parts: list[str], state: State) -> str:
+    """What tells the authority of an EI (its components 2 to 4) from others."""
+    key = ("issuer", *parts)
+    shared = state.shared
+    found: str | None = shared.get(key) if shared is not None else None
+    if found is None:
+        mark = len(state.problems)
+        namespace, identifier, kind = (part(parts, number, state) for number in (1, 2, 3))
+        found = authority_facts(namespace, identifier, kind, state)
+        text = "^".join(parts)
+        if len(state.problems) == mark and "\\" not in text and len(text) <= SHARED_LENGTH:
+            state.keep(key, found)
     return found
 
 
@@ -65,9 +86,11 @@ def patient_number(
     """
     listed = []
     for text in repetitions(state.field(name, field)):
-        authority, number = number_of(text, state)
+        parts = text.split("^")
+        authority = _authority(parts[3], state) if len(parts) > 3 else ""
+        number = part(parts, 1, state)
         if number:
-            listed.append((part(text.split("^"), 5, state), authority, number))
+            listed.append((part(parts, 5, state), authority, number))
     for kind in _RECORD_TYPES:
         for found, authority, number in listed:
             if found == kind:
