@@ -466,7 +466,7 @@ def _thawing(value: Any) -> Callable[[], Any]:
 def _recalled(build: Converter, kind: str, key: tuple[str, str], context: Context) -> Made | None:
     """What an earlier conversion built from the same text, or a new build."""
     made: Made | None = context.shared.get(key) if context.shared is not None else None
-    if made is not None and all(part.is_valid for part in made.parts):
+    if made is not None:
         context.adopt(made)
         return made
     mark = len(context.problems)

@@ -7,6 +7,7 @@ when each of them is a marker. Filling a form gives what the table itself would 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -32,19 +33,20 @@ class Parts(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """``frozen``: the JSON with markers. ``places``: where free parts go, as (path, index among the valued
-    free parts); ``composed``: where the composing converter's value goes.
+    """``frozen``: the JSON with markers. A free part goes to (way, last step, its index among the valued free
+    parts); the composing converter's value to (way, last step).
     """
 
     frozen: bytes
-    places: tuple[tuple[_Path, int], ...]
-    composed: tuple[_Path, ...]
+    places: tuple[tuple[_Path, str | int, int], ...]
+    composed: tuple[tuple[_Path, str | int], ...]
 
 
 def formed(name: str, build: Converter, parts: Parts) -> Converter:
     """``build``, which fills a form where there is one. Values are new each time."""
     separator, free, composing, unclean, null = parts
     plainly: Callable[[str, Context], JsonObject | None] = build
+    has_more = re.compile(f"[{re.escape(''.join(unclean))}]").search
 
     def convert(text: str, context: Context) -> JsonObject | None:
         shared = context.shared
@@ -52,14 +54,20 @@ def formed(name: str, build: Converter, parts: Parts) -> Converter:
             return plainly(text, context)
         texts = text.split(separator)
         size = len(texts)
-        found = []
+        found: list[str] = []
         for number in free:
             if number > size:
                 break
             part = texts[number - 1]
             if part:
-                if not part.isalnum() and not _is_clean(part, unclean, null):
-                    return plainly(text, context)
+                if not part.isalnum() and (
+                    part == null
+                    or not part.isprintable()
+                    or part[0] == " "
+                    or part[-1] == " "
+                    or has_more(part)
+                ):
+                    return plainly(text, context)  # a string row would not hand this part on as it is
                 found.append(part)
                 texts[number - 1] = _MARK
         if not found:
@@ -73,16 +81,23 @@ def formed(name: str, build: Converter, parts: Parts) -> Converter:
 
     def _filled(form: _Form, found: Sequence[str], text: str, context: Context) -> JsonObject | None:
         made: JsonObject = orjson.loads(form.frozen)
-        for path, index in form.places:
-            _set(made, path, found[index])
+        node: Any
+        for way, last, index in form.places:
+            node = made
+            for step in way:
+                node = node[step]
+            node[last] = found[index]
         if form.composed and composing is not None:
             mark = len(context.problems)
             value = composing(text, context)
             if value is None or len(context.problems) > mark:
                 del context.problems[mark:]
                 return None
-            for path in form.composed:
-                _set(made, path, value)
+            for way, last in form.composed:
+                node = made
+                for step in way:
+                    node = node[step]
+                node[last] = value
         return made
 
     def _first(
@@ -105,13 +120,6 @@ def formed(name: str, build: Converter, parts: Parts) -> Converter:
 _UNKNOWN: Any = object()
 
 
-def _is_clean(part: str, unclean: Sequence[str], null: str) -> bool:
-    """Whether a ``string`` row hands a part on as it is."""
-    if part == null or not part.isprintable() or part[0] == " " or part[-1] == " ":
-        return False
-    return all(mark not in part for mark in unclean)
-
-
 def _form(
     build: Converter, separator: str, texts: Sequence[str], context: Context, *, is_composing: bool
 ) -> _Form | None:
@@ -130,14 +138,15 @@ def _form(
         del context.problems[mark:]
     if has_problem or not made:
         return None
-    places, composed = [], []
+    places: list[tuple[_Path, str | int, int]] = []
+    composed: list[tuple[_Path, str | int]] = []
     for path, leaf in _leaves(made, ()):
         if _MARK not in leaf:
             continue
         if leaf in marked:
-            places.append((path, int(leaf[len(_MARK) : -1])))
+            places.append((path[:-1], path[-1], int(leaf[len(_MARK) : -1])))
         elif is_composing:
-            composed.append(path)
+            composed.append((path[:-1], path[-1]))
         else:
             return None
     return _Form(frozen, tuple(places), tuple(composed))
@@ -157,12 +166,6 @@ def _leaves(value: Any, path: _Path) -> Iterator[tuple[_Path, str]]:
     elif isinstance(value, list):
         for index, part in enumerate(value):
             yield from _leaves(part, (*path, index))
-
-
-def _set(made: Any, path: _Path, value: str) -> None:
-    for step in path[:-1]:
-        made = made[step]
-    made[path[-1]] = value
 
 
 def _differ(one: Any, other: Any) -> bool:

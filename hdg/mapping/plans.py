@@ -78,7 +78,7 @@ class Plans:
                     found = text(view, context)
                 elif field >= size or not (found := view[field]):
                     continue
-                elif is_own is None or not is_own(found):
+                elif is_own is None or not (found.isalnum() or is_own(found)):
                     found = text(view, context)
                 marks.append(found if found in literals else None)
             shape = (shape, *marks)

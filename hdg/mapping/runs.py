@@ -103,7 +103,7 @@ def kept(
     ``plain_name``: the element that takes the value when nothing else is to be done, else ''. ``otherwise``
     runs where nothing may be remembered, and deletes.
     """
-    number = slot.number
+    number, separator, single = slot.number, slot.separator, slot.single
     texts_of = slot.pick or (lambda raw: (raw,))
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
@@ -115,7 +115,11 @@ def kept(
         if read is None:
             if "\\" in raw or len(raw) > LENGTH:
                 return otherwise(raw, view, out, context)
-            read = _read(texts_of(raw), convert, null, context)
+            read = (
+                _read_one(single(raw) if single is not None else raw, convert, null, context)
+                if (separator and separator not in raw)
+                else _read(texts_of(raw), convert, null, context)
+            )
             context.recent[key] = read
             values.offer(key, read)
         value = read.single
@@ -136,6 +140,22 @@ def kept(
         return True
 
     return run
+
+
+def _read_one(text: str, convert: Converter, null: str, context: Context) -> Read:
+    """``_read`` of a field of one repetition, by a short way when all is well."""
+    if text and text != null:
+        mark = len(context.problems)
+        try:
+            value = convert(text, context)
+        except Unfit:
+            del context.problems[mark:]
+        else:
+            kind = value.__class__
+            if len(context.problems) == mark and kind is not Several and value is not None:
+                return Read(value, ((1, value, ()),), (value,) if kind is dict else ())
+            del context.problems[mark:]
+    return _read((text,), convert, null, context)
 
 
 def _read(texts: Sequence[str], convert: Converter, null: str, context: Context) -> Read:

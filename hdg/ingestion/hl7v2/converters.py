@@ -24,6 +24,8 @@ _URL = re.compile(r"(?:https?|ftp|file|urn|mllp|mailto|data):\S+", re.IGNORECASE
 _MEDIA = frozenset(
     ("application", "audio", "font", "image", "message", "model", "multipart", "text", "video")
 )
+_LOCAL = 3
+"""XTN.7, counted from XTN.5."""
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]{0,126}")
 
 
@@ -216,8 +218,17 @@ def location_name(text: str, state: State) -> str | None:
 @CONVERTERS.register("hl7v2.phone_number", type="string", is_pure=True, is_composing=True)
 def phone_number(text: str, state: State) -> str | None:
     """XTN.5 to XTN.8 as ``+country area local Xextension``; XTN.10 is the extension's own prefix."""
-    parts = text.split("^")
-    country, area, local, extension = (part(parts, number, state) for number in (5, 6, 7, 8))
+    parts = text.split("^", 8)
+    numbers = parts[4:8]
+    if (
+        len(numbers) >= _LOCAL
+        and numbers[_LOCAL - 1].isalnum()
+        and all(map(str.isalnum, filter(None, numbers)))
+    ):
+        numbers += [""] * (4 - len(numbers))
+        country, area, local, extension = numbers
+    else:
+        country, area, local, extension = (part(parts, number, state) for number in (5, 6, 7, 8))
     if not local:
         return None
     pieces = [f"+{country.lstrip('+')}" if country else "", area, local, f"X{extension}" if extension else ""]

@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from hdg.fhir.json import Decimal
@@ -129,8 +130,9 @@ def boolean(text: str, state: State) -> bool | None:
     raise Unfit("neither Y nor N")
 
 
+@lru_cache(maxsize=4096)
 def plain_number(text: str) -> Any:
-    """An NM that is a JSON number as it stands; None for all others."""
+    """An NM that is a JSON number as it stands; None for all others. Measurements come again: it is kept."""
     if len(text) > _DIGITS_MAX or not _PLAIN_NUMBER.fullmatch(text):
         return None
     return Decimal(text) if "." in text else int(text)

@@ -218,7 +218,7 @@ def _repeated(text: str) -> list[str]:
 def observation_value(text: str, state: State) -> Choice | None:
     """OBX-5 as value[x]; repeated text (TX, FT, ST) is one text, other repeated values are components."""
     kind = state.segment.field(2)
-    if kind == "NM" and (value := plain_number(text)) is not None:
+    if kind == "NM" and len(text) <= _PLAIN_RANGE and (value := plain_number(text)) is not None:
         return Choice("Quantity", {"value": value, **units(state)})
     kind = kind.partition("^")[0].strip()
     if kind in _ELSEWHERE:
