@@ -8,6 +8,7 @@ transaction, a restart or another process in between costs one reload and nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Row, Table, bindparam, insert, select, text, update
@@ -31,6 +32,7 @@ _TILE: Table = LedgerTile.__table__  # type: ignore[attr-defined]
 _HEAD: Table = LedgerCheckpoint.__table__  # type: ignore[attr-defined]
 
 _LEAF_SQL = f"INSERT INTO {_LEAF.name} (leaf_index, entry) VALUES (?, ?)"  # noqa: S608  # our own table
+_LEAF_COPY = f"COPY {_LEAF.name} (leaf_index, entry) FROM STDIN"
 _GROW_TILE = (
     update(_TILE)
     .where(_TILE.c.level == bindparam("at_level"), _TILE.c.position == bindparam("at_position"))
@@ -95,11 +97,16 @@ class Log:
         tiles: dict[tuple[int, int], bytes],
         checkpoint: Checkpoint,
     ) -> None:
-        if connection.dialect.name == "sqlite":  # a group has hundreds; Core costs more than SQLite here
-            connection.exec_driver_sql(_LEAF_SQL, list(enumerate(leaves, edge.size)))
+        numbered = enumerate(
+            leaves, edge.size
+        )  # a group has hundreds: Core costs more than the databases here
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(_LEAF_SQL, list(numbered))
         else:
-            rows = [{"leaf_index": index, "entry": entry} for index, entry in enumerate(leaves, edge.size)]
-            connection.execute(insert(_LEAF), rows)
+            cursor: Any = connection.connection.cursor()
+            with cursor, cursor.copy(_LEAF_COPY) as copy:
+                for row in numbered:
+                    copy.write_row(row)
         fresh = []
         for (level, position), hashes in sorted(tiles.items()):
             count = edge.size >> (merkle.TILE_HEIGHT * level)
