@@ -255,6 +255,23 @@ def token(
     )
 
 
+@app.command()
+def revoke(
+    data: DataOption = None,
+    token_id: Annotated[
+        str, typer.Option("--id", help="The token's id, as audit entries name it (urn:hdg:token:ID).")
+    ] = "",
+) -> None:
+    """Revoke a bearer token before it expires, with a ledger leaf: the one on standard input, or by id. Prints its id.
+
+    Example: hdg revoke < stolen-token.txt
+    """
+    from hdg.operator import revoke_token
+
+    token = "" if token_id else sys.stdin.read().strip()  # an argument would show in the list of processes
+    typer.echo(revoke_token(_settings(data), token, token_id=token_id))
+
+
 @consent_app.command("grant")
 def consent_grant(
     patient: Annotated[str, typer.Argument(help="Patient id.")],

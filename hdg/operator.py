@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import true
 
 from hdg.errors import BadRequest, NotFound, SettingsError
 from hdg.fhir import json as fhir_json
 from hdg.gateway import Gateway, now_us
-from hdg.management import identity
+from hdg.management import identity, revocation
 from hdg.management.consent import resource as consents
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
@@ -59,6 +60,24 @@ def mint_token(
         purpose=purpose,
         project=project,
     )
+
+
+def revoke_token(settings: Settings, token: str = "", *, token_id: str = "") -> str:
+    """Revokes a token, by itself or by its id; the id. Gateways refuse it within five seconds.
+
+    Raises AccessDenied for a token that is not valid (any more), BadRequest for what is no id or revoked.
+    """
+    with _open(settings) as gateway:
+        end_us = gateway.clock() + identity.LIFETIME_MAX_US
+        if token:
+            public = gateway.keys.token_key.public_key()
+            principal = identity.Authenticator(public, gateway.clock).authenticate(token)
+            token_id, end_us = principal.token_id, principal.expires_us
+        home = settings.institution
+        work = partial(revocation.revoke, token_id=token_id, expires_us=end_us, institution=home)
+        if not gateway.store.submit(work).result():
+            raise BadRequest("this token was revoked before")
+    return token_id
 
 
 def _keys(settings: Settings) -> KeyRing:

@@ -48,7 +48,7 @@ _CLAIMS = ("user", "institution", "patient", "purpose", "project")
 
 
 class RevokedToken(SQLModel, table=True):
-    """A token that is refused although it has not expired; the row may go once it has (``expires_us``)."""
+    """A token that is refused although it has not expired (revocation.py); its ledger leaf asks for the row."""
 
     __tablename__ = "revoked_token"
     token_id: str = Field(sa_column=Column(Text, primary_key=True))

@@ -21,6 +21,7 @@ from hdg.errors import HdgError
 from hdg.management.ledger.recompute import Finding, Findings, Trust, recompute
 from hdg.management.ledger.schema import LedgerCheckpoint, LedgerLeaf
 from hdg.management.ledger.verify_audit import AuditTrail, OpenAudit
+from hdg.management.ledger.verify_revoked import Revocations
 from hdg.management.store.schema import Resource, Version
 
 __all__ = ["Finding", "OpenAudit", "OpenVersion", "Report", "SealedVersion", "Trust", "verify"]
@@ -82,7 +83,8 @@ def verify(
 ) -> Report:
     """Checks everything, or with ``only`` (``Type/id``) the log and that one resource.
 
-    ``known``: a checkpoint note kept elsewhere, see ``recompute``. Findings beyond FINDINGS_MAX are only
+    ``known``: a checkpoint note kept elsewhere, see ``recompute``. With ``open_audit`` the audit trail and the
+    revoked tokens too, unless ``only`` is given. Findings beyond FINDINGS_MAX are only
     counted.
     """
     findings = Findings(FINDINGS_MAX)
@@ -91,6 +93,7 @@ def verify(
     head = recompute(connection, trust, findings, wanted.see, known=known)
     if trail is not None:
         trail.finish(wanted.erased_subjects, head.at_us if head else 0)
+        wanted.revocations.finish(connection, findings)
     _outside_checkpoints(connection, findings)
     versions = _Versions(connection, findings, wanted, open_version, progress)
     versions.check(only)
@@ -118,6 +121,7 @@ class _Wanted:
         self._progress = progress
         self._bits = bytearray()
         self.erased_subjects: set[str] = set()
+        self.revocations = Revocations()
 
     def see(self, index: int, entry: bytes | None) -> None:
         """Takes the leaves in order."""
@@ -132,6 +136,8 @@ class _Wanted:
             self._findings.add("leaf-form", f"leaf {index}", "it is not a leaf of this gateway")
         elif leaf["kind"] == "erasure":
             self.erased_subjects.add(leaf["subject"])
+        elif leaf["kind"] == "key":
+            self.revocations.see(leaf)
         elif leaf["kind"] == "access" and self._trail is not None:
             self._trail.see(leaf)
         elif leaf["kind"] in VERSION_KINDS and self._only in ("", leaf["key"]):
