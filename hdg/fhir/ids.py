@@ -21,8 +21,7 @@ __all__ = ["PUBLIC_KEY", "resource_id"]
 PUBLIC_KEY: bytes = hashlib.sha256(b"healthcare-data-gateway public id key").digest()
 
 _ID_BYTES = 20
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6 in lower case
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_LETTERS = bytes.maketrans(bytes(range(32)), b"abcdefghijklmnopqrstuvwxyz234567")  # RFC 4648 §6 in lower case
 _BLOCK_BYTES = 64
 
 
@@ -57,10 +56,22 @@ def _keyed(key: bytes) -> tuple[_Hash, _Hash]:
     return inner, hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
 
+def _halving(bits: int) -> tuple[int, int, int]:
+    """How to move the upper half of each group of ``bits`` up: masks of both halves, and by how many bits.
+
+    A group of ``n`` bits has ``n * 8 / 5`` bits of room, so that 5 bits have a byte in the end.
+    """
+    half, places = bits // 2, range(0, 256, bits * 8 // 5)
+    lower = sum(((1 << half) - 1) << place for place in places)
+    return lower << half, lower, bits * 8 // 10 - half
+
+
+_HALVINGS = [_halving(bits) for bits in (160, 80, 40, 20, 10)]
+
+
 def _base32(digest: bytes) -> str:
-    texts = []
-    for start in range(0, _ID_BYTES, 5):
-        number = int.from_bytes(digest[start : start + 5], "big")
-        texts.append(_PAIRS[number >> 30] + _PAIRS[number >> 20 & 1023])
-        texts.append(_PAIRS[number >> 10 & 1023] + _PAIRS[number & 1023])
-    return "".join(texts)
+    """The letters of the first 160 bits: halved until each group of 5 bits has a byte of its own."""
+    number = int.from_bytes(digest[:_ID_BYTES], "big")
+    for upper, lower, shift in _HALVINGS:
+        number = (number & upper) << shift | number & lower
+    return number.to_bytes(32, "big").translate(_LETTERS).decode()

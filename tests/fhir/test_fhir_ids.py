@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import re
 
 import pytest
@@ -21,6 +23,14 @@ def test_an_id_is_repeatable_and_has_the_grammar_of_r4(parts: list[str]) -> None
     assert made == resource_id(PUBLIC_KEY, "Patient", "hospital", list(parts))
     assert re.fullmatch(r"[A-Za-z0-9\-.]{1,64}", made)
     assert len(made) == 32
+
+
+@given(facts)
+def test_an_id_is_the_hmac_of_its_parts_in_base32(parts: list[str]) -> None:
+    encoded = [part.encode("utf-8", "surrogatepass") for part in ("Patient", "a", *parts)]
+    text = b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
+    letters = base64.b32encode(hmac.digest(PUBLIC_KEY, text, "sha256")[:20])
+    assert resource_id(PUBLIC_KEY, "Patient", "a", parts) == letters.decode().lower()
 
 
 @given(facts, facts)
