@@ -115,6 +115,7 @@ class Linker:
     def __init__(self, state: State) -> None:
         self.state = state
         self._references: dict[Build, JsonObject] = {}
+        self._resolved: dict[tuple[Group, str], list[Build]] = {}
 
     def link(self, build: Build) -> None:
         """Apply every link that rows gave to a build."""
@@ -171,11 +172,24 @@ class Linker:
         """Builds with a label: own group instance, its subtree, then each enclosing instance in the same
         way.
         """
-        here: Group | None = group
-        below: Group | None = None
+        found = group.builds.get(label) or group.subtree.get(label)
+        if found:
+            return found
+        above = group.parent
+        if above is None:
+            return []
+        if label == "Specimen":
+            return self._specimens(above, group)
+        key = (above, label)
+        known = self._resolved.get(key)
+        if known is None:
+            known = self._resolved[key] = self.resolve(above, label)
+        return known
+
+    def _specimens(self, here: Group | None, below: Group) -> list[Build]:
         while here is not None:
-            found = here.builds.get(label) or here.subtree.get(label)
-            if found is not None and below is not None and label == "Specimen":
+            found = here.builds.get("Specimen") or here.subtree.get("Specimen")
+            if found is not None:
                 found = _not_beside(below, here, found)
             if found:
                 return found
