@@ -151,6 +151,16 @@ class Event(NamedTuple):
     """Whether the value then gave way to another that stays; ``outcome`` is False, and an Issue says so."""
 
 
+@dataclass(slots=True, eq=False)
+class Listed:
+    """The bare references in the first ``size`` items of a long list, by what they refer to."""
+
+    items: list[Any]
+    """Held, so that its identity stays its own."""
+    references: dict[str, JsonObject] = field(default_factory=dict)
+    size: int = 0
+
+
 class Context:
     """State of one conversion; never shared between threads."""
 
@@ -158,6 +168,7 @@ class Context:
         "build",
         "facts",
         "labels",
+        "listed",
         "made",
         "memo",
         "origin",
@@ -187,6 +198,8 @@ class Context:
         """What fields' texts of this very message became."""
         self.own: dict[int, Any] = {}
         """By identity, what this conversion made on its way into a path: only such objects may change."""
+        self.listed: dict[int, Listed] = {}
+        """By identity, lists of references that have grown long."""
         self.origin: Any = None
         self.trace: list[Event] | None = None
         self.made: Any = None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdg.mapping.context import Choice, Conflict, Context, JsonObject, is_same
+from hdg.mapping.context import Choice, Conflict, Context, JsonObject, Listed, is_same
 
 Put = Callable[[JsonObject, Any, Context], JsonObject]
 """``(root, value, context) → item``: sets the value; gives the item that ``default`` pairs are relative to.
@@ -24,6 +24,8 @@ Put = Callable[[JsonObject, Any, Context], JsonObject]
 Enter = Callable[[JsonObject, Context], JsonObject]
 
 _ELEMENT = re.compile(r"_?[A-Za-z][A-Za-z0-9]*")
+_SHORT = 16
+"""Items of a list that are compared one by one."""
 _LABEL = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -240,6 +242,21 @@ def _enter_url(name: str, url: str, *, is_new: bool) -> Enter:
     return enter
 
 
+def _held(items: list[Any], value: JsonObject, context: Context) -> JsonObject | None:
+    """The item of a list that equals a value. A report may have thousands of references: they are looked up."""
+    if len(items) <= _SHORT or len(value) != 1 or "reference" not in value:
+        return items[items.index(value)] if value in items else None
+    listed = context.listed.get(id(items))
+    if listed is None:
+        listed = context.listed[id(items)] = Listed(items)
+    for item in items[listed.size :]:
+        if len(item) == 1 and "reference" in item:
+            listed.references.setdefault(item["reference"], item)
+    listed.size = len(items)
+    found = listed.references.get(value["reference"])
+    return found if found == value else None
+
+
 def _final(step: Step, key: str) -> Put:
     """Sets the last step."""
     name = step.element
@@ -260,8 +277,8 @@ def _final(step: Step, key: str) -> Put:
                 node[name] = [value]
             elif not isinstance(value, dict):
                 items.append(value)
-            elif value in items:  # two sources that say the same (ORC-2 and OBR-2) make one item
-                return items[items.index(value)]  # type: ignore[no-any-return]  # JSON values are Any
+            elif (held := _held(items, value, context)) is not None:
+                return held  # two sources that say the same (ORC-2 and OBR-2) make one item
             else:
                 items.append(value)
             return value  # type: ignore[no-any-return]  # JSON values are Any

@@ -12,7 +12,7 @@ import re
 from hdg.ingestion.hl7v2.authority import authority_uri, part, split
 from hdg.ingestion.hl7v2.authority import universal_uri as uri_of
 from hdg.ingestion.hl7v2.encoding import unescape
-from hdg.ingestion.hl7v2.primitives import plain
+from hdg.ingestion.hl7v2.primitives import packed_base64, plain
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.times import to_time
 from hdg.mapping.context import Several, Unfit
@@ -286,9 +286,7 @@ def encapsulated_data(text: str, state: State) -> str | None:
     data = unescape(parts[4], state.charset)
     try:
         if coding == "BASE64":
-            packed = "".join(data.split())
-            base64.b64decode(packed, validate=True)
-            return packed
+            return packed_base64(data)
         raw = bytes.fromhex(data) if coding == "HEX" else data.encode("utf-8")
     except ValueError:
         raise Unfit("the data is not in the encoding that ED.4 names") from None
