@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 
@@ -23,6 +24,7 @@ from bench.promise import findings
 from bench.sender import Sent, code_of, control_id, deliver, numbered
 from bench.traffic import Traffic
 from hdg.gateway import Gateway
+from hdg.management.store import writer
 from hdg.settings import Settings
 
 HOUR_US = 3_600_000_000
@@ -164,10 +166,14 @@ def _flat_of(gateway: Gateway) -> list[str]:
 
 
 def queue_full(rounds: int) -> tuple[str, list[str]]:
-    """The writer stands still while more comes than its queue holds: nothing is lost or refused, memory is bounded."""
+    """The writer stands still while more comes than its queue holds: nothing is lost or refused, memory is bounded.
+
+    One round: with a shorter queue.
+    """
     wrong: list[str] = []
-    count = 1_100 * rounds
-    with folder() as data:
+    holds = writer.QUEUE_MAX if rounds > 1 else 96
+    count = holds * rounds + 64
+    with folder() as data, mock.patch.object(writer, "QUEUE_MAX", holds):
         with Gateway.open(Settings(data=data)) as gateway:
             messages = Traffic(prefix="Q", patients=1_000_000).take(count)
             answers, longest = asyncio.run(_behind_a_standstill(gateway, messages))
@@ -176,6 +182,8 @@ def queue_full(rounds: int) -> tuple[str, list[str]]:
         }
         if len(accepted) != count:
             wrong.append(f"{len(accepted)} of {count} accepted")
+        if longest != holds:
+            wrong.append(f"the queue was not full: {longest} of {holds}")
         wrong += findings(data, accepted, is_exact=True)
     return f"{count} messages at once, the writer's queue was {longest} long", wrong
 
@@ -185,9 +193,11 @@ async def _behind_a_standstill(gateway: Gateway, messages: list[bytes]) -> tuple
     gateway.store.submit(lambda _: free.wait(60))
     works = [asyncio.ensure_future(gateway.receive(message)) for message in messages]
     longest = 0
-    for _ in range(40):
+    until = time.monotonic() + 2.0
+    while longest < writer.QUEUE_MAX and time.monotonic() < until:
         await asyncio.sleep(0.05)
         longest = max(longest, gateway.store.queued)
+    await asyncio.sleep(0.2)
     free.set()
     return list(await asyncio.gather(*works)), longest
 

@@ -268,8 +268,9 @@ def pruned(settings: Settings, *, is_dry: bool = False, is_clock_trusted: bool =
     """Removes what is kept no longer, and says what that was."""
     with _open(settings) as gateway:
         removed = retention.prune(gateway, is_dry=is_dry, is_clock_trusted=is_clock_trusted)
-    if removed.is_held:
-        text = "nothing removed: it is the first look, or the clock has moved by days since the last one"
+    if removed.is_held or removed.is_first:
+        moved = "the clock has moved by days since the last look"
+        text = f"nothing removed: {moved if removed.is_held else 'nobody has looked before'}"
         return Line(f"{text}; if the clock is right: --trust-clock, or wait a day", is_failure=True)
     return Line(f"{'would remove' if is_dry else 'removed'} {removed}")
 

@@ -27,13 +27,17 @@ _log = logging.getLogger("hdg.retention")
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was removed (or would be). ``is_held``: nothing, since the clock has moved too far."""
+    """What was removed (or would be). ``is_held``: nothing, since the clock has moved too far.
+
+    ``is_first``: nothing either, since nobody has looked before.
+    """
 
     messages: int = 0
     outbox: int = 0
     work: int = 0
     files: int = 0
     is_held: bool = False
+    is_first: bool = False
 
     def __str__(self) -> str:
         return (
@@ -66,8 +70,10 @@ def prune(
         return _counted(gateway, now_us)
     with gateway.store.engine.connect() as connection:
         last_us = keep.last_run_us(connection)
-    is_held = not is_clock_trusted and (last_us is None or now_us - last_us > GAP_US)
-    removed = Removed(is_held=True) if is_held else _pruned(gateway, now_us, is_stopping)
+    if is_clock_trusted or (last_us is not None and now_us - last_us <= GAP_US):
+        removed = _pruned(gateway, now_us, is_stopping)
+    else:
+        removed = Removed(is_held=last_us is not None, is_first=last_us is None)
     gateway.store.submit(lambda session: keep.note_run(session, now_us)).result()
     return removed
 
@@ -133,6 +139,6 @@ def _when_due(gateway: Gateway, is_stopping: Callable[[], bool]) -> None:
         return
     removed = prune(gateway, is_stopping=is_stopping)
     if removed.is_held:
-        _log.warning("retention: first look, or the clock has moved by days: nothing is removed today")
-    else:
+        _log.warning("retention: the clock has moved by days since the last look: nothing is removed today")
+    elif not removed.is_first:
         _log.info("retention: removed %s", removed)
