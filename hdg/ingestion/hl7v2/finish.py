@@ -186,14 +186,15 @@ class Linker:
             known = self._resolved[key] = self.resolve(above, label)
         return known
 
-    def _specimens(self, here: Group | None, below: Group) -> list[Build]:
+    def _specimens(self, above: Group, group: Group) -> list[Build]:
+        here: Group | None = above
+        below = group
         while here is not None:
             found = here.builds.get("Specimen") or here.subtree.get("Specimen")
-            if found is not None:
-                found = _not_beside(below, here, found)
+            found = _not_beside(below, here, found) if found else found
             if found:
                 return found
-            here, below = here.parent, here
+            below, here = here, here.parent
         return []
 
 
