@@ -37,8 +37,10 @@ def units(state: State) -> JsonObject:
     key = ("units", text)
     found: JsonObject | None = state.shared.get(key) if state.shared is not None else None
     if found is None:
+        mark = len(state.problems)
         found = _units(text.partition("~")[0], state)
-        state.keep(key, found)
+        if len(state.problems) == mark and "\\" not in text:  # an escape is read in the message's charset
+            state.keep(key, found)
     if state.trace is not None:
         texts = text.partition("~")[0].split("^")
         shown = set(found.values())
@@ -268,14 +270,15 @@ def stray_units(text: str, state: State) -> str | None:
 def reference_range(text: str, state: State) -> JsonObject | None:
     """OBX-7: its text, and low and high when it is plainly ``low-high`` or one bound."""
     shared = state.shared
-    if shared is None or len(text) > _PLAIN_RANGE:
+    if shared is None or len(text) > _PLAIN_RANGE or "\\" in text:
         return _reference_range(text, state)
     key = ("range", text, state.segment.field(6))
     kept: JsonObject | None = shared.get(key)
     if kept is None:
+        mark = len(state.problems)
         kept = _reference_range(text, state)
-        if kept is None:
-            return None
+        if kept is None or len(state.problems) > mark or "\\" in key[2]:
+            return kept
         state.keep(key, kept)
     if state.values is not None:
         state.values.trust(kept)
