@@ -15,8 +15,6 @@ from functools import partial
 from threading import RLock
 from typing import Any, NamedTuple, Protocol
 
-import orjson
-
 from hdg.errors import TableError
 from hdg.mapping.actions import (
     Assign,
@@ -31,13 +29,14 @@ from hdg.mapping.actions import (
     fire_of,
     gap_filling,
 )
-from hdg.mapping.context import SHARED_LENGTH, Context, Converter, Facts, JsonObject, Made, Unfit
+from hdg.mapping.context import Context, Converter, Facts, JsonObject, Unfit
 from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
 from hdg.mapping.forms import Parts, formed
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
 from hdg.mapping.plans import Plans, Step
+from hdg.mapping.reuse import recalled, referred, remembered
 from hdg.mapping.runs import Run, defaulted, direct, kept, nested, top
 from hdg.mapping.shape import constant, fresh, result_type, types_at
 from hdg.mapping.table import Rule, Table
@@ -375,13 +374,13 @@ class Compiler:
         def refer(text: str, context: Context) -> JsonObject | None:
             memo = context.memo
             if memo is None:  # tracing: every text is read
-                made = _referred(build, kind, text, context)
+                made = referred(build, kind, text, context)
                 return None if made is None else made.reference
             key = (name, text)
             known = memo.get(key)
             if known is None:
                 mark = len(context.problems)
-                made = _recalled(build, kind, key, context)
+                made = recalled(build, kind, key, context)
                 if made is None:
                     return None
                 memo[key] = made, tuple(problem.copy() for problem in context.problems[mark:])
@@ -428,63 +427,6 @@ def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Convert
         return out or None
 
     return build
-
-
-def remembered(name: str, build: Converter) -> Converter:
-    """A pure converter of coded values that keeps what it made: the same few thousand codes come again."""
-
-    def convert(text: str, context: Context) -> Any:
-        shared = context.shared
-        if shared is None or len(text) > SHARED_LENGTH or "\\" in text:
-            return build(text, context)
-        key = (name, text)
-        entry = shared.get(key)
-        if entry is None:
-            mark = len(context.problems)
-            value = build(text, context)  # what raises Unfit is not kept
-            context.keep(key, (_thawing(value), tuple(problem.copy() for problem in context.problems[mark:])))
-            return value
-        thaw, problems = entry
-        if problems:
-            context.problems.extend(problem.copy() for problem in problems)
-        return thaw()
-
-    return convert
-
-
-def _thawing(value: Any) -> Callable[[], Any]:
-    """Gives a new copy of a coded value each time; parsing JSON is the fastest way to make one."""
-    if value.__class__ is not dict:
-        return lambda: value
-    try:
-        frozen = orjson.dumps(value)
-    except TypeError:  # a decimal in an extension
-        return partial(fresh, fresh(value))
-    return partial(orjson.loads, frozen)
-
-
-def _recalled(build: Converter, kind: str, key: tuple[str, str], context: Context) -> Made | None:
-    """What an earlier conversion built from the same text, or a new build."""
-    made: Made | None = context.shared.get(key) if context.shared is not None else None
-    if made is not None:
-        context.adopt(made)
-        return made
-    mark = len(context.problems)
-    made = _referred(build, kind, key[1], context)
-    if made is None or made.is_local or len(context.problems) > mark or len(key[1]) > SHARED_LENGTH:
-        return made
-    context.keep(key, made)
-    return made
-
-
-def _referred(build: Converter, kind: str, text: str, context: Context) -> Made | None:
-    """Build a resource from a text and take it in."""
-    outer_facts, context.facts = context.facts, None
-    outer_taken, context.taken = context.taken, []
-    resource = build(text, context)
-    made = context.refer(kind, resource, context.facts) if resource else None
-    context.facts, context.taken = outer_facts, outer_taken
-    return made
 
 
 def _unfinished(name: str) -> Converter:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hdg.errors import SettingsError
+from hdg.ingestion.hl7v2 import times
 from hdg.ingestion.hl7v2.times import to_date, to_datetime, to_instant, to_time, zone
 from hdg.mapping.context import Unfit
 
@@ -95,3 +98,29 @@ def test_any_text_is_a_time_or_is_refused(text: str) -> None:
     except Unfit:
         return
     assert found[:4] == text[:4]
+
+
+def test_the_short_way_for_usual_times_says_what_the_long_way_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Month ends, hours, offsets: what the short way takes must be a day and a time, and read alike."""
+    days = [
+        f"{year}{month:02}{day:02}"
+        for year in (1900, 2024)
+        for month in range(14)
+        for day in (0, 1, 28, 29, 31, 32)
+    ]
+    clocks = ["000000", "235959", "240000", "236000", "235960", "2359"]
+    offsets = ["+0000", "-0500", "+1359", "+1400", "-1500", "+0060", ""]
+    texts = [*days, *(f"{days[13]}{clock}{offset}" for clock in clocks for offset in offsets), "٢٠٢٤٠١٠١"]
+
+    def said(text: str) -> list[str]:
+        found = []
+        for convert in (to_date, lambda text: to_datetime(text, None)):
+            try:
+                found.append(convert(text))
+            except Unfit as unfit:
+                found.append(f"{unfit.text} {unfit.kept}")
+        return found
+
+    usual = [said(text) for text in texts]
+    monkeypatch.setattr(times, "_SURE", re.compile("never"))
+    assert [said(text) for text in texts] == usual
