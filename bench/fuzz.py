@@ -1,4 +1,4 @@
-"""Fuzzing what reads bytes from strangers: parser, escapes, framing, batches, acknowledgements, conversion.
+"""Fuzzing what reads bytes from strangers: parser, escapes, framing, batches, answers, lanes, conversion.
 
     python -m bench.fuzz [--seconds 60] [--seed N] [--target NAME]
 
@@ -35,6 +35,10 @@ from hdg.ingestion.hl7v2.escape import escape, unescape
 from hdg.ingestion.hl7v2.header import peek
 from hdg.ingestion.hl7v2.mllp_frame import FrameDecoder, Oversize, frame
 from hdg.ingestion.hl7v2.parser import parse
+from hdg.ingestion.hl7v2.query import is_query
+from hdg.ingestion.hl7v2.query import read as read_query
+from hdg.ingestion.hl7v2.query_response import Answer, respond
+from hdg.ingestion.lanes import patient_numbers
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "bench" / "out" / "fuzz"
@@ -113,6 +117,13 @@ TOKENS = [
         b"^" * 300,
     ),
 ]
+
+
+_QUERY = (
+    b"MSH|^~\\&|EHR@|CLINIC|HDG|R|20260314113000||QBP^Q11^QBP_Q11|Q1|P|2.5.1|||ER|AL\r"
+    b"QPD|Z34^Request Immunization History^CDCPHINVS|Q@|10042^^^NORTHGEN&2.999.1.1&ISO^MR|%^Ada^@|@|1961@|F\rRCP|I|@^RD"
+)
+"""A template; ``@`` and ``%`` stand for what is tried."""
 
 
 class Hang(BaseException):
@@ -219,12 +230,37 @@ def fuzz_convert(data: bytes, random_: random.Random) -> str:
     return _shape(" ".join(sorted({f"{issue.code} {issue.place}" for issue in converted.issues})))
 
 
+def fuzz_lanes(data: bytes, random_: random.Random) -> str:
+    """Which patients a message is about is read from its bytes, before anything else."""
+    numbers = patient_numbers(data)
+    _hold(all(len(number) <= len(data) for number in numbers), "a patient number that is not in the message")
+    return f"{len(numbers)} {b'' in numbers}"
+
+
+def fuzz_query(data: bytes, random_: random.Random) -> str:
+    """A question for immunizations is answered, or refused, in a message that can be read."""
+    if not is_query(data):
+        data = _QUERY.replace(b"@", random_.choice(TOKENS)).replace(b"%", data[:500])
+    if not is_query(data):
+        return "no query"
+    asked, answer = None, Answer("NF")
+    try:
+        asked = read_query(parse(data), {})
+    except Hl7v2Error as error:
+        answer = Answer("AE", errors=[error])
+    raw = respond(data, asked, answer, control_id="R1", at_us=0)
+    _hold(code_of(raw) in {"AA", "AE", "AR"}, "an answer without a code")
+    return f"{code_of(raw)} {_shape(' '.join(error.text for error in answer.errors))}"
+
+
 TARGETS: dict[str, Callable[[bytes, random.Random], str]] = {
     "parse": fuzz_parse,
     "escape": fuzz_escape,
     "frames": fuzz_frames,
     "batch": fuzz_batch,
     "ack": fuzz_ack,
+    "lanes": fuzz_lanes,
+    "query": fuzz_query,
     "convert": fuzz_convert,
 }
 

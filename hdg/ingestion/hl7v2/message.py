@@ -140,6 +140,9 @@ def message_program(name: str, compiler: Compiler, grammar: V2Grammar) -> Messag
     return None if table is None else MessageProgram(table, compiler, grammar)
 
 
+_TRIGGERS = "triggers"
+
+
 def structure_of(library: Library, code: str, trigger: str, declared: str) -> tuple[str, str] | None:
     """(structure, message table) for MSH-9: by triggers.csv (``ACK^*``: any trigger), else by a table named
     like the declared structure.
@@ -147,13 +150,14 @@ def structure_of(library: Library, code: str, trigger: str, declared: str) -> tu
     Raises TableError when triggers.csv is broken; None when nothing maps the message, or when its row has no
     target: an event that must not pass for an update (A29 deletes a person).
     """
-    triggers = library.table("messages", "triggers")
+    triggers = library.table("messages", _TRIGGERS)
     if triggers is None:
         raise TableError("messages/triggers.csv", 1, "there is no such table")
     named = {rule.source: rule for rule in triggers.rules}
     found = named.get(f"{code}^{trigger}") or named.get(f"{code}^*")
     if found is not None:
         return (found.target, found.as_) if found.is_mapped else None
-    if declared and library.table("messages", declared) is not None:
+    names = library.names("messages")  # MSH-9.3 is the sender's text: no file is looked for by it
+    if declared in names and declared != _TRIGGERS:
         return declared, declared
     return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench import fuzz
+from hdg.errors import Hl7v2Error
+from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.escape import escape, unescape
 from hdg.ingestion.hl7v2.parser import parse
 
@@ -28,8 +30,19 @@ def test_a_line_break_behind_a_segment_name_is_not_part_of_the_first_field() -> 
         assert [s.name for s in parse(message.encode()).segments] == ["MSH", "PID", "OBX", "OBX"]
 
 
+@pytest.mark.parametrize(
+    "structure", ["X" * 300, "籼" * 100, "../segments/PID.Patient", "triggers", "/etc/passwd", "A\\X00\\B"]
+)
+def test_a_declared_structure_never_names_a_file(structure: str) -> None:
+    head = f"MSH|^~\\&|A|B|C|D|20240101||ZZZ^Z99^{structure}|1|P|2.5|||||UNICODE UTF-8\rPID|1||7\r"
+    with pytest.raises(Hl7v2Error, match="no table maps this message type"):
+        Converter(id_key=bytes(32)).convert(head.encode(), at_us=0)
+
+
 def test_a_second_of_fuzzing_finds_nothing() -> None:
-    findings, tried, behaviours = fuzz.run(1.0, 3, ["parse", "escape", "frames", "batch", "ack"])
+    findings, tried, behaviours = fuzz.run(
+        1.0, 3, ["parse", "escape", "frames", "batch", "ack", "lanes", "query"]
+    )
     assert [(finding.target, finding.what) for finding in findings] == []
     assert min(tried.values()) > 20
     assert behaviours > 20
