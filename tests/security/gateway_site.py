@@ -20,6 +20,7 @@ from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.mllp_client import MllpClient
 from hdg.management import identity
 from hdg.management.keys import KeyRing
+from hdg.operator import grant, revoke
 from hdg.settings import Settings
 
 
@@ -112,7 +113,11 @@ class Site:
         days: int = 30,
     ) -> str:
         """A consent given beside the running server."""
-        return self.operator.grant_consent(patient, actors, purposes, types, days=days)
+        return grant(self.operator, patient, actors, purposes, types, days=days)
+
+    def revoke(self, consent: str) -> None:
+        """The same for its end."""
+        revoke(self.operator, consent)
 
     def put(self, resource: dict[str, Any], institution: str, patient: str | None = None) -> None:
         """Stores a resource beside the running server."""

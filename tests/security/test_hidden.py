@@ -139,7 +139,7 @@ def test_a_patient_sees_own_consents_only_and_a_grant_for_one_type_does_not_show
     other = two.token("patient", patient=second)
     assert two.get("Consent", other).json()["total"] == 0
     assert two.get(f"Consent/{consent}", other).status == 404
-    two.operator.revoke_consent(consent)
+    two.revoke(consent)
     assert two.get("Observation", east).json()["total"] == 0
 
 
@@ -249,7 +249,7 @@ def test_a_page_link_is_for_its_maker_route_and_purpose_and_ends_with_the_consen
     assert [two.get(path, token).status for token in others] == [400] * len(others)
     for wrong in (path.replace("Observation", "Patient"), path[:-4] + "AAAA", path + "&code=x", path[:-8]):
         assert two.get(wrong, west).status == 400
-    two.operator.revoke_consent(consent)
+    two.revoke(consent)
     assert two.get(path, west).ids == []
 
 

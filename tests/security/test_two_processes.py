@@ -36,7 +36,7 @@ def test_grants_and_revokes_of_another_process_count_for_the_very_next_query(sit
     while time.monotonic() < until or len(seen) < 3:
         consent = site.grant(patient.removeprefix("Patient/"), "Organization/east")
         granted = site.get(patient, reader).status, site.get("Patient", reader).json()["total"]
-        site.operator.revoke_consent(consent)
+        site.revoke(consent)
         seen.append((*granted, site.get(patient, reader).status, site.get("Patient", reader).json()["total"]))
     verify = [sys.executable, "-m", "hdg", "verify", "--data", str(site.data)]
     under_load = subprocess.run(verify, capture_output=True, text=True, check=False)
