@@ -8,14 +8,13 @@ cannot be converted is kept as well (quarantine) before it is answered AE or AR.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import re
 import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +22,6 @@ from hdg import retraction
 from hdg.converting import Helper
 from hdg.errors import Hl7v2Error, LedgerError
 from hdg.fhir.definitions import patient_compartment
-from hdg.fhir.json import dumps, loads
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.destinations import DestinationsFile
@@ -33,6 +31,15 @@ from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
 from hdg.ingestion.inbox import Receipt, check_losses, check_type, losses, repeat_of
 from hdg.ingestion.lanes import Lanes, Ticket
+from hdg.ingestion.received import (
+    Received,
+    institution_id,
+    mode_for,
+    origin_of,
+    origin_text,
+    pseudonym,
+    receive,
+)
 from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.ingestion.senders import SendersFile, sender_of
 from hdg.management.keys import KeyRing
@@ -46,6 +53,8 @@ from hdg.management.store.writer import NotCommitted, RowsRefused, Store
 from hdg.settings import Settings
 
 Clock = Callable[[], int]
+Work = Callable[[WriteSession], bytes]
+"""Stores a message, or why it was refused; its ACK."""
 
 _log = logging.getLogger("hdg.gateway")
 
@@ -69,16 +78,13 @@ LEFT = "left behind"
 _ABOUT_MESSAGE = frozenset({"MessageHeader", "Provenance"})
 
 OFF_LOOP_BYTES = 64 * 1024
-"""Messages from this size on are converted in a thread, so that one large message does not hold up the
-rest.
+"""Messages from this size on that no helper converts are converted in a thread, so that they do not hold up
+the event loop; one at a time, since more would only take the interpreter from the writer.
 """
+OFF_LOOP_THREADS = 1
 
-_FOREIGN = Hl7v2Error(
-    "the credential is bound to another institution than the message's sender", "MSH-4", is_rejection=True
-)
 _OPEN_LISTENERS = frozenset({"mllp", "mllps"})
 """Where anybody may write anything into MSH-4: who is not declared does not speak for a known institution."""
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 
 
 def now_us() -> int:
@@ -87,15 +93,11 @@ def now_us() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Received:
-    """A message on its way: its bytes, digest (hex) and what its header says."""
+class Answered:
+    """``ack``: the application ACK (AA, AE, AR), made after the commit. ``sent``: what the sender asked for."""
 
-    raw: bytes
-    sha256: str
-    header: Header
-    sender: Sender
-    at_us: int
-    origin: Origin = LOCAL
+    ack: bytes
+    sent: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Gateway:
         self._lanes = Lanes()
         self._converters = (self.senders.generation, Converter(id_key=keys.id_key))
         self._helper: Helper | None = None
+        self._large = ThreadPoolExecutor(OFF_LOOP_THREADS, thread_name_prefix="hdg-large")
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock = now_us) -> Self:
@@ -139,6 +142,7 @@ class Gateway:
 
     def close(self) -> None:
         """Finishes what is queued and closes the store."""
+        self._large.shutdown()
         self.store.close()
 
     def use_helper(self) -> None:
@@ -163,42 +167,42 @@ class Gateway:
     # --- messages -------------------------------------------------------------------------------------------
 
     async def receive(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
-        """Takes one HL7 v2 message; its application ACK (AA, AE, AR), after the commit.
+        """Takes one HL7 v2 message; its application ACK. ``exchange`` without what the sender is sent."""
+        return (await self.exchange(raw, origin)).ack
 
-        What the sender then gets is for ``ack_mode.replies``. Raises only when nothing could be kept.
-        """
+    async def exchange(self, raw: bytes, origin: Origin = LOCAL) -> Answered:
+        """Takes one HL7 v2 message and answers it, after the commit. Raises only when nothing could be kept."""
         self.store.space.check()
-        at_us = self.store.now_us()
         with self._lanes.ticket(raw) as ticket:
-            work = None
-            if len(raw) >= OFF_LOOP_BYTES:
-                work = await asyncio.to_thread(self._work_for, raw, origin, at_us)
-            elif self._helper is not None:
+            received = self._received(raw, origin, self.store.now_us())
+            if self._helper is None:
+                ack = await self._in_turn(ticket, received, await self._work(received))
+            else:
                 with self._helper as helper:
-                    work = await self._helped(helper, raw, origin, at_us)
-                    work = work or self._work_for(raw, origin, at_us)
-                    return await self._in_turn(ticket, work, raw, origin, at_us)
-            work = work or self._work_for(raw, origin, at_us)
-            return await self._in_turn(ticket, work, raw, origin, at_us)
+                    work = await self._helped(helper, received) or await self._work(received)
+                    ack = await self._in_turn(ticket, received, work)
+        return Answered(ack, received.replies(ack))
 
-    async def _in_turn(
-        self, ticket: Ticket, work: Callable[[WriteSession], bytes], raw: bytes, origin: Origin, at_us: int
-    ) -> bytes:
+    async def _in_turn(self, ticket: Ticket, received: Received, work: Work) -> bytes:
         """Stores a received message when everybody before it has been."""
         await ticket.turn()
         try:
             return await self.store.perform(work)
         except Exception as error:
-            return await self.store.perform(self._rescue(raw, origin, at_us, error))
+            return await self.store.perform(self._rescue(received, error))
 
-    async def _helped(
-        self, helper: Helper, raw: bytes, origin: Origin, at_us: int
-    ) -> Callable[[WriteSession], bytes] | None:
-        """The unit of work of a message that the helper process converted; None for all that is not plain."""
-        received = self._received(raw, origin, at_us)
+    async def _work(self, received: Received) -> Work:
+        if len(received.raw) < OFF_LOOP_BYTES:
+            return self._work_for(received)
+        return await asyncio.get_running_loop().run_in_executor(self._large, self._work_for, received)
+
+    async def _helped(self, helper: Helper, received: Received) -> Work | None:
+        """The unit of work of a message that a helper process converted; None for all that is not plain."""
         try:
-            _check_origin(received)
-            outcome = await helper.convert(raw, received.sender, at_us, self.senders.generation)
+            received.check_origin()
+            outcome = await helper.convert(
+                received.raw, received.sender, received.at_us, self.senders.generation
+            )
             if outcome is None:
                 return None
             converted, made = outcome
@@ -210,35 +214,29 @@ class Gateway:
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
         self.store.space.check()
-        at_us = self.store.now_us()
+        received = self._received(raw, origin, self.store.now_us())
         try:
-            return self.store.submit(self._work_for(raw, origin, at_us)).result()
+            return self.store.submit(self._work_for(received)).result()
         except Exception as error:
-            return self.store.submit(self._rescue(raw, origin, at_us, error)).result()
+            return self.store.submit(self._rescue(received, error)).result()
 
-    def _rescue(
-        self, raw: bytes, origin: Origin, at_us: int, error: Exception
-    ) -> Callable[[WriteSession], bytes]:
+    def _rescue(self, received: Received, error: Exception) -> Work:
         """The unit of work that keeps a message which cannot be stored as it was converted.
 
         Raises ``error`` when it is not the message's: then the sender is to send it again.
         """
         if isinstance(error, NotCommitted | LedgerError) and not isinstance(error, RowsRefused):
             raise error
-        header = peek(raw)
-        received = _Received(raw, digest(raw), header, self.sender(header, origin), at_us, origin)
         _log.error("storing failed: %s at %s", type(error).__name__, _origin(error))
         failure = Hl7v2Error(f"internal error while storing ({type(error).__name__})", condition="207")
         return lambda session: self._quarantine(session, received, failure)
 
-    def _work_for(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], bytes]:
+    def _work_for(self, received: Received) -> Work:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
-        received = self._received(raw, origin, at_us)
         try:
-            _check_origin(received)
+            received.check_origin()
         except Hl7v2Error as error:
-            foreign = replace(received, sender=replace(received.sender, institution=origin.institution))
-            refusal = error
+            foreign, refusal = received.of_origin(), error
             return lambda session: self._quarantine(session, foreign, refusal)
         try:
             converted = self._converted(received)
@@ -253,11 +251,11 @@ class Gateway:
             return lambda session: self._accept(session, _in_order(session, received), converted)
         return lambda session: self._quarantine(session, received, failure)
 
-    def _received(self, raw: bytes, origin: Origin, at_us: int) -> _Received:
+    def _received(self, raw: bytes, origin: Origin, at_us: int) -> Received:
         header = peek(raw)
-        return _Received(raw, digest(raw), header, self.sender(header, origin), at_us, origin)
+        return receive(raw, header, self.sender(header, origin), at_us, origin)
 
-    def _converted(self, received: _Received) -> Converted:
+    def _converted(self, received: Received) -> Converted:
         """Raises Hl7v2Error, also for what the sender's declaration refuses."""
         generation, converter = self._converters
         if generation != self.senders.generation:
@@ -270,7 +268,7 @@ class Gateway:
     def _accept(
         self,
         session: WriteSession,
-        received: _Received,
+        received: Received,
         converted: Converted,
         made: Sequence[Ready] | None = None,
     ) -> bytes:
@@ -282,7 +280,7 @@ class Gateway:
         if repeat is not None:
             return repeat.ack
         self._store(session, converted, received.at_us, made)
-        ack = acknowledge(received.raw, "AA", control_id=_ack_id(received), at_us=received.at_us)
+        ack = acknowledge(received.msh, "AA", control_id=received.ack_id, at_us=received.at_us)
         kind = converted.source.message_type
         ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
         for loss in dict.fromkeys(losses(converted.issues)):
@@ -329,7 +327,7 @@ class Gateway:
             )
         retraction.settle_links(session, keys)
 
-    def _quarantine(self, session: WriteSession, received: _Received, error: Hl7v2Error) -> bytes:
+    def _quarantine(self, session: WriteSession, received: Received, error: Hl7v2Error) -> bytes:
         """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted.
 
         A message that is sent again and fails again in the same way is kept once.
@@ -338,9 +336,8 @@ class Gateway:
         if known is not None and (known.status, known.reason) == ("quarantined", error.text):
             return known.ack
         code: Code = "AR" if error.is_rejection else "AE"
-        ack = acknowledge(
-            received.raw, code, errors=[error], control_id=_ack_id(received), at_us=received.at_us
-        )
+        at_us = received.at_us
+        ack = acknowledge(received.msh, code, errors=[error], control_id=received.ack_id, at_us=at_us)
         self._record(
             session, received, "quarantined", ack, patient=None, reason=error.text, place=error.place
         )
@@ -349,7 +346,7 @@ class Gateway:
     def _record(
         self,
         session: WriteSession,
-        received: _Received,
+        received: Received,
         status: str,
         ack: bytes,
         *,
@@ -371,7 +368,7 @@ class Gateway:
                 ack=ack,
                 reason=reason,
                 place=place,
-                origin=_origin_text(received.origin),
+                origin=origin_text(received.origin),
             )
         )
         sender = received.header.sender
@@ -397,11 +394,9 @@ class Gateway:
         An accepted message states again what it states (what is newer stays: stale.py); one from quarantine
         is accepted if it can be now. With ``is_dry`` nothing is kept.
         """
-        origin = origin_of(entry.origin)
-        header = peek(raw)
-        received = _Received(raw, digest(raw), header, self.sender(header, origin), entry.received_us, origin)
+        received = self._received(raw, origin_of(entry.origin), entry.received_us)
         try:
-            _check_origin(received)
+            received.check_origin()
             converted = self._converted(received)
         except Hl7v2Error as error:
             return Replayed(error)
@@ -436,9 +431,7 @@ class Gateway:
 
     def keep_edited(self, entry: Entry, raw: bytes) -> int:
         """Puts an operator's correction of a quarantined message beside it, in quarantine; its number."""
-        origin = origin_of(entry.origin)
-        header = peek(raw)
-        received = _Received(raw, digest(raw), header, self.sender(header, origin), entry.received_us, origin)
+        received = self._received(raw, origin_of(entry.origin), entry.received_us)
 
         def work(session: WriteSession) -> int:
             mark(session, entry.ikey, "edited")
@@ -460,13 +453,12 @@ class Gateway:
             if header.facility:
                 taken.add(self.settings.institution.lower())
             if institution.lower() in taken:
-                institution = _pseudonym(header.facility)
+                institution = pseudonym(header.facility)
         return sender_of(declared, header.sender, institution, self.settings.zone)
 
     def ack_mode(self, raw: bytes, origin: Origin = LOCAL) -> AckMode | None:
         """The acknowledgements that the sender's declaration asks for; None: as MSH-15 and MSH-16 ask."""
-        asked = self.sender(peek(raw), origin).ack
-        return None if asked == "message" else AckMode("", "") if asked == "original" else AckMode("AL", "AL")
+        return mode_for(self.sender(peek(raw), origin))
 
 
 def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> str | None:
@@ -482,13 +474,12 @@ def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> st
     return None if is_own else patient
 
 
-def _in_order(session: WriteSession, received: _Received) -> _Received:
+def _in_order(session: WriteSession, received: Received) -> Received:
     """The message, behind all that other processes stored before it (WriteSession.in_order)."""
-    at_us = session.in_order(received.at_us)
-    return received if at_us == received.at_us else replace(received, at_us=at_us)
+    return received.at(session.in_order(received.at_us))
 
 
-def _repeat(session: WriteSession, received: _Received) -> Receipt | None:
+def _repeat(session: WriteSession, received: Received) -> Receipt | None:
     """The receipt when this very message was accepted before. Raises Hl7v2Error (inbox.repeat_of)."""
     known = session.inbox_find(received.header.sender, received.header.control_id)
     is_known = known is not None and known.status == "accepted"
@@ -502,48 +493,7 @@ def _check_declared(converted: Converted, sender: Sender) -> None:
         check_losses(converted.issues)
 
 
-def _check_origin(received: _Received) -> None:
-    """Raises Hl7v2Error when a credential sends in another institution's name."""
-    origin = received.origin
-    if origin.institution and received.sender.institution != origin.institution:
-        raise _FOREIGN.with_traceback(None)
-
-
-def _origin_text(origin: Origin) -> str:
-    return "" if origin == LOCAL else dumps(asdict(origin)).decode()
-
-
-def origin_of(text: str) -> Origin:
-    """The Origin that an inbox row tells."""
-    return Origin(**loads(text)) if text else LOCAL
-
-
-def digest(raw: bytes) -> str:
-    """SHA-256 (hex) of a message, without the line ends behind its last segment: clients differ on whether
-    to send them.
-    """
-    return hashlib.sha256(raw.rstrip(b"\r\n")).hexdigest()
-
-
-def institution_id(facility: str) -> str:
-    """An institution's id from MSH-4.1: the name in lower case where it can be an id, else a digest of it."""
-    if not facility:
-        return ""
-    if _PLAIN_NAME.fullmatch(facility):
-        return facility.lower()
-    return _pseudonym(facility)
-
-
-def _pseudonym(facility: str) -> str:
-    return "facility-" + hashlib.sha256(facility.encode()).hexdigest()[:16]
-
-
 def _origin(error: BaseException) -> str:
     """file:line where an error arose: a place, never a value."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
-
-
-def _ack_id(received: _Received) -> str:
-    """MSH-10 of the ACK: the same for the same message, so that an ACK sent again is the same bytes."""
-    return "A" + received.sha256[:19].upper()

@@ -79,13 +79,12 @@ async def take(gateway: Gateway, raw: bytes, origin: Origin, number: int = 1) ->
     if len(raw) > limit:
         return _refused(gateway, raw, number, f"{len(raw)} bytes; the limit is {limit}", "AR")
     try:
-        ack = await asyncio.wait_for(gateway.receive(raw, origin), WAIT_S)
+        answered = await asyncio.wait_for(gateway.exchange(raw, origin), WAIT_S)
     except Exception as error:
         _log.error("a message was not kept: %s", type(error).__name__)
         text = str(error) if isinstance(error, HdgError) else "the message could not be kept; send it again"
         return _refused(gateway, raw, number, text, "AE")
-    sent = replies(raw, ack, mode=gateway.ack_mode(raw, origin))
-    return Taken(number, ack, sent, code_of(ack), is_kept=True)
+    return Taken(number, answered.ack, answered.sent, code_of(answered.ack), is_kept=True)
 
 
 def _refused(gateway: Gateway, raw: bytes, number: int, text: str, code: Code) -> Taken:

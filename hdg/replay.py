@@ -16,10 +16,11 @@ from typing import Any
 from hdg import retention
 from hdg.errors import BadRequest, Hl7v2Error, SettingsError, VaultError
 from hdg.fhir.json import dumps
-from hdg.gateway import Gateway, Replayed, digest
+from hdg.gateway import Gateway, Replayed
 from hdg.ingestion.converted import JsonObject
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.parser import parse
+from hdg.ingestion.received import digest
 from hdg.management.store import WriteSession
 from hdg.management.store.inbox import Entry, close_item, entries, entry, work_items
 from hdg.settings import Settings

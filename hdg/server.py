@@ -21,7 +21,6 @@ from hdg import ingest_api, retention
 from hdg.errors import SettingsError
 from hdg.forward import Forwarder
 from hdg.gateway import Gateway
-from hdg.ingestion.hl7v2.ack_mode import replies
 from hdg.ingestion.hl7v2.mllp import MAX_CONNECTIONS, Budget, MllpServer, serve_mllp
 from hdg.ingestion.hl7v2.mllp_tls import server_context
 from hdg.ingestion.hl7v2.query import is_query
@@ -116,8 +115,7 @@ class Server:
     async def _take(self, raw: bytes, origin: Origin) -> tuple[bytes, ...]:
         if self._queries is not None and is_query(raw):
             return (await self._queries.answer(raw, origin),)
-        ack = await self.gateway.receive(raw, origin)
-        return replies(raw, ack, mode=self.gateway.ack_mode(raw, origin))
+        return (await self.gateway.exchange(raw, origin)).sent
 
     async def stop(self) -> None:
         """Closes the listeners; what is under way finishes first."""

@@ -10,7 +10,8 @@ import pytest
 
 from hdg import operator
 from hdg.errors import NotFound
-from hdg.gateway import Gateway, institution_id
+from hdg.gateway import Gateway
+from hdg.ingestion.received import institution_id
 from hdg.ingestion.sender import Origin
 from hdg.settings import Settings
 from messages import adt, oru

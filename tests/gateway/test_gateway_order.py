@@ -13,6 +13,7 @@ import pytest
 
 from hdg.gateway import Gateway
 from hdg.ingestion.lanes import Lanes, patient_numbers
+from hdg.ingestion.received import Received
 from hdg.management.store import writer
 from hdg.settings import Settings
 from messages import adt, oru
@@ -40,11 +41,12 @@ def test_parallel_messages_of_a_patient_keep_their_order(
     rng = random.Random(seed)
     monkeypatch.setattr(writer, "QUEUE_MAX", 2)
     monkeypatch.setattr("hdg.gateway.OFF_LOOP_BYTES", 0)
+    monkeypatch.setattr("hdg.gateway.OFF_LOOP_THREADS", 6)
     real = Gateway._work_for
 
-    def slow(self: Gateway, raw: bytes, origin, at_us: int):
+    def slow(self: Gateway, received: Received):
         time.sleep(rng.random() * 0.02)
-        return real(self, raw, origin, at_us)
+        return real(self, received)
 
     monkeypatch.setattr(Gateway, "_work_for", slow)
     sent: defaultdict[str, list[str]] = defaultdict(list)

@@ -97,7 +97,7 @@ def test_a_file_whose_messages_cannot_be_kept_stays_for_later(
 
     (watch.folder / "m.hl7").write_bytes(oru())
     with monkeypatch.context() as patch:
-        patch.setattr(watch.gateway, "receive", broken)
+        patch.setattr(watch.gateway, "exchange", broken)
         assert look(watch, 3) == 0
     assert names(watch.folder / ".working") == ["m.hl7"]
     assert look(watch, 1) == 1

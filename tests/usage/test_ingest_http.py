@@ -139,7 +139,7 @@ def test_what_cannot_be_kept_is_503_and_never_accepted(world, monkeypatch):
     async def broken(raw, origin):
         raise OSError("disk full")
 
-    monkeypatch.setattr(world.gateway, "receive", broken)
+    monkeypatch.setattr(world.gateway, "exchange", broken)
     answer = post(world, oru())
     assert (answer.status_code, codes(answer)) == (503, ["AE"])
     assert answer.headers["retry-after"]
@@ -150,7 +150,7 @@ def test_a_commit_that_takes_too_long_is_503(world, monkeypatch):
     async def stuck(raw, origin):
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(world.gateway, "receive", stuck)
+    monkeypatch.setattr(world.gateway, "exchange", stuck)
     monkeypatch.setattr(intake, "WAIT_S", 0.05)
     assert post(world, oru()).status_code == 503
 

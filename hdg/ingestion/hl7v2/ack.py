@@ -63,6 +63,8 @@ _CONDITION_OF_ISSUE = {
 _SEVERITY = {"fatal": "F", "error": "E", "warning": "W", "information": "I"}
 """Issue severity → HL7 table 0516."""
 
+_CONTROL = re.compile(r"[\x00-\x1a\x1c-\x1f]")
+_LINE_END = re.compile(rb"[\r\n]")
 _PLACE = re.compile(
     r"([A-Z][A-Z0-9]{2})(?:\[([0-9]+)\])?(?:-([0-9]+)(?:\[([0-9]+)\])?(?:\.([0-9]+))?(?:\.([0-9]+))?)?"
 )
@@ -83,18 +85,21 @@ class Header:
 
 
 def acknowledge(
-    message: Message | bytes,
+    message: Message | bytes | Header,
     code: Code,
     *,
     errors: Sequence[Hl7v2Error | Issue] = (),
     control_id: str,
     at_us: int,
 ) -> bytes:
-    """The ACK to ``message`` (bytes as received if it cannot be parsed), ending with CR, not framed.
+    """The ACK to ``message`` (bytes as received, or what was read of them), ending with CR, not framed.
 
     ``control_id`` is the ACK's own MSH-10, ``at_us`` its time (microseconds since the epoch). Never raises.
     """
-    header = read_header(message.raw if isinstance(message, Message) else message)
+    if isinstance(message, Header):
+        header = message
+    else:
+        header = read_header(message.raw if isinstance(message, Message) else message)
     target = header.delimiters
     lines = [_msh(header, control_id, at_us), _msa(header, code, errors)]
     lines += [error_segment(header, error) for error in errors[:_ERRORS_MAX]]
@@ -185,7 +190,7 @@ def read_header(data: bytes) -> Header:
     if not is_split:
         return Header((), STANDARD, charset, mark)
     fields = ["", *text[:_HEADER_MAX].split(delimiters.field, 20)[1:20]]
-    return Header(tuple(_printable(field)[:_ECHO_MAX] for field in fields), delimiters, charset, mark)
+    return Header(tuple([_printable(field)[:_ECHO_MAX] for field in fields]), delimiters, charset, mark)
 
 
 def _first_line(data: bytes) -> tuple[str, str, bytes]:
@@ -196,12 +201,12 @@ def _first_line(data: bytes) -> tuple[str, str, bytes]:
         text = data[len(mark) : _HEADER_MAX].decode(wide, "ignore")
         return next(_lines(text), ""), wide, mark
     head = data[:_HEADER_MAX].lstrip(b"\x0b\r\n\t \x00").removeprefix(b"\xef\xbb\xbf")
-    line = next(_lines(head.decode("latin-1")), "")
-    charset = charsets.of_header(line.encode("latin-1"))
+    line = _LINE_END.split(head, 1)[0]
+    charset = charsets.of_header(line)
     try:
-        return charsets.decode(line.encode("latin-1"), charset), charset, b""
+        return charsets.decode(line, charset), charset, b""
     except UnicodeDecodeError:
-        return line, "latin-1", b""  # every byte comes back as it was
+        return line.decode("latin-1"), "latin-1", b""  # every byte comes back as it was
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -210,4 +215,4 @@ def _lines(text: str) -> Iterator[str]:
 
 def _printable(text: str) -> str:
     """Without control characters (which could end the ACK's own frame or segment)."""
-    return re.sub(r"[\x00-\x1a\x1c-\x1f]", "", text)
+    return text if text.isprintable() else _CONTROL.sub("", text)

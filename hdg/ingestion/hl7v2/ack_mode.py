@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hdg.ingestion.hl7v2 import charset as charsets
-from hdg.ingestion.hl7v2.ack import read_header
+from hdg.ingestion.hl7v2.ack import Header, read_header
 from hdg.ingestion.hl7v2.encoding import NULL
 
 _COMMIT = {"AA": "CA", "AE": "CA", "AR": "CR"}
@@ -37,9 +37,9 @@ class AckMode:
         return bool(self.accept or self.application)
 
 
-def mode_of(raw: bytes) -> AckMode:
+def mode_of(raw: bytes | Header) -> AckMode:
     """The mode that a message asks for; original when its header cannot be read. Never raises."""
-    header = read_header(raw)
+    header = raw if isinstance(raw, Header) else read_header(raw)
     accept, application = (
         "" if header.field(number) == NULL else header.field(number).strip() for number in (15, 16)
     )
@@ -48,9 +48,9 @@ def mode_of(raw: bytes) -> AckMode:
 
 
 def replies(
-    raw: bytes, ack: bytes, *, is_kept: bool = True, mode: AckMode | None = None
+    raw: bytes | Header, ack: bytes, *, is_kept: bool = True, mode: AckMode | None = None
 ) -> tuple[bytes, ...]:
-    """What the sender of ``raw`` is sent, in order: none, one or two messages.
+    """What the sender of ``raw`` (or of the message with that header) is sent: none, one or two messages.
 
     ``ack``: the application acknowledgement (AA, AE, AR) that the gateway made. ``is_kept``: whether the
     message is stored or in quarantine. ``mode``: counts instead of the message's own MSH-15 and MSH-16.
