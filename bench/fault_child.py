@@ -27,7 +27,8 @@ from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.management.ledger.log import Log
 from hdg.management.store import engine
-from hdg.management.store.session import Shared, WriteSession
+from hdg.management.store.session import WriteSession
+from hdg.management.store.shared import Shared
 
 
 def _die() -> None:

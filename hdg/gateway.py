@@ -47,8 +47,9 @@ from hdg.management.store import outbox
 from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.meta import index_key
 from hdg.management.store.ready import Ready
-from hdg.management.store.session import InboxRow, WriteSession
+from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
+from hdg.management.store.unit import InboxRow
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
 from hdg.settings import Settings
 

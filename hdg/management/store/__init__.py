@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hdg.management.store.read import Page, Reader, StoredVersion
 from hdg.management.store.search import Clause, SearchQuery
-from hdg.management.store.session import InboxRow, Put, WriteSession
+from hdg.management.store.session import Put, WriteSession
+from hdg.management.store.unit import InboxRow
 from hdg.management.store.writer import Store
 
 __all__ = [

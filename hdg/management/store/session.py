@@ -6,27 +6,24 @@ DESIGN §3 (partial statements), §6. A session lives on the writer's thread onl
 from __future__ import annotations
 
 import copy
-import hashlib
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
 from hdg.errors import NotFound
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.json import dumps
 from hdg.management import vault
-from hdg.management.ledger.leaf import Leaf, commit, encode
-from hdg.management.store.batch import Batch, Echo, State
-from hdg.management.store.engine import Statements
+from hdg.management.ledger.leaf import commit, encode
+from hdg.management.store.batch import Echo, State
 from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack, unpack
-from hdg.management.store.index import Indexer, IndexRows
+from hdg.management.store.index import IndexRows
 from hdg.management.store.merge import JsonObject, Parts, merge, without_server_meta
 from hdg.management.store.ready import Ready, digest_of
+from hdg.management.store.shared import Shared
 from hdg.management.store.stale import (
     Heard,
     Said,
@@ -37,13 +34,10 @@ from hdg.management.store.stale import (
     said_again,
     said_by,
 )
+from hdg.management.store.unit import Unit
 
-__all__ = ["InboxRow", "Put", "Shared", "WriteSession"]
+__all__ = ["Put", "WriteSession"]
 
-_KEY_MAX = 200
-"""Longest text that lies in an index as it is; longer sender names and control ids are kept by digest."""
-_SAID_ONCE = frozenset({"AuditEvent", "MessageHeader", "Provenance"})
-"""Types of which every message has new ones: not worth remembering."""
 _ECHOES_MAX = 16
 _LOOKED_UP = 24
 """Resources that one query looks up."""
@@ -75,116 +69,15 @@ class Put:
     is_changed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class InboxRow:
-    """A message the inbox holds (see schema.Inbox). ``sha256`` in hex; ``blob`` the CID of its raw bytes."""
-
-    sender: str
-    control_id: str
-    sha256: str
-    status: str
-    received_us: int
-    blob: str
-    ack: bytes = field(repr=False)
-    reason: str = ""
-    place: str = ""
-    origin: str = ""
-
-
-@dataclass(slots=True)
-class Shared:
-    """What outlives a group; owned by the writer's thread (``keks`` is shared with readers)."""
-
-    statements: Statements
-    indexer: Indexer
-    keks: vault.KekCache
-    files: vault.BlobFiles
-    inline_blob_bytes: int
-    is_postgresql: bool
-    states: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
-    owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
-    random: vault.Randomness = field(default_factory=vault.Randomness)
-    parsed: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
-    """Those of ``states`` that hold more than bytes."""
-    held_bytes: int = 0
-    """What ``states`` hold, about, without what ``parsed`` counts."""
-    state_bytes: int = 32 << 20
-    parsed_limit: int = 512
-    owner_limit: int = 16_384
-
-    def settle(self, batch: Batch) -> None:
-        """Remembers what a group committed; forgets the least recently used."""
-        states = self.states
-        for key, state in batch.states.items():
-            if state is None or state.type in _SAID_ONCE:
-                continue
-            known = states.get(key)
-            if known is not state:
-                self.held_bytes += state.settled().weight - (known.weight if known is not None else 0)
-                states[key] = state
-            states.move_to_end(key)
-            if state.is_parsed:
-                self._keep_parsed(key, state)
-        for key, (code, kek) in batch.owners.items():
-            self.owners[key] = code
-            self.owners.move_to_end(key)
-            self.keks.add(code, kek)
-        while self.held_bytes > self.state_bytes and states:
-            key, state = states.popitem(last=False)
-            self.held_bytes -= state.weight
-            self.parsed.pop(key, None)
-        while len(self.owners) > self.owner_limit:
-            self.owners.popitem(last=False)
-
-    def _keep_parsed(self, key: tuple[str, str], state: State) -> None:
-        self.parsed[key] = state
-        self.parsed.move_to_end(key)
-        if len(self.parsed) > self.parsed_limit:
-            self.parsed.popitem(last=False)[1].slim()
-
-    def forget(self) -> None:
-        """Another process may have changed what the states say."""
-        self.states.clear()
-        self.parsed.clear()
-        self.held_bytes = 0
-
-
-class WriteSession:
+class WriteSession(Unit):
     """Handed to every work.
 
     A work may be run a second time if the database refuses its group: no outside effects.
     """
 
     def __init__(self, shared: Shared, connection: Connection, at_us: int, floor_us: int = 0) -> None:
-        self.at_us = at_us
-        """The group's time: ``meta.lastUpdated`` of everything it writes."""
-        self.floor_us = floor_us
-        """See ``in_order``."""
-        self.batch = Batch()
-        self._shared = shared
-        self._connection = connection
-        self._cursor = connection.connection.cursor()
-        self._sql = shared.statements.of
-        self._next: dict[str, int] = {}
+        super().__init__(shared, connection, at_us, floor_us)
         self._whole: tuple[tuple[str, Stamp], Parts, Said, bytes] | None = None
-        seconds, micros = divmod(at_us, 1_000_000)
-        self._instant = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
-
-    @property
-    def connection(self) -> Connection:
-        """The transaction's connection, for reads; rows that are still buffered do not show there."""
-        return self._connection
-
-    def in_order(self, received_us: int) -> int:
-        """When a message counts as received: then, but after all that other processes stored before it.
-
-        Their clock may be ahead. A sender that had their acknowledgement before it sent this one must not
-        find that this one is taken for the older of the two (stale.py).
-        """
-        if received_us > self.floor_us:
-            return received_us
-        self.floor_us += 1
-        return self.floor_us
 
     # --- resources -----------------------------------------------------------------------------------------
 
@@ -556,150 +449,6 @@ class WriteSession:
             self._cursor.execute(self._sql("SELECT patient FROM compartment WHERE rkey = ?"), (state.rkey,))
             state.patients = frozenset(row[0] for row in self._cursor.fetchall())
 
-    def _row(self) -> Any:
-        return self._cursor.fetchone()
-
-    def _take(self, table: str, column: str) -> int:
-        """The next surrogate key; the group holds the only writing transaction, so the maximum is final."""
-        if table not in self._next:
-            self._cursor.execute(f"SELECT coalesce(max({column}), 0) FROM {table}")  # noqa: S608  # our own names
-            self._next[table] = self._row()[0]
-        self._next[table] += 1
-        return self._next[table]
-
-    # --- owners --------------------------------------------------------------------------------------------
-
-    def patient_code(self, patient: str) -> str:
-        """The random code that the ledger knows this patient by; makes the patient's keys when new."""
-        return self._owner("patient", patient)[0]
-
-    def institution_code(self, institution: str) -> str:
-        """The same for what an institution stores that belongs to no patient."""
-        return self._owner("institution", institution)[0]
-
-    def _owner(self, kind: str, owner: str) -> tuple[str, AESGCM]:
-        key = (kind, owner)
-        if key in self.batch.owners:
-            return self.batch.owners[key]
-        code = self._shared.owners.get(key)
-        kek = None if code is None else self._shared.keks.get(code)
-        if code is None or kek is None:
-            sql = "SELECT code, wrapped_kek FROM owner_key WHERE kind = ? AND owner = ?"
-            self._cursor.execute(self._sql(sql), key)
-            row = self._row()
-            if row is None:
-                code, kek = self._new_owner(kind, owner)
-            else:
-                code, kek = row[0], self._shared.keks.unwrap(*row)
-        self.batch.owners[key] = (code, kek)
-        return code, kek
-
-    def _new_owner(self, kind: str, owner: str) -> tuple[str, AESGCM]:
-        keys = vault.make_owner_keys(self._shared.keks.root, kind, owner)
-        self.batch.owner_rows.append(
-            (
-                kind,
-                owner,
-                keys.code,
-                keys.wrapped_kek,
-                keys.public_key,
-                keys.wrapped_private_key,
-                self.at_us,
-                None,
-            )
-        )
-        return keys.code, keys.kek
-
-    def _kek(self, code: str) -> AESGCM:
-        kek = self._shared.keks.get(code)
-        if kek is not None:
-            return kek
-        for pending in self.batch.owners.values():
-            if pending[0] == code:
-                return pending[1]
-        self._cursor.execute(self._sql("SELECT wrapped_kek FROM owner_key WHERE code = ?"), (code,))
-        row = self._row()
-        return self._shared.keks.unwrap(code, None if row is None else row[0])
-
-    def seal(
-        self, data: bytes, key: str, *, patient: str | None, institution: str
-    ) -> tuple[str, bytes, bytes]:
-        """(owner code, salt, sealed bytes) for other modules' rows. ``key`` is bound to the ciphertext.
-
-        The sealed plaintext is an envelope (envelope.py): its salt is what a ledger leaf commits with.
-        """
-        code, kek = self._owner("patient", patient) if patient else self._owner("institution", institution)
-        random = self._shared.random.take
-        salt = random(SALT_BYTES)
-        return code, salt, vault.seal(kek, pack(salt, {}, data), b"row/" + key.encode(), random)
-
-    # --- everything else -----------------------------------------------------------------------------------
-
-    def leaf(self, leaf: Leaf) -> None:
-        """One more ledger leaf (access, key, …); resource versions get theirs by themselves."""
-        self.batch.leaves.append(leaf.encode())
-
-    def execute_later(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-        """Inserts ``rows`` (all with the same columns) at the end of the group, in this transaction."""
-        self.batch.later.append((table, rows))
-
-    def blob_put(self, data: bytes, *, patient: str | None, institution: str) -> str:
-        """Seals ``data`` under the owner's key and keeps it.
-
-        The CID of the ciphertext (vault.py says why).
-        """
-        code, kek = self._owner("patient", patient) if patient else self._owner("institution", institution)
-        sealed = vault.seal(kek, data, b"blob/" + code.encode(), self._shared.random.take)
-        cid = vault.cid_of(sealed)
-        is_inline = len(sealed) <= self._shared.inline_blob_bytes
-        if not is_inline:
-            self._shared.files.put(cid, sealed)
-        row = (self._take("blob", "bkey"), cid, code, len(sealed), self.at_us, sealed if is_inline else None)
-        self.batch.blobs.append(row)
-        return cid
-
-    def inbox_find(self, sender: str, control_id: str, sha256: str | None = None) -> InboxRow | None:
-        """The message with that MSH-10 (and digest, when given): the accepted one if any, else the newest."""
-        key = (_key(sender), _key(control_id))
-        self._cursor.execute(
-            self._sql(
-                "SELECT ikey, sender, control_id, sha256, status, received_us, blob, ack, reason, place "
-                "FROM inbox WHERE sender = ? AND control_id = ?"
-            ),
-            key,
-        )
-        rows = [*self._cursor.fetchall(), *(row for row in self.batch.inbox if (row[1], row[2]) == key)]
-        rows = [row for row in rows if sha256 is None or row[3] == sha256]
-        if not rows:
-            return None
-        best = max(rows, key=lambda row: (row[4] == "accepted", row[0]))
-        digest, status, received_us, blob, ack, reason, place = best[3:10]
-        return InboxRow(sender, control_id, digest, status, received_us, blob, bytes(ack), reason, place)
-
-    def inbox_add(self, row: InboxRow) -> int:
-        """Records a message; its number (ikey)."""
-        ikey = self._take("inbox", "ikey")
-        self.batch.inbox.append(
-            (
-                ikey,
-                _key(row.sender),
-                _key(row.control_id),
-                row.sha256,
-                row.status,
-                row.received_us,
-                row.blob,
-                row.ack,
-                row.reason,
-                row.place,
-                row.origin,
-            )
-        )
-        return ikey
-
-    def change_later(self, sql: str, row: tuple[Any, ...]) -> None:
-        """Runs ``sql`` (our own, with ``?``) at the end of the group, in this transaction."""
-        self.batch.changes.append((sql, row))
-
 
 def _is_same(new: JsonObject, stored: JsonObject) -> bool:
     """Equal content, to the digit.
@@ -714,13 +463,3 @@ def _is_same(new: JsonObject, stored: JsonObject) -> bool:
 
 def _without_identity(content: JsonObject) -> JsonObject:
     return {key: value for key, value in content.items() if key not in ("resourceType", "id", "meta")}
-
-
-def _key(text: str) -> str:
-    """A text as a database key.
-
-    As it is, or its digest when it is too long or holds what a database refuses.
-    """
-    if len(text) <= _KEY_MAX and text.isprintable():
-        return text
-    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -50,7 +50,8 @@ from hdg.management.store.meta import (
     reindex_if_needed,
 )
 from hdg.management.store.read import Reader
-from hdg.management.store.session import Shared, WriteSession
+from hdg.management.store.session import WriteSession
+from hdg.management.store.shared import Shared
 from hdg.management.store.space import SpaceGuard
 from hdg.management.store.turn import Turn
 from hdg.management.store.values import hasher

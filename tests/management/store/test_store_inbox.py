@@ -7,7 +7,8 @@ import pytest
 from hdg.errors import NotFound
 from hdg.management.store import Store
 from hdg.management.store.inbox import close_item, entries, entry, mark, note_loss, work_items
-from hdg.management.store.session import InboxRow, WriteSession
+from hdg.management.store.session import WriteSession
+from hdg.management.store.unit import InboxRow
 
 
 def row(number: int, status: str = "quarantined", sender: str = "A|B") -> InboxRow:

@@ -1,0 +1,77 @@
+"""What the writer keeps from one group of works to the next: states, owners' codes, the tools of its trade.
+
+DESIGN §6. Owned by the writer's thread; what it keeps is bounded by bytes and counts.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from hdg.management import vault
+from hdg.management.store.batch import Batch, State
+from hdg.management.store.engine import Statements
+from hdg.management.store.index import Indexer
+
+__all__ = ["Shared"]
+
+_SAID_ONCE = frozenset({"AuditEvent", "MessageHeader", "Provenance"})
+"""Types of which every message has new ones: not worth remembering."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What outlives a group; owned by the writer's thread (``keks`` is shared with readers)."""
+
+    statements: Statements
+    indexer: Indexer
+    keks: vault.KekCache
+    files: vault.BlobFiles
+    inline_blob_bytes: int
+    is_postgresql: bool
+    states: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
+    owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
+    random: vault.Randomness = field(default_factory=vault.Randomness)
+    parsed: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
+    """Those of ``states`` that hold more than bytes."""
+    held_bytes: int = 0
+    """What ``states`` hold, about, without what ``parsed`` counts."""
+    state_bytes: int = 32 << 20
+    parsed_limit: int = 512
+    owner_limit: int = 16_384
+
+    def settle(self, batch: Batch) -> None:
+        """Remembers what a group committed; forgets the least recently used."""
+        states = self.states
+        for key, state in batch.states.items():
+            if state is None or state.type in _SAID_ONCE:
+                continue
+            known = states.get(key)
+            if known is not state:
+                self.held_bytes += state.settled().weight - (known.weight if known is not None else 0)
+                states[key] = state
+            states.move_to_end(key)
+            if state.is_parsed:
+                self._keep_parsed(key, state)
+        for key, (code, kek) in batch.owners.items():
+            self.owners[key] = code
+            self.owners.move_to_end(key)
+            self.keks.add(code, kek)
+        while self.held_bytes > self.state_bytes and states:
+            key, state = states.popitem(last=False)
+            self.held_bytes -= state.weight
+            self.parsed.pop(key, None)
+        while len(self.owners) > self.owner_limit:
+            self.owners.popitem(last=False)
+
+    def _keep_parsed(self, key: tuple[str, str], state: State) -> None:
+        self.parsed[key] = state
+        self.parsed.move_to_end(key)
+        if len(self.parsed) > self.parsed_limit:
+            self.parsed.popitem(last=False)[1].slim()
+
+    def forget(self) -> None:
+        """Another process may have changed what the states say."""
+        self.states.clear()
+        self.parsed.clear()
+        self.held_bytes = 0
