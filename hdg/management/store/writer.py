@@ -16,9 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, select
 
@@ -42,6 +41,7 @@ from hdg.management.store.engine import (
     opening,
 )
 from hdg.management.store.index import Indexer
+from hdg.management.store.job import Job, tell
 from hdg.management.store.meta import (
     UNLEDGERED,
     check_root,
@@ -72,13 +72,6 @@ _HEAD = table_of(LedgerCheckpoint)
 _META = table_of(schema.StoreMeta)
 _COUNTED = select(_META.c.value).where(_META.c.name == UNLEDGERED).scalar_subquery()
 _NEWEST = select(_HEAD.c.size, _HEAD.c.at_us, _COUNTED).order_by(_HEAD.c.size.desc()).limit(1)
-
-
-@dataclass(slots=True)
-class _Job:
-    work: Callable[[WriteSession], Any]
-    future: Future[Any]
-    result: Any = None
 
 
 class _Refused(Exception):
@@ -117,7 +110,7 @@ class Store:
         self._tell = Throttle(log)
         self._connection: Connection | None = None
         self._turn = Turn(settings.data if engine.dialect.name == "sqlite" else None)
-        self._queue: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
+        self._queue: queue.Queue[Job | None] = queue.Queue(QUEUE_MAX)
         self._is_closed = False
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hdg-writer", daemon=True)
@@ -168,21 +161,23 @@ class Store:
         Blocks while the queue is full (back-pressure); raises NotCommitted after ``wait_s`` seconds of that,
         and when the store is closed.
         """
-        job = _Job(work, Future())
+        future: Future[T] = Future()
         try:
-            self._enqueue(job, wait_s)
+            self._enqueue(Job(work, future), wait_s)
         except queue.Full:
             raise NotCommitted("the store has too much to write") from None
-        return job.future
+        return future
 
-    def _enqueue(self, job: _Job, wait_s: float | None) -> None:
+    def _enqueue(self, job: Job, wait_s: float | None) -> None:
         if self._is_closed:
             raise NotCommitted("the store is closed")
         self._queue.put(job, block=wait_s != 0, timeout=wait_s or None)
 
     async def perform(self, work: Callable[[WriteSession], T]) -> T:
         """``submit`` for coroutines: waits (also for room in the queue) without blocking the event loop."""
-        job = _Job(work, Future())
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        job = Job(work, future, loop)
         pause_s = 0.001
         while True:
             try:
@@ -191,8 +186,7 @@ class Store:
             except queue.Full:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 0.05)
-        result: T = await asyncio.wrap_future(job.future)
-        return result
+        return await future
 
     def now_us(self) -> int:
         """The clock, but never behind what is stored: order by time outlives a clock that is set back."""
@@ -246,23 +240,25 @@ class Store:
             jobs = [] if first is None else [first]
             is_open = first is not None and self._gather(jobs)
             self._commit(jobs)
-        for job in self._left_over():
-            job.future.set_exception(NotCommitted("the store is closed"))
+        left_over = self._left_over()
+        for job in left_over:
+            job.error = NotCommitted("the store is closed")
+        tell(left_over)
         if self._connection is not None:
             self._connection.close()
 
-    def _left_over(self) -> list[_Job]:
+    def _left_over(self) -> list[Job]:
         """Works that slipped in behind the stop mark."""
-        found: list[_Job] = []
+        found: list[Job] = []
         while True:
             try:
                 job = self._queue.get_nowait()
             except queue.Empty:
                 return found
-            if job is not None and job.future.set_running_or_notify_cancel():
+            if job is not None and job.begins():
                 found.append(job)
 
-    def _gather(self, jobs: list[_Job]) -> bool:
+    def _gather(self, jobs: list[Job]) -> bool:
         """Adds what has queued up, at most to a full group; False when the stop mark was among it."""
         deadline = time.monotonic() + self._settings.group_commit_wait_ms / 1000
         while len(jobs) < self._settings.group_commit_max:
@@ -276,39 +272,34 @@ class Store:
             jobs.append(job)
         return True
 
-    def _commit(self, jobs: list[_Job]) -> None:
-        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+    def _commit(self, jobs: list[Job]) -> None:
+        """Runs the works in one transaction, or alone where the database refuses that; tells the callers."""
+        jobs = [job for job in jobs if job.begins()]
         if not jobs:
             return
         try:
-            done = self._transact(jobs)
+            self._transact(jobs)
         except _Refused as refusal:
-            if len(jobs) == 1:
-                cause = refusal.__cause__
-                jobs[0].future.set_exception(RowsRefused(f"the database refused it: {type(cause).__name__}"))
-            else:
-                for job in jobs:
-                    self._commit_alone(job)
-            return
+            self._commit_alone(jobs, refusal)
         except BaseException as error:
             self._fail(jobs, error)
+        tell(jobs)
+
+    def _commit_alone(self, jobs: list[Job], refusal: _Refused) -> None:
+        if len(jobs) == 1:
+            (job,) = jobs
+            cause = type(refusal.__cause__).__name__
+            job.error = job.error or RowsRefused(f"the database refused it: {cause}")
             return
-        for job in done:
-            job.future.set_result(job.result)
+        for job in jobs:
+            try:
+                self._transact([job])
+            except _Refused as alone:
+                self._commit_alone([job], alone)
+            except BaseException as error:
+                self._fail([job], error)
 
-    def _commit_alone(self, job: _Job) -> None:
-        try:
-            done = self._transact([job])
-        except _Refused as refusal:
-            cause = refusal.__cause__
-            job.future.set_exception(RowsRefused(f"the database refused it: {type(cause).__name__}"))
-        except BaseException as error:
-            self._fail([job], error)
-        else:
-            for each in done:
-                each.future.set_result(each.result)
-
-    def _fail(self, jobs: list[_Job], error: BaseException) -> None:
+    def _fail(self, jobs: list[Job], error: BaseException) -> None:
         """Every work of the group fails; the connection is given up, since its state is unknown."""
         name = type(getattr(error, "orig", None) or error).__name__
         self._tell(logging.ERROR, "a group of %d works was not committed: %s", len(jobs), name)
@@ -320,16 +311,12 @@ class Store:
             except Exception:
                 log.warning("the writer's connection could not be closed")
         for job in jobs:
-            if not job.future.done():
-                failure = (
-                    error
-                    if isinstance(error, HdgError)
-                    else NotCommitted(f"the store could not commit: {name}")
-                )
-                job.future.set_exception(failure)
+            if job.error is None:
+                is_ours = isinstance(error, HdgError)
+                job.error = error if is_ours else NotCommitted(f"the store could not commit: {name}")
 
-    def _transact(self, jobs: list[_Job]) -> list[_Job]:
-        """Runs the works and commits them. Works that raised have failed already; returns the others."""
+    def _transact(self, jobs: list[Job]) -> None:
+        """Runs the works that have not failed yet and commits those that do not fail now."""
         if self._connection is None:
             self._connection = self._writer_engine.connect()
         connection = self._connection
@@ -342,19 +329,18 @@ class Store:
             floor_us = self._floor_us + len(jobs)  # each may be moved behind it by one
             self._last_us = max(self._clock(), self._last_us + 1, newest_us + 1, floor_us)
             session = WriteSession(self._shared, connection, self._last_us, self._floor_us)
-            done = [job for job in jobs if not job.future.done() and self._run_one(session, job)]
+            done = [job for job in jobs if job.error is None and self._run_one(session, job)]
             if not done:
                 transaction.rollback()
-                return done
+                return
             self._flush(session, connection)
             if session.batch.reseals and not session.batch.leaves:
                 unledgered = note_unledgered(connection)
         self._seen = (size + len(session.batch.leaves), unledgered)
         self._floor_us = session.floor_us
         self._shared.settle(session.batch)
-        return done
 
-    def _run_one(self, session: WriteSession, job: _Job) -> bool:
+    def _run_one(self, session: WriteSession, job: Job) -> bool:
         mark = session.batch.mark()
         try:
             job.result = job.work(session)
@@ -362,7 +348,7 @@ class Store:
             if _is_lost(error):
                 raise
             session.batch.revert(mark)
-            job.future.set_exception(error)
+            job.error = error
             return False
         return True
 
