@@ -243,9 +243,7 @@ class Gateway:
             converted = self._converted(received)
         except Hl7v2Error as error:
             failure = error
-        except (
-            Exception
-        ) as error:  # a defect of ours must not cost the sender the message: keep it, answer AE
+        except Exception as error:  # a defect of ours: the message is kept all the same, and answered AE
             _log.error("conversion failed: %s at %s", type(error).__name__, _origin(error))
             failure = Hl7v2Error(f"internal error while converting ({type(error).__name__})", condition="207")
         else:
