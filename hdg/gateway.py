@@ -185,10 +185,12 @@ class Gateway:
         return Answered(ack, received.replies(ack))
 
     async def _in_turn(self, ticket: Ticket, received: Received, work: Work) -> bytes:
-        """Stores a received message when everybody before it has been."""
+        """Stores a received message behind everybody before it; often in the same transaction."""
         await ticket.turn()
+        queued = await self.store.line_up(work)
+        ticket.leave()
         try:
-            return await self.store.perform(work)
+            return await queued
         except Exception as error:
             return await self.store.perform(self._rescue(received, error))
 

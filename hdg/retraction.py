@@ -19,9 +19,9 @@ __all__ = ["delete", "left_behind", "settle_links"]
 
 _ABOUT_MESSAGES = ("MessageHeader", "Provenance", "Patient")
 _LEFT = text(
-    "SELECT r.type FROM compartment c JOIN resource r ON r.rkey = c.rkey "
+    "SELECT r.type, r.id FROM compartment c JOIN resource r ON r.rkey = c.rkey "
     "WHERE c.patient = :patient AND NOT r.deleted "
-    "AND r.type NOT IN ('MessageHeader', 'Provenance', 'Patient', 'AuditEvent') LIMIT 1"
+    "AND r.type NOT IN ('MessageHeader', 'Provenance', 'Patient', 'AuditEvent')"
 )
 
 
@@ -53,8 +53,20 @@ def left_behind(session: WriteSession, converted: Converted) -> Iterator[str]:
             and id_ in (state.patients or ())
             for state in session.batch.states.values()
         )
-        if pending or session.connection.execute(_LEFT, {"patient": id_}).first() is not None:
+        if pending or _is_left(session, id_):
             yield "the deleted record has other resources, which stay: delete, move or merge them"
+
+
+def _is_left(session: WriteSession, patient: str) -> bool:
+    """Whether the database has a live resource about that patient which this group leaves so."""
+    with session.connection.execute(_LEFT, {"patient": patient}) as rows:
+        for type_, id_ in rows:
+            state = session.batch.states.get((type_, id_))
+            if state is None or state.patients is None:  # not changed in this group
+                return True
+            if not state.deleted and patient in state.patients:
+                return True
+    return False
 
 
 def settle_links(session: WriteSession, keys: Sequence[tuple[str, str]]) -> None:

@@ -1,10 +1,10 @@
 """Messages of one patient, one behind the other, whatever connection they come by.
 
 *Received* is the moment at which a listener hands the whole message over (``Gateway.receive`` is called):
-there the message takes a ticket for each patient number in it. It is stored when every message with an
-earlier ticket for one of its numbers has been; conversion does not wait. A merge has both patients' numbers
-and so waits for, and holds up, both. Tickets are taken all at once, so waiting never goes in a circle.
-Messages without a patient number wait for nobody.
+there the message takes a ticket for each patient number in it. It lines up for the writer, which stores in
+that order, when every message with an earlier ticket for one of its numbers has done so; conversion does not
+wait. A merge has both patients' numbers and so waits for, and holds up, both. Tickets are taken all at once,
+so waiting never goes in a circle. Messages without a patient number wait for nobody.
 """
 
 from __future__ import annotations
@@ -75,11 +75,12 @@ class Ticket:
         waiting = [other for other in self._before if not other.done()]
         if waiting:  # given up before its turn: who is behind must still wait for who is before
             together = asyncio.gather(*waiting, return_exceptions=True)
-            together.add_done_callback(lambda _: self._leave())
+            together.add_done_callback(lambda _: self.leave())
         else:
-            self._leave()
+            self.leave()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """The message has its place: who is behind may go on. Leaving again changes nothing."""
         if not self._done.done():
             self._done.set_result(None)
         for key in self._keys:

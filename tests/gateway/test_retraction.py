@@ -8,16 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import true
+from sqlalchemy import text, true
 
 from hdg.fhir.json import loads
 from hdg.gateway import Gateway
+from hdg.ingestion.converted import Converted, Source
 from hdg.management.store.inbox import work_items
 from hdg.management.store.search import SearchQuery
+from hdg.management.store.session import WriteSession
+from hdg.retraction import left_behind
 from hdg.settings import Settings
 from messages import adt, oru
 
 AUTHORITY = "^^^NORTHGEN&2.999.1.1&ISO"
+ABOUT = text(
+    "SELECT r.type, r.id FROM compartment c JOIN resource r ON r.rkey = c.rkey WHERE c.patient = :patient "
+    "AND r.type NOT IN ('Patient', 'MessageHeader', 'Provenance')"
+)
 
 
 def person(number: str, account: str = "") -> str:
@@ -316,3 +323,24 @@ def test_what_a_deleted_person_leaves_behind_is_work_for_people(gateway: Gateway
 def test_another_institutions_record_of_that_number_stays(gateway: Gateway) -> None:
     send(gateway, add("A1", "1", "20260313180000"), delete("D1", "1", institution="SOUTHGEN"))
     assert len(all_of(gateway, "Patient")) == 1
+
+
+def test_what_the_same_transaction_deletes_is_not_left_behind(gateway: Gateway) -> None:
+    send(gateway, oru("R1"))
+    (patient,) = (each["id"] for each in all_of(gateway, "Patient"))
+    with gateway.store.engine.connect() as connection:
+        about = [tuple(row) for row in connection.execute(ABOUT, {"patient": patient})]
+    converted = Converted(
+        Source("hl7v2", "LAB", "x", "C", "ADT^A29", ""), (), deleted=(("Patient", patient),)
+    )
+
+    def work(session: WriteSession) -> list[list[str]]:
+        session.delete("Patient", patient, institution="x")
+        found = [list(left_behind(session, converted))]
+        for type_, id_ in about:
+            session.delete(type_, id_, institution="x")
+        return [*found, list(left_behind(session, converted))]
+
+    (some,), none = gateway.store.submit(work).result()
+    assert "other resources" in some
+    assert none == []

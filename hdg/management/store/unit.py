@@ -47,7 +47,7 @@ class Unit:
 
     def __init__(self, shared: Shared, connection: Connection, at_us: int, floor_us: int = 0) -> None:
         self.at_us = at_us
-        """The group's time: ``meta.lastUpdated`` of everything it writes."""
+        """The work's time: ``meta.lastUpdated`` of everything it writes; each of a group has its own."""
         self.floor_us = floor_us
         """See ``in_order``."""
         self.batch = Batch()
@@ -56,8 +56,12 @@ class Unit:
         self._cursor = connection.connection.cursor()
         self._sql = shared.statements.of
         self._next: dict[str, int] = {}
-        seconds, micros = divmod(at_us, 1_000_000)
-        self._instant = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+        self._instant = _instant(at_us)
+
+    def next_work(self) -> None:
+        """The next work of the group begins, a microsecond later: what it writes is newer."""
+        self.at_us += 1
+        self._instant = _instant(self.at_us)
 
     @property
     def connection(self) -> Connection:
@@ -228,3 +232,9 @@ def _key(text: str) -> str:
     if len(text) <= _KEY_MAX and text.isprintable():
         return text
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _instant(at_us: int) -> str:
+    """R4 ``instant`` in UTC, to the microsecond."""
+    seconds, micros = divmod(at_us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"

@@ -175,6 +175,13 @@ class Store:
 
     async def perform(self, work: Callable[[WriteSession], T]) -> T:
         """``submit`` for coroutines: waits (also for room in the queue) without blocking the event loop."""
+        return await (await self.line_up(work))
+
+    async def line_up(self, work: Callable[[WriteSession], T]) -> asyncio.Future[T]:
+        """The first half of ``perform``: ``work`` has its place behind all that were queued before it.
+
+        Works are run in that order, in one transaction or a later one.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         job = Job(work, future, loop)
@@ -186,7 +193,7 @@ class Store:
             except queue.Full:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, 0.05)
-        return await future
+        return future
 
     def now_us(self) -> int:
         """The clock, but never behind what is stored: order by time outlives a clock that is set back."""
@@ -338,9 +345,12 @@ class Store:
                 unledgered = note_unledgered(connection)
         self._seen = (size + len(session.batch.leaves), unledgered)
         self._floor_us = session.floor_us
+        self._last_us = session.at_us
         self._shared.settle(session.batch)
 
     def _run_one(self, session: WriteSession, job: Job) -> bool:
+        if session.batch.leaves:
+            session.next_work()
         mark = session.batch.mark()
         try:
             job.result = job.work(session)
