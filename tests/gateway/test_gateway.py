@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +11,7 @@ from hdg.errors import NotFound
 from hdg.gateway import Gateway
 from hdg.ingestion.received import institution_id
 from hdg.ingestion.sender import Origin
-from hdg.settings import Settings
 from messages import adt, oru
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    with Gateway.open(Settings(data=tmp_path / "data")) as opened:
-        yield opened
 
 
 def rows(gateway: Gateway, query: str) -> list[tuple]:

@@ -89,12 +89,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     assert gateway.process.returncode == 0
 
 
-@pytest.fixture
-def client(running: Running) -> Iterator[MllpClient]:
-    with MllpClient(*running.mllp, timeout_s=60) as opened:
-        yield opened
-
-
 def hdg(data: Path, *words: str) -> str:
     command = [sys.executable, "-m", "hdg", *words, "--data", str(data)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

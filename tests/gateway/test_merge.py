@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from sqlalchemy import true
 
 from hdg import operator
-from hdg.fhir.json import loads
 from hdg.gateway import Gateway
 from hdg.management.consent.decide import AccessRequest
 from hdg.management.consent.policy import load_policy
@@ -19,6 +17,7 @@ from hdg.management.consent.sql import predicate
 from hdg.management.store.search import SearchQuery
 from hdg.settings import Settings
 from messages import adt, oru
+from stored import all_of, send
 
 AUTHORITY = "^^^NORTHGEN&2.999.1.1&ISO"
 
@@ -44,22 +43,6 @@ def move(control: str, number: str, prior: str, visit: str, at: str = "202603141
     ]
     segments[-1] = "PV1|1|I|3W^310^1^NORTHGEN" + "|" * 16 + f"{visit}{AUTHORITY}^VN"
     return "\r".join(segments).encode() + b"\r"
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    with Gateway.open(Settings(data=tmp_path / "data")) as opened:
-        yield opened
-
-
-def send(gateway: Gateway, *messages: bytes) -> None:
-    for raw in messages:
-        assert b"\rMSA|AA|" in gateway.receive_now(raw)
-
-
-def all_of(gateway: Gateway, kind: str) -> list[dict[str, Any]]:
-    page = gateway.store.reader.search(SearchQuery(kind, (), 100), true())
-    return [loads(gateway.store.reader.body(version)) for version in page.versions]
 
 
 def patients(gateway: Gateway) -> dict[str, dict[str, Any]]:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text, true
 
-from hdg.fhir.json import loads
 from hdg.gateway import Gateway
 from hdg.ingestion.converted import Converted, Source
 from hdg.management.store.inbox import work_items
-from hdg.management.store.search import SearchQuery
 from hdg.management.store.session import WriteSession
 from hdg.retraction import left_behind
 from hdg.settings import Settings
 from messages import adt, oru
+from stored import all_of, send
 
 AUTHORITY = "^^^NORTHGEN&2.999.1.1&ISO"
 ABOUT = text(
@@ -45,22 +43,6 @@ def event(trigger: str, control: str, *segments: str, at: str = "20260314180000"
         f"EVN|{trigger}|{at}-0500",
     ]
     return "\r".join([*head, *segments]).encode() + b"\r"
-
-
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    with Gateway.open(Settings(data=tmp_path / "data")) as opened:
-        yield opened
-
-
-def send(gateway: Gateway, *messages: bytes) -> None:
-    for raw in messages:
-        assert b"\rMSA|AA|" in gateway.receive_now(raw)
-
-
-def all_of(gateway: Gateway, kind: str) -> list[dict[str, Any]]:
-    page = gateway.store.reader.search(SearchQuery(kind, (), 100), true())
-    return [loads(gateway.store.reader.body(version)) for version in page.versions]
 
 
 def by_number(gateway: Gateway, kind: str) -> dict[str, dict[str, Any]]:

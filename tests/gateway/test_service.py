@@ -27,12 +27,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     assert gateway.process.returncode == 0
 
 
-@pytest.fixture
-def client(running: Running) -> Iterator[MllpClient]:
-    with MllpClient(*running.mllp, timeout_s=60) as opened:
-        yield opened
-
-
 def msa(answer: bytes) -> bytes:
     """MSA-1 of an acknowledgement."""
     return answer.split(b"\rMSA|")[1].split(b"|")[0]

@@ -1,0 +1,27 @@
+"""Fixtures of the gateway's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.measure import Running
+from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.mllp_client import MllpClient
+from hdg.settings import Settings
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway of its own on a new folder."""
+    with Gateway.open(Settings(data=tmp_path / "data")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(running: Running) -> Iterator[MllpClient]:
+    """A connection to the module's running gateway."""
+    with MllpClient(*running.mllp, timeout_s=60) as opened:
+        yield opened
