@@ -26,7 +26,6 @@ from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.destinations import DestinationsFile
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
-from hdg.ingestion.hl7v2.ack_mode import AckMode
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
 from hdg.ingestion.inbox import Receipt, check_losses, check_type, losses, repeat_of
@@ -34,7 +33,6 @@ from hdg.ingestion.lanes import Lanes, Ticket
 from hdg.ingestion.received import (
     Received,
     institution_id,
-    mode_for,
     origin_of,
     origin_text,
     pseudonym,
@@ -456,10 +454,6 @@ class Gateway:
             if institution.lower() in taken:
                 institution = pseudonym(header.facility)
         return sender_of(declared, header.sender, institution, self.settings.zone)
-
-    def ack_mode(self, raw: bytes, origin: Origin = LOCAL) -> AckMode | None:
-        """The acknowledgements that the sender's declaration asks for; None: as MSH-15 and MSH-16 ask."""
-        return mode_for(self.sender(peek(raw), origin))
 
 
 def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> str | None:

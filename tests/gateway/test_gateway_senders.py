@@ -12,7 +12,8 @@ from hdg.errors import SettingsError
 from hdg.fhir.json import loads
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.header import peek
-from hdg.ingestion.sender import Origin
+from hdg.ingestion.received import mode_for
+from hdg.ingestion.sender import LOCAL, Origin
 from hdg.management.store.search import SearchQuery
 from hdg.settings import Settings
 from messages import adt, oru
@@ -65,10 +66,10 @@ def test_the_certificate_tells_the_institution(tmp_path: Path) -> None:
         assert b"\rMSA|AA|" in opened.receive_now(oru(), origin)
         page = opened.store.reader.search(SearchQuery("Observation", (), 10), true())
         assert {version.institution for version in page.versions} == {"by-certificate"}
-        mode = opened.ack_mode(oru(), origin)
+        mode = mode_for(opened.sender(peek(oru()), origin))
         assert mode is not None
         assert mode.is_enhanced
-        assert opened.ack_mode(oru()) is None
+        assert mode_for(opened.sender(peek(oru()), LOCAL)) is None
 
 
 def test_a_wrong_file_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
