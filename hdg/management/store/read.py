@@ -6,8 +6,6 @@ ones.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +13,12 @@ from dataclasses import dataclass, field
 from queue import Empty, LifoQueue
 from typing import Any, Protocol
 
-import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import ColumnElement, Connection, Engine, Select, True_, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, True_, and_, bindparam, func, select
 
-from hdg.errors import BadRequest, VaultError
+from hdg.errors import VaultError
 from hdg.management import vault
-from hdg.management.store import schema
+from hdg.management.store import pages, schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.engine import Statements, is_database_lost
 from hdg.management.store.envelope import Opened, binding, unpack
@@ -219,7 +216,7 @@ class Reader:
         (a result moved to the right one) or of another institution than the current one are left out: who
         may read the present does not get those.
         """
-        before = _decoded(cursor, 1)[0] if cursor else 0
+        before = pages.decoded(cursor, 1)[0] if cursor else 0
         named = (_IS_VERSION, _IS_NAMED, predicate, *_same_scope(predicate))
         page = select(*_COLUMNS).where(*named).order_by(_VERSION.c.version.desc()).limit(count + 1)
         if before:
@@ -230,7 +227,7 @@ class Reader:
                 select(func.count()).select_from(_RESOURCE.join(_VERSION, _IS_VERSION)).where(*named), values
             ).scalar_one()
             rows = _versions(connection, connection.execute(page, values).all()) if count else []
-        next_cursor = _encoded([rows[count - 1].version]) if len(rows) > count else ""
+        next_cursor = pages.encoded([rows[count - 1].version]) if len(rows) > count else ""
         return Page(tuple(rows[:count]), total, next_cursor)
 
     def search(self, query: SearchQuery, predicate: Condition) -> Page:
@@ -239,7 +236,7 @@ class Reader:
         The total is counted for the first page and travels in the cursor.
         """
         where = [*conditions(query, self._hash, self._clock()), predicate]
-        position = _decoded(query.cursor, 3) if query.cursor else None
+        position = pages.decoded(query.cursor, 3) if query.cursor else None
         with self._engine.connect() as connection:
             total: int | None = None
             if position is not None:
@@ -248,11 +245,13 @@ class Reader:
                 total = connection.execute(
                     select(func.count()).select_from(_RESOURCE).where(*where)
                 ).scalar_one()
-            rows = connection.execute(_page(query, where, position)).all() if query.count else []
+            rows = (
+                connection.execute(pages.page(_COLUMNS, query, where, position)).all() if query.count else []
+            )
             versions = tuple(_versions(connection, rows[: query.count]))
         next_cursor = ""
         if len(rows) > query.count:
-            next_cursor = _encoded([versions[-1].rkey, versions[-1].updated_us, total])
+            next_cursor = pages.encoded([versions[-1].rkey, versions[-1].updated_us, total])
         return Page(versions, total, next_cursor)
 
     def body(self, version: StoredVersion) -> bytes:
@@ -317,56 +316,3 @@ def _same_scope(predicate: Condition) -> tuple[Condition, ...]:
     is_current = and_(_CURRENT.c.rkey == _RESOURCE.c.rkey, _CURRENT.c.version == _RESOURCE.c.version)
     scope = select(_CURRENT.c.scope).where(is_current).correlate(_RESOURCE).scalar_subquery()
     return (_VERSION.c.scope == scope,)
-
-
-def _page(query: SearchQuery, where: list[Condition], position: list[Any] | None) -> Select[Any]:
-    """The page's rows: keys first, bodies joined afterwards, so that sorting never carries bodies."""
-    rkey, updated = _RESOURCE.c.rkey, _RESOURCE.c.updated_us
-    resource = _RESOURCE.c
-    keys = select(rkey, updated, resource.version, resource.patient, resource.patients).where(*where)
-    if query.sort == "":
-        if position is not None:
-            keys = keys.where(rkey < position[0])
-        keys = keys.order_by(rkey.desc())
-    elif query.sort == "_lastUpdated":
-        if position is not None:
-            at, key = position[1], position[0]
-            keys = keys.where(or_(updated > at, and_(updated == at, rkey > key)))
-        keys = keys.order_by(updated, rkey)
-    elif query.sort == "-_lastUpdated":
-        if position is not None:
-            at, key = position[1], position[0]
-            keys = keys.where(or_(updated < at, and_(updated == at, rkey < key)))
-        keys = keys.order_by(updated.desc(), rkey.desc())
-    else:
-        raise BadRequest(
-            "_sort: only _lastUpdated and -_lastUpdated are supported", code="not-supported", place="_sort"
-        )
-    found = keys.limit(query.count + 1).subquery("found")
-    order = {
-        "": (found.c.rkey.desc(),),
-        "_lastUpdated": (found.c.updated_us, found.c.rkey),
-        "-_lastUpdated": (found.c.updated_us.desc(), found.c.rkey.desc()),
-    }[query.sort]
-    columns = [found.c[column.name] if column.table is _RESOURCE else column for column in _COLUMNS]
-    is_found = and_(_VERSION.c.rkey == found.c.rkey, _VERSION.c.version == found.c.version)
-    return select(*columns).select_from(found.join(_VERSION, is_found)).order_by(*order)
-
-
-def _encoded(position: list[Any]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(position)).rstrip(b"=").decode()
-
-
-def _decoded(cursor: str, length: int) -> list[Any]:
-    try:
-        position = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError):
-        position = None
-    if (
-        not isinstance(position, list)
-        or len(position) != length
-        or not all(type(part) is int or part is None for part in position)
-        or type(position[0]) is not int
-    ):
-        raise BadRequest("the page cursor is not valid", code="value")
-    return position

@@ -1,0 +1,212 @@
+"""One search parameter's values as SQL over the rows of its index table.
+
+R4 search.html#ptypes, #modifiers. ``search.py`` says which table and how the clauses of a query combine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_
+
+from hdg.errors import BadRequest
+from hdg.fhir import definitions
+from hdg.management.store import schema
+from hdg.management.store.batch import table_of
+from hdg.management.store.index import composite_slots
+from hdg.management.store.operators import (
+    compare_dates,
+    compare_numbers,
+    number_value,
+    prefixed,
+    split_at,
+    unescape,
+)
+from hdg.management.store.values import Hash, date_range, fold, index_text, split_reference
+
+__all__ = ["Clause", "Matching"]
+
+Condition = ColumnElement[bool]
+
+_MODIFIERS = {
+    "token": frozenset({"", "not"}),
+    "reference": frozenset({""}),  # and every resource type's name
+    "string": frozenset({"", "exact", "contains"}),
+    "uri": frozenset({"", "below"}),
+}
+_LAST = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One search parameter as given once in a query: any of ``values`` must match (R4 search.html#combining).
+
+    ``kind``: token, string, date, reference, number, quantity, uri or composite; any kind is accepted for
+    ``_id`` and ``_lastUpdated``. ``modifier`` without its colon, '' for none. ``values``: percent-decoded,
+    split at unescaped commas, with the escapes ``\\,`` ``\\|`` ``\\$`` ``\\\\`` still in them.
+    """
+
+    param: str
+    kind: str
+    modifier: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """One clause about resources of a type; ``columns`` below are those of its kind's index table."""
+
+    type: str
+    clause: Clause
+    hash: Hash
+    now_us: int
+
+    def places(self, columns: Any, places: list[tuple[int, str]]) -> Condition:
+        """The parameter's rows; of a parameter for one type of references only those (and absolute URLs)."""
+        everywhere = sorted({number for number, target in places if not target})
+        limited = [
+            and_(columns.param == number, columns.system.in_([self.hash(target), 0]))
+            for number, target in places
+            if target
+        ]
+        return or_(*([columns.param.in_(everywhere)] if everywhere else []), *limited)
+
+    def match(self, columns: Any, value: str) -> Condition:
+        """The rows that hold ``value``."""
+        kind = self.clause.kind
+        if kind == "reference":
+            return self._reference(columns, value)
+        self.only(*_MODIFIERS.get(kind, frozenset({""})))
+        if kind == "composite":
+            return self._composite(columns, value)
+        return self._single(kind, value, columns)
+
+    def _single(self, kind: str, value: str, columns: Any) -> Condition:
+        match kind:
+            case "token":
+                return self._token(columns.code, columns.system, value)
+            case "reference":
+                return self._reference(columns, value)
+            case "string":
+                return self._string(columns, value)
+            case "uri":
+                return self._uri(columns.value, value)
+            case "date":
+                return self.date(columns.lo, columns.hi, value)
+            case "number":
+                return self._number(columns.value, value)
+            case _:
+                return self._quantity(columns, value)
+
+    def _token(self, code: Any, system: Any, value: str) -> Condition:
+        parts = [unescape(part) for part in split_at(value, "|")]
+        is_code: Condition = code == self.hash(parts[-1])
+        is_system: Condition = system == self.hash(parts[0])
+        if len(parts) == 1:
+            return is_code
+        if len(parts) != 2 or parts == ["", ""]:
+            raise self.bad("a token is code, system|code, |code or system|")
+        if not parts[1]:
+            return is_system
+        return and_(is_code, is_system)
+
+    def _reference(self, columns: Any, value: str) -> Condition:
+        modifier, text = self.clause.modifier, unescape(value)
+        if modifier:
+            if modifier not in definitions.resource_types():
+                raise self._unsupported()
+            text = text if "/" in text else f"{modifier}/{text}"
+        target = split_reference(text)
+        if target is not None:
+            if modifier and target[0] != modifier:
+                raise self.bad("the modifier and the reference name different types")
+            return and_(columns.code == self.hash(target[1]), columns.system == self.hash(target[0]))
+        if "/" in text or ":" in text:
+            return and_(columns.code == self.hash(text), columns.system == 0)
+        return and_(columns.code == self.hash(text), columns.system != 0)
+
+    def _string(self, columns: Any, value: str) -> Condition:
+        text = unescape(value)
+        folded = fold(text)
+        if not folded:
+            raise self.bad("an empty text")
+        if self.clause.modifier == "exact":
+            return and_(columns.value == folded, columns.exact == self.hash(text))
+        if self.clause.modifier == "contains":
+            contains: Condition = columns.value.contains(folded, autoescape=True)
+            return contains
+        return and_(columns.value >= folded, columns.value < folded + _LAST)
+
+    def _uri(self, column: Any, value: str) -> Condition:
+        text = index_text(unescape(value))
+        if self.clause.modifier == "below":
+            return and_(column >= text, column < text + _LAST)
+        is_equal: Condition = column == text
+        return is_equal
+
+    def date(self, lo: Any, hi: Any, value: str) -> Condition:
+        """The ranges that a date with its prefix asks for."""
+        prefix, text = prefixed(unescape(value))
+        covered = date_range(text)
+        if covered is None:
+            raise self.bad("not a date")
+        return compare_dates(prefix, lo, hi, covered, self.now_us)
+
+    def _number(self, column: Any, value: str) -> Condition:
+        prefix, text = prefixed(unescape(value))
+        number = number_value(text)
+        if number is None:
+            raise self.bad("not a number")
+        return compare_numbers(prefix, column, number)
+
+    def _quantity(self, columns: Any, value: str) -> Condition:
+        parts = split_at(value, "|")
+        if len(parts) not in (1, 3):
+            raise self.bad("a quantity is number or number|system|code")
+        terms = [self._number(columns.value, parts[0])]
+        if len(parts) == 3 and parts[1]:
+            terms.append(columns.system == self.hash(unescape(parts[1])))
+        if len(parts) == 3 and parts[2]:
+            terms.append(columns.code == self.hash(unescape(parts[2])))
+        return and_(*terms)
+
+    def _composite(self, columns: Any, value: str) -> Condition:
+        found = [p for p in definitions.search_parameters(self.type) if p.code == self.clause.param]
+        kinds = tuple(component.kind for component in found[0].components) if found else ()
+        slots = composite_slots(kinds)
+        parts = split_at(value, "$")
+        if not slots:
+            raise BadRequest(f"{self.clause.param}: this composite is not supported", code="not-supported")
+        if len(parts) != len(kinds):
+            raise self.bad(f"{len(kinds)} parts joined by $ are needed")
+        names = [column.name for column in table_of(schema.IdxComposite).columns]
+        return and_(
+            *(
+                self._single(kind, part, _Slots(columns, [names[slot] for slot in places]))
+                for kind, part, places in zip(kinds, parts, slots, strict=True)
+            )
+        )
+
+    def only(self, *modifiers: str) -> None:
+        """Raises BadRequest for any modifier but these."""
+        if self.clause.modifier not in modifiers:
+            raise self._unsupported()
+
+    def _unsupported(self) -> BadRequest:
+        text = f"{self.clause.param}: the modifier is not supported for this parameter"
+        return BadRequest(text, code="not-supported", place=self.clause.param)
+
+    def bad(self, text: str) -> BadRequest:
+        """The error for a value that cannot be read."""
+        return BadRequest(f"{self.clause.param}: {text}", code="value", place=self.clause.param)
+
+
+class _Slots:
+    """The columns of idx_composite that hold one component, under the names that its own kind's table has."""
+
+    def __init__(self, columns: Any, names: list[str]) -> None:
+        for name in names:
+            setattr(
+                self, {"code2": "code", "system2": "system", "text": "value"}.get(name, name), columns[name]
+            )
