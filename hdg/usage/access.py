@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import ColumnElement, False_, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from hdg.errors import AccessDenied, Conflict, Gone, HdgError, LedgerError, NotFound
+from hdg.errors import AccessDenied, Conflict, Gone, HdgError, LedgerError, NotFound, ValidationFailed
 from hdg.management.audit import Access
 from hdg.management.consent.decide import AccessRequest
 from hdg.management.consent.policy import load_policy
@@ -284,6 +284,16 @@ class Gate:
             return [draft(*contents[0], self._indexer)]
         return await self._aside(lambda: [draft(*content, self._indexer) for content in contents])
 
+    async def drafts_or_errors(
+        self, contents: Sequence[tuple[JsonObject, str]]
+    ) -> list[Draft | ValidationFailed]:
+        """``drafts`` of many: beside those that can be stored, what is wrong with the others."""
+
+        def made() -> list[Draft | ValidationFailed]:
+            return [_drafted(*content, self._indexer) for content in contents]
+
+        return await self._aside(made) if contents else []
+
     async def write(
         self,
         caller: Caller,
@@ -363,6 +373,13 @@ class Gate:
         except (SQLAlchemyError, HdgError):
             return False
         return True
+
+
+def _drafted(content: JsonObject, id_: str, indexer: Indexer) -> Draft | ValidationFailed:
+    try:
+        return draft(content, id_, indexer)
+    except ValidationFailed as error:
+        return error
 
 
 def _patients(versions: Sequence[StoredVersion]) -> tuple[str, ...]:

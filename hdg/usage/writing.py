@@ -11,9 +11,10 @@ where it is committed: so a conditional create sees every resource that was crea
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
@@ -44,12 +45,16 @@ __all__ = [
 ]
 
 JsonObject = dict[str, Any]
+T = TypeVar("T")
+Key = tuple[str, str]
+"""Type and id."""
 
 _COMPARTMENT = table_of(schema.Compartment)
 _RESOURCE = table_of(schema.Resource)
 _COLUMNS = tuple(
     _RESOURCE.c[name] for name in ("rkey", "type", "id", "version", "updated_us", "deleted", "institution")
 )
+_ASKED_AT_ONCE = 500
 _UNKNOWN_PATIENT = Issue(
     "error", "business-rule", "", "it is about a patient that is not known here; write the Patient first"
 )
@@ -138,12 +143,46 @@ class Writing:
         self._session = session
         self._visible = visible
         self._own: set[tuple[str, str]] = set()
+        self._places: dict[tuple[str, str], Place | None] = {}
+        self._compartments: dict[int, tuple[str, ...]] = {}
         self._known_patients: set[str] = set()
 
     # --- what is there --------------------------------------------------------------------------------------
 
+    def look_up(self, keys: Collection[Key], also: Collection[Key] = ()) -> None:
+        """Answers ``find`` for all ``keys`` in a few queries; those of ``also`` are about to be created.
+
+        For a work that writes many resources: to be called once, before it writes anything. Raises Again.
+        """
+        if any(self._is_pending(key) for key in keys):
+            raise Again
+        self._session.prefetch([*keys, *also])
+        connection = self._session.connection
+        self._places.update(dict.fromkeys(keys))
+        by_type: defaultdict[str, list[str]] = defaultdict(list)
+        for type_, id_ in keys:
+            by_type[type_].append(id_)
+        for type_, ids in by_type.items():
+            for some in batched(ids):
+                named = (_RESOURCE.c.type == type_, _RESOURCE.c.id.in_(some))
+                for row in connection.execute(select(*_COLUMNS).where(*named, self._predicate)):
+                    self._places[type_, row[2]] = _place(row)
+        rkeys = [place.rkey for place in self._places.values() if place is not None]
+        for numbers in batched(rkeys):
+            patients: dict[int, list[str]] = {rkey: [] for rkey in numbers}
+            about = select(_COMPARTMENT).where(_COMPARTMENT.c.rkey.in_(numbers))
+            for rkey, patient in connection.execute(about):
+                patients[rkey].append(patient)
+            self._compartments.update({rkey: tuple(sorted(found)) for rkey, found in patients.items()})
+        for key, place in self._places.items():
+            state = self._session.batch.states.get(key)
+            if place is not None and state is not None and state.patients is None:
+                state.patients = frozenset(self._compartments[place.rkey])
+
     def find(self, type_: str, id_: str) -> Place | None:
         """The current version, also when it is a deletion; None when absent or hidden. Raises Again."""
+        if (type_, id_) in self._places:
+            return self._places[type_, id_]
         if self._is_pending((type_, id_)):
             raise Again
         cursor = self._session.connection.connection.cursor()
@@ -160,6 +199,17 @@ class Writing:
         found = [_place(row) for row in rows]
         if any(self._is_pending((place.type, place.id)) for place in found) or self._finds_pending(query):
             raise Again
+        return found
+
+    def would_find(self, queries: Sequence[SearchQuery], drafts: Mapping[int, Draft]) -> list[set[int]]:
+        """What each search would find among resources that are not stored: the numbers that they go by here."""
+        scratch = self._means.scratch
+        scratch.clear()
+        for number, draft_ in drafts.items():
+            rows = self._means.indexer.rows(draft_.content, number)
+            scratch.add(number, draft_.type, draft_.id, self.at_us, rows)
+        found = [set(scratch.find(query, self.at_us)) for query in queries]
+        scratch.clear()
         return found
 
     @property
@@ -290,6 +340,9 @@ class Writing:
             self._known_patients.add(patient)
 
     def _patients_of(self, place: Place) -> tuple[str, ...]:
+        known = self._compartments.get(place.rkey)
+        if known is not None:
+            return known
         query = select(_COMPARTMENT.c.patient).where(_COMPARTMENT.c.rkey == place.rkey)
         return tuple(sorted(self._session.connection.scalars(query)))
 
@@ -303,6 +356,12 @@ def check_types(policy: Policy, who: Principal, types: Collection[str]) -> None:
         raise AccessDenied("nothing to write")
     for type_ in types:
         permits.check_type(policy, who, type_)
+
+
+def batched(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Parts of a sequence that are not too long for one query."""
+    for at in range(0, len(items), _ASKED_AT_ONCE):
+        yield items[at : at + _ASKED_AT_ONCE]
 
 
 def _place(row: Sequence[Any]) -> Place:

@@ -6,7 +6,7 @@ import pytest
 
 from hdg.fhir import definitions
 from hdg.management.consent.policy import load_policy
-from hdg.usage.fhir_api.capability import INTERACTIONS, WRITES, capability_statement
+from hdg.usage.fhir_api.capability import INTERACTIONS, SYSTEM, WRITES, capability_statement
 from hdg.usage.fhir_api.openapi import openapi
 from hdg.usage.fhir_api.parameters import supported
 
@@ -24,6 +24,7 @@ def test_the_statement_is_valid(statement):
 
 def test_the_statement_lists_every_type_with_its_interactions_and_parameters(statement):
     listed = {resource["type"]: resource for resource in statement["rest"][0]["resource"]}
+    assert [one["code"] for one in statement["rest"][0]["interaction"]] == [*SYSTEM]
     assert listed.keys() == definitions.resource_types()
     for name, resource in listed.items():
         writes = () if name == "AuditEvent" else WRITES
@@ -33,6 +34,7 @@ def test_the_statement_lists_every_type_with_its_interactions_and_parameters(sta
 
 def test_the_openapi_description_names_every_route_once():
     assert set(openapi()["paths"]) == {
+        "/fhir",
         "/fhir/metadata",
         "/fhir/{type}",
         "/fhir/{type}/_search",

@@ -12,6 +12,8 @@ from hdg.usage.fhir_api.app import PUBLIC_PATHS
 VALUES = {"type": "Patient", "id": "ann", "version": "1"}
 QUERIES = {"/ledger/proof": "?type=Patient&id=ann"}
 PATIENT = '{"resourceType":"Patient","id":"ann"}'
+BATCH = '{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient/ann"}}]}'
+BASES = {"/fhir", "/fhir/"}
 BODIES = {"POST": PATIENT, "PUT": PATIENT, "PATCH": '{"resourceType":"Parameters"}'}
 CONDITIONS = {(method, "/fhir/{type}"): "?_id=ann" for method in ("PUT", "PATCH", "DELETE")}
 TAKING = {"/ingest/hl7v2"}
@@ -52,7 +54,11 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
     for template, method in paths(world.app):
         asked.clear()
         path = concrete(template) + CONDITIONS.get((method, template), "")
-        body = {} if template.endswith("_search") else {"content": BODIES.get(method)}
+        body = (
+            {}
+            if template.endswith("_search")
+            else {"content": BATCH if template in BASES else BODIES.get(method)}
+        )
         headers = {"content-type": "application/fhir+json"} if body.get("content") else {}
         answer = world.client.request(method, path, token, headers, **body)
         if template in PUBLIC_PATHS:

@@ -13,7 +13,7 @@ from hdg.errors import HdgError
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
-from hdg.usage.fhir_api import metadata, read, search, write
+from hdg.usage.fhir_api import bundle, metadata, read, search, write
 from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.context import Api
 from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_error
@@ -49,6 +49,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *read.routes(api),
         *search.routes(api),
         *write.routes(api),
+        *bundle.routes(api),
         *ledger_api.routes(gate),
         *health.routes(gate),
     ]

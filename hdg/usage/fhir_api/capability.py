@@ -17,6 +17,8 @@ from hdg.usage.fhir_api.bodies import JSON_PATCH
 
 INTERACTIONS = ("read", "vread", "history-instance", "search-type")
 """What every resource type supports."""
+SYSTEM = ("batch", "transaction")
+"""What the base of the API takes."""
 WRITES = ("create", "update", "patch", "delete")
 """What every type supports that some role may write."""
 
@@ -43,6 +45,7 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
                     "permits; what is hidden looks like what is absent. Every access is audited before "
                     "it is answered.",
                 },
+                "interaction": [{"code": code} for code in SYSTEM],
                 "resource": [
                     _resource(name, policy, can_write=name in writable)
                     for name in sorted(definitions.resource_types())

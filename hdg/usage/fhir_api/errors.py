@@ -28,11 +28,12 @@ from hdg.errors import (
     ValidationFailed,
 )
 from hdg.fhir import json
-from hdg.fhir.outcome import operation_outcome
+from hdg.fhir.outcome import issues_of, operation_outcome
 from hdg.fhir.patch_json import PatchFailed
 from hdg.management.store.engine import NotCommitted, is_database_lost
 from hdg.usage.access import Unavailable
 from hdg.usage.fhir_api.bodies import Busy
+from hdg.usage.fhir_api.entries import EntryFailed
 from hdg.usage.fhir_api.negotiation import NotAcceptable
 from hdg.usage.fhir_api.responses import fhir_response
 from hdg.usage.writing import CannotCreate, PreconditionFailed
@@ -86,7 +87,9 @@ def handle_hdg_error(request: Request, error: Exception) -> Response:
     """The answer to an HdgError. 404 is the same bytes whatever the reason."""
     if not isinstance(error, HdgError):
         raise error
-    status = next((status for family, status in _STATUS if isinstance(error, family)), 500)
+    if isinstance(error, EntryFailed):
+        return _entry_failed(error)
+    status = status_of(error)
     if status == 500:
         return internal_error(error, request.method)
     if isinstance(error, NotFound):
@@ -99,6 +102,37 @@ def handle_hdg_error(request: Request, error: Exception) -> Response:
     code = error.code if isinstance(error, BadRequest) else error.issue_code
     headers = {"retry-after": "1"} if status == 503 else None
     return outcome_response(status, code, str(error), headers=headers, method=request.method)
+
+
+def status_of(error: HdgError) -> int:
+    """The HTTP status of an error."""
+    return next((status for family, status in _STATUS if isinstance(error, family)), 500)
+
+
+def _entry_failed(error: EntryFailed) -> Response:
+    """A transaction that failed: why, and by which entry."""
+    status = status_of(error.cause)
+    if status == 500:
+        return internal_error(error.cause)
+    entry = f"Bundle.entry[{error.index}]"
+    if isinstance(error.cause, NotFound):
+        issues = [Issue("error", "not-found", entry, _HTTP_ISSUES[404][1])]
+    else:
+        issues = [
+            Issue(issue.severity, issue.code, _below(entry, issue.place), issue.text)
+            for issue in issues_of(error.cause)
+        ]
+    return fhir_response(json.dumps(operation_outcome(issues)), status=status)
+
+
+def _below(entry: str, place: str) -> str:
+    """The expression of something in an entry; a resource's own begins with its type."""
+    if not place:
+        return entry
+    type_, _, rest = place.partition(".")
+    if type_[:1].isupper():
+        return f"{entry}.resource.{rest}" if rest else f"{entry}.resource"
+    return f"{entry}.{place}"
 
 
 def not_found(method: str = "GET") -> Response:

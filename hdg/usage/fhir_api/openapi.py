@@ -38,6 +38,7 @@ def openapi() -> JsonObject:
         },
         "security": [{"bearer": []}],
         "paths": {
+            "/fhir": {"post": _write("Batch or transaction; the Bundle's type says which")},
             "/fhir/metadata": {"get": _operation("CapabilityStatement", is_public=True)},
             "/fhir/{type}": {
                 "parameters": _path("type"),

@@ -5,24 +5,20 @@ R4 http.html#create, #update, #patch, #delete, #ops (Prefer). What they do is in
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hdg.errors import BadRequest, Issue, ValidationFailed
+from hdg.errors import BadRequest, Issue
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
-from hdg.fhir.patch_fhirpath import apply_fhirpath_patch
-from hdg.fhir.patch_json import PatchFailed, apply_json_patch
-from hdg.fhir.validate import validate
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api import changes
 from hdg.usage.fhir_api.bodies import JSON_PATCH, json_of, media_type, resource_of
 from hdg.usage.fhir_api.changes import Change, Patch, new_id
 from hdg.usage.fhir_api.conditions import condition, exist_condition, if_match, is_only_new
 from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
+from hdg.usage.fhir_api.patches import fhirpath_patch, json_patch
 from hdg.usage.fhir_api.prefer import Prefer, prefer
 from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import etag, fhir_response, http_date
@@ -136,20 +132,7 @@ async def _patch(request: Request, most_bytes: int) -> Patch:
     """What the body asks for: JSON Patch by its media type, else a Parameters resource (FHIRPath Patch)."""
     is_json_patch = media_type(request) == JSON_PATCH
     given = await json_of(request, most_bytes)
-    if is_json_patch:
-        return lambda before: _as_resource(apply_json_patch(before, given))
-    if not isinstance(given, dict):
-        raise BadRequest("a FHIRPath Patch is a Parameters resource", code="structure")
-    issues = validate(given)
-    if issues:
-        raise ValidationFailed(issues)
-    return lambda before: apply_fhirpath_patch(before, given)
-
-
-def _as_resource(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise PatchFailed("the outcome is no resource")
-    return value
+    return json_patch(given) if is_json_patch else fhirpath_patch(given)
 
 
 async def _perform(api: Api, request: Request, caller: Caller, change: Change) -> Response:

@@ -1,0 +1,192 @@
+"""POST to the base: batch and transaction. R4 http.html#transaction.
+
+The reads of both and all of a batch go through the application itself, one request an entry: so each is
+authenticated, decided, audited and refused exactly as if it had come alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message
+
+from hdg.errors import BadRequest
+from hdg.fhir import json
+from hdg.fhir.links import Links
+from hdg.usage.access import Caller
+from hdg.usage.fhir_api import transaction
+from hdg.usage.fhir_api.bodies import JSON_PATCH, resource_of
+from hdg.usage.fhir_api.bundles import instant
+from hdg.usage.fhir_api.context import Api, caller_of, query_of, refuse_parameters
+from hdg.usage.fhir_api.entries import METHODS, Entry, EntryFailed, entries_of
+from hdg.usage.fhir_api.errors import outcome_response
+from hdg.usage.fhir_api.negotiation import FHIR_JSON, check_accept
+from hdg.usage.fhir_api.prefer import prefer
+from hdg.usage.fhir_api.responses import etag, fhir_response
+from hdg.usage.fhir_api.write import outcome_of, version_url
+from hdg.usage.writing import Written
+
+JsonObject = dict[str, Any]
+_AT_ONCE = 16
+"""Requests of one batch that are under way together."""
+_REASONS = {200: "OK", 201: "Created", 204: "No Content", 304: "Not Modified"}
+
+
+def routes(api: Api) -> list[Route]:
+    """The routes of batch and transaction."""
+
+    async def post(request: Request) -> Response:
+        caller = caller_of(api.gate, request)
+        check_accept(request.headers.get("accept"))
+        refuse_parameters(query_of(request))
+        with api.room.hold(request) as most:
+            given = await resource_of(request, most, "Bundle")
+            kind = given.get("type")
+            if kind not in ("batch", "transaction"):
+                raise BadRequest("a Bundle of type batch or transaction is needed", place="Bundle.type")
+            entries = entries_of(given, api.base_url)
+            wanted = prefer(request.headers.get("prefer")).returns if _says_return(request) else "minimal"
+            run = _transaction if kind == "transaction" else _batch
+            answers = await run(api, request, caller, entries, wanted)
+        body: JsonObject = {"resourceType": "Bundle", "type": f"{kind}-response"}
+        if answers:
+            body["entry"] = answers
+        return fhir_response(orjson.dumps(body))
+
+    return [Route(path, post, methods=["POST"]) for path in ("/fhir", "/fhir/")]
+
+
+def _says_return(request: Request) -> bool:
+    """Without a preference nothing but what became of the entries is answered: it may be ten thousand."""
+    return "return" in request.headers.get("prefer", "")
+
+
+async def _transaction(
+    api: Api, request: Request, caller: Caller, entries: Sequence[Entry], wanted: str
+) -> list[JsonObject]:
+    steps = transaction.steps_of(entries, api)
+    reads = [entry for entry in entries if not entry.is_write]
+    for entry in reads:
+        if entry.method not in ("GET", "HEAD", "POST"):
+            raise EntryFailed(entry.index, BadRequest("the method is not supported", place="request.method"))
+    written = await transaction.perform(api, caller, steps)
+    answers = {
+        step.entry.index: _written(api.base_url, result, wanted)
+        for step, result in zip(steps, written, strict=True)
+    }
+    for entry, answer in zip(reads, await _ask_all(request, reads, wanted), strict=True):
+        answers[entry.index] = answer
+    return [answers[entry.index] for entry in entries]
+
+
+def _written(base_url: str, written: Written, wanted: str) -> JsonObject:
+    status = 204 if written.is_deleted else 201 if written.is_created else 200
+    response: JsonObject = {"status": f"{status} {_REASONS[status]}"}
+    if not written.is_deleted:
+        response["location"] = f"{base_url}/{version_url(written)}"
+    response["etag"] = etag(written.version)
+    response["lastModified"] = instant(written.updated_us)
+    entry: JsonObject = {"response": response}
+    if wanted == "representation" and written.body:
+        entry["resource"] = orjson.Fragment(written.body)
+    if wanted == "OperationOutcome":
+        response["outcome"] = orjson.Fragment(outcome_of(written))
+    return entry
+
+
+async def _batch(
+    api: Api, request: Request, caller: Caller, entries: Sequence[Entry], wanted: str
+) -> list[JsonObject]:
+    answers: dict[int, JsonObject] = {}
+    known = {entry.full_url for entry in entries if entry.full_url.startswith("urn:")}
+    for method in METHODS:
+        group = [entry for entry in entries if entry.method == method]
+        for entry, answer in zip(group, await _ask_all(request, group, wanted, known), strict=True):
+            answers[entry.index] = answer
+    return [answers[entry.index] for entry in entries]
+
+
+async def _ask_all(
+    request: Request, entries: Sequence[Entry], wanted: str, known: set[str] | None = None
+) -> list[JsonObject]:
+    """The answers to requests that are independent of each other."""
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(entry: Entry) -> JsonObject:
+        async with room:
+            if known and entry.resource is not None:
+                links = Links(entry.resource, entry.full_url, known)
+                if links.targets or links.dangling:
+                    refused = outcome_response(
+                        400, "invalid", "an entry of a batch cannot refer to another entry"
+                    )
+                    return _answered(refused.status_code, dict(refused.headers), bytes(refused.body))
+            return _answered(*await _ask(request, entry, wanted))
+
+    return list(await asyncio.gather(*(ask(entry) for entry in entries)))
+
+
+async def _ask(request: Request, entry: Entry, wanted: str) -> tuple[int, dict[str, str], bytes]:
+    """One entry as a request to the application. (status, headers, body)."""
+    body, content_type = b"", FHIR_JSON
+    if entry.resource is not None and entry.method != "GET":
+        patch = entry.json_patch() if entry.method == "PATCH" else None
+        body = json.dumps(entry.resource if patch is None else patch)
+        content_type = FHIR_JSON if patch is None else JSON_PATCH
+    own = ("authorization", "x-forwarded-for")
+    headers = {name: request.headers[name] for name in own if name in request.headers}
+    headers |= {**entry.headers, "accept": "application/fhir+json", "prefer": f"return={wanted}"}
+    if body:
+        headers |= {"content-type": content_type, "content-length": str(len(body))}
+    path = f"/fhir/{entry.path}".rstrip("/")
+    scope = {
+        **request.scope,
+        "method": entry.method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": entry.query.encode(),
+        "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()],
+        "path_params": {},
+    }
+    for name in ("route", "endpoint", "router", "state"):
+        scope.pop(name, None)
+    sent: list[Message] = []
+    is_given = False
+
+    async def receive() -> Message:
+        nonlocal is_given
+        if is_given:
+            return {"type": "http.disconnect"}
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await request.app(scope, receive, send)
+    start = next((message for message in sent if message["type"] == "http.response.start"), None)
+    if start is None:
+        raise HTTPException(500)
+    found = b"".join(message.get("body", b"") for message in sent)
+    return start["status"], {k.decode().lower(): v.decode() for k, v in start["headers"]}, found
+
+
+def _answered(status: int, headers: dict[str, str], body: bytes) -> JsonObject:
+    """An entry of the response."""
+    response: JsonObject = {"status": f"{status} {_REASONS.get(status, '')}".strip()}
+    for header, name in (("location", "location"), ("etag", "etag")):
+        if header in headers:
+            response[name] = headers[header]
+    entry: JsonObject = {"response": response}
+    if body and status >= 400:
+        response["outcome"] = orjson.Fragment(body)
+    elif body:
+        entry["resource"] = orjson.Fragment(body)
+    return entry
