@@ -11,7 +11,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import cli_figures, core, service
+from bench import cli_figures, core, imports, service
 from bench.measure import Figure
 
 OUT = Path(__file__).parent / "out" / "results.json"
@@ -22,6 +22,8 @@ FIGURES = {
     "mllp_durable": service.mllp_durable,
     "mllp_single_median": service.mllp_single_median,
     "read_gated": service.read_gated,
+    "import_transactions": imports.import_transactions,
+    "import_transactions_postgresql": imports.import_transactions_postgresql,
     "convert_folder": cli_figures.convert_folder,
     "convert_folder_memory": cli_figures.convert_folder_memory,
     "cli_convert_one": cli_figures.cli_convert_one,

@@ -96,6 +96,11 @@ async def load(
     extra = f"Authorization: Bearer {token}\r\n" if token else ""
     accept = "Accept: application/fhir+json\r\n"
     requests = [f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{accept}{extra}\r\n".encode() for path in paths]
+    return await send(host, port, requests, clients=clients, total=total)
+
+
+async def send(host: str, port: int, requests: Sequence[bytes], *, clients: int, total: int) -> Load:
+    """Sends whole requests in turn, ``total`` times in all, over ``clients`` connections."""
     run = _Run(requests, total)
     loop = asyncio.get_running_loop()
     started = time.perf_counter()

@@ -29,10 +29,10 @@ def mllp_durable() -> Figure:
     with gateway() as running:
         asyncio.run(mllp_load.run(running.mllp, iter(messages[:200]), CONNECTIONS))
         load = asyncio.run(mllp_load.run(running.mllp, iter(messages[200:]), CONNECTIONS))
-        bodies = _stored_rows(running)
+        bodies = stored_rows(running)
     if load.refused:
         raise RuntimeError(f"{len(load.refused)} messages were refused, the first with {load.refused[0]!r}")
-    limit = _bare_inserts(bodies, MESSAGES + 200)
+    limit = bare_inserts(bodies, MESSAGES + 200)
     return Figure(
         "mllp_durable",
         load.rate,
@@ -60,8 +60,10 @@ def read_gated() -> Figure:
     with gateway() as running:
         asyncio.run(mllp_load.run(running.mllp, iter(Traffic(seed=13).take(300)), 8))
         patient = _one_patient(running.data)
-        _hdg(running, "consent", "grant", patient, "--to", "Organization/city-clinic", "--purpose", "TREAT")
-        token = _hdg(
+        hdg_command(
+            running, "consent", "grant", patient, "--to", "Organization/city-clinic", "--purpose", "TREAT"
+        )
+        token = hdg_command(
             running, "token", "--role", "clinician", "--user", "dr-lee", "--institution", "city-clinic"
         )
         url = f"http://{running.http[0]}:{running.http[1]}/fhir/Patient/{patient}"
@@ -85,7 +87,8 @@ def _load(host: str, port: int, path: str, token: str) -> float:
     return result.per_second
 
 
-def _hdg(running: Running, *arguments: str) -> str:
+def hdg_command(running: Running, *arguments: str) -> str:
+    """What a command on the gateway's data folder prints."""
     command = [sys.executable, "-m", "hdg", *arguments, "--data", str(running.data)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -95,7 +98,8 @@ def _one_patient(data: Path) -> str:
         return str(database.execute("SELECT id FROM resource WHERE type='Patient' LIMIT 1").fetchone()[0])
 
 
-def _stored_rows(running: Running) -> list[bytes]:
+def stored_rows(running: Running) -> list[bytes]:
+    """Every sealed body of the gateway (on SQLite)."""
     with closing(sqlite3.connect(running.data / "hdg.db")) as database:
         bodies = database.execute(
             "SELECT body FROM version UNION ALL SELECT data FROM blob WHERE data IS NOT NULL"
@@ -103,11 +107,14 @@ def _stored_rows(running: Running) -> list[bytes]:
         return [bytes(row[0]) for row in bodies]
 
 
-def _bare_inserts(bodies: list[bytes], messages: int) -> float:
-    """Messages a second when all that is done is inserting the same sealed bodies durably."""
+def bare_inserts(bodies: list[bytes], units: int, together: int = 32) -> float:
+    """Units (messages, resources) a second when all that is done is inserting the same sealed bodies durably.
+
+    ``together``: units a commit.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         database = _durable(Path(scratch) / "bare.sqlite")
-        per_commit = max(1, len(bodies) * 32 // messages)
+        per_commit = max(1, len(bodies) * together // units)
         started = time.perf_counter()
         for batch in (
             itertools.batched(bodies, per_commit)
@@ -118,7 +125,7 @@ def _bare_inserts(bodies: list[bytes], messages: int) -> float:
                 database.executemany("INSERT INTO body(data) VALUES (?)", [(body,) for body in batch])
         spent = time.perf_counter() - started
         database.close()
-    return messages / spent
+    return units / spent
 
 
 def _batched(items: list[bytes], size: int) -> list[list[bytes]]:

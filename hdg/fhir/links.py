@@ -8,7 +8,7 @@ bundle.html#references: a relative reference counts from the root of its own ent
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from html import escape, unescape
 from typing import Any
 
@@ -49,7 +49,9 @@ class Links:
         """The searches by which it refers to something."""
         self.dangling: list[str] = []
         """FHIRPath of references by URN to what is no entry."""
-        for path, holder, text in _texts(resource, ()):
+        found: list[tuple[Path, Any, str]] = []
+        _find(resource, (), known, found)
+        for path, holder, text in found:
             self._note(resource, path, holder, text)
 
     def _note(self, resource: JsonObject, path: Path, holder: Any, text: str) -> None:
@@ -88,15 +90,14 @@ def _pointed(match: re.Match[str], places: Mapping[str, str]) -> str:
     return match[0] if place is None else f'{match[1]}"{escape(place)}"'
 
 
-def _texts(value: Any, path: Path) -> Iterator[tuple[Path, Any, str]]:
-    """Every text with its path and what holds it."""
-    items = value.items() if type(value) is dict else enumerate(value)
-    for key, item in items:
+def _find(value: Any, path: Path, known: Collection[str], found: list[tuple[Path, Any, str]]) -> None:
+    """Every text that may be a link, with its path and what holds it."""
+    for key, item in value.items() if type(value) is dict else enumerate(value):
         kind = type(item)
-        if kind is str:
-            yield (*path, key), value, item
-        elif kind is dict or kind is list:
-            yield from _texts(item, (*path, key))
+        if kind is dict or kind is list:
+            _find(item, (*path, key), known, found)
+        elif kind is str and (key == "reference" or key == "div" or item in known):
+            found.append(((*path, key), value, item))
 
 
 def _type_at(resource: JsonObject, path: Path) -> str:

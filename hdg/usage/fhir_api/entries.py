@@ -16,7 +16,6 @@ from urllib.parse import unquote
 
 from hdg.errors import BadRequest, HdgError
 from hdg.fhir import definitions
-from hdg.fhir.validate import validate
 from hdg.management.store.engine import NotCommitted
 from hdg.usage.fhir_api.bodies import JSON_PATCH, parsed
 from hdg.usage.fhir_api.read import ID
@@ -33,6 +32,7 @@ _HEADERS = {
     "ifNoneExist": "if-none-exist",
     "ifModifiedSince": "if-modified-since",
 }
+_TEXTS = {"fullUrl": "fullUrl", **{name: f"request.{name}" for name in ("method", "url", *_HEADERS)}}
 _NEEDS_RESOURCE = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -117,10 +117,13 @@ def _entry(index: int, item: Any, base_url: str) -> Entry:
     unknown = sorted(item.keys() - {"id", "extension", "link", "fullUrl", "resource", "request"})
     if unknown:
         raise BadRequest("an entry of a request holds link, fullUrl, resource and request", code="structure")
-    issues = validate({"resourceType": "Bundle", "type": "batch", "entry": [_bare(item)]})
-    if issues:
-        raise BadRequest(issues[0].text, code=issues[0].code, place=issues[0].place.partition("]")[2][1:])
-    method, url = request["method"], request["url"]
+    texts = {**request, "fullUrl": item.get("fullUrl", "-")}
+    wrong = next((name for name in _TEXTS if not _is_text(texts.get(name, "-"))), "")
+    if wrong:
+        raise BadRequest("a text is needed", code="structure", place=_TEXTS[wrong])
+    method, url = request.get("method"), request.get("url")
+    if method not in METHODS or url is None:
+        raise BadRequest("a method of R4 and a url are needed", code="value", place="request")
     path, _, query = url.removeprefix(f"{base_url}/").partition("?")
     type_, _, rest = path.partition("/")
     if not type_ and method not in ("GET", "HEAD"):
@@ -136,9 +139,8 @@ def _entry(index: int, item: Any, base_url: str) -> Entry:
     return Entry(index, method, item.get("fullUrl", ""), type_, id_, path, query, headers, resource)
 
 
-def _bare(item: JsonObject) -> JsonObject:
-    """The entry without its resource, which is validated by whatever it is for."""
-    return {key: value for key, value in item.items() if key != "resource"}
+def _is_text(value: Any) -> bool:
+    return type(value) is str and bool(value.strip()) and value.isprintable()
 
 
 def check_target(entry: Entry) -> None:
