@@ -103,7 +103,21 @@ def build(resources: dict[str, dict[str, JsonObject]]) -> dict[str, bytes]:
         "codes.json": table({name: codes(url, resources) for name, url in sorted(value_sets.items())}),
         "search.json": table(search(resources["SearchParameter"], concrete)),
         "compartment.json": table(dict(sorted(compartment.items()))),
+        "compartments.json": table(compartments(resources["CompartmentDefinition"])),
     }
+
+
+def compartments(found: dict[str, JsonObject]) -> JsonObject:
+    """Compartment → type → search parameters. ``{def}`` (the resource that the compartment is of) is left out."""
+    entries: JsonObject = {}
+    for name in ("Device", "Encounter", "Patient", "Practitioner", "RelatedPerson"):
+        definition = found[f"http://hl7.org/fhir/CompartmentDefinition/{name[0].lower()}{name[1:]}"]
+        params = {
+            entry["code"]: [code for code in entry.get("param", ()) if code != "{def}"]
+            for entry in definition["resource"]
+        }
+        entries[name] = {code: listed for code, listed in sorted(params.items()) if listed}
+    return entries
 
 
 def table(entries: JsonObject) -> bytes:

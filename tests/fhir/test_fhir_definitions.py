@@ -11,6 +11,8 @@ import pytest
 from hdg.fhir import definitions
 from hdg.fhir.definitions import (
     codes,
+    compartment_parameters,
+    compartments,
     element_info,
     patient_compartment,
     resource_types,
@@ -115,6 +117,19 @@ def test_the_patient_compartment_names_search_parameters_that_exist() -> None:
     for kind in resource_types():
         known = {parameter.code for parameter in search_parameters(kind)}
         assert set(patient_compartment(kind)) <= known, kind
+
+
+def test_every_compartment_names_reference_parameters_that_exist() -> None:
+    assert compartments() == {"Device", "Encounter", "Patient", "Practitioner", "RelatedPerson"}
+    assert compartment_parameters("Encounter", "Observation") == ("encounter",)
+    assert compartment_parameters("Encounter", "Encounter") == ()  # itself belongs to it without any
+    assert compartment_parameters("Group", "Observation") == ()
+    for name in compartments():
+        for kind in resource_types():
+            known = {p.code for p in search_parameters(kind) if p.kind == "reference"}
+            assert set(compartment_parameters(name, kind)) <= known, (name, kind)
+    for kind in resource_types():
+        assert compartment_parameters("Patient", kind) == patient_compartment(kind)
 
 
 def test_the_tables_are_small() -> None:

@@ -10,6 +10,7 @@ R4 compartmentdefinition-patient.html.
     codes.json        required value set → {system: [code, …]}; null = open or published elsewhere
     search.json       type, or Resource for all types → [[code, kind, expression, targets, components], …]
     compartment.json  type → search parameters that put a resource into a Patient's compartment
+    compartments.json compartment (Device, Encounter, Patient, …) → type → the same
 
 A backbone element's type is named by its path (``Patient.contact``), so it can be asked for like any type.
 """
@@ -30,6 +31,8 @@ __all__ = [
     "SearchParameter",
     "TypeDefinition",
     "codes",
+    "compartment_parameters",
+    "compartments",
     "element_info",
     "is_primitive",
     "patient_compartment",
@@ -266,3 +269,19 @@ def _parameter(row: list[Any]) -> SearchParameter:
 def patient_compartment(resource_type: str) -> tuple[str, ...]:
     """The search parameters that put a resource into a Patient's compartment; empty: never in one."""
     return tuple(_line("compartment", resource_type) or ())
+
+
+@cache
+def compartments() -> frozenset[str]:
+    """The types that have a compartment (R4 compartmentdefinition.html)."""
+    return frozenset(_table("compartments"))
+
+
+@cache
+def compartment_parameters(compartment: str, resource_type: str) -> tuple[str, ...]:
+    """The search parameters that put a resource into a compartment; empty: never in one.
+
+    The resource that a compartment is of (``Encounter/1`` of its own) belongs to it without any.
+    """
+    line = _line("compartments", compartment) or {}
+    return tuple(line.get(resource_type, ()))
