@@ -73,11 +73,16 @@ class Visible:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A page of visible versions. ``next_cursor``: '' on the last page; ``total``: None if not asked for."""
+    """A page of visible versions. ``next_cursor``: '' on the last page; ``total``: None if not asked for.
+
+    ``included``: what the matches bring along; ``is_cut``: some of that was left out, for it was too much.
+    """
 
     matches: tuple[Visible, ...]
     total: int | None
     next_cursor: str
+    included: tuple[Visible, ...] = ()
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +241,9 @@ class Gate:
         self, query: SearchQuery, visible_to: ColumnElement[bool]
     ) -> tuple[Sequence[StoredVersion], Results]:
         page = self._reader.search(query, visible_to)
-        return page.versions, Results(tuple(map(self._open, page.versions)), page.total, page.next_cursor)
+        matches, included = tuple(map(self._open, page.versions)), tuple(map(self._open, page.included))
+        results = Results(matches, page.total, page.next_cursor, included, page.is_cut)
+        return (*page.versions, *page.included), results
 
     async def proof(self, caller: Caller, type_: str, id_: str, version: int | None) -> Proof:
         """Inclusion proof of a version that the caller may read. Raises NotFound, Unavailable."""

@@ -45,7 +45,7 @@ class Scratch:
         self._is_empty = False
         with self._engine.begin() as connection:
             cursor = connection.connection.cursor()
-            row = (rkey, type_, id_, 1, updated_us, "", False, None, len(rows.patients))
+            row = (rkey, type_, id_, 1, updated_us, "", False, None, len(rows.patients), None)
             cursor.execute(self._statements.insert(_RESOURCE), row)
             for table, found in zip(_INDEXES, rows.tables, strict=True):
                 self._statements.insert_many(cursor, table, sorted(set(found)))

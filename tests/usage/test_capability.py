@@ -36,10 +36,13 @@ def test_the_openapi_description_names_every_route_once():
     assert set(openapi()["paths"]) == {
         "/fhir",
         "/fhir/metadata",
+        "/fhir/_search",
         "/fhir/{type}",
         "/fhir/{type}/_search",
         "/fhir/{type}/{id}",
         "/fhir/{type}/{id}/_history",
+        "/fhir/{type}/{id}/{target}",
+        "/fhir/{type}/{id}/{target}/_search",
         "/fhir/{type}/{id}/_history/{version}",
         "/ledger/checkpoint",
         "/ledger/proof",

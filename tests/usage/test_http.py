@@ -107,7 +107,7 @@ def versions(world, path):
         ("GET", "/fhir/Patient/ann/_history/999999999999999999", 404),
         ("GET", "/fhir/Nonsense", 404),
         ("GET", "/fhir/Nonsense/1", 404),
-        ("GET", "/fhir", 405),
+        ("GET", "/fhir", 400),
         ("GET", "/fhir/Patient/ann/x/y/z", 404),
         ("GET", "/nowhere", 404),
         ("DELETE", "/fhir/Patient/nobody", 404),

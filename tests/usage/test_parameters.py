@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
-from hdg.management.store.search import Clause, SearchQuery
+from hdg.management.store.search import Clause, Include, SearchQuery, Sort
 from hdg.usage.fhir_api.parameters import Limits, parse, supported
 
 LIMITS = Limits(page_default=50, page_max=1000, base_url="https://gateway.example/fhir")
@@ -38,8 +38,15 @@ def test_a_parameter_becomes_a_clause_with_its_kind_modifier_and_alternatives():
         ("name:", "x"),
         ("gender:exact", "x"),
         ("subject.name", "x"),
-        ("_has:Observation:patient:code", "x"),
-        ("_sort", "name"),
+        ("subject:Device.name", "x"),
+        ("general-practitioner.colour", "x"),
+        ("_has:Observation:patient:colour", "x"),
+        ("_has:Observation:code:code", "x"),
+        ("_has:Encounter:location:status", "x"),
+        ("_has:Observation:patient", "x"),
+        ("_sort", "gender"),
+        ("_sort:x", "name"),
+        ("_revinclude", "*"),
         ("_include", "x"),
         ("_summary", "true"),
         ("near", "1|1"),
@@ -136,8 +143,46 @@ def test_parameters_take_only_their_own_modifiers(name):
         clauses("Observation", (name, "true"))
 
 
-def test_sort_is_by_last_update_only():
-    assert parse("Patient", [("_sort", "-_lastUpdated")], LIMITS).sort == "-_lastUpdated"
+def test_a_sort_has_several_keys_each_with_a_direction():
+    found = parse("Patient", [("_sort", "-_lastUpdated,family,-birthdate")], LIMITS).sort
+    assert found == (
+        Sort("_lastUpdated", "date", True),
+        Sort("family", "string"),
+        Sort("birthdate", "date", True),
+    )
+
+
+def test_a_chain_leads_over_each_type_that_knows_what_it_ends_in():
+    (typed,) = clauses("Observation", ("subject:Patient.name:exact", "Eve"))
+    assert typed == Clause(
+        "subject", "chain", "", links=(("Patient", Clause("name", "string", "exact", ("Eve",))),)
+    )
+    (untyped,) = clauses("Observation", ("subject.identifier", "a"))
+    assert {type_ for type_, _ in untyped.links} == {"Device", "Group", "Location", "Patient"}
+    (deep,) = clauses("Observation", ("encounter.service-provider.name", "x"))
+    assert deep.links[0][1].kind == "chain"
+    (had,) = clauses("Patient", ("_has:Observation:patient:_has:DiagnosticReport:result:code", "x"))
+    assert had.links[0][0] == "Observation"
+    assert had.links[0][1].links[0][1] == Clause("code", "token", "", ("x",))
+
+
+def test_includes_are_read_with_their_target_and_iteration():
+    found = parse(
+        "Observation",
+        [
+            ("_include", "Observation:subject:Patient"),
+            ("_include:iterate", "Patient:organization"),
+            ("_revinclude", "Provenance:target"),
+            ("_include", "*"),
+        ],
+        LIMITS,
+    ).includes
+    assert found == (
+        Include("Observation", "subject", "Patient"),
+        Include("Patient", "organization", is_iterated=True),
+        Include("Provenance", "target", is_reverse=True),
+        Include("*", "*"),
+    )
 
 
 @given(

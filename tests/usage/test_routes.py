@@ -9,8 +9,13 @@ import pytest
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import PUBLIC_PATHS
 
-VALUES = {"type": "Patient", "id": "ann", "version": "1"}
-QUERIES = {"/ledger/proof": "?type=Patient&id=ann"}
+VALUES = {"type": "Patient", "id": "ann", "version": "1", "target": "Observation"}
+QUERIES = {
+    "/fhir": "?_type=Patient",
+    "/fhir/": "?_type=Patient",
+    "/fhir/_search": "?_type=Patient",
+    "/ledger/proof": "?type=Patient&id=ann",
+}
 PATIENT = '{"resourceType":"Patient","id":"ann"}'
 BATCH = '{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient/ann"}}]}'
 BASES = {"/fhir", "/fhir/"}
@@ -53,7 +58,10 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
     token = world.token("clinician", institution="north")
     for template, method in paths(world.app):
         asked.clear()
-        path = concrete(template) + CONDITIONS.get((method, template), "")
+        path = (
+            concrete(template) if (method, template) not in {("POST", base) for base in BASES} else template
+        )
+        path += CONDITIONS.get((method, template), "")
         body = (
             {}
             if template.endswith("_search")

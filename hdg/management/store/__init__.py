@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hdg.management.store.read import Page, Reader, StoredVersion
-from hdg.management.store.search import Clause, SearchQuery
+from hdg.management.store.search import Clause, Include, SearchQuery, Sort
 from hdg.management.store.session import Put, WriteSession
 from hdg.management.store.unit import InboxRow
 from hdg.management.store.writer import Store
@@ -11,10 +11,12 @@ from hdg.management.store.writer import Store
 __all__ = [
     "Clause",
     "InboxRow",
+    "Include",
     "Page",
     "Put",
     "Reader",
     "SearchQuery",
+    "Sort",
     "Store",
     "StoredVersion",
     "WriteSession",

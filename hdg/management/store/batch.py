@@ -200,7 +200,9 @@ class Batch:
             statements.insert_many(cursor, table, rows)
 
         insert(table_of(schema.OwnerKey), self.owner_rows)
-        insert(_RESOURCE, sorted(_resource_row(s) for s in written if s.base is None))
+        insert(
+            _RESOURCE, sorted((*_resource_row(s), indexer.id_hash(s.id)) for s in written if s.base is None)
+        )
         updates = (_update_row(s) for s in written if s.base is not None)
         many(statements.of(_UPDATE), sorted(updates, key=lambda row: row[-1]))
         insert(_VERSION, [(*row[:8], row[8] + first_leaf, *row[9:]) for row in self.versions])

@@ -20,9 +20,9 @@ from hdg.management.store.emit import Emit, emitters
 from hdg.management.store.paths import Route, Walk, routes
 from hdg.management.store.values import Hash, route_id, scope_of, split_reference
 
-__all__ = ["INDEX_VERSION", "IndexRows", "Indexer", "composite_slots", "lookups"]
+__all__ = ["INDEX_VERSION", "IndexRows", "Indexer", "composite_slots", "lookups", "selectors"]
 
-INDEX_VERSION = "2"
+INDEX_VERSION = "3"
 """Part of what decides whether a database must be indexed anew; raise it when rows, compartments or
 consent rules change.
 """
@@ -115,6 +115,8 @@ class Indexer:
     """Compiles and runs the programs. ``hash_`` is the keyed hash of values.hasher."""
 
     def __init__(self, hash_: Hash) -> None:
+        self.id_hash = hash_
+        """What an id is in ``idx_reference.code`` and ``resource.id_hash``."""
         self._scope = lru_cache(maxsize=4096)(partial(scope_of, hash_))
         self._emitters = emitters(hash_)
         self._writers = {kind: _writer(emit) for kind, emit in self._emitters.items()}
@@ -250,6 +252,18 @@ def lookups(type_: str, code: str) -> list[tuple[int, str]]:
         is_there = _fallback(parameter.expression) is not None
         return [(route_id(type_, parameter.kind, parameter.expression), "")] if is_there else []
     return [(route_id(type_, parameter.kind, route.text), route.target) for route in found]
+
+
+def selectors(type_: str, code: str) -> list[tuple[Callable[[dict[str, Any]], list[Any]], str]]:
+    """What a parameter selects from a resource: functions, each with the type that it is limited to or ''."""
+    parameter = next((p for p in definitions.search_parameters(type_) if p.code == code), None)
+    if parameter is None or not parameter.expression:
+        return []
+    found = routes(type_, parameter.expression)
+    if found is not None:
+        return [(route.of, route.target) for route in found]
+    fallback = _fallback(parameter.expression)
+    return [] if fallback is None else [(fallback, "")]
 
 
 def _running(steps: list[_Step]) -> _Field:

@@ -45,12 +45,17 @@ class Clause:
     ``kind``: token, string, date, reference, number, quantity, uri or composite; any kind is accepted for
     ``_id`` and ``_lastUpdated``. ``modifier`` without its colon, '' for none. ``values``: percent-decoded,
     split at unescaped commas, with the escapes ``\\,`` ``\\|`` ``\\$`` ``\\\\`` still in them.
+
+    ``kind`` chain: the references of ``param`` lead to a resource that fulfils one of ``links``: (its type, the
+    clause about it). ``kind`` has: one of ``links``, (type, clause), is a resource whose ``param`` refers to
+    the one at hand (R4 search.html#chaining, #has).
     """
 
     param: str
     kind: str
     modifier: str
-    values: tuple[str, ...]
+    values: tuple[str, ...] = ()
+    links: tuple[tuple[str, Clause], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

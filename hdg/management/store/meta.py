@@ -34,6 +34,7 @@ __all__ = [
 
 _META = table_of(schema.StoreMeta)
 _RULE = table_of(ConsentRuleRow)
+_ID_HASH = "UPDATE resource SET id_hash = ? WHERE rkey = ?"
 _SCOPE = "UPDATE version SET scope = ? WHERE rkey = ? AND version = ?"
 UNLEDGERED = "unledgered"
 """How many groups changed versions (sealed them anew) without a ledger leaf; as text, absent for none."""
@@ -114,6 +115,9 @@ def reindex(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> i
     for page in walk(connection, keks, indexer):
         known = [version for version in page if version.patients is not None]
         current = [version for version in known if version.is_current]
+        names = [(indexer.id_hash(v.row.id), v.row.rkey) for v in page if v.is_current]
+        if names:
+            cursor.executemany(statements.of(_ID_HASH), names)
         scopes = [(version.scope, version.row.rkey, version.row.version) for version in known]
         if scopes:
             cursor.executemany(statements.of(_SCOPE), scopes)

@@ -1,6 +1,7 @@
 """Pages of a search: order, where a page begins, and the cursor that says so.
 
-R4 http.html#paging, search.html#sort. Keys are picked and ordered first, bodies joined afterwards.
+R4 http.html#paging, search.html#sort. Keys are picked and ordered first, bodies joined afterwards, so sorting
+never carries bodies. What has no value for a sort key comes last in either direction.
 """
 
 from __future__ import annotations
@@ -11,63 +12,98 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from hdg.errors import BadRequest
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
-from hdg.management.store.search import SearchQuery
+from hdg.management.store.index import lookups
+from hdg.management.store.search import SearchQuery, Sort
 
-__all__ = ["decoded", "encoded", "page"]
+__all__ = ["SORTED_KINDS", "decoded", "encoded", "page"]
 
 Condition = ColumnElement[bool]
 
 _RESOURCE = table_of(schema.Resource)
 _VERSION = table_of(schema.Version)
+_VALUES = {
+    "string": (table_of(schema.IdxString).c.value,) * 2,
+    "uri": (table_of(schema.IdxUri).c.value,) * 2,
+    "number": (table_of(schema.IdxNumber).c.value,) * 2,
+    "quantity": (table_of(schema.IdxQuantity).c.value,) * 2,
+    "date": (table_of(schema.IdxDate).c.lo, table_of(schema.IdxDate).c.hi),
+}
+SORTED_KINDS = frozenset(_VALUES)
+"""Kinds of parameters that can be sorted by: codes and references lie in the index as keyed hashes only."""
 
 
 def page(
-    columns: Sequence[Any], query: SearchQuery, where: list[Condition], position: list[Any] | None
+    columns: Sequence[Any], query: SearchQuery, where: Sequence[Condition], position: Sequence[Any] | None
 ) -> Select[Any]:
-    """The page's rows (``columns`` of version and resource): keys first, bodies joined afterwards.
+    """The page's rows: ``columns`` of version and resource, then the value of each sort key.
 
-    So sorting never carries bodies.
+    ``position``: (rkey, total, values …) of the last row of the page before.
     """
-    rkey, updated = _RESOURCE.c.rkey, _RESOURCE.c.updated_us
     resource = _RESOURCE.c
-    keys = select(rkey, updated, resource.version, resource.patient, resource.patients).where(*where)
-    if query.sort == "":
-        if position is not None:
-            keys = keys.where(rkey < position[0])
-        keys = keys.order_by(rkey.desc())
-    elif query.sort == "_lastUpdated":
-        if position is not None:
-            at, key = position[1], position[0]
-            keys = keys.where(or_(updated > at, and_(updated == at, rkey > key)))
-        keys = keys.order_by(updated, rkey)
-    elif query.sort == "-_lastUpdated":
-        if position is not None:
-            at, key = position[1], position[0]
-            keys = keys.where(or_(updated < at, and_(updated == at, rkey < key)))
-        keys = keys.order_by(updated.desc(), rkey.desc())
-    else:
-        raise BadRequest(
-            "_sort: only _lastUpdated and -_lastUpdated are supported", code="not-supported", place="_sort"
-        )
-    found = keys.limit(query.count + 1).subquery("found")
-    order = {
-        "": (found.c.rkey.desc(),),
-        "_lastUpdated": (found.c.updated_us, found.c.rkey),
-        "-_lastUpdated": (found.c.updated_us.desc(), found.c.rkey.desc()),
-    }[query.sort]
-    found_columns = [found.c[column.name] if column.table is _RESOURCE else column for column in columns]
+    values = [_value(query, key).label(f"s{number}") for number, key in enumerate(query.sort)]
+    keys = select(
+        resource.rkey, resource.updated_us, resource.version, resource.patient, resource.patients, *values
+    ).where(*where)
+    if position is not None:
+        keys = keys.where(_after(query.sort, [value.element for value in values], position))
+    found = keys.order_by(*_order(query.sort, values, resource.rkey)).limit(query.count + 1).subquery("found")
+    shown = [found.c[column.name] if column.table is _RESOURCE else column for column in columns]
+    picked = [found.c[f"s{number}"] for number in range(len(values))]
     is_found = and_(_VERSION.c.rkey == found.c.rkey, _VERSION.c.version == found.c.version)
-    return select(*found_columns).select_from(found.join(_VERSION, is_found)).order_by(*order)
+    joined = select(*shown, *picked).select_from(found.join(_VERSION, is_found))
+    return joined.order_by(*_order(query.sort, picked, found.c.rkey))
 
 
-def encoded(position: list[Any]) -> str:
+def _value(query: SearchQuery, key: Sort) -> ColumnElement[Any]:
+    """What a resource is sorted by: of several values the lowest, or the highest when it is descending."""
+    if key.param in ("_lastUpdated", "_id"):
+        column: ColumnElement[Any] = _RESOURCE.c.updated_us if key.param == "_lastUpdated" else _RESOURCE.c.id
+        return column
+    places = [number for type_ in query.types or (query.type,) for number, _ in lookups(type_, key.param)]
+    if key.kind not in _VALUES or not places:
+        raise BadRequest(f"_sort: {key.param} is not supported", code="not-supported", place="_sort")
+    low, high = _VALUES[key.kind]
+    value = func.max(high) if key.is_descending else func.min(low)
+    table = low.table.c
+    rows = select(value).where(table.rkey == _RESOURCE.c.rkey, table.param.in_(sorted(set(places))))
+    return rows.correlate(_RESOURCE).scalar_subquery()
+
+
+def _order(sort: Sequence[Sort], values: Sequence[Any], rkey: Any) -> list[Any]:
+    if not sort:
+        return [rkey.desc()]
+    order: list[Any] = []
+    for key, value in zip(sort, values, strict=True):
+        if key.param not in ("_lastUpdated", "_id"):
+            order.append(value.is_(None))
+        order.append(value.desc() if key.is_descending else value)
+    return [*order, rkey.desc() if sort[0].is_descending else rkey]
+
+
+def _after(sort: Sequence[Sort], values: Sequence[Any], position: Sequence[Any]) -> Condition:
+    """The rows behind a position, in the order of ``_order``."""
+    rkey, _, *held = position
+    column = _RESOURCE.c.rkey
+    is_downwards = not sort or sort[0].is_descending
+    terms = [column < rkey if is_downwards else column > rkey]
+    for key, value, last in reversed(list(zip(sort, values, held, strict=True))):
+        if last is None:
+            terms = [and_(value.is_(None), or_(*terms))]
+            continue
+        beyond = value < last if key.is_descending else value > last
+        is_behind = beyond if key.param in ("_lastUpdated", "_id") else or_(beyond, value.is_(None))
+        terms = [is_behind, and_(value == last, or_(*terms))]
+    return or_(*terms)
+
+
+def encoded(position: Sequence[Any]) -> str:
     """A cursor."""
-    return base64.urlsafe_b64encode(orjson.dumps(position)).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(orjson.dumps(list(position))).rstrip(b"=").decode()
 
 
 def decoded(cursor: str, length: int) -> list[Any]:
@@ -79,7 +115,7 @@ def decoded(cursor: str, length: int) -> list[Any]:
     if (
         not isinstance(position, list)
         or len(position) != length
-        or not all(type(part) is int or part is None for part in position)
+        or not all(part is None or type(part) in (int, float, str) for part in position)
         or type(position[0]) is not int
     ):
         raise BadRequest("the page cursor is not valid", code="value")

@@ -18,10 +18,10 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, True_, and_, b
 
 from hdg.errors import VaultError
 from hdg.management import vault
-from hdg.management.store import pages, schema
+from hdg.management.store import includes, pages, schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.engine import Statements, is_database_lost
-from hdg.management.store.envelope import Opened, binding, unpack
+from hdg.management.store.envelope import Opened, binding, parse, unpack
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.search import SearchQuery, conditions
 from hdg.management.store.values import Hash
@@ -43,6 +43,7 @@ _COLUMNS = (
     _VERSION.c.leaf_index,
     _VERSION.c.body,
 )
+_AT_ONCE = 400
 _PATIENTS_AT = 8
 """Place of the number of patients in a row of _COLUMNS."""
 _IS_VERSION = _VERSION.c.rkey == _RESOURCE.c.rkey
@@ -95,12 +96,15 @@ class StoredVersion:
 class Page:
     """A page of a search or history.
 
-    ``total`` is None where not asked for; ``next_cursor`` is '' at the end.
+    ``total`` is None where not asked for; ``next_cursor`` is '' at the end. ``included``: what the versions
+    bring along; ``is_cut``: some of that was left out, for it was too much.
     """
 
     versions: tuple[StoredVersion, ...]
     total: int | None
     next_cursor: str
+    included: tuple[StoredVersion, ...] = ()
+    is_cut: bool = False
 
 
 class Reader:
@@ -235,24 +239,52 @@ class Reader:
 
         The total is counted for the first page and travels in the cursor.
         """
-        where = [*conditions(query, self._hash, self._clock()), predicate]
-        position = pages.decoded(query.cursor, 3) if query.cursor else None
+        where = [*conditions(query, self._hash, self._clock(), predicate), predicate]
+        position = pages.decoded(query.cursor, 2 + len(query.sort)) if query.cursor else None
+        included: Sequence[StoredVersion] = ()
+        is_cut = False
         with self._engine.connect() as connection:
             total: int | None = None
             if position is not None:
-                total = position[2]
+                total = position[1]
             elif query.with_total or query.count == 0:
-                total = connection.execute(
-                    select(func.count()).select_from(_RESOURCE).where(*where)
-                ).scalar_one()
-            rows = (
-                connection.execute(pages.page(_COLUMNS, query, where, position)).all() if query.count else []
-            )
-            versions = tuple(_versions(connection, rows[: query.count]))
+                counted = select(func.count()).select_from(_RESOURCE).where(*where)
+                total = connection.execute(counted).scalar_one()
+            page = pages.page(_COLUMNS, query, where, position)
+            rows = connection.execute(page).all() if query.count else []
+            size = len(_COLUMNS)
+            versions = tuple(_versions(connection, [row[:size] for row in rows[: query.count]]))
+            if query.includes and versions:
+                included, is_cut = self._included(connection, query, versions, predicate)
         next_cursor = ""
         if len(rows) > query.count:
-            next_cursor = pages.encoded([versions[-1].rkey, versions[-1].updated_us, total])
-        return Page(versions, total, next_cursor)
+            next_cursor = pages.encoded([versions[-1].rkey, total, *rows[query.count - 1][size:]])
+        return Page(versions, total, next_cursor, tuple(included), is_cut)
+
+    def _included(
+        self,
+        connection: Connection,
+        query: SearchQuery,
+        matches: Sequence[StoredVersion],
+        predicate: Condition,
+    ) -> tuple[list[StoredVersion], bool]:
+        """What the page's matches bring along, and whether there would be more than may come."""
+
+        def fetch(rkeys: Sequence[int]) -> list[StoredVersion]:
+            missing = [rkey for rkey in rkeys if rkey not in known]
+            for at in range(0, len(missing), _AT_ONCE):
+                some = _RESOURCE.c.rkey.in_(missing[at : at + _AT_ONCE])
+                rows = connection.execute(select(*_COLUMNS).where(_IS_CURRENT, some, predicate)).all()
+                known.update({version.rkey: version for version in _versions(connection, rows)})
+            return [known[rkey] for rkey in rkeys if rkey in known]
+
+        def contents(rkeys: Sequence[int]) -> Iterator[dict[str, Any]]:
+            return (parse(self.body(version)) for version in fetch(rkeys) if not version.deleted)
+
+        known = {version.rkey: version for version in matches}
+        found = [(version.rkey, version.type, version.id) for version in matches]
+        rkeys, is_cut = includes.included(connection, found, query.includes, predicate, self._hash, contents)
+        return [version for version in fetch(rkeys) if not version.deleted], is_cut
 
     def body(self, version: StoredVersion) -> bytes:
         """The exact JSON bytes (b'' for a deletion). Raises VaultError when they cannot be opened."""

@@ -84,7 +84,7 @@ class Resource(SQLModel, table=True):
 
     ``patient``: id of the Patient when the resource is in exactly one patient compartment, else None;
     ``patients``: how many compartments it is in (0: no patient's). ``institution``: who sent the current
-    version.
+    version. ``id_hash``: the id as references to it have it in ``idx_reference.code``.
     """
 
     __tablename__ = "resource"
@@ -101,6 +101,7 @@ class Resource(SQLModel, table=True):
     deleted: bool
     patient: str | None = Field(default=None, sa_column=Column(_code_point_text(), nullable=True))
     patients: int
+    id_hash: int | None = Field(default=None, sa_column=_int64(nullable=True))
 
 
 class Version(SQLModel, table=True):

@@ -11,24 +11,31 @@ from typing import Any
 
 import orjson
 
-from hdg.usage.access import Visible
+from hdg.errors import Issue
+from hdg.fhir.outcome import operation_outcome
+from hdg.usage.access import Results, Visible
 from hdg.usage.fhir_api.responses import etag
 
+_CUT = "not all that _include and _revinclude ask for is here: ask for fewer matches a page (_count)"
 Link = tuple[str, str]
 """Relation and URL."""
 
 
-def searchset(base_url: str, matches: Sequence[Visible], total: int | None, links: Sequence[Link]) -> bytes:
-    """A searchset Bundle as bytes. ``total`` None leaves it out."""
-    entries = [
+def searchset(base_url: str, page: Results, links: Sequence[Link]) -> bytes:
+    """A searchset Bundle as bytes; an unknown total is left out."""
+    entries: list[dict[str, Any]] = [
         {
-            "fullUrl": f"{base_url}/{match.type}/{match.id}",
-            "resource": orjson.Fragment(match.body),
-            "search": {"mode": "match"},
+            "fullUrl": f"{base_url}/{visible.type}/{visible.id}",
+            "resource": orjson.Fragment(visible.body),
+            "search": {"mode": mode},
         }
-        for match in matches
+        for mode, some in (("match", page.matches), ("include", page.included))
+        for visible in some
     ]
-    return _bundle("searchset", entries, total, links)
+    if page.is_cut:
+        outcome = operation_outcome([Issue("warning", "too-costly", "", _CUT)])
+        entries.append({"resource": outcome, "search": {"mode": "outcome"}})
+    return _bundle("searchset", entries, page.total, links)
 
 
 def history(base_url: str, versions: Sequence[Visible], total: int | None, links: Sequence[Link]) -> bytes:

@@ -6,6 +6,7 @@ R4 capabilitystatement.html, R4 http.html#capabilities.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 
 import hdg
 from hdg.fhir import definitions
@@ -17,7 +18,7 @@ from hdg.usage.fhir_api.bodies import JSON_PATCH
 
 INTERACTIONS = ("read", "vread", "history-instance", "search-type")
 """What every resource type supports."""
-SYSTEM = ("batch", "transaction")
+SYSTEM = ("batch", "transaction", "search-system")
 """What the base of the API takes."""
 WRITES = ("create", "update", "patch", "delete")
 """What every type supports that some role may write."""
@@ -57,6 +58,7 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
 
 def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObject:
     interactions = (*INTERACTIONS, *WRITES) if can_write else INTERACTIONS
+    referring = [f"{source}:{code}" for source, code in _referring(resource_type)]
     return {
         "type": resource_type,
         "interaction": [{"code": code} for code in interactions],
@@ -67,11 +69,31 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
         "conditionalRead": "full-support",
         "conditionalUpdate": can_write,
         "conditionalDelete": "single" if can_write else "not-supported",
+        "searchInclude": ["*", *(f"{resource_type}:{code}" for code in _references(resource_type))],
+        **({"searchRevInclude": referring} if referring else {}),
         "searchParam": [
             _search_parameter(code, kind)
             for code, kind in sorted(parameters.supported(resource_type).items())
         ],
     }
+
+
+@cache
+def _references(resource_type: str) -> tuple[str, ...]:
+    """The parameters of a type that are references."""
+    known = parameters.supported(resource_type)
+    return tuple(sorted(code for code, kind in known.items() if kind == "reference"))
+
+
+@cache
+def _referring(resource_type: str) -> tuple[tuple[str, str], ...]:
+    """(type, parameter) of references that may point at a type."""
+    return tuple(
+        (source, parameter.code)
+        for source in sorted(definitions.resource_types())
+        for parameter in definitions.search_parameters(source)
+        if parameter.code in _references(source) and resource_type in parameter.targets
+    )
 
 
 def _search_parameter(code: str, kind: str) -> JsonObject:

@@ -15,13 +15,14 @@ from hdg.management.store import SearchQuery
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.query import Pairs, pairs
+from hdg.usage.fhir_api.results import RESULTS
 from hdg.usage.writing import PreconditionFailed
 
 __all__ = ["condition", "exist_condition", "if_match", "is_only_new"]
 
 _TAGS = re.compile(r'\s*(?:W/)?"[1-9][0-9]{0,8}"(?:\s*,\s*(?:W/)?"[1-9][0-9]{0,8}")*\s*')
 _DIGITS = re.compile(r"[0-9]+")
-_RESULTS = frozenset({"_count", "_total", "_sort", parameters.PAGE})
+_RESULTS = RESULTS | {parameters.PAGE}
 
 
 def if_match(headers: Mapping[str, str]) -> frozenset[int] | None:
@@ -48,7 +49,7 @@ def condition(resource_type: str, given: Pairs, limits: Limits) -> tuple[SearchQ
     Raises PreconditionFailed when nothing is asked (it would find everything), BadRequest for a parameter that
     is not understood: always strict, whatever the client prefers.
     """
-    if any(name in _RESULTS for name, _ in given):
+    if any(name.partition(":")[0] in _RESULTS for name, _ in given):
         raise BadRequest("a condition takes search parameters, none about paging", code="not-supported")
     if not given:
         raise PreconditionFailed("a condition needs at least one search parameter")

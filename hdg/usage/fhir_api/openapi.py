@@ -38,7 +38,11 @@ def openapi() -> JsonObject:
         },
         "security": [{"bearer": []}],
         "paths": {
-            "/fhir": {"post": _write("Batch or transaction; the Bundle's type says which")},
+            "/fhir": {
+                "get": _operation("Search over several types (_type)", _paged()),
+                "post": _write("Batch or transaction; the Bundle's type says which"),
+            },
+            "/fhir/_search": {"post": _post_search()},
             "/fhir/metadata": {"get": _operation("CapabilityStatement", is_public=True)},
             "/fhir/{type}": {
                 "parameters": _path("type"),
@@ -64,6 +68,14 @@ def openapi() -> JsonObject:
                 "parameters": _path("type", "id", "version"),
                 "get": _operation("Read one version"),
             },
+            "/fhir/{type}/{id}/{target}": {
+                "parameters": _path("type", "id", "target"),
+                "get": _operation("Search in a patient's compartment: a type, or * for all", _paged()),
+            },
+            "/fhir/{type}/{id}/{target}/_search": {
+                "parameters": _path("type", "id", "target"),
+                "post": _post_search(),
+            },
             "/ledger/checkpoint": {"get": _plain("Signed checkpoint (C2SP tlog-checkpoint)", "text/plain")},
             "/ledger/proof": {"get": _proof()},
             "/healthz": {"get": _plain("The process answers", "text/plain")},
@@ -76,6 +88,7 @@ def _path(*names: str) -> list[JsonObject]:
     schemas: dict[str, JsonObject] = {
         "type": {"type": "string", "enum": sorted(definitions.resource_types())},
         "id": _ID,
+        "target": {"type": "string", "enum": [*sorted(definitions.resource_types()), "*"]},
         "version": {"type": "string", "pattern": "^[1-9][0-9]*$"},
     }
     return [{"name": name, "in": "path", "required": True, "schema": schemas[name]} for name in names]

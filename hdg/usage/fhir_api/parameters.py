@@ -18,6 +18,7 @@ from hdg.fhir import definitions
 from hdg.management.store.index import lookups
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
+from hdg.usage.fhir_api.results import RESULTS, read_results
 
 COLUMNS: Final = frozenset({"_id", "_lastUpdated"})
 """Parameters that are columns of every resource; they take no modifier."""
@@ -32,10 +33,11 @@ MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "quantity": frozenset({"missing"}),
     "composite": frozenset({"missing"}),
 }
-SORTS: Final = frozenset({"_lastUpdated", "-_lastUpdated"})
-
 PAGE: Final = "_page"
-_COUNT = re.compile(r"[0-9]{1,9}\Z")
+_CHAIN_MAX = 8
+"""Steps of one chain, ``_has`` included."""
+_LINKS_MAX = 60
+"""Clauses that one chain may come to; one without types leads over every type that the reference may name."""
 _OFFSET_SPACE = re.compile(r"(T[0-9:.]+) ([0-9]{2}:[0-9]{2})\Z")
 
 
@@ -63,64 +65,76 @@ def modifiers(code: str, kind: str) -> frozenset[str]:
     return frozenset() if code in COLUMNS else MODIFIERS[kind]
 
 
-def parse(resource_type: str, pairs: Pairs, limits: Limits, cursor: str = "") -> SearchQuery:
-    """The search that ``pairs`` ask for. Raises BadRequest naming the parameter that is not understood."""
-    known = supported(resource_type)
-    clauses: list[Clause] = []
-    results: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in ("_count", "_total", "_sort"):
-            clauses.append(_clause(resource_type, known, name, value, limits.base_url))
-        elif name in results:
-            raise BadRequest(f"{describe(name)} is given twice", code="value")
-        else:
-            results[name] = value
-    if sum(len(clause.values) for clause in clauses) > MAX_VALUES_IN_ALL:
+def parse(
+    resource_type: str,
+    pairs: Pairs,
+    limits: Limits,
+    cursor: str = "",
+    *,
+    types: tuple[str, ...] = (),
+    compartment: str = "",
+) -> SearchQuery:
+    """The search that ``pairs`` ask for. Raises BadRequest naming the parameter that is not understood.
+
+    ``types``: of a search over several types, with ``resource_type`` ''; ``compartment``: see SearchQuery.
+    """
+    searched = types or (resource_type,)
+    asked = [pair for pair in pairs if pair[0].partition(":")[0] not in RESULTS]
+    clauses = tuple(_clause(searched, name, name, value, limits.base_url) for name, value in asked)
+    if sum(map(_size, clauses)) > MAX_VALUES_IN_ALL:
         raise BadRequest(f"more than {MAX_VALUES_IN_ALL} values in all parameters", code="too-costly")
+    results = read_results(
+        searched,
+        [pair for pair in pairs if pair[0].partition(":")[0] in RESULTS],
+        limits.page_default,
+        limits.page_max,
+        lambda type_, code: supported(type_).get(code),
+    )
     return SearchQuery(
-        type=resource_type,
-        clauses=tuple(clauses),
-        count=_count(results["_count"], limits.page_max) if "_count" in results else limits.page_default,
-        cursor=cursor,
-        sort=_sort(results["_sort"]) if "_sort" in results else "",
-        with_total=_total(results.get("_total", "accurate")) != "none",
+        resource_type,
+        clauses,
+        results.page_size,
+        cursor,
+        results.sort,
+        results.with_total,
+        types,
+        compartment,
+        results.includes,
     )
 
 
-def _sort(value: str) -> str:
-    if value not in SORTS:
-        raise BadRequest("parameter '_sort': only _lastUpdated and -_lastUpdated", code="not-supported")
-    return value
+def _size(clause: Clause) -> int:
+    """How many values a clause becomes in SQL."""
+    return len(clause.values) + sum(_size(inner) for _, inner in clause.links)
 
 
-def _count(value: str, most: int) -> int:
-    """Page size; 0 asks for the total alone, too much is cut to the most (R4 search.html#count)."""
-    if not _COUNT.match(value):
-        raise BadRequest("parameter '_count': not a number of entries", code="value")
-    return min(int(value), most)
-
-
-def _total(value: str) -> str:
-    if value not in ("none", "estimate", "accurate"):
-        raise BadRequest("parameter '_total': none, estimate or accurate", code="value")
-    return value
-
-
-def _clause(resource_type: str, known: Mapping[str, str], name: str, value: str, base_url: str) -> Clause:
+def _clause(
+    types: tuple[str, ...], whole: str, name: str, value: str, base_url: str, depth: int = 0
+) -> Clause:
+    """The clause of a parameter; ``whole``: the name as given, of which ``name`` is what is left of a chain."""
+    if depth > _CHAIN_MAX:
+        raise BadRequest(f"{describe(whole)}: more than {_CHAIN_MAX} steps", code="too-costly")
+    if name.startswith("_has:"):
+        return _has(types, whole, name, value, base_url, depth)
+    head, dot, rest = name.partition(".")
+    if dot:
+        return _chain(types, whole, head, rest, value, base_url, depth)
     code, colon, modifier = name.partition(":")
-    kind = known.get(code)
+    kinds = {supported(type_).get(code) for type_ in types}
+    kind = kinds.pop() if len(kinds) == 1 else None
     if kind is None or (colon and not modifier):
-        raise BadRequest(f"{describe(name)} is not supported for {resource_type}", code="not-supported")
+        where = types[0] if len(types) == 1 else "all the types that are searched"
+        raise BadRequest(f"{describe(whole)} is not supported for {where}", code="not-supported")
     if (
         modifier
         and modifier not in modifiers(code, kind)
-        and not _is_type_modifier(resource_type, code, kind, modifier)
+        and not (kind == "reference" and modifier in _targets(types, code))
     ):
-        raise BadRequest(f"{describe(name)}: this modifier is not supported", code="not-supported")
-    values = alternatives(name, value)
+        raise BadRequest(f"{describe(whole)}: this modifier is not supported", code="not-supported")
+    values = alternatives(whole, value)
     if modifier == "missing":
         if values not in (("true",), ("false",)):
-            raise BadRequest(f"{describe(name)}: true or false", code="value")
+            raise BadRequest(f"{describe(whole)}: true or false", code="value")
     elif kind == "date":
         values = tuple(_OFFSET_SPACE.sub(r"\1+\2", text) for text in values)
     elif kind == "reference":
@@ -128,11 +142,61 @@ def _clause(resource_type: str, known: Mapping[str, str], name: str, value: str,
     return Clause(param=code, kind=kind, modifier=modifier, values=values)
 
 
-def _is_type_modifier(resource_type: str, code: str, kind: str, modifier: str) -> bool:
-    """Whether ``subject:Patient`` names a type that this reference parameter may point at."""
-    if kind != "reference":
-        return False
-    return any(
-        parameter.code == code and modifier in parameter.targets
-        for parameter in definitions.search_parameters(resource_type)
+def _targets(types: tuple[str, ...], code: str) -> frozenset[str]:
+    """The types that a reference parameter may point at."""
+    return frozenset(
+        target
+        for type_ in types
+        for parameter in definitions.search_parameters(type_)
+        if parameter.code == code
+        for target in parameter.targets
     )
+
+
+def _chain(
+    types: tuple[str, ...], whole: str, head: str, rest: str, value: str, base_url: str, depth: int
+) -> Clause:
+    """``subject:Patient.name``: the clause about what a reference leads to, for each type that knows it."""
+    code, colon, target = head.partition(":")
+    targets = _targets(types, code)
+    is_reference = all(supported(type_).get(code) == "reference" for type_ in types)
+    if not is_reference or (colon and target not in targets):
+        raise BadRequest(f"{describe(whole)}: no such chain", code="not-supported")
+    links: list[tuple[str, Clause]] = []
+    for type_ in [target] if colon else sorted(targets):
+        if colon or _knows(type_, rest):
+            try:
+                links.append((type_, _clause((type_,), whole, rest, value, base_url, depth + 1)))
+            except BadRequest:
+                if colon or len(targets) == 1:
+                    raise
+    if not links:
+        raise BadRequest(f"{describe(whole)}: no type has what the chain ends in", code="not-supported")
+    return _linked(Clause(code, "chain", "", links=tuple(links)), whole)
+
+
+def _knows(type_: str, rest: str) -> bool:
+    """Whether a type has the parameter that the rest of a chain begins with."""
+    return rest.startswith("_has:") or rest.partition(".")[0].partition(":")[0] in supported(type_)
+
+
+def _has(types: tuple[str, ...], whole: str, name: str, value: str, base_url: str, depth: int) -> Clause:
+    """``_has:Observation:patient:code``: the clause about what refers to the resource at hand."""
+    _, source, code, rest = (*name.split(":", 3), "", "", "")[:4]
+    known = source in definitions.resource_types() and supported(source).get(code) == "reference"
+    if not known or not rest or not _targets((source,), code).intersection(types):
+        raise BadRequest(
+            f"{describe(whole)}: _has:Type:reference:parameter is expected", code="not-supported"
+        )
+    inner = _clause((source,), whole, rest, value, base_url, depth + 1)
+    return _linked(Clause(code, "has", "", links=((source, inner),)), whole)
+
+
+def _linked(clause: Clause, whole: str) -> Clause:
+    if _links(clause) > _LINKS_MAX:
+        raise BadRequest(f"{describe(whole)}: too many types could be meant; name them", code="too-costly")
+    return clause
+
+
+def _links(clause: Clause) -> int:
+    return 1 + sum(_links(inner) for _, inner in clause.links)

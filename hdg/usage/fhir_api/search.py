@@ -5,19 +5,21 @@ R4 http.html#search, http.html#history, http.html#paging.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hdg.errors import BadRequest
+from hdg.errors import BadRequest, NotFound
+from hdg.fhir import definitions
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api import bundles, parameters
 from hdg.usage.fhir_api.bundles import Link
-from hdg.usage.fhir_api.context import Api, binding, query_of, refuse_parameters
+from hdg.usage.fhir_api.context import Api, binding, caller_of, query_of, refuse_parameters
 from hdg.usage.fhir_api.errors import outcome_response
-from hdg.usage.fhir_api.negotiation import take_format
+from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageToken
 from hdg.usage.fhir_api.query import FORM, MAX_QUERY_BYTES, Pairs, pairs
 from hdg.usage.fhir_api.read import logical_id
@@ -25,32 +27,65 @@ from hdg.usage.fhir_api.responses import fhir_response
 
 
 def routes(api: Api) -> list[Route]:
-    """The routes of search (GET, HEAD, POST _search) and instance history."""
+    """The routes of search: of a type, of several types, in a patient's compartment; and instance history."""
 
-    async def search_by_get(request: Request) -> Response:
+    async def search(request: Request) -> Response:
         caller, resource_type = api.enter(request)
-        return await _search(api, request, caller, resource_type, query_of(request))
+        return await _search(api, request, caller, Scope(resource_type, resource_type))
 
-    async def search_by_post(request: Request) -> Response:
+    async def search_all(request: Request) -> Response:
+        caller = caller_of(api.gate, request)
+        check_accept(request.headers.get("accept"))
+        return await _search(api, request, caller, Scope(""))
+
+    async def search_compartment(request: Request) -> Response:
         caller, resource_type = api.enter(request)
-        content_type = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
-        if content_type != FORM:
-            return outcome_response(415, "not-supported", f"_search takes {FORM}")
-        body = await _body(request)
-        if body is None:
-            return outcome_response(413, "too-long", f"a search body holds at most {MAX_QUERY_BYTES} bytes")
-        given = query_of(request) + take_format(pairs(body))
-        return await _search(api, request, caller, resource_type, given)
+        if resource_type != "Patient":
+            raise BadRequest("only the compartments of patients can be searched", code="not-supported")
+        patient, target = logical_id(request), request.path_params["target"]
+        if target != "*" and target not in definitions.resource_types():
+            raise NotFound("no such type")
+        place = f"Patient/{patient}/{target}"
+        type_ = "" if target == "*" else target
+        return await _search(api, request, caller, Scope(place, type_, patient))
 
     async def history(request: Request) -> Response:
         caller, resource_type = api.enter(request)
         return await _history(api, request, caller, resource_type)
 
+    compartment = "/fhir/{type}/{id}/{target}"
     return [
-        Route("/fhir/{type}", search_by_get, methods=["GET"]),
-        Route("/fhir/{type}/_search", search_by_post, methods=["POST"]),
+        Route("/fhir", search_all, methods=["GET"]),
+        Route("/fhir/", search_all, methods=["GET"]),
+        Route("/fhir/_search", search_all, methods=["POST"]),
+        Route("/fhir/{type}", search, methods=["GET"]),
+        Route("/fhir/{type}/_search", search, methods=["POST"]),
         Route("/fhir/{type}/{id}/_history", history, methods=["GET"]),
+        Route(compartment, search_compartment, methods=["GET"]),
+        Route(f"{compartment}/_search", search_compartment, methods=["POST"]),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a search is over. ``place``: the path below the base; ``type`` '': several types."""
+
+    place: str
+    type: str = ""
+    compartment: str = ""
+
+
+async def _given(request: Request) -> Pairs | Response:
+    """The parameters of the URL and, of a POST, of the body."""
+    if request.method != "POST":
+        return query_of(request)
+    content_type = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
+    if content_type != FORM:
+        return outcome_response(415, "not-supported", f"_search takes {FORM}")
+    body = await _body(request)
+    if body is None:
+        return outcome_response(413, "too-long", f"a search body holds at most {MAX_QUERY_BYTES} bytes")
+    return query_of(request) + take_format(pairs(body))
 
 
 async def _body(request: Request) -> bytes | None:
@@ -63,14 +98,46 @@ async def _body(request: Request) -> bytes | None:
     return bytes(body)
 
 
-async def _search(api: Api, request: Request, caller: Caller, resource_type: str, given: Pairs) -> Response:
-    route = f"search {resource_type}"
+async def _search(api: Api, request: Request, caller: Caller, scope: Scope) -> Response:
+    given = await _given(request)
+    if isinstance(given, Response):
+        return given
+    route = f"search {scope.place}"
     token = _token(api, given, caller, route)
-    query = parameters.parse(resource_type, list(token.pairs), api.limits, token.cursor)
-    page = await api.gate.search(caller, query, f"{resource_type}?{urlencode(token.pairs)}")
-    links = _links(api, f"{api.base_url}/{resource_type}", token, page.next_cursor, caller, route)
-    body = bundles.searchset(api.base_url, page.matches, page.total, links)
+    types, asked = _types(scope, list(token.pairs))
+    query = parameters.parse(
+        scope.type, asked, api.limits, token.cursor, types=types, compartment=scope.compartment
+    )
+    page = await api.gate.search(caller, query, f"{scope.place}?{urlencode(token.pairs)}")
+    url = f"{api.base_url}/{scope.place}".rstrip("/")
+    links = _links(api, url, token, page.next_cursor, caller, route)
+    body = bundles.searchset(api.base_url, page, links)
     return fhir_response(body, method=request.method)
+
+
+def _types(scope: Scope, given: Pairs) -> tuple[tuple[str, ...], Pairs]:
+    """The types of a search over several, by ``_type``; and what else is asked. Raises BadRequest."""
+    if scope.type:
+        return (), given
+    named = [value for name, value in given if name == "_type"]
+    rest = [pair for pair in given if pair[0] != "_type"]
+    if len(named) > 1:
+        raise BadRequest("parameter '_type' is given twice", code="value")
+    if not named and not scope.compartment:
+        raise BadRequest("a search of the whole server needs the parameter '_type'", code="required")
+    known = definitions.resource_types()
+    types = tuple(dict.fromkeys(named[0].split(","))) if named else tuple(sorted(_about_patients()))
+    if not known.issuperset(types):
+        raise BadRequest("parameter '_type': a type that R4 does not have", code="value")
+    return types, rest
+
+
+def _about_patients() -> frozenset[str]:
+    """The types that can be in a patient's compartment."""
+    return frozenset(
+        {type_ for type_ in definitions.resource_types() if definitions.patient_compartment(type_)}
+        | {"Patient"}
+    )
 
 
 async def _history(api: Api, request: Request, caller: Caller, resource_type: str) -> Response:

@@ -85,7 +85,7 @@ def test_other_index_definitions_fill_the_index_anew(settings, keys, clock, monk
 
 DERIVED = (
     "SELECT rkey, patient FROM compartment ORDER BY rkey, patient",
-    "SELECT rkey, patient, patients FROM resource ORDER BY rkey",
+    "SELECT rkey, patient, patients, id_hash FROM resource ORDER BY rkey",
     "SELECT rkey, version, scope FROM version ORDER BY rkey, version",
     "SELECT * FROM consent_rule ORDER BY rkey, ordinal",
 )
@@ -127,7 +127,7 @@ def test_other_rules_make_compartments_scopes_and_consent_rules_anew(
         for sql in (
             "DELETE FROM compartment WHERE rkey <> 2",
             "INSERT INTO compartment (rkey, patient) VALUES (2, 'b')",
-            "UPDATE resource SET patient = 'b', patients = 1 - patients",
+            "UPDATE resource SET patient = 'b', patients = 1 - patients, id_hash = NULL",
             "UPDATE version SET scope = NULL",
             "DELETE FROM consent_rule WHERE ordinal = 0",
         ):
@@ -145,6 +145,7 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
     engine = open_engine(settings, is_writer=True)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE version DROP COLUMN scope"))
+        connection.execute(text("ALTER TABLE resource DROP COLUMN id_hash"))
         connection.execute(text("DROP TABLE outbox"))  # of later revisions
         connection.execute(text("DROP INDEX ix_inbox_kept"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))

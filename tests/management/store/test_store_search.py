@@ -10,7 +10,7 @@ from sqlalchemy import true
 
 from hdg.errors import BadRequest
 from hdg.fhir import json
-from hdg.management.store import Clause, SearchQuery, Store
+from hdg.management.store import Clause, SearchQuery, Sort, Store
 from hdg.management.store.batch import table_of
 from hdg.management.store.schema import Resource
 
@@ -322,8 +322,9 @@ def test_sorting_by_last_update_pages_through_ties(store: Store, do, sort) -> No
             )
         )
     seen, cursor = [], ""
+    key = Sort(sort.removeprefix("-"), "date", sort.startswith("-"))
     while True:
-        page = store.reader.search(SearchQuery("Patient", count=5, sort=sort, cursor=cursor), TRUE)
+        page = store.reader.search(SearchQuery("Patient", count=5, sort=(key,), cursor=cursor), TRUE)
         seen += [version.id for version in page.versions]
         cursor = page.next_cursor
         if not cursor:

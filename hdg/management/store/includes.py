@@ -1,0 +1,174 @@
+"""What a page of a search brings along: ``_include`` and ``_revinclude``.
+
+R4 search.html#include. Every resource that comes along is one that the caller may see; it comes once, and none
+of the page's own matches comes again. There is a limit to how many come with one page.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from hdg.fhir import definitions
+from hdg.management.store import schema
+from hdg.management.store.batch import table_of
+from hdg.management.store.index import lookups, selectors
+from hdg.management.store.search import Include
+from hdg.management.store.values import Hash, split_reference
+
+__all__ = ["INCLUDED_MAX", "Found", "included", "rkeys_of"]
+
+INCLUDED_MAX = 1000
+"""Resources that come with one page."""
+_ROUNDS_MAX = 8
+_AT_ONCE = 400
+_REFERENCE = table_of(schema.IdxReference)
+_RESOURCE = table_of(schema.Resource)
+Condition = ColumnElement[bool]
+T = TypeVar("T")
+Name = tuple[str, str]
+Found = tuple[int, str, str]
+"""rkey, type, id of a resource."""
+
+
+def included(
+    connection: Connection,
+    matches: Sequence[Found],
+    includes: Sequence[Include],
+    visible: Condition,
+    hash_: Hash,
+    contents: Callable[[Sequence[int]], Iterable[dict[str, Any]]],
+) -> tuple[list[int], bool]:
+    """(rkeys of what comes along, whether there would be more than INCLUDED_MAX).
+
+    ``contents``: the resources with some rkeys, in any order.
+    """
+    known = {rkey for rkey, _, _ in matches}
+    found: dict[int, None] = {}
+    frontier = list(matches)
+    asked = list(includes)
+    for _ in range(_ROUNDS_MAX):
+        new: list[Found] = []
+        forward = [include for include in asked if not include.is_reverse]
+        names = _names(contents([rkey for rkey, _, _ in frontier]), forward) if forward else ()
+        backward = [include for include in asked if include.is_reverse]
+        for one in (
+            *_named(connection, names, visible),
+            *_referring(connection, frontier, backward, visible, hash_),
+        ):
+            if one[0] not in known and one[0] not in found:
+                if len(found) >= INCLUDED_MAX:
+                    return list(found), True
+                found[one[0]] = None
+                new.append(one)
+        asked = [include for include in includes if include.is_iterated]
+        frontier = new
+        if not asked or not frontier:
+            break
+    return list(found), False
+
+
+def _names(contents: Iterable[dict[str, Any]], includes: Sequence[Include]) -> list[Name]:
+    """What the references that are asked for name."""
+    names: dict[Name, None] = {}
+    for content in contents:
+        for include in includes:
+            if include.type not in (content["resourceType"], "*"):
+                continue
+            for select_ in _selectors(content["resourceType"], include.param):
+                for text, target in select_(content):
+                    name = split_reference(text)
+                    if name is not None and include.target in ("", name[0]) and target in ("", name[0]):
+                        names[name] = None
+    return list(names)
+
+
+@lru_cache(maxsize=4096)
+def _selectors(type_: str, param: str) -> tuple[Callable[[dict[str, Any]], Iterator[tuple[str, str]]], ...]:
+    codes = [
+        parameter.code
+        for parameter in definitions.search_parameters(type_)
+        if parameter.kind == "reference" and param in (parameter.code, "*")
+    ]
+    return tuple(_texts(type_, code) for code in codes)
+
+
+def _texts(type_: str, code: str) -> Callable[[dict[str, Any]], Iterator[tuple[str, str]]]:
+    """The references that a parameter selects: (text, type to which the parameter is limited)."""
+    parts = selectors(type_, code)
+
+    def texts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for part, target in parts:
+            for item in part(content):
+                text = item.get("reference") if type(item) is dict else item
+                if type(text) is str:
+                    yield text, target
+
+    return texts
+
+
+def _named(connection: Connection, names: Iterable[Name], visible: Condition) -> list[Found]:
+    by_type: defaultdict[str, list[str]] = defaultdict(list)
+    for type_, id_ in names:
+        by_type[type_].append(id_)
+    found: list[Found] = []
+    for type_, ids in by_type.items():
+        for some in _parts(ids):
+            columns = _RESOURCE.c
+            query = select(columns.rkey, columns.type, columns.id).where(
+                columns.type == type_, columns.id.in_(some), columns.deleted.is_(False), visible
+            )
+            found += [(row[0], row[1], row[2]) for row in connection.execute(query)]
+    return found
+
+
+def _referring(
+    connection: Connection,
+    targets: Sequence[Found],
+    includes: Sequence[Include],
+    visible: Condition,
+    hash_: Hash,
+) -> list[Found]:
+    found: list[Found] = []
+    for include in includes:
+        numbers = rkeys_of(include)
+        by_type: defaultdict[str, list[int]] = defaultdict(list)
+        for _, type_, id_ in targets:
+            if include.target in ("", type_):
+                by_type[type_].append(hash_(id_))
+        for type_, codes in by_type.items():
+            params = [number for number, target in numbers if target in ("", type_)]
+            for some in _parts(codes) if params else ():
+                refers = select(_REFERENCE.c.rkey).where(
+                    _REFERENCE.c.param.in_(params),
+                    _REFERENCE.c.code.in_(some),
+                    _REFERENCE.c.system == hash_(type_),
+                )
+                columns = _RESOURCE.c
+                query = (
+                    select(columns.rkey, columns.type, columns.id)
+                    .where(columns.rkey.in_(refers), columns.deleted.is_(False), visible)
+                    .order_by(columns.rkey)
+                    .limit(INCLUDED_MAX + 1)
+                )
+                found += [(row[0], row[1], row[2]) for row in connection.execute(query)]
+    return found
+
+
+def rkeys_of(include: Include) -> list[tuple[int, str]]:
+    """Where the rows of the parameters of a ``_revinclude`` are (index.lookups)."""
+    codes = [
+        parameter.code
+        for parameter in definitions.search_parameters(include.type)
+        if parameter.kind == "reference" and include.param in (parameter.code, "*")
+    ]
+    return sorted({place for code in codes for place in lookups(include.type, code)})
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for at in range(0, len(items), _AT_ONCE):
+        yield items[at : at + _AT_ONCE]
