@@ -48,6 +48,7 @@ _SUBTYPES = {
         "delete": "delete",
         "patch": "patch",
         "transaction": "transaction",
+        "operation": "operation",
     }.items()
 }
 _ACTIONS = {
@@ -57,6 +58,7 @@ _ACTIONS = {
     "patch": "U",
     "delete": "D",
     "transaction": "E",
+    "operation": "E",
 }
 _SOURCE_ROLE = {"coding": [{"system": _DICOM, "code": "110153", "display": "Source Role ID"}]}
 _DESTINATION_ROLE = {"coding": [{"system": _DICOM, "code": "110152", "display": "Destination Role ID"}]}

@@ -28,8 +28,9 @@ from hdg.management.consent.policy import load_policy
 from hdg.management.consent.sql import predicate
 from hdg.management.identity import Authenticator, Principal, RevokedToken
 from hdg.management.keys import KeyRing
-from hdg.management.store import SearchQuery, Store, StoredVersion, WriteSession, outbox
+from hdg.management.store import Page, SearchQuery, Store, StoredVersion, WriteSession, outbox
 from hdg.management.store.engine import NotCommitted
+from hdg.management.store.everything import Everything
 from hdg.management.store.index import Indexer
 from hdg.management.store.meta import index_key
 from hdg.management.store.prepared import Prepared
@@ -241,9 +242,25 @@ class Gate:
         self, query: SearchQuery, visible_to: ColumnElement[bool]
     ) -> tuple[Sequence[StoredVersion], Results]:
         page = self._reader.search(query, visible_to)
+        return (*page.versions, *page.included), self._opened(page)
+
+    async def everything(self, caller: Caller, asked: Everything, text: str) -> Results:
+        """A page of $everything; ``text``: what was asked, for the audit. Raises NotFound, Gone, Unavailable."""
+        visible_to = self._visible_to(caller.principal)
+        focus = self._reader.read(asked.type, asked.id, visible_to)
+        place = f"{asked.type}/{asked.id}"
+        if focus is None or focus.deleted:
+            await self._trail.record(caller, Access("operation", _NOTHING, place, text), _patients(()))
+            raise NotFound("nothing is here") if focus is None else Gone("this resource was deleted")
+        page = await self._aside(self._reader.everything, asked, visible_to.predicate)
+        results = await self._aside(self._opened, page)
+        patients = _patients((focus, *page.versions, *page.included))
+        await self._trail.record(caller, Access("operation", _SUCCESS, place, text), patients)
+        return results
+
+    def _opened(self, page: Page) -> Results:
         matches, included = tuple(map(self._open, page.versions)), tuple(map(self._open, page.included))
-        results = Results(matches, page.total, page.next_cursor, included, page.is_cut)
-        return (*page.versions, *page.included), results
+        return Results(matches, page.total, page.next_cursor, included, page.is_cut)
 
     async def proof(self, caller: Caller, type_: str, id_: str, version: int | None) -> Proof:
         """Inclusion proof of a version that the caller may read. Raises NotFound, Unavailable."""

@@ -18,8 +18,17 @@ QUERIES = {
 }
 PATIENT = '{"resourceType":"Patient","id":"ann"}'
 BATCH = '{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"GET","url":"Patient/ann"}}]}'
-BASES = {"/fhir", "/fhir/"}
-BODIES = {"POST": PATIENT, "PUT": PATIENT, "PATCH": '{"resourceType":"Parameters"}'}
+META = '{"resourceType":"Parameters","parameter":[{"name":"meta","valueMeta":{"tag":[{"code":"x"}]}}]}'
+NOTHING = '{"resourceType":"Parameters"}'
+BODIES = {"POST": PATIENT, "PUT": PATIENT, "PATCH": NOTHING}
+BODIES_OF = {
+    "/fhir": BATCH,
+    "/fhir/": BATCH,
+    "/fhir/{type}/$lastn": NOTHING,
+    "/fhir/{type}/{id}/$everything": NOTHING,
+    "/fhir/{type}/{id}/$meta-add": META,
+    "/fhir/{type}/{id}/$meta-delete": META,
+}
 CONDITIONS = {(method, "/fhir/{type}"): "?_id=ann" for method in ("PUT", "PATCH", "DELETE")}
 TAKING = {"/ingest/hl7v2"}
 """Routes that take messages: they authenticate, hand nothing out, and so ask the gate for no data."""
@@ -30,7 +39,11 @@ def paths(app):
     return [(route.path, method) for route in app.router.routes for method in sorted(route.methods)]
 
 
-def concrete(template):
+def concrete(template, method=""):
+    if template == "/fhir/{type}/$lastn":
+        return "/fhir/Observation/$lastn?patient=ann&code=718-7"
+    if method == "POST" and template in ("/fhir", "/fhir/"):
+        return template
     return re.sub(r"{(\w+)[^}]*}", lambda match: VALUES[match[1]], template) + QUERIES.get(template, "")
 
 
@@ -53,20 +66,14 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
 
         return spy
 
-    for name in ("read", "vread", "history", "search", "proof", "write"):
+    for name in ("read", "vread", "history", "search", "everything", "proof", "write"):
         monkeypatch.setattr(Gate, name, spied(getattr(Gate, name)))
     token = world.token("clinician", institution="north")
     for template, method in paths(world.app):
         asked.clear()
-        path = (
-            concrete(template) if (method, template) not in {("POST", base) for base in BASES} else template
-        )
-        path += CONDITIONS.get((method, template), "")
-        body = (
-            {}
-            if template.endswith("_search")
-            else {"content": BATCH if template in BASES else BODIES.get(method)}
-        )
+        path = concrete(template, method) + CONDITIONS.get((method, template), "")
+        content = BODIES_OF.get(template, BODIES.get(method)) if method in BODIES else None
+        body = {} if template.endswith("_search") else {"content": content}
         headers = {"content-type": "application/fhir+json"} if body.get("content") else {}
         answer = world.client.request(method, path, token, headers, **body)
         if template in PUBLIC_PATHS:

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.everything import named
 from hdg.management.store.index import lookups, selectors
 from hdg.management.store.search import Include
 from hdg.management.store.values import Hash, split_reference
@@ -57,7 +58,7 @@ def included(
         names = _names(contents([rkey for rkey, _, _ in frontier]), forward) if forward else ()
         backward = [include for include in asked if include.is_reverse]
         for one in (
-            *_named(connection, names, visible),
+            *named(connection, names, visible),
             *_referring(connection, frontier, backward, visible, hash_),
         ):
             if one[0] not in known and one[0] not in found:
@@ -109,21 +110,6 @@ def _texts(type_: str, code: str) -> Callable[[dict[str, Any]], Iterator[tuple[s
                     yield text, target
 
     return texts
-
-
-def _named(connection: Connection, names: Iterable[Name], visible: Condition) -> list[Found]:
-    by_type: defaultdict[str, list[str]] = defaultdict(list)
-    for type_, id_ in names:
-        by_type[type_].append(id_)
-    found: list[Found] = []
-    for type_, ids in by_type.items():
-        for some in _parts(ids):
-            columns = _RESOURCE.c
-            query = select(columns.rkey, columns.type, columns.id).where(
-                columns.type == type_, columns.id.in_(some), columns.deleted.is_(False), visible
-            )
-            found += [(row[0], row[1], row[2]) for row in connection.execute(query)]
-    return found
 
 
 def _referring(

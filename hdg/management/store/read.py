@@ -22,6 +22,7 @@ from hdg.management.store import includes, pages, schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.engine import Statements, is_database_lost
 from hdg.management.store.envelope import Opened, binding, parse, unpack
+from hdg.management.store.everything import Everything, linked_patients, members, named, shared_names
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.search import SearchQuery, conditions
 from hdg.management.store.values import Hash
@@ -270,21 +271,49 @@ class Reader:
     ) -> tuple[list[StoredVersion], bool]:
         """What the page's matches bring along, and whether there would be more than may come."""
 
-        def fetch(rkeys: Sequence[int]) -> list[StoredVersion]:
-            missing = [rkey for rkey in rkeys if rkey not in known]
-            for at in range(0, len(missing), _AT_ONCE):
-                some = _RESOURCE.c.rkey.in_(missing[at : at + _AT_ONCE])
-                rows = connection.execute(select(*_COLUMNS).where(_IS_CURRENT, some, predicate)).all()
-                known.update({version.rkey: version for version in _versions(connection, rows)})
-            return [known[rkey] for rkey in rkeys if rkey in known]
+        known = {version.rkey: version for version in matches}
 
         def contents(rkeys: Sequence[int]) -> Iterator[dict[str, Any]]:
-            return (parse(self.body(version)) for version in fetch(rkeys) if not version.deleted)
+            return self._contents(_current_of(connection, rkeys, predicate, known))
 
-        known = {version.rkey: version for version in matches}
         found = [(version.rkey, version.type, version.id) for version in matches]
         rkeys, is_cut = includes.included(connection, found, query.includes, predicate, self._hash, contents)
-        return [version for version in fetch(rkeys) if not version.deleted], is_cut
+        return _current_of(connection, rkeys, predicate, known), is_cut
+
+    def _contents(self, versions: Sequence[StoredVersion]) -> Iterator[dict[str, Any]]:
+        return (parse(self.body(version)) for version in versions)
+
+    def everything(self, asked: Everything, predicate: Condition) -> Page:
+        """A page of all that belongs to a patient or an encounter, oldest first; empty when it is hidden.
+
+        ``included``: what the page refers to and belongs to no patient. Raises BadRequest for a foreign cursor.
+        """
+        position = pages.decoded(asked.cursor, 2) if asked.cursor else None
+        with self._engine.connect() as connection:
+
+            def contents(rkeys: Sequence[int]) -> Iterator[dict[str, Any]]:
+                return self._contents(_current_of(connection, rkeys, predicate))
+
+            patients: tuple[str, ...] = ()
+            if asked.type == "Patient":
+                patients = linked_patients(connection, asked.id, predicate, self._hash, contents)
+            where = [*members(asked, patients, self._hash), predicate]
+            if position is None:
+                counted = select(func.count()).select_from(_RESOURCE).where(*where)
+                total = connection.execute(counted).scalar_one()
+            else:
+                total = position[1]
+                where.append(_RESOURCE.c.rkey > position[0])
+            page = select(*_COLUMNS).where(_IS_CURRENT, *where).order_by(_RESOURCE.c.rkey)
+            rows = connection.execute(page.limit(asked.count + 1)).all() if asked.count else []
+            versions = _versions(connection, rows[: asked.count])
+            names = shared_names(self._contents(versions))
+            if asked.types:
+                names = [name for name in names if name[0] in asked.types]
+            rkeys = [row[0] for row in named(connection, names, predicate)]
+            shared = _current_of(connection, rkeys, predicate)
+        next_cursor = pages.encoded([versions[-1].rkey, total]) if len(rows) > asked.count else ""
+        return Page(tuple(versions), total, next_cursor, tuple(shared))
 
     def body(self, version: StoredVersion) -> bytes:
         """The exact JSON bytes (b'' for a deletion). Raises VaultError when they cannot be opened."""
@@ -340,6 +369,22 @@ def _versions(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Sto
         for rkey, patient in connection.execute(query):
             named[rkey].append(patient)
     return [_stored(row, tuple(named.get(row[0], ()))) for row in rows]
+
+
+def _current_of(
+    connection: Connection,
+    rkeys: Sequence[int],
+    predicate: Condition,
+    known: dict[int, StoredVersion] | None = None,
+) -> list[StoredVersion]:
+    """The current versions of some resources, none of them deleted. ``known``: what is at hand, and grows."""
+    known = {} if known is None else known
+    missing = [rkey for rkey in rkeys if rkey not in known]
+    for at in range(0, len(missing), _AT_ONCE):
+        some = _RESOURCE.c.rkey.in_(missing[at : at + _AT_ONCE])
+        rows = connection.execute(select(*_COLUMNS).where(_IS_CURRENT, some, predicate)).all()
+        known.update({version.rkey: version for version in _versions(connection, rows)})
+    return [known[rkey] for rkey in rkeys if rkey in known and not known[rkey].deleted]
 
 
 def _same_scope(predicate: Condition) -> tuple[Condition, ...]:

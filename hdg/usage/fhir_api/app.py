@@ -13,7 +13,7 @@ from hdg.errors import HdgError
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
-from hdg.usage.fhir_api import bundle, metadata, read, search, write
+from hdg.usage.fhir_api import bundle, metadata, operations, read, search, write
 from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.context import Api
 from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_error
@@ -43,9 +43,10 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
     )
     limits = Limits(settings.search_page_default, settings.search_page_max, base_url(settings))
     api = Api(gate, PageTokens(gate.page_key), limits, Room(settings.ingest_max_bytes))
-    # The routes asked most come first; "/fhir/metadata" stands before "/fhir/{type}".
+    # The first that fits answers: "/fhir/metadata" stands before "/fhir/{type}", operations before "/fhir/{type}/{id}".
     app.router.routes[:0] = [
         *metadata.routes(api, gate.now_us()),
+        *operations.routes(api),
         *read.routes(api),
         *search.routes(api),
         *write.routes(api),

@@ -15,6 +15,7 @@ from hdg.management.consent.policy import Policy
 from hdg.usage import permits
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.bodies import JSON_PATCH
+from hdg.usage.fhir_api.operations import EVERYTHING
 
 INTERACTIONS = ("read", "vread", "history-instance", "search-type")
 """What every resource type supports."""
@@ -69,6 +70,10 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
         "conditionalRead": "full-support",
         "conditionalUpdate": can_write,
         "conditionalDelete": "single" if can_write else "not-supported",
+        "operation": [
+            {"name": name, "definition": f"http://hl7.org/fhir/OperationDefinition/{owner}-{name}"}
+            for owner, name in _operations(resource_type, can_write=can_write)
+        ],
         "searchInclude": ["*", *(f"{resource_type}:{code}" for code in _references(resource_type))],
         **({"searchRevInclude": referring} if referring else {}),
         "searchParam": [
@@ -76,6 +81,18 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
             for code, kind in sorted(parameters.supported(resource_type).items())
         ],
     }
+
+
+def _operations(resource_type: str, *, can_write: bool) -> list[tuple[str, str]]:
+    """(who defines it, name) of the operations of a type."""
+    found = [("Resource", "meta")]
+    if can_write:
+        found += [("Resource", "meta-add"), ("Resource", "meta-delete")]
+    if resource_type in EVERYTHING:
+        found.append((resource_type, "everything"))
+    if resource_type == "Observation":
+        found.append(("Observation", "lastn"))
+    return found
 
 
 @cache

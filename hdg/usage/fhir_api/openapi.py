@@ -68,6 +68,27 @@ def openapi() -> JsonObject:
                 "parameters": _path("type", "id", "version"),
                 "get": _operation("Read one version"),
             },
+            "/fhir/{type}/$lastn": {
+                "parameters": _path("type"),
+                "get": _operation(
+                    "The newest Observations of each code", [_query("max", {"type": "integer"})]
+                ),
+                "post": _write("$lastn with a Parameters resource"),
+            },
+            "/fhir/{type}/{id}/$everything": {
+                "parameters": _path("type", "id"),
+                "get": _operation("All about a Patient or of an Encounter", [*_paged(), *_since()]),
+                "post": _write("$everything with a Parameters resource"),
+            },
+            "/fhir/{type}/{id}/$meta": {"parameters": _path("type", "id"), "get": _operation("The meta")},
+            "/fhir/{type}/{id}/$meta-add": {
+                "parameters": _path("type", "id"),
+                "post": _write("Adds profiles, tags and labels"),
+            },
+            "/fhir/{type}/{id}/$meta-delete": {
+                "parameters": _path("type", "id"),
+                "post": _write("Takes profiles, tags and labels away"),
+            },
             "/fhir/{type}/{id}/{target}": {
                 "parameters": _path("type", "id", "target"),
                 "get": _operation("Search in a patient's compartment: a type, or * for all", _paged()),
@@ -96,6 +117,10 @@ def _path(*names: str) -> list[JsonObject]:
 
 def _paged() -> list[JsonObject]:
     return [_query("_count", {"type": "integer", "minimum": 0}), _query("_page", {"type": "string"})]
+
+
+def _since() -> list[JsonObject]:
+    return [_query("_since", {"type": "string"}), _query("_type", {"type": "string"})]
 
 
 def _query(name: str, schema: JsonObject, *, is_required: bool = False) -> JsonObject:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.index import lookups
-from hdg.management.store.search import Clause, SearchQuery
+from hdg.management.store.search import Clause, SearchQuery, Sort
 from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
 from hdg.usage.fhir_api.results import RESULTS, read_results
 
@@ -73,10 +73,12 @@ def parse(
     *,
     types: tuple[str, ...] = (),
     compartment: str = "",
+    count: int = 0,
 ) -> SearchQuery:
     """The search that ``pairs`` ask for. Raises BadRequest naming the parameter that is not understood.
 
-    ``types``: of a search over several types, with ``resource_type`` ''; ``compartment``: see SearchQuery.
+    ``types``: of a search over several types, with ``resource_type`` ''; ``compartment``: see SearchQuery;
+    ``count``: rows of a page whatever the server's limits, 0 for these.
     """
     searched = types or (resource_type,)
     asked = [pair for pair in pairs if pair[0].partition(":")[0] not in RESULTS]
@@ -93,7 +95,7 @@ def parse(
     return SearchQuery(
         resource_type,
         clauses,
-        results.page_size,
+        count or results.page_size,
         cursor,
         results.sort,
         results.with_total,
@@ -101,6 +103,11 @@ def parse(
         compartment,
         results.includes,
     )
+
+
+def sorted_by(query: SearchQuery, sort: tuple[Sort, ...]) -> SearchQuery:
+    """The same search in another order."""
+    return replace(query, sort=sort)
 
 
 def _size(clause: Clause) -> int:

@@ -103,14 +103,14 @@ async def _search(api: Api, request: Request, caller: Caller, scope: Scope) -> R
     if isinstance(given, Response):
         return given
     route = f"search {scope.place}"
-    token = _token(api, given, caller, route)
+    token = page_token(api, given, caller, route)
     types, asked = _types(scope, list(token.pairs))
     query = parameters.parse(
         scope.type, asked, api.limits, token.cursor, types=types, compartment=scope.compartment
     )
     page = await api.gate.search(caller, query, f"{scope.place}?{urlencode(token.pairs)}")
     url = f"{api.base_url}/{scope.place}".rstrip("/")
-    links = _links(api, url, token, page.next_cursor, caller, route)
+    links = link_urls(api, url, token, page.next_cursor, caller, route)
     body = bundles.searchset(api.base_url, page, links)
     return fhir_response(body, method=request.method)
 
@@ -143,16 +143,16 @@ def _about_patients() -> frozenset[str]:
 async def _history(api: Api, request: Request, caller: Caller, resource_type: str) -> Response:
     resource_id = logical_id(request)
     place = f"{resource_type}/{resource_id}/_history"
-    token = _token(api, query_of(request), caller, place)
+    token = page_token(api, query_of(request), caller, place)
     refuse_parameters([pair for pair in token.pairs if pair[0] != "_count"])
     count = parameters.parse(resource_type, list(token.pairs), api.limits).count
     page = await api.gate.history(caller, resource_type, resource_id, count, token.cursor)
-    links = _links(api, f"{api.base_url}/{place}", token, page.next_cursor, caller, place)
+    links = link_urls(api, f"{api.base_url}/{place}", token, page.next_cursor, caller, place)
     body = bundles.history(api.base_url, page.matches, page.total, links)
     return fhir_response(body, method=request.method)
 
 
-def _token(api: Api, given: Pairs, caller: Caller, route: str) -> PageToken:
+def page_token(api: Api, given: Pairs, caller: Caller, route: str) -> PageToken:
     """What the request asks for: its own parameters, or those that a link of ours stands for."""
     tokens = [value for name, value in given if name == parameters.PAGE]
     if not tokens:
@@ -162,7 +162,10 @@ def _token(api: Api, given: Pairs, caller: Caller, route: str) -> PageToken:
     return api.tokens.open(tokens[0], binding(caller, route))
 
 
-def _links(api: Api, url: str, token: PageToken, next_cursor: str, caller: Caller, route: str) -> list[Link]:
+def link_urls(
+    api: Api, url: str, token: PageToken, next_cursor: str, caller: Caller, route: str
+) -> list[Link]:
+    """The links of a page, which hold nothing readable: to itself, and to the next one."""
     bound = binding(caller, route)
 
     def link(relation: str, target: PageToken) -> Link:
