@@ -255,14 +255,20 @@ def test_a_search_of_the_whole_server_names_its_types(hospital, north):
     assert len(paged) == len(set(paged)) == 5
 
 
-def test_a_compartment_is_searched_by_its_patient(hospital, north):
+def test_a_compartment_is_searched_by_what_refers_to_its_resource(hospital, north):
     assert sorted(ids(found(hospital, north, "Patient/ann/Observation?code=718-7"))) == ["ann-0", "ann-2"]
     assert sorted(ids(found(hospital, north, "Patient/ann/*"))) == ["ann", *ANN, "enc-north", "rep-north"]
     assert ids(found(hospital, north, "Patient/ann/*?_type=Encounter")) == ["enc-north"]
     assert found(hospital, north, "Patient/bob/Observation")["total"] == 0
     assert found(hospital, north, "Patient/nobody/Observation")["total"] == 0
     assert hospital.client.get("/fhir/Patient/ann/Colour", north).status_code == 404
-    assert hospital.client.get("/fhir/Encounter/enc-north/Observation", north).status_code == 400
+    assert ids(found(hospital, north, "Patient/ann/Patient")) == ["ann"]
+    assert sorted(ids(found(hospital, north, "Encounter/enc-north/*"))) == [*ANN, "enc-north"]
+    performed = found(hospital, north, "Practitioner/dr-north/Observation?code=718-7&_sort=-date")
+    assert ids(performed) == ["ann-2", "ann-0"]
+    assert found(hospital, north, "Encounter/enc-south/Observation")["total"] == 0
+    for path in ("Organization/org-north/Observation", "Encounter/enc-north/Patient"):
+        assert hospital.client.get(f"/fhir/{path}", north).status_code == 400
     assert len(walked(hospital, north, "Patient/ann/Observation?_count=1")) == 3
 
 

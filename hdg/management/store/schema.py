@@ -3,9 +3,10 @@
 Every key that the hot path touches is an integer: ``rkey`` numbers resources in order of creation and never
 changes, ``param`` is a hash of (resource type, what is selected), ``code``/``system`` are keyed 64-bit hashes
 (see index.py). Index tables are clustered on what is searched, then ``rkey``: one look-up finds all resources
-with a value, or says whether one resource has it. Values that are compared by range need a second index for
-the latter. A new version deletes exactly the rows that the old version made. Texts, dates and numbers of the
-index lie in the clear (ranges and prefixes must be comparable); identifiers, codes and references do not.
+with a value, or says whether one resource has it. Values that are compared by range or sorted by need a second
+index for the latter; so do references, which are followed from either end. A new version deletes exactly the
+rows that the old version made. Texts, dates and numbers of the index lie in the clear (ranges and prefixes must
+be comparable); identifiers, codes and references do not.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class Resource(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("type", "id", name="uq_resource_type_id"),
         Index("ix_resource_type_updated", "type", "updated_us", "rkey"),
+        Index("ix_resource_type_id_hash", "type", "id_hash"),
     )
     rkey: int = Field(sa_column=_int64(primary=True))
     type: str = Field(sa_column=_text())
@@ -271,7 +273,11 @@ class IdxReference(SQLModel, table=True):
     """reference: hash of the id and of the type, or hash of an absolute URL and 0."""
 
     __tablename__ = "idx_reference"
-    __table_args__ = (PrimaryKeyConstraint("param", "code", "rkey", "system"), _CLUSTERED)
+    __table_args__ = (
+        PrimaryKeyConstraint("param", "code", "rkey", "system"),
+        Index("ix_idx_reference_rkey", "rkey", "param"),
+        _CLUSTERED,
+    )
     param: int = Field(sa_column=_int64(primary=True))
     code: int = Field(sa_column=_int64(primary=True))
     system: int = Field(sa_column=_int64(primary=True))
@@ -282,7 +288,11 @@ class IdxString(SQLModel, table=True):
     """string: folded text (lower case, no diacritics), and a hash of the exact text for ``:exact``."""
 
     __tablename__ = "idx_string"
-    __table_args__ = (PrimaryKeyConstraint("param", "value", "rkey", "exact"), _CLUSTERED)
+    __table_args__ = (
+        PrimaryKeyConstraint("param", "value", "rkey", "exact"),
+        Index("ix_idx_string_rkey", "rkey", "param"),
+        _CLUSTERED,
+    )
     param: int = Field(sa_column=_int64(primary=True))
     value: str = Field(sa_column=_text(primary=True))
     exact: int = Field(sa_column=_int64(primary=True))
@@ -293,7 +303,7 @@ class IdxUri(SQLModel, table=True):
     """uri: the exact text."""
 
     __tablename__ = "idx_uri"
-    __table_args__ = (_CLUSTERED,)
+    __table_args__ = (Index("ix_idx_uri_rkey", "rkey", "param"), _CLUSTERED)
     param: int = Field(sa_column=_int64(primary=True))
     value: str = Field(sa_column=_text(primary=True))
     rkey: int = Field(sa_column=_int64(primary=True))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Table, or_, select
 
 from hdg.errors import BadRequest
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.chains import Chains, Rows, inside
 from hdg.management.store.index import lookups
 from hdg.management.store.matching import Clause, Matching
 from hdg.management.store.operators import unescape
@@ -27,13 +27,10 @@ __all__ = ["Clause", "Include", "SearchQuery", "Sort", "conditions"]
 
 Condition = ColumnElement[bool]
 
-_COMPARTMENT = table_of(schema.Compartment)
-_REFERENCE = table_of(schema.IdxReference)
 _RESOURCE = table_of(schema.Resource)
 _TABLES = {
     "token": table_of(schema.IdxToken),
-    "reference": _REFERENCE,
-    "chain": _REFERENCE,
+    "reference": table_of(schema.IdxReference),
     "string": table_of(schema.IdxString),
     "uri": table_of(schema.IdxUri),
     "date": table_of(schema.IdxDate),
@@ -43,16 +40,18 @@ _TABLES = {
 }
 _ABSENT = ("missing", "true")
 _RANKS = {
-    "reference": 0,
-    "string": 1,
-    "uri": 1,
-    "chain": 2,
-    "composite": 2,
-    "token": 3,
-    "quantity": 4,
-    "number": 4,
-    "date": 5,
+    "reference": 0.0,
+    "string": 1.0,
+    "uri": 1.0,
+    "composite": 2.0,
+    "token": 3.0,
+    "quantity": 4.0,
+    "number": 4.0,
+    "date": 5.0,
 }
+_STEP = 1.5
+"""What a reference on the way adds to a rank: many refer to one, so two steps come after a code."""
+_NEVER = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class Include:
 class SearchQuery:
     """A search of one resource type: all ``clauses`` must match.
 
-    ``types``: of a search over several types, whose ``type`` is ''. ``compartment``: id of the Patient whose
+    ``types``: of a search over several types, whose ``type`` is ''. ``compartment``: ``Type/id`` whose
     compartment is searched, '' for no such limit. ``count``: rows per page (0: only the total). ``cursor``:
     what the page before gave, '' for the first page. ``sort``: () is newest created first: no row is lost or
     doubled while others write. By anything else a row whose values change between two pages may come again,
@@ -119,112 +118,103 @@ def conditions(
     not understood.
     """
     types = query.types or (query.type,)
-    found = _terms(types, query.clauses, _Asked(hash_, now_us, visible))
-    if query.compartment:
-        inside = select(_COMPARTMENT.c.rkey).where(_COMPARTMENT.c.patient == query.compartment)
-        found.append(_RESOURCE.c.rkey.in_(inside))
-    return found
+    among = inside(types, query.compartment, hash_) if query.compartment else None
+    return _terms(types, query.clauses, _Asked(hash_, now_us, visible), among)
 
 
-def _terms(types: Sequence[str], clauses: Sequence[Clause], asked: _Asked) -> list[Condition]:
-    wheres = [
-        _Where(types, clause, Matching(types[0], clause, asked.hash, asked.now_us), asked)
-        for clause in clauses
-    ]
-    leaders = sorted((where for where in wheres if where.can_lead()), key=_Where.rank)
-    has_id = any(where.clause.param == "_id" and not where.clause.links for where in wheres)
-    leader = leaders[0] if leaders and not has_id else None
+def _terms(
+    types: tuple[str, ...], clauses: Sequence[Clause], asked: _Asked, among: Rows | None
+) -> list[Condition]:
+    """``among``: the only candidates; None: the clause that most likely finds the fewest leads."""
+    wheres = [_Where(types, clause, asked) for clause in clauses]
     terms: list[Condition] = [_RESOURCE.c.deleted.is_(False)]
-    if leader is None:  # else the type is part of the leader's parameter number
-        terms.append(_RESOURCE.c.type == types[0] if len(types) == 1 else _RESOURCE.c.type.in_(types))
-    return [*terms, *(where.condition(is_leader=where is leader) for where in wheres)]
+    has_chains = any(clause.links for clause in clauses)
+    if among is None:
+        leader = min((where for where in wheres if where.rank() < _NEVER), key=_Where.rank, default=None)
+        if leader is None or leader.is_id():  # else the type is part of what the leader's rows are of
+            terms.append(_RESOURCE.c.type == types[0] if len(types) == 1 else _RESOURCE.c.type.in_(types))
+        if leader is not None and (has_chains or not leader.is_id()):
+            among = leader.rows(None)
+            wheres.remove(leader)
+    if among is not None:
+        if any(where.clause.links for where in wheres):
+            among = select(among.cte().c.rkey)
+        terms.append(_RESOURCE.c.rkey.in_(among))
+    return [*terms, *(where.condition(among) for where in wheres)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Where:
     """One clause on its way to SQL."""
 
-    types: Sequence[str]
+    types: tuple[str, ...]
     clause: Clause
-    matching: Matching
     asked: _Asked
 
-    def can_lead(self) -> bool:
-        """Whether the clause has rows that list all its matches."""
-        if self.clause.kind in ("has", "chain"):
-            return self.clause.kind == "chain"
-        is_column = self.clause.param in ("_id", "_lastUpdated")
-        is_negative = self.clause.modifier == "not" or (self.clause.modifier, *self.clause.values) == _ABSENT
-        return not is_column and not is_negative
+    def is_id(self) -> bool:
+        """Whether it names resources by their ids."""
+        return self.clause.param == "_id" and not self.clause.links
 
-    def rank(self) -> int:
-        """How few resources a clause of its kind finds as a rule; the lowest leads."""
-        return 0 if self.clause.param == "identifier" else _RANKS.get(self.clause.kind, 9)
-
-    def condition(self, *, is_leader: bool) -> Condition:
-        """The clause as a term over ``resource``."""
+    def rank(self) -> float:
+        """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches."""
         clause = self.clause
-        if clause.kind == "has":
-            return or_(*(self._had_by(type_, inner) for type_, inner in clause.links))
-        if clause.param == "_id" and not clause.links:
-            self.matching.only("")
-            return _RESOURCE.c.id.in_([unescape(value) for value in clause.values])
-        if clause.param == "_lastUpdated":
-            self.matching.only("")
+        if clause.links:
+            return max(_Where((type_,), inner, self.asked).rank() for type_, inner in clause.links) + _STEP
+        is_negative = clause.modifier == "not" or (clause.modifier, *clause.values) == _ABSENT
+        if clause.param == "_lastUpdated" or is_negative:
+            return _NEVER
+        return 0.0 if clause.param in ("identifier", "_id") else _RANKS.get(clause.kind, 9.0)
+
+    def rows(self, among: Rows | None) -> Rows:
+        """The rkeys of its matches; ``among``: the only ones that matter."""
+        if self.clause.links:
+            return Chains(self.types, self._matching, self._linked).rows(among)
+        if self.is_id():
+            columns = _RESOURCE.c
+            named = select(columns.rkey).where(columns.type.in_(self.types), self._ids())
+            return named.correlate(None)
+        table, terms = self._index()
+        return select(table.c.rkey).where(*terms).correlate(None)
+
+    def condition(self, among: Rows | None) -> Condition:
+        """The clause as a term over ``resource``."""
+        if self.clause.links:
+            return _RESOURCE.c.rkey.in_(self.rows(among))
+        if self.is_id():
+            return self._ids()
+        if self.clause.param == "_lastUpdated":
+            self._matching.only("")
             updated = _RESOURCE.c.updated_us
-            return or_(*(self.matching.date(updated, updated, value) for value in clause.values))
+            return or_(*(self._matching.date(updated, updated, value) for value in self.clause.values))
+        table, terms = self._index()
+        found = select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
+        return ~found if self.rank() == _NEVER else found
+
+    def _ids(self) -> Condition:
+        self._matching.only("")
+        return _RESOURCE.c.id.in_([unescape(value) for value in self.clause.values])
+
+    def _index(self) -> tuple[Table, list[Condition]]:
+        """The index table of the clause, and what its rows must be."""
+        clause, matching = self.clause, self._matching
         table = _TABLES.get(clause.kind)
         places = [place for type_ in self.types for place in lookups(type_, clause.param)]
         if table is None or not places:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
-        terms = [self.matching.places(table.c, places)]
-        if clause.kind == "chain":
-            terms.append(or_(*(self._chained(type_, inner) for type_, inner in clause.links)))
-        elif clause.modifier == "missing":
+        terms = [matching.places(table.c, places)]
+        if clause.modifier == "missing":
             if clause.values not in (("true",), ("false",)):
-                raise self.matching.bad("missing takes true or false")
+                raise matching.bad("missing takes true or false")
         else:
-            terms.append(or_(*(self.matching.match(table.c, value) for value in clause.values)))
-        if is_leader:
-            return _RESOURCE.c.rkey.in_(select(table.c.rkey).where(*terms))
-        found = select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
-        return found if self.can_lead() else ~found
+            terms.append(or_(*(matching.match(table.c, value) for value in clause.values)))
+        return table, terms
 
-    def _chained(self, type_: str, inner: Clause) -> Condition:
-        """Rows of references to resources of a type that fulfil a clause."""
-        targets = self._visible(_RESOURCE.c.id_hash, type_, inner)
-        return and_(_REFERENCE.c.system == self.asked.hash(type_), _REFERENCE.c.code.in_(targets))
+    @property
+    def _matching(self) -> Matching:
+        return Matching(self.types[0], self.clause, self.asked.hash, self.asked.now_us)
 
-    def _had_by(self, type_: str, inner: Clause) -> Condition:
-        """The resource at hand is referred to by one of a type that fulfils a clause."""
-        sources = self._visible(_RESOURCE.c.rkey, type_, inner)
-        own = [self.asked.hash(each) for each in self.types]
-        columns = _REFERENCE.c
-        named = Matching(type_, self.clause, self.asked.hash, self.asked.now_us)
-        refers = (
-            select(1)
-            .where(
-                named.places(columns, lookups(type_, self.clause.param)),
-                columns.code == _RESOURCE.c.id_hash,
-                columns.system.in_(own),
-                columns.rkey.in_(sources),
-            )
-            .correlate(_RESOURCE)
-            .exists()
-        )
-        if tuple(self.types) != ("Patient",):
-            return refers
-        # Whom the sources are about leads to the few patients that can be meant.
-        about = select(_COMPARTMENT.c.patient).where(_COMPARTMENT.c.rkey.in_(sources))
-        return and_(_RESOURCE.c.id.in_(about), refers)
-
-    def _visible(self, column: ColumnElement[int], type_: str, inner: Clause) -> Select[Any]:
-        """``column`` of the resources of a type that fulfil a clause and that the caller may see.
-
-        A common table expression, for SQLite's parser does not take them inside one another.
-        """
+    def _linked(self, types: tuple[str, ...], inner: Clause, among: Rows | None) -> list[Condition]:
+        """The resources at the other end of a reference, as far as the caller may see them."""
         if self.asked.visible is None:
             raise BadRequest("a chain is not supported here", code="not-supported", place=self.clause.param)
-        terms = _terms((type_,), (inner,), self.asked)
-        found = select(column.label("x")).where(*terms, self.asked.visible).correlate(None).cte()
-        return select(found.c.x)
+        return [*_terms(types, (inner,), self.asked, among), self.asked.visible]

@@ -6,6 +6,7 @@ R4 http.html#search, http.html#history, http.html#paging.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -27,7 +28,7 @@ from hdg.usage.fhir_api.responses import fhir_response
 
 
 def routes(api: Api) -> list[Route]:
-    """The routes of search: of a type, of several types, in a patient's compartment; and instance history."""
+    """The routes of search: of a type, of several types, in a compartment; and instance history."""
 
     async def search(request: Request) -> Response:
         caller, resource_type = api.enter(request)
@@ -40,14 +41,16 @@ def routes(api: Api) -> list[Route]:
 
     async def search_compartment(request: Request) -> Response:
         caller, resource_type = api.enter(request)
-        if resource_type != "Patient":
-            raise BadRequest("only the compartments of patients can be searched", code="not-supported")
-        patient, target = logical_id(request), request.path_params["target"]
+        target = request.path_params["target"]
         if target != "*" and target not in definitions.resource_types():
             raise NotFound("no such type")
-        place = f"Patient/{patient}/{target}"
+        if resource_type not in definitions.compartments():
+            raise BadRequest("R4 gives this type no compartment", code="not-supported")
+        if target != "*" and target not in _in_compartment(resource_type):
+            raise BadRequest("resources of this type are in no such compartment", code="not-supported")
+        compartment = f"{resource_type}/{logical_id(request)}"
         type_ = "" if target == "*" else target
-        return await _search(api, request, caller, Scope(place, type_, patient))
+        return await _search(api, request, caller, Scope(f"{compartment}/{target}", type_, compartment))
 
     async def history(request: Request) -> Response:
         caller, resource_type = api.enter(request)
@@ -126,18 +129,18 @@ def _types(scope: Scope, given: Pairs) -> tuple[tuple[str, ...], Pairs]:
     if not named and not scope.compartment:
         raise BadRequest("a search of the whole server needs the parameter '_type'", code="required")
     known = definitions.resource_types()
-    types = tuple(dict.fromkeys(named[0].split(","))) if named else tuple(sorted(_about_patients()))
+    inside = _in_compartment(scope.compartment.partition("/")[0]) if scope.compartment else frozenset()
+    types = tuple(dict.fromkeys(named[0].split(","))) if named else tuple(sorted(inside))
     if not known.issuperset(types):
         raise BadRequest("parameter '_type': a type that R4 does not have", code="value")
     return types, rest
 
 
-def _about_patients() -> frozenset[str]:
-    """The types that can be in a patient's compartment."""
-    return frozenset(
-        {type_ for type_ in definitions.resource_types() if definitions.patient_compartment(type_)}
-        | {"Patient"}
-    )
+@cache
+def _in_compartment(name: str) -> frozenset[str]:
+    """The types that can be in a compartment."""
+    types = definitions.resource_types()
+    return frozenset(type_ for type_ in types if definitions.compartment_parameters(name, type_)) | {name}
 
 
 async def _history(api: Api, request: Request, caller: Caller, resource_type: str) -> Response:

@@ -145,7 +145,10 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
     engine = open_engine(settings, is_writer=True)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE version DROP COLUMN scope"))
+        connection.execute(text("DROP INDEX ix_resource_type_id_hash"))
         connection.execute(text("ALTER TABLE resource DROP COLUMN id_hash"))
+        for table in ("idx_reference", "idx_string", "idx_uri"):
+            connection.execute(text(f"DROP INDEX ix_{table}_rkey"))
         connection.execute(text("DROP TABLE outbox"))  # of later revisions
         connection.execute(text("DROP INDEX ix_inbox_kept"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))

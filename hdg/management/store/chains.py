@@ -1,0 +1,132 @@
+"""Clauses that follow references, in SQL over ``resource``: chains, ``_has``, compartments.
+
+R4 search.html#chaining, #has, compartmentdefinition.html. The resource at the other end must be one that the
+caller may see: what is hidden decides nothing. Where something more selective leads, only what its candidates
+refer to (or are referred to by) is looked at; else what is asked at the far end leads, and the references to what
+it finds come after.
+
+The far resources of each step are a common table expression: inside one another they are too deep for SQLite's
+parser. All ask the table ``resource`` under that very name, since the caller's predicate is written over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, Select, case, literal, select, tuple_, union_all
+
+from hdg.fhir import definitions
+from hdg.management.store import schema
+from hdg.management.store.batch import table_of
+from hdg.management.store.index import lookups
+from hdg.management.store.matching import Clause, Matching
+from hdg.management.store.values import Hash
+
+__all__ = ["Chains", "Rows", "inside"]
+
+Condition = ColumnElement[bool]
+Types = tuple[str, ...]
+Rows = Select[tuple[int]]
+"""rkeys, each once or more."""
+Terms = Callable[[Types, Clause, Rows | None], list[Condition]]
+"""(types, clause, the only candidates) → WHERE terms over ``resource``, the caller's predicate among them."""
+
+_RESOURCE = table_of(schema.Resource)
+_REFERENCE = table_of(schema.IdxReference)
+
+
+class Chains:
+    """A clause of kind ``chain`` or ``has`` about resources of ``types``; ``matching`` is that clause's own."""
+
+    def __init__(self, types: Types, matching: Matching, terms: Terms) -> None:
+        self._types = types
+        self._matching = matching
+        self._terms = terms
+        grouped: dict[Clause, list[str]] = {}
+        for type_, inner in matching.clause.links:
+            grouped.setdefault(inner, []).append(type_)
+        self._links = [(tuple(found), inner) for inner, found in grouped.items()]
+
+    def rows(self, among: Rows | None = None) -> Rows:
+        """The resources that the clause finds; ``among``: the only ones that matter."""
+        if self._matching.clause.kind == "has":
+            parts = [self._named(link, type_, among) for link in self._links for type_ in self._types]
+        else:
+            parts = [self._referring(link, among) for link in self._links]
+        if len(parts) == 1:
+            return parts[0]
+        every = union_all(*parts).subquery()
+        return select(every.c.rkey)
+
+    def _referring(self, link: tuple[Types, Clause], among: Rows | None) -> Rows:
+        """What refers to the far resources of one link."""
+        types, inner = link
+        row = _REFERENCE.alias().c
+        asked = [self._places(row, self._types)]
+        candidates = None
+        if among is not None:
+            asked.append(row.rkey.in_(among))
+            named = select(row.code).where(*asked, row.system.in_(self._hashes(types)))
+            columns = _RESOURCE.c
+            candidates = select(columns.rkey).where(columns.type.in_(types), columns.id_hash.in_(named))
+            candidates = candidates.correlate(None)
+        far = self._far(types, inner, candidates)
+        if len(types) == 1:
+            asked += [row.code.in_(select(far.c.id_hash)), row.system == self._hashes(types)[0]]
+        else:
+            asked.append(tuple_(row.code, row.system).in_(select(far.c.id_hash, far.c.type_hash)))
+        return select(row.rkey).where(*asked).correlate(None)
+
+    def _named(self, link: tuple[Types, Clause], type_: str, among: Rows | None) -> Rows:
+        """Resources of a type that the far ones of one link refer to."""
+        types, inner = link
+        row, columns = _REFERENCE.alias().c, _RESOURCE.c
+        named = [self._places(row, types), row.system == self._matching.hash(type_)]
+        candidates = None
+        if among is not None:
+            hashes = select(columns.id_hash).where(columns.rkey.in_(among)).correlate(None)
+            candidates = select(row.rkey).where(*named, row.code.in_(hashes)).correlate(None)
+        far = self._far(types, inner, candidates)
+        codes = select(row.code).where(*named, row.rkey.in_(select(far.c.rkey))).correlate(None)
+        return select(columns.rkey).where(columns.type == type_, columns.id_hash.in_(codes)).correlate(None)
+
+    def _far(self, types: Types, inner: Clause, candidates: Rows | None) -> FromClause:
+        columns = _RESOURCE.c
+        picked: list[Any] = [columns.rkey, columns.id_hash]
+        if len(types) > 1:
+            hashes = {type_: literal(self._matching.hash(type_)) for type_ in types}
+            picked.append(case(hashes, value=columns.type).label("type_hash"))
+        return (
+            select(*picked)
+            .where(*self._terms(types, inner, candidates))
+            .correlate(None)
+            .cte()
+            .prefix_with("MATERIALIZED")
+        )
+
+    def _hashes(self, types: Types) -> list[int]:
+        return [self._matching.hash(type_) for type_ in types]
+
+    def _places(self, row: Any, types: Types) -> Condition:
+        param = self._matching.clause.param
+        return self._matching.places(row, [place for type_ in types for place in lookups(type_, param)])
+
+
+def inside(types: Types, compartment: str, hash_: Hash) -> Rows:
+    """What is in a compartment (``Patient/id``), by the search parameters that R4 names for it, and itself."""
+    name, _, id_ = compartment.partition("/")
+    row, columns = _REFERENCE.alias().c, _RESOURCE.c
+    places = {
+        number
+        for type_ in types
+        for code in definitions.compartment_parameters(name, type_)
+        for number, target in lookups(type_, code)
+        if target in ("", name)
+    }
+    itself = select(columns.rkey).where(columns.type == name, columns.id == id_, literal(name).in_(types))
+    rows = select(row.rkey).where(
+        row.param.in_(sorted(places)), row.code == hash_(id_), row.system == hash_(name)
+    )
+    every = union_all(rows, itself.correlate(None)).subquery()
+    return select(every.c.rkey)

@@ -1,0 +1,231 @@
+"""What is hidden decides nothing: a generated set of searches is answered by the same bytes with the hidden
+resources present and with them deleted (R4 search.html; DESIGN §6), on both databases.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+COUNT = 160
+WHERES = {
+    "Observation": [
+        "code=718-7",
+        "date=ge2024-01-02",
+        "subject:Patient.name=Featherstonehaugh,Cholmondeley",
+        "patient.birthdate=1970-01-01",
+        "patient.identifier=MRN-bob,MRN-ann",
+        "subject.name:missing=false",
+        "encounter.status=finished",
+        "encounter.subject:Patient.family=chol",
+        "encounter.service-provider.name=South",
+        "has-member.code=718-7",
+        "derived-from.subject:Patient.name=Otto",
+        "performer:Practitioner.name=Strange",
+        "performer.identifier:missing=true",
+        "_has:DiagnosticReport:result:status=final",
+        "_has:DiagnosticReport:result:subject:Patient.name=Otto",
+        "_has:Observation:derived-from:code=718-7",
+        "_has:Observation:has-member:_has:DiagnosticReport:result:status=final",
+        "value-quantity=gt3",
+        "code:not=718-7",
+    ],
+    "Patient": [
+        "name=e",
+        "birthdate=1970-01-01",
+        "_has:Observation:patient:code=718-7",
+        "_has:Observation:subject:encounter.status=finished",
+        "_has:Encounter:patient:service-provider.name=North",
+        "_has:DiagnosticReport:subject:result.code=718-7",
+        "_has:Observation:patient:_has:DiagnosticReport:result:status=final",
+        "organization.name=South",
+        "organization:Organization.partof.name=Trust",
+        "general-practitioner:Practitioner.name=Strange",
+        "link:Patient.name=Otto",
+    ],
+    "Encounter": [
+        "status=finished",
+        "subject:Patient.name=Otto,Eve",
+        "service-provider.partof.name=Trust",
+        "_has:Observation:encounter:code=718-7",
+        "_has:Observation:encounter:subject:Patient.name=Otto",
+    ],
+    "Organization": [
+        "name=north,south",
+        "_has:Patient:organization:name=Otto",
+        "_has:Encounter:service-provider:subject:Patient.name=Otto",
+        "_has:Encounter:service-provider:_has:Observation:encounter:code=718-7",
+        "partof.name=Trust",
+    ],
+    "Practitioner": [
+        "_has:Observation:performer:patient.name=Otto",
+        "_has:Patient:general-practitioner:birthdate=1970-01-01",
+        "name=strange",
+    ],
+}
+INCLUDES = {
+    "Observation": [
+        "_include=Observation:subject",
+        "_include=Observation:*",
+        "_include=Observation:has-member&_include:iterate=Observation:derived-from",
+        "_include=Observation:encounter&_include:iterate=Encounter:service-provider",
+        "_revinclude=DiagnosticReport:result",
+        "_revinclude=DiagnosticReport:result&_include:iterate=DiagnosticReport:subject:Patient",
+        "_revinclude:iterate=Observation:derived-from",
+    ],
+    "Patient": [
+        "_revinclude=Observation:patient",
+        "_revinclude=Observation:subject&_revinclude:iterate=DiagnosticReport:result",
+        "_include=Patient:organization&_include:iterate=Organization:partof",
+        "_include=Patient:*",
+        "_include=Patient:link",
+    ],
+    "Encounter": ["_include=Encounter:subject", "_revinclude=Observation:encounter"],
+    "Organization": ["_revinclude=Patient:organization", "_revinclude=Encounter:service-provider"],
+    "Practitioner": ["_revinclude=Observation:performer", "_revinclude=Patient:general-practitioner"],
+}
+SORTS = {
+    "Observation": ["date", "-date", "value-quantity", "-value-quantity,date", "_lastUpdated", "-_id"],
+    "Patient": ["family", "-family", "birthdate,-family", "_id", "-_lastUpdated"],
+    "Encounter": ["date", "-date,_id"],
+    "Organization": ["name", "-name"],
+    "Practitioner": ["family,_id"],
+}
+
+
+def reference(text):
+    return {"reference": text}
+
+
+def fill(world):
+    """Visible to north: ann's resources that north sent. Hidden: bob's, and what south sent about ann."""
+    for name, parent in (("trust", ""), ("north", "trust"), ("south", "trust")):
+        organization = {"resourceType": "Organization", "id": name, "name": name.title()}
+        if parent:
+            organization["partOf"] = reference(f"Organization/{parent}")
+        world.put(organization, "north", None)
+    world.put(
+        {"resourceType": "Practitioner", "id": "strange", "name": [{"family": "Strange"}]}, "north", None
+    )
+    hidden = []
+    for who, home in (("ann", "north"), ("bob", "south")):
+        person = world.patient(
+            who, *{"ann": ("Eve", "Featherstonehaugh"), "bob": ("Otto", "Cholmondeley")}[who]
+        )
+        other = {"ann": "bob", "bob": "ann"}[who]
+        person |= {
+            "managingOrganization": reference(f"Organization/{home}"),
+            "generalPractitioner": [reference("Practitioner/strange")],
+            "link": [{"other": reference(f"Patient/{other}"), "type": "seealso"}],
+        }
+        world.put(person, home, who)
+        for number in range(4):
+            sender = home if number < 3 else {"north": "south", "south": "north"}[home]
+            if who == "bob" and number == 3:
+                continue  # north may read what north sent
+            encounter = {
+                "resourceType": "Encounter",
+                "id": f"{who}-e{number}",
+                "status": "finished" if number % 2 else "planned",
+                "class": {"code": "AMB"},
+                "subject": reference(f"Patient/{who}"),
+                "serviceProvider": reference(f"Organization/{home}"),
+                "period": {"start": f"2024-02-0{number + 1}"},
+            }
+            crossing = other if number % 2 else who
+            observation = world.observation(f"{who}-{number}", who, "718-7", f"2024-01-0{number + 1}")
+            observation |= {
+                "encounter": reference(f"Encounter/{crossing}-e{number}"),
+                "performer": [reference("Practitioner/strange")],
+                "hasMember": [reference(f"Observation/{other}-{number}")],
+                "derivedFrom": [reference(f"Observation/{crossing}-0")],
+                "valueQuantity": {"value": number + (0.5 if who == "bob" else 0), "code": "g/dL"},
+            }
+            report = {
+                "resourceType": "DiagnosticReport",
+                "id": f"{who}-r{number}",
+                "status": "final",
+                "code": {"text": "x"},
+                "subject": reference(f"Patient/{who}"),
+                "result": [
+                    reference(f"Observation/{who}-{number}"),
+                    reference(f"Observation/{other}-{number}"),
+                ],
+            }
+            for resource in (encounter, observation, report):
+                world.put(resource, sender, who)
+                if sender == "south":
+                    hidden.append((resource["resourceType"], resource["id"]))
+    return [*hidden, ("Patient", "bob")]
+
+
+def questions():
+    """Searches that follow references, bring others along, sort and count; the same ones each time."""
+    chance = random.Random(4)
+    found = []
+    for number in range(COUNT):
+        type_ = list(WHERES)[number % len(WHERES)]
+        parts = chance.sample(WHERES[type_], chance.choice((1, 1, 1, 2)))
+        if chance.random() < 0.5:
+            parts.append(chance.choice(INCLUDES[type_]))
+        if chance.random() < 0.5:
+            parts.append("_sort=" + chance.choice(SORTS[type_]))
+        parts.append(f"_count={chance.choice((0, 1, 2, 50))}")
+        if chance.random() < 0.3:
+            parts.append("_total=" + chance.choice(("none", "estimate", "accurate")))
+        found.append(f"/fhir/{type_}?{'&'.join(parts)}")
+    return found
+
+
+SPECIAL = [
+    "/fhir/Patient/ann/Observation?_sort=-date",
+    "/fhir/Patient/ann/*?_count=3",
+    "/fhir/Patient/bob/Observation",
+    "/fhir/Patient/bob/*",
+    "/fhir/Patient/bob/Patient",
+    "/fhir/Encounter/bob-e1/Observation",
+    "/fhir/Encounter/ann-e1/*",
+    "/fhir/Practitioner/strange/Observation?_count=2",
+    "/fhir?_type=Patient,Observation&_count=4",
+    "/fhir?_type=Patient,Observation,Encounter&_sort=_id&_count=2",
+    "/fhir?_type=Observation,Encounter&subject:Patient.name=Otto,Eve",
+    "/fhir?_type=Observation,DiagnosticReport&patient.name=Otto,Eve&_include=*",
+]
+
+
+def answers(world, path, token):
+    """Every page of a search: status and bytes."""
+    found = []
+    while path:
+        answer = world.client.get(path, token)
+        found.append((answer.status_code, answer.content))
+        links = answer.json().get("link", ()) if answer.status_code == 200 else ()
+        following = [link["url"] for link in links if link["relation"] == "next"]
+        path = following[0].removeprefix("https://gateway.example") if following else ""
+        assert len(found) < 40
+    return found
+
+
+@pytest.mark.parametrize("of", ["types", "places"])
+def test_hidden_resources_change_no_byte_of_any_answer(either, of):
+    world = either
+    hidden = fill(world)
+    for who in ("ann", "bob"):
+        world.grant(who, "Organization/west")
+    asked = questions() if of == "types" else SPECIAL
+    north = world.token("clinician", institution="north")
+    west = world.token("clinician", institution="west")
+    present = {path: answers(world, path, north) for path in asked}
+    everything = {path: answers(world, path, west) for path in asked}
+    for type_, id_ in hidden:
+        assert world.client.get(f"/fhir/{type_}/{id_}", north).status_code == 404
+        world.delete(type_, id_, "south")
+    deleted = {path: answers(world, path, north) for path in asked}
+    assert {path for path, pages in present.items() if pages[0][0] != 200} == set()
+    assert [path for path in asked if present[path] != deleted[path]] == []
+    for pages in present.values():
+        assert not any(f'"id":"{id_}"'.encode() in body for _, body in pages for _, id_ in hidden)
+    # The searches reach what is hidden: for whoever may see it, many answers are others.
+    telling = sum(present[path] != everything[path] for path in asked)
+    assert telling > len(set(asked)) / 2
