@@ -34,6 +34,7 @@ from hdg.management.store.everything import Everything
 from hdg.management.store.index import Indexer
 from hdg.management.store.meta import index_key
 from hdg.management.store.prepared import Prepared
+from hdg.management.store.read import ALWAYS, Span
 from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
@@ -217,17 +218,32 @@ class Gate:
             raise Gone("this resource was deleted")
         return visible
 
-    async def history(self, caller: Caller, type_: str, id_: str, count: int, cursor: str) -> Results:
+    async def history(
+        self, caller: Caller, type_: str, id_: str, count: int, cursor: str, span: Span = ALWAYS
+    ) -> Results:
         """A page of the versions of one resource, newest first. Raises NotFound, Unavailable."""
-        visible_to = self._visible_to(caller.principal).predicate
-        page = await self._aside(self._reader.history, type_, id_, visible_to, count, cursor)
-        results = Results(tuple(map(self._open, page.versions)), page.total, page.next_cursor)
+        visible_to = self._visible_to(caller.principal)
+        page = await self._aside(self._reader.history, type_, id_, visible_to.predicate, count, cursor, span)
+        results = self._opened(page)
         is_found = bool(page.versions or page.total)
+        if not is_found and span != ALWAYS:
+            is_found = self._reader.read(type_, id_, visible_to) is not None
         outcome = _SUCCESS if is_found else _NOTHING
         access = Access("history", outcome, resource=f"{type_}/{id_}")
         await self._trail.record(caller, access, _patients(page.versions))
         if not is_found:
             raise NotFound("nothing is here")
+        return results
+
+    async def changes(
+        self, caller: Caller, type_: str, count: int, cursor: str, span: Span, asked: str
+    ) -> Results:
+        """A page of the versions of all resources (of a type, '' any), newest first. Raises Unavailable."""
+        visible_to = self._visible_to(caller.principal).predicate
+        page = await self._aside(self._reader.changes, type_, visible_to, count, cursor, span)
+        results = await self._aside(self._opened, page)
+        access = Access("history-type" if type_ else "history-system", _SUCCESS, query=asked)
+        await self._trail.record(caller, access, _patients(page.versions))
         return results
 
     async def search(self, caller: Caller, query: SearchQuery, asked: str) -> Results:

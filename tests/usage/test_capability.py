@@ -40,6 +40,8 @@ def test_the_openapi_description_names_every_route_once():
         "/fhir/{type}",
         "/fhir/{type}/_search",
         "/fhir/{type}/{id}",
+        "/fhir/_history",
+        "/fhir/{type}/_history",
         "/fhir/{type}/$lastn",
         "/fhir/{type}/{id}/$everything",
         "/fhir/{type}/{id}/$meta",

@@ -27,7 +27,7 @@ from hdg.management.store.prepared import Prepared
 from hdg.management.store.search import SearchQuery, conditions
 from hdg.management.store.values import Hash
 
-__all__ = ["Page", "Reader", "StoredVersion"]
+__all__ = ["ALWAYS", "Page", "Reader", "Span", "StoredVersion"]
 
 Condition = ColumnElement[bool]
 
@@ -35,6 +35,7 @@ _COMPARTMENT = table_of(schema.Compartment)
 _RESOURCE = table_of(schema.Resource)
 _VERSION = table_of(schema.Version)
 _CURRENT = _VERSION.alias("current")
+_LATER = _VERSION.alias("later")
 _NAMES = ("rkey", "type", "id", "version", "updated_us", "institution", "deleted")
 _COLUMNS = (
     *(_VERSION.c[name] for name in _NAMES),
@@ -91,6 +92,17 @@ class StoredVersion:
     patient_code: str
     leaf_index: int
     sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which versions: made at or after ``since_us`` (µs; 0: ever), current at some time within ``at_us``."""
+
+    since_us: int = 0
+    at_us: tuple[int, int] | None = None
+
+
+ALWAYS = Span()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +226,15 @@ class Reader:
         with self._engine.connect() as connection:
             return next(iter(_versions(connection, connection.execute(query, values).all())), None)
 
-    def history(self, type_: str, id_: str, predicate: Condition, count: int = 50, cursor: str = "") -> Page:
+    def history(
+        self,
+        type_: str,
+        id_: str,
+        predicate: Condition,
+        count: int = 50,
+        cursor: str = "",
+        span: Span = ALWAYS,
+    ) -> Page:
         """Versions of one resource, newest first; an empty page when absent or hidden.
 
         The predicate speaks of the current version. Under any but ``true()``, versions about other patients
@@ -222,7 +242,7 @@ class Reader:
         may read the present does not get those.
         """
         before = pages.decoded(cursor, 1)[0] if cursor else 0
-        named = (_IS_VERSION, _IS_NAMED, predicate, *_same_scope(predicate))
+        named = (_IS_VERSION, _IS_NAMED, predicate, *_same_scope(predicate), *_within(span))
         page = select(*_COLUMNS).where(*named).order_by(_VERSION.c.version.desc()).limit(count + 1)
         if before:
             page = page.where(_VERSION.c.version < before)
@@ -234,6 +254,25 @@ class Reader:
             rows = _versions(connection, connection.execute(page, values).all()) if count else []
         next_cursor = pages.encoded([rows[count - 1].version]) if len(rows) > count else ""
         return Page(tuple(rows[:count]), total, next_cursor)
+
+    def changes(
+        self, type_: str, predicate: Condition, count: int = 50, cursor: str = "", span: Span = ALWAYS
+    ) -> Page:
+        """Versions of all resources (of a type, '' for any) in the order in which they were committed, newest first.
+
+        As ``history`` decides which. Nothing is counted. No version is lost or doubled while others write.
+        """
+        before = pages.decoded(cursor, 1)[0] if cursor else None
+        terms = [_IS_VERSION, predicate, *_same_scope(predicate), *_within(span)]
+        if type_:
+            terms.append(_VERSION.c.type == type_)
+        if before is not None:
+            terms.append(_VERSION.c.leaf_index < before)
+        page = select(*_COLUMNS).where(*terms).order_by(_VERSION.c.leaf_index.desc()).limit(count + 1)
+        with self._engine.connect() as connection:
+            rows = _versions(connection, connection.execute(page).all()) if count else []
+        next_cursor = pages.encoded([rows[count - 1].leaf_index]) if len(rows) > count else ""
+        return Page(tuple(rows[:count]), None, next_cursor)
 
     def search(self, query: SearchQuery, predicate: Condition) -> Page:
         """Matching current versions, none of them deleted. Raises BadRequest for a value that cannot be read.
@@ -369,6 +408,22 @@ def _versions(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[Sto
         for rkey, patient in connection.execute(query):
             named[rkey].append(patient)
     return [_stored(row, tuple(named.get(row[0], ()))) for row in rows]
+
+
+def _within(span: Span) -> list[Condition]:
+    """The versions of a span."""
+    terms: list[Condition] = []
+    if span.since_us:
+        terms.append(_VERSION.c.updated_us >= span.since_us)
+    if span.at_us is not None:
+        start, end = span.at_us
+        later = select(1).where(
+            _LATER.c.rkey == _VERSION.c.rkey,
+            _LATER.c.version > _VERSION.c.version,
+            _LATER.c.updated_us <= start,
+        )
+        terms += [_VERSION.c.updated_us <= end, ~later.correlate(_VERSION).exists()]
+    return terms
 
 
 def _current_of(

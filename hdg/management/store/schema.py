@@ -115,6 +115,7 @@ class Version(SQLModel, table=True):
     """
 
     __tablename__ = "version"
+    __table_args__ = (Index("ix_version_leaf", "leaf_index", "type"),)
     rkey: int = Field(sa_column=_rkey())
     version: int = Field(primary_key=True)
     type: str = Field(sa_column=_text())

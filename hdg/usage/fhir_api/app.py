@@ -13,7 +13,7 @@ from hdg.errors import HdgError
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
-from hdg.usage.fhir_api import bundle, metadata, operations, read, search, write
+from hdg.usage.fhir_api import bundle, history, metadata, operations, read, search, write
 from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.context import Api
 from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_error
@@ -47,6 +47,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
     app.router.routes[:0] = [
         *metadata.routes(api, gate.now_us()),
         *operations.routes(api),
+        *history.routes(api),
         *read.routes(api),
         *search.routes(api),
         *write.routes(api),

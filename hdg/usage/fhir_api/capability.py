@@ -17,9 +17,9 @@ from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.bodies import JSON_PATCH
 from hdg.usage.fhir_api.operations import EVERYTHING
 
-INTERACTIONS = ("read", "vread", "history-instance", "search-type")
+INTERACTIONS = ("read", "vread", "history-instance", "history-type", "search-type")
 """What every resource type supports."""
-SYSTEM = ("batch", "transaction", "search-system")
+SYSTEM = ("batch", "transaction", "search-system", "history-system")
 """What the base of the API takes."""
 WRITES = ("create", "update", "patch", "delete")
 """What every type supports that some role may write."""

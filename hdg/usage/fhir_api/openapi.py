@@ -43,6 +43,7 @@ def openapi() -> JsonObject:
                 "post": _write("Batch or transaction; the Bundle's type says which"),
             },
             "/fhir/_search": {"post": _post_search()},
+            "/fhir/_history": {"get": _operation("History of everything", [*_paged(), *_span()])},
             "/fhir/metadata": {"get": _operation("CapabilityStatement", is_public=True)},
             "/fhir/{type}": {
                 "parameters": _path("type"),
@@ -62,7 +63,11 @@ def openapi() -> JsonObject:
             },
             "/fhir/{type}/{id}/_history": {
                 "parameters": _path("type", "id"),
-                "get": _operation("History of one resource", _paged()),
+                "get": _operation("History of one resource", [*_paged(), *_span()]),
+            },
+            "/fhir/{type}/_history": {
+                "parameters": _path("type"),
+                "get": _operation("History of a type", [*_paged(), *_span()]),
             },
             "/fhir/{type}/{id}/_history/{version}": {
                 "parameters": _path("type", "id", "version"),
@@ -117,6 +122,10 @@ def _path(*names: str) -> list[JsonObject]:
 
 def _paged() -> list[JsonObject]:
     return [_query("_count", {"type": "integer", "minimum": 0}), _query("_page", {"type": "string"})]
+
+
+def _span() -> list[JsonObject]:
+    return [_query("_since", {"type": "string"}), _query("_at", {"type": "string"})]
 
 
 def _since() -> list[JsonObject]:

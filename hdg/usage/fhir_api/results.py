@@ -15,7 +15,7 @@ from hdg.management.store.pages import SORTED_KINDS
 from hdg.management.store.search import Include, Sort
 from hdg.usage.fhir_api.query import Pairs, describe
 
-__all__ = ["RESULTS", "Results", "read_results"]
+__all__ = ["RESULTS", "Results", "page_size", "read_results"]
 
 RESULTS: Final = frozenset({"_count", "_total", "_sort", "_include", "_revinclude"})
 _ONCE: Final = frozenset({"_count", "_total", "_sort"})
@@ -53,14 +53,14 @@ def read_results(
     if len(includes) > _INCLUDES_MAX:
         raise BadRequest(f"more than {_INCLUDES_MAX} of _include and _revinclude", code="too-costly")
     return Results(
-        _count(given["_count"], count_max) if "_count" in given else count,
+        page_size(given["_count"], count_max) if "_count" in given else count,
         _total(given.get("_total", "accurate")) != "none",
         _sort(types, given["_sort"], kind_of) if "_sort" in given else (),
         tuple(dict.fromkeys(includes)),
     )
 
 
-def _count(value: str, most: int) -> int:
+def page_size(value: str, most: int) -> int:
     """Page size; 0 asks for the total alone, too much is cut to the most (R4 search.html#count)."""
     if not _COUNT.match(value):
         raise BadRequest("parameter '_count': not a number of entries", code="value")

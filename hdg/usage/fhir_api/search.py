@@ -1,7 +1,4 @@
-"""search by GET and by POST, and instance history; both paged by opaque links.
-
-R4 http.html#search, http.html#history, http.html#paging.
-"""
+"""search by GET and by POST, paged by opaque links. R4 http.html#search, http.html#paging."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from hdg.fhir import definitions
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api import bundles, parameters
 from hdg.usage.fhir_api.bundles import Link
-from hdg.usage.fhir_api.context import Api, binding, caller_of, query_of, refuse_parameters
+from hdg.usage.fhir_api.context import Api, binding, caller_of, query_of
 from hdg.usage.fhir_api.errors import outcome_response
 from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageToken
@@ -28,7 +25,7 @@ from hdg.usage.fhir_api.responses import fhir_response
 
 
 def routes(api: Api) -> list[Route]:
-    """The routes of search: of a type, of several types, in a compartment; and instance history."""
+    """The routes of search: of a type, of several types, in a compartment."""
 
     async def search(request: Request) -> Response:
         caller, resource_type = api.enter(request)
@@ -52,10 +49,6 @@ def routes(api: Api) -> list[Route]:
         type_ = "" if target == "*" else target
         return await _search(api, request, caller, Scope(f"{compartment}/{target}", type_, compartment))
 
-    async def history(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
-        return await _history(api, request, caller, resource_type)
-
     compartment = "/fhir/{type}/{id}/{target}"
     return [
         Route("/fhir", search_all, methods=["GET"]),
@@ -63,7 +56,6 @@ def routes(api: Api) -> list[Route]:
         Route("/fhir/_search", search_all, methods=["POST"]),
         Route("/fhir/{type}", search, methods=["GET"]),
         Route("/fhir/{type}/_search", search, methods=["POST"]),
-        Route("/fhir/{type}/{id}/_history", history, methods=["GET"]),
         Route(compartment, search_compartment, methods=["GET"]),
         Route(f"{compartment}/_search", search_compartment, methods=["POST"]),
     ]
@@ -141,18 +133,6 @@ def _in_compartment(name: str) -> frozenset[str]:
     """The types that can be in a compartment."""
     types = definitions.resource_types()
     return frozenset(type_ for type_ in types if definitions.compartment_parameters(name, type_)) | {name}
-
-
-async def _history(api: Api, request: Request, caller: Caller, resource_type: str) -> Response:
-    resource_id = logical_id(request)
-    place = f"{resource_type}/{resource_id}/_history"
-    token = page_token(api, query_of(request), caller, place)
-    refuse_parameters([pair for pair in token.pairs if pair[0] != "_count"])
-    count = parameters.parse(resource_type, list(token.pairs), api.limits).count
-    page = await api.gate.history(caller, resource_type, resource_id, count, token.cursor)
-    links = link_urls(api, f"{api.base_url}/{place}", token, page.next_cursor, caller, place)
-    body = bundles.history(api.base_url, page.matches, page.total, links)
-    return fhir_response(body, method=request.method)
 
 
 def page_token(api: Api, given: Pairs, caller: Caller, route: str) -> PageToken:

@@ -150,6 +150,7 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
         for table in ("idx_reference", "idx_string", "idx_uri"):
             connection.execute(text(f"DROP INDEX ix_{table}_rkey"))
         connection.execute(text("DROP TABLE outbox"))  # of later revisions
+        connection.execute(text("DROP INDEX ix_version_leaf"))
         connection.execute(text("DROP INDEX ix_inbox_kept"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
         connection.execute(text("UPDATE store_meta SET value = 'old' WHERE name = 'index_digest'"))
