@@ -86,8 +86,17 @@ INCLUDES = {
     "Practitioner": ["_revinclude=Observation:performer", "_revinclude=Patient:general-practitioner"],
 }
 SORTS = {
-    "Observation": ["date", "-date", "value-quantity", "-value-quantity,date", "_lastUpdated", "-_id"],
-    "Patient": ["family", "-family", "birthdate,-family", "_id", "-_lastUpdated"],
+    "Observation": [
+        "date",
+        "-date",
+        "code,-date",
+        "-encounter",
+        "value-quantity",
+        "-value-quantity,date",
+        "_lastUpdated",
+        "-_id",
+    ],
+    "Patient": ["family", "-family", "-organization,identifier", "birthdate,-family", "_id", "-_lastUpdated"],
     "Encounter": ["date", "-date,_id"],
     "Organization": ["name", "-name"],
     "Practitioner": ["family,_id"],
@@ -187,6 +196,8 @@ SPECIAL = [
     "/fhir/Encounter/bob-e1/Observation",
     "/fhir/Encounter/ann-e1/*",
     "/fhir/Practitioner/strange/Observation?_count=2",
+    "/fhir?_count=7",
+    "/fhir?_id=ann,bob,ann-1,bob-1&_sort=-_lastUpdated",
     "/fhir?_type=Patient,Observation&_count=4",
     "/fhir?_type=Patient,Observation,Encounter&_sort=_id&_count=2",
     "/fhir?_type=Observation,Encounter&subject:Patient.name=Otto,Eve",

@@ -58,6 +58,20 @@ def hospital(either):
             },
             patient,
         )
+    either.put(
+        {
+            "resourceType": "Composition",
+            "id": "note",
+            "status": "final",
+            "type": {"text": "Letter"},
+            "subject": {"reference": "Patient/ann"},
+            "date": "2024-01-01",
+            "author": [{"reference": "Practitioner/dr-north"}],
+            "title": "Letter",
+        },
+        "north",
+        "ann",
+    )
     return either
 
 
@@ -105,6 +119,9 @@ ANN = ["ann-0", "ann-1", "ann-2"]
         ("Observation?code=718-7&_has:DiagnosticReport:result:status=final", ["ann-0"]),
         ("Practitioner?_has:Observation:performer:patient.name=feather", ["dr-north"]),
         ("Patient?organization:missing=false&name:contains=stone", ["ann"]),
+        ("Composition?subject:Patient.name=feather", ["note"]),  # a reference to anything
+        ("Composition?subject.birthdate=1970", ["note"]),
+        ("Patient?_has:Composition:subject:title=letter", ["ann"]),
     ],
 )
 def test_chains_lead_over_what_the_caller_may_see(hospital, north, query, expected):
@@ -179,6 +196,9 @@ def test_included_patients_are_in_the_audit_trail(hospital, north):
         ("value-quantity", ["ann-2", "ann-0", "ann-1"]),
         ("-value-quantity", ["ann-1", "ann-0", "ann-2"]),
         ("-_id", ["ann-2", "ann-1", "ann-0"]),
+        ("code,-date", ["ann-1", "ann-2", "ann-0"]),
+        ("-code,_id", ["ann-0", "ann-2", "ann-1"]),
+        ("patient,-value-quantity", ["ann-1", "ann-0", "ann-2"]),
     ],
 )
 @pytest.mark.parametrize("count", [1, 2, 50])
@@ -249,7 +269,9 @@ def test_a_search_of_the_whole_server_names_its_types(hospital, north):
     )
     assert sorted(ids(posted.json())) == [*ANN, "enc-north"]
     assert hospital.client.get("/fhir?_type=Patient,Encounter&birthdate=1970", north).status_code == 400
-    assert hospital.client.get("/fhir", north).status_code == 400
+    assert ids(found(hospital, north, "?_id=ann,dr-north,bob")) == ["dr-north", "ann"]
+    assert len(walked(hospital, north, "?_count=3")) == found(hospital, north, "?_count=0")["total"] == 11
+    assert hospital.client.get("/fhir?birthdate=1970", north).status_code == 400
     assert hospital.client.get("/fhir?_type=Colour", north).status_code == 400
     paged = walked(hospital, north, "?_type=Patient,Encounter,Observation&_count=2&_sort=-_lastUpdated")
     assert len(paged) == len(set(paged)) == 5
@@ -257,7 +279,13 @@ def test_a_search_of_the_whole_server_names_its_types(hospital, north):
 
 def test_a_compartment_is_searched_by_what_refers_to_its_resource(hospital, north):
     assert sorted(ids(found(hospital, north, "Patient/ann/Observation?code=718-7"))) == ["ann-0", "ann-2"]
-    assert sorted(ids(found(hospital, north, "Patient/ann/*"))) == ["ann", *ANN, "enc-north", "rep-north"]
+    assert sorted(ids(found(hospital, north, "Patient/ann/*"))) == [
+        "ann",
+        *ANN,
+        "enc-north",
+        "note",
+        "rep-north",
+    ]
     assert ids(found(hospital, north, "Patient/ann/*?_type=Encounter")) == ["enc-north"]
     assert found(hospital, north, "Patient/bob/Observation")["total"] == 0
     assert found(hospital, north, "Patient/nobody/Observation")["total"] == 0

@@ -44,7 +44,7 @@ def included(
     hash_: Hash,
     contents: Callable[[Sequence[int]], Iterable[dict[str, Any]]],
 ) -> tuple[list[int], bool]:
-    """(rkeys of what comes along, whether there would be more than INCLUDED_MAX).
+    """(rkeys of what comes along, whether there may be more: there is a limit to them, and one to the rounds).
 
     ``contents``: the resources with some rkeys, in any order.
     """
@@ -69,8 +69,8 @@ def included(
         asked = [include for include in includes if include.is_iterated]
         frontier = new
         if not asked or not frontier:
-            break
-    return list(found), False
+            return list(found), False
+    return list(found), True
 
 
 def _names(contents: Iterable[dict[str, Any]], includes: Sequence[Include]) -> list[Name]:

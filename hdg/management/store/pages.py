@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from hdg.errors import BadRequest
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.index import lookups
 from hdg.management.store.search import SearchQuery, Sort
+from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ordered, read_value
 
-__all__ = ["SORTED_KINDS", "decoded", "encoded", "page"]
+__all__ = ["SORTED_KINDS", "decoded", "encoded", "page", "rows"]
 
 Condition = ColumnElement[bool]
 
@@ -33,8 +35,38 @@ _VALUES = {
     "quantity": (table_of(schema.IdxQuantity).c.value,) * 2,
     "date": (table_of(schema.IdxDate).c.lo, table_of(schema.IdxDate).c.hi),
 }
-SORTED_KINDS = frozenset(_VALUES)
-"""Kinds of parameters that can be sorted by: codes and references lie in the index as keyed hashes only."""
+SORTED_KINDS = READ_KINDS.union(_VALUES)
+"""Kinds of parameters that can be sorted by."""
+
+
+def rows(
+    connection: Connection,
+    columns: Sequence[Any],
+    query: SearchQuery,
+    where: Sequence[Condition],
+    position: Sequence[Any] | None,
+    content: Callable[[Sequence[Any]], dict[str, Any]],
+) -> Sequence[Sequence[Any]]:
+    """The rows of ``page``. ``content``: the resource of a row's ``columns``. Raises BadRequest."""
+    if not any(map(is_read, query.sort)):
+        return connection.execute(page(columns, query, where, position)).all()
+    listed = tuple(key for key in query.sort if not is_read(key))
+    every = replace(query, count=READ_MAX, sort=listed)
+    found = connection.execute(page(columns, every, where, None)).all()
+    if len(found) > READ_MAX:
+        text = f"_sort: more than {READ_MAX} matches cannot be sorted by codes or references"
+        raise BadRequest(text, code="too-costly", place="_sort")
+    by_rkey: dict[int, Sequence[Any]] = {}
+    keyed: list[Row] = []
+    for row in found:
+        shown, known = row[: len(columns)], iter(row[len(columns) :])
+        read = content(shown)
+        values = tuple(read_value(read, key) if is_read(key) else next(known) for key in query.sort)
+        by_rkey[shown[0]] = shown
+        keyed.append((shown[0], values))
+    after = None if position is None else (position[0], tuple(position[2:]))
+    behind = ordered(query.sort, keyed, after)[: query.count + 1]
+    return [(*by_rkey[rkey], *values) for rkey, values in behind]
 
 
 def page(

@@ -283,6 +283,10 @@ class Reader:
         position = pages.decoded(query.cursor, 2 + len(query.sort)) if query.cursor else None
         included: Sequence[StoredVersion] = ()
         is_cut = False
+
+        def content(row: Sequence[Any]) -> dict[str, Any]:
+            return parse(self.body(_stored(row)))
+
         with self._engine.connect() as connection:
             total: int | None = None
             if position is not None:
@@ -290,8 +294,7 @@ class Reader:
             elif query.with_total or query.count == 0:
                 counted = select(func.count()).select_from(_RESOURCE).where(*where)
                 total = connection.execute(counted).scalar_one()
-            page = pages.page(_COLUMNS, query, where, position)
-            rows = connection.execute(page).all() if query.count else []
+            rows = pages.rows(connection, _COLUMNS, query, where, position, content) if query.count else []
             size = len(_COLUMNS)
             versions = tuple(_versions(connection, [row[:size] for row in rows[: query.count]]))
             if query.includes and versions:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Table, or_, select
 
 from hdg.errors import BadRequest
+from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.chains import Chains, Rows, inside
@@ -132,7 +133,7 @@ def _terms(
     if among is None:
         leader = min((where for where in wheres if where.rank() < _NEVER), key=_Where.rank, default=None)
         if leader is None or leader.is_id():  # else the type is part of what the leader's rows are of
-            terms.append(_RESOURCE.c.type == types[0] if len(types) == 1 else _RESOURCE.c.type.in_(types))
+            terms += _of(types)
         if leader is not None and (has_chains or not leader.is_id()):
             among = leader.rows(None)
             wheres.remove(leader)
@@ -141,6 +142,12 @@ def _terms(
             among = select(among.cte().c.rkey)
         terms.append(_RESOURCE.c.rkey.in_(among))
     return [*terms, *(where.condition(among) for where in wheres)]
+
+
+def _of(types: tuple[str, ...]) -> list[Condition]:
+    if len(types) == len(definitions.resource_types()):
+        return []
+    return [_RESOURCE.c.type == types[0] if len(types) == 1 else _RESOURCE.c.type.in_(types)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,9 +97,9 @@ def _operations(resource_type: str, *, can_write: bool) -> list[tuple[str, str]]
 
 @cache
 def _references(resource_type: str) -> tuple[str, ...]:
-    """The parameters of a type that are references."""
+    """The parameters of a type that lead to resources."""
     known = parameters.supported(resource_type)
-    return tuple(sorted(code for code, kind in known.items() if kind == "reference"))
+    return tuple(sorted(code for code in known if parameters.is_followed(resource_type, code)))
 
 
 @cache
@@ -109,7 +109,7 @@ def _referring(resource_type: str) -> tuple[tuple[str, str], ...]:
         (source, parameter.code)
         for source in sorted(definitions.resource_types())
         for parameter in definitions.search_parameters(source)
-        if parameter.code in _references(source) and resource_type in parameter.targets
+        if parameter.code in _references(source) and resource_type in (parameter.targets or (resource_type,))
     )
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.index import lookups
+from hdg.management.store.paths import routes
 from hdg.management.store.search import Clause, SearchQuery, Sort
 from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
 from hdg.usage.fhir_api.results import RESULTS, read_results
@@ -36,7 +37,7 @@ MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
 PAGE: Final = "_page"
 _CHAIN_MAX = 8
 """Steps of one chain, ``_has`` included."""
-_LINKS_MAX = 60
+_LINKS_MAX = 300
 """Clauses that one chain may come to; one without types leads over every type that the reference may name."""
 _OFFSET_SPACE = re.compile(r"(T[0-9:.]+) ([0-9]{2}:[0-9]{2})\Z")
 
@@ -91,6 +92,7 @@ def parse(
         limits.page_default,
         limits.page_max,
         lambda type_, code: supported(type_).get(code),
+        is_followed,
     )
     return SearchQuery(
         resource_type,
@@ -150,14 +152,24 @@ def _clause(
 
 
 def _targets(types: tuple[str, ...], code: str) -> frozenset[str]:
-    """The types that a reference parameter may point at."""
-    return frozenset(
-        target
+    """The types that a reference parameter may point at; R4 names none where it may be any."""
+    given = [
+        parameter.targets
         for type_ in types
         for parameter in definitions.search_parameters(type_)
-        if parameter.code == code
-        for target in parameter.targets
-    )
+        if parameter.code == code and parameter.kind == "reference"
+    ]
+    return frozenset().union(*given) if all(given) else definitions.resource_types()
+
+
+@lru_cache(maxsize=4096)
+def is_followed(resource_type: str, code: str) -> bool:
+    """Whether a parameter's references lead to resources: canonical URLs name definitions, which is not resolved."""
+    if supported(resource_type).get(code) != "reference":
+        return False
+    parameters = definitions.search_parameters(resource_type)
+    found = routes(resource_type, next(each.expression for each in parameters if each.code == code))
+    return found is None or any(route.type not in ("canonical", "uri") for route in found)
 
 
 def _chain(
@@ -166,7 +178,7 @@ def _chain(
     """``subject:Patient.name``: the clause about what a reference leads to, for each type that knows it."""
     code, colon, target = head.partition(":")
     targets = _targets(types, code)
-    is_reference = all(supported(type_).get(code) == "reference" for type_ in types)
+    is_reference = all(is_followed(type_, code) for type_ in types)
     if not is_reference or (colon and target not in targets):
         raise BadRequest(f"{describe(whole)}: no such chain", code="not-supported")
     links: list[tuple[str, Clause]] = []
@@ -190,7 +202,7 @@ def _knows(type_: str, rest: str) -> bool:
 def _has(types: tuple[str, ...], whole: str, name: str, value: str, base_url: str, depth: int) -> Clause:
     """``_has:Observation:patient:code``: the clause about what refers to the resource at hand."""
     _, source, code, rest = (*name.split(":", 3), "", "", "")[:4]
-    known = source in definitions.resource_types() and supported(source).get(code) == "reference"
+    known = source in definitions.resource_types() and is_followed(source, code)
     if not known or not rest or not _targets((source,), code).intersection(types):
         raise BadRequest(
             f"{describe(whole)}: _has:Type:reference:parameter is expected", code="not-supported"

@@ -36,9 +36,17 @@ class Results(NamedTuple):
 
 
 def read_results(
-    types: tuple[str, ...], pairs: Pairs, count: int, count_max: int, kind_of: KindOf
+    types: tuple[str, ...],
+    pairs: Pairs,
+    count: int,
+    count_max: int,
+    kind_of: KindOf,
+    is_followed: Callable[[str, str], bool],
 ) -> Results:
-    """``count``: rows of a page when nothing is said. Raises BadRequest."""
+    """``count``: rows of a page when nothing is said; ``is_followed``: whether (type, parameter) leads to resources.
+
+    Raises BadRequest.
+    """
     given: dict[str, str] = {}
     includes: list[Include] = []
     for name, value in pairs:
@@ -49,7 +57,7 @@ def read_results(
         elif name.partition(":")[0] in _ONCE:
             raise BadRequest(f"{describe(name)}: this modifier is not supported", code="not-supported")
         else:
-            includes.append(_include(name, value, kind_of))
+            includes.append(_include(name, value, is_followed))
     if len(includes) > _INCLUDES_MAX:
         raise BadRequest(f"more than {_INCLUDES_MAX} of _include and _revinclude", code="too-costly")
     return Results(
@@ -89,7 +97,7 @@ def _sort(types: tuple[str, ...], value: str, kind_of: KindOf) -> tuple[Sort, ..
     return tuple(keys.values())
 
 
-def _include(name: str, value: str, kind_of: KindOf) -> Include:
+def _include(name: str, value: str, is_followed: Callable[[str, str], bool]) -> Include:
     code, colon, modifier = name.partition(":")
     if colon and modifier not in ("iterate", "recurse"):
         raise BadRequest(f"{describe(name)}: this modifier is not supported", code="not-supported")
@@ -98,7 +106,7 @@ def _include(name: str, value: str, kind_of: KindOf) -> Include:
         return Include("*", "*", "", is_reverse=False, is_iterated=bool(colon))
     type_, param, target, *rest = (*value.split(":"), "", "")[: max(3, value.count(":") + 1)]
     types = definitions.resource_types()
-    is_known = type_ in types and (param == "*" or kind_of(type_, param) == "reference")
+    is_known = type_ in types and (param == "*" or is_followed(type_, param))
     if not is_known or rest or (target and target not in types):
         text = "Type:parameter or Type:parameter:target is expected, of a parameter that is a reference"
         raise BadRequest(f"{describe(name)}: {text}", code="not-supported")

@@ -118,11 +118,9 @@ def _types(scope: Scope, given: Pairs) -> tuple[tuple[str, ...], Pairs]:
     rest = [pair for pair in given if pair[0] != "_type"]
     if len(named) > 1:
         raise BadRequest("parameter '_type' is given twice", code="value")
-    if not named and not scope.compartment:
-        raise BadRequest("a search of the whole server needs the parameter '_type'", code="required")
     known = definitions.resource_types()
-    inside = _in_compartment(scope.compartment.partition("/")[0]) if scope.compartment else frozenset()
-    types = tuple(dict.fromkeys(named[0].split(","))) if named else tuple(sorted(inside))
+    every = _in_compartment(scope.compartment.partition("/")[0]) if scope.compartment else known
+    types = tuple(dict.fromkeys(named[0].split(","))) if named else tuple(sorted(every))
     if not known.issuperset(types):
         raise BadRequest("parameter '_type': a type that R4 does not have", code="value")
     return types, rest
