@@ -103,8 +103,23 @@ def build(resources: dict[str, dict[str, JsonObject]]) -> dict[str, bytes]:
         "codes.json": table({name: codes(url, resources) for name, url in sorted(value_sets.items())}),
         "search.json": table(search(resources["SearchParameter"], concrete)),
         "compartment.json": table(dict(sorted(compartment.items()))),
+        "summary.json": table(
+            {name: found for name in sorted(structures) if (found := summary(structures[name]))}
+        ),
         "compartments.json": table(compartments(resources["CompartmentDefinition"])),
     }
+
+
+def summary(definition: JsonObject) -> JsonObject:
+    """Path of a resource or backbone element → names of its elements that belong to a summary."""
+    if definition["kind"] != "resource" or definition["abstract"]:
+        return {}
+    found: JsonObject = {}
+    for element in definition["snapshot"]["element"][1:]:
+        owner, _, leaf = element["path"].rpartition(".")
+        if element.get("isSummary"):
+            found.setdefault(owner, []).append(leaf.removesuffix("[x]"))
+    return found
 
 
 def compartments(found: dict[str, JsonObject]) -> JsonObject:

@@ -55,7 +55,9 @@ def test_a_client_that_holds_the_version_gets_304(world):
 )
 def test_head_is_get_without_the_body(world, path):
     token = world.token("clinician", institution="north")
-    got, headed = world.client.get(path, token), world.client.request("HEAD", path, token)
+    plain = {"accept-encoding": "identity"}  # what has no body is not compressed either
+    got = world.client.get(path, token, headers=plain)
+    headed = world.client.request("HEAD", path, token, plain)
     assert headed.content == b""
     assert (headed.status_code, headed.headers) == (got.status_code, got.headers)
 
@@ -107,7 +109,7 @@ def versions(world, path):
         ("GET", "/fhir/Patient/ann/_history/999999999999999999", 404),
         ("GET", "/fhir/Nonsense", 404),
         ("GET", "/fhir/Nonsense/1", 404),
-        ("GET", "/fhir", 400),
+        ("GET", "/fhir?_type=Nonsense", 400),
         ("GET", "/fhir/Patient/ann/x/y/z", 404),
         ("GET", "/nowhere", 404),
         ("DELETE", "/fhir/Patient/nobody", 404),

@@ -272,6 +272,15 @@ def patient_compartment(resource_type: str) -> tuple[str, ...]:
 
 
 @cache
+def summary_elements(resource_type: str) -> dict[str, frozenset[str]]:
+    """Path of the resource or of a backbone element in it → the elements that belong to a summary.
+
+    R4 search.html#summary; choices by their names without a type.
+    """
+    return {path: frozenset(names) for path, names in (_line("summary", resource_type) or {}).items()}
+
+
+@cache
 def compartments() -> frozenset[str]:
     """The types that have a compartment (R4 compartmentdefinition.html)."""
     return frozenset(_table("compartments"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 
 import hdg
 from hdg.errors import HdgError
@@ -20,11 +21,16 @@ from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_erro
 from hdg.usage.fhir_api.openapi import openapi
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
+from hdg.usage.fhir_api.wire import Pretty
 
 PUBLIC_PATHS = frozenset(
     {"/healthz", "/readyz", "/fhir/metadata", "/ledger/checkpoint", "/docs", "/openapi.json"}
 )
 """Every route that answers without a token. Any other must pass the gate; a test walks them all."""
+
+
+GZIP_FROM_BYTES = 1024
+"""Shorter answers are not compressed. No answer repeats what a request says, so its length tells no secret."""
 
 
 def base_url(settings: Settings) -> str:
@@ -57,6 +63,8 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
     ]
     app.add_exception_handler(HdgError, handle_hdg_error)
     app.add_exception_handler(HTTPException, handle_http_error)
+    app.add_middleware(Pretty)
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=5)
     app.add_middleware(Shield)
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own hook
     return app

@@ -21,8 +21,8 @@ Link = tuple[str, str]
 """Relation and URL."""
 
 
-def searchset(base_url: str, page: Results, links: Sequence[Link]) -> bytes:
-    """A searchset Bundle as bytes; an unknown total is left out."""
+def searchset(base_url: str, page: Results, links: Sequence[Link], notes: Sequence[str] = ()) -> bytes:
+    """A searchset Bundle as bytes; an unknown total is left out. ``notes``: what else the client should know."""
     entries: list[dict[str, Any]] = [
         {
             "fullUrl": f"{base_url}/{visible.type}/{visible.id}",
@@ -32,8 +32,11 @@ def searchset(base_url: str, page: Results, links: Sequence[Link]) -> bytes:
         for mode, some in (("match", page.matches), ("include", page.included))
         for visible in some
     ]
+    issues = [Issue("warning", "not-supported", "", note) for note in notes]
     if page.is_cut:
-        outcome = operation_outcome([Issue("warning", "too-costly", "", _CUT)])
+        issues.append(Issue("warning", "too-costly", "", _CUT))
+    if issues:
+        outcome = operation_outcome(issues)
         entries.append({"resource": outcome, "search": {"mode": "outcome"}})
     return _bundle("searchset", entries, page.total, links)
 

@@ -16,13 +16,14 @@ from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.query import Pairs, pairs
 from hdg.usage.fhir_api.results import RESULTS
+from hdg.usage.fhir_api.shaping import SHAPING
 from hdg.usage.writing import PreconditionFailed
 
 __all__ = ["condition", "exist_condition", "if_match", "is_only_new"]
 
 _TAGS = re.compile(r'\s*(?:W/)?"[1-9][0-9]{0,8}"(?:\s*,\s*(?:W/)?"[1-9][0-9]{0,8}")*\s*')
 _DIGITS = re.compile(r"[0-9]+")
-_RESULTS = RESULTS | {parameters.PAGE}
+_RESULTS = RESULTS | SHAPING | {parameters.PAGE}
 
 
 def if_match(headers: Mapping[str, str]) -> frozenset[int] | None:

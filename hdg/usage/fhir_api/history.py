@@ -21,6 +21,7 @@ from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import fhir_response
 from hdg.usage.fhir_api.results import page_size
 from hdg.usage.fhir_api.search import link_urls, page_token
+from hdg.usage.fhir_api.shaping import take_shape
 
 _TAKEN = frozenset({"_count", "_since", "_at"})
 
@@ -33,9 +34,10 @@ def routes(api: Api) -> list[Route]:
         id_ = logical_id(request)
         place = f"{resource_type}/{id_}/_history"
         token = page_token(api, query_of(request), caller, place)
-        count, span = _asked(api, list(token.pairs))
+        shape, given = take_shape(list(token.pairs), (resource_type,))
+        count, span = _asked(api, given)
         page = await api.gate.history(caller, resource_type, id_, count, token.cursor, span)
-        return _answer(api, request, caller, place, token, page)
+        return _answer(api, request, caller, place, token, shape.page(page))
 
     async def of_type(request: Request) -> Response:
         caller, resource_type = api.enter(request)
@@ -55,10 +57,11 @@ def routes(api: Api) -> list[Route]:
 
 async def _changes(api: Api, request: Request, caller: Caller, type_: str, place: str) -> Response:
     token = page_token(api, query_of(request), caller, place)
-    count, span = _asked(api, list(token.pairs))
+    shape, given = take_shape(list(token.pairs), (type_,) if type_ else ())
+    count, span = _asked(api, given)
     asked = f"{place}?{urlencode(token.pairs)}"
     page = await api.gate.changes(caller, type_, count, token.cursor, span, asked)
-    return _answer(api, request, caller, place, token, page)
+    return _answer(api, request, caller, place, token, shape.page(page))
 
 
 def _answer(

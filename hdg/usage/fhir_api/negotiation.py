@@ -39,11 +39,16 @@ def _accepts_json(media_range: str) -> bool:
 
 
 def take_format(pairs: Pairs) -> Pairs:
-    """The pairs without ``_format``. Raises NotAcceptable when it asks for anything but JSON."""
-    if not any(name == "_format" for name, _ in pairs):
+    """The pairs without ``_format`` and ``_pretty`` (wire.py).
+
+    Raises NotAcceptable when ``_format`` asks for anything but JSON, BadRequest when ``_pretty`` is no boolean.
+    """
+    if not any(name in ("_format", "_pretty") for name, _ in pairs):
         return pairs
+    if any(name == "_pretty" and value not in ("true", "false") for name, value in pairs):
+        raise BadRequest("parameter '_pretty': true or false", code="value")
     for name, value in pairs:
         # "+" in a query string decodes to a space: application/fhir json is what clients really send.
         if name == "_format" and value.lower().replace(" ", "+").partition(";")[0] not in _JSON_TYPES:
             raise NotAcceptable
-    return [(name, value) for name, value in pairs if name != "_format"]
+    return [(name, value) for name, value in pairs if name not in ("_format", "_pretty")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from urllib.parse import urlencode
 
@@ -19,9 +19,11 @@ from hdg.usage.fhir_api.context import Api, binding, caller_of, query_of
 from hdg.usage.fhir_api.errors import outcome_response
 from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageToken
-from hdg.usage.fhir_api.query import FORM, MAX_QUERY_BYTES, Pairs, pairs
+from hdg.usage.fhir_api.prefer import prefer
+from hdg.usage.fhir_api.query import FORM, MAX_QUERY_BYTES, Pairs, describe, pairs
 from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import fhir_response
+from hdg.usage.fhir_api.shaping import SHAPING, take_shape
 
 
 def routes(api: Api) -> list[Route]:
@@ -99,15 +101,44 @@ async def _search(api: Api, request: Request, caller: Caller, scope: Scope) -> R
         return given
     route = f"search {scope.place}"
     token = page_token(api, given, caller, route)
-    types, asked = _types(scope, list(token.pairs))
+    types, rest = _types(scope, list(token.pairs))
+    shape, asked = take_shape(rest, types or (scope.type,))
+    ignored: list[str] = []
+    if prefer(request.headers.get("prefer")).is_lenient and not token.cursor:
+        asked, ignored = _understood(api, scope, types, asked)
+        kept = {id(pair) for pair in asked} | {id(pair) for pair in rest if pair[0] in SHAPING}
+        dropped = [pair for pair in rest if id(pair) not in kept]
+        token = PageToken(tuple(pair for pair in token.pairs if not any(pair is one for one in dropped)))
     query = parameters.parse(
         scope.type, asked, api.limits, token.cursor, types=types, compartment=scope.compartment
     )
+    if shape.is_count:
+        query = replace(query, count=0, with_total=True)
     page = await api.gate.search(caller, query, f"{scope.place}?{urlencode(token.pairs)}")
     url = f"{api.base_url}/{scope.place}".rstrip("/")
     links = link_urls(api, url, token, page.next_cursor, caller, route)
-    body = bundles.searchset(api.base_url, page, links)
+    notes = [f"{name} is not supported here and was ignored" for name in ignored]
+    body = bundles.searchset(api.base_url, shape.page(page), links, notes)
     return fhir_response(body, method=request.method)
+
+
+def _understood(api: Api, scope: Scope, types: tuple[str, ...], asked: Pairs) -> tuple[Pairs, list[str]]:
+    """(what is understood, what the others are called), for clients that prefer an answer to an error.
+
+    R4 search.html#lenient (Prefer: handling=lenient). A value that cannot be read stays an error.
+    """
+    kept: Pairs = []
+    ignored: list[str] = []
+    for pair in asked:
+        try:
+            parameters.parse(scope.type, [pair], api.limits, types=types)
+        except BadRequest as error:
+            if error.code != "not-supported":
+                raise
+            ignored.append(describe(pair[0]))
+        else:
+            kept.append(pair)
+    return kept, ignored
 
 
 def _types(scope: Scope, given: Pairs) -> tuple[tuple[str, ...], Pairs]:

@@ -1,0 +1,72 @@
+"""What happens to finished answers: ``_pretty``. R4 http.html#general (``_pretty``); JSON of RFC 8259.
+
+Numbers and texts keep their bytes: only white space outside of strings is added.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Pretty", "pretty"]
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+')
+
+
+def pretty(body: bytes) -> bytes:
+    """JSON with one member a line."""
+    made: list[bytes] = []
+    depth = 0
+    before = b""
+    for match in _TOKEN.finditer(body):
+        token = match[0]
+        if token in (b"}", b"]"):
+            depth -= 1
+            made.append(token if before in (b"{", b"[") else b"\n" + b"  " * depth + token)
+        else:
+            if before in (b"{", b"[", b","):
+                made.append(b"\n" + b"  " * depth)
+            made.append(b": " if token == b":" else token)
+            depth += token in (b"{", b"[")
+        before = token
+    return b"".join(made) + b"\n"
+
+
+class Pretty:
+    """ASGI layer: answers to requests with ``_pretty=true`` are laid out for people."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on; holds the answer back until it is whole when it is to be laid out."""
+        if scope["type"] != "http" or not _is_asked(scope):
+            await self._app(scope, receive, send)
+            return
+        start: Message = {}
+        parts: list[bytes] = []
+
+        async def gather(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            parts.append(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            body = b"".join(parts)
+            headers = [(k, v) for k, v in start["headers"] if k.lower() != b"content-length"]
+            if any(k.lower() == b"content-type" and b"json" in v for k, v in headers):
+                body = pretty(body) if body else body
+            headers.append((b"content-length", str(len(body)).encode()))
+            await send({**start, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+        await self._app(scope, receive, gather)
+
+
+def _is_asked(scope: Scope) -> bool:
+    query: bytes = scope["query_string"]
+    return b"_pretty=" in query and parse_qs(query.decode("latin-1")).get("_pretty") == ["true"]
