@@ -59,7 +59,8 @@ def test_head_is_get_without_the_body(world, path):
     got = world.client.get(path, token, headers=plain)
     headed = world.client.request("HEAD", path, token, plain)
     assert headed.content == b""
-    assert (headed.status_code, headed.headers) == (got.status_code, got.headers)
+    told = [{k: v for k, v in one.headers.items() if k != "vary"} for one in (headed, got)]
+    assert (headed.status_code, told[0]) == (got.status_code, told[1])
 
 
 def test_vread_and_history_show_every_version(world):
