@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, case, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, FromClause, Select, case, literal, select, true, tuple_, union_all
 
 from hdg.fhir import definitions
 from hdg.management.store import schema
@@ -23,7 +23,7 @@ from hdg.management.store.index import lookups
 from hdg.management.store.matching import Clause, Matching
 from hdg.management.store.values import Hash
 
-__all__ = ["Chains", "Rows", "inside"]
+__all__ = ["Chains", "Rows", "inside", "tested"]
 
 Condition = ColumnElement[bool]
 Types = tuple[str, ...]
@@ -73,9 +73,11 @@ class Chains:
             candidates = candidates.correlate(None)
         far = self._far(types, inner, candidates)
         if len(types) == 1:
-            asked += [row.code.in_(select(far.c.id_hash)), row.system == self._hashes(types)[0]]
+            asked.append(row.system == self._hashes(types)[0])
+            is_far: Condition = row.code.in_(select(far.c.id_hash))
         else:
-            asked.append(tuple_(row.code, row.system).in_(select(far.c.id_hash, far.c.type_hash)))
+            is_far = tuple_(row.code, row.system).in_(select(far.c.id_hash, far.c.type_hash))
+        asked.append(is_far if among is None else tested(is_far))
         return select(row.rkey).where(*asked).correlate(None)
 
     def _named(self, link: tuple[Types, Clause], type_: str, among: Rows | None) -> Rows:
@@ -111,6 +113,15 @@ class Chains:
     def _places(self, row: Any, types: Types) -> Condition:
         param = self._matching.clause.param
         return self._matching.places(row, [place for type_ in types for place in lookups(type_, param)])
+
+
+def tested(is_member: Condition) -> Condition:
+    """An IN as a test of rows that something else leads to.
+
+    Not as a way to them: of two lists SQLite's index takes every pair, and PostgreSQL, which takes each list for
+    one row, compares every pair. Tested, a list is hashed once on both.
+    """
+    return is_member.is_(true())
 
 
 def inside(types: Types, compartment: str, hash_: Hash) -> Rows:

@@ -18,7 +18,7 @@ from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
-from hdg.management.store.chains import Chains, Rows, inside
+from hdg.management.store.chains import Chains, Rows, inside, tested
 from hdg.management.store.index import lookups
 from hdg.management.store.matching import Clause, Matching
 from hdg.management.store.operators import unescape
@@ -186,7 +186,8 @@ class _Where:
     def condition(self, among: Rows | None) -> Condition:
         """The clause as a term over ``resource``."""
         if self.clause.links:
-            return _RESOURCE.c.rkey.in_(self.rows(among))
+            is_found = _RESOURCE.c.rkey.in_(self.rows(among))
+            return is_found if among is None else tested(is_found)
         if self.is_id():
             return self._ids()
         if self.clause.param == "_lastUpdated":
