@@ -175,6 +175,19 @@ def test_too_much_to_include_is_said(hospital, north, monkeypatch):
     assert (last["search"]["mode"], last["resource"]["issue"][0]["code"]) == ("outcome", "too-costly")
 
 
+def test_more_rounds_than_there_may_be_are_said(hospital, north):
+    for number in range(12):
+        part = {"resourceType": "Organization", "id": f"part-{number}", "name": "Part"}
+        hospital.put({**part, "partOf": {"reference": f"Organization/part-{number + 1}"}}, "north", None)
+    query = "Organization?_id=part-{}&_include:iterate=Organization:partof"
+    cut = found(hospital, north, query.format(0))
+    assert ids(cut, "include") == [f"part-{number}" for number in range(1, 9)]
+    assert cut["entry"][-1]["search"]["mode"] == "outcome"
+    whole = found(hospital, north, query.format(6))
+    assert ids(whole, "include") == [f"part-{number}" for number in range(7, 12)]
+    assert whole["entry"][-1]["search"]["mode"] == "include"
+
+
 def test_included_patients_are_in_the_audit_trail(hospital, north):
     from hdg.management.audit import AuditEventRow
 

@@ -96,7 +96,10 @@ def openapi() -> JsonObject:
             },
             "/fhir/{type}/{id}/{target}": {
                 "parameters": _path("type", "id", "target"),
-                "get": _operation("Search in a patient's compartment: a type, or * for all", _paged()),
+                "get": _operation(
+                    "Search in a compartment (R4 compartmentdefinition.html): a type, or * for all",
+                    _paged(),
+                ),
             },
             "/fhir/{type}/{id}/{target}/_search": {
                 "parameters": _path("type", "id", "target"),

@@ -1,0 +1,81 @@
+"""Joins of a search go by indexes, from the side that finds the fewest (R4 search.html#chaining, #has).
+
+Read from the databases' own plans, so that no clock decides.
+"""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event
+
+from hdg.management.store import Clause, SearchQuery, Store
+from hdg.management.store.batch import table_of
+from hdg.management.store.schema import Resource
+from hdg.management.store.search import Sort
+
+VISIBLE = table_of(Resource).c.institution == "s"
+NAME = Clause("name", "string", "", ("x",))
+CODE = Clause("code", "token", "", ("c",))
+STATUS = Clause("status", "token", "", ("final",))
+PATIENTS = Clause("subject", "chain", "", links=(("Patient", NAME),))
+ANYBODY = Clause("subject", "chain", "", links=(("Patient", NAME), ("Location", NAME)))
+ORGANIZATION = Clause("organization", "chain", "", links=(("Organization", NAME),))
+FAR = Clause("subject", "chain", "", links=(("Patient", ORGANIZATION),))
+HAS = Clause("patient", "has", "", links=(("Observation", CODE),))
+ENCOUNTER = Clause("encounter", "chain", "", links=(("Encounter", STATUS),))
+HAS_FAR = Clause("patient", "has", "", links=(("Observation", ENCOUNTER),))
+
+QUERIES = {
+    "chain": SearchQuery("Observation", (PATIENTS,)),
+    "untyped": SearchQuery("Observation", (ANYBODY,)),
+    "two steps": SearchQuery("Observation", (FAR,)),
+    "chain beside a code": SearchQuery("Observation", (CODE, FAR)),
+    "has": SearchQuery("Patient", (HAS,)),
+    "has beside a name": SearchQuery("Patient", (NAME, HAS)),
+    "has over a chain": SearchQuery("Patient", (HAS_FAR,)),
+    "has over a chain beside a chain": SearchQuery("Patient", (ORGANIZATION, HAS_FAR)),
+    "compartment": SearchQuery("Observation", (CODE,), compartment="Encounter/e"),
+    "sorted": SearchQuery("Patient", (NAME,), sort=(Sort("family", "string"), Sort("birthdate", "date"))),
+}
+
+
+def plan(store: Store, query: SearchQuery) -> str:
+    """What the database says it does for the page."""
+    seen: list[tuple[str, object]] = []
+
+    def listen(_connection, _cursor, statement, parameters, *_rest) -> None:
+        seen.append((statement, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", listen)
+    store.reader.search(query, VISIBLE)
+    event.remove(store.engine, "before_cursor_execute", listen)
+    statement, parameters = next(one for one in seen if "version" in one[0])
+    is_sqlite = store.engine.dialect.name == "sqlite"
+    with store.engine.connect() as connection:
+        if not is_sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explained = f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{statement}"
+        return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(explained, parameters))
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_table_is_read_through(store: Store, name: str) -> None:
+    found = plan(store, QUERIES[name])
+    tables = ("resource", "idx_", "version")
+    assert not [
+        line for line in found.splitlines() if line.startswith("SCAN ") and line[5:].startswith(tables)
+    ]
+    assert "Seq Scan" not in found
+
+
+def test_a_chain_beside_what_leads_is_a_test_against_a_list(store: Store) -> None:
+    for name in ("chain beside a code", "has beside a name", "has over a chain beside a chain"):
+        found = plan(store, QUERIES[name])
+        if store.engine.dialect.name == "sqlite":
+            assert "(rkey=? AND param=? AND code=?" not in found  # every pair of two lists
+        else:
+            assert "hashed SubPlan" in found
+
+
+def test_what_a_resource_is_sorted_by_is_looked_up_by_the_resource(store: Store) -> None:
+    assert "ix_idx_string_rkey" in plan(store, QUERIES["sorted"])
