@@ -24,10 +24,12 @@ test: $(VENV)/made-test  ## the whole suite
 corpus: $(VENV)/made-test  ## tests over the real inputs in ../shared/cases
 	$(BIN)/pytest -n 2 --dist worksteal -m corpus
 
-interop: $(VENV)/made-test  ## MLLP clients that others wrote: HAPI (Java, Maven), @medplum/hl7 (Node), hl7 (Python)
+interop: $(VENV)/made-test  ## MLLP and FHIR clients that others wrote, in Java (Maven), Node and Python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[interop]'
 	npm --prefix tests/interop/medplum ci --no-audit --no-fund
+	npm --prefix tests/interop/fhir_node ci --no-audit --no-fund
 	mvn --quiet --file tests/interop/hapi/pom.xml package
+	mvn --quiet --file tests/interop/hapi_fhir/pom.xml package
 	$(BIN)/pytest -m interop tests/interop
 
 lint: $(VENV)/made-test  ## style, types and import contracts

@@ -55,6 +55,14 @@ def test_a_condition_that_finds_several_or_asks_nothing_or_is_not_understood_wri
     assert total(either, north) == 0
 
 
+def test_a_condition_may_stand_behind_the_url_of_its_own_type_only(either, north):
+    first = create(either, north, f"https://gateway.example/fhir/Observation?{CONDITION}")
+    second = create(either, north, f"Observation?{CONDITION}")
+    assert (first.status_code, second.status_code) == (201, 200)
+    for other in ("Patient?", "https://elsewhere.example/fhir/Observation?"):
+        assert create(either, north, other + CONDITION).status_code == 400
+
+
 def test_a_condition_finds_nothing_that_is_hidden(either, north):
     either.put({**tagged(either, "A1", "bob"), "id": "bob-7"}, "south", "bob")
     assert create(either, north).status_code == 201

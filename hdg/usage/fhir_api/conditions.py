@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from hdg.errors import BadRequest
 from hdg.management.store import SearchQuery
 from hdg.usage.fhir_api import parameters
+from hdg.usage.fhir_api.negotiation import take_format
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.query import Pairs, pairs
 from hdg.usage.fhir_api.results import RESULTS
@@ -61,12 +62,19 @@ def condition(resource_type: str, given: Pairs, limits: Limits) -> tuple[SearchQ
 def exist_condition(
     resource_type: str, headers: Mapping[str, str], limits: Limits
 ) -> tuple[SearchQuery | None, str]:
-    """If-None-Exist; (None, '') where the header is missing."""
+    """If-None-Exist; (None, '') where the header is missing.
+
+    Some clients write the whole URL or the type before the search. Raises BadRequest for any other type.
+    """
     text = headers.get("if-none-exist")
     if text is None:
         return None, ""
+    head, mark, query = text.strip().partition("?")
+    if mark and head not in ("", resource_type, f"{limits.base_url}/{resource_type}"):
+        raise BadRequest("If-None-Exist: a search of the type that is created is expected", code="value")
+    text = query if mark else head
     try:
-        encoded = text.strip().removeprefix("?").encode("latin-1")
+        encoded = text.encode("latin-1")
     except UnicodeEncodeError:
         encoded = text.encode()
-    return condition(resource_type, pairs(encoded), limits)
+    return condition(resource_type, take_format(pairs(encoded)), limits)
