@@ -30,9 +30,12 @@ from hdg.settings import Settings, host_port
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import create_app
 from hdg.usage.listener import BoundedHttp
+from hdg.usage.subscriptions.dispatcher import Dispatcher
 from hdg.watch import Watch
 
 GRACE_S = 10
+WEBSOCKET_MAX_BYTES = 16_384
+"""Of what a client may say: to bind takes a few hundred."""
 FILES = 8_192
 """Open files to ask for."""
 
@@ -51,6 +54,7 @@ class Server:
     _http: uvicorn.Server | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _forwarder: Forwarder | None = None
+    _dispatcher: Dispatcher | None = None
     _queries: Queries | None = None
 
     async def start(self) -> None:
@@ -67,6 +71,8 @@ class Server:
         config = uvicorn.Config(
             app,
             http=BoundedHttp,
+            ws="websockets-sansio",
+            ws_max_size=WEBSOCKET_MAX_BYTES,
             lifespan="off",
             log_level="warning",
             access_log=False,
@@ -90,6 +96,8 @@ class Server:
         self._tasks.append(asyncio.create_task(retention.daily(self.gateway, self._stopping)))
         self._forwarder = Forwarder(self.gateway)
         self._forwarder.start()
+        self._dispatcher = Dispatcher(gate.feed, settings)
+        self._dispatcher.start()
         while not self._http.started and not self._tasks[0].done():
             await asyncio.sleep(0.005)
 
@@ -127,6 +135,8 @@ class Server:
         await self.gateway.end_helper()
         if self._forwarder is not None:
             await asyncio.to_thread(self._forwarder.stop)
+        if self._dispatcher is not None:
+            await asyncio.to_thread(self._dispatcher.stop)
 
 
 def open_files() -> int:

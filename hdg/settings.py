@@ -86,6 +86,24 @@ class Settings(BaseSettings):
     """How long the writer waits for company once it has work; 0 takes what has queued up."""
     search_page_default: int = 50
     search_page_max: int = 1000
+    subscription_endpoints: tuple[str, ...] = ()
+    """Where notifications may go (docs/subscriptions.md): ``https://HOST[:PORT][/PATH]``, HOST may be ``*`` or
+    ``*.DOMAIN``; as shipped nowhere.
+    """
+    subscription_ca: Path | None = None
+    """PEM issuers of the endpoints' certificates; None: the system's."""
+    subscription_attempts: int = Field(default=24, gt=0)
+    """Failures in a row after which a Subscription is in error."""
+    subscription_backoff_s: float = Field(default=1.0, gt=0)
+    """Pause before the next attempt: doubled each time up to ``subscription_backoff_max_s``."""
+    subscription_backoff_max_s: float = Field(default=3600.0, gt=0)
+    subscription_timeout_s: float = Field(default=20.0, gt=0)
+    """For connecting, sending and the answer's status together, unless the Subscription says otherwise."""
+
+    @property
+    def fhir_base(self) -> str:
+        """The public FHIR base, without a slash at its end."""
+        return (self.base_url or f"http://{self.http}/fhir").rstrip("/")
 
     @classmethod
     def settings_customise_sources(

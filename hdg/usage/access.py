@@ -39,8 +39,13 @@ from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
 from hdg.usage.drafts import Draft, draft
+from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.refusals import Refusals
 from hdg.usage.scratch import Scratch
+from hdg.usage.subscriptions.definition import Reading
+from hdg.usage.subscriptions.endpoints import Endpoints
+from hdg.usage.subscriptions.feed import Feed
+from hdg.usage.subscriptions.register import Registrar
 from hdg.usage.trail import Caller, Trail, Unavailable
 from hdg.usage.writing import Again, Means, Writing, check_types, place_query
 
@@ -132,7 +137,21 @@ class Gate:
         self._places = lru_cache(_PREPARED_MAX)(self._prepare_place)
         hash_ = hasher(hash_key)
         self._indexer = Indexer(hash_)
-        self._means = Means(self.policy, Indexer(hash_), hash_, Scratch(hash_), settings.institution)
+        limits = Limits(settings.search_page_default, settings.search_page_max, settings.fhir_base)
+        endpoints = Endpoints(settings.subscription_endpoints)
+        reading = Reading(limits, hash_, endpoints, clock)
+        self._means = Means(
+            self.policy, Indexer(hash_), hash_, Scratch(hash_), settings.institution, Registrar(reading)
+        )
+        self.feed = Feed(
+            store,
+            self._trail,
+            lambda who: self._visible_to(who).predicate,
+            reading,
+            Indexer(hash_),
+            clock,
+        )
+        """What subscriptions are told of."""
         self.page_key = page_key
         """64 bytes for page tokens, derived from the root key."""
 

@@ -31,6 +31,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._heads = 0
         self._is_head = True
+        self._is_upgraded = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -46,6 +47,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Counts what arrives between the ends of two heads."""
         heads = self._heads
         super().data_received(data)
+        if self._is_upgraded:
+            return
         self._head_bytes = self._head_bytes + len(data) if self._heads == heads and self._is_head else 0
         if self._head_bytes > MAX_HEAD_BYTES:
             self.transport.abort()
@@ -63,6 +66,12 @@ class BoundedHttp(HttpToolsProtocol):
         self._is_head = False
         self._wait()
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on it is the websocket's protocol that has the connection."""
+        self._is_upgraded = True
+        self._stop_waiting()
+        super().handle_websocket_upgrade()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""

@@ -30,6 +30,7 @@ from hdg.management.store.values import Hash
 from hdg.usage import permits
 from hdg.usage.drafts import Draft, draft
 from hdg.usage.scratch import Scratch
+from hdg.usage.subscriptions.register import Registrar
 
 __all__ = [
     "Again",
@@ -122,6 +123,7 @@ class Means:
     hash: Hash
     scratch: Scratch
     keeper: str
+    subscriptions: Registrar
 
 
 def place_query() -> Select[Any]:
@@ -306,6 +308,9 @@ class Writing:
         state = self._session.batch.states[draft.type, draft.id]
         if state is None:
             raise NotFound("nothing is here")
+        if draft.type == "Subscription":
+            register = self._means.subscriptions
+            register.written(self._session, self._who, state.content(), put.version, home)
         self._note(draft, {*before, *draft.patients})
         at_us = self.at_us if put.is_changed else state.updated_us
         is_created = place is None or place.is_deleted
@@ -323,6 +328,8 @@ class Writing:
             return Written(place.type, place.id, place.version, place.updated_us, False, False, True, b"")
         home = permits.home_of(self._who, self._means.keeper)
         put = self._session.delete(place.type, place.id, institution=home)
+        if place.type == "Subscription":
+            self._means.subscriptions.deleted(self._session, place.id)
         self._own.add((place.type, place.id))
         return Written(place.type, place.id, put.version, self.at_us, False, True, True, b"")
 

@@ -13,7 +13,14 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "security.md").read_text(
 
 
 def test_every_table_is_told_of() -> None:
-    for module in ("audit", "consent.schema", "identity", "ledger.schema", "store.schema"):
+    for module in (
+        "audit",
+        "consent.schema",
+        "identity",
+        "ledger.schema",
+        "store.schema",
+        "store.subscription",
+    ):
         importlib.import_module(f"hdg.management.{module}")
     rows = [line.split("|")[1] for line in TEXT.splitlines() if line.startswith("| `")]
     told = set(re.findall(r"`(\w+)`", " ".join(rows)))

@@ -274,6 +274,20 @@ class Reader:
         next_cursor = pages.encoded([rows[count - 1].leaf_index]) if len(rows) > count else ""
         return Page(tuple(rows[:count]), None, next_cursor)
 
+    def committed(
+        self, type_: str, predicate: Condition, after: int, until: int, count: int
+    ) -> list[StoredVersion]:
+        """Versions of a type with a leaf in (``after``, ``until``], in the order in which they were committed.
+
+        As ``history`` decides which; none of a resource that is deleted now.
+        """
+        terms = [_IS_VERSION, _VERSION.c.type == type_, predicate, *_same_scope(predicate)]
+        terms += [_VERSION.c.leaf_index > after, _VERSION.c.leaf_index <= until]
+        terms += [_VERSION.c.deleted.is_(False), _RESOURCE.c.deleted.is_(False)]
+        query = select(*_COLUMNS).where(*terms).order_by(_VERSION.c.leaf_index).limit(count)
+        with self._engine.connect() as connection:
+            return _versions(connection, connection.execute(query).all())
+
     def search(self, query: SearchQuery, predicate: Condition) -> Page:
         """Matching current versions, none of them deleted. Raises BadRequest for a value that cannot be read.
 

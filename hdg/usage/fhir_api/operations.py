@@ -42,7 +42,7 @@ def routes(api: Api) -> list[Route]:
         if resource_type not in EVERYTHING:
             raise NotFound("no such operation")
         place = f"{resource_type}/{logical_id(request)}/$everything"
-        token = page_token(api, await _given(request), caller, place)
+        token = page_token(api, await parameters_given(request), caller, place)
         asked = _everything(api, resource_type, logical_id(request), list(token.pairs), token.cursor)
         page = await api.gate.everything(caller, asked, f"{place}?{urlencode(token.pairs)}")
         links = link_urls(api, f"{api.base_url}/{place}", token, page.next_cursor, caller, place)
@@ -52,7 +52,7 @@ def routes(api: Api) -> list[Route]:
         caller, resource_type = api.enter(request)
         if resource_type != "Observation":
             raise NotFound("no such operation")
-        given = await _given(request)
+        given = await parameters_given(request)
         most = _most([value for name, value in given if name == "max"])
         asked = [pair for pair in given if pair[0] != "max"]
         names = {name.partition(":")[0].partition(".")[0] for name, _ in asked}
@@ -149,7 +149,7 @@ def _key(item: Any) -> Any:
     return (item.get("system"), item.get("code")) if isinstance(item, dict) else item
 
 
-async def _given(request: Request) -> Pairs:
+async def parameters_given(request: Request) -> Pairs:
     """The parameters of an operation: of the URL, and of the Parameters resource that a POST brings."""
     found = query_of(request)
     if request.method != "POST" or request.headers.get("content-length", "0") == "0":

@@ -22,13 +22,20 @@ from hdg.settings import Settings
 OURS = {
     "audit_event", "blob", "compartment", "consent_rule", "idx_composite", "idx_date", "idx_number",
     "idx_quantity", "idx_reference", "idx_string", "idx_token", "idx_uri", "inbox", "ledger_checkpoint",
-    "ledger_leaf", "ledger_tile", "owner_key", "resource", "revoked_token", "store_meta", "version",
-    "work_item",
+    "ledger_leaf", "ledger_tile", "owner_key", "resource", "revoked_token", "store_meta", "subscription",
+    "subscription_event", "version", "work_item",
 }  # fmt: skip
 
 
 def test_migrated_tables_are_the_declared_ones(settings) -> None:
-    for module in ("audit", "consent.schema", "identity", "ledger.schema", "store.schema"):
+    for module in (
+        "audit",
+        "consent.schema",
+        "identity",
+        "ledger.schema",
+        "store.schema",
+        "store.subscription",
+    ):
         importlib.import_module(f"hdg.management.{module}")
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
@@ -149,7 +156,8 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
         connection.execute(text("ALTER TABLE resource DROP COLUMN id_hash"))
         for table in ("idx_reference", "idx_string", "idx_uri"):
             connection.execute(text(f"DROP INDEX ix_{table}_rkey"))
-        connection.execute(text("DROP TABLE outbox"))  # of later revisions
+        for table in ("outbox", "subscription", "subscription_event"):  # of later revisions
+            connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("DROP INDEX ix_version_leaf"))
         connection.execute(text("DROP INDEX ix_inbox_kept"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))

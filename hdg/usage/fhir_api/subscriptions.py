@@ -1,0 +1,165 @@
+"""``$status``, ``$events``, ``$get-ws-binding-token`` of a Subscription, and the websocket.
+
+Subscriptions R5 Backport, OperationDefinitions; docs/subscriptions.md. All are for the principal whose the
+Subscription is; to everybody else it looks as if it were not there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from hdg.errors import AccessDenied, BadRequest, Conflict, NotFound
+from hdg.management.audit import instant
+from hdg.usage.access import Caller
+from hdg.usage.fhir_api.context import Api, caller_of
+from hdg.usage.fhir_api.negotiation import check_accept
+from hdg.usage.fhir_api.operations import parameters_given
+from hdg.usage.fhir_api.query import Pairs
+from hdg.usage.fhir_api.read import ID
+from hdg.usage.fhir_api.responses import fhir_response
+from hdg.usage.subscriptions.feed import Told, Unusable, identity
+from hdg.usage.subscriptions.lane import Pace
+from hdg.usage.subscriptions.notification import Status, bundle, status_parameters
+from hdg.usage.subscriptions.sockets import TOKEN_S, BindingTokens, Sockets, address_of
+
+__all__ = ["SOCKET_PATH", "routes", "socket_url"]
+
+JsonObject = dict[str, Any]
+
+SOCKET_PATH = "/fhir/websocket"
+_EVENTS_MAX = 100
+_CONTENTS = ("empty", "id-only", "full-resource")
+_IDS_MAX = 100
+
+
+def socket_url(base_url: str) -> str:
+    """The websocket's URL."""
+    parts = urlsplit(base_url)
+    return urlunsplit(
+        ("wss" if parts.scheme == "https" else "ws", parts.netloc, f"{parts.path}/websocket", "", "")
+    )
+
+
+def routes(api: Api, pace: Pace) -> list[BaseRoute]:
+    """The operations' routes and the websocket's."""
+    feed = api.gate.feed
+    tokens = BindingTokens(api.tokens)
+    sockets = Sockets(feed, tokens, pace, api.base_url)
+
+    async def enter(request: Request) -> tuple[Caller, Pairs, list[str]]:
+        caller = caller_of(api.gate, request)
+        check_accept(request.headers.get("accept"))
+        given = await parameters_given(request)
+        if "id" not in request.path_params:
+            ids = list(dict.fromkeys(value for name, value in given if name == "id"))
+            if not ids or len(ids) > _IDS_MAX:
+                raise BadRequest("the ids of Subscriptions are needed", code="required")
+            return caller, given, ids
+        return caller, given, [request.path_params["id"]]
+
+    async def own(caller: Caller, ids: list[str]) -> list[tuple[Told, JsonObject]]:
+        """Subscriptions of the caller's own, each read and audited like any other resource."""
+        found = []
+        for id_ in ids:
+            if not ID.match(id_):
+                raise NotFound("no such id")
+            visible = await api.gate.read(caller, "Subscription", id_)
+            try:
+                told = await feed.aside(feed.told_to, identity(caller.principal), id_)
+            except Unusable as error:
+                raise Conflict(str(error)) from None
+            found.append((told, orjson.loads(visible.body)))
+        return found
+
+    async def status(request: Request) -> Response:
+        caller, given, ids = await enter(request)
+        _only(given, "id", "status")
+        wanted = [value for name, value in given if name == "status"]
+        entries = []
+        for told, content in await own(caller, ids):
+            if not wanted or content["status"] in wanted:
+                count = await feed.aside(feed.count, told.row.id)
+                shell = status_parameters(_status(told, content, "query-status", count), (), "id-only")
+                entries.append(
+                    {"fullUrl": f"urn:uuid:{shell['id']}", "resource": shell, "search": {"mode": "match"}}
+                )
+        made: JsonObject = {"resourceType": "Bundle", "type": "searchset", "total": len(entries)}
+        return fhir_response(
+            orjson.dumps({**made, "entry": entries} if entries else made), method=request.method
+        )
+
+    async def events(request: Request) -> Response:
+        caller, given, ids = await enter(request)
+        _only(given, "eventsSinceNumber", "eventsUntilNumber", "content")
+        named = dict(given)
+        ((told, content),) = await own(caller, ids)
+        level = named.get("content", told.definition.content)
+        if level not in _CONTENTS:
+            raise BadRequest("parameter 'content': empty, id-only or full-resource", code="value")
+        since = _number(named, "eventsSinceNumber") or 1
+        until = _number(named, "eventsUntilNumber")
+        notices = await feed.recall(caller, told.row.id, since, until, _EVENTS_MAX)
+        count = await feed.aside(feed.count, told.row.id)
+        made = bundle(_status(told, content, "query-event", count), notices, level, feed.now_us())
+        return fhir_response(made, method=request.method)
+
+    async def token(request: Request) -> Response:
+        caller, given, ids = await enter(request)
+        _only(given, "id")
+        if any(told.definition.channel != "websocket" for told, _ in await own(caller, ids)):
+            raise BadRequest("only websocket subscriptions are bound to", code="business-rule")
+        until_us = min(feed.now_us() + TOKEN_S * 1_000_000, caller.principal.expires_us)
+        parameters: list[JsonObject] = [
+            {"name": "token", "valueString": tokens.seal(caller.principal, ids, until_us)},
+            {"name": "expiration", "valueDateTime": instant(until_us)},
+            *({"name": "subscription", "valueString": id_} for id_ in ids),
+            {"name": "websocket-url", "valueUrl": socket_url(api.base_url)},
+        ]
+        return fhir_response(orjson.dumps({"resourceType": "Parameters", "parameter": parameters}))
+
+    async def talk(socket: WebSocket) -> None:
+        authorization = socket.headers.get("authorization")
+        who = None
+        if authorization is not None:
+            try:
+                who = api.gate.caller(authorization, address_of(socket)).principal
+            except AccessDenied:
+                await socket.close()  # before it was accepted: HTTP 403
+                return
+        await sockets.serve(socket, who)
+
+    def _status(told: Told, content: JsonObject, kind: str, count: int) -> Status:
+        error = content.get("error", "")
+        return Status(api.base_url, told.row.id, content["status"], kind, count, told.definition, error)
+
+    place = "/fhir/Subscription/{id}"
+    return [
+        Route(f"{place}/$status", status, methods=["GET", "POST"]),
+        Route("/fhir/Subscription/$status", status, methods=["GET", "POST"]),
+        Route(f"{place}/$events", events, methods=["GET", "POST"]),
+        Route(f"{place}/$get-ws-binding-token", token, methods=["GET", "POST"]),
+        Route("/fhir/Subscription/$get-ws-binding-token", token, methods=["GET", "POST"]),
+        WebSocketRoute(SOCKET_PATH, talk),
+    ]
+
+
+def _only(given: Pairs, *names: str) -> None:
+    for name, _ in given:
+        if name not in names:
+            raise BadRequest(f"the parameters are {', '.join(names)}", code="not-supported")
+
+
+def _number(named: dict[str, str], name: str) -> int | None:
+    text = named.get(name)
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 15:
+        raise BadRequest(f"parameter '{name}': a number of an event", code="value")
+    return int(text)

@@ -1,0 +1,111 @@
+"""Where notifications may go: the operator's list, and never to addresses that nobody meant (SSRF).
+
+OWASP SSRF prevention: an allow-list of scheme, host, port and path; the address that was checked is the one that
+is connected to. A host that the list names exactly may lie in the own network; one that only a wildcard covers
+may not. Link-local addresses (cloud metadata) are never used.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from hdg.errors import BadRequest, SettingsError
+
+__all__ = ["Endpoints", "Target"]
+
+_PLACE = "Subscription.channel.endpoint"
+_URL = re.compile(r"[\x21-\x7e]{1,2048}")
+_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint. ``path``: with the query, begins with a slash. ``is_named``: the list names its host."""
+
+    is_tls: bool
+    host: str
+    port: int
+    path: str
+    is_named: bool
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the Host header has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
+
+    def may_use(self, address: str) -> bool:
+        """Whether that IP address may be connected to."""
+        found = ipaddress.ip_address(address.partition("%")[0])
+        mapped = getattr(found, "ipv4_mapped", None)
+        found = mapped or found
+        if found.is_link_local or found.is_multicast or found.is_unspecified or found.is_reserved:
+            return False
+        return self.is_named or (found.is_global and not found.is_private)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    def fits(self, scheme: str, host: str, port: int, path: str) -> bool:
+        is_below = (
+            path == self.path or path.startswith(self.path.rstrip("/") + "/") or not self.path.strip("/")
+        )
+        is_host = (
+            host == self.host or self.host == "*" or (self.host[:2] == "*." and host.endswith(self.host[1:]))
+        )
+        return (scheme, port) == (self.scheme, self.port) and is_host and is_below
+
+
+class Endpoints:
+    """The setting ``subscription_endpoints``: ``https://host[:port][/path]``, the host may be ``*`` or ``*.x``."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self._rules = tuple(_rule(text) for text in allowed)
+
+    def target(self, url: str) -> Target:
+        """The endpoint of a URL. Raises BadRequest when the list does not allow it."""
+        try:
+            parts = _split(url)
+        except ValueError:
+            raise BadRequest("not a URL of an endpoint", code="value", place=_PLACE) from None
+        scheme, host, port = parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        path = parts.path or "/"
+        fitting = [rule for rule in self._rules if rule.fits(scheme, host, port, path)]
+        if not fitting:
+            text = "this gateway does not send there (subscription_endpoints)"
+            raise BadRequest(text, code="business-rule", place=_PLACE)
+        named = any(not rule.host.startswith("*") for rule in fitting)
+        whole = f"{path}?{parts.query}" if parts.query else path
+        return Target(scheme == "https", host, port, whole, named)
+
+
+def _split(url: str) -> SplitResult:
+    """Raises ValueError for what is no plain http(s) URL: with a user, a fragment, dot segments, …"""
+    parts = urlsplit(url)
+    if not _URL.fullmatch(url) or "\\" in url or parts.scheme not in _PORTS or not parts.hostname:
+        raise ValueError("not an http URL")
+    if "@" in parts.netloc or parts.fragment or "#" in url or parts.port == 0:
+        raise ValueError("a user or a fragment")
+    segments = parts.path.lower().replace("%2e", ".").replace("%2f", "/").split("/")
+    if "." in segments or ".." in segments:
+        raise ValueError("dot segments")
+    return parts
+
+
+def _rule(text: str) -> _Rule:
+    try:
+        parts = _split(text)
+    except ValueError:
+        parts = None
+    if parts is None or parts.query or "*" in (parts.hostname or "").removeprefix("*"):
+        raise SettingsError("subscription_endpoints: https://HOST[:PORT][/PATH], HOST may be * or *.DOMAIN")
+    return _Rule(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.path or "/")
