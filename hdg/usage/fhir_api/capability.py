@@ -36,7 +36,7 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
         "software": {"name": "Healthcare Data Gateway", "version": hdg.__version__},
         "implementation": {"description": "Healthcare Data Gateway", "url": base_url},
         "fhirVersion": "4.0.1",
-        "format": ["application/fhir+json", "json"],
+        "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
         "patchFormat": [JSON_PATCH, "application/fhir+json"],
         "rest": [
             {

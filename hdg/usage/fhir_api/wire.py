@@ -1,37 +1,19 @@
-"""What happens to finished answers: ``_pretty``. R4 http.html#general (``_pretty``); JSON of RFC 8259.
-
-Numbers and texts keep their bytes: only white space outside of strings is added.
-"""
+"""What happens to finished answers: ``_pretty``. R4 http.html#parameters."""
 
 from __future__ import annotations
 
-import re
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Pretty", "pretty"]
+from hdg.fhir import json
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+')
+__all__ = ["Pretty", "pretty"]
 
 
 def pretty(body: bytes) -> bytes:
-    """JSON with one member a line."""
-    made: list[bytes] = []
-    depth = 0
-    before = b""
-    for match in _TOKEN.finditer(body):
-        token = match[0]
-        if token in (b"}", b"]"):
-            depth -= 1
-            made.append(token if before in (b"{", b"[") else b"\n" + b"  " * depth + token)
-        else:
-            if before in (b"{", b"[", b","):
-                made.append(b"\n" + b"  " * depth)
-            made.append(b": " if token == b":" else token)
-            depth += token in (b"{", b"[")
-        before = token
-    return b"".join(made) + b"\n"
+    """JSON laid out by two spaces; numbers keep their literals."""
+    return json.dumps(json.loads(body), pretty=True) + b"\n"
 
 
 class Pretty:
