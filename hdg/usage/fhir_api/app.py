@@ -14,7 +14,7 @@ from hdg.errors import HdgError
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
-from hdg.usage.fhir_api import bundle, history, metadata, operations, read, search, write
+from hdg.usage.fhir_api import bundle, history, metadata, operations, read, search, subscriptions, write
 from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.context import Api
 from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_error
@@ -23,6 +23,7 @@ from hdg.usage.fhir_api.openapi import openapi
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.wire import Pretty
+from hdg.usage.subscriptions.lane import Pace
 
 PUBLIC_PATHS = frozenset(
     {"/healthz", "/readyz", "/fhir/metadata", "/ledger/checkpoint", "/docs", "/openapi.json"}
@@ -36,7 +37,7 @@ GZIP_FROM_BYTES = 1024
 
 def base_url(settings: Settings) -> str:
     """The public FHIR base, without a slash at its end."""
-    return (settings.base_url or f"http://{settings.http}/fhir").rstrip("/")
+    return settings.fhir_base
 
 
 def create_app(gate: Gate, settings: Settings) -> FastAPI:
@@ -53,6 +54,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
     # The first that fits answers: "/fhir/metadata" stands before "/fhir/{type}", operations before "/fhir/{type}/{id}".
     app.router.routes[:0] = [
         *metadata.routes(api, gate.now_us()),
+        *subscriptions.routes(api, Pace.of(settings, poll_s=1.0)),
         *operations.routes(api),
         *history.routes(api),
         *read.routes(api),
