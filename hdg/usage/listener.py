@@ -45,11 +45,12 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Counts what arrives between the ends of two heads."""
-        heads = self._heads
+        heads, was_head = self._heads, self._is_head  # what ends a body is none of a head's bytes
         super().data_received(data)
         if self._is_upgraded:
             return
-        self._head_bytes = self._head_bytes + len(data) if self._heads == heads and self._is_head else 0
+        is_counted = was_head and self._is_head and self._heads == heads
+        self._head_bytes = self._head_bytes + len(data) if is_counted else 0
         if self._head_bytes > MAX_HEAD_BYTES:
             self.transport.abort()
         elif self._timer is None and (self.cycle is None or self.cycle.response_complete):
