@@ -274,6 +274,11 @@ def _substring(targets: list[Branch], arguments: Arguments, scope: Scope) -> lis
     return [Branch("string", cut)]
 
 
+def _length(targets: list[Branch], arguments: Arguments, scope: Scope) -> list[Branch]:
+    run = values(merged(targets))
+    return [Branch("integer", lambda item, env: [len(text_of(found)) for found in run(item, env)[:1]])]
+
+
 def _to_string(targets: list[Branch], arguments: Arguments, scope: Scope) -> list[Branch]:
     run = values(merged(targets))
     return [Branch("string", lambda item, env: [text_of(found) for found in run(item, env)[:1]])]
@@ -343,6 +348,7 @@ _FUNCTIONS: dict[str, tuple[Function, int, int]] = {
     "intersect": (_intersect, 1, 1),
     "isDistinct": (_is_distinct, 0, 0),
     "last": (_slice(-1, None), 0, 0),
+    "length": (_length, 0, 0),
     "matches": (_matches, 1, 1),
     "not": (_not, 0, 0),
     "replaceMatches": (_replace_matches, 2, 2),
