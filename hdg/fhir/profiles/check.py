@@ -51,7 +51,7 @@ class Profiles:
         try:
             for profile in profiles:
                 self._asked(profile, root, run)
-            self._below(root, run, root.type, with_claimed=with_claimed)
+            self._below(root, run, (root.type, root.type), with_claimed=with_claimed)
         except RecursionError:
             run.add("error", "too-costly", root.place, "nested too deeply")
         missing = {issue.place for issue in found if issue.code == "required"}
@@ -83,23 +83,25 @@ class Profiles:
 
     # --- meta.profile and extensions, all the way down ----------------------------------------------------------
 
-    def _below(self, item: Item, run: Run, path: str, *, with_claimed: bool) -> None:
+    def _below(self, item: Item, run: Run, paths: tuple[str, str], *, with_claimed: bool) -> None:
+        """``paths``: where the item is, from its resource and from the type that it is an element of."""
         owner = item.value if type(item.value) is dict else item.companion
         if type(owner) is not dict:
             return
         if "resourceType" in owner:
-            path = item.type
+            paths = (item.type, item.type)
             if with_claimed:
                 self._claimed(item, run)
         for name, is_choice in _names(item.type, owner).items():
-            further = f"{path}.{name}"
             for one in fetcher(item.type, name)(item):
                 if type(one.value) is not dict and type(one.companion) is not dict:
                     continue
                 if name in _EXTENSIONS:
-                    self._extension(one, item, path, run, is_modifier=name == "modifierExtension")
+                    self._extension(one, item, paths, run, is_modifier=name == "modifierExtension")
                 here = run.at(one, name)
-                self._below(one, here, further + ("[x]" if is_choice else ""), with_claimed=with_claimed)
+                suffix = "[x]" if is_choice else ""
+                further = (f"{paths[0]}.{name}{suffix}", f"{item.type}.{name}{suffix}")
+                self._below(one, here, further, with_claimed=with_claimed)
 
     def _claimed(self, item: Item, run: Run) -> None:
         """What meta.profile names."""
@@ -113,7 +115,9 @@ class Profiles:
                 place = f"{item.place}.meta.profile[{index}]"
                 run.add("warning", "not-found", place, "this profile is not loaded: not checked")
 
-    def _extension(self, item: Item, owner: Item, path: str, run: Run, *, is_modifier: bool) -> None:
+    def _extension(
+        self, item: Item, owner: Item, paths: tuple[str, str], run: Run, *, is_modifier: bool
+    ) -> None:
         url = item.value.get("url") if type(item.value) is dict else None
         if type(url) is not str or (":" not in url):
             return  # a part of a complex extension, which its definition knows
@@ -127,7 +131,7 @@ class Profiles:
             return
         self._one(url, item, run)
         definition = self._compiler.library.find("StructureDefinition", url) or {}
-        if not _is_in_context(definition.get("context", ()), owner, path):
+        if not _is_in_context(definition.get("context", ()), owner, paths):
             run.add(
                 "error", "structure", item.place, f"the extension is not for elements of this kind [{url}]"
             )
@@ -154,11 +158,14 @@ def _ancestry(type_: str) -> list[str]:
     return found
 
 
-def _is_in_context(contexts: Sequence[Any], owner: Item, path: str) -> bool:
-    """Whether an extension may stand on its owner. R4 defining-extensions.html#context; FHIRPath is not asked."""
+def _is_in_context(contexts: Sequence[Any], owner: Item, paths: Sequence[str]) -> bool:
+    """Whether an extension may stand on its owner. R4 defining-extensions.html#context; FHIRPath is not asked.
+
+    ``Element`` is anything: R4's own examples have such extensions on resources.
+    """
     if not contexts:
         return True
-    here = {path, path.replace("[x]", ""), *_ancestry(owner.type)}
+    here = {"Element", *paths, *(path.replace("[x]", "") for path in paths), *_ancestry(owner.type)}
     for context in contexts:
         kind, expression = context.get("type"), context.get("expression")
         if kind == "fhirpath" or (kind == "element" and expression in here):

@@ -152,11 +152,15 @@ class Slicing:
         """Whether an item belongs to a slice, by all discriminators; None when they do not say."""
         matches = [self._discriminator(kind, path, node) for kind, path in self._discriminators]
         if not matches:
-            return None
+            return self._only(node)
         found = [match for match in matches if match is not None]
         if len(found) < len(matches):
             return None
         return found[0] if len(found) == 1 else _every(found)
+
+    def _only(self, node: Node) -> Match | None:
+        """Without discriminators: the one slice of an element that does not repeat is that element."""
+        return (lambda item, run: True) if len(self._node.slices) == 1 and not node.is_list else None
 
     def _discriminator(self, kind: str, path: str, node: Node) -> Match | None:
         steps = _steps(path)

@@ -38,6 +38,7 @@ class Node:
     name: str
     types: tuple[str, ...]
     slice: str = ""
+    is_list: bool = True
     definition: JsonObject = field(default_factory=dict)
     children: dict[str, Node] = field(default_factory=dict)
     slices: dict[str, Node] = field(default_factory=dict)
@@ -139,12 +140,12 @@ def _child(node: Node, name: str, slice_: str, place: str) -> Node:
         slice_ = name
     child = node.children.get(plain)
     if child is None:
-        child = node.children[plain] = Node(plain, element.types)
+        child = node.children[plain] = Node(plain, element.types, is_list=element.is_list)
     at = ""
     for part in slice_.split("/") if slice_ else ():
         at = f"{at}/{part}" if at else part
         if at not in child.slices:
-            child.slices[at] = Node(plain, (kind,) if kind else child.types, at)
+            child.slices[at] = Node(plain, (kind,) if kind else child.types, at, element.is_list)
         child = child.slices[at]
     if kind:
         child.types = (kind,)
