@@ -58,6 +58,7 @@ class Dispatcher:
         try:
             asyncio.run(self._run())
         finally:
+            self._feed.settle()
             self._lock.release()
 
     async def _run(self) -> None:

@@ -43,9 +43,9 @@ class Target:
         found = ipaddress.ip_address(address.partition("%")[0])
         mapped = getattr(found, "ipv4_mapped", None)
         found = mapped or found
-        if found.is_link_local or found.is_multicast or found.is_unspecified or found.is_reserved:
+        if found.is_link_local or found.is_multicast or found.is_unspecified:
             return False
-        return self.is_named or (found.is_global and not found.is_private)
+        return self.is_named or (found.is_global and not found.is_private and not found.is_reserved)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar, TypeVarTuple, Unpack
@@ -95,6 +95,7 @@ class Feed:
         self._scratch = Scratch(reading.hash)
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(_THREADS, "hdg-subscription")
+        self._under_way: set[Future[Any]] = set()
         self.listeners: set[Callable[[], None]] = set()
         """Called, from any thread, when something was committed."""
 
@@ -105,7 +106,14 @@ class Feed:
 
     async def aside(self, work: Callable[[Unpack[Given]], Found], *given: *Given) -> Found:
         """Runs what asks the database on a thread of the feed's own."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+        future = self._threads.submit(work, *given)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return await asyncio.wrap_future(future)
+
+    def settle(self) -> None:
+        """Waits for what was given up while it ran: the store may be closed then."""
+        wait(tuple(self._under_way))
 
     # --- whose, and what ------------------------------------------------------------------------------------
 
@@ -309,7 +317,3 @@ class Feed:
     def count(self, id_: str) -> int:
         """How many events it was told of."""
         return subscription.event_count(self.engine, id_)
-
-    def close(self) -> None:
-        """Lets its threads go."""
-        self._threads.shutdown(wait=False)
