@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from hdg.cli_fhir import fhir_app
 from hdg.cli_inbox import prune, quarantine_app, replay, work_app
 from hdg.cli_outbox import outbox_app
 from hdg.errors import HdgError
@@ -33,6 +34,7 @@ app.add_typer(map_app, name="map")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(work_app, name="work")
 app.add_typer(outbox_app, name="outbox")
+app.add_typer(fhir_app, name="fhir")
 app.command()(replay)
 app.command()(prune)
 

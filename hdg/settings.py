@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     """How long the writer waits for company once it has work; 0 takes what has queued up."""
     search_page_default: int = 50
     search_page_max: int = 1000
+    validate_claimed_profiles: bool = True
+    """$validate asks the loaded profiles that meta.profile names, beside those that the request names."""
     subscription_endpoints: tuple[str, ...] = ()
     """Where notifications may go (docs/subscriptions.md): ``https://HOST[:PORT][/PATH]``, HOST may be ``*`` or
     ``*.DOMAIN``; as shipped nowhere.

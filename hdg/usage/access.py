@@ -107,6 +107,10 @@ class Proof:
     verifier_key: str
 
 
+class _TakenBack(Exception):
+    """A rehearsal came to its end: the store undoes what raises."""
+
+
 _NO_ROW = literal(0) == 1
 """Never true, and kept as a term of the query: ``false()`` would take its joins with it."""
 
@@ -391,6 +395,49 @@ class Gate:
         except HdgError:
             await self._trail.record(caller, Access(interaction, _NOTHING, place, asked), ())
             raise
+
+    async def rehearse(
+        self, caller: Caller, place: str, types: Collection[str], work: Callable[[Writing], object]
+    ) -> HdgError | None:
+        """Runs a ``work`` of ``write`` and takes all of it back: None, or why it would be refused.
+
+        What it looked at is recorded. Raises NotFound (nothing here, or hidden), Unavailable, NotCommitted.
+        """
+        who = caller.principal
+        notes: list[tuple[str, frozenset[str]]] = []
+        refusal: HdgError | None = None
+        try:
+            check_types(self.policy, who, types)
+            visible = self._places(who.role, who.user, who.institution, who.patient, who.purpose)
+
+            def unit(session: WriteSession) -> None:
+                writing = Writing(self._means, who, session, visible)
+                work(writing)
+                notes.extend(writing.notes)
+                raise _TakenBack
+
+            for _ in range(_WRITE_ATTEMPTS):
+                try:
+                    await self._store.perform(unit)
+                except Again:
+                    continue
+            raise Conflict("others keep changing the same resource")
+        except _TakenBack:
+            pass
+        except (NotCommitted, LedgerError):
+            raise
+        except HdgError as error:
+            refusal = error
+        patients = sorted({patient for _, about in notes for patient in about})
+        outcome = _SUCCESS if refusal is None else _NOTHING
+        await self._trail.record(caller, Access("operation", outcome, place, f"{place}/$validate"), patients)
+        if isinstance(refusal, NotFound):
+            raise refusal
+        return refusal
+
+    async def examined(self, caller: Caller, place: str) -> None:
+        """Records that a caller had a resource examined that is not stored. Raises Unavailable."""
+        await self._trail.record(caller, Access("operation", _SUCCESS, place, f"{place}/$validate"), ())
 
     def _record(self, session: WriteSession, caller: Caller, access: Access, writing: Writing) -> None:
         """One event for each patient concerned, which names what was written about that patient."""

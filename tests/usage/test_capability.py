@@ -43,6 +43,8 @@ def test_the_openapi_description_names_every_route_once():
         "/fhir/_history",
         "/fhir/{type}/_history",
         "/fhir/{type}/$lastn",
+        "/fhir/{type}/$validate",
+        "/fhir/{type}/{id}/$validate",
         "/fhir/{type}/{id}/$everything",
         "/fhir/{type}/{id}/$meta",
         "/fhir/{type}/{id}/$meta-add",

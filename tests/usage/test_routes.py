@@ -66,7 +66,7 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
 
         return spy
 
-    for name in ("read", "vread", "history", "changes", "search", "everything", "proof", "write"):
+    for name in ("read", "vread", "history", "changes", "search", "everything", "proof", "write", "examined"):
         monkeypatch.setattr(Gate, name, spied(getattr(Gate, name)))
     token = world.token("clinician", institution="north")
     for template, method in paths(world.app):

@@ -11,5 +11,8 @@ R4 profiling.html, R4 packages (npm form), R4 elementdefinition.html.
     rules.py      the checks of one item beyond its children: values, types, bindings, invariants
     slicing.py    which slice an item belongs to, and the rules about slices
     compiled.py   a tree → closures
+    current.py    what is loaded now, for a server that goes on running
+    loading.py    package file → shelf
+    run.py        what one validation carries along
     check.py      a resource against profiles and the definitions of its extensions → Issues
 """

@@ -11,10 +11,21 @@ from starlette.middleware.gzip import GZipMiddleware
 
 import hdg
 from hdg.errors import HdgError
+from hdg.fhir.profiles.current import Current
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
-from hdg.usage.fhir_api import bundle, history, metadata, operations, read, search, subscriptions, write
+from hdg.usage.fhir_api import (
+    bundle,
+    history,
+    metadata,
+    operations,
+    read,
+    search,
+    subscriptions,
+    validate_operation,
+    write,
+)
 from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.context import Api
 from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_error
@@ -56,6 +67,9 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *metadata.routes(api, gate.now_us()),
         *subscriptions.routes(api, Pace.of(settings, poll_s=1.0)),
         *operations.routes(api),
+        *validate_operation.routes(
+            api, Current(settings.data), with_claimed=settings.validate_claimed_profiles
+        ),
         *history.routes(api),
         *read.routes(api),
         *search.routes(api),

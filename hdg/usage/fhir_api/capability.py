@@ -85,7 +85,7 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
 
 def _operations(resource_type: str, *, can_write: bool) -> list[tuple[str, str]]:
     """(who defines it, name) of the operations of a type."""
-    found = [("Resource", "meta")]
+    found = [("Resource", "meta"), ("Resource", "validate")]
     if can_write:
         found += [("Resource", "meta-add"), ("Resource", "meta-delete")]
     if resource_type in EVERYTHING:

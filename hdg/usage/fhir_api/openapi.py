@@ -85,6 +85,15 @@ def openapi() -> JsonObject:
                 "get": _operation("All about a Patient or of an Encounter", [*_paged(), *_since()]),
                 "post": _write("$everything with a Parameters resource"),
             },
+            "/fhir/{type}/$validate": {
+                "parameters": _path("type"),
+                "post": _validate("Check a resource; nothing is stored", has_body=True),
+            },
+            "/fhir/{type}/{id}/$validate": {
+                "parameters": _path("type", "id"),
+                "get": _validate("Check the stored resource"),
+                "post": _validate("Check a resource for this place, or the stored one", has_body=True),
+            },
             "/fhir/{type}/{id}/$meta": {"parameters": _path("type", "id"), "get": _operation("The meta")},
             "/fhir/{type}/{id}/$meta-add": {
                 "parameters": _path("type", "id"),
@@ -175,6 +184,14 @@ def _write(summary: str, *, takes: tuple[str, ...] = (FHIR_JSON,)) -> JsonObject
         schema = {"schema": {"$ref": "#/components/schemas/Resource"}}
         operation["requestBody"] = {"required": True, "content": dict.fromkeys(takes, schema)}
     return operation
+
+
+def _validate(summary: str, *, has_body: bool = False) -> JsonObject:
+    modes = {"type": "string", "enum": ["create", "update", "delete", "profile"]}
+    asked = [_query("mode", modes), _query("profile", {"type": "string"})]
+    if not has_body:
+        return _operation(summary, asked)
+    return {**_write(summary), "parameters": asked}
 
 
 def _post_search() -> JsonObject:
