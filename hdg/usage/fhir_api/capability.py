@@ -16,7 +16,18 @@ from hdg.usage import permits
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.bodies import JSON_PATCH
 from hdg.usage.fhir_api.operations import EVERYTHING
+from hdg.usage.fhir_api.subscriptions import socket_url
+from hdg.usage.subscriptions.definition import BACKPORT
+from hdg.usage.subscriptions.topics import topics
 
+_WEBSOCKET = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
+_BACKPORT_OPERATION = (
+    "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/backport-subscription-"
+)
+_SUBSCRIBED: list[JsonObject] = [
+    {"name": name, "definition": _BACKPORT_OPERATION + name}
+    for name in ("status", "events", "get-ws-binding-token")
+]
 INTERACTIONS = ("read", "vread", "history-instance", "history-type", "search-type")
 """What every resource type supports."""
 SYSTEM = ("batch", "transaction", "search-system", "history-system")
@@ -41,6 +52,7 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
         "rest": [
             {
                 "mode": "server",
+                "extension": [{"url": _WEBSOCKET, "valueUri": socket_url(base_url)}],
                 "security": {
                     "cors": False,
                     "description": "Bearer tokens. Every answer holds only what the patient's consent "
@@ -73,7 +85,9 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
         "operation": [
             {"name": name, "definition": f"http://hl7.org/fhir/OperationDefinition/{owner}-{name}"}
             for owner, name in _operations(resource_type, can_write=can_write)
-        ],
+        ]
+        + (_SUBSCRIBED if resource_type == "Subscription" else []),
+        **({"extension": _topics()} if resource_type == "Subscription" else {}),
         "searchInclude": ["*", *(f"{resource_type}:{code}" for code in _references(resource_type))],
         **({"searchRevInclude": referring} if referring else {}),
         "searchParam": [
@@ -81,6 +95,12 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
             for code, kind in sorted(parameters.supported(resource_type).items())
         ],
     }
+
+
+def _topics() -> list[JsonObject]:
+    """The topics that a Subscription can name (Subscriptions R5 Backport)."""
+    url = f"{BACKPORT}capabilitystatement-subscriptiontopic-canonical"
+    return [{"url": url, "valueCanonical": topic} for topic in topics()]
 
 
 def _operations(resource_type: str, *, can_write: bool) -> list[tuple[str, str]]:

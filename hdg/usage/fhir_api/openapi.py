@@ -73,6 +73,32 @@ def openapi() -> JsonObject:
                 "parameters": _path("type", "id", "version"),
                 "get": _operation("Read one version"),
             },
+            "/fhir/Subscription/$status": {
+                "get": _operation("Status of one's own Subscriptions", [_text("id"), _text("status")]),
+                "post": _write("$status with a Parameters resource"),
+            },
+            "/fhir/Subscription/{id}/$status": {
+                "parameters": _path("id"),
+                "get": _operation("Status of one's own Subscription", [_text("status")]),
+                "post": _write("$status with a Parameters resource"),
+            },
+            "/fhir/Subscription/{id}/$events": {
+                "parameters": _path("id"),
+                "get": _operation(
+                    "What one's own Subscription was told of",
+                    [_text("eventsSinceNumber"), _text("eventsUntilNumber"), _text("content")],
+                ),
+                "post": _write("$events with a Parameters resource"),
+            },
+            "/fhir/Subscription/$get-ws-binding-token": {
+                "get": _operation("A token to bind a websocket with", [_text("id")]),
+                "post": _write("$get-ws-binding-token with a Parameters resource"),
+            },
+            "/fhir/Subscription/{id}/$get-ws-binding-token": {
+                "parameters": _path("id"),
+                "get": _operation("A token to bind a websocket with"),
+                "post": _write("$get-ws-binding-token with a Parameters resource"),
+            },
             "/fhir/{type}/$lastn": {
                 "parameters": _path("type"),
                 "get": _operation(
@@ -130,6 +156,10 @@ def _path(*names: str) -> list[JsonObject]:
         "version": {"type": "string", "pattern": "^[1-9][0-9]*$"},
     }
     return [{"name": name, "in": "path", "required": True, "schema": schemas[name]} for name in names]
+
+
+def _text(name: str) -> JsonObject:
+    return _query(name, {"type": "string"})
 
 
 def _paged() -> list[JsonObject]:
