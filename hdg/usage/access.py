@@ -150,6 +150,7 @@ class Gate:
         self.feed = Feed(
             store,
             self._trail,
+            self.policy,
             lambda who: self._visible_to(who).predicate,
             reading,
             Indexer(hash_),

@@ -8,8 +8,10 @@ ever think that they have it, the lease of each subscription (``epoch``) lets on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from hdg.errors import Conflict, NotFound
 from hdg.management.store import StoredVersion, subscription
@@ -25,6 +27,8 @@ __all__ = ["Dispatcher"]
 POLL_S = 0.25
 AT_ONCE = 256
 """Requests that are under way together at most."""
+NAMES_AT_ONCE = 64
+"""Look-ups of host names together: one that does not come back takes a thread until the resolver gives up."""
 LANES_MAX = 2_000
 _LOCK = "_subscriptions"
 _log = logging.getLogger("hdg.subscriptions")
@@ -40,7 +44,8 @@ class Dispatcher:
         self._base_url = settings.fhir_base
         self._lock = LaneLock(settings.data, feed.engine, _LOCK)
         self._thread = threading.Thread(target=self._main, name="hdg-subscriptions", daemon=True)
-        self._stopping = threading.Event()
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._lanes: dict[str, tuple[int, Lane, asyncio.Task[None]]] = {}
         self._head = -1
 
@@ -50,9 +55,14 @@ class Dispatcher:
 
     def stop(self) -> None:
         """Ends; what is under way is broken off, and sent again by who comes next."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self._thread.ident is None:
+            return
+        while self._thread.is_alive():
+            loop = self._loop
+            if loop is not None and not loop.is_closed():
+                with contextlib.suppress(RuntimeError):  # it has ended just now
+                    loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(POLL_S)
 
     def _main(self) -> None:
         try:
@@ -62,6 +72,8 @@ class Dispatcher:
             self._lock.release()
 
     async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(NAMES_AT_ONCE, "hdg-names"))
         room = asyncio.Semaphore(AT_ONCE)
         while not self._stopping.is_set():
             try:
@@ -69,7 +81,8 @@ class Dispatcher:
             except Exception as error:  # the database's troubles pass
                 _log.warning("subscriptions wait: %s", type(error).__name__)
                 await asyncio.sleep(POLL_S * 4)
-            await asyncio.to_thread(self._stopping.wait, POLL_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), POLL_S)
         await self._end(list(self._lanes))
 
     async def _look(self, room: asyncio.Semaphore) -> None:

@@ -8,6 +8,7 @@ then are there bytes. What is hidden is passed over like what does not match: it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from sqlalchemy import ColumnElement, select, true
 
 from hdg.errors import BadRequest, Conflict, HdgError, NotFound, VaultError
 from hdg.management.audit import Access
+from hdg.management.consent.policy import Policy
 from hdg.management.identity import Principal, RevokedToken
 from hdg.management.store import SearchQuery, Store, StoredVersion, WriteSession, subscription
 from hdg.management.store.envelope import parse
@@ -79,6 +81,7 @@ class Feed:
         self,
         store: Store,
         trail: Trail,
+        policy: Policy,
         visible_to: Callable[[Principal], ColumnElement[bool]],
         reading: Reading,
         indexer: Indexer,
@@ -88,6 +91,7 @@ class Feed:
         self._store = store
         self._reader = store.reader
         self._trail = trail
+        self._policy = policy
         self._visible_to = visible_to
         self.reading = reading
         self._indexer = indexer
@@ -147,7 +151,12 @@ class Feed:
         return told
 
     def check(self, told: Told) -> None:
-        """Raises Unusable when the credential that it was written with is good no more."""
+        """Raises Unusable when the credential that it was written with is good no more.
+
+        Nobody gets notifications whose data must be altered first: nothing here does that.
+        """
+        if self._policy.obligations.get(told.who.role):
+            raise Unusable("this role gets no notifications")
         query = select(_TOKENS.c.token_id).where(_TOKENS.c.token_id == told.who.token_id)
         with self.engine.connect() as connection:
             is_revoked = connection.execute(query).first() is not None
@@ -278,7 +287,9 @@ class Feed:
         for event in subscription.events(self.engine, id_, since=since, until=until, most=most):
             leaf = event.leaf_index
             found = self._reader.committed(event.type, self._visible_to(who), leaf - 1, leaf, 1)
-            made += [(Notice(event, self._reader.body(version)), version) for version in found]
+            for version in found:
+                with contextlib.suppress(VaultError):  # erased meanwhile
+                    made.append((Notice(event, self._reader.body(version)), version))
         return made
 
     # --- what becomes of it ---------------------------------------------------------------------------------
