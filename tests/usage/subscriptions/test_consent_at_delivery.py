@@ -146,6 +146,21 @@ def test_a_revoked_token_stops_it_and_a_new_one_lets_it_go_on(site, endpoint):
     assert endpoint.places == ["/hook/Observation/x1"]
 
 
+def test_writing_the_same_content_with_a_new_token_renews_it(lite, endpoint):
+    id_ = lite.subscribe(endpoint.url, channel=PAYLOAD)
+    lite.start()
+    lite.until_status(id_, "active")
+    before = lite.resource(id_)
+    old = lite.world.gate.caller(f"Bearer {lite.north}").principal
+    lite.north = lite.world.token("clinician", user="n1", institution="north")
+    assert lite.change(id_).json()["meta"]["versionId"] == before["meta"]["versionId"]
+    work = lambda s: revocation.revoke(s, old.token_id, old.expires_us, institution="north")  # noqa: E731
+    lite.world.store.submit(work).result(10)
+    lite.observe("x1")
+    endpoint.wait_for(1)
+    assert lite.status(id_) == "active"
+
+
 def test_an_expired_token_stops_it(lite, endpoint):
     id_ = lite.subscribe(endpoint.url)
     lite.start()
