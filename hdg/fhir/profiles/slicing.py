@@ -400,10 +400,11 @@ def _by_presence(values: Values, nodes: list[Node]) -> Match | None:
     return match
 
 
-def _criterion(node: Node, known: Nodes, depth: int) -> Match | None:
+def _criterion(node: Node, known: Nodes, depth: int, *, is_needed: bool = True) -> Match | None:
     """What the value of an item must be by a node: its fixed value or pattern, else those of what it must have.
 
-    Only what tells items apart: cardinalities and invariants are for the check of the slice.
+    Only what tells items apart: cardinalities and invariants are for the check of the slice. A binding does so
+    only where there must be a code (``is_needed``).
     """
     if depth > _DEEPEST:
         return None
@@ -416,13 +417,13 @@ def _criterion(node: Node, known: Nodes, depth: int) -> Match | None:
     if "Extension" in node.types and len(profiles) == 1:
         return _of_url(profiles[0].partition("|")[0])
     if len(profiles) == 1 and (tree := known.node(profiles[0])) is not None:
-        inner = _criterion(tree, known, depth + 1)
+        inner = _criterion(tree, known, depth + 1, is_needed=is_needed)
         tests += [] if inner is None else [inner]
     for child in node.children.values():
         tests += _criteria_of_child(child, known, depth)
     if not tests:
         binding = node.definition.get("binding") or {}
-        if binding.get("strength") == "required" and isinstance(binding.get("valueSet"), str):
+        if is_needed and binding.get("strength") == "required" and isinstance(binding.get("valueSet"), str):
             return _in_value_set(binding["valueSet"], known)
         return None
     return _every(tests)
@@ -430,9 +431,8 @@ def _criterion(node: Node, known: Nodes, depth: int) -> Match | None:
 
 def _criteria_of_child(child: Node, known: Nodes, depth: int) -> list[Match]:
     tests: list[Match] = []
-    nodes = [child] if child.min or child.value("fixed") or child.value("pattern") else []
-    for node in (*nodes, *(slice_ for slice_ in child.slices.values() if slice_.min)):
-        inner = _criterion(node, known, depth + 1)
+    for node in (child, *(slice_ for slice_ in child.slices.values() if slice_.min)):
+        inner = _criterion(node, known, depth + 1, is_needed=node.min > 0)
         if inner is not None:
             tests.append(_some(child.name, inner))
     return tests
