@@ -244,7 +244,25 @@ def test_a_page_link_works_for_its_maker_only_and_takes_no_other_parameter(world
     assert read(world, urls[0].replace("/Observation", "/Patient")).status_code == 400
 
 
-NAMES = sorted({*supported("Observation"), "_count", "_total", "_page", "_format", "nonsense"})
+JOINED = {
+    "subject:Patient.name",
+    "encounter.service-provider.name",
+    "_has:DiagnosticReport:result:code",
+    "_has:Observation:derived-from:subject.birthdate",
+}
+RESULT = {
+    "_count",
+    "_total",
+    "_page",
+    "_format",
+    "_pretty",
+    "_sort",
+    "_include",
+    "_revinclude",
+    "_summary",
+    "_elements",
+}
+NAMES = sorted({*supported("Observation"), *JOINED, *RESULT, "nonsense"})
 MODIFIED = st.builds(
     "{}{}".format,
     st.sampled_from(NAMES),
@@ -263,6 +281,16 @@ ODD = [
     *("2024-01-01T25:00", "gt2024-13", "ap1e308", "lt-1e-400", "1e400", "-0", "NaN", "1" * 400, "a" * 5000),
     *("|", "a|b|c", "5.4|http://unitsofmeasure.org|mg", "Patient/1", "http://x/Patient/1", "$", "a$b", "a,b"),
     *("é", "🜚", "true", "\\", "%", "_", " "),
+    *(
+        "date,-code",
+        "-value-quantity",
+        "Observation:subject",
+        "Observation:*",
+        "*",
+        "count",
+        "text",
+        "subject,code",
+    ),
 ]
 VALUES = st.text(max_size=20) | st.sampled_from(ODD)
 

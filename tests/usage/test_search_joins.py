@@ -313,6 +313,13 @@ def test_a_compartment_is_searched_by_what_refers_to_its_resource(hospital, nort
     assert len(walked(hospital, north, "Patient/ann/Observation?_count=1")) == 3
 
 
+def test_a_search_of_many_types_takes_no_chain(hospital, north):
+    for path in ("?_has:Observation:patient:code=718-7", "Patient/ann/*?_has:Observation:patient:code=718-7"):
+        answer = hospital.client.get(f"/fhir/{path}", north)
+        assert (answer.status_code, answer.json()["issue"][0]["code"]) == (400, "too-costly")
+    assert ids(found(hospital, north, "?_type=Patient,Group&_has:Observation:patient:code=718-7")) == ["ann"]
+
+
 def test_a_condition_of_a_write_takes_no_chain(hospital, north):
     answer = hospital.client.send("DELETE", "/fhir/Observation?subject:Patient.name=feather", north)
     assert answer.status_code == 400

@@ -37,6 +37,8 @@ MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
 PAGE: Final = "_page"
 _CHAIN_MAX = 8
 """Steps of one chain, ``_has`` included."""
+_CHAINED_TYPES_MAX = 8
+"""Types that a search with chains goes over: each makes the query longer (146 took four seconds to compile)."""
 _LINKS_MAX = 300
 """Clauses that one chain may come to; one without types leads over every type that the reference may name."""
 _OFFSET_SPACE = re.compile(r"(T[0-9:.]+) ([0-9]{2}:[0-9]{2})\Z")
@@ -84,6 +86,9 @@ def parse(
     searched = types or (resource_type,)
     asked = [pair for pair in pairs if pair[0].partition(":")[0] not in RESULTS]
     clauses = tuple(_clause(searched, name, name, value, limits.base_url) for name, value in asked)
+    if len(searched) > _CHAINED_TYPES_MAX and any(clause.links for clause in clauses):
+        text = f"a chain or _has over more than {_CHAINED_TYPES_MAX} types; name fewer by _type"
+        raise BadRequest(text, code="too-costly")
     if sum(map(_size, clauses)) > MAX_VALUES_IN_ALL:
         raise BadRequest(f"more than {MAX_VALUES_IN_ALL} values in all parameters", code="too-costly")
     results = read_results(
