@@ -15,7 +15,10 @@ from typing import Any
 from hdg.fhir.definitions import element_info
 from hdg.fhir.json import JsonObject
 
-__all__ = ["Links", "is_condition"]
+__all__ = ["OPERATIONS", "Links", "is_condition"]
+
+OPERATIONS = "operations"
+"""Where a JSON Patch stands that is looked through like a resource."""
 
 _URIS = frozenset({"uri", "url", "canonical", "oid", "uuid"})
 _URN = re.compile(r"urn:(uuid|oid):")
@@ -62,7 +65,7 @@ class Links:
                 found = {unescape(match[2][1:-1]) for match in _ATTRIBUTE.finditer(text)}
                 self.targets.update(found.intersection(self._known))
             return
-        is_reference = key == "reference" and type(holder) is dict
+        is_reference = type(holder) is dict and (key == "reference" or _is_patched(path, holder))
         target = text
         if is_reference and self._root and _RELATIVE.fullmatch(text):
             target = self._root + text
@@ -83,6 +86,12 @@ class Links:
                 holder[key] = places[target]
         for narrative, text in self._prose:
             narrative["div"] = _ATTRIBUTE.sub(lambda match: _pointed(match, places), text)
+
+
+def _is_patched(path: Path, operation: JsonObject) -> bool:
+    """Whether it is the value that an operation of a JSON Patch gives to a reference (RFC 6902 §4)."""
+    is_value = len(path) == 3 and path[0] == OPERATIONS and path[2] == "value"
+    return is_value and str(operation.get("path")).endswith("/reference")
 
 
 def _pointed(match: re.Match[str], places: Mapping[str, str]) -> str:
@@ -120,5 +129,7 @@ def _type_at(resource: JsonObject, path: Path) -> str:
 
 
 def _expression(resource: JsonObject, path: Path) -> str:
+    if OPERATIONS in resource:
+        return "Binary.data"
     steps = "".join(f"[{step}]" if type(step) is int else f".{step}" for step in path)
     return f"{resource.get('resourceType')}{steps}"

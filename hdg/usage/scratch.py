@@ -8,6 +8,7 @@ that there is one implementation of what a search means. For one thread at a tim
 from __future__ import annotations
 
 import weakref
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import create_engine, select
 from sqlalchemy.pool import StaticPool
@@ -17,6 +18,7 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.engine import Statements
 from hdg.management.store.index import IndexRows
 from hdg.management.store.search import SearchQuery, conditions
+from hdg.management.store.together import token_searches
 from hdg.management.store.values import Hash
 
 __all__ = ["Scratch"]
@@ -42,22 +44,44 @@ class Scratch:
 
     def add(self, rkey: int, type_: str, id_: str, updated_us: int, rows: IndexRows) -> None:
         """One more resource; ``rows`` bear that ``rkey``."""
+        self.add_all([(rkey, type_, id_, updated_us, rows)])
+
+    def add_all(self, resources: Iterable[tuple[int, str, str, int, IndexRows]]) -> None:
+        """More of them: (number, type, id, µs of its change, rows that bear the number)."""
+        heads: list[tuple[object, ...]] = []
+        tables: list[set[tuple[object, ...]]] = [set() for _ in _INDEXES]
+        for number, type_, id_, updated_us, rows in resources:
+            heads.append((number, type_, id_, 1, updated_us, "", False, None, len(rows.patients), None))
+            for held, found in zip(tables, rows.tables, strict=True):
+                held.update(found)
+        if not heads:
+            return
         self._is_empty = False
         with self._engine.begin() as connection:
             cursor = connection.connection.cursor()
-            row = (rkey, type_, id_, 1, updated_us, "", False, None, len(rows.patients), None)
-            cursor.execute(self._statements.insert(_RESOURCE), row)
-            for table, found in zip(_INDEXES, rows.tables, strict=True):
-                self._statements.insert_many(cursor, table, sorted(set(found)))
+            self._statements.insert_many(cursor, _RESOURCE, heads)
+            for table, held in zip(_INDEXES, tables, strict=True):
+                self._statements.insert_many(cursor, table, list(held))
             cursor.close()
 
-    def find(self, query: SearchQuery, now_us: int) -> list[int]:
+    def find(self, query: SearchQuery, now_us: int) -> Sequence[int]:
         """The numbers of those that the search finds."""
+        return self.find_all([query], now_us)[query]
+
+    def find_all(self, queries: Collection[SearchQuery], now_us: int) -> Mapping[SearchQuery, Sequence[int]]:
+        """The numbers of those that each search finds."""
         if self._is_empty:
-            return []
+            return dict.fromkeys(queries, ())
+        found: dict[SearchQuery, Sequence[int]] = {}
         with self._engine.connect() as connection:
-            where = conditions(query, self._hash, now_us)
-            return list(connection.scalars(select(_RESOURCE.c.rkey).where(*where)))
+            for group in token_searches(queries, self._hash):
+                rows = group.find(connection, (_RESOURCE.c.rkey,))
+                found.update({query: [row[0] for row in matches] for query, matches in rows.items()})
+            for query in queries:
+                if query not in found:
+                    where = conditions(query, self._hash, now_us)
+                    found[query] = list(connection.scalars(select(_RESOURCE.c.rkey).where(*where)))
+        return found
 
     def clear(self) -> None:
         """Forgets everything."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
@@ -26,6 +26,7 @@ from hdg.management.store.batch import State, table_of
 from hdg.management.store.index import Indexer
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.search import conditions
+from hdg.management.store.together import token_searches
 from hdg.management.store.values import Hash
 from hdg.usage import permits
 from hdg.usage.drafts import Draft, draft
@@ -146,6 +147,7 @@ class Writing:
         self._visible = visible
         self._own: set[tuple[str, str]] = set()
         self._places: dict[tuple[str, str], Place | None] = {}
+        self._matches: dict[SearchQuery, list[Place]] = {}
         self._compartments: dict[int, tuple[str, ...]] = {}
         self._known_patients: set[str] = set()
 
@@ -193,13 +195,33 @@ class Writing:
         cursor.close()
         return None if row is None else _place(row)
 
+    def look_for(self, queries: Collection[SearchQuery]) -> None:
+        """Answers ``matches`` for as many of the searches as a few queries can.
+
+        For a work with many conditions: to be called once, before it writes anything. Raises Again.
+        """
+        if self._finds_pending(queries):
+            raise Again
+        for group in token_searches(queries, self._means.hash):
+            for query, rows in group.find(self._session.connection, _COLUMNS, self._predicate).items():
+                self._matches[query] = self._settled([_place(row) for row in rows])
+
     def matches(self, query: SearchQuery, most: int = 2) -> list[Place]:
         """At most ``most`` resources that the search finds for this caller. Raises Again, BadRequest."""
+        known = self._matches.get(query)
+        if known is not None:
+            return known[:most]
         where = conditions(query, self._means.hash, self.at_us)
         statement = select(*_COLUMNS).where(*where, self._predicate).order_by(_RESOURCE.c.rkey).limit(most)
         rows = self._session.connection.execute(statement).all()
-        found = [_place(row) for row in rows]
-        if any(self._is_pending((place.type, place.id)) for place in found) or self._finds_pending(query):
+        found = self._settled([_place(row) for row in rows])
+        if self._finds_pending([query]):
+            raise Again
+        return found
+
+    def _settled(self, found: list[Place]) -> list[Place]:
+        """Raises Again when another work of this group has changed one of them."""
+        if any(self._is_pending((place.type, place.id)) for place in found):
             raise Again
         return found
 
@@ -207,25 +229,27 @@ class Writing:
         """What each search would find among resources that are not stored: the numbers that they go by here."""
         scratch = self._means.scratch
         scratch.clear()
-        for number, draft_ in drafts.items():
-            rows = self._means.indexer.rows(draft_.content, number)
-            scratch.add(number, draft_.type, draft_.id, self.at_us, rows)
-        found = [set(scratch.find(query, self.at_us)) for query in queries]
+        scratch.add_all(
+            (number, draft.type, draft.id, self.at_us, draft.ready.rows(number))
+            for number, draft in drafts.items()
+        )
+        found = scratch.find_all(queries, self.at_us)
         scratch.clear()
-        return found
+        return [set(found[query]) for query in queries]
 
     @property
     def _predicate(self) -> ColumnElement[bool]:
         return self._visible.predicate
 
-    def _finds_pending(self, query: SearchQuery) -> bool:
-        """Whether the search finds what others of this group have written, which SQL does not see yet."""
+    def _finds_pending(self, queries: Collection[SearchQuery]) -> bool:
+        """Whether one of them finds what others of this group have written, which SQL does not see yet."""
         states = self._session.batch.states.values()
+        types = {query.type for query in queries}
         pending = [
             state
             for state in states
             if state is not None
-            and state.type == query.type
+            and state.type in types
             and not state.deleted
             and _is_unwritten(state)
             and (state.type, state.id) not in self._own
@@ -234,12 +258,13 @@ class Writing:
             return False
         scratch = self._means.scratch
         scratch.clear()
-        for state in pending:
-            rows = state.rows(self._means.indexer)
-            scratch.add(state.rkey, state.type, state.id, state.updated_us, rows)
-        found = scratch.find(query, self.at_us)
+        scratch.add_all(
+            (state.rkey, state.type, state.id, state.updated_us, state.rows(self._means.indexer))
+            for state in pending
+        )
+        found = scratch.find_all(queries, self.at_us)
         scratch.clear()
-        return bool(found)
+        return any(found.values())
 
     def _is_pending(self, key: tuple[str, str]) -> bool:
         state = self._session.batch.states.get(key)
@@ -331,6 +356,7 @@ class Writing:
         if place.type == "Subscription":
             self._means.subscriptions.deleted(self._session, place.id)
         self._own.add((place.type, place.id))
+        self._places[place.type, place.id] = replace(place, is_deleted=True)
         return Written(place.type, place.id, put.version, self.at_us, False, True, True, b"")
 
     def _check_patients(self, draft: Draft, before: Collection[str]) -> None:

@@ -382,7 +382,8 @@ def test_a_batch_reads_with_conditions_and_never_nests(either, north):
     )  # fmt: skip
     assert [one["response"]["status"][:3] for one in answer.json()["entry"]] == ["304", "412"]
     inner = {"resourceType": "Bundle", "type": "batch", "entry": [entry("GET", "Patient/ann")]}
-    assert post(either, north, entry("POST", "", inner), kind="batch").status_code == 400
+    nested = post(either, north, entry("POST", "", inner), kind="batch")
+    assert nested.json()["entry"][0]["response"]["status"][:3] == "400"
 
 
 def test_a_body_over_the_limit_is_refused(make_world):
@@ -390,3 +391,164 @@ def test_a_body_over_the_limit_is_refused(make_world):
     token = world.token("clinician", institution="north")
     entries = [entry("POST", "Observation", observation(world, "Patient/ann")) for _ in range(400)]
     assert post(world, token, *entries).status_code == 413
+
+
+def conditional(world, number, subject="Patient/ann", **rest):
+    search = f"identifier=urn:example:order|N{number}"
+    return entry("POST", "Observation", observation(world, subject, f"N{number}", **rest), ifNoneExist=search)
+
+
+def test_many_conditions_are_each_decided_by_themselves(either, north):
+    post(either, north, *[conditional(either, number) for number in range(0, 40, 2)])
+    entries = [conditional(either, number) for number in range(40)]
+    entries[7]["request"]["ifNoneExist"] = "identifier=N7"
+    entries[9]["request"]["ifNoneExist"] = "identifier=urn:example:order|N9,urn:example:order|N99"
+    entries[11]["request"]["ifNoneExist"] = "identifier=urn:example:order|N11&code=718-7"
+    entries[13]["request"]["ifNoneExist"] = "identifier=|N13"
+    answer = post(either, north, *entries)
+    assert answer.status_code == 200, answer.text
+    statuses = [one["response"]["status"][:3] for one in answer.json()["entry"]]
+    assert statuses == ["200", "201"] * 20
+    again = post(either, north, *[conditional(either, number) for number in range(40)])
+    assert {one["response"]["status"][:3] for one in again.json()["entry"]} == {"200"}
+    assert [place(again, number) for number in range(40)] == [place(answer, number) for number in range(40)]
+
+
+def test_many_conditions_find_neither_what_is_hidden_nor_two(either, north):
+    south = either.token("clinician", user="dr-south", institution="south")
+    post(either, south, *[conditional(either, number, "Patient/bob") for number in range(3)])
+    answer = post(either, north, *[conditional(either, number) for number in range(3)])
+    assert {one["response"]["status"][:3] for one in answer.json()["entry"]} == {"201"}
+    post(either, north, entry("POST", "Observation", observation(either, "Patient/ann", "N1")))
+    several = post(either, north, *[conditional(either, number) for number in range(3)])
+    assert several.status_code == 412
+    assert several.json()["issue"][0]["expression"] == ["Bundle.entry[1]"]
+    assert several.json()["issue"][0]["code"] == "multiple-matches"
+
+
+def test_many_conditional_references_lead_to_their_own_resources(either, north):
+    people = [
+        entry("POST", "Patient", {**person(), "identifier": [{"system": "urn:example:mrn", "value": f"R{number}"}]})
+        for number in range(5)
+    ]  # fmt: skip
+    made = post(either, north, *people)
+    answer = post(
+        either,
+        north,
+        *[
+            entry("POST", "Observation", observation(either, f"Patient?identifier=urn:example:mrn|R{number}"))
+            for number in range(5)
+        ],
+    )
+    for number in range(5):
+        assert found(either, north, place(answer, number))["subject"]["reference"] == place(made, number)
+
+
+def test_a_conditional_reference_finds_what_the_same_transaction_makes(either, north):
+    mrn = {"identifier": [{"system": "urn:example:mrn", "value": "Q1"}]}
+    reference = "Patient?identifier=urn:example:mrn|Q1"
+    answer = post(
+        either,
+        north,
+        entry("POST", "Observation", observation(either, reference)),
+        entry("POST", "Patient", {**person(), **mrn}),
+    )
+    assert answer.status_code == 200, answer.text
+    assert found(either, north, place(answer, 0))["subject"]["reference"] == place(answer, 1)
+    second = post(
+        either,
+        north,
+        entry("POST", "Observation", observation(either, reference)),
+        entry("POST", "Patient", {**person(), **mrn}),
+    )
+    assert second.status_code == 412
+    assert found(either, north, "Patient?identifier=urn:example:mrn|Q1&_count=0")["total"] == 1
+
+
+def test_what_a_transaction_deletes_is_nothing_that_it_can_lead_to(either, north):
+    mrn = "identifier=urn:example:mrn|Q2"
+    resource = {**person(), "identifier": [{"system": "urn:example:mrn", "value": "Q2"}]}
+    patient = place(post(either, north, entry("POST", "Patient", resource)), 0)
+    gone = entry("DELETE", patient)
+    for other, status in [
+        (entry("POST", "Patient", resource, ifNoneExist=mrn), 400),
+        (entry("POST", "Observation", observation(either, f"Patient?{mrn}")), 412),
+        (entry("POST", "Observation", observation(either, patient)), 422),
+    ]:
+        refused = post(either, north, gone, other)
+        assert refused.status_code == status, refused.text
+        assert refused.json()["issue"][0]["expression"][0].startswith("Bundle.entry[1]")
+    assert either.client.get(f"/fhir/{patient}", north).status_code == 200
+
+
+def test_a_json_patch_may_refer_to_another_entry(either, north):
+    operations = [
+        {"op": "replace", "path": "/subject/reference", "value": URN},
+        {"op": "add", "path": "/focus", "value": [{"reference": URN}]},
+        {"op": "add", "path": "/note", "value": [{"text": URN}]},
+    ]
+    binary = {
+        "resourceType": "Binary",
+        "contentType": "application/json-patch+json",
+        "data": base64.b64encode(plain_json.dumps(operations).encode()).decode(),
+    }
+    answer = post(
+        either, north, entry("POST", "Patient", person(), URN), entry("PATCH", "Observation/ann-0", binary)
+    )
+    assert answer.status_code == 200, answer.text
+    after = found(either, north, "Observation/ann-0")
+    patient = {"reference": place(answer, 0)}
+    assert (after["subject"], after["focus"], after["note"]) == (patient, [patient], [{"text": URN}])
+    lost = post(either, north, entry("PATCH", "Observation/ann-1", binary))
+    assert lost.status_code == 400
+    assert lost.json()["issue"][0]["expression"][0].startswith("Bundle.entry[0]")
+
+
+@pytest.mark.parametrize("kind", ["transaction", "batch"])
+def test_a_condition_may_hold_any_letter(either, north, kind):
+    for value in ("Zürich", "서울"):
+        one = entry(
+            "POST",
+            "Observation",
+            observation(either, "Patient/ann", value),
+            ifNoneExist=f"identifier=urn:example:order|{value}",
+        )
+        statuses = [
+            post(either, north, one, kind=kind).json()["entry"][0]["response"]["status"][:3] for _ in range(2)
+        ]
+        assert statuses == ["201", "200"]
+
+
+def test_an_entry_of_a_batch_that_is_no_request_fails_alone(either, north):
+    answer = post(
+        either,
+        north,
+        {"resource": person()},
+        entry("GET", "Patient/ann"),
+        entry("POST", "Patient", person(), "http://elsewhere.example/r4/Patient/77"),
+        entry(
+            "POST",
+            "Observation",
+            observation(either, "Patient/77"),
+            "http://elsewhere.example/r4/Observation/1",
+        ),
+        kind="batch",
+    )
+    entries = answer.json()["entry"]
+    assert [one["response"]["status"][:3] for one in entries] == ["400", "200", "201", "400"]
+    outcome = entries[0]["response"]["outcome"]
+    assert outcome["issue"][0]["expression"] == ["Bundle.entry[0].request"]
+    assert entries[1]["response"]["lastModified"].endswith("+00:00")
+    assert validate(answer.json()) == []
+
+
+def test_a_batch_may_be_as_large_as_any_body_though_its_entries_are_bodies_too(make_world):
+    world = make_world(ingest_max_bytes=65_536)
+    token = world.token("clinician", institution="north")
+    entries = [entry("POST", "Observation", observation(world, "Patient/ann", f"B{n}")) for n in range(120)]
+    body = plain_json.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries}).encode()
+    assert 32_768 < len(body) <= 65_536
+    headers = {"content-type": "application/fhir+json"}
+    answers = world.client.gather_all([("POST", "/fhir", token, headers, body)] * 4)
+    statuses = {one["response"]["status"][:3] for answer in answers for one in answer.json().get("entry", [])}
+    assert statuses == {"201"}

@@ -15,11 +15,13 @@ from starlette.requests import ClientDisconnect, Request
 from hdg.errors import BadRequest, HdgError
 from hdg.fhir import json
 
-__all__ = ["JSON_PATCH", "Room", "json_of", "media_type", "parsed", "resource_of"]
+__all__ = ["JSON_PATCH", "PART", "Room", "json_of", "media_type", "parsed", "resource_of"]
 
 JsonObject = dict[str, Any]
 
 JSON_PATCH = "application/json-patch+json"
+PART = "hdg.part"
+"""Key of the scope of a request that is an entry of another one, which has room for it already."""
 _JSON = frozenset({"application/fhir+json", "application/json", "text/json"})
 
 
@@ -50,6 +52,9 @@ class Room:
         size = int(length) if length.isdigit() and len(length) < 18 else self._most_bytes
         if size > self._most_bytes:
             raise HTTPException(413)
+        if PART in request.scope:
+            yield size
+            return
         if self._bytes and self._bytes + size > 4 * self._most_bytes:
             raise Busy("the gateway has too much under way; send it again")
         self._bytes += size

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -22,11 +24,11 @@ from hdg.fhir import json
 from hdg.fhir.links import Links
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api import transaction
-from hdg.usage.fhir_api.bodies import JSON_PATCH, resource_of
+from hdg.usage.fhir_api.bodies import JSON_PATCH, PART, resource_of
 from hdg.usage.fhir_api.bundles import instant
 from hdg.usage.fhir_api.context import Api, caller_of, query_of, refuse_parameters
 from hdg.usage.fhir_api.entries import METHODS, Entry, EntryFailed, entries_of
-from hdg.usage.fhir_api.errors import outcome_response
+from hdg.usage.fhir_api.errors import handle_hdg_error
 from hdg.usage.fhir_api.negotiation import FHIR_JSON, check_accept
 from hdg.usage.fhir_api.prefer import prefer
 from hdg.usage.fhir_api.responses import etag, fhir_response
@@ -69,8 +71,13 @@ def _says_return(request: Request) -> bool:
 
 
 async def _transaction(
-    api: Api, request: Request, caller: Caller, entries: Sequence[Entry], wanted: str
+    api: Api, request: Request, caller: Caller, given: Sequence[Entry | EntryFailed], wanted: str
 ) -> list[JsonObject]:
+    entries: list[Entry] = []
+    for entry in given:
+        if isinstance(entry, EntryFailed):
+            raise entry
+        entries.append(entry)
     steps = transaction.steps_of(entries, api)
     reads = [entry for entry in entries if not entry.is_write]
     for entry in reads:
@@ -102,15 +109,30 @@ def _written(base_url: str, written: Written, wanted: str) -> JsonObject:
 
 
 async def _batch(
-    api: Api, request: Request, caller: Caller, entries: Sequence[Entry], wanted: str
+    api: Api, request: Request, caller: Caller, given: Sequence[Entry | EntryFailed], wanted: str
 ) -> list[JsonObject]:
-    answers: dict[int, JsonObject] = {}
-    known = {entry.full_url for entry in entries if entry.full_url.startswith("urn:")}
+    answers: list[JsonObject] = [{} for _ in given]
+    entries: list[Entry] = []
+    for index, entry in enumerate(given):
+        if isinstance(entry, EntryFailed):
+            answers[index] = _refused(request, entry)
+        else:
+            entries.append(entry)
+    # What only this Bundle names: nobody can know where it will be. The id of a PUT is known.
+    known = {
+        e.full_url for e in entries if e.full_url and (e.method == "POST" or e.full_url.startswith("urn:"))
+    }
     for method in METHODS:
         group = [entry for entry in entries if entry.method == method]
         for entry, answer in zip(group, await _ask_all(request, group, wanted, known), strict=True):
             answers[entry.index] = answer
-    return [answers[entry.index] for entry in entries]
+    return answers
+
+
+def _refused(request: Request, error: EntryFailed) -> JsonObject:
+    """The answer to an entry of a batch that never became a request."""
+    response = handle_hdg_error(request, error)
+    return _answered(response.status_code, dict(response.headers), bytes(response.body))
 
 
 async def _ask_all(
@@ -124,10 +146,8 @@ async def _ask_all(
             if known and entry.resource is not None:
                 links = Links(entry.resource, entry.full_url, known)
                 if links.targets or links.dangling:
-                    refused = outcome_response(
-                        400, "invalid", "an entry of a batch cannot refer to another entry"
-                    )
-                    return _answered(refused.status_code, dict(refused.headers), bytes(refused.body))
+                    cause = BadRequest("an entry of a batch cannot refer to another entry", place="resource")
+                    return _refused(request, EntryFailed(entry.index, cause))
             return _answered(*await _ask(request, entry, wanted))
 
     return list(await asyncio.gather(*(ask(entry) for entry in entries)))
@@ -149,11 +169,12 @@ async def _ask(request: Request, entry: Entry, wanted: str) -> tuple[int, dict[s
     scope = {
         **request.scope,
         "method": entry.method,
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": entry.query.encode(),
-        "headers": [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()],
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
         "path_params": {},
+        PART: True,
     }
     for name in ("route", "endpoint", "router", "state"):
         scope.pop(name, None)
@@ -184,6 +205,8 @@ def _answered(status: int, headers: dict[str, str], body: bytes) -> JsonObject:
     for header, name in (("location", "location"), ("etag", "etag")):
         if header in headers:
             response[name] = headers[header]
+    if "last-modified" in headers:
+        response["lastModified"] = parsedate_to_datetime(headers["last-modified"]).isoformat()
     entry: JsonObject = {"response": response}
     if body and status >= 400:
         response["outcome"] = orjson.Fragment(body)

@@ -98,15 +98,17 @@ class Entry:
             raise BadRequest("the data of the Binary cannot be read", code="structure") from None
 
 
-def entries_of(bundle: JsonObject, base_url: str) -> list[Entry]:
-    """The entries of a Bundle. Raises EntryFailed, BadRequest."""
+def entries_of(bundle: JsonObject, base_url: str) -> list[Entry | EntryFailed]:
+    """The entries of a Bundle, or why one is none. Raises BadRequest."""
     given = bundle.get("entry", [])
     if not isinstance(given, list):
         raise BadRequest("entry is not a list", code="structure", place="Bundle.entry")
-    found: list[Entry] = []
+    found: list[Entry | EntryFailed] = []
     for index, item in enumerate(given):
-        with at_entry(index):
+        try:
             found.append(_entry(index, item, base_url))
+        except BadRequest as error:
+            found.append(EntryFailed(index, error))
     return found
 
 
@@ -134,9 +136,14 @@ def _entry(index: int, item: Any, base_url: str) -> Entry:
     resource = item.get("resource")
     if method in _NEEDS_RESOURCE and not isinstance(resource, dict):
         raise BadRequest("a resource is needed", code="required", place="resource")
-    headers = {name: request[key] for key, name in _HEADERS.items() if key in request}
+    headers = {name: _header(request[key]) for key, name in _HEADERS.items() if key in request}
     id_ = unquote(rest.partition("/")[0])
     return Entry(index, method, item.get("fullUrl", ""), type_, id_, path, query, headers, resource)
+
+
+def _header(text: str) -> str:
+    """A condition as it would come in a header, where UTF-8 is read as ISO 8859-1 (RFC 9110 §5.5)."""
+    return text if text.isascii() else text.encode().decode("latin-1")
 
 
 def _is_text(value: Any) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hdg.errors import BadRequest, ValidationFailed
-from hdg.fhir.links import Links
+from hdg.fhir.links import OPERATIONS, Links
 from hdg.management.store import SearchQuery
 from hdg.usage.access import Caller
 from hdg.usage.drafts import Draft
@@ -68,7 +68,8 @@ def _step(entry: Entry, api: Api, known: Any) -> Step:
     change = Change(entry.method, entry.type, entry.id, if_match=if_match(entry.headers))
     if entry.method == "DELETE":
         return Step(entry, _conditioned(change, entry, api), None, None, entry.path)
-    resource = entry.content()
+    operations = entry.json_patch() if entry.method == "PATCH" else None
+    resource = entry.content() if operations is None else {OPERATIONS: operations}
     links = Links(resource, entry.full_url, known)
     if links.dangling:
         raise BadRequest("no entry has the fullUrl that is referred to", place=links.dangling[0])
@@ -132,27 +133,40 @@ async def perform(api: Api, caller: Caller, steps: Sequence[Step]) -> list[Writt
     ]
     asked = "\n".join(dict.fromkeys(change.asked for change in changes_ if change.asked))[:_ASKED_MAX]
     types = {change.type for change in changes_}
-    unit = _Unit(api, steps, changes_, likely)
+    unit = _Unit(steps, changes_, likely, _searches(steps, api))
     return await api.gate.write(caller, "transaction", "", types, unit.run, asked)
 
 
 def _patch(step: Step) -> Patch | None:
     """The patch of a step as its links are now."""
-    if step.change.method != "PATCH":
+    if step.change.method != "PATCH" or step.content is None:
         return None
     with at_entry(step.entry.index):
-        given = step.entry.json_patch()
-        return fhirpath_patch(deepcopy(step.content)) if given is None else json_patch(given)
+        given = deepcopy(step.content)
+        return json_patch(given[OPERATIONS]) if OPERATIONS in given else fhirpath_patch(given)
+
+
+def _searches(steps: Sequence[Step], api: Api) -> dict[str, SearchQuery]:
+    """The searches by which resources refer to others, by their text. Raises EntryFailed."""
+    found: dict[str, SearchQuery] = {}
+    for step in steps:
+        for text in sorted(step.links.conditions) if step.links is not None else ():
+            if text not in found:
+                type_, _, query = text.partition("?")
+                with at_entry(step.entry.index):
+                    found[text] = condition(type_, pairs(query.encode()), api.limits)[0]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
     """What runs inside the writer's transaction, perhaps several times."""
 
-    api: Api
     steps: Sequence[Step]
     changes: Sequence[Change]
     likely: Mapping[str, str]
+    searches: Mapping[str, SearchQuery]
+    """The conditional references, by their text."""
 
     def run(self, writing: Writing) -> list[Written]:
         """All steps' outcomes, in the order of the entries."""
@@ -162,6 +176,7 @@ class _Unit:
             with at_entry(step.entry.index):
                 places.append(changes.resolve(change, writing))
         found = {number: f"{place.type}/{place.id}" for number, place in enumerate(places) if place}
+        self._check_deleted(found)
         named = self._named(found, writing)
         drafted = self._drafted(found, named, writing)
         self._check_new(drafted, places, writing)
@@ -190,6 +205,8 @@ class _Unit:
                 keys.update(dict.fromkeys(("Patient", patient) for patient in sorted(change.draft.patients)))
         created = [change.draft for change in self.changes if change.draft is not None]
         writing.look_up(keys, [(draft.type, draft.id) for draft in created])
+        asked = {change.query for change in self.changes if change.query is not None}
+        writing.look_for(asked.union(self.searches.values()))
 
     def _named(self, found: Mapping[int, str], writing: Writing) -> dict[str, str]:
         """Where each fullUrl and each conditional reference leads."""
@@ -197,23 +214,43 @@ class _Unit:
         for number, place in found.items():
             if self.steps[number].entry.full_url:
                 named[self.steps[number].entry.full_url] = place
-        for step in self.steps:
-            for text in sorted(step.links.conditions) if step.links is not None else ():
-                if text not in named:
+        if self.searches:
+            referred = self._referred(found, writing)
+            for step in self.steps:
+                for text in sorted(step.links.conditions) if step.links is not None else ():
                     with at_entry(step.entry.index):
-                        named[text] = self._referred(text, writing)
+                        named[text] = _only(referred[text])
         return named
 
-    def _referred(self, text: str, writing: Writing) -> str:
-        """The one resource that a conditional reference finds."""
-        type_, _, query = text.partition("?")
-        search, _ = condition(type_, pairs(query.encode()), self.api.limits)
-        found = writing.matches(search)
-        if len(found) > 1:
-            raise SeveralMatches("a conditional reference finds more than one resource")
-        if not found:
-            raise PreconditionFailed("a conditional reference finds nothing")
-        return f"{found[0].type}/{found[0].id}"
+    def _referred(self, found: Mapping[int, str], writing: Writing) -> dict[str, set[str]]:
+        """What each conditional reference finds: R4 resolves them last, so among what this transaction makes too."""
+        replaced = {place for n, place in found.items() if self.changes[n].method in ("DELETE", "PUT")}
+        referred: dict[str, set[str]] = {}
+        for text, query in self.searches.items():
+            places = writing.matches(query, 2 + len(replaced))
+            referred[text] = {f"{place.type}/{place.id}" for place in places} - replaced
+        types = {query.type for query in self.searches.values()}
+        made = {
+            number: change.draft
+            for number, change in enumerate(self.changes)
+            if change.draft is not None
+            and change.type in types
+            and (change.method == "PUT" or number not in found)
+        }
+        if made:
+            numbers = writing.would_find(list(self.searches.values()), made)
+            for text, others in zip(self.searches, numbers, strict=True):
+                referred[text] |= {found.get(number, self.steps[number].likely) for number in others}
+        return referred
+
+    def _check_deleted(self, found: Mapping[int, str]) -> None:
+        """Raises EntryFailed when a create finds, by its condition, what another entry deletes."""
+        deleted = {place for n, place in found.items() if self.changes[n].method == "DELETE"}
+        for number, place in found.items():
+            if self.changes[number].method == "POST" and place in deleted:
+                text = "another entry deletes what its condition finds"
+                cause = BadRequest(text, code="duplicate", place="request.ifNoneExist")
+                raise EntryFailed(self.steps[number].entry.index, cause)
 
     def _drafted(self, found: Mapping[int, str], named: Mapping[str, str], writing: Writing) -> list[Change]:
         """The changes, made ready anew where something is not where it was likely to be."""
@@ -252,3 +289,11 @@ class _Unit:
             if others - {number}:
                 text = "its condition finds what another entry writes"
                 raise EntryFailed(self.steps[number].entry.index, SeveralMatches(text))
+
+
+def _only(found: set[str]) -> str:
+    if len(found) > 1:
+        raise SeveralMatches("a conditional reference finds more than one resource")
+    if not found:
+        raise PreconditionFailed("a conditional reference finds nothing")
+    return next(iter(found))
