@@ -198,6 +198,21 @@ def test_a_row_that_was_changed_in_the_database_delivers_nothing(lite, endpoints
     assert lite.resource(mine)["error"] == "whose it is cannot be read"
 
 
+def test_content_that_its_principal_did_not_write_delivers_nothing(lite, endpoints):
+    """Another way than the gate changes the endpoint, and the row is made to fit."""
+    first, second, _ = endpoints
+    id_ = lite.subscribe(first.url, channel=PAYLOAD)
+    content = lite.resource(id_)
+    content["channel"]["endpoint"] = second.url
+    lite.world.put(content, "north", None)
+    sql = "UPDATE subscription SET version = version + 1 WHERE id = ?"
+    lite.world.store.submit(lambda session: session.change_later(sql, (id_,))).result(10)
+    lite.start()
+    lite.until_status(id_, "error")
+    assert lite.resource(id_)["error"] == "it is not what was asked for"
+    assert second.got == []
+
+
 def test_no_row_no_deliveries(lite, endpoint):
     """A Subscription that came in by another way than the gate belongs to nobody."""
     wrong = {

@@ -21,6 +21,7 @@ def test_an_older_lease_admits_no_event_and_moves_nothing(site, endpoint):
         new = await feed.claim(old)
         assert new.epoch == old.epoch + 1
         told = feed.told(old)
+        audited = len(site.audited())
         (version,), leaf = feed.look(told, old.done_leaf)
         with pytest.raises(Conflict):
             await feed.admit(told, version, "")
@@ -33,6 +34,7 @@ def test_an_older_lease_admits_no_event_and_moves_nothing(site, endpoint):
         await feed.retry(old, 7, 0)
         assert subscription.event_count(engine, id_) == 0
         assert subscription.one(engine, id_) == new
+        assert len(site.audited()) == audited
         notice = await feed.admit(feed.told(new), version, "")
         assert notice.event.number == 1
         again = await feed.admit(feed.told(new), version, "")
