@@ -14,7 +14,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from hdg.errors import Conflict, NotFound
@@ -94,6 +94,7 @@ class Lane:
         self._saved_s = self._sent_s = self._loop.time()
         self._heartbeat_s = 0
         self._greets = greets
+        self._told: Told | None = None
         self.type = ""
         """The type that is watched, '' before that is known."""
 
@@ -149,13 +150,14 @@ class Lane:
         early_us = self._row.next_us - self._feed.now_us()
         if early_us > 0:
             return min(early_us / 1e6, self._pace.backoff_max_s)
-        told = await self._feed.aside(self._feed.told, self._row)
+        told = await self._now()
         self.type = told.definition.query.type
         self._heartbeat_s = told.definition.heartbeat_s if told.definition.topic is not None else 0
         if self._feed.is_over(told):
             await self._change("off", "")
             return 0.0
-        await self._feed.aside(self._feed.check, told)
+        if not self._found:  # else admit checks it
+            await self._feed.aside(self._feed.check, told)
         if self._row.status == "requested" or self._greets:
             await self._send(told, "handshake")
             self._greets = False
@@ -169,6 +171,13 @@ class Lane:
             return await self._deliver(told)
         await self._idle(told)
         return -1.0
+
+    async def _now(self) -> Told:
+        """The subscription as the row says: read again only when either has changed."""
+        known = self._told
+        if known is None or known.row.version != self._row.version:
+            self._told = known = await self._feed.aside(self._feed.told, self._row)
+        return replace(known, row=self._row)
 
     async def _own_row(self) -> Row:
         row = await self._feed.row(self._row.id)
