@@ -108,7 +108,7 @@ def test_a_helper_that_stands_still_holds_no_message_up_for_long(tmp_path: Path,
     async def scenario(gateway: Gateway) -> None:
         gateway.use_helper()
         os.kill(await _until_ready(gateway, messages[:16]), signal.SIGSTOP)
-        monkeypatch.setattr("hdg.converting._ANSWER_S", 0.3)
+        monkeypatch.setattr("hdg.helper._ANSWER_S", 0.3)
         answers = await asyncio.wait_for(asyncio.gather(*(gateway.receive(raw) for raw in messages)), 30)
         assert all(b"\rMSA|AA|" in answer for answer in answers)
         assert gateway._helper is not None
