@@ -22,12 +22,17 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """``content`` is never changed. ``patients``: whose compartments its own references put it into."""
+    """``patients``: whose compartments its own references put it into."""
 
     type: str
     id: str
-    content: JsonObject = field(repr=False)
     ready: Ready = field(repr=False)
+    given: JsonObject | None = field(default=None, repr=False)
+
+    @property
+    def content(self) -> JsonObject:
+        """The resource, never to be changed."""
+        return self.ready.resource() if self.given is None else self.given
 
     @property
     def patients(self) -> frozenset[str]:
@@ -47,4 +52,4 @@ def draft(content: JsonObject, id_: str, indexer: Indexer) -> Draft:
         made = ready(bare, indexer)
     except RecursionError:
         raise ValidationFailed([Issue("error", "too-costly", "", "nested too deeply")]) from None
-    return Draft(bare["resourceType"], id_, bare, made)
+    return Draft(bare["resourceType"], id_, made, bare)

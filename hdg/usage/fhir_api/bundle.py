@@ -78,14 +78,14 @@ async def _transaction(
         if isinstance(entry, EntryFailed):
             raise entry
         entries.append(entry)
-    steps = transaction.steps_of(entries, api)
+    steps = transaction.steps_of(entries, api.limits)
     reads = [entry for entry in entries if not entry.is_write]
     for entry in reads:
         if entry.method not in ("GET", "HEAD", "POST"):
             raise EntryFailed(entry.index, BadRequest("the method is not supported", place="request.method"))
     written = await transaction.perform(api, caller, steps)
     answers = {
-        step.entry.index: _written(api.base_url, result, wanted)
+        step.index: _written(api.base_url, result, wanted)
         for step, result in zip(steps, written, strict=True)
     }
     for entry, answer in zip(reads, await _ask_all(request, reads, wanted), strict=True):

@@ -9,28 +9,30 @@ to it is made ready once more inside the transaction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hdg.errors import BadRequest, ValidationFailed
+from hdg.errors import BadRequest, HdgError, ValidationFailed
 from hdg.fhir.links import OPERATIONS, Links
 from hdg.management.store import SearchQuery
+from hdg.management.store.engine import NotCommitted
 from hdg.usage.access import Caller
-from hdg.usage.drafts import Draft
 from hdg.usage.fhir_api import changes
 from hdg.usage.fhir_api.changes import Change, Patch, new_id
 from hdg.usage.fhir_api.conditions import condition, exist_condition, if_match, is_only_new
 from hdg.usage.fhir_api.context import Api
 from hdg.usage.fhir_api.entries import METHODS, Entry, EntryFailed, at_entry, check_target
+from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.patches import fhirpath_patch, json_patch
 from hdg.usage.fhir_api.query import pairs
 from hdg.usage.writing import Place, PreconditionFailed, SeveralMatches, Writing, Written
 
-__all__ = ["Step", "perform", "steps_of"]
+__all__ = ["ContentNeeded", "Step", "perform", "pointed", "steps_of"]
 
 JsonObject = dict[str, Any]
+_ORDER = {method: rank for rank, method in enumerate(METHODS)}
 _ASKED_MAX = 8192
 """Characters of the conditions that the audit trail names."""
 
@@ -39,14 +41,21 @@ _ASKED_MAX = 8192
 class Step:
     """One write of a transaction. ``likely``: where its resource will be, as far as one can know before."""
 
-    entry: Entry
+    index: int
+    full_url: str
     change: Change
-    content: JsonObject | None
-    links: Links | None
     likely: str
+    content: JsonObject | None = None
+    links: Links | None = None
+    named: Collection[str] = ()
+    """The fullUrls and searches by which it refers to something."""
 
 
-def steps_of(entries: Sequence[Entry], api: Api) -> list[Step]:
+class ContentNeeded(Exception):
+    """A resource has to be made ready anew, and its content is not at hand."""
+
+
+def steps_of(entries: Sequence[Entry], limits: Limits) -> list[Step]:
     """The writes of a transaction. Raises EntryFailed."""
     writes = [entry for entry in entries if entry.is_write]
     given = Counter(entry.full_url for entry in entries if entry.full_url)
@@ -59,43 +68,44 @@ def steps_of(entries: Sequence[Entry], api: Api) -> list[Step]:
                     "the fullUrl is that of another entry too", code="duplicate", place="fullUrl"
                 )
             check_target(entry)
-            steps.append(_step(entry, api, known))
+            steps.append(_step(entry, limits, known))
     _check_distinct(steps, {})
     return steps
 
 
-def _step(entry: Entry, api: Api, known: Any) -> Step:
-    change = Change(entry.method, entry.type, entry.id, if_match=if_match(entry.headers))
+def _step(entry: Entry, limits: Limits, known: Any) -> Step:
+    expected = if_match(entry.headers)
     if entry.method == "DELETE":
-        return Step(entry, _conditioned(change, entry, api), None, None, entry.path)
+        query, asked = _condition(entry, limits)
+        change = Change("DELETE", entry.type, entry.id, query, asked, expected)
+        return Step(entry.index, entry.full_url, change, entry.path)
     operations = entry.json_patch() if entry.method == "PATCH" else None
     resource = entry.content() if operations is None else {OPERATIONS: operations}
     links = Links(resource, entry.full_url, known)
     if links.dangling:
         raise BadRequest("no entry has the fullUrl that is referred to", place=links.dangling[0])
-    if entry.method == "PATCH":
-        return Step(entry, _conditioned(change, entry, api), resource, links, entry.path)
-    if resource.get("resourceType") != entry.type:
+    id_, only_new, likely = entry.id, False, entry.path
+    if entry.method != "PATCH" and resource.get("resourceType") != entry.type:
         raise BadRequest("the resource is not of the type that the url names", place="resource")
     if entry.method == "POST":
-        query, asked = exist_condition(entry.type, entry.headers, api.limits)
-        change = replace(change, query=query, asked=asked)
-        return Step(entry, change, resource, links, f"{entry.type}/{new_id()}")
-    change = replace(change, only_new=is_only_new(entry.headers))
-    if entry.query:
-        id_ = resource.get("id", "")
-        change = _conditioned(replace(change, id=id_), entry, api)
-        return Step(entry, change, resource, links, f"{entry.type}/{id_ or new_id()}")
-    if resource.get("id") != entry.id:
-        raise BadRequest("the id of the resource must be that of the url", place="resource.id")
-    return Step(entry, change, resource, links, entry.path)
+        query, asked = exist_condition(entry.type, entry.headers, limits)
+        likely = f"{entry.type}/{new_id()}"
+    else:
+        query, asked = _condition(entry, limits)
+    if entry.method == "PUT":
+        only_new = is_only_new(entry.headers)
+        if entry.query:
+            id_ = resource.get("id", "")
+            likely = f"{entry.type}/{id_ or new_id()}"
+        elif resource.get("id") != id_:
+            raise BadRequest("the id of the resource must be that of the url", place="resource.id")
+    change = Change(entry.method, entry.type, id_, query, asked, expected, only_new)
+    named = links.targets | links.conditions
+    return Step(entry.index, entry.full_url, change, likely, resource, links, named)
 
 
-def _conditioned(change: Change, entry: Entry, api: Api) -> Change:
-    if not entry.query:
-        return change
-    query, asked = condition(entry.type, pairs(entry.query.encode()), api.limits)
-    return replace(change, query=query, asked=asked)
+def _condition(entry: Entry, limits: Limits) -> tuple[SearchQuery | None, str]:
+    return condition(entry.type, pairs(entry.query.encode()), limits) if entry.query else (None, "")
 
 
 def _check_distinct(steps: Sequence[Step], places: Mapping[int, str]) -> None:
@@ -105,56 +115,65 @@ def _check_distinct(steps: Sequence[Step], places: Mapping[int, str]) -> None:
         place = places.get(number, step.likely)
         if "?" not in place and place in seen:
             text = "another entry writes the same resource"
-            raise EntryFailed(step.entry.index, BadRequest(text, code="duplicate", place="request.url"))
+            raise EntryFailed(step.index, BadRequest(text, code="duplicate", place="request.url"))
         seen.add(place)
 
 
-async def perform(api: Api, caller: Caller, steps: Sequence[Step]) -> list[Written]:
-    """Does all of it; what each step came to. Raises EntryFailed and what Gate.write raises."""
-    if not steps:
-        return []
-    likely = {step.entry.full_url: step.likely for step in steps if step.entry.full_url}
-    contents: list[tuple[JsonObject, str]] = []
-    drafted: list[int] = []
-    for number, step in enumerate(steps):
+def pointed(steps: Sequence[Step]) -> dict[str, str]:
+    """Points all links to where their resources will likely be: by fullUrl, that place."""
+    likely = {step.full_url: step.likely for step in steps if step.full_url}
+    for step in steps:
         if step.links is not None:
             step.links.point(likely)
-        if step.content is not None and step.change.method in ("POST", "PUT"):
-            contents.append((step.content, step.likely.partition("/")[2]))
-            drafted.append(number)
-    drafts: dict[int, Draft] = {}
-    for number, made in zip(drafted, await api.gate.drafts_or_errors(contents), strict=True):
-        if isinstance(made, ValidationFailed):
-            raise EntryFailed(steps[number].entry.index, made)
-        drafts[number] = made
-    changes_ = [
-        replace(step.change, draft=drafts.get(number), patch=_patch(step))
-        for number, step in enumerate(steps)
-    ]
+    return likely
+
+
+async def perform(api: Api, caller: Caller, steps: Sequence[Step]) -> list[Written]:
+    """Does all of it; what each step came to.
+
+    Raises EntryFailed, what Gate.write raises, and ContentNeeded for steps without content.
+    """
+    if not steps:
+        return []
+    likely = pointed(steps)
+    undrafted = [step for step in steps if step.content is not None and step.change.method in ("POST", "PUT")]
+    made = await api.gate.drafts_or_errors([(step.content or {}, _id_of(step.likely)) for step in undrafted])
+    for step, draft in zip(undrafted, made, strict=True):
+        if isinstance(draft, ValidationFailed):
+            raise EntryFailed(step.index, draft)
+        step.change = replace(step.change, draft=draft)
+    for step in steps:
+        if step.change.method == "PATCH":
+            step.change = replace(step.change, patch=_patch(step))
+    changes_ = [step.change for step in steps]
     asked = "\n".join(dict.fromkeys(change.asked for change in changes_ if change.asked))[:_ASKED_MAX]
     types = {change.type for change in changes_}
-    unit = _Unit(steps, changes_, likely, _searches(steps, api))
+    unit = _Unit(steps, changes_, likely, _searches(steps, api.limits))
     return await api.gate.write(caller, "transaction", "", types, unit.run, asked)
+
+
+def _id_of(place: str) -> str:
+    return place.partition("/")[2]
 
 
 def _patch(step: Step) -> Patch | None:
     """The patch of a step as its links are now."""
     if step.change.method != "PATCH" or step.content is None:
         return None
-    with at_entry(step.entry.index):
+    with at_entry(step.index):
         given = deepcopy(step.content)
         return json_patch(given[OPERATIONS]) if OPERATIONS in given else fhirpath_patch(given)
 
 
-def _searches(steps: Sequence[Step], api: Api) -> dict[str, SearchQuery]:
+def _searches(steps: Sequence[Step], limits: Limits) -> dict[str, SearchQuery]:
     """The searches by which resources refer to others, by their text. Raises EntryFailed."""
     found: dict[str, SearchQuery] = {}
     for step in steps:
         for text in sorted(step.links.conditions) if step.links is not None else ():
             if text not in found:
                 type_, _, query = text.partition("?")
-                with at_entry(step.entry.index):
-                    found[text] = condition(type_, pairs(query.encode()), api.limits)[0]
+                with at_entry(step.index):
+                    found[text] = condition(type_, pairs(query.encode()), limits)[0]
     return found
 
 
@@ -173,7 +192,7 @@ class _Unit:
         self._look_up(writing)
         places: list[Place | None] = []
         for step, change in zip(self.steps, self.changes, strict=True):
-            with at_entry(step.entry.index):
+            with at_entry(step.index):
                 places.append(changes.resolve(change, writing))
         found = {number: f"{place.type}/{place.id}" for number, place in enumerate(places) if place}
         self._check_deleted(found)
@@ -189,11 +208,15 @@ class _Unit:
         ]
         writing.about_to_create(patients)
         written: dict[int, Written] = {}
-        for method in METHODS:
-            for number, change in enumerate(drafted):
-                if change.method == method:
-                    with at_entry(self.steps[number].entry.index):
-                        written[number] = changes.apply(change, places[number], writing)
+        order = sorted(range(len(drafted)), key=lambda number: _ORDER[drafted[number].method])
+        number = 0
+        try:
+            for number in order:
+                written[number] = changes.apply(drafted[number], places[number], writing)
+        except NotCommitted:
+            raise
+        except HdgError as error:
+            raise EntryFailed(self.steps[number].index, error) from error
         return [written[number] for number in range(len(drafted))]
 
     def _look_up(self, writing: Writing) -> None:
@@ -212,13 +235,13 @@ class _Unit:
         """Where each fullUrl and each conditional reference leads."""
         named = dict(self.likely)
         for number, place in found.items():
-            if self.steps[number].entry.full_url:
-                named[self.steps[number].entry.full_url] = place
+            if self.steps[number].full_url:
+                named[self.steps[number].full_url] = place
         if self.searches:
             referred = self._referred(found, writing)
             for step in self.steps:
                 for text in sorted(step.links.conditions) if step.links is not None else ():
-                    with at_entry(step.entry.index):
+                    with at_entry(step.index):
                         named[text] = _only(referred[text])
         return named
 
@@ -250,22 +273,25 @@ class _Unit:
             if self.changes[number].method == "POST" and place in deleted:
                 text = "another entry deletes what its condition finds"
                 cause = BadRequest(text, code="duplicate", place="request.ifNoneExist")
-                raise EntryFailed(self.steps[number].entry.index, cause)
+                raise EntryFailed(self.steps[number].index, cause)
 
     def _drafted(self, found: Mapping[int, str], named: Mapping[str, str], writing: Writing) -> list[Change]:
         """The changes, made ready anew where something is not where it was likely to be."""
         moved = {name for name, place in named.items() if self.likely.get(name) != place}
+        if not moved:
+            return list(self.changes)
         made: list[Change] = []
         for number, (step, change) in enumerate(zip(self.steps, self.changes, strict=True)):
-            links, draft = step.links, change.draft
-            if links is not None and not moved.isdisjoint(links.targets | links.conditions):
-                links.point(named)
-                if draft is not None and step.content is not None:
-                    id_ = found.get(number, step.likely).partition("/")[2]
-                    with at_entry(step.entry.index):
+            if not moved.isdisjoint(step.named):
+                if step.links is None or step.content is None:
+                    raise ContentNeeded
+                step.links.point(named)
+                if change.draft is not None:
+                    id_ = _id_of(found.get(number, step.likely))
+                    with at_entry(step.index):
                         change = replace(change, draft=writing.draft(step.content, id_))
                 change = replace(change, patch=_patch(step))
-                links.point(self.likely)  # the work may run again
+                step.links.point(self.likely)  # the work may run again
             made.append(change)
         return made
 
@@ -288,7 +314,7 @@ class _Unit:
         for number, others in zip(searches, found, strict=True):
             if others - {number}:
                 text = "its condition finds what another entry writes"
-                raise EntryFailed(self.steps[number].entry.index, SeveralMatches(text))
+                raise EntryFailed(self.steps[number].index, SeveralMatches(text))
 
 
 def _only(found: set[str]) -> str:
