@@ -2,12 +2,13 @@
 
 R4 profiling.html#slicing, #discriminator. A discriminator path is ``$this``, element names, ``extension('url')``,
 ``resolve()`` and ``ofType(Type)``, joined by points. A match is yes, no or not to be told; what cannot be told is
-a warning, and the slice's cardinality is then not asked.
+a warning, and what may belong to the slice counts for its least number.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -82,7 +83,7 @@ class Slicing:
     def check(self, items: Sequence[Item], place: str, run: Run) -> None:
         """Tells the items apart, checks each by its slice, and counts."""
         members: dict[str, list[Item]] = {one.name: [] for one in self._slices}
-        doubtful: set[str] = set()
+        doubtful: Counter[str] = Counter()
         latest, is_past = -1, False
         for item in items:
             number = self._slice_of(item, run, doubtful)
@@ -100,22 +101,21 @@ class Slicing:
             latest = max(latest, number)
             self._check(one.node, item, run)
         for one in self._slices:
-            self._count(one, len(members[one.name]), one.name in doubtful, place, run)
+            self._count(one, len(members[one.name]), doubtful[one.name], place, run)
             if one.inner is not None:
                 one.inner.check(members[one.name], place, run)
 
     def _check(self, node: Node, item: Item, run: Run) -> None:
         self._known.check_of(node, item.type, self._label)(item, run.at(item, node.name))
 
-    def _slice_of(self, item: Item, run: Run, doubtful: set[str]) -> int | None:
+    def _slice_of(self, item: Item, run: Run, doubtful: Counter[str]) -> int | None:
         found: int | None = None
         for number, one in enumerate(self._slices):
             is_in = None if one.match is None else one.match(item, run)
             if is_in is None:
-                if one.name not in doubtful:
-                    doubtful.add(one.name)
-                    text = f"slice {one.name} cannot be told from other items: not checked [{self._label}]"
-                    run.tell("warning", item.place, text)
+                doubtful[one.name] += 1
+                text = f"slice {one.name} cannot be told from other items: not checked [{self._label}]"
+                run.tell("warning", item.place, text)
             elif is_in and found is None:
                 found = number
             elif is_in and found is not None:
@@ -131,15 +131,10 @@ class Slicing:
         elif self._rules == "closed" and is_known:
             run.add("error", "structure", item.place, f"it belongs to none of the slices [{self._label}]")
 
-    def _count(self, one: _Slice, count: int, is_doubtful: bool, place: str, run: Run) -> None:
+    def _count(self, one: _Slice, count: int, doubtful: int, place: str, run: Run) -> None:
+        """Too few is said where even those that may belong to the slice are too few."""
         least, most = one.node.min, one.node.max
-        if is_doubtful:
-            return
-        if count < least:
-            if one.match is None:
-                text = f"slice {one.name} cannot be told from other items: not checked [{self._label}]"
-                run.tell("warning", place, text)
-                return
+        if count + doubtful < least:
             text = f"slice {one.name}: at least {least} needed, {count} found [{self._label}]"
             run.add("error", "required", place, text)
         if most is not None and count > most:

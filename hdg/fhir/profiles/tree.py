@@ -42,6 +42,8 @@ class Node:
     definition: JsonObject = field(default_factory=dict)
     children: dict[str, Node] = field(default_factory=dict)
     slices: dict[str, Node] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
+    """Of a choice: the types by whose names a differential speaks of it, without slicing it by type."""
 
     @property
     def min(self) -> int:
@@ -103,7 +105,17 @@ def _tree(definition: JsonObject, library: Library, depth: int) -> Node:
         for step, (name, slice_) in enumerate(names[1:], 1):
             node = _child(node, name, slice_, f"{url} {'.'.join(one for one, _ in names[: step + 1])}")
         _say(node, element, url)
+    _narrow(root)
     return root
+
+
+def _narrow(node: Node) -> None:
+    """A choice that is only spoken of as ``valueQuantity`` may be nothing else, as in R4's own snapshots."""
+    if node.named:
+        codes = [one for one in dict.fromkeys(node.named) if one in node.types]
+        node.definition = {"type": [{"code": code} for code in codes], **node.definition}
+    for below in (*node.children.values(), *node.slices.values()):
+        _narrow(below)
 
 
 def _elements(definition: JsonObject, view: str, url: str) -> list[JsonObject]:
@@ -141,14 +153,14 @@ def _child(node: Node, name: str, slice_: str, place: str) -> Node:
     child = node.children.get(plain)
     if child is None:
         child = node.children[plain] = Node(plain, element.types, is_list=element.is_list)
+    if kind and "slicing" not in child.definition:
+        child.named = (*child.named, kind)
     at = ""
     for part in slice_.split("/") if slice_ else ():
         at = f"{at}/{part}" if at else part
         if at not in child.slices:
             child.slices[at] = Node(plain, (kind,) if kind else child.types, at, element.is_list)
         child = child.slices[at]
-    if kind:
-        child.types = (kind,)
     return child
 
 
