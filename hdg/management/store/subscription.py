@@ -124,7 +124,7 @@ _SAVE = (
     "done_leaf = CASE WHEN subscription.status = 'off' THEN excluded.done_leaf ELSE subscription.done_leaf END, "
     "owner_code = excluded.owner_code, sealed = excluded.sealed"
 )
-_CLAIM = "UPDATE subscription SET epoch = ? WHERE id = ? AND epoch = ?"
+_CLAIM = "UPDATE subscription SET epoch = ?, failures = ?, next_us = ? WHERE id = ? AND epoch = ?"
 _ADVANCE = (
     "UPDATE subscription SET done_leaf = ?, failures = 0, next_us = 0 "
     "WHERE id = ? AND epoch = ? AND done_leaf <= ?"
@@ -204,10 +204,14 @@ def check_epoch(session: WriteSession, row: Row) -> None:
         raise Conflict("the subscription has changed meanwhile")
 
 
-def claim(session: WriteSession, row: Row) -> None:
-    """Takes the lease: whoever holds ``row`` may deliver no more. Raises Conflict."""
+def claim(session: WriteSession, row: Row, *, is_fresh: bool = False) -> None:
+    """Takes the lease: whoever holds ``row`` may deliver no more. Raises Conflict.
+
+    ``is_fresh``: there is a new way to the subscriber, so earlier failures count no more.
+    """
     check_epoch(session, row)
-    session.change_later(_CLAIM, (row.epoch + 1, row.id, row.epoch))
+    failures, next_us = (0, 0) if is_fresh else (row.failures, row.next_us)
+    session.change_later(_CLAIM, (row.epoch + 1, failures, next_us, row.id, row.epoch))
 
 
 def advance(session: WriteSession, row: Row, leaf: int) -> None:

@@ -18,6 +18,7 @@ from hdg.management.store import StoredVersion, subscription
 from hdg.management.store.lane_lock import LaneLock
 from hdg.management.store.subscription import Row
 from hdg.settings import Settings
+from hdg.throttle import Throttle
 from hdg.usage.subscriptions.feed import Feed, Told
 from hdg.usage.subscriptions.hook import Hook, tls_context
 from hdg.usage.subscriptions.lane import Lane, Make, Pace
@@ -48,6 +49,7 @@ class Dispatcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lanes: dict[str, tuple[int, Lane, asyncio.Task[None]]] = {}
         self._head = -1
+        self._tell = Throttle(_log)
 
     def start(self) -> None:
         """Begins."""
@@ -106,9 +108,12 @@ class Dispatcher:
             if task.done() or not _is_in(wanted, id_, epoch)
         ]
         await self._end(ended)
-        for row in wanted.values():
-            if row.id not in self._lanes and len(self._lanes) < LANES_MAX:
-                await self._begin(row, room)
+        waiting = [row for row in wanted.values() if row.id not in self._lanes]
+        places = LANES_MAX - len(self._lanes)
+        for row in waiting[:places]:
+            await self._begin(row, room)
+        if len(waiting) > places:
+            self._tell(logging.ERROR, "%d subscriptions are too many and wait", len(waiting) - places)
         if head != before and self._lanes:
             changed = await self._feed.aside(subscription.types_between, self._feed.engine, before, head)
             for _, lane, _ in self._lanes.values():

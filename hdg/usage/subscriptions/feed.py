@@ -294,9 +294,9 @@ class Feed:
 
     # --- what becomes of it ---------------------------------------------------------------------------------
 
-    async def claim(self, row: Row) -> Row:
-        """Takes the lease; the row as it is then. Raises Conflict."""
-        await self._store.perform(lambda session: subscription.claim(session, row))
+    async def claim(self, row: Row, *, is_fresh: bool = False) -> Row:
+        """Takes the lease (subscription.claim); the row as it is then. Raises Conflict."""
+        await self._store.perform(lambda session: subscription.claim(session, row, is_fresh=is_fresh))
         return await self.row(row.id)
 
     async def row(self, id_: str) -> Row:

@@ -76,11 +76,12 @@ class Carrier(Protocol):
 class Lane:
     """A subscription under the lease of ``row``. ``run`` ends when somebody else has the lease.
 
-    ``greets``: begins with a handshake, also when it is active already.
+    ``is_bound``: over a connection that the subscriber has made: it begins with a handshake, also when it is
+    active already, and ends when something cannot be sent.
     """
 
     def __init__(
-        self, feed: Feed, row: Row, carrier: Carrier, pace: Pace, base_url: str, *, greets: bool = False
+        self, feed: Feed, row: Row, carrier: Carrier, pace: Pace, base_url: str, *, is_bound: bool = False
     ) -> None:
         self._feed = feed
         self._row = row
@@ -93,7 +94,7 @@ class Lane:
         self._leaf = row.done_leaf
         self._saved_s = self._sent_s = self._loop.time()
         self._heartbeat_s = 0
-        self._greets = greets
+        self._is_bound = self._greets = is_bound
         self._told: Told | None = None
         self.type = ""
         """The type that is watched, '' before that is known."""
@@ -118,6 +119,8 @@ class Lane:
             except (Conflict, NotFound):
                 raise
             except NotDelivered as error:
+                if self._is_bound:
+                    return
                 pause_s = await self._failed(str(error))
             except Unusable as error:
                 await self._change("error", str(error))
@@ -150,7 +153,11 @@ class Lane:
         early_us = self._row.next_us - self._feed.now_us()
         if early_us > 0:
             return min(early_us / 1e6, self._pace.backoff_max_s)
-        told = await self._now()
+        try:
+            told = await self._now()
+        except Conflict:  # written by another way than the gate, so nobody's; or just now by a client
+            self._row = await self._own_row()
+            return self._pace.poll_s
         self.type = told.definition.query.type
         self._heartbeat_s = told.definition.heartbeat_s if told.definition.topic is not None else 0
         if self._feed.is_over(told):

@@ -84,9 +84,9 @@ class Sockets:
         if told.definition.channel != "websocket" or told.row.status not in ("requested", "active"):
             raise BadRequest("this subscription is not one to bind to")
         await self._feed.aside(self._feed.check, told)
-        row = await self._feed.claim(told.row)
+        row = await self._feed.claim(told.row, is_fresh=True)
         carrier = _Socket(socket)
-        return Lane(self._feed, row, carrier, self._pace, self._base_url, greets=True)
+        return Lane(self._feed, row, carrier, self._pace, self._base_url, is_bound=True)
 
     def opened(self, token: str) -> tuple[tuple[str, ...], list[str]]:
         """See BindingTokens.open."""

@@ -213,6 +213,24 @@ def test_content_that_its_principal_did_not_write_delivers_nothing(lite, endpoin
     assert second.got == []
 
 
+def test_what_another_way_than_the_gate_has_changed_rests_and_costs_nothing(lite, endpoints):
+    first, second, _ = endpoints
+    id_ = lite.subscribe(first.url, channel=PAYLOAD)
+    lite.world.put({**lite.resource(id_), "reason": "changed behind the gate"}, "north", None)
+    good = lite.subscribe(second.url, channel=PAYLOAD)
+    lite.start()
+    lite.until_status(good, "active")
+    epoch = subscription.one(lite.world.store.engine, id_).epoch
+    for number in range(3):
+        lite.observe(f"x{number}")
+        second.wait_for(number + 1)
+    assert subscription.one(lite.world.store.engine, id_).epoch == epoch
+    assert first.got == []
+    assert lite.change(id_, reason="mine again", status="requested").status_code == 200
+    lite.until_status(id_, "active")
+    first.wait_for(3)  # nothing was lost meanwhile
+
+
 def test_no_row_no_deliveries(lite, endpoint):
     """A Subscription that came in by another way than the gate belongs to nobody."""
     wrong = {

@@ -202,6 +202,21 @@ def test_an_invalid_access_token_gets_no_connection(process):
     assert refused.value.response.status_code == 403
 
 
+def test_a_connection_that_breaks_off_costs_the_next_one_nothing(process):
+    id_ = process.subscribe(type="websocket")
+    for number in range(30, 33):
+        with process.socket(process.token) as socket:
+            socket.send(f"bind {id_}")
+            assert socket.recv(10) == f"bound {id_}"
+            socket.socket.shutdown(2)
+        process.observe(number)
+    with process.socket(process.token) as socket:
+        socket.send(f"bind {id_}")
+        assert socket.recv(10) == f"bound {id_}"
+        assert socket.recv(10) == f"ping {id_}"
+    assert process.ask("GET", f"/fhir/Subscription/{id_}")["status"] == "active"
+
+
 def test_the_newest_bind_wins(process):
     id_ = process.subscribe(type="websocket")
     with process.socket(process.token) as old, process.socket(process.token) as new:
