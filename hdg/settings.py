@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     search_page_max: int = 1000
     validate_claimed_profiles: bool = True
     """$validate asks the loaded profiles that meta.profile names, beside those that the request names."""
+    enforce_profiles: bool = False
+    """The FHIR API refuses what breaks a loaded profile that its meta.profile names, or a loaded extension's rules."""
     subscription_endpoints: tuple[str, ...] = ()
     """Where notifications may go (docs/subscriptions.md): ``https://HOST[:PORT][/PATH]``, HOST may be ``*`` or
     ``*.DOMAIN``; as shipped nowhere.

@@ -22,6 +22,7 @@ from sqlalchemy import ColumnElement, False_, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from hdg.errors import AccessDenied, Conflict, Gone, HdgError, LedgerError, NotFound, ValidationFailed
+from hdg.fhir.profiles.current import Current
 from hdg.management.audit import Access
 from hdg.management.consent.decide import AccessRequest
 from hdg.management.consent.policy import load_policy
@@ -144,8 +145,16 @@ class Gate:
         limits = Limits(settings.search_page_default, settings.search_page_max, settings.fhir_base)
         endpoints = Endpoints(settings.subscription_endpoints)
         reading = Reading(limits, hash_, endpoints, clock)
+        self.profiles = Current(settings.data)
+        """The loaded profiles: public definitions, nothing about anybody."""
         self._means = Means(
-            self.policy, Indexer(hash_), hash_, Scratch(hash_), settings.institution, Registrar(reading)
+            self.policy,
+            Indexer(hash_),
+            hash_,
+            Scratch(hash_),
+            settings.institution,
+            Registrar(reading),
+            self.profiles if settings.enforce_profiles else None,
         )
         self.feed = Feed(
             store,

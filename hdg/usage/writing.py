@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
 from hdg.errors import AccessDenied, Conflict, HdgError, Issue, NotFound, ValidationFailed
+from hdg.fhir.profiles.current import Current
 from hdg.management.consent.policy import Policy
 from hdg.management.identity import Principal
 from hdg.management.store import SearchQuery, WriteSession, schema
@@ -125,6 +126,8 @@ class Means:
     scratch: Scratch
     keeper: str
     subscriptions: Registrar
+    profiles: Current | None = None
+    """Whose errors refuse what is written; None: they are for $validate only."""
 
 
 def place_query() -> Select[Any]:
@@ -326,6 +329,7 @@ class Writing:
         if self._who.role == "patient":
             permits.check_about(self._who, draft.content, draft.patients)
         self._check_patients(draft, before)
+        self._check_profiles(draft)
         home = permits.home_of(self._who, self._means.keeper)
         if place is None:
             put = self._session.statement(draft.ready, sender="", institution=home)
@@ -378,6 +382,14 @@ class Writing:
             if found is None or found.is_deleted:
                 raise ValidationFailed([_UNKNOWN_PATIENT])
             self._known_patients.add(patient)
+
+    def _check_profiles(self, draft: Draft) -> None:
+        """Raises ValidationFailed when profiles are enforced and it breaks one that is loaded and that it claims."""
+        if self._means.profiles is None:
+            return
+        found = self._means.profiles.check(draft.content)
+        if any(issue.severity == "error" for issue in found):
+            raise ValidationFailed(found)
 
     def _patients_of(self, place: Place) -> tuple[str, ...]:
         known = self._compartments.get(place.rkey)

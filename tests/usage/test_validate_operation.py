@@ -211,3 +211,39 @@ def test_a_parameters_resource_can_itself_be_validated(world):
     body = {"resourceType": "Parameters", "parameter": [{"name": "x", "valueString": "y"}]}
     assert asked(world, token, "Parameters/$validate", body) == OK
     assert asked(world, token, "Parameters/$validate", parameters(body)) == OK
+
+
+def test_profiles_are_enforced_on_every_write_where_that_is_set(make_world):
+    world = make_world(enforce_profiles=True)
+    load(world, LAB)
+    token = world.token("clinician", user="dr-north", institution="north")
+    stored = world.observation("ann-0", "ann", "718-7", "2024-01-01")
+    claimed = {**stored, "status": "amended", "meta": {"profile": [BASE + "lab"]}}
+    noted = {**claimed, "note": [{"text": "x"}]}
+    missing = [("error", "required", "Observation.note")]
+    assert asked(world, token, "Observation/ann-0", claimed, 422, "PUT") == missing
+    assert asked(world, token, "Observation", claimed, 422) == missing
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "transaction",
+        "entry": [{"resource": claimed, "request": {"method": "PUT", "url": "Observation/ann-0"}}],
+    }
+    assert world.client.send("POST", "/fhir", token, bundle).status_code == 422
+    patch = [{"op": "add", "path": "/meta/profile", "value": [BASE + "lab"]}]
+    patched = world.client.send(
+        "PATCH", "/fhir/Observation/ann-0", token, patch, content_type="application/json-patch+json"
+    )
+    assert patched.status_code == 422
+    assert world.client.get("/fhir/Observation/ann-0", token).json()["status"] == "final"
+    assert world.client.send("PUT", "/fhir/Observation/ann-0", token, noted).status_code == 200
+    assert (
+        world.client.send("PUT", "/fhir/Observation/ann-1", token, {**stored, "id": "ann-1"}).status_code
+        == 200
+    )
+
+
+def test_profiles_are_not_enforced_as_shipped(world):
+    load(world, LAB)
+    token = world.token("clinician", user="dr-north", institution="north")
+    claimed = world.observation("ann-0", "ann", "718-7", "2024-01-02") | {"meta": {"profile": [BASE + "lab"]}}
+    assert world.client.send("PUT", "/fhir/Observation/ann-0", token, claimed).status_code == 200

@@ -11,7 +11,6 @@ from starlette.middleware.gzip import GZipMiddleware
 
 import hdg
 from hdg.errors import HdgError
-from hdg.fhir.profiles.current import Current
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
@@ -67,9 +66,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *metadata.routes(api, gate.now_us()),
         *subscriptions.routes(api, Pace.of(settings, poll_s=1.0)),
         *operations.routes(api),
-        *validate_operation.routes(
-            api, Current(settings.data), with_claimed=settings.validate_claimed_profiles
-        ),
+        *validate_operation.routes(api, with_claimed=settings.validate_claimed_profiles),
         *history.routes(api),
         *read.routes(api),
         *search.routes(api),

@@ -18,7 +18,6 @@ from starlette.routing import Route
 from hdg.errors import BadRequest, HdgError, Issue, ValidationFailed
 from hdg.fhir import json
 from hdg.fhir.outcome import issues_of, operation_outcome
-from hdg.fhir.profiles.current import Current
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api import changes
 from hdg.usage.fhir_api.bodies import json_of
@@ -53,7 +52,7 @@ class _Asked:
         return f"{self.type}/{self.id}" if self.id else self.type
 
 
-def routes(api: Api, current: Current, *, with_claimed: bool) -> list[Route]:
+def routes(api: Api, *, with_claimed: bool) -> list[Route]:
     """The routes of $validate. ``with_claimed``: profiles that meta.profile names are asked, too."""
 
     async def validate(request: Request) -> Response:
@@ -74,7 +73,7 @@ def routes(api: Api, current: Current, *, with_claimed: bool) -> list[Route]:
         else:
             await api.gate.examined(caller, asked.place)
         found = await run_in_threadpool(
-            lambda: current.check(asked.resource, asked.profiles, with_claimed=with_claimed)
+            lambda: api.gate.profiles.check(asked.resource, asked.profiles, with_claimed=with_claimed)
         )
         wrong = _misplaced(asked)
         issues = [*wrong, *found]
