@@ -50,6 +50,8 @@ PATIENT: JsonObject = {
         ("Patient.birthDate.hasExtension('u:nope')", [False]),
         ("Patient.birthDate < Patient.deceased", [True]),
         ("Patient.birthDate.substring(5)", ["02-29"]),
+        ("Patient.birthDate.length()", [10]),
+        ("Patient.photo.title.length()", []),
         ("Patient.contact", []),
         ("Patient.contact.name.exists()", [False]),
         ("Patient.name.family | Patient.telecom.value", ["Roe", "Doe", "1", "a@b"]),
