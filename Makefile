@@ -30,6 +30,7 @@ interop: $(VENV)/made-test  ## MLLP and FHIR clients that others wrote, in Java 
 	npm --prefix tests/interop/fhir_node ci --no-audit --no-fund
 	mvn --quiet --file tests/interop/hapi/pom.xml package
 	mvn --quiet --file tests/interop/hapi_fhir/pom.xml package
+	mvn --quiet --file tests/interop/hapi_validator/pom.xml package
 	$(BIN)/pytest -m interop tests/interop
 
 lint: $(VENV)/made-test  ## style, types and import contracts

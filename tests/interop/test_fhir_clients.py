@@ -1,5 +1,7 @@
-"""The FHIR API as clients meet it that others wrote: fhirpy and fhirclient (Python), fhir-kit-client, fhirclient (Node),
-HAPI FHIR (Java). Each snippet of docs/query.md is run as it stands there.
+"""The FHIR API as clients meet it that others wrote.
+
+fhirpy and fhirclient (Python), fhir-kit-client and fhirclient (Node), HAPI FHIR (Java). Each snippet of
+docs/query.md is run as it stands there.
 
 ``make interop`` fetches and builds the clients.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import secrets
 
 import httpx
 import psycopg
@@ -163,15 +163,12 @@ def observation(id_, patient_id, code, day):
     }
 
 
-_numbers = itertools.count()
-
-
 def database_url(request, kind):
     """The URL of an empty database of that kind; on PostgreSQL a schema of its own."""
     if kind == "sqlite":
         return None
     uri = request.getfixturevalue("postgres_uri")
-    name = f"usage{next(_numbers)}"
+    name = f"usage_{secrets.token_hex(8)}"
     with psycopg.connect(uri, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
     joint = "&" if "?" in uri else "?"
