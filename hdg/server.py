@@ -28,6 +28,7 @@ from hdg.ingestion.sender import Origin
 from hdg.query_answer import Queries
 from hdg.settings import Settings, host_port
 from hdg.usage.access import Gate
+from hdg.usage.fhir_api import drafting
 from hdg.usage.fhir_api.app import create_app
 from hdg.usage.listener import BoundedHttp
 from hdg.usage.subscriptions.dispatcher import Dispatcher
@@ -56,6 +57,7 @@ class Server:
     _forwarder: Forwarder | None = None
     _dispatcher: Dispatcher | None = None
     _queries: Queries | None = None
+    _gate: Gate | None = None
 
     async def start(self) -> None:
         """Opens the listeners. Raises OSError when an address cannot be bound, SettingsError."""
@@ -81,6 +83,9 @@ class Server:
         )
         self._http = _QuietServer(config)
         self.gateway.use_helper()
+        if settings.converter_process:
+            gate.use_helper(drafting.MODULE)
+        self._gate = gate
         self._tasks.append(asyncio.create_task(self._http.serve(sockets=[listener])))
         budget = Budget(self.settings.mllp_held_bytes)
         plain = await self._listen_mllp(self.settings.mllp, "mllp", None, budget)
@@ -133,6 +138,8 @@ class Server:
             self._http.should_exit = True
         await asyncio.gather(*self._tasks)
         await self.gateway.end_helper()
+        if self._gate is not None:
+            await self._gate.end_helper()
         if self._forwarder is not None:
             await asyncio.to_thread(self._forwarder.stop)
         if self._dispatcher is not None:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hdg.errors import AccessDenied, Conflict, Gone, HdgError, LedgerError, NotFound, ValidationFailed
 from hdg.fhir.profiles.current import Current
+from hdg.helper import Process
 from hdg.management.audit import Access
 from hdg.management.consent.decide import AccessRequest
 from hdg.management.consent.policy import load_policy
@@ -166,6 +167,9 @@ class Gate:
             clock,
         )
         """What subscriptions are told of."""
+        self._hash_key = hash_key
+        self.helper: Process | None = None
+        """Makes large transactions ready, where there is one."""
         self.page_key = page_key
         """64 bytes for page tokens, derived from the root key."""
 
@@ -185,6 +189,16 @@ class Gate:
     def now_us(self) -> int:
         """The gate's clock."""
         return self._clock()
+
+    def use_helper(self, module: str) -> None:
+        """From now on ``helper`` is there: ``module`` run as a process (helper.py) that is given the index key."""
+        self.helper = Process(module, (self._hash_key,))
+
+    async def end_helper(self) -> None:
+        """Ends the helper process, if there is one; call it before the event loop ends."""
+        helper, self.helper = self.helper, None
+        if helper is not None:
+            await helper.close()
 
     # --- who asks -------------------------------------------------------------------------------------------
 

@@ -15,7 +15,17 @@ from starlette.requests import ClientDisconnect, Request
 from hdg.errors import BadRequest, HdgError
 from hdg.fhir import json
 
-__all__ = ["JSON_PATCH", "PART", "Room", "json_of", "media_type", "parsed", "resource_of"]
+__all__ = [
+    "JSON_PATCH",
+    "PART",
+    "Room",
+    "body_of",
+    "json_of",
+    "media_type",
+    "parsed",
+    "resource_in",
+    "resource_of",
+]
 
 JsonObject = dict[str, Any]
 
@@ -91,11 +101,21 @@ def parsed(body: bytes) -> Any:
         raise BadRequest(f"the body cannot be read: {error}", code="structure") from None
 
 
-async def resource_of(request: Request, most_bytes: int, resource_type: str) -> JsonObject:
-    """The body as a resource of that type. Raises HTTPException, BadRequest."""
+async def body_of(request: Request, most_bytes: int) -> bytes:
+    """The body of a request that brings a resource. Raises HTTPException (413, 415)."""
     if media_type(request) not in _JSON:
         raise HTTPException(415)
-    content = parsed(await _body(request, most_bytes))
+    return await _body(request, most_bytes)
+
+
+async def resource_of(request: Request, most_bytes: int, resource_type: str) -> JsonObject:
+    """The body as a resource of that type. Raises HTTPException, BadRequest."""
+    return resource_in(await body_of(request, most_bytes), resource_type)
+
+
+def resource_in(body: bytes, resource_type: str) -> JsonObject:
+    """Raises BadRequest for what is no resource of that type."""
+    content = parsed(body)
     if not isinstance(content, dict):
         raise BadRequest("the body is not a resource", code="structure")
     if content.get("resourceType") != resource_type:

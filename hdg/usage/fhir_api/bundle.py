@@ -24,9 +24,10 @@ from hdg.fhir import json
 from hdg.fhir.links import Links
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api import transaction
-from hdg.usage.fhir_api.bodies import JSON_PATCH, PART, resource_of
+from hdg.usage.fhir_api.bodies import JSON_PATCH, PART, body_of, resource_in
 from hdg.usage.fhir_api.bundles import instant
 from hdg.usage.fhir_api.context import Api, caller_of, query_of, refuse_parameters
+from hdg.usage.fhir_api.drafting import steps_from
 from hdg.usage.fhir_api.entries import METHODS, Entry, EntryFailed, entries_of
 from hdg.usage.fhir_api.errors import handle_hdg_error
 from hdg.usage.fhir_api.negotiation import FHIR_JSON, check_accept
@@ -49,14 +50,18 @@ def routes(api: Api) -> list[Route]:
         check_accept(request.headers.get("accept"))
         refuse_parameters(query_of(request))
         with api.room.hold(request) as most:
-            given = await resource_of(request, most, "Bundle")
-            kind = given.get("type")
-            if kind not in ("batch", "transaction"):
-                raise BadRequest("a Bundle of type batch or transaction is needed", place="Bundle.type")
-            entries = entries_of(given, api.base_url)
+            sent = await body_of(request, most)
             wanted = prefer(request.headers.get("prefer")).returns if _says_return(request) else "minimal"
-            run = _transaction if kind == "transaction" else _batch
-            answers = await run(api, request, caller, entries, wanted)
+            answers = await _helped(api, caller, sent, wanted)
+            kind: Any = "transaction"
+            if answers is None:
+                given = resource_in(sent, "Bundle")
+                kind = given.get("type")
+                if kind not in ("batch", "transaction"):
+                    raise BadRequest("a Bundle of type batch or transaction is needed", place="Bundle.type")
+                entries = entries_of(given, api.base_url)
+                run = _transaction if kind == "transaction" else _batch
+                answers = await run(api, request, caller, entries, wanted)
         body: JsonObject = {"resourceType": "Bundle", "type": f"{kind}-response"}
         if answers:
             body["entry"] = answers
@@ -68,6 +73,18 @@ def routes(api: Api) -> list[Route]:
 def _says_return(request: Request) -> bool:
     """Without a preference nothing but what became of the entries is answered: it may be ten thousand."""
     return "return" in request.headers.get("prefer", "")
+
+
+async def _helped(api: Api, caller: Caller, body: bytes, wanted: str) -> list[JsonObject] | None:
+    """The answers to a transaction that the helper has made ready; None: do it here."""
+    steps = await steps_from(api.gate.helper, body, api.limits)
+    if steps is None:
+        return None
+    try:
+        written = await transaction.perform(api, caller, steps)
+    except transaction.ContentNeeded:  # nothing was kept
+        return None
+    return [_written(api.base_url, result, wanted) for result in written]
 
 
 async def _transaction(

@@ -29,7 +29,7 @@ from hdg.usage.fhir_api.patches import fhirpath_patch, json_patch
 from hdg.usage.fhir_api.query import pairs
 from hdg.usage.writing import Place, PreconditionFailed, SeveralMatches, Writing, Written
 
-__all__ = ["ContentNeeded", "Step", "perform", "pointed", "steps_of"]
+__all__ = ["ContentNeeded", "Step", "id_of", "perform", "pointed", "steps_of"]
 
 JsonObject = dict[str, Any]
 _ORDER = {method: rank for rank, method in enumerate(METHODS)}
@@ -137,7 +137,7 @@ async def perform(api: Api, caller: Caller, steps: Sequence[Step]) -> list[Writt
         return []
     likely = pointed(steps)
     undrafted = [step for step in steps if step.content is not None and step.change.method in ("POST", "PUT")]
-    made = await api.gate.drafts_or_errors([(step.content or {}, _id_of(step.likely)) for step in undrafted])
+    made = await api.gate.drafts_or_errors([(step.content or {}, id_of(step.likely)) for step in undrafted])
     for step, draft in zip(undrafted, made, strict=True):
         if isinstance(draft, ValidationFailed):
             raise EntryFailed(step.index, draft)
@@ -152,7 +152,8 @@ async def perform(api: Api, caller: Caller, steps: Sequence[Step]) -> list[Writt
     return await api.gate.write(caller, "transaction", "", types, unit.run, asked)
 
 
-def _id_of(place: str) -> str:
+def id_of(place: str) -> str:
+    """The id of ``Type/id``."""
     return place.partition("/")[2]
 
 
@@ -287,7 +288,7 @@ class _Unit:
                     raise ContentNeeded
                 step.links.point(named)
                 if change.draft is not None:
-                    id_ = _id_of(found.get(number, step.likely))
+                    id_ = id_of(found.get(number, step.likely))
                     with at_entry(step.index):
                         change = replace(change, draft=writing.draft(step.content, id_))
                 change = replace(change, patch=_patch(step))
