@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     keep_work_days: float = Field(default=90, ge=0)
     """The same for closed work items, from the last message that they count."""
     converter_process: bool = (os.cpu_count() or 1) > 1
-    """Convert HL7 v2 in a helper process under load (hdg/converting.py); as shipped: where there are two cores."""
+    """Helper processes under load, for HL7 v2 and large transactions (hdg/helper.py); as shipped: with two cores."""
     group_commit_max: int = 64
     """Units of work that share one transaction at most."""
     group_commit_wait_ms: float = 0.0
