@@ -234,7 +234,7 @@ def token(
     institution: Annotated[str, typer.Option(help="Institution id (Organization/<institution>).")] = "",
     patient: Annotated[str, typer.Option(help="Patient id; needed for role patient.")] = "",
     purpose: Annotated[str, typer.Option(help="E.g. TREAT, HRESCH [what the role is for].")] = "",
-    project: Annotated[str, typer.Option(help="Research project id.")] = "",
+    project: Annotated[str, typer.Option(help="Research project id; needed for role researcher.")] = "",
     hours: Annotated[float, typer.Option(min=0.001, help="Validity.")] = 8.0,
 ) -> None:
     """Mint a bearer token with this data folder's key (whoever can read the folder is the operator).
@@ -277,7 +277,9 @@ def revoke(
 @consent_app.command("grant")
 def consent_grant(
     patient: Annotated[str, typer.Argument(help="Patient id.")],
-    to: Annotated[list[str], typer.Option("--to", help="Practitioner/ID or Organization/ID; may repeat.")],
+    to: Annotated[
+        list[str], typer.Option("--to", help="Practitioner/, Organization/ or ResearchStudy/ID; may repeat.")
+    ],
     data: DataOption = None,
     purpose: Annotated[list[str] | None, typer.Option(help="TREAT, HRESCH …; none: any purpose.")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help="Resource types; none: all.")] = None,

@@ -17,6 +17,7 @@ from hdg.fhir import json as fhir_json
 from hdg.gateway import Gateway, now_us
 from hdg.management import identity, revocation
 from hdg.management.consent import resource as consents
+from hdg.management.consent.decide import PROJECT_SYSTEM
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
 from hdg.management.store.check import check
@@ -49,6 +50,8 @@ def mint_token(
     missing = [name for name, value in needs.get(role, {}).items() if not value]
     if missing:
         raise BadRequest(f"role {role} needs {' and '.join(f'--{name}' for name in missing)}")
+    if role == "researcher" and not identity.is_project(project):
+        raise BadRequest("a project's id is made of up to 64 letters, digits, hyphens and points")
     return identity.mint(
         _keys(settings).token_key,
         role=role,
@@ -171,15 +174,20 @@ def _consent_line(consent: dict) -> str:  # type: ignore[type-arg]
         consent["status"],
         provision.get("type", "-"),
         "to "
-        + (
-            ", ".join(a.get("reference", {}).get("reference", "?") for a in provision.get("actor", ()))
-            or "anybody"
-        ),
+        + (", ".join(_grantee(a.get("reference", {})) for a in provision.get("actor", ())) or "anybody"),
         "for " + (", ".join(p.get("code", "?") for p in provision.get("purpose", ())) or "any purpose"),
         "types " + (", ".join(c.get("code", "?") for c in provision.get("class", ())) or "all"),
         f"{period.get('start', '…')} to {period.get('end', '…')}",
     ]
     return "  ".join(parts)
+
+
+def _grantee(reference: dict) -> str:  # type: ignore[type-arg]
+    """Whom a Consent's actor names, as ``grant_consent`` takes it."""
+    identifier = reference.get("identifier") or {}
+    if identifier.get("system") == PROJECT_SYSTEM:
+        return f"ResearchStudy/{identifier.get('value', '?')}"
+    return str(reference.get("reference", "?"))
 
 
 @dataclass(frozen=True, slots=True)

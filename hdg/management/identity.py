@@ -8,6 +8,7 @@ remembered by their SHA-256 until they expire.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import threading
 from collections import OrderedDict
@@ -25,7 +26,7 @@ from sqlmodel import Field, SQLModel
 
 from hdg.errors import AccessDenied
 
-__all__ = ["ROLES", "Authenticator", "Principal", "RevokedToken", "mint"]
+__all__ = ["ROLES", "Authenticator", "Principal", "RevokedToken", "is_project", "mint"]
 
 ROLES = frozenset({"patient", "clinician", "researcher", "operator", "sender"})
 DEFAULT_PURPOSE = {
@@ -45,6 +46,7 @@ _SECOND_US = 1_000_000
 _ALGORITHM = "Ed25519"
 _TYPE = "at+jwt"
 _CLAIMS = ("user", "institution", "patient", "purpose", "project")
+_PROJECT = re.compile(r"[A-Za-z0-9\-.]{1,64}\Z")
 
 
 class RevokedToken(SQLModel, table=True):
@@ -101,6 +103,11 @@ def mint(
     return jwt.encode({"alg": _ALGORITHM, "typ": _TYPE}, claims, _private(key), algorithms=[_ALGORITHM])
 
 
+def is_project(text: str) -> bool:
+    """Whether a text can be the id of a research project (R4 datatypes.html#id)."""
+    return _PROJECT.match(text) is not None
+
+
 def _private(key: Ed25519PrivateKey) -> OKPKey:
     encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     return OKPKey.import_key(key.private_bytes(encoding, form, serialization.NoEncryption()))
@@ -130,7 +137,7 @@ def _principal(claims: Mapping[str, Any], issuer: str, at_us: int) -> Principal:
     is_complete = {
         "patient": bool(patient),
         "clinician": bool(institution and user) and not patient,
-        "researcher": bool(user and project) and not patient,
+        "researcher": bool(user and is_project(project)) and not patient,
         "operator": not patient,
         "sender": bool(institution) and not patient,  # may only send messages, and only its institution's
     }.get(role, False)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hdg.errors import SettingsError
 from hdg.management.locks import exclusive
@@ -37,6 +39,11 @@ class KeyRing:
     token_key: Ed25519PrivateKey = field(repr=False)
     ledger_key: Ed25519PrivateKey = field(repr=False)
     operator_credential: str = field(repr=False)
+
+    def project_key(self, project: str) -> bytes:
+        """32 bytes that are a research project's own: of no other project, and nothing tells the root key."""
+        info = b"hdg research project v1\0" + project.encode()
+        return HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(self.root)
 
     @classmethod
     def open(cls, folder: Path) -> KeyRing:

@@ -84,6 +84,8 @@ def test_a_minted_token_names_its_principal(claims: dict[str, str], purpose: str
         {"role": "clinician", "institution": "i1"},
         {"role": "clinician", "user": "u1", "institution": "i1", "patient": "p1"},
         {"role": "researcher", "user": "u1"},
+        {"role": "researcher", "user": "u1", "project": "a study"},
+        {"role": "researcher", "user": "u1", "project": "x" * 65},
         {"role": "operator", "patient": "p1"},
         {"role": "operator", "lifetime_s": 0},
         {"role": "operator", "lifetime_s": 10**9},

@@ -62,3 +62,13 @@ def test_a_damaged_key_file_is_named(tmp_path, content) -> None:
 
 def test_no_secret_shows_in_a_repr(tmp_path) -> None:
     assert repr(KeyRing.open(tmp_path)) == "KeyRing()"
+
+
+def test_a_project_has_a_key_of_its_own_that_stays(tmp_path) -> None:
+    ring = KeyRing.open(tmp_path / "a")
+    one = ring.project_key("asthma-1")
+    assert one == KeyRing.open(tmp_path / "a").project_key("asthma-1")
+    others = {ring.root, ring.project_key("asthma-2"), KeyRing.open(tmp_path / "b").project_key("asthma-1")}
+    assert len(one) == 32
+    assert one not in others
+    assert len(others) == 3

@@ -15,7 +15,10 @@ from hdg.management.consent.policy import NOT_BY_SENDER, Policy
 from hdg.management.consent.rules import ConsentRule
 from hdg.management.consent.schema import ANY
 
-__all__ = ["AccessRequest", "Decision", "ResourceFacts", "Terms", "decide", "terms_of"]
+__all__ = ["PROJECT_SYSTEM", "AccessRequest", "Decision", "ResourceFacts", "Terms", "decide", "terms_of"]
+
+PROJECT_SYSTEM = "urn:hdg:project"
+"""System of the identifier by which a Consent names a research project as actor: R4 lets no reference name one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class AccessRequest:
     """Who asks, in what role, for what purpose (v3-ActReason code), for what action (``access``), when (µs).
 
     ``user``: a practitioner's id, or ``system|value``; ``institution`` likewise; ``patient``: the id of the
-    patient whom a ``patient`` role is. '' where a part does not apply.
+    patient whom a ``patient`` role is; ``project``: the research project of a ``researcher``. '' where a part
+    does not apply.
     """
 
     role: str
@@ -33,6 +37,7 @@ class AccessRequest:
     purpose: str
     action: str
     at_us: int
+    project: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,11 @@ def terms_of(request: AccessRequest, policy: Policy) -> Terms | None:
         everybody = set()
     else:
         actors = _actor_keys("Practitioner", request.user) | _actor_keys("Organization", request.institution)
+        if request.role == "researcher" and request.project:
+            actors |= {
+                f"identifier:{PROJECT_SYSTEM}|{request.project}",
+                f"identifier-value:{request.project}",
+            }
         everybody = {ANY}
     return Terms(
         permit_actors=frozenset(actors | everybody),

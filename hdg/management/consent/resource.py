@@ -12,6 +12,7 @@ from typing import Any
 
 from hdg.errors import BadRequest
 from hdg.management.audit import instant
+from hdg.management.consent.decide import PROJECT_SYSTEM
 
 JsonObject = dict[str, Any]
 
@@ -20,8 +21,8 @@ CATEGORY = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 PURPOSE = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 RESOURCE_TYPES = "http://hl7.org/fhir/resource-types"
-ACTOR_TYPES = frozenset({"Organization", "Patient", "Practitioner"})
-"""Kinds of grantee that a token can be (identity.Principal)."""
+ACTOR_TYPES = frozenset({"Organization", "Patient", "Practitioner", "ResearchStudy"})
+"""Kinds of grantee that a token can be (identity.Principal); a ResearchStudy is the token's project."""
 RESEARCH_PURPOSES = frozenset({"HRESCH", "CLINTRCH"})
 
 
@@ -52,7 +53,7 @@ def grant(
         "actor": [
             {
                 "role": {"coding": [{"system": PARTICIPATION, "code": "IRCP"}]},
-                "reference": {"reference": actor},
+                "reference": _reference(actor),
             }
             for actor in actors
         ],
@@ -72,6 +73,14 @@ def grant(
         "policyRule": {"coding": [{"system": CATEGORY, "code": "OPTIN"}]},
         "provision": provision,
     }
+
+
+def _reference(actor: str) -> JsonObject:
+    """How a Consent names a grantee; a project by its identifier, since R4 allows no reference to a study here."""
+    kind, _, name = actor.partition("/")
+    if kind == "ResearchStudy":
+        return {"identifier": {"system": PROJECT_SYSTEM, "value": name}}
+    return {"reference": actor}
 
 
 def revoked(consent: JsonObject) -> JsonObject:

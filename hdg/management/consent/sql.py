@@ -47,14 +47,21 @@ Condition = ColumnElement[bool]
 Value = str | int | Callable[[], int]
 
 
-def predicate(request: AccessRequest, policy: Policy, clock: Callable[[], int] | None = None) -> Condition:
+def predicate(
+    request: AccessRequest,
+    policy: Policy,
+    clock: Callable[[], int] | None = None,
+    fulfilled: frozenset[str] = frozenset(),
+) -> Condition:
     """The rows of ``Resource`` that the request may read, for ``select(Resource).where(...)`` on any dialect.
+
+    ``fulfilled``: the obligations that the caller sees to; a role with others reads nothing.
 
     With a ``clock`` the time is read whenever the statement runs, in place of ``request.at_us``: such a
     predicate may be kept and used again.
     """
     terms = terms_of(request, policy)
-    if terms is None or policy.obligations.get(request.role):
+    if terms is None or policy.obligations.get(request.role, frozenset()) - fulfilled:
         return false()
     actors = sorted(terms.deny_actors - {ANY})
     purposes = sorted(terms.purposes)

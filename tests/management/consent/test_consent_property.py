@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, delete, insert, select
 from sqlmodel import SQLModel
 
-from hdg.management.consent.decide import AccessRequest, ResourceFacts, decide
+from hdg.management.consent.decide import PROJECT_SYSTEM, AccessRequest, ResourceFacts, decide
 from hdg.management.consent.policy import Policy, load_policy
 from hdg.management.consent.resource import grant
 from hdg.management.consent.rules import KINDS, rows_for, rules_of
@@ -86,10 +86,11 @@ def some(random: Random, make: Callable[[], Any], most: int = 2) -> list[Any]:
 
 def actor(random: Random) -> dict[str, Any]:
     reference: dict[str, Any] = {"reference": random.choice(REFERENCES)}
-    if random.random() < 0.2:
-        reference = {"identifier": {"value": pick(random, "u1", "i1")}}
+    if random.random() < 0.25:
+        reference = {"identifier": {"value": pick(random, "u1", "i1", "study", "study")}}
         if random.random() < 0.6:
-            reference["identifier"]["system"] = "urn:example:ids"
+            is_project = reference["identifier"]["value"] == "study"
+            reference["identifier"]["system"] = PROJECT_SYSTEM if is_project else "urn:example:ids"
     role = {"coding": [coding(random, "role", "PRCP", "IRCP", "PRCP", "IRCP", "CST")]}
     return {"role": role, "reference": reference}
 
@@ -145,8 +146,8 @@ def resource(random: Random) -> ResourceFacts:
 
 
 def request(random: Random) -> AccessRequest:
-    role = pick(random, *["clinician"] * 6, "patient", "patient", "researcher", "operator", "other")
-    purposes = {"patient": "PATRQT", "researcher": "HRESCH"}
+    role = pick(random, *["clinician"] * 6, "patient", "patient", *["researcher"] * 4, "operator", "other")
+    purposes = {"patient": "PATRQT", "researcher": pick(random, "HRESCH", "HRESCH", "BIORCH")}
     purpose = purposes.get(role, pick(random, "TREAT", "TREAT", "ETREAT"))
     hours = pick(random, -14, -2, 0, 12, 12, 12, 300, 9_000) * HOUR_US
     return AccessRequest(
@@ -157,6 +158,7 @@ def request(random: Random) -> AccessRequest:
         purpose if random.random() < 0.9 else pick(random, "TREAT", "HRESCH", "nonsense"),
         pick(random, "access", "access", "access", "collect"),
         MAY_US + hours - pick(random, 0, 1),
+        pick(random, "study", "study", "other-study") if role == "researcher" else "",
     )
 
 
@@ -223,8 +225,13 @@ def test_the_sql_predicate_selects_exactly_what_the_decision_permits(
         selected = set(connection.execute(query).scalars())
         clocked = predicate(replace(asked, at_us=0), policy, lambda at_us=asked.at_us: at_us)
         assert set(connection.execute(select(Resource.__table__.c.rkey).where(clocked)).scalars()) == selected
-        permitted = {k for k, facts in enumerate(resources) if decide(asked, facts, rules, policy).is_open}
-        assert selected == permitted
+        decisions = {k: decide(asked, facts, rules, policy) for k, facts in enumerate(resources)}
+        assert selected == {k for k, decision in decisions.items() if decision.is_open}
+        fulfilled = predicate(asked, policy, fulfilled=frozenset({"deidentify"}))
+        query = select(Resource.__table__.c.rkey).where(fulfilled)
+        assert set(connection.execute(query).scalars()) == {
+            k for k, decision in decisions.items() if decision.is_permitted
+        }
 
 
 def test_the_random_worlds_reach_every_kind_of_verdict() -> None:
