@@ -18,6 +18,7 @@ from hdg.management.consent.rules import rows_for
 from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.custom_register import begin_anew
 from hdg.management.store.derived import Derived, walk
 from hdg.management.store.engine import Statements
 from hdg.management.store.index import INDEX_VERSION, Indexer
@@ -104,8 +105,10 @@ def reindex(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> i
     """Makes index tables, compartments, scopes and consent rules anew in this transaction.
 
     Returns how many current versions it read. Resources whose owner's key was destroyed get no index rows
-    (nothing can find them any more) and keep the compartments they had.
+    (nothing can find them any more) and keep the compartments they had. Search parameters that are not R4's own
+    are filled again while the server runs.
     """
+    begin_anew(connection)
     tables = tuple(table_of(model) for model in schema.INDEX_TABLES)
     for table in (*tables, _RULE):
         connection.execute(delete(table))

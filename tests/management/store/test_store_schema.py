@@ -22,8 +22,8 @@ from hdg.settings import Settings
 OURS = {
     "audit_event", "blob", "compartment", "consent_rule", "idx_composite", "idx_date", "idx_number",
     "idx_quantity", "idx_reference", "idx_string", "idx_token", "idx_uri", "inbox", "ledger_checkpoint",
-    "ledger_leaf", "ledger_tile", "owner_key", "resource", "revoked_token", "store_meta", "subscription",
-    "subscription_event", "version", "work_item",
+    "ledger_leaf", "ledger_tile", "owner_key", "resource", "revoked_token", "search_parameter", "store_meta",
+    "subscription", "subscription_event", "version", "work_item",
 }  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def test_migrated_tables_are_the_declared_ones(settings) -> None:
         "consent.schema",
         "identity",
         "ledger.schema",
+        "store.custom_register",
         "store.schema",
         "store.subscription",
     ):
@@ -156,7 +157,12 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
         connection.execute(text("ALTER TABLE resource DROP COLUMN id_hash"))
         for table in ("idx_reference", "idx_string", "idx_uri"):
             connection.execute(text(f"DROP INDEX ix_{table}_rkey"))
-        for table in ("outbox", "subscription", "subscription_event"):  # of later revisions
+        for table in (
+            "outbox",
+            "subscription",
+            "subscription_event",
+            "search_parameter",
+        ):  # of later revisions
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("DROP INDEX ix_version_leaf"))
         connection.execute(text("DROP INDEX ix_inbox_kept"))
