@@ -22,7 +22,7 @@ from hdg.management.store.index import lookups
 from hdg.management.store.search import SearchQuery, Sort
 from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ordered, read_value
 
-__all__ = ["SORTED_KINDS", "decoded", "encoded", "page", "rows"]
+__all__ = ["BY_HASH", "SORTED_KINDS", "decoded", "encoded", "page", "rows"]
 
 Condition = ColumnElement[bool]
 
@@ -35,6 +35,9 @@ _VALUES = {
     "quantity": (table_of(schema.IdxQuantity).c.value,) * 2,
     "date": (table_of(schema.IdxDate).c.lo, table_of(schema.IdxDate).c.hi),
 }
+BY_HASH = "_hash"
+"""A sort key that no client can name: an order that tells neither ids nor times."""
+_COLUMNS = {"_lastUpdated": _RESOURCE.c.updated_us, "_id": _RESOURCE.c.id, BY_HASH: _RESOURCE.c.id_hash}
 SORTED_KINDS = READ_KINDS.union(_VALUES)
 """Kinds of parameters that can be sorted by."""
 
@@ -93,8 +96,8 @@ def page(
 
 def _value(query: SearchQuery, key: Sort) -> ColumnElement[Any]:
     """What a resource is sorted by: of several values the lowest, or the highest when it is descending."""
-    if key.param in ("_lastUpdated", "_id"):
-        column: ColumnElement[Any] = _RESOURCE.c.updated_us if key.param == "_lastUpdated" else _RESOURCE.c.id
+    if key.param in _COLUMNS:
+        column: ColumnElement[Any] = _COLUMNS[key.param]
         return column
     places = [number for type_ in query.types or (query.type,) for number, _ in lookups(type_, key.param)]
     if key.kind not in _VALUES or not places:
@@ -111,7 +114,7 @@ def _order(sort: Sequence[Sort], values: Sequence[Any], rkey: Any) -> list[Any]:
         return [rkey.desc()]
     order: list[Any] = []
     for key, value in zip(sort, values, strict=True):
-        if key.param not in ("_lastUpdated", "_id"):
+        if key.param not in _COLUMNS:
             order.append(value.is_(None))
         order.append(value.desc() if key.is_descending else value)
     return [*order, rkey.desc() if sort[0].is_descending else rkey]
@@ -128,7 +131,7 @@ def _after(sort: Sequence[Sort], values: Sequence[Any], position: Sequence[Any])
             terms = [and_(value.is_(None), or_(*terms))]
             continue
         beyond = value < last if key.is_descending else value > last
-        is_behind = beyond if key.param in ("_lastUpdated", "_id") else or_(beyond, value.is_(None))
+        is_behind = beyond if key.param in _COLUMNS else or_(beyond, value.is_(None))
         terms = [is_behind, and_(value == last, or_(*terms))]
     return or_(*terms)
 

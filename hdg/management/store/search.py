@@ -57,7 +57,7 @@ _NEVER = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """One key of ``_sort``. ``kind``: date, string, number, quantity or uri; any for _id and _lastUpdated."""
+    """One key of ``_sort``. ``kind``: date, string, number, quantity or uri; any for columns (pages.py)."""
 
     param: str
     kind: str = ""
