@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table
 from sqlmodel import SQLModel
 
 from hdg.management.store import schema
+from hdg.management.store.custom import Rows
 from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import parse
 from hdg.management.store.index import Indexer, IndexRows
@@ -186,9 +187,17 @@ class Batch:
         ]
 
     def flush(
-        self, connection: Connection, statements: Statements, indexer: Indexer, first_leaf: int
+        self,
+        connection: Connection,
+        statements: Statements,
+        indexer: Indexer,
+        first_leaf: int,
+        custom: Rows | None = None,
     ) -> None:
-        """Writes everything; ``first_leaf`` is the ledger index of the group's first leaf."""
+        """Writes everything; ``first_leaf`` is the ledger index of the group's first leaf.
+
+        ``custom``: makes the rows of search parameters beside R4's own.
+        """
         cursor = connection.connection.cursor()
         written = self.written()
 
@@ -216,6 +225,10 @@ class Batch:
         for table, gone, fresh in zip(_INDEXES, *_differences(written, indexer), strict=True):
             many(statements.delete(table), sorted(gone))
             insert(table, sorted(set(fresh)))
+        if custom is not None:
+            for table, outdated, wanted in zip(_INDEXES, *_custom(written, custom), strict=True):
+                many(statements.delete(table), sorted(outdated))
+                many(statements.insert_missing(table), sorted(wanted))
         changes: dict[str, list[Row]] = {}
         for sql, row in self.changes:
             changes.setdefault(sql, []).append(row)
@@ -269,4 +282,25 @@ def _differences(written: list[State], indexer: Indexer) -> tuple[list[list[Row]
                 before, after = set(known), set(rows)
                 gone += before - after
                 fresh += after - before
+    return old, new
+
+
+def _custom(written: list[State], custom: Rows) -> tuple[list[set[Row]], list[set[Row]]]:
+    """(rows to delete, all rows that must be there) of each index table.
+
+    Whether what the version before made is there already is not known: its turn may be yet to come.
+    """
+    old: list[set[Row]] = [set() for _ in _INDEXES]
+    new: list[set[Row]] = [set() for _ in _INDEXES]
+    for state in written:
+        if not custom.has(state.type):
+            continue
+        before, after = IndexRows(), IndexRows()
+        if state.base is not None and not state.base.deleted:
+            before = custom.of(state.base.content(), state.rkey)
+        if not state.deleted:
+            after = custom.of(state.content(), state.rkey)
+        for number, rows in enumerate(after.tables):
+            new[number].update(rows)
+            old[number].update(set(before.tables[number]).difference(rows))
     return old, new

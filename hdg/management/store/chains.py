@@ -111,8 +111,9 @@ class Chains:
         return [self._matching.hash(type_) for type_ in types]
 
     def _places(self, row: Any, types: Types) -> Condition:
-        param = self._matching.clause.param
-        return self._matching.places(row, [place for type_ in types for place in lookups(type_, param)])
+        clause = self._matching.clause
+        known = clause.places or [place for type_ in types for place in lookups(type_, clause.param)]
+        return self._matching.places(row, known)
 
 
 def tested(is_member: Condition) -> Condition:

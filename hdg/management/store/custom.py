@@ -7,6 +7,7 @@ gets new ones: rows of two definitions never mix.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,8 +21,18 @@ from hdg.fhir.path_branches import Env
 from hdg.management.store.emit import Emit, emitters
 from hdg.management.store.index import KINDS, IndexRows, composite_slots
 from hdg.management.store.values import Hash
+from hdg.throttle import Throttle
 
-__all__ = ["INDEXED", "Component", "CustomSet", "Definition", "Parameter", "definition_of", "selected"]
+__all__ = [
+    "INDEXED",
+    "Component",
+    "CustomSet",
+    "Definition",
+    "Parameter",
+    "Rows",
+    "definition_of",
+    "selected",
+]
 
 JsonObject = dict[str, Any]
 
@@ -45,6 +56,17 @@ _NUMBERS_FROM = 1 << 31
 _NUMBERS_EACH = 1024
 """Numbers of one definition: one a resource type."""
 _EXPRESSION_MAX = 4000
+_FAILURES = (
+    path.PathError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+log = logging.getLogger("hdg.store")
+_tell = Throttle(log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,13 +295,21 @@ class CustomSet:
 
 
 class Rows:
-    """Makes the rows of a set's parameters. ``hash_``: the keyed hash of values.hasher."""
+    """Makes the rows of a set's parameters. ``hash_``: the keyed hash of values.hasher.
+
+    An expression that fails on a resource (FHIRPath has errors of its own) makes no rows of it: no definition
+    may keep data from being stored.
+    """
 
     def __init__(self, hash_: Hash, parameters: Iterable[Parameter] = ()) -> None:
         self._writers: dict[str, list[tuple[_Writer, int]]] = {}
         emit = emitters(hash_)
         for one in parameters:
-            write = _composite(one.definition, emit) if one.definition.components else _single(one, emit)
+            try:
+                write = _composite(one.definition, emit) if one.definition.components else _single(one, emit)
+            except path.PathError:  # it was accepted by a release that could
+                log.error("search parameter %d cannot be evaluated by this release", one.serial)
+                continue
             for type_ in one.definition.bases:
                 self._writers.setdefault(type_, []).append((write, one.number(type_)))
 
@@ -291,7 +321,14 @@ class Rows:
         """Their rows of a resource; a row may come twice."""
         found = IndexRows()
         for write, number in self._writers.get(resource["resourceType"], ()):
-            write(resource, number, rkey, found)
+            own = IndexRows()
+            try:
+                write(resource, number, rkey, own)
+            except _FAILURES as error:
+                _tell(logging.WARNING, "parameter %d fails on a resource: %s", number, type(error).__name__)
+                continue
+            for table, rows in zip(found.tables, own.tables, strict=True):
+                table += rows
         return found
 
 

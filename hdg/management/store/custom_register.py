@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Engine,
     Integer,
     Row,
     Select,
@@ -35,6 +36,7 @@ from hdg.management.store.session import WriteSession
 
 __all__ = [
     "BUMP",
+    "Catalog",
     "PACKAGE",
     "RESOURCE",
     "VERSION",
@@ -119,6 +121,24 @@ def current_set(connection: Connection) -> CustomSet:
 def _parameter(row: Row[tuple[object, ...]]) -> Parameter:
     done = 0 if row.until <= 0 else min(99, row.position * 100 // row.until)
     return Parameter(row.serial, row.status, done, Definition.of_json(orjson.loads(row.definition)))
+
+
+class Catalog:
+    """What is in use, for readers; threads may share it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known = CustomSet.of("", ())
+
+    def current(self) -> CustomSet:
+        """As the database says now: one small query, more only when something has changed or is being built."""
+        known = self._known
+        with self._engine.connect() as connection:
+            version = str(connection.execute(stand).scalar() or "")
+            if version == known.version and all(one.is_ready for one in known.parameters):
+                return known
+            self._known = current_set(connection)
+            return self._known
 
 
 def registered(connection: Connection) -> list[Registered]:

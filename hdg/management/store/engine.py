@@ -191,6 +191,10 @@ class Statements:
             self._inserts[key] = f"INSERT INTO {self._quote(table)} ({listed}) VALUES ({marks})"  # noqa: S608
         return self._inserts[key]
 
+    def insert_missing(self, table: Table) -> str:
+        """INSERT of all columns; a row that is there already stays."""
+        return f"{self.insert(table)} ON CONFLICT DO NOTHING"
+
     def insert_many(self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         """Inserts whole rows: many to a statement on SQLite, COPY on PostgreSQL from a few rows on.
 

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.custom import selected
 from hdg.management.store.everything import named
 from hdg.management.store.index import lookups, selectors
 from hdg.management.store.search import Include
@@ -80,7 +81,7 @@ def _names(contents: Iterable[dict[str, Any]], includes: Sequence[Include]) -> l
         for include in includes:
             if include.type not in (content["resourceType"], "*"):
                 continue
-            for select_ in _selectors(content["resourceType"], include.param):
+            for select_ in _selectors(content["resourceType"], include.param, include.expression):
                 for text, target in select_(content):
                     name = split_reference(text)
                     if name is not None and include.target in ("", name[0]) and target in ("", name[0]):
@@ -89,13 +90,30 @@ def _names(contents: Iterable[dict[str, Any]], includes: Sequence[Include]) -> l
 
 
 @lru_cache(maxsize=4096)
-def _selectors(type_: str, param: str) -> tuple[Callable[[dict[str, Any]], Iterator[tuple[str, str]]], ...]:
+def _selectors(
+    type_: str, param: str, expression: str
+) -> tuple[Callable[[dict[str, Any]], Iterator[tuple[str, str]]], ...]:
+    """``expression``: of a parameter that is not R4's own."""
+    if expression:
+        return (_custom(expression),)
     codes = [
         parameter.code
         for parameter in definitions.search_parameters(type_)
         if parameter.kind == "reference" and param in (parameter.code, "*")
     ]
     return tuple(_texts(type_, code) for code in codes)
+
+
+def _custom(expression: str) -> Callable[[dict[str, Any]], Iterator[tuple[str, str]]]:
+    select = selected(expression, "reference")
+
+    def texts(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        for item in select(content, content):
+            text = item.get("reference") if type(item) is dict else item
+            if type(text) is str:
+                yield text, ""
+
+    return texts
 
 
 def _texts(type_: str, code: str) -> Callable[[dict[str, Any]], Iterator[tuple[str, str]]]:
@@ -147,6 +165,8 @@ def _referring(
 
 def rkeys_of(include: Include) -> list[tuple[int, str]]:
     """Where the rows of the parameters of a ``_revinclude`` are (index.lookups)."""
+    if include.places:
+        return list(include.places)
     codes = [
         parameter.code
         for parameter in definitions.search_parameters(include.type)

@@ -5,6 +5,7 @@ R4 search.html#ptypes, #modifiers. ``search.py`` says which table and how the cl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,9 @@ class Clause:
     ``kind`` chain: the references of ``param`` lead to a resource that fulfils one of ``links``: (its type, the
     clause about it). ``kind`` has: one of ``links``, (type, clause), is a resource whose ``param`` refers to
     the one at hand (R4 search.html#chaining, #has).
+
+    ``places``: of a parameter that is not R4's own, where its rows are (as index.lookups says of R4's own), and
+    ``parts``: the kinds of its components.
     """
 
     param: str
@@ -56,6 +60,8 @@ class Clause:
     modifier: str
     values: tuple[str, ...] = ()
     links: tuple[tuple[str, Clause], ...] = ()
+    places: tuple[tuple[int, str], ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Matching:
     hash: Hash
     now_us: int
 
-    def places(self, columns: Any, places: list[tuple[int, str]]) -> Condition:
+    def places(self, columns: Any, places: Sequence[tuple[int, str]]) -> Condition:
         """The parameter's rows; of a parameter for one type of references only those (and absolute URLs)."""
         everywhere = sorted({number for number, target in places if not target})
         limited = [
@@ -178,7 +184,7 @@ class Matching:
 
     def _composite(self, columns: Any, value: str) -> Condition:
         found = [p for p in definitions.search_parameters(self.type) if p.code == self.clause.param]
-        kinds = tuple(component.kind for component in found[0].components) if found else ()
+        kinds = self.clause.parts or (tuple(part.kind for part in found[0].components) if found else ())
         slots = composite_slots(kinds)
         parts = split_at(value, "$")
         if not slots:

@@ -99,7 +99,9 @@ def _value(query: SearchQuery, key: Sort) -> ColumnElement[Any]:
     if key.param in _COLUMNS:
         column: ColumnElement[Any] = _COLUMNS[key.param]
         return column
-    places = [number for type_ in query.types or (query.type,) for number, _ in lookups(type_, key.param)]
+    types = query.types or (query.type,)
+    found = key.places or [place for type_ in types for place in lookups(type_, key.param)]
+    places = [number for number, _ in found]
     if key.kind not in _VALUES or not places:
         raise BadRequest(f"_sort: {key.param} is not supported", code="not-supported", place="_sort")
     low, high = _VALUES[key.kind]

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import ColumnElement, Connection, Engine, Select, True_, and_, bindparam, func, select
 
-from hdg.errors import VaultError
+from hdg.errors import BadRequest, VaultError
 from hdg.management import vault
 from hdg.management.store import includes, pages, schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.custom_register import are_ready
 from hdg.management.store.engine import Statements, is_database_lost
 from hdg.management.store.envelope import Opened, binding, parse, unpack
 from hdg.management.store.everything import Everything, linked_patients, members, named, shared_names
@@ -302,6 +303,8 @@ class Reader:
             return parse(self.body(_stored(row)))
 
         with self._engine.connect() as connection:
+            if query.custom and not are_ready(connection, query.custom):
+                raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
             total: int | None = None
             if position is not None:
                 total = position[1]
@@ -457,6 +460,17 @@ def _current_of(
         rows = connection.execute(select(*_COLUMNS).where(_IS_CURRENT, some, predicate)).all()
         known.update({version.rkey: version for version in _versions(connection, rows)})
     return [known[rkey] for rkey in rkeys if rkey in known and not known[rkey].deleted]
+
+
+def current_versions(
+    connection: Connection, terms: Sequence[Condition], count: int
+) -> list[StoredVersion]:
+    """The current versions of the first resources that the terms hold for, in order of creation.
+
+    For the gateway's own work: no predicate is asked, and nothing of it may leave.
+    """
+    query = select(*_COLUMNS).where(_IS_CURRENT, *terms).order_by(_RESOURCE.c.rkey).limit(count)
+    return [_stored(row) for row in connection.execute(query)]
 
 
 def _same_scope(predicate: Condition) -> tuple[Condition, ...]:

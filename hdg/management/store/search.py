@@ -62,6 +62,8 @@ class Sort:
     param: str
     kind: str = ""
     is_descending: bool = False
+    places: tuple[tuple[int, str], ...] = ()
+    """As Clause has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Include:
     """One ``_include`` (``is_reverse``: ``_revinclude``): the references of ``param`` of resources of ``type``.
 
     ``param`` ``*``: of every parameter. ``target``: only references to that type, '' for any. ``is_iterated``:
-    also from and to what was included.
+    also from and to what was included. ``places`` and ``expression``: of a parameter that is not R4's own.
     """
 
     type: str
@@ -77,6 +79,8 @@ class Include:
     target: str = ""
     is_reverse: bool = False
     is_iterated: bool = False
+    places: tuple[tuple[int, str], ...] = ()
+    expression: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,8 @@ class SearchQuery:
     compartment is searched, '' for no such limit. ``count``: rows per page (0: only the total). ``cursor``:
     what the page before gave, '' for the first page. ``sort``: () is newest created first: no row is lost or
     doubled while others write. By anything else a row whose values change between two pages may come again,
-    or come only after it has gone by; all others come once.
+    or come only after it has gone by; all others come once. ``custom``: the serials of the parameters that are
+    not R4's own; the search fails unless all of them are complete.
     """
 
     type: str
@@ -99,6 +104,7 @@ class SearchQuery:
     types: tuple[str, ...] = ()
     compartment: str = ""
     includes: tuple[Include, ...] = ()
+    custom: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +212,7 @@ class _Where:
         """The index table of the clause, and what its rows must be."""
         clause, matching = self.clause, self._matching
         table = _TABLES.get(clause.kind)
-        places = [place for type_ in self.types for place in lookups(type_, clause.param)]
+        places = clause.places or [place for type_ in self.types for place in lookups(type_, clause.param)]
         if table is None or not places:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
         terms = [matching.places(table.c, places)]

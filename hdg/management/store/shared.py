@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from hdg.management import vault
 from hdg.management.store.batch import Batch, State
+from hdg.management.store.custom import CustomSet, Rows
 from hdg.management.store.engine import Statements
 from hdg.management.store.index import Indexer
 
@@ -29,6 +30,10 @@ class Shared:
     files: vault.BlobFiles
     inline_blob_bytes: int
     is_postgresql: bool
+    custom: CustomSet = field(default_factory=lambda: CustomSet.of("", ()))
+    """Search parameters beside R4's own, as of the running transaction."""
+    custom_rows: Rows | None = None
+    """Makes their rows; None: there are none."""
     states: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
     owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
     random: vault.Randomness = field(default_factory=vault.Randomness)
@@ -39,6 +44,11 @@ class Shared:
     state_bytes: int = 32 << 20
     parsed_limit: int = 512
     owner_limit: int = 16_384
+
+    def learn(self, custom: CustomSet) -> None:
+        """Other search parameters are in use from this transaction on."""
+        self.custom = custom
+        self.custom_rows = Rows(self.indexer.id_hash, custom.parameters) if custom.parameters else None
 
     def settle(self, batch: Batch) -> None:
         """Remembers what a group committed; forgets the least recently used."""

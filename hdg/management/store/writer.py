@@ -30,6 +30,7 @@ from hdg.management.ledger.log import Log
 from hdg.management.ledger.schema import LedgerCheckpoint
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.custom_register import current_set, stand
 from hdg.management.store.engine import (
     NotCommitted,
     RowsRefused,
@@ -71,7 +72,8 @@ _BLOB = table_of(schema.Blob)
 _HEAD = table_of(LedgerCheckpoint)
 _META = table_of(schema.StoreMeta)
 _COUNTED = select(_META.c.value).where(_META.c.name == UNLEDGERED).scalar_subquery()
-_NEWEST = select(_HEAD.c.size, _HEAD.c.at_us, _COUNTED).order_by(_HEAD.c.size.desc()).limit(1)
+_STAND = stand.scalar_subquery()
+_NEWEST = select(_HEAD.c.size, _HEAD.c.at_us, _COUNTED, _STAND).order_by(_HEAD.c.size.desc()).limit(1)
 
 
 class _Refused(Exception):
@@ -135,7 +137,7 @@ class Store:
                     check_root(connection, keks)
                 reindex_if_needed(engine, keks, indexer)
             with engine.connect() as connection:
-                _, newest_us, _ = _newest(connection)
+                _, newest_us, _, _ = _newest(connection)
             readers = open_engine(settings, is_writer=False, pool_size=READ_CONNECTIONS)
         except BaseException:
             engine.dispose()
@@ -329,7 +331,9 @@ class Store:
         connection = self._connection
         with self._turn, connection.begin() as transaction:
             lock_writer(connection)
-            size, newest_us, unledgered = _newest(connection)
+            size, newest_us, unledgered, version = _newest(connection)
+            if version != self._shared.custom.version:
+                self._shared.learn(current_set(connection))
             if (size, unledgered) != self._seen:
                 self._shared.forget()
                 self._floor_us = max(self._floor_us, newest_us)
@@ -369,7 +373,8 @@ class Store:
             checkpoint = self.log.append(connection, batch.leaves, session.at_us)
             first_leaf = checkpoint.first_index(len(batch.leaves))
         try:
-            batch.flush(connection, self._shared.statements, self._shared.indexer, first_leaf)
+            shared = self._shared
+            batch.flush(connection, shared.statements, shared.indexer, first_leaf, shared.custom_rows)
             for consent, rkey in batch.consents:
                 connection.execute(_RULES.delete().where(_RULES.c.rkey == rkey))
                 rows = rows_for(consent, rkey) if consent is not None else []
@@ -381,10 +386,14 @@ class Store:
             raise _Refused from error
 
 
-def _newest(connection: Connection) -> tuple[int, int, str | None]:
-    """Size and time (µs) of the ledger's newest checkpoint, zeros when there is none; and UNLEDGERED."""
+def _newest(connection: Connection) -> tuple[int, int, str | None, str]:
+    """Size and time (µs) of the ledger's newest checkpoint, zeros when there is none; UNLEDGERED; the version
+    of custom_register.
+    """
     row = connection.execute(_NEWEST).first()
-    return (0, 0, None) if row is None else (row[0], row[1], row[2])
+    if row is None:
+        return 0, 0, None, str(connection.execute(stand).scalar() or "")
+    return row[0], row[1], row[2], row[3] or ""
 
 
 def _is_lost(error: BaseException) -> bool:
