@@ -221,6 +221,12 @@ def _check_composite(made: Definition) -> None:
 
 
 @lru_cache(maxsize=1024)
+def is_followed(made: Definition) -> bool:
+    """Whether the references of a parameter lead to resources; canonical URLs name definitions."""
+    return made.kind == "reference" and "Reference" in path.compile(made.expression).types
+
+
+@lru_cache(maxsize=1024)
 def selected(
     expression: str, kind: str, type_: str = ""
 ) -> Callable[[JsonObject, JsonObject], Iterator[Any]]:

@@ -36,10 +36,10 @@ from hdg.management.store.session import WriteSession
 
 __all__ = [
     "BUMP",
-    "Catalog",
     "PACKAGE",
     "RESOURCE",
     "VERSION",
+    "Catalog",
     "Registered",
     "SearchParameterRow",
     "begin_anew",

@@ -15,9 +15,11 @@ from typing import Final
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
+from hdg.management.store.custom_register import Catalog
 from hdg.management.store.index import lookups
 from hdg.management.store.paths import routes
 from hdg.management.store.search import Clause, SearchQuery, Sort
+from hdg.usage.fhir_api.custom_parameters import Custom, NotComplete
 from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
 from hdg.usage.fhir_api.results import RESULTS, read_results
 
@@ -51,6 +53,25 @@ class Limits:
     page_default: int
     page_max: int
     base_url: str
+    catalog: Catalog | None = None
+    """The parameters that are not R4's own; None: they cannot be asked by."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What belongs to this server: its base URL, its own parameters."""
+
+    base_url: str
+    custom: Custom
+
+    def kind(self, type_: str, code: str) -> str | None:
+        """The kind of a parameter, None when there is none. Raises NotComplete."""
+        return supported(type_).get(code) or self.custom.kind(type_, code)
+
+    def is_followed(self, type_: str, code: str) -> bool:
+        """Whether its references lead to resources. Raises NotComplete."""
+        known = code in supported(type_)
+        return is_followed(type_, code) if known else self.custom.is_followed(type_, code)
 
 
 @lru_cache(maxsize=256)
@@ -85,7 +106,8 @@ def parse(
     """
     searched = types or (resource_type,)
     asked = [pair for pair in pairs if pair[0].partition(":")[0] not in RESULTS]
-    clauses = tuple(_clause(searched, name, name, value, limits.base_url) for name, value in asked)
+    own = _Own(limits.base_url, Custom(limits.catalog))
+    clauses = tuple(_clause(searched, name, name, value, own) for name, value in asked)
     if len(searched) > _CHAINED_TYPES_MAX and any(clause.links for clause in clauses):
         text = f"a chain or _has over more than {_CHAINED_TYPES_MAX} types; name fewer by _type"
         raise BadRequest(text, code="too-costly")
@@ -96,19 +118,20 @@ def parse(
         [pair for pair in pairs if pair[0].partition(":")[0] in RESULTS],
         limits.page_default,
         limits.page_max,
-        lambda type_, code: supported(type_).get(code),
-        is_followed,
+        own.kind,
+        own.is_followed,
     )
     return SearchQuery(
         resource_type,
         clauses,
         count or results.page_size,
         cursor,
-        results.sort,
+        tuple(own.custom.sorting(searched, key) for key in results.sort),
         results.with_total,
         types,
         compartment,
-        results.includes,
+        tuple(map(own.custom.including, results.includes)),
+        own.custom.used,
     )
 
 
@@ -123,18 +146,18 @@ def _size(clause: Clause) -> int:
 
 
 def _clause(
-    types: tuple[str, ...], whole: str, name: str, value: str, base_url: str, depth: int = 0
+    types: tuple[str, ...], whole: str, name: str, value: str, own: _Own, depth: int = 0
 ) -> Clause:
     """The clause of a parameter; ``whole``: the name as given, of which ``name`` is what is left of a chain."""
     if depth > _CHAIN_MAX:
         raise BadRequest(f"{describe(whole)}: more than {_CHAIN_MAX} steps", code="too-costly")
     if name.startswith("_has:"):
-        return _has(types, whole, name, value, base_url, depth)
+        return _has(types, whole, name, value, own, depth)
     head, dot, rest = name.partition(".")
     if dot:
-        return _chain(types, whole, head, rest, value, base_url, depth)
+        return _chain(types, whole, head, rest, value, own, depth)
     code, colon, modifier = name.partition(":")
-    kinds = {supported(type_).get(code) for type_ in types}
+    kinds = {own.kind(type_, code) for type_ in types}
     kind = kinds.pop() if len(kinds) == 1 else None
     if kind is None or (colon and not modifier):
         where = types[0] if len(types) == 1 else "all the types that are searched"
@@ -142,7 +165,7 @@ def _clause(
     if (
         modifier
         and modifier not in modifiers(code, kind)
-        and not (kind == "reference" and modifier in _targets(types, code))
+        and not (kind == "reference" and modifier in _targets(types, code, own))
     ):
         raise BadRequest(f"{describe(whole)}: this modifier is not supported", code="not-supported")
     values = alternatives(whole, value)
@@ -152,11 +175,11 @@ def _clause(
     elif kind == "date":
         values = tuple(_OFFSET_SPACE.sub(r"\1+\2", text) for text in values)
     elif kind == "reference":
-        values = tuple(text.removeprefix(base_url + "/") for text in values)
-    return Clause(param=code, kind=kind, modifier=modifier, values=values)
+        values = tuple(text.removeprefix(own.base_url + "/") for text in values)
+    return own.custom.placed(types, Clause(param=code, kind=kind, modifier=modifier, values=values))
 
 
-def _targets(types: tuple[str, ...], code: str) -> frozenset[str]:
+def _targets(types: tuple[str, ...], code: str, own: _Own) -> frozenset[str]:
     """The types that a reference parameter may point at; R4 names none where it may be any."""
     given = [
         parameter.targets
@@ -164,6 +187,7 @@ def _targets(types: tuple[str, ...], code: str) -> frozenset[str]:
         for parameter in definitions.search_parameters(type_)
         if parameter.code == code and parameter.kind == "reference"
     ]
+    given += [found for type_ in types if (found := own.custom.targets(type_, code)) is not None]
     return frozenset().union(*given) if all(given) else definitions.resource_types()
 
 
@@ -178,42 +202,45 @@ def is_followed(resource_type: str, code: str) -> bool:
 
 
 def _chain(
-    types: tuple[str, ...], whole: str, head: str, rest: str, value: str, base_url: str, depth: int
+    types: tuple[str, ...], whole: str, head: str, rest: str, value: str, own: _Own, depth: int
 ) -> Clause:
     """``subject:Patient.name``: the clause about what a reference leads to, for each type that knows it."""
     code, colon, target = head.partition(":")
-    targets = _targets(types, code)
-    is_reference = all(is_followed(type_, code) for type_ in types)
+    targets = _targets(types, code, own)
+    is_reference = all(own.is_followed(type_, code) for type_ in types)
     if not is_reference or (colon and target not in targets):
         raise BadRequest(f"{describe(whole)}: no such chain", code="not-supported")
     links: list[tuple[str, Clause]] = []
     for type_ in [target] if colon else sorted(targets):
-        if colon or _knows(type_, rest):
+        if colon or _knows(type_, rest, own):
             try:
-                links.append((type_, _clause((type_,), whole, rest, value, base_url, depth + 1)))
+                links.append((type_, _clause((type_,), whole, rest, value, own, depth + 1)))
+            except NotComplete:
+                raise
             except BadRequest:
                 if colon or len(targets) == 1:
                     raise
     if not links:
         raise BadRequest(f"{describe(whole)}: no type has what the chain ends in", code="not-supported")
-    return _linked(Clause(code, "chain", "", links=tuple(links)), whole)
+    return _linked(own.custom.placed(types, Clause(code, "chain", "", links=tuple(links))), whole)
 
 
-def _knows(type_: str, rest: str) -> bool:
+def _knows(type_: str, rest: str, own: _Own) -> bool:
     """Whether a type has the parameter that the rest of a chain begins with."""
-    return rest.startswith("_has:") or rest.partition(".")[0].partition(":")[0] in supported(type_)
+    code = rest.partition(".")[0].partition(":")[0]
+    return rest.startswith("_has:") or code in supported(type_) or own.custom.find(type_, code) is not None
 
 
-def _has(types: tuple[str, ...], whole: str, name: str, value: str, base_url: str, depth: int) -> Clause:
+def _has(types: tuple[str, ...], whole: str, name: str, value: str, own: _Own, depth: int) -> Clause:
     """``_has:Observation:patient:code``: the clause about what refers to the resource at hand."""
     _, source, code, rest = (*name.split(":", 3), "", "", "")[:4]
-    known = source in definitions.resource_types() and is_followed(source, code)
-    if not known or not rest or not _targets((source,), code).intersection(types):
+    known = source in definitions.resource_types() and own.is_followed(source, code)
+    if not known or not rest or not _targets((source,), code, own).intersection(types):
         raise BadRequest(
             f"{describe(whole)}: _has:Type:reference:parameter is expected", code="not-supported"
         )
-    inner = _clause((source,), whole, rest, value, base_url, depth + 1)
-    return _linked(Clause(code, "has", "", links=((source, inner),)), whole)
+    inner = _clause((source,), whole, rest, value, own, depth + 1)
+    return _linked(own.custom.placed(types, Clause(code, "has", "", links=((source, inner),))), whole)
 
 
 def _linked(clause: Clause, whole: str) -> Clause:
