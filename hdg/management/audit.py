@@ -11,18 +11,27 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
 from sqlmodel import Field, SQLModel
 
 from hdg.management.identity import Principal
-from hdg.management.ledger.leaf import Leaf, commit
+from hdg.management.ledger.leaf import commit, encode
 
-__all__ = ["Access", "AuditEventRow", "SealedEvent", "audit_event", "refusal_event", "seal_event"]
+__all__ = [
+    "Access",
+    "AuditEventRow",
+    "Event",
+    "SealedEvent",
+    "audit_event",
+    "audit_events",
+    "refusal_event",
+    "seal_event",
+]
 
 JsonObject = dict[str, Any]
 Seal = Callable[[bytes, str], tuple[str, bytes, bytes]]
@@ -119,6 +128,43 @@ class Access:
     resources: Sequence[str] = ()
 
 
+class Event(NamedTuple):
+    """An AuditEvent as JSON; ``patient``: the one patient concerned, '' for none."""
+
+    id: str
+    patient: str
+    data: bytes
+
+
+def audit_events(
+    principal: Principal, access: Access, patients: Sequence[str], *, at_us: int, server: str
+) -> list[Event]:
+    """``audit_event`` of an access for each of ``patients`` ('' for nobody), or one about nobody for none.
+
+    All that they share is made once: of fifty, the second to last take a tenth of the time of the first.
+    """
+    if not any(patients):
+        event = audit_event(principal, access, at_us=at_us, server=server)
+        return [Event(event["id"], "", orjson.dumps(event))]
+    if not all(patients):
+        each = (audit_events(principal, access, (one,), at_us=at_us, server=server) for one in patients)
+        return [event for events in each for event in events]
+    mark = secrets.token_hex(16)  # random, so it is nowhere else in the text
+    event = audit_event(principal, replace(access, patients=(mark,)), at_us=at_us, server=server)
+    head, middle, tail = orjson.dumps({**event, "id": mark}).split(mark.encode())
+    found: list[Event] = []
+    for patient in patients:
+        id_ = _new_id(at_us)
+        quoted = orjson.dumps(patient)[1:-1]
+        found.append(Event(id_, patient, b"".join((head, id_.encode(), middle, quoted, tail))))
+    return found
+
+
+def _new_id(at_us: int) -> str:
+    """32 hex digits: the time (µs), then 72 random bits. What is written together lies together."""
+    return f"{at_us:014x}{secrets.token_hex(9)}"
+
+
 def audit_event(principal: Principal, access: Access, *, at_us: int, server: str) -> JsonObject:
     """The AuditEvent (R4) of one access. ``server``: the gateway's own base URL or name."""
     is_query = access.interaction == "search"
@@ -131,7 +177,7 @@ def audit_event(principal: Principal, access: Access, *, at_us: int, server: str
         client["network"] = {"address": access.client, "type": "2"}
     return {
         "resourceType": "AuditEvent",
-        "id": secrets.token_hex(16),
+        "id": _new_id(at_us),
         "type": _TYPE,
         "subtype": _SUBTYPES[access.interaction],
         "action": _ACTIONS.get(access.interaction, "R"),
@@ -168,7 +214,7 @@ def refusal_event(count: int, addresses: Mapping[str, int], *, at_us: int, serve
     ]
     return {
         "resourceType": "AuditEvent",
-        "id": secrets.token_hex(16),
+        "id": _new_id(at_us),
         "type": {"system": _DICOM, "code": "110114", "display": "User Authentication"},
         "subtype": [{"system": _DICOM, "code": "110122", "display": "Login"}],
         "action": "E",
@@ -226,25 +272,19 @@ def instant(at_us: int) -> str:
 class SealedEvent:
     """An event ready to be written: its row of ``audit_event`` and its ledger leaf (kind ``access``)."""
 
-    row: JsonObject
-    leaf: Leaf
+    row: tuple[str, int, str, str, bytes]
+    leaf: bytes
 
 
 def seal_event(
-    event: JsonObject, seal: Seal, *, at_us: int, patient: str, principal: Principal, institution: str
+    event: Event, seal: Seal, *, at_us: int, principal: Principal, institution: str
 ) -> SealedEvent:
     """Seals an event. ``seal(data, key)`` gives (owner code, salt, sealed bytes) as WriteSession.seal.
 
-    ``patient``: the one patient concerned, else ''. ``institution``: the one that keeps the record.
+    ``institution``: the one that keeps the record.
     """
-    key = f"AuditEvent/{event['id']}"
-    data = orjson.dumps(event)
-    subject, salt, sealed = seal(data, key)
-    row = {
-        "id": event["id"],
-        "at_us": at_us,
-        "patient": patient,
-        "agent": principal.user or principal.patient or principal.role,
-        "body": sealed,
-    }
-    return SealedEvent(row, Leaf("access", subject, key, 0, institution, at_us, commit(salt, data)))
+    key = f"AuditEvent/{event.id}"
+    subject, salt, sealed = seal(event.data, key)
+    agent = principal.user or principal.patient or principal.role
+    leaf = encode("access", subject, key, 0, institution, at_us, commit(salt, event.data))
+    return SealedEvent((event.id, at_us, event.patient, agent, sealed), leaf)

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock
 
+import orjson
+
 from hdg.errors import HdgError
-from hdg.management.audit import AuditEventRow, refusal_event, seal_event
+from hdg.management.audit import AuditEventRow, Event, refusal_event, seal_event
 from hdg.management.identity import Principal
 from hdg.management.store import Store, WriteSession
 from hdg.settings import Settings
@@ -82,13 +84,13 @@ class Refusals:
         def seal(data: bytes, key: str) -> tuple[str, bytes, bytes]:
             return session.seal(data, key, patient=None, institution=self._institution)
 
+        event = refusal_event(count, addresses, at_us=session.at_us, server=self._server)
         sealed = seal_event(
-            refusal_event(count, addresses, at_us=session.at_us, server=self._server),
+            Event(event["id"], "", orjson.dumps(event)),
             seal,
             at_us=session.at_us,
-            patient="",
             principal=_NOBODY,
             institution=self._institution,
         )
         session.leaf(sealed.leaf)
-        session.execute_later(_TABLE, [sealed.row])
+        session.insert_later(_TABLE, sealed.row)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hdg.errors import HdgError
-from hdg.management.audit import Access, AuditEventRow, audit_event, seal_event
+from hdg.management.audit import Access, AuditEventRow, audit_events, seal_event
 from hdg.management.identity import Principal
 from hdg.management.store import Store, WriteSession
 from hdg.settings import Settings
@@ -58,23 +58,19 @@ class Trail:
     def write(self, session: WriteSession, caller: Caller, access: Access, patients: Sequence[str]) -> None:
         """The same within a transaction: the events are on disk when it is."""
         access = replace(access, client=caller.address)
-        for patient in patients or ("",):
-            self._write(session, caller.principal, access, patient)
+        events = audit_events(caller.principal, access, patients, at_us=session.at_us, server=self._server)
+        for event in events:
+            patient = event.patient or None
 
-    def _write(self, session: WriteSession, principal: Principal, access: Access, patient: str) -> None:
-        if patient:
-            access = replace(access, patients=(patient,))
+            def seal(data: bytes, key: str, patient: str | None = patient) -> tuple[str, bytes, bytes]:
+                return session.seal(data, key, patient=patient, institution=self._institution)
 
-        def seal(data: bytes, key: str) -> tuple[str, bytes, bytes]:
-            return session.seal(data, key, patient=patient or None, institution=self._institution)
-
-        sealed = seal_event(
-            audit_event(principal, access, at_us=session.at_us, server=self._server),
-            seal,
-            at_us=session.at_us,
-            patient=patient,
-            principal=principal,
-            institution=self._institution,
-        )
-        session.leaf(sealed.leaf)
-        session.execute_later(_TABLE, [sealed.row])
+            sealed = seal_event(
+                event,
+                seal,
+                at_us=session.at_us,
+                principal=caller.principal,
+                institution=self._institution,
+            )
+            session.leaf(sealed.leaf)
+            session.insert_later(_TABLE, sealed.row)

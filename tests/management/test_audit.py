@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from hdg.fhir.validate import validate
-from hdg.management.audit import Access, audit_event, instant, seal_event
+from hdg.management.audit import Access, Event, audit_event, audit_events, instant, seal_event
 from hdg.management.identity import Principal
-from hdg.management.ledger.leaf import commit
+from hdg.management.ledger.leaf import commit, decode
 
 NOW_US = 1_714_564_800_000_001
 CLINICIAN = Principal("clinician", "u1", "i1", "", "TREAT", "", "token-id", NOW_US + 1)
@@ -73,19 +75,44 @@ def test_the_row_shows_no_query_text_and_the_leaf_commits_to_the_body() -> None:
         return "code", b"s" * 32, b"sealed " + key.encode()
 
     event = audit_event(CLINICIAN, ACCESSES[4], at_us=NOW_US, server=SERVER)
-    made = seal_event(event, seal, at_us=NOW_US, patient="", principal=CLINICIAN, institution="home")
+    whole = Event(event["id"], "", json.dumps(event).encode())
+    made = seal_event(whole, seal, at_us=NOW_US, principal=CLINICIAN, institution="home")
     key = f"AuditEvent/{event['id']}"
-    assert made.row == {
-        "id": event["id"],
-        "at_us": NOW_US,
-        "patient": "",
-        "agent": "u1",
-        "body": b"sealed " + key.encode(),
-    }
+    assert made.row == (event["id"], NOW_US, "", "u1", b"sealed " + key.encode())
     assert json.loads(sealed[0]) == event
-    assert made.leaf.commitment == commit(b"s" * 32, sealed[0])
-    assert (made.leaf.kind, made.leaf.key, made.leaf.subject) == ("access", key, "code")
-    assert b"Patient?" not in made.leaf.encode()
+    leaf = decode(made.leaf)
+    assert leaf.commitment == commit(b"s" * 32, sealed[0])
+    assert (leaf.kind, leaf.key, leaf.subject) == ("access", key, "code")
+    assert (leaf.version, leaf.institution, leaf.at_us) == (0, "home", NOW_US)
+    assert b"Patient?" not in made.leaf
+
+
+@pytest.mark.parametrize("principal", [CLINICIAN, PATIENT, OPERATOR])
+@pytest.mark.parametrize("access", ACCESSES)
+@pytest.mark.parametrize(
+    "patients", [(), ("p1",), ("",), ("p1", "p2", "p3"), ("p1", "", "p2"), ('a"b\\c\n', "Ärger", "p1p1")]
+)
+def test_events_of_many_patients_are_each_as_if_made_alone(
+    principal: Principal, access: Access, patients: tuple[str, ...]
+) -> None:
+    access = replace(access, patients=())
+    made = audit_events(principal, access, patients, at_us=NOW_US, server=SERVER)
+    assert [event.patient for event in made] == list(patients or ("",))
+    assert len({event.id for event in made}) == len(made)
+    for event in made:
+        about = replace(access, patients=(event.patient,) if event.patient else ())
+        alone = audit_event(principal, about, at_us=NOW_US, server=SERVER)
+        assert json.loads(event.data) == {**alone, "id": event.id}
+        assert list(json.loads(event.data)) == list(alone)
+
+
+def test_ids_are_in_order_of_time_and_as_r4_wants_them() -> None:
+    ids = [
+        audit_events(CLINICIAN, ACCESSES[3], ("p1",), at_us=NOW_US + step, server=SERVER)[0].id
+        for step in range(0, 10**15, 10**14)
+    ]
+    assert ids == sorted(ids)
+    assert all(re.fullmatch("[0-9a-f]{32}", id_) for id_ in ids)
 
 
 @pytest.mark.parametrize("at_us", [0, 1, 999_999, NOW_US, 253_402_300_799_999_999])

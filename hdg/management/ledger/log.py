@@ -8,6 +8,7 @@ transaction, a restart or another process in between costs one reload and nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,6 +33,9 @@ _TILE: Table = LedgerTile.__table__  # type: ignore[attr-defined]
 _HEAD: Table = LedgerCheckpoint.__table__  # type: ignore[attr-defined]
 
 _LEAF_SQL = f"INSERT INTO {_LEAF.name} (leaf_index, entry) VALUES (?, ?)"  # noqa: S608  # our own table
+_AT_ONCE = 32
+"""Leaves of one SQLite statement: after each statement the writer may have to wait for the GIL."""
+_LEAVES_SQL = f"{_LEAF_SQL}{', (?, ?)' * (_AT_ONCE - 1)}"
 _LEAF_COPY = f"COPY {_LEAF.name} (leaf_index, entry) FROM STDIN"
 _GROW_TILE = (
     update(_TILE)
@@ -97,13 +101,16 @@ class Log:
         tiles: dict[tuple[int, int], bytes],
         checkpoint: Checkpoint,
     ) -> None:
-        numbered = enumerate(
-            leaves, edge.size
-        )  # a group has hundreds: Core costs more than the databases here
+        # A group has hundreds of leaves: Core costs more than the databases here.
+        numbered = list(enumerate(leaves, edge.size))
+        cursor: Any = connection.connection.cursor()
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(_LEAF_SQL, list(numbered))
+            whole = len(numbered) - len(numbered) % _AT_ONCE
+            for start in range(0, whole, _AT_ONCE):
+                cursor.execute(_LEAVES_SQL, list(chain.from_iterable(numbered[start : start + _AT_ONCE])))
+            cursor.executemany(_LEAF_SQL, numbered[whole:])
+            cursor.close()
         else:
-            cursor: Any = connection.connection.cursor()
             with cursor, cursor.copy(_LEAF_COPY) as copy:
                 for row in numbered:
                     copy.write_row(row)

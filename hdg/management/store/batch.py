@@ -145,6 +145,7 @@ class Batch:
         self.consents: list[tuple[JsonObject | None, int]] = []
         self.changes: list[tuple[str, Row]] = []
         self.later: list[tuple[Table, Sequence[dict[str, Any]]]] = []
+        self.rows: list[tuple[Table, Row]] = []
 
     def _lists(self) -> tuple[list[Any], ...]:
         return (
@@ -158,6 +159,7 @@ class Batch:
             self.consents,
             self.changes,
             self.later,
+            self.rows,
         )
 
     def mark(self) -> Mark:
@@ -234,6 +236,11 @@ class Batch:
             changes.setdefault(sql, []).append(row)
         for sql, rows in changes.items():
             many(statements.of(sql), rows)
+        whole: dict[Table, list[Row]] = {}
+        for table, row in self.rows:
+            whole.setdefault(table, []).append(row)
+        for table, rows in whole.items():
+            insert(table, rows)
         cursor.close()
         together: dict[tuple[Table, tuple[str, ...]], list[dict[str, Any]]] = {}
         for table, named in self.later:

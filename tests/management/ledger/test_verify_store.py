@@ -6,9 +6,10 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from hdg.management.audit import Access, AuditEventRow, audit_event, seal_event
+from hdg.management.audit import Access, AuditEventRow, Event, audit_event, seal_event
 from hdg.management.identity import Principal
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.verify import Report, SealedVersion, Trust, verify
@@ -38,15 +39,10 @@ def record(session: WriteSession, name: str) -> None:
     principal = Principal("clinician", "u1", "i1", "", "TREAT", "", "t1", 0)
     event = audit_event(principal, Access("read", "0", "Patient/p1"), at_us=session.at_us, server="here")
     event["id"] = name
-    parts: dict[str, Any] = {
-        "at_us": session.at_us,
-        "patient": "p1",
-        "principal": principal,
-        "institution": "i1",
-    }
-    sealed = seal_event(event, seal, **parts)
+    whole = Event(name, "p1", orjson.dumps(event))
+    sealed = seal_event(whole, seal, at_us=session.at_us, principal=principal, institution="i1")
     session.leaf(sealed.leaf)
-    session.execute_later(AuditEventRow.__table__, [sealed.row])
+    session.insert_later(AuditEventRow.__table__, sealed.row)
 
 
 def open_store(folder: Path) -> Store:

@@ -13,9 +13,12 @@ from sqlalchemy import true
 
 from hdg.errors import NotFound, VaultError
 from hdg.fhir import json
+from hdg.management.audit import AuditEventRow
 from hdg.management.consent.resource import grant, revoked
 from hdg.management.keys import KeyRing
+from hdg.management.ledger.leaf import Leaf, decode
 from hdg.management.store import InboxRow, Store
+from hdg.management.store.schema import StoreMeta
 from hdg.management.store.writer import NotCommitted
 from hdg.settings import Settings
 
@@ -303,14 +306,48 @@ def test_a_work_that_raises_fails_alone(store: Store) -> None:
     assert indexes == [0, 1, 2, 3, 4]
 
 
-def test_a_unit_that_the_database_refuses_does_not_fail_its_neighbours(store: Store) -> None:
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 64, 65, 100])
+def test_rows_and_leaves_that_come_in_numbers_are_all_there_in_order(store: Store, count: int) -> None:
+    audit = AuditEventRow.__table__
+
+    def work(session):
+        for number in range(count):
+            session.insert_later(audit, (f"e{number:03d}", number, "p", "u", b"%d" % number))
+            session.leaf(Leaf("access", "", f"AuditEvent/e{number:03d}", 0, "site", 0, b""))
+
+    def fails(session):
+        work(session)
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        store.submit(fails).result(20)
+    store.submit(work).result(20)
+    with store.engine.connect() as connection:
+        rows = connection.execute(sqlalchemy.select(audit).order_by(audit.c.id)).all()
+        stored = connection.exec_driver_sql(
+            "SELECT leaf_index, entry FROM ledger_leaf ORDER BY leaf_index"
+        ).all()
+    assert [tuple(row) for row in rows] == [
+        (f"e{number:03d}", number, "p", "u", b"%d" % number) for number in range(count)
+    ]
+    assert [(index, decode(bytes(entry)).key) for index, entry in stored] == [
+        (number, f"AuditEvent/e{number:03d}") for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_unit_that_the_database_refuses_does_not_fail_its_neighbours(store: Store, is_plain: bool) -> None:
     gate = threading.Event()
     store.submit(lambda s: gate.wait(10))
     audit = sqlalchemy.table("store_meta", sqlalchemy.column("name"), sqlalchemy.column("value"))
 
     def twice(session):
         session.put({**PATIENT, "id": "bad"}, institution="site")
-        session.execute_later(audit, [{"name": "same", "value": "1"}, {"name": "same", "value": "2"}])
+        if is_plain:
+            session.insert_later(StoreMeta.__table__, ("same", "1"))
+            session.insert_later(StoreMeta.__table__, ("same", "2"))
+        else:
+            session.execute_later(audit, [{"name": "same", "value": "1"}, {"name": "same", "value": "2"}])
 
     futures = [store.submit(lambda s: s.put(PATIENT, institution="site")), store.submit(twice)]
     futures.append(store.submit(lambda s: s.put(observation(), institution="site")))
