@@ -7,6 +7,7 @@ returns None and allocates nothing. Findings get their place on the way out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -38,6 +39,8 @@ ResourceCheck = Callable[[Any, Scope, bool], list[Finding] | None]
 _EMPTY_OBJECT: list[Finding] = [("", "structure", "an empty object")]
 _NOT_OBJECT: list[Finding] = [("", "structure", "a JSON object is needed")]
 _UNKNOWN: list[Finding] = [("", "structure", "unknown element")]
+_NAME = re.compile(r"_?[A-Za-z][A-Za-z0-9]{0,63}")
+"""What an element can be called. A "name" that is none may be data and is not repeated."""
 _ID_ONLY: list[Finding] = [("", "invariant", "ele-1: an element with an id and nothing else")]
 _REMEMBERED = 4096  # codings, units
 _REMEMBERED_LENGTH = 128  # characters of each text
@@ -243,7 +246,7 @@ class _Failures:
         if found is _UNKNOWN:
             found = self.other(key, value, scope) or []
         name = key[1:] if key[1:] in self.compiler.primitives else key
-        place = self.compiler.places.get(name, "." + key)
+        place = self.compiler.places.get(name) or (f".{key}" if _NAME.fullmatch(key) else "")
         companion = value.get("_" + key)
         if self.compiler.primitives.get(key) and isinstance(companion, list):
             padded = {f"[{index}]" for index, item in enumerate(companion) if item}
