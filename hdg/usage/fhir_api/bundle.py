@@ -30,6 +30,7 @@ from hdg.usage.fhir_api.context import Api, caller_of, query_of, refuse_paramete
 from hdg.usage.fhir_api.drafting import steps_from
 from hdg.usage.fhir_api.entries import METHODS, Entry, EntryFailed, entries_of
 from hdg.usage.fhir_api.errors import handle_hdg_error
+from hdg.usage.fhir_api.formats import without
 from hdg.usage.fhir_api.negotiation import FHIR_JSON, check_accept
 from hdg.usage.fhir_api.prefer import prefer
 from hdg.usage.fhir_api.responses import etag, fhir_response
@@ -188,7 +189,8 @@ async def _ask(request: Request, entry: Entry, wanted: str) -> tuple[int, dict[s
         "method": entry.method,
         "path": unquote(path),
         "raw_path": path.encode(),
-        "query_string": entry.query.encode(),
+        # Every part is in the format of the whole.
+        "query_string": without(entry.query.encode(), "_format", "_pretty"),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in headers.items()],
         "path_params": {},
         PART: True,

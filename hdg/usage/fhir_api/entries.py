@@ -153,7 +153,11 @@ def _is_text(value: Any) -> bool:
 def check_target(entry: Entry) -> None:
     """Raises BadRequest unless a write of a transaction names a type, an id or a search as its method needs."""
     _, *rest = entry.path.split("/")
-    if entry.type not in definitions.resource_types() or len(rest) > 1 or any(not ID.match(part) for part in rest):
+    if (
+        entry.type not in definitions.resource_types()
+        or len(rest) > 1
+        or any(not ID.match(part) for part in rest)
+    ):
         raise BadRequest("the url of a write is Type, Type/id or Type?search", place="request.url")
     if entry.method == "POST" and (rest or entry.query):
         raise BadRequest("a create names a type and nothing more", place="request.url")

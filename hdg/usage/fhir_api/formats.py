@@ -6,14 +6,14 @@ becomes XML for a client that prefers it.
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hdg.errors import BadRequest
 from hdg.fhir import json, xml
 
-__all__ = ["FHIR_XML", "XML_TYPES", "Formats"]
+__all__ = ["FHIR_XML", "XML_TYPES", "Formats", "without"]
 
 FHIR_XML = "application/fhir+xml;fhirVersion=4.0"
 XML_TYPES = frozenset({"application/fhir+xml", "application/xml", "text/xml", "xml"})
@@ -43,7 +43,7 @@ class Formats:
         inner = dict(scope)
         if is_wanted:
             headers = [*_without(headers, b"accept"), (b"accept", b"application/fhir+json")]
-            inner["query_string"] = _without_format(scope["query_string"])
+            inner["query_string"] = without(scope["query_string"], "_format")
         if is_sent:
             headers = _without(_without(headers, b"content-type"), b"content-length")
             headers.append((b"content-type", b"application/fhir+json"))
@@ -143,9 +143,11 @@ def _number(text: str) -> float:
         return 0.0
 
 
-def _without_format(query: bytes) -> bytes:
-    """The query without ``_format``, which this layer has answered; as it was when it has none."""
-    if b"_format" not in query:
-        return query
-    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="strict")
-    return urlencode([pair for pair in given if pair[0] != "_format"]).encode()
+def without(query: bytes, *names: str) -> bytes:
+    """A query string without the parameters of these names; the others stay as they are written."""
+    kept = [
+        piece
+        for piece in query.split(b"&")
+        if unquote_plus(piece.partition(b"=")[0].decode("latin-1")) not in names
+    ]
+    return b"&".join(kept)

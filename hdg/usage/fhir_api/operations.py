@@ -20,7 +20,7 @@ from hdg.usage.access import Results, Visible
 from hdg.usage.fhir_api import bundles, parameters
 from hdg.usage.fhir_api.bodies import json_of
 from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
-from hdg.usage.fhir_api.query import Pairs
+from hdg.usage.fhir_api.query import FORBIDDEN, Pairs
 from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import fhir_response
 from hdg.usage.fhir_api.search import link_urls, page_token
@@ -31,7 +31,16 @@ JsonObject = dict[str, Any]
 EVERYTHING = ("Encounter", "Patient")
 """The types that have $everything."""
 _LASTN_PAGES, _LASTN_PAGE = 20, 500
-_PRIMITIVES = ("valueString", "valueCode", "valueInstant", "valueDate", "valueInteger", "valueUri", "valueId")
+_PRIMITIVES = (
+    "valueString",
+    "valueCode",
+    "valueInstant",
+    "valueDate",
+    "valueInteger",
+    "valueUri",
+    "valueId",
+    "valueBoolean",
+)
 
 
 def routes(api: Api) -> list[Route]:
@@ -117,7 +126,9 @@ def _meta_of(body: Any) -> JsonObject:
     """The Meta that $meta-add and $meta-delete are given. Raises BadRequest, ValidationFailed."""
     parts = body.get("parameter") if isinstance(body, dict) else None
     metas = [
-        part.get("valueMeta") for part in parts or () if isinstance(part, dict) and part.get("name") == "meta"
+        part.get("valueMeta")
+        for part in (parts if isinstance(parts, list) else ())
+        if isinstance(part, dict) and part.get("name") == "meta"
     ]
     if len(metas) != 1 or not isinstance(metas[0], dict):
         raise BadRequest("a Parameters resource with one parameter 'meta' is needed", code="required")
@@ -157,12 +168,25 @@ async def parameters_given(request: Request) -> Pairs:
     body = await json_of(request, 65_536)
     if not isinstance(body, dict) or body.get("resourceType") != "Parameters":
         raise BadRequest("an operation takes a Parameters resource", code="structure")
-    for part in body.get("parameter", ()):
-        value = next((part[key] for key in _PRIMITIVES if key in part), None)
-        if not isinstance(part.get("name"), str) or value is None:
-            raise BadRequest("a parameter has a name and a simple value", code="structure")
-        found.append((part["name"], str(value)))
-    return found
+    parts = body.get("parameter", [])
+    if not isinstance(parts, list):
+        raise BadRequest("parameter is a list", code="structure", place="Parameters.parameter")
+    return found + [_simple(part) for part in parts]
+
+
+def _simple(part: Any) -> tuple[str, str]:
+    """Name and value of a parameter. Raises BadRequest unless it has a name and a simple value, as text."""
+    name = part.get("name") if isinstance(part, dict) else None
+    value = next((part[key] for key in _PRIMITIVES if key in part), None) if name else None
+    if isinstance(value, bool):
+        value = "true" if value else "false"
+    elif type(value) is int:
+        value = str(value)
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise BadRequest("a parameter has a name and a simple value", code="structure")
+    if FORBIDDEN.search(name) or FORBIDDEN.search(value):
+        raise BadRequest("a control character in a parameter", code="value")
+    return name, value
 
 
 def _everything(api: Api, type_: str, id_: str, given: Pairs, cursor: str) -> Everything:

@@ -22,7 +22,8 @@ MAX_VALUES_IN_ALL = 400
 """Values in a whole query: each becomes SQL, and 12,800 of them kept a core busy for half a minute."""
 
 _PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,127}(:[A-Za-z_.\-]{1,64}){0,16}\Z")
-_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Control characters that no FHIR string holds."""
 _VALUE_SEPARATOR = re.compile(r"(?<!\\)((?:\\\\)*),")
 FORM = "application/x-www-form-urlencoded"
 
@@ -45,7 +46,7 @@ def pairs(encoded: bytes) -> Pairs:
     except ValueError:
         raise BadRequest(f"more than {MAX_PAIRS} parameters", code="too-costly") from None
     for name, value in found:
-        if _FORBIDDEN.search(value) or _FORBIDDEN.search(name):
+        if FORBIDDEN.search(value) or FORBIDDEN.search(name):
             raise BadRequest(f"{describe(name)}: a control character in the value", code="value")
     return found
 
