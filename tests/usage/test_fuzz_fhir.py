@@ -1,0 +1,144 @@
+"""What fuzzing the FHIR API found (bench/fuzz_fhir.py), each as a case; and some of it in every run of the suite.
+
+schemathesis asks what the OpenAPI description lets it ask, and holds the answers against that description.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from bench import fuzz_fhir
+from bench.fhir_requests import Ask
+from bench.fhir_words import CANARY, stored
+from bench.fuzz_fhir import Answer, Target, judge
+from hdg.fhir.validate import validate
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture
+def target(either):
+    for resource in stored():
+        either.put(resource, *fuzz_fhir.own_place(resource["id"]))
+    who = {
+        "clinician": {"institution": "north"},
+        "patient": {"patient": "ann"},
+        "operator": {"institution": "north"},
+    }
+    return Target(either.app, {role: either.token(role, **rest) for role, rest in who.items()})
+
+
+def test_requests_that_no_client_would_send_are_answered_as_requests(target):
+    findings, statuses = fuzz_fhir.run(target, 11, requests=400)
+    assert [str(finding) for finding in findings] == []
+    assert statuses.total() == 400
+    assert {200, 400, 404, 422} <= statuses.keys()
+
+
+def test_every_operation_of_the_description_answers_as_it_says(world):
+    headers = {"authorization": f"Bearer {world.token('clinician', institution='north')}"}
+    schema = schemathesis.openapi.from_asgi("/openapi.json", world.app)
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) > 40
+    for operation in operations:
+
+        @given(case=operation.as_strategy())
+        @settings(
+            max_examples=5,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        def asked(case):
+            case.call_and_validate(headers=headers, checks=CHECKS)
+
+        asked()
+
+
+def test_a_format_asked_for_in_an_entry_does_not_break_the_answer(world):
+    token = world.token("clinician", institution="north")
+    urls = [
+        "Patient/ann?_format=xml",
+        "Observation?_format=xml&x=y",
+        "Patient/ann?%5fformat=xml&_pretty=true",
+    ]
+    for kind in ("batch", "transaction"):
+        entry = [{"request": {"method": "GET", "url": url}} for url in urls]
+        bundle = {"resourceType": "Bundle", "type": kind, "entry": entry}
+        answer = world.client.send("POST", "/fhir", token, bundle)
+        assert validate(answer.json()) == []
+        assert [one["response"]["status"][:3] for one in answer.json()["entry"]] == ["200", "400", "200"]
+
+
+def test_a_transaction_writes_no_place_that_is_no_type(world):
+    token = world.token("clinician", institution="north")
+    for url in ("_history?category=x", "$meta?x=y", "metadata/ann"):
+        entry = [{"request": {"method": "DELETE", "url": url}}]
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entry}
+        answer = world.client.send("POST", "/fhir", token, bundle)
+        assert answer.status_code == 400
+        assert answer.json()["issue"][0]["expression"] == ["Bundle.entry[0].request.url"]
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [None, "x", [None], ["x"], [{"name": 1, "valueString": "x"}], [{"name": "max", "valueString": {}}],
+     [{"name": "code", "valueString": "a\x00b"}]],
+)  # fmt: skip
+def test_an_operation_refuses_parameters_that_are_none(either, parameter):
+    token = either.token("clinician", institution="north")
+    for place in ("Patient/ann/$everything", "Observation/$lastn", "Observation/ann-0/$meta-add"):
+        body = {"resourceType": "Parameters", "parameter": parameter}
+        answer = either.client.send("POST", f"/fhir/{place}", token, body)
+        assert answer.status_code == 400, (place, answer.text)
+
+
+def test_a_query_that_is_no_text_is_refused_in_either_format(world):
+    token = world.token("clinician", institution="north")
+    for query in ("_format=xml&name=%ff", "name=%ff", "_format=xml&name=%00"):
+        assert world.client.get(f"/fhir/Patient?{query}", token).status_code == 400
+
+
+def test_an_unknown_element_is_named_only_if_it_has_the_name_of_an_element():
+    found = validate({"resourceType": "Basic", "code": {"text": "x"}, "colour": 1, "John Doe 1970": 2})
+    assert [issue.place for issue in found] == ["Basic.colour", "Basic"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (Answer(500), "status 500"),
+        (Answer(200, {}, b'{"resourceType":"Patient","gender":"x"}'), "not valid"),
+        (Answer(200, {}, b"{"), "cannot be read"),
+        (Answer(400, {}, b'{"resourceType":"Patient"}'), "no OperationOutcome"),
+        (Answer(400, {}, b'{"resourceType":"OperationOutcome"}'), "not valid"),
+        (Answer(404, {}, b""), "cannot be read"),
+        (Answer(200, {}, fuzz_fhir.HIDDEN.encode()), "hidden"),
+        (Answer(200, {}, b"", 60.0), "took"),
+    ],
+)
+def test_a_planted_defect_is_found(answer, found):
+    assert found in judge(Ask("GET", "/fhir/Patient"), answer)
+
+
+def test_an_error_that_repeats_a_value_is_found():
+    issue = [{"severity": "error", "code": "value", "diagnostics": f"not a date: {CANARY}"}]
+    body = json.dumps({"resourceType": "OperationOutcome", "issue": issue}).encode()
+    assert "repeats" in judge(Ask("GET", "/fhir/Patient"), Answer(400, {}, body))
