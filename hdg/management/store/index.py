@@ -3,8 +3,8 @@
 R4 search.html#ptypes, R4 compartmentdefinition-patient.html. One program per resource type, compiled on first
 use: first element → (walk, kind, parameter numbers), so the work follows what the resource holds. Indexed are
 all R4 search parameters but ``special`` ones and those on extensions. Known limits: a token on a plain
-``code`` has no system; a Reference by identifier only, a Range, a SampledData and a resource inside a Bundle
-make no rows.
+``code`` has no system; a Range, a SampledData and a resource inside a Bundle make no rows. What codes are called,
+types of identifiers and identifiers of references have rows of their own (forms.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 
 from hdg.fhir import definitions
 from hdg.management.store.emit import Emit, emitters
+from hdg.management.store.forms import TABLES, Form, Forms, forms_of
 from hdg.management.store.paths import Route, Walk, routes
 from hdg.management.store.values import Hash, route_id, scope_of, split_reference
 
 __all__ = ["INDEX_VERSION", "IndexRows", "Indexer", "composite_slots", "lookups", "selectors"]
 
-INDEX_VERSION = "3"
+INDEX_VERSION = "4"
 """Part of what decides whether a database must be indexed anew; raise it when rows, compartments or
 consent rules change.
 """
@@ -121,6 +122,7 @@ class Indexer:
         self._emitters = emitters(hash_)
         self._writers = {kind: _writer(emit) for kind, emit in self._emitters.items()}
         self._writers["token"] = _token_writer(hash_, self._emitters["token"])
+        self._forms = Forms(hash_)
         self._memory = _Memory()
         self._reference = _named(self._emitters["reference"], self._memory)
         self._programs: dict[str, _Program] = {}
@@ -161,6 +163,7 @@ class Indexer:
         # R4 gives Device, Task and others no compartment, though they name a patient: it is that patient's.
         compartment = definitions.patient_compartment(type_) or ("patient",)
         grouped: dict[tuple[str, str, str], tuple[Walk | None, bool]] = {}
+        forms: dict[tuple[str, Form], Walk | None] = {}
         for parameter in definitions.search_parameters(type_):
             if not is_indexed(parameter):
                 continue
@@ -179,18 +182,23 @@ class Indexer:
                         group = (key, route.text, parameter.kind)
                         before = grouped.get(group, (None, False))[1]
                         grouped[group] = (route.walk, before or is_compartment)
+                        for form in forms_of(type_, parameter.kind, route):
+                            forms[key, form] = route.walk
         steps: dict[str, list[_Step]] = {}
         for (key, text, kind), (walk, is_compartment) in grouped.items():
             steps.setdefault(key, []).append(self._step(type_, walk, kind, text, is_compartment))
-        program.fields = {key: self._field(found) for key, found in steps.items()}
+        others: dict[str, list[_Step]] = {}
+        for (key, form), walk in forms.items():
+            step = (walk, self._forms.write(form), KINDS[TABLES[form.name]], form.number, False)
+            others.setdefault(key, []).append(step)
+        program.fields = {key: self._field(found, others.get(key, [])) for key, found in steps.items()}
         return program
 
-    def _field(self, steps: list[_Step]) -> _Field:
+    def _field(self, steps: list[_Step], forms: list[_Step]) -> _Field:
         if all(walk is None and table == REFERENCE for walk, _, table, _, _ in steps):
-            return _referring(
-                [(number, is_compartment) for *_, number, is_compartment in steps], self._reference
-            )
-        return _remembering(_running(steps), self._memory)
+            named = [(number, is_compartment) for *_, number, is_compartment in steps]
+            return _referring(named, self._reference, [(write, number) for _, write, _, number, _ in forms])
+        return _remembering(_running([*steps, *forms]), self._memory)
 
     def _step(self, type_: str, walk: Walk | None, kind: str, text: str, is_compartment: bool) -> _Step:
         return walk, self._writers[kind], KINDS[kind], route_id(type_, kind, text), is_compartment
@@ -318,8 +326,8 @@ def _named(emit: Emit, memory: _Memory) -> _Named:
     return known, named
 
 
-def _referring(numbers: list[tuple[int, bool]], named: _Named) -> _Field:
-    """An element that holds nothing but references."""
+def _referring(numbers: list[tuple[int, bool]], named: _Named, identified: list[tuple[Write, int]]) -> _Field:
+    """An element that holds nothing but references. ``identified``: what writes the rows of their identifiers."""
     known, ask = named
 
     def run(value: Any, tables: Tables, patients: set[str]) -> None:
@@ -335,6 +343,11 @@ def _referring(numbers: list[tuple[int, bool]], named: _Named) -> _Field:
                     append((number, code, system))
                 if patient and is_compartment and is_object:
                     patients.add(patient)
+        if identified:
+            items = value if type(value) is list else [value]
+            if any(type(item) is dict and "identifier" in item for item in items):
+                for write, number in identified:
+                    write(items, number, tables[TOKEN].append)
 
     return run
 

@@ -15,6 +15,7 @@ from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.forms import of_type_system
 from hdg.management.store.index import composite_slots
 from hdg.management.store.operators import (
     compare_dates,
@@ -25,16 +26,17 @@ from hdg.management.store.operators import (
     unescape,
 )
 from hdg.management.store.values import Hash, date_range, fold, index_text, split_reference
+from hdg.management.store.veil import VEILED_MAX, veiler
 
 __all__ = ["Clause", "Matching"]
 
 Condition = ColumnElement[bool]
 
 _MODIFIERS = {
-    "token": frozenset({"", "not"}),
-    "reference": frozenset({""}),  # and every resource type's name
+    "token": frozenset({"", "not", "text", "of-type"}),
+    "reference": frozenset({"", "identifier"}),  # and every resource type's name
     "string": frozenset({"", "exact", "contains"}),
-    "uri": frozenset({"", "below"}),
+    "uri": frozenset({"", "above", "below"}),
 }
 _LAST = "\U0010ffff"
 
@@ -86,6 +88,13 @@ class Matching:
     def match(self, columns: Any, value: str) -> Condition:
         """The rows that hold ``value``."""
         kind = self.clause.kind
+        match self.clause.modifier:
+            case "text":
+                return self._text(columns.value, value)
+            case "of-type":
+                return self._of_type(columns, value)
+            case "identifier":
+                return self._token(columns.code, columns.system, value)
         if kind == "reference":
             return self._reference(columns, value)
         self.only(*_MODIFIERS.get(kind, frozenset({""})))
@@ -122,11 +131,29 @@ class Matching:
             return is_system
         return and_(is_code, is_system)
 
+    def _text(self, column: Any, value: str) -> Condition:
+        folded = fold(unescape(value))
+        if not folded:
+            raise self.bad("an empty text")
+        if len(folded.encode()) > VEILED_MAX:
+            raise self.bad(f"at most {VEILED_MAX} bytes of text")
+        veiled = veiler(self.hash)(folded)
+        return and_(column >= veiled, column < veiled + _LAST)
+
+    def _of_type(self, columns: Any, value: str) -> Condition:
+        parts = [unescape(part) for part in split_at(value, "|")]
+        if len(parts) != 3 or not all(parts):
+            raise self.bad("system|code|value are needed: the type of the identifier, and its value")
+        system, code, text = parts
+        return and_(
+            columns.code == self.hash(text), columns.system == self.hash(of_type_system(system, code))
+        )
+
     def _reference(self, columns: Any, value: str) -> Condition:
         modifier, text = self.clause.modifier, unescape(value)
         if modifier:
             if modifier not in definitions.resource_types():
-                raise self._unsupported()
+                raise self.unsupported()
             text = text if "/" in text else f"{modifier}/{text}"
         target = split_reference(text)
         if target is not None:
@@ -153,6 +180,9 @@ class Matching:
         text = index_text(unescape(value))
         if self.clause.modifier == "below":
             return and_(column >= text, column < text + _LAST)
+        if self.clause.modifier == "above":
+            above: Condition = column.in_([text[:end] for end in range(1, len(text) + 1)])
+            return above
         is_equal: Condition = column == text
         return is_equal
 
@@ -202,9 +232,10 @@ class Matching:
     def only(self, *modifiers: str) -> None:
         """Raises BadRequest for any modifier but these."""
         if self.clause.modifier not in modifiers:
-            raise self._unsupported()
+            raise self.unsupported()
 
-    def _unsupported(self) -> BadRequest:
+    def unsupported(self) -> BadRequest:
+        """The error for a modifier that the parameter does not take."""
         text = f"{self.clause.param}: the modifier is not supported for this parameter"
         return BadRequest(text, code="not-supported", place=self.clause.param)
 

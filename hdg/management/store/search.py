@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Table, or_, select
+from sqlalchemy import ColumnElement, Table, or_, select, union_all
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.chains import Chains, Rows, inside, tested
+from hdg.management.store.forms import TABLES, form_numbers
 from hdg.management.store.index import lookups
 from hdg.management.store.matching import Clause, Matching
 from hdg.management.store.operators import unescape
@@ -40,6 +41,8 @@ _TABLES = {
     "composite": table_of(schema.IdxComposite),
 }
 _ABSENT = ("missing", "true")
+_NEGATIVE = frozenset({"not", "not-in"})
+_FORM_RANKS = {"text": 2.5, "of-type": 0.0, "identifier": 0.0}
 _RANKS = {
     "reference": 0.0,
     "string": 1.0,
@@ -166,16 +169,18 @@ class _Where:
 
     def is_id(self) -> bool:
         """Whether it names resources by their ids."""
-        return self.clause.param == "_id" and not self.clause.links
+        return self.clause.param == "_id" and not self.clause.modifier and not self.clause.links
 
     def rank(self) -> float:
         """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches."""
         clause = self.clause
         if clause.links:
             return max(_Where((type_,), inner, self.asked).rank() for type_, inner in clause.links) + _STEP
-        is_negative = clause.modifier == "not" or (clause.modifier, *clause.values) == _ABSENT
-        if clause.param == "_lastUpdated" or is_negative:
+        is_negative = clause.modifier in _NEGATIVE or (clause.modifier, *clause.values) == _ABSENT
+        if clause.param == "_lastUpdated" or is_negative or (clause.param == "_id" and clause.modifier):
             return _NEVER
+        if clause.modifier in _FORM_RANKS:
+            return _FORM_RANKS[clause.modifier]
         return 0.0 if clause.param in ("identifier", "_id") else _RANKS.get(clause.kind, 9.0)
 
     def rows(self, among: Rows | None) -> Rows:
@@ -186,8 +191,11 @@ class _Where:
             columns = _RESOURCE.c
             named = select(columns.rkey).where(columns.type.in_(self.types), self._ids())
             return named.correlate(None)
-        table, terms = self._index()
-        return select(table.c.rkey).where(*terms).correlate(None)
+        parts = [select(table.c.rkey).where(*terms).correlate(None) for table, terms in self._indexes()]
+        if len(parts) == 1:
+            return parts[0]
+        every = union_all(*parts).subquery()
+        return select(every.c.rkey)
 
     def condition(self, among: Rows | None) -> Condition:
         """The clause as a term over ``resource``."""
@@ -196,32 +204,57 @@ class _Where:
             return is_found if among is None else tested(is_found)
         if self.is_id():
             return self._ids()
+        if self.clause.modifier == "missing" and self.clause.param in ("_id", "_lastUpdated"):
+            has_any = _RESOURCE.c.id.is_not(None)
+            return ~has_any if self._is_missing() else has_any
         if self.clause.param == "_lastUpdated":
             self._matching.only("")
             updated = _RESOURCE.c.updated_us
             return or_(*(self._matching.date(updated, updated, value) for value in self.clause.values))
-        table, terms = self._index()
-        found = select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
+        found = or_(
+            *(
+                select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
+                for table, terms in self._indexes()
+            )
+        )
         return ~found if self.rank() == _NEVER else found
 
     def _ids(self) -> Condition:
         self._matching.only("")
         return _RESOURCE.c.id.in_([unescape(value) for value in self.clause.values])
 
-    def _index(self) -> tuple[Table, list[Condition]]:
-        """The index table of the clause, and what its rows must be."""
+    def _is_missing(self) -> bool:
+        if self.clause.values not in (("true",), ("false",)):
+            raise self._matching.bad("missing takes true or false")
+        return self.clause.values == ("true",)
+
+    def _indexes(self) -> list[tuple[Table, list[Condition]]]:
+        """The index tables of the clause, and what their rows must be."""
         clause, matching = self.clause, self._matching
-        table = _TABLES.get(clause.kind)
+        if clause.modifier in TABLES:
+            table, terms = self._form(clause.modifier)
+            return [(table, [*terms, or_(*(matching.match(table.c, value) for value in clause.values))])]
+        found = _TABLES.get(clause.kind)
         places = clause.places or [place for type_ in self.types for place in lookups(type_, clause.param)]
-        if table is None or not places:
+        if found is None or not places:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
-        terms = [matching.places(table.c, places)]
-        if clause.modifier == "missing":
-            if clause.values not in (("true",), ("false",)):
-                raise matching.bad("missing takes true or false")
-        else:
-            terms.append(or_(*(matching.match(table.c, value) for value in clause.values)))
-        return table, terms
+        terms = [matching.places(found.c, places)]
+        if clause.modifier != "missing":
+            return [(found, [*terms, or_(*(matching.match(found.c, value) for value in clause.values))])]
+        self._is_missing()
+        others = [name for name in ("text", "identifier") if self._numbers(name)]
+        return [(found, terms), *(self._form(name) for name in others)]
+
+    def _form(self, name: str) -> tuple[Table, list[Condition]]:
+        """The table of a form (forms.py), and what rows it has of the parameter."""
+        numbers = self._numbers(name)
+        if not numbers:
+            raise self._matching.unsupported()
+        table = _TABLES[TABLES[name]]
+        return table, [table.c.param.in_(numbers)]
+
+    def _numbers(self, name: str) -> list[int]:
+        return sorted({one for type_ in self.types for one in form_numbers(type_, self.clause.param, name)})
 
     @property
     def _matching(self) -> Matching:

@@ -91,7 +91,7 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
         "searchInclude": ["*", *(f"{resource_type}:{code}" for code in _references(resource_type))],
         **({"searchRevInclude": referring} if referring else {}),
         "searchParam": [
-            _search_parameter(code, kind)
+            _search_parameter(resource_type, code, kind)
             for code, kind in sorted(parameters.supported(resource_type).items())
         ],
     }
@@ -133,8 +133,8 @@ def _referring(resource_type: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _search_parameter(code: str, kind: str) -> JsonObject:
-    names = [f":{name}" for name in sorted(parameters.modifiers(code, kind))]
+def _search_parameter(resource_type: str, code: str, kind: str) -> JsonObject:
+    names = [f":{name}" for name in sorted(parameters.modifiers(resource_type, code, kind))]
     if kind == "reference":
         names.append(":[type]")
     entry: JsonObject = {"name": code, "type": kind}

@@ -16,6 +16,7 @@ from typing import Final
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.custom_register import Catalog
+from hdg.management.store.forms import form_numbers
 from hdg.management.store.index import lookups
 from hdg.management.store.paths import routes
 from hdg.management.store.search import Clause, SearchQuery, Sort
@@ -24,14 +25,14 @@ from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, des
 from hdg.usage.fhir_api.results import RESULTS, read_results
 
 COLUMNS: Final = frozenset({"_id", "_lastUpdated"})
-"""Parameters that are columns of every resource; they take no modifier."""
+"""Parameters that are columns of every resource."""
 
 MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "token": frozenset({"not", "missing"}),
     "string": frozenset({"exact", "contains", "missing"}),
     "date": frozenset({"missing"}),
     "reference": frozenset({"missing"}),  # and the names of its target types
-    "uri": frozenset({"below", "missing"}),
+    "uri": frozenset({"above", "below", "missing"}),
     "number": frozenset({"missing"}),
     "quantity": frozenset({"missing"}),
     "composite": frozenset({"missing"}),
@@ -84,9 +85,13 @@ def supported(resource_type: str) -> Mapping[str, str]:
     }
 
 
-def modifiers(code: str, kind: str) -> frozenset[str]:
+@lru_cache(maxsize=8192)
+def modifiers(resource_type: str, code: str, kind: str) -> frozenset[str]:
     """The modifiers of a parameter, without the type names that references take."""
-    return frozenset() if code in COLUMNS else MODIFIERS[kind]
+    if code in COLUMNS:
+        return frozenset({"missing"})
+    named = {name for name in ("text", "of-type", "identifier") if form_numbers(resource_type, code, name)}
+    return MODIFIERS[kind] | named
 
 
 def parse(
@@ -164,7 +169,7 @@ def _clause(
         raise BadRequest(f"{describe(whole)} is not supported for {where}", code="not-supported")
     if (
         modifier
-        and modifier not in modifiers(code, kind)
+        and not all(modifier in modifiers(type_, code, kind) for type_ in types)
         and not (kind == "reference" and modifier in _targets(types, code, own))
     ):
         raise BadRequest(f"{describe(whole)}: this modifier is not supported", code="not-supported")
