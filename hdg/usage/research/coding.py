@@ -23,7 +23,11 @@ __all__ = ["UCUM", "coding", "is_bound", "is_code", "systems"]
 
 UCUM = "http://unitsofmeasure.org"
 _HERE = Path(__file__).resolve().parent
-_CHECKED = {"http://loinc.org": "loinc", "http://snomed.info/sct": "snomed"}
+_CHECKED = {
+    "http://loinc.org": "loinc",
+    "http://snomed.info/sct": "snomed",
+    "http://fdasis.nlm.nih.gov": "unii",
+}
 _DIHEDRAL = (
     "0123456789",
     "1234067895",
@@ -79,9 +83,11 @@ def is_code(system: Any, code: Any) -> bool:
         return False
     match _CHECKED.get(system):
         case "loinc":
-            return _is_luhn(re.sub(r"[^0-9]", "", code))
+            return code.startswith("L") or _is_luhn(code.replace("-", ""))
         case "snomed":
             return _is_verhoeff(code)
+        case "unii":
+            return sum(int(letter, 36) for letter in code[:-1]) % 36 == int(code[-1], 36)
     return True
 
 

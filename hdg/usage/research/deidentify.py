@@ -21,7 +21,7 @@ from hdg.fhir.ids import resource_id
 from hdg.fhir.json import JsonObject
 from hdg.fhir.references import contained, reference_parts
 from hdg.fhir.validate import validate
-from hdg.usage.research import values
+from hdg.usage.research import units, values
 from hdg.usage.research.coding import coding
 from hdg.usage.research.dates import Calendar
 from hdg.usage.research.elements import SHOWN, Member, Shape, shape, shown_elements
@@ -35,6 +35,16 @@ _LABEL: JsonObject = {
     "code": "PSEUDED",
 }
 _OBSERVED = frozenset({"Observation", "Observation.component"})
+_AGES = frozenset(
+    {
+        *(
+            ("http://loinc.org", code)
+            for code in ("30525-0", "21611-9", "21612-7", "29553-5", "35659-2", "63900-5")
+        ),
+        *(("http://snomed.info/sct", code) for code in ("397669002", "424144002", "445518008")),
+    }
+)
+"""Observations of an age: a number without a unit of time, which could not be folded, is not shown."""
 _DECIDING = frozenset({"boolean", "code", "CodeableConcept"})
 """Types of modifiers without whose value the resource says something else (a date of death still says: dead)."""
 _PLAIN: Mapping[str, Callable[[JsonObject], JsonObject | None]] = {
@@ -97,6 +107,23 @@ class _Withheld(Exception):  # never leaves this module
     """What remains of the resource could mislead."""
 
 
+def _is_unread_age(observation: JsonObject, key: str) -> bool:
+    """Whether the property is the value of an observed age, and not a quantity of time."""
+    if not key.startswith("value"):
+        return False
+    code = observation.get("code")
+    listed = code.get("coding") if type(code) is dict else None
+    codings = [item for item in listed if type(item) is dict] if type(listed) is list else []
+    if not any((item.get("system"), item.get("code")) in _AGES for item in codings):
+        return False
+    found = (
+        values.quantity(observation[key])
+        if key == "valueQuantity" and type(observation[key]) is dict
+        else None
+    )
+    return found is None or not units.is_time(str(found.get("code", found.get("unit", ""))))
+
+
 class _Resource:
     """One resource on its way; ``inner``: the contained ones that something shown refers to, old id → new."""
 
@@ -130,9 +157,9 @@ class _Resource:
             if stands_for is None or (key[0] == "_" and key[1:] in value):
                 continue
             member = allowed.members.get(key)
-            if member is not None:
+            if member is not None and not (owner in _OBSERVED and _is_unread_age(value, key)):
                 shown |= self.member(owner, member, item, value.get("_" + key))
-            elif key[1:] in allowed.members:
+            elif key[0] == "_" and key[1:] in allowed.members:
                 shown |= self.member(owner, allowed.members[key[1:]], None, item)
             else:
                 shown |= self.masked(owner, stands_for, None)

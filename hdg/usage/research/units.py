@@ -1,7 +1,7 @@
 """Units that are surely units: text that reads as UCUM and holds no words.
 
 UCUM §2 (https://ucum.org/ucum). A unit is a text, and a text could hold a name: what a researcher is shown must
-be made of the atoms below. Annotations in braces mean nothing (UCUM §12), so they are taken out.
+be made of the atoms of units.csv. Annotations in braces are free text (UCUM §12): those not listed are taken out.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["is_age", "plain"]
+__all__ = ["is_age", "is_time", "plain"]
 
 with (Path(__file__).resolve().parent / "units.csv").open(encoding="utf-8", newline="") as _file:
     _ROWS = list(csv.DictReader(_file))
-_PREFIXED = frozenset(row["atom"] for row in _ROWS if row["prefixes"])
-_PLAIN = frozenset(row["atom"] for row in _ROWS if not row["prefixes"])
+_PREFIXED = frozenset(row["text"] for row in _ROWS if row["kind"] == "prefixed")
+_PLAIN = frozenset(row["text"] for row in _ROWS if row["kind"] == "plain")
+_KNOWN = frozenset(row["text"] for row in _ROWS if row["kind"] == "annotation")
 _MOST: dict[str, int] = dict.fromkeys(("a", "a_j", "a_t", "a_g"), 89) | dict.fromkeys(
     ("mo", "mo_j", "mo_s", "mo_g"), 89 * 12
 )
@@ -28,18 +29,30 @@ _PREFIXES = ("", "da", *"YZEPTGMkhdcmunpfazy")
 _TERM = re.compile(r"((?:10[*^])|\[[^\[\]{}]*\]|[A-Za-z%'_*]+(?:\[[^\[\]{}]*\])?)([+-]?[0-9]{1,2})?\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,5}\Z")
 _ANNOTATION = re.compile(r"\{[^{}]*\}")
+_ATTACHED = re.compile(r"(?<=[^./(])\{[^{}]*\}")
+_LONE = re.compile(r"(^|[./(])(\{[^{}]*\})")
 _LONGEST = 40
 
 
 @lru_cache(maxsize=4096)
 def plain(text: str) -> str | None:
-    """The unit without its annotations (``{beats}/min`` → ``/min``, ``{score}`` → ``1``); None: it is none."""
-    if len(text) > _LONGEST * 2:
+    """The unit without annotations that are not listed (``10*3/uL{Smith}`` → ``10*3/uL``); None: it is none."""
+    if not 0 < len(text) <= _LONGEST or not _is_unit(_bare(text)):
         return None
-    bare = _ANNOTATION.sub("", text)
-    if bare == "" and text:
-        return "1"
-    return bare if 0 < len(bare) <= _LONGEST and _is_unit(bare) else None
+    return _LONE.sub(_kept_alone, _ATTACHED.sub(_kept, text))
+
+
+def _bare(text: str) -> str:
+    """Without any annotation; one that stands alone is a 1."""
+    return _ANNOTATION.sub("", _LONE.sub(r"\g<1>1", text))
+
+
+def _kept(annotation: re.Match[str]) -> str:
+    return annotation[0] if annotation[0][1:-1] in _KNOWN else ""
+
+
+def _kept_alone(found: re.Match[str]) -> str:
+    return found[0] if found[2][1:-1] in _KNOWN else f"{found[1]}1"
 
 
 def _is_unit(text: str) -> bool:
@@ -74,14 +87,14 @@ def is_age(unit: str, value: Decimal | int) -> bool:
 
     Any amount of a time that is written in an unusual way (``10*3.d``, ``(a)``, ``Gs``) counts as one.
     """
-    most = _MOST.get(unit)
-    return _is_time(unit) if most is None else abs(value) > most
+    most = _MOST.get(_bare(unit))
+    return is_time(unit) if most is None else not -most <= value <= most
 
 
-def _is_time(unit: str) -> bool:
+def is_time(unit: str) -> bool:
     """Whether the dimension is time and no other unit is in it."""
     power = 0
-    for separator, factor in re.findall(r"(^|[./(])([^./()]+)", unit):
+    for separator, factor in re.findall(r"(^|[./(])([^./()]+)", _bare(unit)):
         term = _TERM.match(factor)
         if term is None or term[1] in ("10*", "10^"):
             continue
