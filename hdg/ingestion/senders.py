@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from hdg.errors import SettingsError, TableError
 from hdg.ingestion.hl7v2.charset_names import resolve
 from hdg.ingestion.hl7v2.lint import findings
-from hdg.ingestion.hl7v2.times import zone
 from hdg.ingestion.sender import Origin, Sender
+from hdg.ingestion.times import zone
 from hdg.ingestion.toml_tables import Problem, Reloaded, read, validated
 from hdg.terminology.concepts import load_map
 from hdg.terminology.systems import registry

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import time_ns
 from typing import Any
 
-from hdg.errors import Hl7v2Error, Issue
+from hdg.errors import Hl7v2Error, Issue, SourceError
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.families import link_families
@@ -23,11 +23,11 @@ from hdg.ingestion.hl7v2.message import MessageProgram, Row, message_program, st
 from hdg.ingestion.hl7v2.parser import Message, Segment, parse
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.provenance import provenance
-from hdg.ingestion.hl7v2.repair import made_valid
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.stated import stated_us
-from hdg.ingestion.hl7v2.times import zone
+from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
+from hdg.ingestion.times import zone
 from hdg.mapping.compile import Compiler
 from hdg.mapping.context import Build, Conflict, Event, Facts, Shared
 from hdg.mapping.library import Library
@@ -145,7 +145,10 @@ class Converter:
             part = state.parts.get((resource["resourceType"], resource["id"]))
             if part is None or not part.is_valid:
                 mark = len(state.issues)
-                made_valid(resource, state.issues, trusted)
+                try:
+                    made_valid(resource, state.issues, trusted)
+                except SourceError as error:
+                    raise Hl7v2Error(error.text, error.place) from None
                 if part is not None:
                     part.is_valid = len(state.issues) == mark
         converted = Converted(

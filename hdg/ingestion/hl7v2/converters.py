@@ -14,7 +14,7 @@ from hdg.ingestion.hl7v2.authority import universal_uri as uri_of
 from hdg.ingestion.hl7v2.encoding import unescape
 from hdg.ingestion.hl7v2.primitives import packed_base64, plain
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import to_time
+from hdg.ingestion.times import to_time
 from hdg.mapping.context import Several, Unfit
 from hdg.mapping.convert import Registry
 

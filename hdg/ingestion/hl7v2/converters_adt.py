@@ -16,7 +16,7 @@ from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.identity import patient_facts
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import to_datetime, to_time
+from hdg.ingestion.times import to_datetime, to_time
 from hdg.mapping.context import Facts, JsonObject, Several, Unfit
 
 _US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/"

@@ -12,7 +12,7 @@ from hdg.ingestion.hl7v2.converters import CONVERTERS, unit_text
 from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import to_date
+from hdg.ingestion.times import to_date
 from hdg.mapping.context import Facts, JsonObject, Unfit
 
 _NULL = '""'

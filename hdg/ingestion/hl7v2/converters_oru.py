@@ -12,7 +12,7 @@ from hdg.ingestion.hl7v2.identity import organization, practitioner
 from hdg.ingestion.hl7v2.primitives import date_time, plain
 from hdg.ingestion.hl7v2.segment import Segment
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import to_date
+from hdg.ingestion.times import to_date
 from hdg.mapping.context import Choice, Facts, JsonObject, Unfit
 
 _NULL = '""'

@@ -15,7 +15,7 @@ from hdg.fhir.json import Decimal
 from hdg.fhir.json import decimal as json_decimal
 from hdg.ingestion.hl7v2.encoding import unescape
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import to_date, to_datetime, to_instant, to_time
+from hdg.ingestion.times import to_date, to_datetime, to_instant, to_time
 from hdg.mapping.context import Unfit
 
 _PLAIN_NUMBER = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)

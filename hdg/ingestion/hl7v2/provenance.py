@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import to_instant
+from hdg.ingestion.times import to_instant
 from hdg.mapping.context import JsonObject, Unfit
 
 _DIGEST = "https://hdg.dev/fhir/StructureDefinition/mapping-digest"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from hdg.ingestion.hl7v2.parser import Message
-from hdg.ingestion.hl7v2.times import to_datetime
+from hdg.ingestion.times import to_datetime
 from hdg.mapping.context import Unfit
 
 __all__ = ["stated_us"]

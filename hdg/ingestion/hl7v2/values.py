@@ -16,7 +16,7 @@ from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text, unit_code, un
 from hdg.ingestion.hl7v2.encoding import NULL
 from hdg.ingestion.hl7v2.primitives import number, plain, plain_number
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import to_datetime, to_time
+from hdg.ingestion.times import to_datetime, to_time
 from hdg.mapping.context import Choice, JsonObject, Several, Unfit
 
 _TEXT = frozenset(("ST", "TX", "FT", "GTS"))

@@ -12,8 +12,8 @@ from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.parser import parse
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.times import zone
 from hdg.ingestion.sender import Sender
+from hdg.ingestion.times import zone
 from hdg.mapping.compile import Compiler
 from hdg.mapping.context import Unfit
 from hdg.mapping.library import Library

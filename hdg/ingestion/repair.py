@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from hdg.errors import Hl7v2Error, Issue
+from hdg.errors import Issue, SourceError
 from hdg.fhir.definitions import element_info, is_primitive
 from hdg.fhir.invariants import Trusted
 from hdg.fhir.validate import validate
@@ -26,7 +26,7 @@ _ABSENT = {
 
 
 def made_valid(resource: JsonObject, issues: list[Issue], trusted: Trusted | None = None) -> None:
-    """Check a resource and repair it in place. Raises Hl7v2Error when it cannot be made valid.
+    """Check a resource and repair it in place. Raises SourceError when it cannot be made valid.
 
     Issues name the FHIRPath of what was repaired, never its value. What is inside may be shared with other
     resources: a resource to repair gets copies first. ``trusted``: see ``validate``.
@@ -51,7 +51,7 @@ def made_valid(resource: JsonObject, issues: list[Issue], trusted: Trusted | Non
         resource.clear()
         resource.update(fresh(kept))
         found = validate(resource)
-    raise Hl7v2Error(f"no valid resource can be made: {found[0].text}", found[0].place, condition="207")
+    raise SourceError(f"no valid resource can be made: {found[0].text}", found[0].place)
 
 
 def _repair(resource: JsonObject, issue: Issue, *, is_filling: bool) -> str:

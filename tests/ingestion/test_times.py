@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdg.errors import SettingsError
-from hdg.ingestion.hl7v2 import times
-from hdg.ingestion.hl7v2.times import to_date, to_datetime, to_instant, to_time, zone
+from hdg.ingestion import times
+from hdg.ingestion.times import to_date, to_datetime, to_instant, to_time, zone
 from hdg.mapping.context import Unfit
 
 
