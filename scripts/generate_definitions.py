@@ -33,6 +33,7 @@ TARGET = Path(__file__).resolve().parent.parent / "hdg" / "fhir" / "definitions"
 WANTED = ("StructureDefinition", "ValueSet", "CodeSystem", "SearchParameter", "CompartmentDefinition")
 SYSTEM_TYPE = "http://hl7.org/fhirpath/System."
 FHIR_TYPE = "http://hl7.org/fhir/StructureDefinition/structuredefinition-fhir-type"
+OWN_SYSTEMS = ("http://hl7.org/fhir/", "http://terminology.hl7.org/CodeSystem/")
 # Invariants of the base types, which every snapshot repeats on every element: kept on the base types alone.
 REPEATED = re.compile(r"ele-1|ext-1|dom-\d")
 JsonObject = dict[str, Any]
@@ -101,6 +102,8 @@ def build(resources: dict[str, dict[str, JsonObject]]) -> dict[str, bytes]:
     return {
         "types.json": table(types),
         "codes.json": table({name: codes(url, resources) for name, url in sorted(value_sets.items())}),
+        "systems.json": table(code_systems(resources["CodeSystem"])),
+        "valuesets.json": table(composed_value_sets(resources["ValueSet"])),
         "search.json": table(search(resources["SearchParameter"], concrete)),
         "compartment.json": table(dict(sorted(compartment.items()))),
         "summary.json": table(
@@ -269,6 +272,67 @@ def concept_codes(concepts: list[JsonObject]) -> Iterator[str]:
     for concept in concepts:
         yield concept["code"]
         yield from concept_codes(concept.get("concept", []))
+
+
+# --- value sets and code systems for searches ---------------------------------------------------------------
+
+
+def code_systems(systems: dict[str, JsonObject]) -> JsonObject:
+    """URL → ``[code or [code, parent, …], …]`` of each complete code system that HL7 itself defines."""
+    return {
+        url: concept_rows(system)
+        for url, system in sorted(systems.items())
+        if url.startswith(OWN_SYSTEMS) and system["content"] == "complete" and system.get("concept")
+    }
+
+
+def concept_rows(system: JsonObject) -> list[Any]:
+    """A code alone, or with its parents: by nesting, or by properties."""
+    parents: dict[str, list[str]] = {}
+
+    def walk(concepts: list[JsonObject], above: str) -> None:
+        for concept in concepts:
+            said = concept.get("property", ())
+            found = [one["valueCode"] for one in said if one["code"] in ("parent", "subsumedBy")]
+            own = parents.setdefault(concept["code"], [])
+            own += [code for code in (*([above] if above else []), *found) if code not in own]
+            for one in said:
+                if one["code"] == "child":
+                    below = parents.setdefault(one["valueCode"], [])
+                    below += [concept["code"]] if concept["code"] not in below else []
+            walk(concept.get("concept", []), concept["code"])
+
+    walk(system["concept"], "")
+    return [[code, *above] if above else code for code, above in parents.items()]
+
+
+def composed_value_sets(value_sets: dict[str, JsonObject]) -> JsonObject:
+    """URL → compose, reduced to what decides; null for one that lists codes of others than HL7 and IETF."""
+    found: JsonObject = {}
+    for url, value_set in sorted(value_sets.items()):
+        parts = {
+            name: [composed_part(part) for part in value_set["compose"][name]]
+            for name in ("include", "exclude")
+            if value_set["compose"].get(name)
+        }
+        is_free = all(
+            part.get("system", "").startswith((*OWN_SYSTEMS, "urn:ietf:"))
+            for listed in parts.values()
+            for part in listed
+            if "concept" in part
+        )
+        found[url] = parts if is_free else None
+    return found
+
+
+def composed_part(part: JsonObject) -> JsonObject:
+    """An include or exclude without names and versions of codes."""
+    kept = {name: part[name] for name in ("system", "valueSet") if name in part}
+    if "concept" in part:
+        kept["concept"] = [{"code": concept["code"]} for concept in part["concept"]]
+    if "filter" in part:
+        kept["filter"] = [{name: one[name] for name in ("property", "op", "value")} for one in part["filter"]]
+    return kept
 
 
 # --- search parameters -----------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ R4 compartmentdefinition-patient.html.
 
     types.json        type → {kind, base, parts: {path: [base, [[name, types, cardinality, value set, targets,
                       content reference], …]]}, invariants: [[key, path, expression], …]}
+    systems.json      HL7's own complete code systems by URL → [code or [code, parent, …], …]
+    valuesets.json    value set by URL → {include, exclude}: its compose; null = it lists codes that are not HL7's
     codes.json        required value set → {system: [code, …]}; null = open or published elsewhere
     search.json       type, or Resource for all types → [[code, kind, expression, targets, components], …]
     compartment.json  type → search parameters that put a resource into a Patient's compartment
@@ -30,6 +32,7 @@ __all__ = [
     "Invariant",
     "SearchParameter",
     "TypeDefinition",
+    "code_system",
     "codes",
     "compartment_parameters",
     "compartments",
@@ -40,6 +43,7 @@ __all__ = [
     "search_parameters",
     "type_definition",
     "type_names",
+    "value_set",
 ]
 
 Kind = Literal["resource", "complex", "backbone", "primitive"]
@@ -250,6 +254,27 @@ def codes(value_set: str) -> dict[str, frozenset[str]] | None:
         raise KeyError(value_set)
     line = _line("codes", value_set)
     return None if line is None else {system: frozenset(listed) for system, listed in line.items()}
+
+
+@cache
+def code_system(url: str) -> dict[str, tuple[str, ...]] | None:
+    """Code → the codes right above it, of one of HL7's own code systems; None for any other."""
+    rows = _line("systems", url)
+    if rows is None:
+        return None
+    return {
+        (row if isinstance(row, str) else row[0]): () if isinstance(row, str) else tuple(row[1:])
+        for row in rows
+    }
+
+
+@cache
+def value_set(url: str) -> dict[str, Any] | None:
+    """The compose of one of R4's own value sets; None when it lists codes that are not HL7's. Raises KeyError."""
+    if url not in _table("valuesets"):
+        raise KeyError(url)
+    composed: dict[str, Any] | None = _line("valuesets", url)
+    return composed
 
 
 @cache
