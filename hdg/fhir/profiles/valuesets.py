@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from hdg.fhir import definitions
 from hdg.fhir.profiles.library import Library
 
-__all__ = ["ValueSets", "Verdict"]
+__all__ = ["CodeSystem", "ValueSets", "Verdict", "listed_codes"]
 
 JsonObject = dict[str, Any]
 _CORE = "http://hl7.org/fhir/ValueSet/"
@@ -62,7 +62,7 @@ class ValueSets:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._tests: dict[str, Test] = {}
-        self._systems: dict[str, _CodeSystem | None] = {}
+        self._systems: dict[str, CodeSystem | None] = {}
 
     def test(self, canonical: str) -> Test:
         """The test of a value set."""
@@ -84,7 +84,7 @@ class ValueSets:
                 return _listed(core)
             return _unknown("the value set is not loaded")
         compose = found.get("compose")
-        expansion = _expansion(found)
+        expansion = listed_codes(found)
         if not compose or not compose.get("include"):
             return _unknown("the value set lists nothing") if expansion is None else _listed(expansion)
         composed = self._composed(compose, depth)
@@ -132,7 +132,7 @@ class ValueSets:
         if url not in self._systems:
             found = self._library.find("CodeSystem", url)
             is_whole = found is not None and found.get("content") == "complete"
-            self._systems[url] = _CodeSystem(found) if found is not None and is_whole else None
+            self._systems[url] = CodeSystem(found) if found is not None and is_whole else None
         loaded = self._systems[url]
         if loaded is None:
             why = Verdict(None, f"the code system {url} is not loaded as a whole")
@@ -166,8 +166,8 @@ def _listed(by_system: dict[str, frozenset[str]]) -> Test:
     return test
 
 
-def _expansion(value_set: JsonObject) -> dict[str, frozenset[str]] | None:
-    """The codes of an expansion that is whole; None for any other."""
+def listed_codes(value_set: JsonObject) -> dict[str, frozenset[str]] | None:
+    """System → codes of a value set's expansion, if it is whole; None for any other."""
     expansion = value_set.get("expansion") or {}
     listed = list(_contained(expansion.get("contains", ())))
     if not listed or expansion.get("offset") or expansion.get("total", 0) > len(listed):
@@ -187,7 +187,7 @@ def _contained(contains: Iterable[JsonObject]) -> Iterator[JsonObject]:
         yield from _contained(one.get("contains", ()))
 
 
-class _CodeSystem:
+class CodeSystem:
     """A complete code system: its codes, and which lie below which."""
 
     def __init__(self, definition: JsonObject) -> None:
@@ -211,9 +211,9 @@ class _CodeSystem:
         name, how, value = filter_.get("property"), filter_.get("op"), str(filter_.get("value", ""))
         if name in ("concept", "code"):
             if how == "is-a":
-                return self._below(value) | ({value} & self.codes)
+                return self.below(value) | ({value} & self.codes)
             if how in ("descendent-of", "is-not-a"):
-                below = self._below(value)
+                below = self.below(value)
                 return below if how == "descendent-of" else self.codes - below - {value}
         if how == "in" and name in ("concept", "code"):
             return self.codes & {part.strip() for part in value.split(",")}
@@ -237,7 +237,18 @@ class _CodeSystem:
             return None
         return frozenset(code for code, texts in said.items() if texts & wanted)
 
-    def _below(self, top: str) -> frozenset[str]:
+    def above(self, code: str) -> frozenset[str]:
+        """The codes that a code is a kind of, without itself."""
+        found: set[str] = set()
+        todo = [code]
+        while todo:
+            new = self._parents.get(todo.pop(), set()) - found
+            found |= new
+            todo += new
+        return frozenset(found - {code})
+
+    def below(self, top: str) -> frozenset[str]:
+        """The codes that are kinds of a code, without itself."""
         found: set[str] = set()
         todo = [top]
         children: dict[str, list[str]] = {}
