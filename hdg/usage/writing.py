@@ -18,18 +18,18 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
-from hdg.errors import AccessDenied, Conflict, HdgError, Issue, NotFound, ValidationFailed
+from hdg.errors import AccessDenied, BadRequest, Conflict, HdgError, Issue, NotFound, ValidationFailed
 from hdg.fhir.profiles.current import Current
 from hdg.management.consent.policy import Policy
 from hdg.management.identity import Principal
 from hdg.management.store import SearchQuery, WriteSession, schema
 from hdg.management.store.batch import State, table_of
-from hdg.management.store.index import Indexer
+from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.search import conditions
 from hdg.management.store.together import token_searches
 from hdg.management.store.values import Hash
-from hdg.usage import permits
+from hdg.usage import permits, search_parameters
 from hdg.usage.drafts import Draft, draft
 from hdg.usage.scratch import Scratch
 from hdg.usage.subscriptions.register import Registrar
@@ -215,6 +215,8 @@ class Writing:
         known = self._matches.get(query)
         if known is not None:
             return known[:most]
+        if not self._session.custom.are_ready(query.custom):
+            raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
         where = conditions(query, self._means.hash, self.at_us)
         statement = select(*_COLUMNS).where(*where, self._predicate).order_by(_RESOURCE.c.rkey).limit(most)
         rows = self._session.connection.execute(statement).all()
@@ -234,8 +236,8 @@ class Writing:
         scratch = self._means.scratch
         scratch.clear()
         scratch.add_all(
-            (number, draft.type, draft.id, self.at_us, draft.ready.rows(number))
-            for number, draft in drafts.items()
+            (number, one.type, one.id, self.at_us, self._rows(one.ready.rows(number), one.content, number))
+            for number, one in drafts.items()
         )
         found = scratch.find_all(queries, self.at_us)
         scratch.clear()
@@ -263,12 +265,23 @@ class Writing:
         scratch = self._means.scratch
         scratch.clear()
         scratch.add_all(
-            (state.rkey, state.type, state.id, state.updated_us, state.rows(self._means.indexer))
-            for state in pending
+            (state.rkey, state.type, state.id, state.updated_us, self._rows_of(state)) for state in pending
         )
         found = scratch.find_all(queries, self.at_us)
         scratch.clear()
         return any(found.values())
+
+    def _rows_of(self, state: State) -> IndexRows:
+        return self._rows(state.rows(self._means.indexer), state.content(), state.rkey)
+
+    def _rows(self, rows: IndexRows, content: JsonObject, number: int) -> IndexRows:
+        """With those of search parameters that are not R4's own."""
+        custom = self._session.custom_rows
+        if custom is None or not custom.has(content["resourceType"]):
+            return rows
+        own = custom.of(content, number)
+        together = zip(rows.tables, own.tables, strict=True)
+        return IndexRows(tuple([*known, *more] for known, more in together), rows.patients)
 
     def _is_pending(self, key: tuple[str, str]) -> bool:
         state = self._session.batch.states.get(key)
@@ -342,6 +355,9 @@ class Writing:
         if draft.type == "Subscription":
             register = self._means.subscriptions
             register.written(self._session, self._who, state.content(), put.version, home)
+        if draft.type == "SearchParameter":
+            self._check_alone()
+            search_parameters.written(self._session, state.content(), self._own)
         self._note(draft, {*before, *draft.patients})
         at_us = self.at_us if put.is_changed else state.updated_us
         is_created = place is None or place.is_deleted
@@ -361,9 +377,18 @@ class Writing:
         put = self._session.delete(place.type, place.id, institution=home)
         if place.type == "Subscription":
             self._means.subscriptions.deleted(self._session, place.id)
+        if place.type == "SearchParameter":
+            self._check_alone()
+            search_parameters.deleted(self._session, place.id)
         self._own.add((place.type, place.id))
         self._places[place.type, place.id] = replace(place, is_deleted=True)
         return Written(place.type, place.id, put.version, self.at_us, False, True, True, b"")
+
+    def _check_alone(self) -> None:
+        """Raises Again when another of this group has written search parameters, which are not known yet."""
+        for key in self._session.batch.states:
+            if key[0] == "SearchParameter" and self._is_pending(key):
+                raise Again
 
     def _check_type(self, type_: str) -> None:
         if type_ not in self._permitted:

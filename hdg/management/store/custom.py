@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -298,6 +298,10 @@ class CustomSet:
     def of_type(self, type_: str) -> list[Parameter]:
         """Those that index a type."""
         return [one for one in self.parameters if type_ in one.definition.bases]
+
+    def are_ready(self, serials: Collection[int]) -> bool:
+        """Whether all these can be searched by."""
+        return not serials or {one.serial for one in self.parameters if one.is_ready}.issuperset(serials)
 
 
 class Rows:

@@ -7,7 +7,7 @@ transaction looks at: so from the commit of a row on, whatever is written is ind
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -157,33 +157,39 @@ def are_ready(connection: Connection, serials: Sequence[int]) -> bool:
 
 
 def save(
-    session: WriteSession, origin: str, made: Definition | None, also: Iterable[Definition] = ()
+    session: WriteSession,
+    origin: str,
+    made: Definition | None,
+    pending: Mapping[str, Definition | None] | None = None,
 ) -> None:
     """What ``origin`` defines from this transaction on; None: nothing any more.
 
-    ``also``: what others of the same transaction define. Raises ValidationFailed where the code or the URL is
+    ``pending``: what others define by this transaction. Raises ValidationFailed where the code or the URL is
     another's. A resource takes the place of a package's definition with the same URL.
     """
+    pending = pending or {}
     known = registered(session.connection)
-    own = [one for one in known if one.origin == origin]
+    old = [one for one in known if one.origin == origin]
     if made is not None:
-        if any(one.definition == made for one in own):
+        if any(one.definition == made for one in old):
             return
         for one in known:
-            if one.origin == origin:
+            if one.origin == origin or one.origin in pending:
                 continue
-            if one.definition.url == made.url and one.origin.startswith(PACKAGE):
-                own.append(one)
+            is_replaced = one.definition.url == made.url and one.origin.startswith(PACKAGE)
+            if is_replaced and origin.startswith(RESOURCE):
+                old.append(one)
             else:
                 _refuse_clash(made, one.definition)
-        for other in also:
-            _refuse_clash(made, other)
-    for one in own:
+        for other in pending.values():
+            if other is not None:
+                _refuse_clash(made, other)
+    for one in old:
         session.change_later(_RETIRE, (one.serial,))
     if made is not None:
         told = orjson.dumps(made.as_json()).decode()
         session.change_later(_ADD, (origin, made.url, made.code, told))
-    if own or made is not None:
+    if old or made is not None:
         session.change_later(BUMP, ())
 
 

@@ -21,6 +21,7 @@ from hdg.management import vault
 from hdg.management.store import includes, pages, schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.custom_register import are_ready
+from hdg.management.store.document import gathered
 from hdg.management.store.engine import Statements, is_database_lost
 from hdg.management.store.envelope import Opened, binding, parse, unpack
 from hdg.management.store.everything import Everything, linked_patients, members, named, shared_names
@@ -374,6 +375,17 @@ class Reader:
         next_cursor = pages.encoded([versions[-1].rkey, total]) if len(rows) > asked.count else ""
         return Page(tuple(versions), total, next_cursor, tuple(shared))
 
+    def document(self, id_: str, predicate: Condition) -> list[StoredVersion]:
+        """A Composition and what it leads to (document.py); [] when it is hidden. Raises BadRequest."""
+        with self._engine.connect() as connection:
+
+            def fetch(names: Sequence[tuple[str, str]]) -> list[StoredVersion]:
+                return _current_of(
+                    connection, [row[0] for row in named(connection, names, predicate)], predicate
+                )
+
+            return gathered(("Composition", id_), fetch, lambda version: parse(self.body(version)))
+
     def body(self, version: StoredVersion) -> bytes:
         """The exact JSON bytes (b'' for a deletion). Raises VaultError when they cannot be opened."""
         return self.opened(version).body
@@ -462,9 +474,7 @@ def _current_of(
     return [known[rkey] for rkey in rkeys if rkey in known and not known[rkey].deleted]
 
 
-def current_versions(
-    connection: Connection, terms: Sequence[Condition], count: int
-) -> list[StoredVersion]:
+def current_versions(connection: Connection, terms: Sequence[Condition], count: int) -> list[StoredVersion]:
     """The current versions of the first resources that the terms hold for, in order of creation.
 
     For the gateway's own work: no predicate is asked, and nothing of it may leave.

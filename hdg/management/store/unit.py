@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Table
 from hdg.management import vault
 from hdg.management.ledger.leaf import Leaf
 from hdg.management.store.batch import Batch
+from hdg.management.store.custom import CustomSet, Rows
 from hdg.management.store.envelope import SALT_BYTES, owned
 from hdg.management.store.shared import Shared
 
@@ -68,6 +69,16 @@ class Unit:
     def connection(self) -> Connection:
         """The transaction's connection, for reads; rows that are still buffered do not show there."""
         return self._connection
+
+    @property
+    def custom(self) -> CustomSet:
+        """Search parameters that are not R4's own, as they are in use in this transaction."""
+        return self._shared.custom
+
+    @property
+    def custom_rows(self) -> Rows | None:
+        """Makes the rows of those; None: there are none."""
+        return self._shared.custom_rows
 
     def in_order(self, received_us: int) -> int:
         """When a message counts as received: then, but after all that other processes stored before it.

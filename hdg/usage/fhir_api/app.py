@@ -16,6 +16,7 @@ from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api import (
     bundle,
+    document_operation,
     history,
     metadata,
     operations,
@@ -59,13 +60,15 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         redirect_slashes=False,
         swagger_ui_oauth2_redirect_url=None,
     )
-    limits = Limits(settings.search_page_default, settings.search_page_max, base_url(settings))
+    pages = settings.search_page_default, settings.search_page_max
+    limits = Limits(*pages, base_url(settings), gate.catalog)
     api = Api(gate, PageTokens(gate.page_key), limits, Room(settings.ingest_max_bytes))
     # The first that fits answers: "/fhir/metadata" stands before "/fhir/{type}", operations before "/fhir/{type}/{id}".
     app.router.routes[:0] = [
         *metadata.routes(api, gate.now_us()),
         *subscriptions.routes(api, Pace.of(settings, poll_s=1.0)),
         *operations.routes(api),
+        *document_operation.routes(api),
         *validate_operation.routes(api, with_claimed=settings.validate_claimed_profiles),
         *history.routes(api),
         *read.routes(api),
