@@ -242,7 +242,10 @@ def _user(principal: Principal) -> JsonObject:
         "type": _RECIPIENT,
         "who": who,
         "requestor": True,
-        "policy": [f"urn:hdg:token:{principal.token_id}"],
+        "policy": [
+            f"urn:hdg:token:{principal.token_id}",
+            *([f"urn:hdg:project:{principal.project}"] if principal.role == "researcher" else ()),
+        ],
     }
 
 

@@ -43,7 +43,12 @@ def fhir_response(
 
 
 def resource_response(visible: Visible, request_headers: Mapping[str, str], method: str) -> Response:
-    """The stored bytes of a version, or 304 when the client holds that version already."""
+    """The stored bytes of a version, or 304 when the client holds that version already.
+
+    Version 0: the caller is told neither version nor time, so no condition is about them either.
+    """
+    if not visible.version:
+        return fhir_response(visible.body, method=method)
     headers = {"etag": etag(visible.version), "last-modified": http_date(visible.updated_us)}
     if is_unchanged(visible, request_headers):
         return Response(b"", 304, headers)

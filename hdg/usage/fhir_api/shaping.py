@@ -52,8 +52,9 @@ class Shape:
             return visible
         content = json.loads(visible.body)
         kept = self._kept(content)
-        tags = [*kept["meta"].get("tag", ()), _SUBSETTED]
-        return replace(visible, body=json.dumps({**kept, "meta": {**kept["meta"], "tag": tags}}))
+        meta = kept.get("meta", {})
+        tags = [*meta.get("tag", ()), _SUBSETTED]
+        return replace(visible, body=json.dumps({**kept, "meta": {**meta, "tag": tags}}))
 
     def _kept(self, content: JsonObject) -> JsonObject:
         type_: str = content["resourceType"]
