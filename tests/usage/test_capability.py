@@ -55,6 +55,8 @@ def test_the_openapi_description_names_every_route_once():
         "/fhir/{type}/{id}/$meta-add",
         "/fhir/{type}/{id}/$meta-delete",
         "/fhir/{type}/{id}/_history",
+        "/fhir/{type}/$document",
+        "/fhir/{type}/{id}/$document",
         "/fhir/{type}/{id}/{target}",
         "/fhir/{type}/{id}/{target}/_search",
         "/fhir/{type}/{id}/_history/{version}",

@@ -28,6 +28,8 @@ BODIES_OF = {
     "/fhir": BATCH,
     "/fhir/": BATCH,
     "/fhir/{type}/$lastn": NOTHING,
+    "/fhir/{type}/$document": NOTHING,
+    "/fhir/{type}/{id}/$document": NOTHING,
     "/fhir/{type}/{id}/$everything": NOTHING,
     **{
         f"/fhir/Subscription/{{id}}/${name}": NOTHING for name in ("status", "events", "get-ws-binding-token")
@@ -56,6 +58,12 @@ def paths(app):
 def concrete(template, method=""):
     if template == "/fhir/{type}/$lastn":
         return "/fhir/Observation/$lastn?patient=ann&code=718-7"
+    if template.endswith("$document"):
+        return (
+            "/fhir/Composition/$document?id=ann"
+            if "{id}" not in template
+            else "/fhir/Composition/ann/$document"
+        )
     if method == "POST" and template in ("/fhir", "/fhir/"):
         return template
     return re.sub(r"{(\w+)[^}]*}", lambda match: VALUES[match[1]], template) + QUERIES.get(template, "")
@@ -80,7 +88,18 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
 
         return spy
 
-    for name in ("read", "vread", "history", "changes", "search", "everything", "proof", "write", "examined"):
+    for name in (
+        "read",
+        "vread",
+        "history",
+        "changes",
+        "search",
+        "everything",
+        "document",
+        "proof",
+        "write",
+        "examined",
+    ):
         monkeypatch.setattr(Gate, name, spied(getattr(Gate, name)))
     token = world.token("clinician", institution="north")
     for template, method in paths(world.app):
@@ -97,8 +116,9 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
             assert asked == []
         else:
             # What a DELETE of this walk has removed is gone for what comes behind it; it was asked for all the same.
-            # There is no Subscription: that is asked for like any resource, and then it is 404.
-            expected = (404,) if "/Subscription/" in template else (200, 201, 204, 410)
+            # There is no Subscription and no Composition: that is asked for like any resource, and then it is 404.
+            is_absent = "/Subscription/" in template or template.endswith("$document")
+            expected = (404,) if is_absent else (200, 201, 204, 410)
             assert answer.status_code in expected, (method, template)
             assert len(asked) == 1, (method, template)
 

@@ -112,6 +112,8 @@ def _operations(resource_type: str, *, can_write: bool) -> list[tuple[str, str]]
         found.append((resource_type, "everything"))
     if resource_type == "Observation":
         found.append(("Observation", "lastn"))
+    if resource_type == "Composition":
+        found.append(("Composition", "document"))
     return found
 
 

@@ -111,6 +111,16 @@ def openapi() -> JsonObject:
                 "get": _operation("All about a Patient or of an Encounter", [*_paged(), *_since()]),
                 "post": _write("$everything with a Parameters resource"),
             },
+            "/fhir/{type}/$document": {
+                "parameters": _path("type"),
+                "get": _operation("A Composition as a document", [_text("id"), _persist()]),
+                "post": _write("$document with a Parameters resource"),
+            },
+            "/fhir/{type}/{id}/$document": {
+                "parameters": _path("type", "id"),
+                "get": _operation("A Composition and what it leads to, as one Bundle", [_persist()]),
+                "post": _write("$document with a Parameters resource"),
+            },
             "/fhir/{type}/$validate": {
                 "parameters": _path("type"),
                 "post": _validate("Check a resource; nothing is stored", has_body=True),
@@ -156,6 +166,10 @@ def _path(*names: str) -> list[JsonObject]:
         "version": {"type": "string", "pattern": "^[1-9][0-9]*$"},
     }
     return [{"name": name, "in": "path", "required": True, "schema": schemas[name]} for name in names]
+
+
+def _persist() -> JsonObject:
+    return _query("persist", {"type": "boolean", "enum": [False]})
 
 
 def _text(name: str) -> JsonObject:
