@@ -25,7 +25,10 @@ from hdg.ingestion.hl7v2.mllp import MAX_CONNECTIONS, Budget, MllpServer, serve_
 from hdg.ingestion.hl7v2.mllp_tls import server_context
 from hdg.ingestion.hl7v2.query import is_query
 from hdg.ingestion.sender import Origin
+from hdg.management.store.meta import index_key
+from hdg.management.store.values import hasher
 from hdg.query_answer import Queries
+from hdg.search_index import SearchIndex
 from hdg.settings import Settings, host_port
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api import drafting
@@ -56,6 +59,7 @@ class Server:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _forwarder: Forwarder | None = None
     _dispatcher: Dispatcher | None = None
+    _search_index: SearchIndex | None = None
     _queries: Queries | None = None
     _gate: Gate | None = None
 
@@ -103,6 +107,9 @@ class Server:
         self._forwarder.start()
         self._dispatcher = Dispatcher(gate.feed, settings)
         self._dispatcher.start()
+        hash_ = hasher(index_key(self.gateway.keys.root))
+        self._search_index = SearchIndex(self.settings, self.gateway.store, hash_)
+        self._search_index.start()
         while not self._http.started and not self._tasks[0].done():
             await asyncio.sleep(0.005)
 
@@ -144,6 +151,8 @@ class Server:
             await asyncio.to_thread(self._forwarder.stop)
         if self._dispatcher is not None:
             await asyncio.to_thread(self._dispatcher.stop)
+        if self._search_index is not None:
+            await asyncio.to_thread(self._search_index.stop)
 
 
 def open_files() -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, func, select, tuple_
+from sqlalchemy import Connection, Row, func, select, tuple_, update
 
 from hdg.errors import VaultError
 from hdg.management.store import schema
@@ -67,6 +67,7 @@ class Filler:
         self._batch = batch
         self._lease_us = lease_us
         self._name = secrets.token_hex(8)
+        self._has_lease = False
 
     def step(self) -> bool:
         """Does one batch; False: there is nothing to do for this process now."""
@@ -88,8 +89,16 @@ class Filler:
             versions = self._read(connection, together)
             until = together.until if together.until >= 0 else _last(connection)
             found = self._computed(together, versions)
+        self._has_lease = True
         self._store.submit(lambda session: self._write(session, together, versions, found, until)).result()
         return True
+
+    def release(self) -> None:
+        """Lets others go on at once."""
+        if not self._has_lease:
+            return
+        free = update(_ROWS).where(_ROWS.c.lease == self._name).values(lease="", lease_us=0)
+        self._store.submit(lambda session: session.connection.execute(free) and None).result()
 
     def _read(self, connection: Connection, task: _Task) -> list[StoredVersion]:
         """The next resources of the types that the parameters index, deleted ones left out."""
