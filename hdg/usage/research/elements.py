@@ -18,7 +18,7 @@ import msgspec
 from hdg.errors import TableError
 from hdg.fhir.definitions import ElementDefinition, is_primitive, type_definition
 
-__all__ = ["SHOWN", "Member", "Shape", "shape", "shown_elements"]
+__all__ = ["LISTED", "SHOWN", "Member", "Shape", "shape", "shown_elements"]
 
 _HERE = Path(__file__).resolve().parent
 _NUMBERS = frozenset({"boolean", "integer", "unsignedInt", "positiveInt", "decimal"})
@@ -31,9 +31,13 @@ _SAMPLES = "SampledData.data"  # a string, shown only where it is numbers
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A property that may be shown. ``binding``: the required value set of a code, or empty."""
+    """A property that may be shown.
+
+    ``element``: its name without a type. ``binding``: the required value set of a code, or empty.
+    """
 
     name: str
+    element: str
     kind: str
     is_list: bool
     is_primitive: bool
@@ -66,10 +70,11 @@ def _read() -> Mapping[str, frozenset[str]]:
     return {row["element"]: frozenset(filter(None, row["types"].split("|"))) for row in rows}
 
 
-_LISTED = _read()
+LISTED = _read()
+"""Every row of elements.csv: path → types of a choice that are shown."""
 SHOWN: Mapping[str, frozenset[str]] = {
-    name: frozenset(element for element in _LISTED if element.startswith(name + "."))
-    for name in _LISTED
+    name: frozenset(element for element in LISTED if element.startswith(name + "."))
+    for name in LISTED
     if "." not in name
 }
 """Resource type → paths of its shown elements (``Observation.component.code``). Other types are not shown."""
@@ -101,13 +106,13 @@ def shape(owner: str) -> Shape:
         own = [_member(element, name, kind, element.name in modifying) for name, kind in element.json_names()]
         every = frozenset(name for member in own for name in (member.name, "_" + member.name))
         path = f"{owner}.{element.name}"
-        if path not in _LISTED:
+        if path not in LISTED:
             if element.name in modifying:
                 hidden |= every
             if element.min:
                 required.append((every, own[0]))
             continue
-        kinds = _LISTED[path]
+        kinds = LISTED[path]
         if kinds - set(element.types) or element.is_choice is not bool(kinds):
             raise TableError("elements.csv", 0, f"{path}: the types are not those of a choice")
         shown = [member for member in own if not kinds or member.kind in kinds]
@@ -123,6 +128,7 @@ def shape(owner: str) -> Shape:
 def _member(element: ElementDefinition, name: str, kind: str, is_modifier: bool) -> Member:
     return Member(
         name=name,
+        element=element.name,
         kind=kind,
         is_list=element.is_list,
         is_primitive=is_primitive(kind),

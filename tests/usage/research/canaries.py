@@ -57,12 +57,12 @@ class Maker:
 
     def resource(self, kind: str, is_inner: bool = False) -> JsonObject:
         content: JsonObject = {"resourceType": kind, "id": "inner" if is_inner else self.token()}
-        content |= self.object(kind, 0)
+        content |= self.complex(kind, 0)
         if not is_inner and "contained" not in content:
             content["contained"] = [self.resource("Medication", True)]
         return content
 
-    def object(self, owner: str, depth: int) -> JsonObject:
+    def complex(self, owner: str, depth: int) -> JsonObject:
         made: JsonObject = {"id": self.token()} if depth else {}
         for element in definitions.type_definition(owner).elements:
             if element.name in ("id", "contained", "modifierExtension", "implicitRules"):
@@ -99,7 +99,7 @@ class Maker:
         if definitions.is_primitive(kind):
             return f"<div>{self.token()}</div>" if kind == "xhtml" else self.token()
         if kind == "SampledData":
-            return self.object(kind, depth + 1) | {"data": self.token() if self.is_hostile else "1 2 E"}
+            return self.complex(kind, depth + 1) | {"data": self.token() if self.is_hostile else "1 2 E"}
         if kind == "Period":
             moment = self.token() if self.is_hostile else "2015-03-29T01:00:00+02:00"
             return {
@@ -108,7 +108,7 @@ class Maker:
                 "extension": self.extensions(),
             }
         if kind not in SPECIAL:
-            return self.object(kind, depth + 1)
+            return self.complex(kind, depth + 1)
         made: JsonObject = getattr(self, "_" + kind.lower(), self._quantity)(element, kind)
         return made
 
@@ -118,16 +118,16 @@ class Maker:
             return self.token()
         return min(min(codes) for codes in bound.values() if codes)
 
-    def _extension(self, *_: object) -> JsonObject:
+    def _extension(self, *_: Any) -> JsonObject:
         return self.extensions()[0]
 
-    def _narrative(self, *_: object) -> JsonObject:
+    def _narrative(self, *_: Any) -> JsonObject:
         return {
             "status": "generated",
             "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{self.token()}</div>',
         }
 
-    def _meta(self, *_: object) -> JsonObject:
+    def _meta(self, *_: Any) -> JsonObject:
         label = {"system": self.token(), "code": self.token(), "display": self.token()}
         urls = {"source": self.token(), "profile": [self.token()]}
         times = {"versionId": self.token(), "lastUpdated": DATES["instant"]}
@@ -149,7 +149,7 @@ class Maker:
         number = {"system": self.token(), "value": self.token(), "assigner": {"display": self.token()}}
         return said | {"identifier": number, "extension": self.extensions()}
 
-    def _coding(self, *_: object) -> JsonObject:
+    def _coding(self, *_: Any) -> JsonObject:
         systems = (
             self.token(),
             "http://loinc.org",

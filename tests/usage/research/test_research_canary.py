@@ -16,6 +16,7 @@ from hdg.fhir.json import dumps
 from hdg.fhir.validate import validate
 from hdg.usage.research import deidentify
 from hdg.usage.research.deidentify import SHOWN, Deidentifier
+from hdg.usage.research.elements import shape
 
 TODAY = date(2026, 11, 21)
 PROJECT = Deidentifier(bytes(range(32)), BASE)
@@ -55,7 +56,7 @@ def test_no_token_comes_through_where_only_a_code_or_a_date_may_stand(
 
 
 def _decides(kind: str, key: str) -> bool:
-    member = deidentify.shape(kind).members.get(key)
+    member = shape(kind).members.get(key)
     return key == "resourceType" or (member is not None and member.is_modifier)
 
 
@@ -74,7 +75,7 @@ def test_a_modifier_that_is_not_listed_hides_the_resource(kind: str) -> None:
     assert PROJECT.resource(content | {"modifierExtension": extension}, -100, TODAY) is None
     assert PROJECT.resource(content | {"implicitRules": "http://example.org/rules"}, -100, TODAY) is None
     for name, value in content.items():
-        member = deidentify.shape(kind).members.get(name)
+        member = shape(kind).members.get(name)
         if member is not None and member.is_backbone:
             inner = value[0] if member.is_list else value
             changed = {**inner, "modifierExtension": extension}
