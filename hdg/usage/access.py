@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -47,6 +47,7 @@ from hdg.usage.drafts import Draft, draft
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.refusals import Refusals
 from hdg.usage.research import view as research
+from hdg.usage.research.desk import Desk, is_researcher, refuse_researcher
 from hdg.usage.scratch import Scratch
 from hdg.usage.subscriptions.definition import Reading
 from hdg.usage.subscriptions.endpoints import Endpoints
@@ -69,7 +70,6 @@ _SEARCH_THREADS = 4
 """Fewer than the reader has connections. Measured with 16 clients: 470 searches/s; 400 with 1 or with 40."""
 _WRITE_ATTEMPTS = 200
 """How often a write may meet another of its group; each time it waits for a whole group of the writer."""
-RESEARCHER = research.ROLE
 _SUCCESS, _NOTHING = "0", "4"
 """R4 valueset-audit-event-outcome: success; minor failure (hidden or absent, which are not told apart)."""
 
@@ -176,9 +176,9 @@ class Gate:
             clock,
         )
         """What subscriptions are told of."""
-        self._researchers = research.Researchers(
-            store, self.policy, clock, project_key, hash_, settings.fhir_base
-        )
+        base = settings.fhir_base
+        researchers = research.Researchers(store, self.policy, clock, project_key, hash_, base)
+        self._desk = Desk(researchers, self._trail, self._aside)
         self._hash_key = hash_key
         self.helper: Process | None = None
         """Makes large transactions ready, where there is one."""
@@ -243,6 +243,8 @@ class Gate:
     def _predicate(
         self, role: str, user: str, institution: str, patient: str, purpose: str
     ) -> ColumnElement[bool]:
+        if role == research.ROLE:
+            return _NO_ROW  # whatever asks here does not de-identify
         if role == "operator":  # whose view consents have no part in
             types = permits.definitions_of(self.policy, purpose)
             is_one = [_RESOURCE.c.type == type_ for type_ in sorted(types)]
@@ -259,15 +261,15 @@ class Gate:
 
     async def read(self, caller: Caller, type_: str, id_: str) -> Visible:
         """The current version. Raises NotFound (absent or hidden), Gone, Unavailable."""
-        if caller.principal.role == RESEARCHER:
-            return await self._read_for_research(caller, type_, id_)
+        if is_researcher(caller):
+            return _deidentified(await self._desk.read(caller, type_, id_))
         # On the event loop's own thread: the query takes less time than a hop to another thread and back.
         found = self._reader.read(type_, id_, self._visible_to(caller.principal))
         return await self._one(caller, "read", f"{type_}/{id_}", found)
 
     async def vread(self, caller: Caller, type_: str, id_: str, version: int) -> Visible:
         """One version. Raises NotFound, Gone, Unavailable."""
-        _refuse_research(caller, "an old version")
+        refuse_researcher(caller, "an old version")
         visible_to = self._visible_to(caller.principal).predicate
         found = self._reader.vread(type_, id_, version, visible_to)
         return await self._one(caller, "vread", f"{type_}/{id_}/_history/{version}", found)
@@ -289,7 +291,7 @@ class Gate:
         self, caller: Caller, type_: str, id_: str, count: int, cursor: str, span: Span = ALWAYS
     ) -> Results:
         """A page of the versions of one resource, newest first. Raises NotFound, Unavailable."""
-        _refuse_research(caller, "the history")
+        refuse_researcher(caller, "the history")
         visible_to = self._visible_to(caller.principal)
         page = await self._aside(self._reader.history, type_, id_, visible_to.predicate, count, cursor, span)
         results = self._opened(page)
@@ -307,7 +309,7 @@ class Gate:
         self, caller: Caller, type_: str, count: int, cursor: str, span: Span, asked: str
     ) -> Results:
         """A page of the versions of all resources (of a type, '' any), newest first. Raises Unavailable."""
-        _refuse_research(caller, "the history")
+        refuse_researcher(caller, "the history")
         visible_to = self._visible_to(caller.principal).predicate
         page = await self._aside(self._reader.changes, type_, visible_to, count, cursor, span)
         results = await self._aside(self._opened, page)
@@ -317,9 +319,8 @@ class Gate:
 
     async def search(self, caller: Caller, query: SearchQuery, asked: str) -> Results:
         """A page of matches; ``asked``: the query as text, for the audit. Raises BadRequest, Unavailable."""
-        if caller.principal.role == RESEARCHER:
-            work = partial(self._researchers.search, caller.principal, query)
-            return await self._for_research(caller, Access("search", _SUCCESS, query=asked), work)
+        if is_researcher(caller):
+            return _page_of(await self._desk.search(caller, query, asked))
         visible_to = self._visible_to(caller.principal).predicate
         page, results = await self._aside(self._search, query, visible_to)
         access = Access("search", _SUCCESS, query=asked)
@@ -334,8 +335,8 @@ class Gate:
 
     async def everything(self, caller: Caller, asked: Everything, text: str) -> Results:
         """A page of $everything; ``text``: what was asked, for the audit. Raises NotFound, Gone, Unavailable."""
-        if caller.principal.role == RESEARCHER:
-            return await self._everything_for_research(caller, asked, text)
+        if is_researcher(caller):
+            return _page_of(await self._desk.everything(caller, asked, text))
         visible_to = self._visible_to(caller.principal)
         focus = self._reader.read(asked.type, asked.id, visible_to)
         place = f"{asked.type}/{asked.id}"
@@ -353,7 +354,7 @@ class Gate:
 
         Raises NotFound, Gone, BadRequest (too much), Unavailable.
         """
-        _refuse_research(caller, "a document")
+        refuse_researcher(caller, "a document")
         visible_to = self._visible_to(caller.principal)
         place = f"Composition/{id_}"
         focus = self._reader.read("Composition", id_, visible_to)
@@ -373,7 +374,7 @@ class Gate:
 
     async def proof(self, caller: Caller, type_: str, id_: str, version: int | None) -> Proof:
         """Inclusion proof of a version that the caller may read. Raises NotFound, Unavailable."""
-        _refuse_research(caller, "a proof of the ledger")
+        refuse_researcher(caller, "a proof of the ledger")
         visible_to = self._visible_to(caller.principal)
         place = f"{type_}/{id_}" if version is None else f"{type_}/{id_}/_history/{version}"
         if version is None:
@@ -409,45 +410,6 @@ class Gate:
     def _open(self, found: StoredVersion) -> Visible:
         body = b"" if found.deleted else self._reader.body(found)
         return Visible(found.type, found.id, found.version, found.updated_us, found.deleted, body)
-
-    # --- reads of researchers (research/view.py) --------------------------------------------------------------
-
-    async def _read_for_research(self, caller: Caller, type_: str, id_: str) -> Visible:
-        found = await self._aside(self._researchers.read, caller.principal, type_, id_)
-        if found is None:
-            await self._trail.record(caller, Access("read", _NOTHING, resource=f"{type_}/{id_}"), ())
-            raise NotFound("nothing is here")
-        await self._trail.record(caller, Access("read", _SUCCESS, resource=found.place), found.patients)
-        return _deidentified(found)
-
-    async def _for_research(
-        self, caller: Caller, access: Access, work: Callable[[], research.Found]
-    ) -> Results:
-        """Runs a search; what is refused is recorded as well: it may have been a try."""
-        try:
-            page = await self._aside(work)
-        except AccessDenied:
-            await self._trail.record(caller, replace(access, outcome=_NOTHING), ())
-            raise
-        await self._trail.record(caller, access, page.patients)
-        matches, included = tuple(map(_deidentified, page.matches)), tuple(map(_deidentified, page.included))
-        return Results(matches, page.total, page.next_cursor, included, page.is_cut)
-
-    async def _everything_for_research(self, caller: Caller, asked: Everything, text: str) -> Results:
-        place = f"{asked.type}/{asked.id}"
-        access = Access("operation", _SUCCESS, place, text)
-
-        def work() -> research.Found:
-            focus, page = self._researchers.everything(caller.principal, asked)
-            if focus is None:
-                raise NotFound("nothing is here")
-            return page
-
-        try:
-            return await self._for_research(caller, access, work)
-        except NotFound:
-            await self._trail.record(caller, replace(access, outcome=_NOTHING), ())
-            raise
 
     # --- writes ---------------------------------------------------------------------------------------------
 
@@ -485,7 +447,7 @@ class Gate:
         self._store.space.check()
         who = caller.principal
         try:
-            _refuse_research(caller, "writing")
+            refuse_researcher(caller, "writing")
             check_types(self.policy, who, types)
             visible = self._places(who.role, who.user, who.institution, who.patient, who.purpose)
 
@@ -514,7 +476,7 @@ class Gate:
 
         What it looked at is recorded. Raises NotFound (nothing here, or hidden), Unavailable, NotCommitted.
         """
-        _refuse_research(caller, "writing")
+        refuse_researcher(caller, "writing")
         who = caller.principal
         notes: list[tuple[str, frozenset[str]]] = []
         refusal: HdgError | None = None
@@ -598,10 +560,9 @@ def _deidentified(shown: research.Shown) -> Visible:
     return Visible(shown.type, shown.id, 0, 0, False, shown.body)
 
 
-def _refuse_research(caller: Caller, what: str) -> None:
-    """Raises AccessDenied for a researcher: what is asked is for other roles, whatever is stored."""
-    if caller.principal.role == RESEARCHER:
-        raise AccessDenied(f"{what} is not for researchers")
+def _page_of(page: research.Found) -> Results:
+    matches, included = tuple(map(_deidentified, page.matches)), tuple(map(_deidentified, page.included))
+    return Results(matches, page.total, page.next_cursor, included)
 
 
 def _drafted(content: JsonObject, id_: str, indexer: Indexer) -> Draft | ValidationFailed:

@@ -20,6 +20,7 @@ from hdg.fhir import definitions
 from hdg.management.store.operators import split_at, unescape
 from hdg.management.store.pages import BY_HASH
 from hdg.management.store.search import Clause, Include, SearchQuery, Sort
+from hdg.terminology import ucum
 from hdg.usage.research import coding, units
 from hdg.usage.research.elements import SHOWN, shape
 
@@ -43,6 +44,7 @@ _STEP = re.compile(r"(?:\A|\.)(?:as\((?P<cast>\w+)\)|(?P<name>[a-z]\w*))(?=\.|\Z
 _CAST = re.compile(r"\(?([\w.]+) as (\w+)\)?")
 _TARGET = re.compile(r"\.where\(resolve\(\) is [A-Z]\w*\)$")
 _SYSTEMS_MAX = 40
+_TIME = "s"
 _LONG = 10**40
 """Of any unit of time it is longer than a life."""
 Name = tuple[str, str]
@@ -299,9 +301,15 @@ def _quantities(clause: Clause, _: Rule, __: _Id) -> Clause:
     for value in clause.values:
         parts = [unescape(part) for part in split_at(value, "|")]
         is_shown = len(parts) == 3 and parts[1] == coding.UCUM and coding.is_code(parts[1], parts[2])
-        if not is_shown or units.is_age(parts[2], _LONG):
+        if not is_shown or _is_time(parts[2]):
             raise _refuse(clause.param, f"number|{coding.UCUM}|unit is expected, of a unit that is no time")
     return clause
+
+
+def _is_time(unit: str) -> bool:
+    """Whether a quantity in the unit may be compared with ages (``a``, and ``Hz-1`` or ``m/(m/s)`` as well)."""
+    known = ucum.unit(unit)
+    return known is None or known.dimension == _TIME or units.is_age(unit, _LONG)
 
 
 def _numbers(clause: Clause, _: Rule, __: _Id) -> Clause:

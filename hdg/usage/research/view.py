@@ -8,13 +8,13 @@ before it is handed over. Nothing tells a version, a time, an order of events, o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from sqlalchemy import False_, and_, literal, literal_column, select
 
-from hdg.errors import AccessDenied
+from hdg.errors import AccessDenied, BadRequest
 from hdg.fhir import definitions, json
 from hdg.management.consent.decide import AccessRequest
 from hdg.management.consent.policy import Policy
@@ -42,6 +42,8 @@ _IS_SHOWN = _RESOURCE.c.type.in_([literal_column(f"'{name}'") for name in sorted
 _KEPT = 256
 """Projects and principals whose keys and predicates are kept."""
 _AT_ONCE = 400
+_MATCHES_MAX = 50
+"""Of a page that brings something along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,6 @@ class Found:
     total: int | None = 0
     next_cursor: str = ""
     included: tuple[Shown, ...] = ()
-    is_cut: bool = False
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -152,10 +153,16 @@ class Researchers:
         """A page in an order of no meaning. Raises AccessDenied for what researchers may not ask, BadRequest."""
         question = self._question(who, names_in(query))
         asked = translated(query, question)
+        if query.includes and asked.count > _MATCHES_MAX:
+            asked = replace(asked, count=_MATCHES_MAX)
         page = self._store.reader.search(asked, self._visible_to(who).predicate)
+        if page.is_cut:  # what comes along is cut by order of creation
+            raise BadRequest(
+                "_include, _revinclude: too much comes along; ask for less by _count", code="too-costly"
+            )
         included = sorted(self._shown(who, page.included), key=lambda shown: (shown.type, shown.id))
         matches = self._shown(who, page.versions)
-        return Found(matches, page.total, page.next_cursor, tuple(included), page.is_cut)
+        return Found(matches, page.total, page.next_cursor, tuple(included))
 
     def everything(self, who: Principal, asked: Everything) -> tuple[Shown | None, Found]:
         """(the patient or encounter asked about, None: as ``read``; a page of what belongs to it).
