@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Field, SQLModel
 
 from hdg.errors import Issue, ValidationFailed
@@ -138,6 +139,13 @@ class Catalog:
             if version == known.version and all(one.is_ready for one in known.parameters):
                 return known
             self._known = current_set(connection)
+            return self._known
+
+    def known_or_current(self) -> CustomSet:
+        """The same; what was known last while the database is not there."""
+        try:
+            return self.current()
+        except SQLAlchemyError:
             return self._known
 
 
