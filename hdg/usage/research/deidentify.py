@@ -162,7 +162,8 @@ class _Resource:
             elif key[0] == "_" and key[1:] in allowed.members:
                 shown |= self.member(owner, allowed.members[key[1:]], None, item)
             else:
-                shown |= self.masked(owner, stands_for, None)
+                beside = item if key[0] == "_" else value.get("_" + key)
+                shown |= self.masked(owner, stands_for, beside)
         return self.completed(owner, allowed, shown)
 
     def completed(self, owner: str, allowed: Shape, shown: JsonObject) -> JsonObject:
