@@ -377,10 +377,10 @@ class Writing:
         put = self._session.delete(place.type, place.id, institution=home)
         if place.type == "Subscription":
             self._means.subscriptions.deleted(self._session, place.id)
+        self._own.add((place.type, place.id))
         if place.type == "SearchParameter":
             self._check_alone()
             search_parameters.deleted(self._session, place.id)
-        self._own.add((place.type, place.id))
         self._places[place.type, place.id] = replace(place, is_deleted=True)
         return Written(place.type, place.id, put.version, self.at_us, False, True, True, b"")
 
