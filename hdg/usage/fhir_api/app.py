@@ -16,6 +16,7 @@ from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api import (
     bundle,
+    docs_page,
     document_operation,
     history,
     metadata,
@@ -30,7 +31,6 @@ from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.context import Api
 from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_error
 from hdg.usage.fhir_api.formats import Formats
-from hdg.usage.fhir_api.openapi import openapi
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.wire import Pretty
@@ -56,9 +56,9 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Healthcare Data Gateway",
         version=hdg.__version__,
-        redoc_url=None,
+        docs_url=None,
+        openapi_url=None,
         redirect_slashes=False,
-        swagger_ui_oauth2_redirect_url=None,
     )
     pages = settings.search_page_default, settings.search_page_max
     limits = Limits(*pages, base_url(settings), gate.catalog)
@@ -77,6 +77,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *bundle.routes(api),
         *ledger_api.routes(gate),
         *health.routes(gate),
+        *docs_page.routes(api.base_url),
     ]
     app.add_exception_handler(HdgError, handle_hdg_error)
     app.add_exception_handler(HTTPException, handle_http_error)
@@ -84,5 +85,4 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
     app.add_middleware(Formats, most_bytes=settings.ingest_max_bytes)
     app.add_middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=5)
     app.add_middleware(Shield)
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own hook
     return app

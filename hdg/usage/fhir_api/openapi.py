@@ -18,7 +18,7 @@ _ERRORS = {
     "400": "a parameter that is not understood",
     "401": "no valid token",
     "404": "absent or hidden",
-    "406": "a format other than JSON",
+    "406": "a format other than JSON and XML",
     "503": "the audit trail cannot be written, so nothing is answered",
 }
 
@@ -213,7 +213,7 @@ _WRITE_ERRORS = {
     "409": "others keep changing the same resource",
     "412": "a condition does not hold, or finds several",
     "413": "the body is too long",
-    "415": "a media type other than JSON",
+    "415": "a media type that is not taken here",
     "422": "not valid, or about a patient that is not known here",
 }
 
