@@ -120,7 +120,15 @@ def test_lastn_gives_the_newest_of_each_code(stay, north):
     assert ids(bundle) == ["ann-2", "other"]
     two = get(stay, north, "Observation/$lastn?patient=ann&code=718-7,2345-7&max=2")
     assert ids(two) == ["ann-2", "ann-1", "other"]
-    assert ids(get(stay, north, "Observation/$lastn?patient=bob&code=718-7")) == []
+    empty = get(stay, north, "Observation/$lastn?patient=bob&code=718-7")
+    assert ids(empty) == []
+    assert validate(two) == validate(empty) == []
+    (link,) = two["link"]
+    assert link["relation"] == "self"
+    assert "718-7" not in link["url"]
+    assert (
+        get(stay, north, link["url"].removeprefix("https://gateway.example/fhir/"))["entry"] == two["entry"]
+    )
     get(stay, north, "Observation/$lastn?patient=ann", 400)
     get(stay, north, "Observation/$lastn?code=718-7", 400)
     get(stay, north, "Observation/$lastn?patient=ann&code=718-7&max=0", 400)

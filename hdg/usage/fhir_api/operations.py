@@ -61,7 +61,9 @@ def routes(api: Api) -> list[Route]:
         caller, resource_type = api.enter(request)
         if resource_type != "Observation":
             raise NotFound("no such operation")
-        given = await parameters_given(request)
+        place = "Observation/$lastn"
+        token = page_token(api, await parameters_given(request), caller, place)
+        given = list(token.pairs)
         most = _most([value for name, value in given if name == "max"])
         asked = [pair for pair in given if pair[0] != "max"]
         names = {name.partition(":")[0].partition(".")[0] for name, _ in asked}
@@ -72,7 +74,7 @@ def routes(api: Api) -> list[Route]:
         for _ in range(_LASTN_PAGES):
             query = parameters.parse("Observation", asked, api.limits, page.next_cursor, count=_LASTN_PAGE)
             query = parameters.sorted_by(query, (Sort("date", "date", is_descending=True),))
-            page = await api.gate.search(caller, query, f"Observation/$lastn?{urlencode(given)}")
+            page = await api.gate.search(caller, query, f"{place}?{urlencode(given)}")
             for match in page.matches:
                 last.take(match)
             if not page.next_cursor:
@@ -80,7 +82,8 @@ def routes(api: Api) -> list[Route]:
         else:
             raise BadRequest("$lastn would have to look at too many results; ask for less", code="too-costly")
         found = Results(tuple(last.kept), len(last.kept), "")
-        return fhir_response(bundles.searchset(api.base_url, found, ()), method=request.method)
+        links = link_urls(api, f"{api.base_url}/{place}", token, "", caller, place)
+        return fhir_response(bundles.searchset(api.base_url, found, links), method=request.method)
 
     async def meta(request: Request) -> Response:
         caller, resource_type = api.enter(request)
