@@ -27,14 +27,16 @@ JsonObject = dict[str, Any]
 
 METHODS = ("get", "post", "put", "patch", "delete")
 _GROUPS = (
+    ("Ledger and health", "/ledger/"),
+    ("Ledger and health", "/healthz"),
+    ("Ledger and health", "/readyz"),
     ("Subscriptions", "/fhir/Subscription/"),
     ("Operations", "/$"),
     ("One resource", "/fhir/{type}/{id}"),
     ("A resource type", "/fhir/{type}"),
     ("The whole server", "/fhir"),
-    ("Ledger and health", "/"),
 )
-"""Heading, and what a path that stands under it holds; the first that fits counts."""
+"""Heading, and what a path that stands under it holds; the first that fits counts. Shown from the end on, the first last."""
 _SHOWN_VALUES = 6
 
 STYLE = """
@@ -136,7 +138,8 @@ def _grouped(paths: JsonObject) -> Iterator[tuple[str, list[Operation]]]:
         for method in METHODS:
             if method in item:
                 found[heading].append((path, method, item[method], item.get("parameters", [])))
-    return ((heading, operations) for heading, operations in reversed(found.items()) if operations)
+    rest, *first = found
+    return ((heading, found[heading]) for heading in [*reversed(first), rest] if found[heading])
 
 
 def _operation(
