@@ -220,7 +220,7 @@ HEADERS: dict[str, list[str]] = {
         ";",
     ],
     "if-match": ['W/"1"', '"1"', "*", "1", 'W/"1", W/"2"', 'W/"0"', f'W/"{CANARY}"', "", 'W/"99999999999"'],
-    "if-none-match": ["*", 'W/"1"', '"x"', "", f"{CANARY}"],
+    "if-none-match": ["*", 'W/"1"', '"x"', "", f"{CANARY} x"],
     "if-none-exist": [
         "identifier=MRN-ann",
         "_id=ann",
