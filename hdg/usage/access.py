@@ -54,6 +54,7 @@ from hdg.usage.subscriptions.endpoints import Endpoints
 from hdg.usage.subscriptions.feed import Feed
 from hdg.usage.subscriptions.register import Registrar
 from hdg.usage.trail import Caller, Trail, Unavailable
+from hdg.usage.value_sets import Resolver, is_resolved
 from hdg.usage.writing import Again, Means, Writing, check_types, place_query
 
 __all__ = ["Caller", "Gate", "Proof", "Results", "Unavailable", "Visible"]
@@ -155,6 +156,7 @@ class Gate:
         reading = Reading(limits, hash_, endpoints, clock)
         self.catalog = Catalog(store.engine)
         """The search parameters that are not R4's own: definitions, nothing about anybody."""
+        self._base_url = settings.fhir_base
         self.profiles = Current(settings.data)
         """The loaded profiles: public definitions, nothing about anybody."""
         self._means = Means(
@@ -330,8 +332,12 @@ class Gate:
     def _search(
         self, query: SearchQuery, visible_to: ColumnElement[bool]
     ) -> tuple[Sequence[StoredVersion], Results]:
-        page = self._reader.search(query, visible_to)
-        return (*page.versions, *page.included), self._opened(page)
+        if is_resolved(query):
+            page = self._reader.search(query, visible_to)
+            return (*page.versions, *page.included), self._opened(page)
+        resolver = Resolver(self._reader, visible_to, self.profiles.find, self._base_url)
+        page = self._reader.search(resolver.query(query), visible_to)
+        return (*page.versions, *page.included, *resolver.consulted), self._opened(page)
 
     async def everything(self, caller: Caller, asked: Everything, text: str) -> Results:
         """A page of $everything; ``text``: what was asked, for the audit. Raises NotFound, Gone, Unavailable."""

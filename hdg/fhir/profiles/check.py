@@ -30,6 +30,8 @@ class Profiles:
     """The checks of everything in a library."""
 
     def __init__(self, library: Library) -> None:
+        self.library = library
+        """What is loaded."""
         self._compiler = Compiler(library)
 
     def check(

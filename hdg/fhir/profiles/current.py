@@ -33,6 +33,13 @@ class Current:
                 self._stamp = stamp
             return self._profiles
 
+    def find(self, type_: str, canonical: str) -> JsonObject | None:
+        """A loaded definition by its canonical URL."""
+        try:
+            return self.profiles().library.find(type_, canonical)
+        except OSError:  # its package was removed meanwhile
+            return None
+
     def check(
         self, resource: JsonObject, profiles: Sequence[str] = (), *, with_claimed: bool = True
     ) -> list[Issue]:

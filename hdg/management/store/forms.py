@@ -19,7 +19,7 @@ from hdg.management.store.paths import Route, routes
 from hdg.management.store.values import Hash, route_id, split_reference
 from hdg.management.store.veil import veiler
 
-__all__ = ["TABLES", "Form", "Forms", "form_numbers", "forms_of", "of_type_system"]
+__all__ = ["TABLES", "Form", "Forms", "coded_numbers", "form_numbers", "forms_of", "of_type_system"]
 
 Row = tuple[Any, ...]
 Write = Callable[[list[Any], int, Callable[[Row], None]], None]
@@ -62,6 +62,38 @@ def form_numbers(type_: str, code: str, name: str) -> tuple[int, ...]:
         return ()
     forms = [form for route in found for form in forms_of(type_, parameter.kind, route)]
     return tuple(sorted({form.number for form in forms if form.name == name}))
+
+
+@lru_cache(maxsize=4096)
+def coded_numbers(type_: str, code: str) -> tuple[tuple[int, ...], tuple[tuple[int, str], ...]]:
+    """The numbers of a token parameter's own rows: of concepts; of plain codes, each with its required value set.
+
+    Empty where the system of a plain code cannot be told: R4 requires no value set, or one without codes.
+    """
+    parameter = next((p for p in definitions.search_parameters(type_) if p.code == code), None)
+    if parameter is None or parameter.kind != "token":
+        return (), ()
+    concepts, plain = set[int](), set[tuple[int, str]]()
+    for route in routes(type_, parameter.expression) or ():
+        if route.type in ("CodeableConcept", "Coding"):
+            concepts.add(route_id(type_, "token", route.text))
+        elif route.type == "code":
+            binding = _binding(type_, route.text)
+            if not binding or definitions.codes(binding) is None:
+                return (), ()
+            plain.add((route_id(type_, "token", route.text), binding))
+    return tuple(sorted(concepts)), tuple(sorted(plain))
+
+
+def _binding(type_: str, path: str) -> str:
+    """The required value set of the element that a plain path leads to."""
+    binding = ""
+    for name in path.split("."):
+        info = definitions.element_info(type_, name) if type_ else None
+        if info is None or len(info.types) > 1:
+            return ""
+        type_, binding = info.type, info.definition.binding
+    return binding
 
 
 def of_type_system(system: str, code: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, literal, or_
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
@@ -28,7 +28,7 @@ from hdg.management.store.operators import (
 from hdg.management.store.values import Hash, date_range, fold, index_text, split_reference
 from hdg.management.store.veil import VEILED_MAX, veiler
 
-__all__ = ["Clause", "Matching"]
+__all__ = ["Clause", "CodesOf", "Matching"]
 
 Condition = ColumnElement[bool]
 
@@ -39,6 +39,15 @@ _MODIFIERS = {
     "uri": frozenset({"", "above", "below"}),
 }
 _LAST = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class CodesOf:
+    """Codes of one system ('' for none); ``is_rest``: all of its codes but these."""
+
+    system: str
+    codes: tuple[str, ...]
+    is_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,10 @@ class Clause:
     clause about it). ``kind`` has: one of ``links``, (type, clause), is a resource whose ``param`` refers to
     the one at hand (R4 search.html#chaining, #has).
 
+    ``kind`` list: the resources that ``values`` name as ``Type/id``. ``kind`` ``_list`` is a List that has not been
+    read yet, and ``codes`` None in a clause by value set or hierarchy (modifiers in, not-in, and above and below of
+    a token) means the same: such a clause is refused.
+
     ``places``: of a parameter that is not R4's own, where its rows are (as index.lookups says of R4's own), and
     ``parts``: the kinds of its components.
     """
@@ -64,6 +77,7 @@ class Clause:
     links: tuple[tuple[str, Clause], ...] = ()
     places: tuple[tuple[int, str], ...] = ()
     parts: tuple[str, ...] = ()
+    codes: tuple[CodesOf, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +162,36 @@ class Matching:
         return and_(
             columns.code == self.hash(text), columns.system == self.hash(of_type_system(system, code))
         )
+
+    def coded(self, columns: Any, concepts: list[int], plain: list[tuple[int, str]]) -> Condition:
+        """The rows with one of the clause's codes; see forms.coded_numbers."""
+        if self.clause.codes is None:
+            raise BadRequest(
+                f"{self.clause.param}: value sets and hierarchies are not supported here",
+                code="not-supported",
+                place=self.clause.param,
+            )
+        terms = [
+            and_(columns.param.in_(concepts), self._of_system(columns, one)) for one in self.clause.codes
+        ]
+        for number, binding in plain:
+            codes = sorted(map(self.hash, self._bound(binding)))
+            terms.append(and_(columns.param == number, columns.code.in_(codes)))
+        return or_(literal(0) == 1, *terms)
+
+    def _bound(self, binding: str) -> set[str]:
+        """Those of the clause's codes that an element without a system can have: its value set says the system."""
+        known = definitions.codes(binding) or {}
+        found: set[str] = set()
+        for one in self.clause.codes or ():
+            codes = known.get(one.system, frozenset())
+            found |= codes.difference(one.codes) if one.is_rest else codes.intersection(one.codes)
+        return found
+
+    def _of_system(self, columns: Any, one: CodesOf) -> Condition:
+        codes = sorted(map(self.hash, one.codes))
+        is_listed = columns.code.not_in(codes) if one.is_rest else columns.code.in_(codes)
+        return and_(columns.system == self.hash(one.system), is_listed)
 
     def _reference(self, columns: Any, value: str) -> Condition:
         modifier, text = self.clause.modifier, unescape(value)

@@ -12,20 +12,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Table, or_, select, union_all
+from sqlalchemy import ColumnElement, Table, and_, literal, or_, select, union_all
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.chains import Chains, Rows, inside, tested
-from hdg.management.store.forms import TABLES, form_numbers
+from hdg.management.store.forms import TABLES, coded_numbers, form_numbers
 from hdg.management.store.index import lookups
-from hdg.management.store.matching import Clause, Matching
+from hdg.management.store.matching import Clause, CodesOf, Matching
 from hdg.management.store.operators import unescape
 from hdg.management.store.values import Hash
 
-__all__ = ["Clause", "Include", "SearchQuery", "Sort", "conditions"]
+__all__ = ["Clause", "CodesOf", "Include", "SearchQuery", "Sort", "conditions"]
 
 Condition = ColumnElement[bool]
 
@@ -42,6 +42,8 @@ _TABLES = {
 }
 _ABSENT = ("missing", "true")
 _NEGATIVE = frozenset({"not", "not-in"})
+_CODED = frozenset({"in", "not-in", "above", "below"})
+_NOTHING = literal(0) == 1
 _FORM_RANKS = {"text": 2.5, "of-type": 0.0, "identifier": 0.0}
 _RANKS = {
     "reference": 0.0,
@@ -169,7 +171,8 @@ class _Where:
 
     def is_id(self) -> bool:
         """Whether it names resources by their ids."""
-        return self.clause.param == "_id" and not self.clause.modifier and not self.clause.links
+        is_id = self.clause.param == "_id" and not self.clause.modifier and not self.clause.links
+        return is_id or self.clause.kind == "list"
 
     def rank(self) -> float:
         """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches."""
@@ -181,7 +184,7 @@ class _Where:
             return _NEVER
         if clause.modifier in _FORM_RANKS:
             return _FORM_RANKS[clause.modifier]
-        return 0.0 if clause.param in ("identifier", "_id") else _RANKS.get(clause.kind, 9.0)
+        return 0.0 if clause.param in ("identifier", "_id", "_list") else _RANKS.get(clause.kind, 9.0)
 
     def rows(self, among: Rows | None) -> Rows:
         """The rkeys of its matches; ``among``: the only ones that matter."""
@@ -221,6 +224,15 @@ class _Where:
 
     def _ids(self) -> Condition:
         self._matching.only("")
+        if self.clause.kind == "list":
+            by_type: dict[str, list[str]] = {}
+            for name in self.clause.values:
+                type_, _, id_ = name.partition("/")
+                by_type.setdefault(type_, []).append(id_)
+            listed = [
+                and_(_RESOURCE.c.type == type_, _RESOURCE.c.id.in_(ids)) for type_, ids in by_type.items()
+            ]
+            return or_(_NOTHING, *listed)
         return _RESOURCE.c.id.in_([unescape(value) for value in self.clause.values])
 
     def _is_missing(self) -> bool:
@@ -234,6 +246,11 @@ class _Where:
         if clause.modifier in TABLES:
             table, terms = self._form(clause.modifier)
             return [(table, [*terms, or_(*(matching.match(table.c, value) for value in clause.values))])]
+        if clause.kind == "token" and clause.modifier in _CODED:
+            both = [coded_numbers(type_, clause.param) for type_ in self.types]
+            concepts = [number for numbers, _ in both for number in numbers]
+            table = _TABLES["token"]
+            return [(table, [matching.coded(table.c, concepts, [one for _, plain in both for one in plain])])]
         found = _TABLES.get(clause.kind)
         places = clause.places or [place for type_ in self.types for place in lookups(type_, clause.param)]
         if found is None or not places:

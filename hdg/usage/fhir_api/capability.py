@@ -60,6 +60,7 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
                     "it is answered.",
                 },
                 "interaction": [{"code": code} for code in SYSTEM],
+                "searchParam": [{"name": "_list", "type": "string", "documentation": "the id of a List"}],
                 "resource": [
                     _resource(name, policy, can_write=name in writable)
                     for name in sorted(definitions.resource_types())

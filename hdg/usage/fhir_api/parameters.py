@@ -16,7 +16,7 @@ from typing import Final
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.custom_register import Catalog
-from hdg.management.store.forms import form_numbers
+from hdg.management.store.forms import coded_numbers, form_numbers
 from hdg.management.store.index import lookups
 from hdg.management.store.paths import routes
 from hdg.management.store.search import Clause, SearchQuery, Sort
@@ -91,6 +91,8 @@ def modifiers(resource_type: str, code: str, kind: str) -> frozenset[str]:
     if code in COLUMNS:
         return frozenset({"missing"})
     named = {name for name in ("text", "of-type", "identifier") if form_numbers(resource_type, code, name)}
+    if any(coded_numbers(resource_type, code)):
+        named |= {"in", "not-in", "above", "below"}
     return MODIFIERS[kind] | named
 
 
@@ -150,9 +152,7 @@ def _size(clause: Clause) -> int:
     return len(clause.values) + sum(_size(inner) for _, inner in clause.links)
 
 
-def _clause(
-    types: tuple[str, ...], whole: str, name: str, value: str, own: _Own, depth: int = 0
-) -> Clause:
+def _clause(types: tuple[str, ...], whole: str, name: str, value: str, own: _Own, depth: int = 0) -> Clause:
     """The clause of a parameter; ``whole``: the name as given, of which ``name`` is what is left of a chain."""
     if depth > _CHAIN_MAX:
         raise BadRequest(f"{describe(whole)}: more than {_CHAIN_MAX} steps", code="too-costly")
@@ -162,6 +162,8 @@ def _clause(
     if dot:
         return _chain(types, whole, head, rest, value, own, depth)
     code, colon, modifier = name.partition(":")
+    if name == "_list" and not depth:
+        return _list(value)
     kinds = {own.kind(type_, code) for type_ in types}
     kind = kinds.pop() if len(kinds) == 1 else None
     if kind is None or (colon and not modifier):
@@ -182,6 +184,14 @@ def _clause(
     elif kind == "reference":
         values = tuple(text.removeprefix(own.base_url + "/") for text in values)
     return own.custom.placed(types, Clause(param=code, kind=kind, modifier=modifier, values=values))
+
+
+def _list(value: str) -> Clause:
+    """Resources that a List names. R4 search.html#list."""
+    values = alternatives("_list", value)
+    if any(text.startswith("$") for text in values):
+        raise BadRequest("parameter '_list': functional lists are not supported", code="not-supported")
+    return Clause("_list", "_list", "", values)
 
 
 def _targets(types: tuple[str, ...], code: str, own: _Own) -> frozenset[str]:
