@@ -19,7 +19,7 @@ from hdg.errors import Issue, ValidationFailed
 from hdg.fhir import definitions, path
 from hdg.fhir.path_branches import Env
 from hdg.management.store.emit import Emit, emitters
-from hdg.management.store.index import KINDS, IndexRows, composite_slots
+from hdg.management.store.index import COMPOSITE_BLANK, KINDS, IndexRows, composite_slots
 from hdg.management.store.values import Hash
 from hdg.throttle import Throttle
 
@@ -368,7 +368,7 @@ def _composite(made: Definition, emit: Mapping[str, Emit]) -> _Writer:
             for item in run(resource, env):
                 values = [[row for v in select(item, resource) for row in rows(v)] for select, rows in parts]
                 for chosen in product(*values):
-                    row: list[Any] = [number, 0, 0, 0, 0, 0.0, 0, 0, "", rkey]
+                    row: list[Any] = [number, *COMPOSITE_BLANK, rkey]
                     for places, part in zip(slots, chosen, strict=True):
                         for place, value in zip(places, part, strict=False):
                             row[place] = value

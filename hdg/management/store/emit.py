@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from hdg.management.store.measures import measure_emitters
 from hdg.management.store.values import (
     MAX_US,
     MIN_US,
@@ -67,25 +68,14 @@ def emitters(hash_: Hash) -> dict[str, Emit]:
             return [(fold(text), hash_(text)) for text in _texts(item)]
         return ((fold(item), hash_(item)),) if type(item) is str else ()
 
-    def quantity(item: Any) -> Iterable[tuple[Any, ...]]:
-        value = _float(item.get("value")) if type(item) is dict else None
-        if value is None:
-            return ()
-        if "currency" in item:
-            return ((value, hash_(item["currency"]), hash_("urn:iso:std:iso:4217")),)
-        code, unit = item.get("code", ""), item.get("unit", "")
-        rows = [(value, hash_(code), hash_(item.get("system", "")))]
-        if unit and unit != code:
-            rows.append((value, hash_(unit), 0))
-        return rows
-
+    number, quantity = measure_emitters(hash_)
     return {
         "token": token,
         "reference": reference,
         "string": string,
         "uri": _uri,
         "date": _date,
-        "number": _number,
+        "number": number,
         "quantity": quantity,
     }
 
@@ -115,17 +105,3 @@ def _date(item: Any) -> Iterable[tuple[Any, ...]]:
     events = [covered for event in item.get("event", ()) if (covered := date_range(event or "")) is not None]
     bounds = (item.get("repeat") or {}).get("boundsPeriod")
     return [*events, *(_date(bounds) if bounds else ())]
-
-
-def _number(item: Any) -> Iterable[tuple[Any, ...]]:
-    value = _float(item)
-    return () if value is None else ((value,),)
-
-
-def _float(value: Any) -> float | None:
-    if value is None or type(value) is str or type(value) is bool:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from hdg.fhir import definitions
 from hdg.management.store.emit import Emit, emitters
@@ -21,9 +21,17 @@ from hdg.management.store.forms import TABLES, Form, Forms, forms_of
 from hdg.management.store.paths import Route, Walk, routes
 from hdg.management.store.values import Hash, route_id, scope_of, split_reference
 
-__all__ = ["INDEX_VERSION", "IndexRows", "Indexer", "composite_slots", "lookups", "selectors"]
+__all__ = [
+    "COMPOSITE_BLANK",
+    "INDEX_VERSION",
+    "IndexRows",
+    "Indexer",
+    "composite_slots",
+    "lookups",
+    "selectors",
+]
 
-INDEX_VERSION = "4"
+INDEX_VERSION = "5"
 """Part of what decides whether a database must be indexed anew; raise it when rows, compartments or
 consent rules change.
 """
@@ -39,6 +47,7 @@ KINDS = {
     "quantity": QUANTITY,
     "composite": COMPOSITE,
 }
+_WHOLE = "%resource."
 _SKIPPED = frozenset({"_id", "_lastUpdated"})
 
 _MEMORY_ENTRIES = 32_768
@@ -97,10 +106,13 @@ class _Memory:
 
 @dataclass(slots=True)
 class _Composite:
-    """``base``: None for the resource itself. ``components``: each with its alternatives, (element, walk)."""
+    """``base``: None for the resource itself. ``components``: each with its alternatives, (element, walk).
+
+    And whether they begin at the resource rather than at the base (``%resource``).
+    """
 
     base: Route | None
-    components: tuple[tuple[tuple[tuple[str, Walk | None], ...], Emit], ...]
+    components: tuple[tuple[tuple[tuple[str, Walk | None], ...], Emit, bool], ...]
     slots: tuple[tuple[int, ...], ...]
     number: int
 
@@ -212,13 +224,14 @@ class Indexer:
         """
         slots = composite_slots(tuple(component.kind for component in parameter.components))
         for base in bases if slots else ():
-            parts = [routes(base.type, component.expression) for component in parameter.components]
+            parts = [_component(type_, base, component) for component in parameter.components]
             if not base.type or not all(parts):
                 continue
             components = tuple(
                 (
                     tuple((key, route.walk) for route in part or () for key in route.keys),
                     self._emitters[component.kind],
+                    component.expression.startswith(_WHOLE),
                 )
                 for part, component in zip(parts, parameter.components, strict=True)
             )
@@ -234,6 +247,12 @@ class Indexer:
 def is_indexed(parameter: definitions.SearchParameter) -> bool:
     """Whether a search parameter has rows (``_id`` and ``_lastUpdated`` are columns of ``resource``)."""
     return parameter.code not in _SKIPPED and parameter.kind in KINDS and bool(parameter.expression)
+
+
+def _component(type_: str, base: Route, component: definitions.SearchParameter) -> list[Route] | None:
+    if component.expression.startswith(_WHOLE):
+        return routes(type_, component.expression.removeprefix(_WHOLE))
+    return routes(base.type, component.expression)
 
 
 def composite_id(type_: str, base: Route, parameter: definitions.SearchParameter) -> int:
@@ -391,10 +410,11 @@ def _compose(composite: _Composite, resource: dict[str, Any], table: list[Row]) 
     base = composite.base
     for item in base.of(resource) if base is not None else (resource,):
         chosen: list[list[Row]] = []
-        for alternatives, emit in composite.components:
+        for alternatives, emit, is_whole in composite.components:
             values: list[Row] = []
             for key, walk in alternatives:
-                value = item.get(key) if key else item
+                start = resource if is_whole else item
+                value = start.get(key) if key else start
                 if value is None:
                     continue
                 items = value if type(value) is list else [value]
@@ -405,31 +425,33 @@ def _compose(composite: _Composite, resource: dict[str, Any], table: list[Row]) 
             chosen.append(values)
         else:
             for parts in product(*chosen):
-                row: list[Any] = [composite.number, 0, 0, 0, 0, 0.0, 0, 0, ""]
+                row: list[Any] = [composite.number, *COMPOSITE_BLANK]
                 for slots, part in zip(composite.slots, parts, strict=True):
                     for slot, value in zip(slots, part, strict=False):
                         row[slot] = value
                 table.append(tuple(row))
 
 
-def composite_slots(kinds: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
-    """For each component the places of its values in an idx_composite row (1 code … 8 text).
+COMPOSITE_BLANK: Final = (0, 0, 0, 0, 0.0, 0.0, 0, 0, "")
+"""A composite's row between its number and rkey, with no component in its place."""
 
-    None: does not fit.
+
+def composite_slots(kinds: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
+    """For each component the places of its values in an idx_composite row (1 code … 9 text).
+
+    None: does not fit. Of two numbers each is a point.
     """
-    codes, singles = [(1, 2), (3, 4)], {"quantity", "number", "date", "string", "uri"}
+    codes: list[tuple[int, ...]] = [(1, 2), (3, 4)]
+    texts: list[tuple[int, ...]] = [(9,)]
+    dates: list[tuple[int, ...]] = [(7, 8)]
+    numbers: list[tuple[int, ...]] = [(5,), (6,)] if kinds.count("number") == 2 else [(5, 6)]
     slots: list[tuple[int, ...]] = []
     for kind in kinds:
-        if kind in singles and not singles.isdisjoint(kinds[: len(slots)]):
+        free = {"number": numbers, "quantity": numbers, "date": dates, "string": texts, "uri": texts}
+        places = free.get(kind, codes)
+        if not places or (kind == "quantity" and (not codes or len(places[0]) == 1)):
             return None
-        if kind in {"token", "reference", "quantity"} and not codes:
-            return None
-        if kind in {"token", "reference"}:
-            slots.append(codes.pop(0))
-        elif kind == "quantity":
-            slots.append((5, *codes.pop(0)))
-        else:
-            slots.append({"number": (5,), "date": (6, 7), "string": (8,), "uri": (8,)}[kind])
+        slots.append((*places.pop(0), *(codes.pop(0) if kind == "quantity" else ())))
     return tuple(slots)
 
 

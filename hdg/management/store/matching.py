@@ -17,16 +17,11 @@ from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.forms import of_type_system
 from hdg.management.store.index import composite_slots
-from hdg.management.store.operators import (
-    compare_dates,
-    compare_numbers,
-    number_value,
-    prefixed,
-    split_at,
-    unescape,
-)
+from hdg.management.store.measures import CANONICAL, canonical_code, compare_ranges, sought
+from hdg.management.store.operators import compare_dates, prefixed, split_at, unescape
 from hdg.management.store.values import Hash, date_range, fold, index_text, split_reference
 from hdg.management.store.veil import VEILED_MAX, veiler
+from hdg.terminology import ucum
 
 __all__ = ["Clause", "CodesOf", "Matching"]
 
@@ -129,7 +124,7 @@ class Matching:
             case "date":
                 return self.date(columns.lo, columns.hi, value)
             case "number":
-                return self._number(columns.value, value)
+                return self._number(columns, value)
             case _:
                 return self._quantity(columns, value)
 
@@ -238,22 +233,26 @@ class Matching:
             raise self.bad("not a date")
         return compare_dates(prefix, lo, hi, covered, self.now_us)
 
-    def _number(self, column: Any, value: str) -> Condition:
+    def _number(self, columns: Any, value: str, unit: ucum.Unit | None = None) -> Condition:
         prefix, text = prefixed(unescape(value))
-        number = number_value(text)
+        number = sought(text)
         if number is None:
             raise self.bad("not a number")
-        return compare_numbers(prefix, column, number)
+        return compare_ranges(prefix, columns.value, columns.high, number, unit)
 
     def _quantity(self, columns: Any, value: str) -> Condition:
-        parts = split_at(value, "|")
+        parts = [unescape(part) for part in split_at(value, "|")]
         if len(parts) not in (1, 3):
             raise self.bad("a quantity is number or number|system|code")
-        terms = [self._number(columns.value, parts[0])]
-        if len(parts) == 3 and parts[1]:
-            terms.append(columns.system == self.hash(unescape(parts[1])))
-        if len(parts) == 3 and parts[2]:
-            terms.append(columns.code == self.hash(unescape(parts[2])))
+        system, code = parts[1:] or ("", "")
+        unit = ucum.unit(code) if system == ucum.SYSTEM else None
+        if unit is not None:
+            is_unit = columns.code == self.hash(canonical_code(unit.dimension))
+            return and_(self._number(columns, parts[0], unit), is_unit, columns.system == CANONICAL)
+        terms = [self._number(columns, parts[0])]
+        terms.append(columns.system == self.hash(system) if system else columns.system != CANONICAL)
+        if code:
+            terms.append(columns.code == self.hash(code))
         return and_(*terms)
 
     def _composite(self, columns: Any, value: str) -> Condition:
@@ -292,7 +291,9 @@ class _Slots:
     """The columns of idx_composite that hold one component, under the names that its own kind's table has."""
 
     def __init__(self, columns: Any, names: list[str]) -> None:
-        for name in names:
-            setattr(
-                self, {"code2": "code", "system2": "system", "text": "value"}.get(name, name), columns[name]
-            )
+        own = [{"code2": "code", "system2": "system", "text": "value"}.get(name, name) for name in names]
+        if len(names) == 1:
+            own = ["value"]  # the second of two numbers too
+            self.high = columns[names[0]]
+        for attribute, name in zip(own, names, strict=True):
+            setattr(self, attribute, columns[name])

@@ -1,25 +1,23 @@
 """Search prefixes and value syntax.
 
-R4 search.html#prefix, #date, #number, #escaping.
+R4 search.html#prefix, #date, #escaping; numbers and quantities are in measures.py.
 """
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_
 
-__all__ = ["compare_dates", "compare_numbers", "number_value", "prefixed", "split_at", "unescape"]
+__all__ = ["compare_dates", "prefixed", "split_at", "unescape"]
 
 Condition = ColumnElement[bool]
 
 PREFIXES = frozenset({"eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap"})
 _ESCAPE = re.compile(r"\\([\\,|$])")
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _APPROXIMATE = 0.1
-"""R4 search.html#prefix: 10 % of the value, or of the distance between a date and now."""
+"""R4 search.html#prefix: 10 % of the distance between a date and now."""
 
 
 def unescape(text: str) -> str:
@@ -74,43 +72,3 @@ def compare_dates(prefix: str, lo: Any, hi: Any, value: tuple[int, int], now_us:
             return and_(lo <= end + slack, hi >= start - slack)
         case _:
             return and_(lo >= start, lo <= end, hi <= end)
-
-
-def number_value(text: str) -> tuple[float, float] | None:
-    """(value, half a unit of its last digit), or None when it is no number: ``100`` is 99.5 to 100.5."""
-    if _NUMBER.fullmatch(text) is None:
-        return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        return None
-    exponent = value.as_tuple().exponent
-    return float(value), float(Decimal(5).scaleb(int(exponent) - 1))
-
-
-def compare_numbers(prefix: str, column: Any, number: tuple[float, float]) -> Condition:
-    """A row's number against a search value.
-
-    Eq and ne heed the value's precision, the others compare exactly.
-    """
-    value, half = number
-    match prefix:
-        case "ne":
-            return or_(column < value - half, column >= value + half)
-        case "gt" | "sa":
-            above: Condition = column > value
-            return above
-        case "ge":
-            from_here: Condition = column >= value
-            return from_here
-        case "lt" | "eb":
-            below: Condition = column < value
-            return below
-        case "le":
-            up_to: Condition = column <= value
-            return up_to
-        case "ap":
-            slack = abs(value) * _APPROXIMATE
-            return and_(column >= value - slack, column <= value + slack)
-        case _:
-            return and_(column >= value - half, column < value + half)

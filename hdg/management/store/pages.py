@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
 from hdg.errors import BadRequest
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.index import lookups
+from hdg.management.store.measures import CANONICAL
 from hdg.management.store.search import SearchQuery, Sort
 from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ordered, read_value
 
@@ -28,11 +29,12 @@ Condition = ColumnElement[bool]
 
 _RESOURCE = table_of(schema.Resource)
 _VERSION = table_of(schema.Version)
+_QUANTITY = table_of(schema.IdxQuantity).c
 _VALUES = {
     "string": (table_of(schema.IdxString).c.value,) * 2,
     "uri": (table_of(schema.IdxUri).c.value,) * 2,
-    "number": (table_of(schema.IdxNumber).c.value,) * 2,
-    "quantity": (table_of(schema.IdxQuantity).c.value,) * 2,
+    "number": (table_of(schema.IdxNumber).c.value, table_of(schema.IdxNumber).c.high),
+    "quantity": (_QUANTITY.value, _QUANTITY.high),
     "date": (table_of(schema.IdxDate).c.lo, table_of(schema.IdxDate).c.hi),
 }
 BY_HASH = "_hash"
@@ -105,7 +107,10 @@ def _value(query: SearchQuery, key: Sort) -> ColumnElement[Any]:
     if key.kind not in _VALUES or not places:
         raise BadRequest(f"_sort: {key.param} is not supported", code="not-supported", place="_sort")
     low, high = _VALUES[key.kind]
-    value = func.max(high) if key.is_descending else func.min(low)
+    pick, end = (func.max, high) if key.is_descending else (func.min, low)
+    value: ColumnElement[Any] = pick(end)
+    if key.kind == "quantity":  # where it has values in canonical units, by these
+        value = func.coalesce(pick(case((_QUANTITY.system == CANONICAL, end))), value)
     table = low.table.c
     rows = select(value).where(table.rkey == _RESOURCE.c.rkey, table.param.in_(sorted(set(places))))
     return rows.correlate(_RESOURCE).scalar_subquery()

@@ -50,6 +50,7 @@ __all__ = [
 
 _CLUSTERED = {"sqlite_with_rowid": False}
 _IS_KEPT = text("blob <> ''")
+_IS_RANGE = text("value < high")
 
 
 def _int64(*, primary: bool = False, nullable: bool = False) -> Column[int]:
@@ -322,25 +323,32 @@ class IdxDate(SQLModel, table=True):
 
 
 class IdxNumber(SQLModel, table=True):
-    """number."""
+    """number: the lowest and highest value that it may be (measures.py); most often both are one."""
 
     __tablename__ = "idx_number"
     __table_args__ = (Index("ix_idx_number_rkey", "rkey", "param"), _CLUSTERED)
     param: int = Field(sa_column=_int64(primary=True))
     value: float = Field(sa_column=Column(Float(53), primary_key=True))
+    high: float = Field(sa_column=Column(Float(53), primary_key=True))
     rkey: int = Field(sa_column=_int64(primary=True))
 
 
 class IdxQuantity(SQLModel, table=True):
-    """quantity.
+    """quantity: lowest and highest value as for number, then the unit.
 
-    Value, hash of the unit's code (or of the unit's text, then with system 0), hash of its system.
+    ``code``: hash of the unit's code (or of the unit's text, then with system 0); ``system``: hash of its system.
+    UCUM's units have a second row in canonical units (measures.py). Few rows are ranges; these have an index.
     """
 
     __tablename__ = "idx_quantity"
-    __table_args__ = (Index("ix_idx_quantity_rkey", "rkey", "param"), _CLUSTERED)
+    __table_args__ = (
+        Index("ix_idx_quantity_rkey", "rkey", "param"),
+        Index("ix_idx_quantity_range", "param", "high", sqlite_where=_IS_RANGE, postgresql_where=_IS_RANGE),
+        _CLUSTERED,
+    )
     param: int = Field(sa_column=_int64(primary=True))
     value: float = Field(sa_column=Column(Float(53), primary_key=True))
+    high: float = Field(sa_column=Column(Float(53), primary_key=True))
     code: int = Field(sa_column=_int64(primary=True))
     system: int = Field(sa_column=_int64(primary=True))
     rkey: int = Field(sa_column=_int64(primary=True))
@@ -357,6 +365,7 @@ class IdxComposite(SQLModel, table=True):
     code2: int = Field(sa_column=_int64(primary=True))
     system2: int = Field(sa_column=_int64(primary=True))
     value: float = Field(sa_column=Column(Float(53), primary_key=True))
+    high: float = Field(sa_column=Column(Float(53), primary_key=True))
     lo: int = Field(sa_column=_int64(primary=True))
     hi: int = Field(sa_column=_int64(primary=True))
     text: str = Field(sa_column=_text(primary=True))

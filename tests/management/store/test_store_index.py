@@ -130,10 +130,6 @@ def test_parameters_without_rows_are_known() -> None:
         "Device.din",
         "DiagnosticReport.assessed-condition",
         "Location.near",
-        "MolecularSequence.chromosome-variant-coordinate",
-        "MolecularSequence.chromosome-window-coordinate",
-        "MolecularSequence.referenceseqid-variant-coordinate",
-        "MolecularSequence.referenceseqid-window-coordinate",
         "Observation.amino-acid-change",
         "Observation.dna-variant",
         "Observation.gene-amino-acid-change",
@@ -154,7 +150,8 @@ def test_rows_are_one_per_tuple() -> None:
     tables = dict(zip(TABLES, INDEXER.rows(OBSERVATION, 7).tables, strict=True))
     assert all(row[-1] == 7 for rows in tables.values() for row in rows)
     quantities = {(row[1], row[2]) for row in tables["quantity"]}
-    assert quantities == {(1.5, HASH("mg")), (1.5, HASH("milligram")), (2.0, 0)}
+    assert quantities == {(1.5, 1.5), (2.0, 2.0)}
+    assert {row[3] for row in tables["quantity"]} == {HASH("mg"), HASH("milligram"), 0}
     # Two codes with a value each, and the quantity of the whole once by code and once by unit.
     assert len(tables["composite"]) == 4
     references = {row[1] for row in tables["reference"]}
@@ -162,9 +159,13 @@ def test_rows_are_one_per_tuple() -> None:
 
 
 def test_composites_that_do_not_fit_have_no_slots() -> None:
-    assert composite_slots(("token", "quantity")) == ((1, 2), (5, 3, 4))
-    assert composite_slots(("token", "date")) == ((1, 2), (6, 7))
-    assert composite_slots(("token", "number", "number")) is None
+    assert composite_slots(("token", "quantity")) == ((1, 2), (5, 6, 3, 4))
+    assert composite_slots(("token", "date")) == ((1, 2), (7, 8))
+    assert composite_slots(("token", "number", "number")) == ((1, 2), (5,), (6,))
+    assert composite_slots(("token", "token", "quantity")) is None
+    assert composite_slots(("quantity", "quantity")) is None
+    assert composite_slots(("token", "number", "quantity")) is None
+    assert composite_slots(("string", "uri")) is None
     assert composite_slots(("token", "token", "token")) is None
 
 
