@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,12 +59,16 @@ class _Client(asyncio.Protocol):
         if end < 0:
             return
         head = bytes(self._buffer[:end]).lower()
-        start = head.find(b"content-length:")
-        length = int(head[start + 15 : (head + b"\r\n").find(b"\r\n", start)]) if start >= 0 else 0
-        if len(self._buffer) < end + 4 + length:
+        if b"transfer-encoding: chunked" in head:
+            whole = len(self._buffer) if self._buffer.endswith(b"\r\n0\r\n\r\n") else sys.maxsize
+        else:
+            start = head.find(b"content-length:")
+            length = int(head[start + 15 : (head + b"\r\n").find(b"\r\n", start)]) if start >= 0 else 0
+            whole = end + 4 + length
+        if len(self._buffer) < whole:
             return
         self._run.answered(int(head[9:12]), time.perf_counter() - self._sent_at)
-        del self._buffer[: end + 4 + length]
+        del self._buffer[:whole]
         self._next()
 
     def connection_lost(self, error: Exception | None) -> None:

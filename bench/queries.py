@@ -45,7 +45,7 @@ def main() -> None:
         token = hdg_command(
             running, "token", "--role", "clinician", "--user", "loader", "--institution", "north"
         )
-        patients = _import(running, token, given.resources)
+        patients = import_records(running, token, given.resources)
         print(f"{len(patients)} patients, {given.resources} resources, {given.database}", flush=True)
         for name, requests in _requests(running, token, patients).items():
             _figure(running, name, requests, given.seconds)
@@ -74,7 +74,7 @@ def _get(running: Running, token: str, path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
 
 
-def _import(running: Running, token: str, resources: int) -> list[tuple[str, str]]:
+def import_records(running: Running, token: str, resources: int) -> list[tuple[str, str]]:
     """(id, identifier) of some of the patients that were made."""
     count = resources // 300
     step = 200
