@@ -24,7 +24,8 @@ test: $(VENV)/made-test  ## the whole suite
 corpus: $(VENV)/made-test  ## tests over the real inputs in ../shared/cases
 	$(BIN)/pytest -n 2 --dist worksteal -m corpus
 
-interop: $(VENV)/made-test  ## MLLP and FHIR clients that others wrote, in Java (Maven), Node and Python
+interop: $(VENV)/made-test  ## clients that others wrote, in Java (Maven), Node, Python and R; a browser
+	tests/interop/tools.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[interop]'
 	npm --prefix tests/interop/medplum ci --no-audit --no-fund
 	npm --prefix tests/interop/fhir_node ci --no-audit --no-fund

@@ -1,6 +1,6 @@
 """The FHIR API as clients meet it that others wrote.
 
-fhirpy and fhirclient (Python), fhir-kit-client and fhirclient (Node), HAPI FHIR (Java). Each snippet of
+fhirpy and fhirclient (Python), fhir-kit-client and fhirclient (Node), HAPI FHIR (Java), httr2 (R). Each snippet of
 docs/query.md is run as it stands there.
 
 ``make interop`` fetches and builds the clients.
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.interop
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "query.md"
-SNIPPETS = re.findall(r"^```(sh|python|js)\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+SNIPPETS = re.findall(r"^```(sh|python|js|r)\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
 
 
 def hdg(*arguments: str) -> str:
@@ -69,10 +69,10 @@ def test_every_snippet_of_the_page_runs_and_finds_the_patient(
         found = run(["bash", "-ec", text], environment)
         assert '"total":1' in found.replace(" ", "")
         return
-    if language == "python":
-        file = tmp_path / "snippet.py"
+    if language in ("python", "r"):
+        file = tmp_path / "snippet"
         file.write_text(text)
-        found = run([sys.executable, str(file)], environment)
+        found = run([sys.executable if language == "python" else "Rscript", str(file)], environment)
     else:
         file = HERE / "fhir_node" / f"snippet-{number}.mjs"  # beside node_modules
         file.write_text(text)
