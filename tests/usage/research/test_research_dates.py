@@ -127,3 +127,22 @@ def test_offsets_are_of_the_person_and_the_project_and_never_none() -> None:
     assert len(set(drawn)) > 350
     assert drawn == [Deidentifier(b"a" * 32).offset_days(f"p{number}") for number in range(2000)]
     assert drawn != [second.offset_days(f"p{number}") for number in range(2000)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "offset"),
+    [
+        ("2020", "2020-02-01", -100),  # a year begins with its first day
+        ("2020-11-30", "2020", -190),  # and ends with its last
+        ("2020-03", "2020-03-02", -10),
+        ("2020-03-30", "2020-03", -20),
+        ("2020-01-05T23:30:00-05:00", "2020-01-05", -10),  # in UTC it is the next day
+        ("2020-01-06", "2020-01-06T00:30:00+01:00", -10),
+    ],
+)
+def test_a_period_of_two_precisions_stays_in_order(start: str, end: str, offset: int) -> None:
+    first, last = Calendar(offset, TODAY).period(start, end)
+    assert first is not None
+    assert last is not None
+    assert compare_times(first, last) != 1
+    assert first[: len(last)] <= last[: len(first)]
