@@ -30,6 +30,17 @@ WHERES = {
         "_has:Observation:has-member:_has:DiagnosticReport:result:status=final",
         "value-quantity=gt3",
         "code:not=718-7",
+        "code:text=haemo",
+        "code:in=urn:vs:shared",
+        "code:not-in=urn:vs:shared",
+        "code:not-in=urn:vs:open",
+        "subject:identifier=urn:id|ann,urn:id|bob",
+        "patient.identifier:of-type=urn:types|MR|MRN-bob,urn:types|MR|MRN-ann",
+        "status:in=http://hl7.org/fhir/ValueSet/observation-status",
+        "_list=mixed",
+        "_list=secret,mixed",
+        "_has:DiagnosticReport:result:code:text=x",
+        "derived-from.code:in=urn:vs:open",
     ],
     "Patient": [
         "name=e",
@@ -43,6 +54,10 @@ WHERES = {
         "organization:Organization.partof.name=Trust",
         "general-practitioner:Practitioner.name=Strange",
         "link:Patient.name=Otto",
+        "identifier:of-type=urn:types|MR|MRN-bob,urn:types|MR|MRN-ann",
+        "_has:Observation:patient:code:in=urn:vs:open",
+        "_has:Observation:subject:code:text=haemo",
+        "_list=mixed",
     ],
     "Encounter": [
         "status=finished",
@@ -123,6 +138,7 @@ def fill(world):
             who, *{"ann": ("Eve", "Featherstonehaugh"), "bob": ("Otto", "Cholmondeley")}[who]
         )
         other = {"ann": "bob", "bob": "ann"}[who]
+        person["identifier"][0]["type"] = {"coding": [{"system": "urn:types", "code": "MR"}]}
         person |= {
             "managingOrganization": reference(f"Organization/{home}"),
             "generalPractitioner": [reference("Practitioner/strange")],
@@ -144,6 +160,8 @@ def fill(world):
             }
             crossing = other if number % 2 else who
             observation = world.observation(f"{who}-{number}", who, "718-7", f"2024-01-0{number + 1}")
+            observation["code"]["text"] = f"Haemoglobin of {who}"
+            observation["subject"]["identifier"] = {"system": "urn:id", "value": who}
             observation |= {
                 "encounter": reference(f"Encounter/{crossing}-e{number}"),
                 "performer": [reference("Practitioner/strange")],
@@ -166,7 +184,28 @@ def fill(world):
                 world.put(resource, sender, who)
                 if sender == "south":
                     hidden.append((resource["resourceType"], resource["id"]))
-    return [*hidden, ("Patient", "bob")]
+    return [*hidden, *name_codes(world), ("Patient", "bob")]
+
+
+def name_codes(world):
+    """Value sets and Lists of north and of south; south's are hidden."""
+    loinc = {"include": [{"system": "http://loinc.org", "concept": [{"code": "718-7"}]}]}
+    other = {"include": [{"system": "http://loinc.org", "concept": [{"code": "1-8"}]}]}
+    for id_, url, place, compose in [
+        ("open", "open", "north", loinc),
+        ("shared", "shared", "north", loinc),
+        ("shared-2", "shared", "south", other),
+        ("secret", "secret", "south", loinc),
+    ]:
+        resource = {"resourceType": "ValueSet", "id": id_, "status": "active", "url": f"urn:vs:{url}"}
+        world.put({**resource, "compose": compose}, place, None)
+    names = [f"{kind}{number}" for kind in ("ann-", "bob-", "ann-e", "bob-e") for number in range(4)]
+    entries = [{"item": reference(f"{'Encounter' if 'e' in n else 'Observation'}/{n}")} for n in names]
+    entries += [{"item": reference("Patient/ann")}, {"item": reference("Patient/bob")}]
+    resource = {"resourceType": "List", "status": "current", "mode": "working", "entry": entries}
+    world.put({**resource, "id": "mixed"}, "north", None)
+    world.put({**resource, "id": "secret"}, "south", None)
+    return [("ValueSet", "shared-2"), ("ValueSet", "secret"), ("List", "secret")]
 
 
 def questions():
@@ -202,6 +241,8 @@ SPECIAL = [
     "/fhir?_type=Patient,Observation,Encounter&_sort=_id&_count=2",
     "/fhir?_type=Observation,Encounter&subject:Patient.name=Otto,Eve",
     "/fhir?_type=Observation,DiagnosticReport&patient.name=Otto,Eve&_include=*",
+    "/fhir?_type=Observation,Patient,Encounter&_list=mixed&_sort=_id&_count=2",
+    "/fhir/Patient/ann/Observation?_list=mixed&code:not-in=urn:vs:shared",
 ]
 
 
@@ -240,3 +281,32 @@ def test_hidden_resources_change_no_byte_of_any_answer(either, of):
     # The searches reach what is hidden: for whoever may see it, many answers are others.
     telling = sum(present[path] != everything[path] for path in asked)
     assert telling > len(set(asked)) / 2
+
+
+def test_a_hidden_value_set_or_list_is_like_one_that_is_not_there(either):
+    name_codes(either)
+    north = either.token("clinician", institution="north")
+    south = either.token("clinician", institution="south")
+    asked = [
+        *(
+            f"Observation?code:{how}={what}secret"
+            for how in ("in", "not-in")
+            for what in ("urn:vs:", "ValueSet/", "")
+        ),
+        "Observation?_list=secret&_total=none",
+        "Patient?_has:Observation:patient:code:in=urn:vs:secret",
+    ]
+    hidden = [answers(either, f"/fhir/{query}", north) for query in asked]
+    seen = [answers(either, f"/fhir/{query}", south) for query in asked]
+    absent = [answers(either, f"/fhir/{query.replace('secret', 'nobody')}", north) for query in asked]
+    for type_ in ("ValueSet", "List"):
+        assert either.client.get(f"/fhir/{type_}/secret", north).status_code == 404
+        either.delete(type_, "secret", "south")
+    gone = [answers(either, f"/fhir/{query}", north) for query in asked]
+    assert hidden == gone
+    assert [pages[0][0] for pages in seen] == [200] * len(asked)
+    is_list = ["_list" in query for query in asked]
+    assert [pages[0][0] for pages in hidden] == [200 if one else 400 for one in is_list]
+    assert [pages for pages, one in zip(hidden, is_list, strict=True) if not one] == [
+        pages for pages, one in zip(absent, is_list, strict=True) if not one
+    ]
