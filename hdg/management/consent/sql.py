@@ -135,12 +135,14 @@ class _Builder:
         """Any way of the policy or of the Consents, and a type that the role may see."""
         policy, role = self._policy, self._shape.role
         resource = _RESOURCE.c
-        ways = [self._every_patient()]
+        ways: list[Condition] = []
         free = sorted(policy.without_patient.get(role, ()))
         if free:
             ways.append(and_(resource.patients == 0, _is_one_of(resource.type, free)))
         if policy.institution_reads_own and role == "clinician" and self._shape.has_institution:
-            ways.append(self._sent_by_own())
+            ways.append(self._own_or_permitted())
+        else:
+            ways.append(self._every_patient())
         hidden = sorted(name for name, roles in policy.restricted.items() if role not in roles)
         visible = [not_(_is_one_of(resource.type, hidden))] if hidden else []
         return and_(or_(*ways), *visible)
@@ -151,31 +153,35 @@ class _Builder:
         permitted = and_(self._any_permits(of), not_(self._any_denies(of)))
         if self._policy.patient_reads_own and self._shape.role == "patient":
             permitted = or_(of.c.patient == self._patient, permitted)
+        return self._as_many_as_it_has(of, permitted)
+
+    def _as_many_as_it_has(self, of: FromClause, permitted: Condition) -> Condition:
         permitting = select(func.count()).select_from(of).where(of.c.rkey == _RESOURCE.c.rkey, permitted)
         # Counted rather than "none refuses": a resource that lost its compartment rows stays hidden.
         count = permitting.correlate(_RESOURCE).scalar_subquery()
         return and_(_RESOURCE.c.patients > 0, count == _RESOURCE.c.patients)
 
-    def _sent_by_own(self) -> Condition:
-        """The reader's institution sent it, and no patient of it denies (if the policy heeds that)."""
+    def _own_or_permitted(self) -> Condition:
+        """The reader's institution sent it, or every patient permits; and none denies (if the policy heeds that).
+
+        Denials are looked up once for both ways, and permits only where another institution sent it: databases
+        stop at the first of an OR that holds.
+        """
         is_sender = and_(
             _RESOURCE.c.institution == self._institution, _RESOURCE.c.type != _text(NOT_BY_SENDER)
         )
         if not self._policy.institution_heeds_denials:
-            return is_sender
+            return or_(is_sender, self._every_patient())
         of = _COMPARTMENT.alias()
         denying = select(1).select_from(of).where(of.c.rkey == _RESOURCE.c.rkey, self._any_denies(of))
-        return and_(is_sender, not_(exists(denying).correlate(_RESOURCE)))
+        permitting = _COMPARTMENT.alias()
+        permitted = self._as_many_as_it_has(permitting, self._any_permits(permitting))
+        return and_(or_(is_sender, permitted), not_(exists(denying).correlate(_RESOURCE)))
 
     def _any_permits(self, of: FromClause) -> Condition:
         rule = _RULE.alias()
-        is_permit = or_(
-            rule.c.kind == "root-permit", and_(rule.c.kind == "nested-permit", self._is_gated(rule))
-        )
-        query = (
-            select(1).select_from(rule).where(rule.c.patient == of.c.patient, is_permit, self._permits(rule))
-        )
-        return exists(query).correlate(_RESOURCE, of)
+        is_permit = or_(rule.c.kind == _text("root-permit"), self._is_gated(rule))
+        return self._any(rule, of, ("root-permit", "nested-permit"), self._permits(rule), is_permit)
 
     def _any_denies(self, of: FromClause) -> Condition:
         rule, other = _RULE.alias(), _RULE.alias()
@@ -184,16 +190,19 @@ class _Builder:
             .select_from(other)
             .where(
                 other.c.rkey == rule.c.rkey,
-                other.c.kind == "nested-permit",
+                other.c.kind == _text("nested-permit"),
                 self._permits(other),
                 self._is_gated(other),
             )
         )
         is_excepted = exists(nested).correlate(_RESOURCE, rule)
-        is_denial = or_(rule.c.kind == "nested-deny", and_(rule.c.kind == "root-deny", not_(is_excepted)))
-        query = (
-            select(1).select_from(rule).where(rule.c.patient == of.c.patient, is_denial, self._denies(rule))
-        )
+        is_denial = or_(rule.c.kind == _text("nested-deny"), not_(is_excepted))
+        return self._any(rule, of, ("nested-deny", "root-deny"), self._denies(rule), is_denial)
+
+    def _any(self, rule: FromClause, of: FromClause, kinds: Sequence[str], *terms: Condition) -> Condition:
+        """The patient has a rule of one of ``kinds``, by one look-up of the index, that fulfils ``terms``."""
+        about = (rule.c.patient == of.c.patient, _is_one_of(rule.c.kind, kinds))
+        query = select(1).select_from(rule).where(*about, *terms)
         return exists(query).correlate(_RESOURCE, of)
 
     def _is_gated(self, rule: FromClause) -> Condition:
@@ -202,7 +211,7 @@ class _Builder:
         query = (
             select(1)
             .select_from(gate)
-            .where(gate.c.rkey == rule.c.rkey, gate.c.kind == "gate", self._permits(gate))
+            .where(gate.c.rkey == rule.c.rkey, gate.c.kind == _text("gate"), self._permits(gate))
         )
         return exists(query).correlate(_RESOURCE, rule)
 
@@ -221,7 +230,7 @@ class _Builder:
             column.actor.in_(actors),
             column.purpose.in_([*self._purposes, _text(ANY)]),
             column.action.in_([self._action, _text(ANY)]),
-            or_(column["class"] == _text(ANY), column["class"] == _RESOURCE.c.type),
+            column["class"].in_([_text(ANY), _RESOURCE.c.type]),
             column.start_us <= self._at_us,
             column.end_us > self._at_us,
         )
