@@ -341,6 +341,36 @@ def verify(
     raise typer.Exit(1 if report.findings else 0)
 
 
+@app.command()
+def reindex(
+    data: DataOption = None,
+    type_: Annotated[str, typer.Option("--type", help="Only this resource type.")] = "",
+    parameter: Annotated[
+        str, typer.Option("--parameter", help="Only this search parameter (its code).")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run was.")] = False,
+) -> None:
+    """Make the search index anew from the stored bodies and compare it; a server may run. Exit 1 if it differs.
+
+    Examples: hdg reindex · hdg reindex --type Observation --parameter code · hdg reindex --resume
+    """
+    from hdg.errors import BadRequest
+    from hdg.management.store.reindexing import Scope
+    from hdg.operator import reindex_store
+    from hdg.progress import shown
+
+    started = time.monotonic()
+    with shown("reindexing") as progress:
+        try:
+            report = reindex_store(_settings(data), Scope(type_, parameter), resume=resume, progress=progress)
+        except BadRequest as error:
+            _fail(str(error), 2)
+    for problem in report.problems:
+        typer.echo(f"NOT RIGHT  {problem}", err=True)
+    typer.echo(f"{report.summary} ({time.monotonic() - started:.1f} s)")
+    raise typer.Exit(1 if report.problems else 0)
+
+
 @map_app.command("explain")
 def map_explain(
     source: Annotated[str, typer.Argument(help="A field, e.g. PID-3 or OBX-5.")],

@@ -21,9 +21,13 @@ from hdg.management.consent.decide import PROJECT_SYSTEM
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
 from hdg.management.store.check import check
+from hdg.management.store.index import Indexer
+from hdg.management.store.meta import index_key
 from hdg.management.store.read import Reader
+from hdg.management.store.reindexing import Reindexing, Scope
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.management.store.session import WriteSession
+from hdg.management.store.values import hasher
 from hdg.settings import Settings
 
 LIST_MAX = 1000
@@ -224,6 +228,33 @@ def verify_store(settings: Settings, reference: str, progress: Progress | None =
     erased = f", {report.erased} erased" if report.erased else ""
     summary = f"{verdict}: {report.versions} versions{erased}, {report.size} leaves, root {report.root[:16]}…"
     return Verification(summary, (*report.findings, *access.kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Reindexed:
+    """``summary``: one line; ``problems``: what is not right even now, a line each."""
+
+    summary: str
+    problems: tuple[str, ...]
+
+
+def reindex_store(settings: Settings, scope: Scope, *, resume: bool, progress: Progress | None) -> Reindexed:
+    """Makes index rows anew from the stored bodies, then compares all of them once more.
+
+    ``resume``: goes on where an interrupted run of the same scope has come to. Raises BadRequest for a scope that
+    does not exist.
+    """
+    with _open(settings) as gateway:
+        indexer = Indexer(hasher(index_key(gateway.keys.root)))
+        run = Reindexing(gateway.store, indexer, scope, progress=progress)
+        made = run.repair(run.position() if resume else 0)
+        left = run.verify()
+    problems = [f"{place}: its body does not open" for place in left.unreadable]
+    if left.missing or left.extra:
+        problems.append(f"{left.missing} index rows are missing and {left.extra} have no reason even now")
+    rows = f"{made.missing} rows added, {made.extra} removed"
+    verdict = "not verified" if problems else "verified"
+    return Reindexed(f"{made.resources} resources indexed: {rows}; {verdict}", tuple(problems))
 
 
 def _opened(reader: Reader, version: SealedVersion) -> tuple[bytes, bytes]:

@@ -26,11 +26,13 @@ from hdg.management.store.index import INDEX_VERSION, Indexer
 __all__ = [
     "UNLEDGERED",
     "check_root",
+    "get_fact",
     "index_digest",
     "index_key",
     "note_unledgered",
     "reindex",
     "reindex_if_needed",
+    "set_fact",
 ]
 
 _META = table_of(schema.StoreMeta)
@@ -53,6 +55,16 @@ def _get(connection: Connection, name: str) -> str | None:
 def _set(connection: Connection, name: str, value: str) -> None:
     connection.execute(delete(_META).where(_META.c.name == name))
     connection.execute(insert(_META).values(name=name, value=value))
+
+
+def get_fact(connection: Connection, name: str) -> str | None:
+    """What was noted under a name, None for nothing."""
+    return _get(connection, name)
+
+
+def set_fact(connection: Connection, name: str, value: str) -> None:
+    """Notes it, in the only writing transaction."""
+    _set(connection, name, value)
 
 
 def note_unledgered(connection: Connection) -> str:

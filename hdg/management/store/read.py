@@ -474,8 +474,10 @@ def _current_of(
     return [known[rkey] for rkey in rkeys if rkey in known and not known[rkey].deleted]
 
 
-def current_versions(connection: Connection, terms: Sequence[Condition], count: int) -> list[StoredVersion]:
-    """The current versions of the first resources that the terms hold for, in order of creation.
+def current_versions(
+    connection: Connection, terms: Sequence[Condition], count: int | None
+) -> list[StoredVersion]:
+    """The current versions of the first resources (None: all) that the terms hold for, in order of creation.
 
     For the gateway's own work: no predicate is asked, and nothing of it may leave.
     """
