@@ -113,8 +113,8 @@ def _is_unread_age(observation: JsonObject, key: str) -> bool:
         return False
     code = observation.get("code")
     listed = code.get("coding") if type(code) is dict else None
-    codings = [item for item in listed if type(item) is dict] if type(listed) is list else []
-    if not any((item.get("system"), item.get("code")) in _AGES for item in codings):
+    codings = [coding(item) for item in listed if type(item) is dict] if type(listed) is list else []
+    if not any(item is not None and (item["system"], item["code"]) in _AGES for item in codings):
         return False
     found = (
         values.quantity(observation[key])

@@ -35,7 +35,7 @@ MOST_YEARS = 89
 REASONS = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _OLD: JsonObject = {"value": MOST_YEARS, "comparator": ">", "system": coding.UCUM, "code": "a"}
-_COMPARATORS = frozenset({"<", "<=", ">=", ">"})
+_COMPARATORS = ("<", "<=", ">=", ">")
 _SAMPLES = re.compile(r"(?:[+-]?[0-9]+(?:\.[0-9]+)?|E|U|L)(?: (?:[+-]?[0-9]+(?:\.[0-9]+)?|E|U|L))*")
 _WHOLE = frozenset({"integer", "unsignedInt", "positiveInt"})
 
@@ -89,7 +89,7 @@ def codeable(value: JsonObject) -> JsonObject | None:
 def quantity(value: JsonObject, is_simple: bool = False) -> JsonObject | None:
     """A Quantity, Age or Duration. ``is_simple``: no comparator may stand there."""
     size, comparator, unit = number(value.get("value"), "decimal"), value.get("comparator"), _unit(value)
-    if size is None or unit is None or (comparator is not None and comparator not in _COMPARATORS):
+    if size is None or unit is None or comparator not in (None, *_COMPARATORS):
         return None
     if units.is_age(str(unit.get("code", unit.get("unit", ""))), size):
         return None if is_simple else dict(_OLD)

@@ -5,8 +5,10 @@ Issue "Researchers, narrow but real": the canary test.
 
 from __future__ import annotations
 
+import random
 import re
 from datetime import date
+from typing import Any
 
 import pytest
 from canaries import BASE, DATES, TOKEN, Maker
@@ -83,3 +85,32 @@ def test_a_modifier_that_is_not_listed_hides_the_resource(kind: str) -> None:
                 PROJECT.resource(content | {name: [changed] if member.is_list else changed}, -100, TODAY)
                 is None
             )
+
+
+@pytest.mark.parametrize("kind", sorted(SHOWN))
+def test_whatever_json_stands_anywhere_what_is_shown_is_valid(kind: str) -> None:
+    wrong: tuple[Any, ...] = (
+        None,
+        True,
+        7,
+        "",
+        "zq000000x",
+        [],
+        {},
+        [None],
+        [[7]],
+        {"": 7},
+        [{"reference": []}],
+    )
+    draw = random.Random(kind)
+    for _ in range(60):
+        content = Maker(draw.randrange(VARIANTS)).resource(kind)
+        where: Any = content
+        for _ in range(draw.randrange(5)):
+            inner = [item for item in (where.values() if isinstance(where, dict) else where) if item]
+            inner = [item for item in inner if isinstance(item, dict | list)]
+            where = draw.choice(inner) if inner else where
+        key = draw.choice(list(where)) if isinstance(where, dict) else draw.randrange(len(where))
+        where[key] = draw.choice(wrong)
+        shown = PROJECT.resource(content, -100, TODAY)
+        assert shown is None or (validate(shown) == [] and not re.findall(TOKEN, str(shown)))
