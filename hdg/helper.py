@@ -87,9 +87,9 @@ class Process(asyncio.SubprocessProtocol):
 
     def _ask(self, question: object) -> asyncio.Future[Any]:
         """The answer to come; None when there will be none."""
+        data = pickle.dumps(question, 5)
         future = asyncio.get_running_loop().create_future()
         self._asked.append(future)
-        data = pickle.dumps(question, 5)
         self._input.writelines((len(data).to_bytes(_HEAD, "big"), data))
         return future
 

@@ -8,6 +8,7 @@ What crosses over is flat: no resource is read in the gateway's process at all.
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 from hdg.helper import Process, serve
@@ -33,7 +34,8 @@ async def steps_from(helper: Process | None, body: bytes, limits: Limits) -> lis
     """The steps of a transaction without their contents; None: make them here."""
     if helper is None or len(body) < FROM_BYTES:
         return None
-    rows = await helper.ask((body, limits), len(body))
+    alone = replace(limits, catalog=None)  # parameters are asked by in conditions, which are left to us
+    rows = await helper.ask((body, alone), len(body))
     return None if rows is None else [_step(row) for row in rows]
 
 
