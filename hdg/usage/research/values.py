@@ -36,6 +36,7 @@ REASONS = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _OLD: JsonObject = {"value": MOST_YEARS, "comparator": ">", "system": coding.UCUM, "code": "a"}
 _COMPARATORS = ("<", "<=", ">=", ">")
+_MICRO = str.maketrans("\u00b5\u03bc", "uu")  # µ as people write it; UCUM writes u
 _SAMPLES = re.compile(r"(?:[+-]?[0-9]+(?:\.[0-9]+)?|E|U|L)(?: (?:[+-]?[0-9]+(?:\.[0-9]+)?|E|U|L))*")
 _WHOLE = frozenset({"integer", "unsignedInt", "positiveInt"})
 
@@ -106,7 +107,10 @@ def _unit(value: JsonObject) -> JsonObject | None:
         return {"system": system, "code": bare}
     if coding.is_code(system, code):
         return {"system": system, "code": code}
-    return {"unit": unit} if code is None and type(unit) is str and units.plain(unit) == unit else None
+    if code is not None or type(unit) is not str:
+        return None
+    spelled = unit.translate(_MICRO)
+    return {"unit": unit} if units.plain(spelled) == spelled else None
 
 
 def range_(value: JsonObject) -> JsonObject | None:

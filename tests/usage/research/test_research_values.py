@@ -118,6 +118,8 @@ def test_a_quantity_without_a_unit_that_can_be_shown_is_not_shown() -> None:
     assert values.quantity({"value": "Ann", "system": UCUM, "code": "mg"}) is None
     assert values.quantity({"value": 5, "comparator": "Ann", "system": UCUM, "code": "mg"}) is None
     assert values.quantity({"value": 5, "unit": "mg"}) == {"value": 5, "unit": "mg"}
+    assert values.quantity({"value": 5, "unit": "\u00b5mol/L"}) == {"value": 5, "unit": "\u00b5mol/L"}
+    assert values.quantity({"value": 5, "unit": "mmol/L{Ann}"}) is None
     assert values.quantity({"value": 5}) == {"value": 5}
 
 
