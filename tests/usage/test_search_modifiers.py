@@ -121,3 +121,55 @@ def test_a_modifier_finds_what_r4_says(search):
 
 def test_what_a_parameter_does_not_take_is_refused(search):
     assert [(query, search(query, 400)["code"]) for query, _ in REFUSED] == REFUSED
+
+
+def test_conditions_of_writes_take_modifiers_that_rows_answer_and_refuse_the_others(ward):
+    north = ward.token("clinician", user="dr-north", institution="north")
+    made = {**ward.observation("x", "ann", "718-7", "2024"), "code": {"text": "Glucose in blood"}}
+    made["subject"]["identifier"] = {"system": "urn:m", "value": "9"}
+    del made["id"]
+    for condition in ("code:text=glucose", "subject:identifier=urn:m|9"):
+        first = ward.client.send("POST", "/fhir/Observation", north, made, if_none_exist=condition)
+        again = ward.client.send("POST", "/fhir/Observation", north, made, if_none_exist=condition)
+        assert (first.status_code, again.status_code) == (201 if "text" in condition else 200, 200)
+    entry = {
+        "resource": made,
+        "request": {"method": "POST", "url": "Observation", "ifNoneExist": "code:text=glu"},
+    }
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+    answer = ward.client.send("POST", "/fhir", north, bundle)
+    assert answer.json()["entry"][0]["response"]["status"].startswith("200")
+    for condition in (
+        "code:in=http://hl7.org/fhir/ValueSet/observation-status",
+        "_list=x",
+        "status:not-in=urn:x",
+    ):
+        answer = ward.client.send("POST", "/fhir/Observation", north, made, if_none_exist=condition)
+        assert (answer.status_code, answer.json()["issue"][0]["code"]) == (400, "not-supported")
+        answer = ward.client.send("PUT", f"/fhir/Observation?{condition}", north, made)
+        assert (answer.status_code, answer.json()["issue"][0]["code"]) == (400, "not-supported")
+        entry["request"]["ifNoneExist"] = condition
+        answer = ward.client.send("POST", "/fhir", north, bundle)
+        assert answer.status_code == 400
+
+
+def test_what_comes_along_and_the_order_of_matches_take_no_modifier(search):
+    for query in (
+        "Condition?_include:text=Condition:subject",
+        "Condition?_sort=code:text",
+        "Condition?_count:not=1",
+    ):
+        assert search(query, 400)["code"] == "not-supported"
+
+
+def test_a_batch_and_a_transaction_read_by_value_set(ward):
+    north = ward.token("clinician", user="dr-north", institution="north")
+    url = "Condition?code:not-in=http://hl7.org/fhir/ValueSet/observation-status&code:text=head"
+    for kind in ("batch", "transaction"):
+        bundle = {
+            "resourceType": "Bundle",
+            "type": kind,
+            "entry": [{"request": {"method": "GET", "url": url}}],
+        }
+        answer = ward.client.send("POST", "/fhir", north, bundle)
+        assert answer.json()["entry"][0]["resource"]["total"] == 2, answer.text
