@@ -217,7 +217,7 @@ class Writing:
             return known[:most]
         if not self._session.custom.are_ready(query.custom):
             raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
-        where = conditions(query, self._means.hash, self.at_us)
+        where = conditions(query, self._means.hash, self.at_us, self._predicate)
         statement = select(*_COLUMNS).where(*where, self._predicate).order_by(_RESOURCE.c.rkey).limit(most)
         rows = self._session.connection.execute(statement).all()
         found = self._settled([_place(row) for row in rows])
@@ -232,16 +232,19 @@ class Writing:
         return found
 
     def would_find(self, queries: Sequence[SearchQuery], drafts: Mapping[int, Draft]) -> list[set[int]]:
-        """What each search would find among resources that are not stored: the numbers that they go by here."""
+        """What each search would find among resources that are not stored: the numbers that they go by here.
+
+        A search with a chain finds none of them: it depends on more than they are.
+        """
         scratch = self._means.scratch
         scratch.clear()
         scratch.add_all(
             (number, one.type, one.id, self.at_us, self._rows(one.ready.rows(number), one.content, number))
             for number, one in drafts.items()
         )
-        found = scratch.find_all(queries, self.at_us)
+        found = scratch.find_all([query for query in queries if not query.led_over()], self.at_us)
         scratch.clear()
-        return [set(found[query]) for query in queries]
+        return [set(found.get(query, ())) for query in queries]
 
     @property
     def _predicate(self) -> ColumnElement[bool]:
@@ -250,6 +253,16 @@ class Writing:
     def _finds_pending(self, queries: Collection[SearchQuery]) -> bool:
         """Whether one of them finds what others of this group have written, which SQL does not see yet."""
         states = self._session.batch.states.values()
+        led_over = frozenset[str]().union(*(query.led_over() for query in queries))
+        if led_over and any(
+            state is not None
+            and state.type in led_over
+            and _is_unwritten(state)
+            and (state.type, state.id) not in self._own
+            for state in states
+        ):
+            return True  # whatever it says: the far ends of a chain are not looked at here
+        queries = [query for query in queries if not query.led_over()]
         types = {query.type for query in queries}
         pending = [
             state

@@ -552,3 +552,36 @@ def test_a_batch_may_be_as_large_as_any_body_though_its_entries_are_bodies_too(m
     answers = world.client.gather_all([("POST", "/fhir", token, headers, body)] * 4)
     statuses = {one["response"]["status"][:3] for answer in answers for one in answer.json().get("entry", [])}
     assert statuses == {"201"}
+
+
+def test_a_conditional_reference_may_be_a_chain_over_what_the_transaction_does_not_write(either, north):
+    """What such a search finds among stored resources and new ones together is refused, not guessed."""
+    chain = "Observation?patient.identifier=urn:example:mrn|MRN-ann&date=2024-01-02"
+    report = {
+        "resourceType": "DiagnosticReport",
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": "Patient/ann"},
+        "result": [{"reference": chain}],
+    }
+    answer = post(either, north, entry("POST", "DiagnosticReport", report), prefer="return=representation")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["entry"][0]["resource"]["result"] == [{"reference": "Observation/ann-1"}]
+    hidden = {**report, "result": [{"reference": chain.replace("ann", "bob")}]}
+    assert post(either, north, entry("POST", "DiagnosticReport", hidden)).status_code == 412
+    for other in (entry("POST", "Patient", person()), entry("DELETE", "Observation/ann-2")):
+        refused = post(either, north, entry("POST", "DiagnosticReport", report), other)
+        assert refused.status_code == 400
+        assert refused.json()["issue"][0]["expression"] == ["Bundle.entry[0].request"]
+    assert found(either, north, "DiagnosticReport")["total"] == 1
+
+
+def test_a_create_may_have_a_chain_as_its_condition(either, north):
+    condition = "identifier=urn:example:order|A1&patient.identifier=urn:example:mrn|MRN-ann"
+    made = entry("POST", "Observation", observation(either, "Patient/ann"), ifNoneExist=condition)
+    assert [post(either, north, made).json()["entry"][0]["response"]["status"] for _ in range(2)] == [
+        "201 Created",
+        "200 OK",
+    ]
+    two = post(either, north, made, entry("POST", "Observation", observation(either, "Patient/ann", "A2")))
+    assert two.status_code == 400

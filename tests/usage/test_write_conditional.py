@@ -165,3 +165,46 @@ def test_a_conditional_delete_deletes_one(either, north):
     assert either.client.send("DELETE", path, north).status_code == 204
     assert total(either, north) == 0
     assert either.client.send("DELETE", path, north).status_code == 404
+
+
+CHAINED = "identifier=urn:example:order|A1&subject:Patient.identifier=urn:example:mrn|MRN-ann"
+
+
+def test_a_condition_may_be_a_chain_over_what_the_caller_may_see(either, north):
+    first = create(either, north, CHAINED)
+    second = create(either, north, CHAINED)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.content == first.content
+    reverse = "_has:Encounter:patient:status=finished&birthdate=1970"
+    body = either.patient("ann", "Eve", "Featherstonehaugh")
+    assert either.client.send("PUT", f"/fhir/Patient?{reverse}", north, body).status_code == 200
+    other = {**tagged(either), "status": "amended", "id": first.json()["id"]}
+    updated = either.client.send("PUT", f"/fhir/Observation?{CHAINED}", north, other)
+    assert (updated.status_code, updated.json()["status"]) == (200, "amended")
+    assert either.client.send("DELETE", f"/fhir/Observation?{CHAINED}", north).status_code == 204
+    assert total(either, north) == 0
+
+
+def test_what_is_hidden_at_the_far_end_decides_nothing(either, north):
+    either.put(
+        {**tagged(either), "id": "own", "subject": {"reference": "Patient/ann"},
+         "performer": [{"reference": "Patient/bob"}]},
+        "north", "ann",
+    )  # fmt: skip
+    hidden = "identifier=urn:example:order|A1&performer:Patient.identifier=urn:example:mrn|MRN-{}"
+    assert create(either, north, hidden.format("bob")).status_code == 201
+    assert create(either, north, hidden.format("nobody")).status_code == 201
+    assert total(either, north) == 3
+
+
+def test_equal_chained_conditions_at_once_create_one_resource(either, north):
+    headers = {"content-type": "application/fhir+json", "if-none-exist": CHAINED}
+    body = json.dumps(tagged(either))
+    name = either.patient("ann", "Eve", "Other")
+    change = ("PUT", "/fhir/Patient/ann", north, {"content-type": "application/fhir+json"}, json.dumps(name))
+    asked = [("POST", "/fhir/Observation", north, headers, body)] * 8
+    answers = either.client.gather_all(
+        [change, *asked]
+    )  # while it is written, the others gather to one group
+    assert sorted(answer.status_code for answer in answers) == [200] * 8 + [201]
+    assert total(either, north) == 1

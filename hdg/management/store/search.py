@@ -111,6 +111,16 @@ class SearchQuery:
     includes: tuple[Include, ...] = ()
     custom: tuple[int, ...] = ()
 
+    def led_over(self) -> frozenset[str]:
+        """The types on which the outcome depends when the search has a chain, its own among them; else none."""
+        found: set[str] = set()
+        pending = list(self.clauses)
+        while pending:
+            for type_, inner in pending.pop().links:
+                found.add(type_)
+                pending.append(inner)
+        return frozenset(found | {self.type}) if found else frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:

@@ -36,7 +36,7 @@ _GROUPS = (
     ("A resource type", "/fhir/{type}"),
     ("The whole server", "/fhir"),
 )
-"""Heading, and what a path that stands under it holds; the first that fits counts. Shown from the end on, the first last."""
+"""Heading, and what a path that stands under it holds; the first that fits counts. Shown from the end on."""
 _SHOWN_VALUES = 6
 
 STYLE = """

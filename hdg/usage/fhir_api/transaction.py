@@ -8,7 +8,7 @@ to it is made ready once more inside the transaction.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -148,7 +148,9 @@ async def perform(api: Api, caller: Caller, steps: Sequence[Step]) -> list[Writt
     changes_ = [step.change for step in steps]
     asked = "\n".join(dict.fromkeys(change.asked for change in changes_ if change.asked))[:_ASKED_MAX]
     types = {change.type for change in changes_}
-    unit = _Unit(steps, changes_, likely, _searches(steps, api.limits))
+    searches = _searches(steps, api.limits)
+    _check_chains(steps, searches)
+    unit = _Unit(steps, changes_, likely, searches)
     return await api.gate.write(caller, "transaction", "", types, unit.run, asked)
 
 
@@ -176,6 +178,25 @@ def _searches(steps: Sequence[Step], limits: Limits) -> dict[str, SearchQuery]:
                 with at_entry(step.index):
                     found[text] = condition(type_, pairs(query.encode()), limits)[0]
     return found
+
+
+def _check_chains(steps: Sequence[Step], searches: Mapping[str, SearchQuery]) -> None:
+    """Raises EntryFailed for a chain over what the transaction writes, but for the entry that it is the condition of.
+
+    What it finds would depend on stored resources and on those of the transaction together.
+    """
+    writers: defaultdict[str, set[int]] = defaultdict(set)
+    for step in steps:
+        writers[step.change.type].add(step.index)
+    for step in steps:
+        texts = step.links.conditions if step.links is not None else ()
+        asked = [(searches[text], set[int]()) for text in texts]
+        if step.change.query is not None:
+            asked.append((step.change.query, {step.index}))
+        for query, allowed in asked:
+            if any(writers[type_] - allowed for type_ in query.led_over()):
+                text = "a chain over a type that this transaction writes"
+                raise EntryFailed(step.index, BadRequest(text, code="not-supported", place="request"))
 
 
 @dataclass(frozen=True, slots=True)
