@@ -19,7 +19,7 @@ A backbone element's type is named by its path (``Patient.contact``), so it can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -287,7 +287,15 @@ def search_parameters(resource_type: str) -> tuple[SearchParameter, ...]:
 def _parameter(row: list[Any]) -> SearchParameter:
     code, kind, expression, targets, *rest = row
     components = tuple(SearchParameter(*component) for component in (rest[0] if rest else ()))
+    if (code, expression) == ("relationship", "DocumentReference.relatesTo"):
+        components = _crossed(components)
     return SearchParameter(code, kind, expression, tuple(targets.split("|")) if targets else (), components)
+
+
+def _crossed(components: tuple[SearchParameter, ...]) -> tuple[SearchParameter, ...]:
+    """R4 4.0.1 gives the reference the expression of the code, and the other way round."""
+    one, other = components
+    return replace(one, expression=other.expression), replace(other, expression=one.expression)
 
 
 @cache

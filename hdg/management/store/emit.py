@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hdg.management.store.measures import measure_emitters
+from hdg.management.store.near import position_rows
+from hdg.management.store.phonetic import phonetic
 from hdg.management.store.values import (
     MAX_US,
     MIN_US,
+    TEXT_MAX,
     Hash,
     date_range,
     fold,
@@ -55,7 +58,9 @@ def emitters(hash_: Hash) -> dict[str, Emit]:
 
     def reference(item: Any) -> Iterable[tuple[Any, ...]]:
         text = item.get("reference") if type(item) is dict else item
-        if type(text) is not str or text.startswith("#"):
+        if type(text) is not str:
+            return _itself(item)
+        if text.startswith("#"):
             return ()
         target = split_reference(text)
         if target is not None:
@@ -63,10 +68,22 @@ def emitters(hash_: Hash) -> dict[str, Emit]:
         url, has_version, _ = text.partition("|")
         return ((hash_(text), 0), (hash_(url), 0)) if has_version else ((hash_(text), 0),)
 
+    def _itself(item: Any) -> Iterable[tuple[Any, ...]]:
+        """A resource inside another one (a Bundle's first) stands for a reference to it."""
+        if type(item) is dict and "resourceType" in item and "id" in item:
+            return ((hash_(item["id"]), hash_(item["resourceType"])),)
+        return ()
+
     def string(item: Any) -> Iterable[tuple[Any, ...]]:
         if type(item) is dict:
             return [(fold(text), hash_(text)) for text in _texts(item)]
         return ((fold(item), hash_(item)),) if type(item) is str else ()
+
+    def sound(item: Any) -> Iterable[tuple[Any, ...]]:
+        texts = [item] if type(item) is str else _texts(item) if type(item) is dict else ()
+        codes = [phonetic(text) for text in texts]
+        every = dict.fromkeys(each for code in codes if code for each in (code, *code.split(" ")))
+        return [(code[:TEXT_MAX], hash_(code)) for code in every]
 
     number, quantity = measure_emitters(hash_)
     return {
@@ -77,6 +94,8 @@ def emitters(hash_: Hash) -> dict[str, Emit]:
         "date": _date,
         "number": number,
         "quantity": quantity,
+        "phonetic": sound,
+        "special": position_rows,
     }
 
 
@@ -87,13 +106,16 @@ def _texts(item: dict[str, Any]) -> Iterable[str]:
             yield value
         elif type(value) is list:
             yield from (text for text in value if type(text) is str)
+    for coding in item.get("coding", ()):  # of a CodeableConcept in an extension
+        if "display" in coding:
+            yield coding["display"]
 
 
 def _uri(item: Any) -> Iterable[tuple[Any, ...]]:
     return ((index_text(item),),) if type(item) is str else ()
 
 
-def _date(item: Any) -> Iterable[tuple[Any, ...]]:
+def _date(item: Any) -> Iterable[tuple[int, int]]:
     if type(item) is str:
         covered = date_range(item)
         return () if covered is None else (covered,)
@@ -102,6 +124,9 @@ def _date(item: Any) -> Iterable[tuple[Any, ...]]:
     if "start" in item or "end" in item:
         start, end = date_range(item.get("start", "")), date_range(item.get("end", ""))
         return ((start[0] if start else MIN_US, end[1] if end else MAX_US),)
-    events = [covered for event in item.get("event", ()) if (covered := date_range(event or "")) is not None]
+    # R4 search.html#date: of a Timing only the outer limits matter.
     bounds = (item.get("repeat") or {}).get("boundsPeriod")
-    return [*events, *(_date(bounds) if bounds else ())]
+    texts = [event for event in item.get("event", ()) if event]
+    found = [covered for text in texts if (covered := date_range(text)) is not None]
+    found += _date(bounds) if bounds else ()
+    return ((min(lo for lo, _ in found), max(hi for _, hi in found)),) if found else ()

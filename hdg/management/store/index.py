@@ -31,7 +31,7 @@ __all__ = [
     "selectors",
 ]
 
-INDEX_VERSION = "5"
+INDEX_VERSION = "6"
 """Part of what decides whether a database must be indexed anew; raise it when rows, compartments or
 consent rules change.
 """
@@ -46,7 +46,10 @@ KINDS = {
     "number": NUMBER,
     "quantity": QUANTITY,
     "composite": COMPOSITE,
+    "special": COMPOSITE,
+    "phonetic": STRING,
 }
+"""Kind of rows → its table: kinds of parameters, and ``phonetic``, which is a string to whoever asks."""
 _WHOLE = "%resource."
 _SKIPPED = frozenset({"_id", "_lastUpdated"})
 
@@ -186,12 +189,12 @@ class Indexer:
             elif found is None:
                 select = _fallback(parameter.expression)
                 if select is not None:
-                    step = self._step(type_, None, parameter.kind, parameter.expression, is_compartment)
+                    step = self._step(type_, None, kind_of(parameter), parameter.expression, is_compartment)
                     program.others.append((select, _running([step])))
             else:
                 for route in found:
                     for key in route.keys:
-                        group = (key, route.text, parameter.kind)
+                        group = (key, route.text, kind_of(parameter))
                         before = grouped.get(group, (None, False))[1]
                         grouped[group] = (route.walk, before or is_compartment)
                         for form in forms_of(type_, parameter.kind, route):
@@ -249,6 +252,11 @@ def is_indexed(parameter: definitions.SearchParameter) -> bool:
     return parameter.code not in _SKIPPED and parameter.kind in KINDS and bool(parameter.expression)
 
 
+def kind_of(parameter: definitions.SearchParameter) -> str:
+    """The kind of its rows."""
+    return parameter.code if parameter.code == "phonetic" else parameter.kind
+
+
 def _component(type_: str, base: Route, component: definitions.SearchParameter) -> list[Route] | None:
     if component.expression.startswith(_WHOLE):
         return routes(type_, component.expression.removeprefix(_WHOLE))
@@ -276,9 +284,11 @@ def lookups(type_: str, code: str) -> list[tuple[int, str]]:
             return []
         return [(composite_id(type_, base, parameter), "") for base in found or ()]
     if found is None:
-        is_there = _fallback(parameter.expression) is not None
-        return [(route_id(type_, parameter.kind, parameter.expression), "")] if is_there else []
-    return [(route_id(type_, parameter.kind, route.text), route.target) for route in found]
+        if _fallback(parameter.expression) is None:
+            return []
+        target = parameter.targets[0] if len(parameter.targets) == 1 else ""
+        return [(route_id(type_, kind_of(parameter), parameter.expression), target)]
+    return [(route_id(type_, kind_of(parameter), route.text), route.target) for route in found]
 
 
 def selectors(type_: str, code: str) -> list[tuple[Callable[[dict[str, Any]], list[Any]], str]]:
@@ -457,8 +467,6 @@ def composite_slots(kinds: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | Non
 
 @cache
 def _fallback(expression: str) -> Callable[[dict[str, Any]], list[Any]] | None:
-    if "extension(" in expression.lower():
-        return None  # R4 gives the Extension itself, which no kind can index
     from hdg.fhir import path
 
     try:

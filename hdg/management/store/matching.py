@@ -18,8 +18,10 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.forms import of_type_system
 from hdg.management.store.index import composite_slots
 from hdg.management.store.measures import CANONICAL, canonical_code, compare_ranges, sought
+from hdg.management.store.near import near
 from hdg.management.store.operators import compare_dates, prefixed, split_at, unescape
-from hdg.management.store.values import Hash, date_range, fold, index_text, split_reference
+from hdg.management.store.phonetic import phonetic
+from hdg.management.store.values import TEXT_MAX, Hash, date_range, fold, index_text, split_reference
 from hdg.management.store.veil import VEILED_MAX, veiler
 from hdg.terminology import ucum
 
@@ -125,6 +127,8 @@ class Matching:
                 return self.date(columns.lo, columns.hi, value)
             case "number":
                 return self._number(columns, value)
+            case "special":
+                return self._near(columns, value)
             case _:
                 return self._quantity(columns, value)
 
@@ -205,6 +209,8 @@ class Matching:
 
     def _string(self, columns: Any, value: str) -> Condition:
         text = unescape(value)
+        if self.clause.param == "phonetic" and not self.clause.places:
+            return self._sound(columns, text)
         folded = fold(text)
         if not folded:
             raise self.bad("an empty text")
@@ -214,6 +220,19 @@ class Matching:
             contains: Condition = columns.value.contains(folded, autoescape=True)
             return contains
         return and_(columns.value >= folded, columns.value < folded + _LAST)
+
+    def _sound(self, columns: Any, text: str) -> Condition:
+        self.only("")
+        code = phonetic(text)
+        if not code:
+            raise self.bad("an empty text")
+        return and_(columns.value == code[:TEXT_MAX], columns.exact == self.hash(code))
+
+    def _near(self, columns: Any, value: str) -> Condition:
+        try:
+            return near(columns, [unescape(part) for part in split_at(value, "|")])
+        except ValueError as error:
+            raise self.bad(str(error)) from None
 
     def _uri(self, column: Any, value: str) -> Condition:
         text = index_text(unescape(value))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdg.fhir import definitions
+from hdg.management.store.extensions import extension_url, extension_values
 
 __all__ = ["Route", "routes"]
 
@@ -71,6 +72,9 @@ def routes(type_name: str, expression: str) -> list[Route] | None:
 
 
 def _route(type_name: str, text: str) -> Route | None:
+    url = extension_url(text)
+    if url:
+        return Route(("extension",), extension_values(url), text, "")
     path = _CAST.sub(r"\1.as(\2)", text)
     root = type_name.partition(".")[0]
     if path in (type_name, root):

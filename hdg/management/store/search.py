@@ -39,6 +39,7 @@ _TABLES = {
     "number": table_of(schema.IdxNumber),
     "quantity": table_of(schema.IdxQuantity),
     "composite": table_of(schema.IdxComposite),
+    "special": table_of(schema.IdxComposite),
 }
 _ABSENT = ("missing", "true")
 _NEGATIVE = frozenset({"not", "not-in"})
@@ -50,6 +51,7 @@ _RANKS = {
     "string": 1.0,
     "uri": 1.0,
     "composite": 2.0,
+    "special": 2.0,
     "token": 3.0,
     "quantity": 4.0,
     "number": 4.0,

@@ -36,6 +36,7 @@ MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "number": frozenset({"missing"}),
     "quantity": frozenset({"missing"}),
     "composite": frozenset({"missing"}),
+    "special": frozenset({"missing"}),
 }
 PAGE: Final = "_page"
 _CHAIN_MAX = 8
@@ -88,7 +89,7 @@ def supported(resource_type: str) -> Mapping[str, str]:
 @lru_cache(maxsize=8192)
 def modifiers(resource_type: str, code: str, kind: str) -> frozenset[str]:
     """The modifiers of a parameter, without the type names that references take."""
-    if code in COLUMNS:
+    if code in COLUMNS or (code == "phonetic" and code in supported(resource_type)):
         return frozenset({"missing"})
     named = {name for name in ("text", "of-type", "identifier") if form_numbers(resource_type, code, name)}
     if any(coded_numbers(resource_type, code)):
@@ -209,8 +210,8 @@ def _targets(types: tuple[str, ...], code: str, own: _Own) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def is_followed(resource_type: str, code: str) -> bool:
     """Whether a parameter's references lead to resources: canonical URLs name definitions, which is not resolved."""
-    if supported(resource_type).get(code) != "reference":
-        return False
+    if supported(resource_type).get(code) != "reference" or resource_type == "Bundle":
+        return False  # a Bundle's first resource lies in it and has no rows of its own
     parameters = definitions.search_parameters(resource_type)
     found = routes(resource_type, next(each.expression for each in parameters if each.code == code))
     return found is None or any(route.type not in ("canonical", "uri") for route in found)
