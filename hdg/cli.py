@@ -16,6 +16,7 @@ import typer
 from hdg.cli_fhir import fhir_app
 from hdg.cli_inbox import prune, quarantine_app, replay, work_app
 from hdg.cli_outbox import outbox_app
+from hdg.cli_research import export
 from hdg.errors import HdgError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ app.add_typer(outbox_app, name="outbox")
 app.add_typer(fhir_app, name="fhir")
 app.command()(replay)
 app.command()(prune)
+app.command()(export)
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")

@@ -31,7 +31,7 @@ from hdg.usage.research.elements import SHOWN
 from hdg.usage.research.pseudonyms import Pseudonyms
 from hdg.usage.research.questions import Question, names_in, rule, translated
 
-__all__ = ["ROLE", "Found", "Researchers", "Shown"]
+__all__ = ["ROLE", "Found", "Researchers", "Shown", "medications"]
 
 ROLE = "researcher"
 """Who has this role is served by this module alone, whatever the policy file says of obligations."""
@@ -66,6 +66,8 @@ class Found:
     total: int | None = 0
     next_cursor: str = ""
     included: tuple[Shown, ...] = ()
+    withheld: int = 0
+    """Matches of this page that cannot be shown without misleading."""
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -139,6 +141,10 @@ class Researchers:
                         ids[by_hash[type_, number]] = type_, id_
         return Question(ids)
 
+    def pseudonym(self, who: Principal, type_: str, id_: str) -> str:
+        """What an id is to the caller's project."""
+        return self._project(who.project).pseudonym(type_, id_)
+
     # --- reads ----------------------------------------------------------------------------------------------
 
     def read(self, who: Principal, type_: str, text: str) -> Shown | None:
@@ -162,7 +168,9 @@ class Researchers:
             )
         included = sorted(self._shown(who, page.included), key=lambda shown: (shown.type, shown.id))
         matches = self._shown(who, page.versions)
-        return Found(matches, page.total, page.next_cursor, tuple(included))
+        return Found(
+            matches, page.total, page.next_cursor, tuple(included), len(page.versions) - len(matches)
+        )
 
     def everything(self, who: Principal, asked: Everything) -> tuple[Shown | None, Found]:
         """(the patient or encounter asked about, None: as ``read``; a page of what belongs to it).
@@ -177,7 +185,7 @@ class Researchers:
             return focus, Found()
         place = f"{asked.type}/{asked.id}"
         query = SearchQuery(
-            "", (), asked.count, asked.cursor, types=types, compartment=place, includes=_medications(types)
+            "", (), asked.count, asked.cursor, types=types, compartment=place, includes=medications(types)
         )
         return focus, self.search(who, query)
 
@@ -210,7 +218,7 @@ def _types_of(asked: Everything) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _medications(types: tuple[str, ...]) -> tuple[Include, ...]:
+def medications(types: tuple[str, ...]) -> tuple[Include, ...]:
     """What belongs to no patient and is shown comes along with what names it."""
     return tuple(
         Include(type_, parameter.code, "Medication")
