@@ -20,22 +20,27 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
-from hdg.errors import HdgError, Hl7v2Error, Issue, SourceError
+from hdg.errors import CdaError, HdgError, Hl7v2Error, Issue, SourceError
 from hdg.fhir import bundle, ids
 from hdg.fhir import json as fhir_json
-from hdg.ingestion.converted import Converted
+from hdg.ingestion.cda.convert import Converter as CdaConverter
+from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.sender import Sender
 
-Form = Literal["bundle", "ndjson"]
+Form = Literal["bundle", "document", "ndjson"]
+Format = Literal["hl7v2", "cda"]
+FORMS: Mapping[str, Form] = {"bundle": "bundle", "document": "document", "ndjson": "ndjson"}
+FORMATS: Mapping[str, Format | None] = {"auto": None, "hl7v2": "hl7v2", "cda": "cda"}
+"""What ``--from`` may say; auto: as the first bytes of each input tell."""
 
 CHUNK_FILES = 64
 """Files handed to a worker at a time; with 4 chunks a worker in flight this bounds memory."""
 POOL_FROM_FILES = 128
 """Below this many files, starting worker processes costs more than it saves."""
 HL7_SUFFIXES = frozenset({"", ".hl7", ".hl7v2", ".er7", ".msg", ".txt", ".dat", ".oru", ".adt", ".vxu"})
-"""In a folder, a file with another suffix that does not start like HL7 v2 is skipped (and named)."""
+"""In a folder, a file with another suffix that starts neither like HL7 v2 nor like XML is skipped (and named)."""
 _STARTS = (b"MSH", b"FHS", b"BHS")
 
 
@@ -54,6 +59,8 @@ class Plan:
     """How to convert: the output form, where to (None: hand the bytes back), and what every message needs."""
 
     form: Form = "bundle"
+    source: Format | None = None
+    """None: as the first bytes of each input tell."""
     folder: Path | None = None
     id_key: bytes = ids.PUBLIC_KEY
     sender: Sender | None = None
@@ -98,6 +105,7 @@ class Outcome:
 def plan(
     *,
     form: Form,
+    source: Format | None = None,
     output: Path | None,
     is_many: bool,
     id_key_file: Path | None = None,
@@ -118,6 +126,7 @@ def plan(
         sender = Sender(name="", institution="", zone=zone, charset=charset, mappings=mappings)
     return Plan(
         form=form,
+        source=source,
         folder=output if is_folder else None,
         id_key=id_key_file.read_bytes() if id_key_file else ids.PUBLIC_KEY,
         sender=sender,
@@ -185,14 +194,15 @@ def convert_job(job: Job, plan: Plan) -> list[Outcome]:
         data = sys.stdin.buffer.read() if job.path is None else job.path.read_bytes()
     except OSError as error:
         return [Outcome(job.name, 0, "failed", error=f"cannot be read: {error.strerror}")]
-    head = data[:64].lstrip(b"\xef\xbb\xbf\x0b\r\n\t ")
-    if not head.startswith(_STARTS) and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    source = plan.source or format_of(data)
+    if source is None:
         if job.path is not None and job.is_from_folder and job.path.suffix.lower() not in HL7_SUFFIXES:
-            return [
-                Outcome(job.name, 0, "skipped", error="not HL7 v2 (neither its name nor its first bytes)")
-            ]
-        text = "empty" if not data.strip() else "does not start with MSH, FHS or BHS"
+            text = "neither HL7 v2 nor XML (neither its name nor its first bytes)"
+            return [Outcome(job.name, 0, "skipped", error=text)]
+        text = "empty" if not data.strip() else "does not start with MSH, FHS, BHS or an XML element"
         return [Outcome(job.name, 0, "failed", error=text)]
+    if source == "cda":
+        return [_convert_document(job, plan, data)]
     try:
         batch = read_batch(data)
     except HdgError as error:
@@ -207,9 +217,35 @@ def convert_job(job: Job, plan: Plan) -> list[Outcome]:
     return outcomes
 
 
+def format_of(data: bytes) -> Format | None:
+    """What the first bytes say: HL7 v2, XML (read as CDA), or None for neither."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "cda" if data[2:4] in (b"<\x00", b"\x00<") else "hl7v2"
+    head = data[:64].lstrip(b"\xef\xbb\xbf\x0b\r\n\t \x00")
+    if head.startswith(_STARTS):
+        return "hl7v2"
+    return "cda" if head.startswith(b"<") else None
+
+
 @cache
 def _converter(id_key: bytes) -> Converter:
     return Converter(id_key=id_key)
+
+
+@cache
+def _cda_converter(id_key: bytes) -> CdaConverter:
+    return CdaConverter(id_key=id_key)
+
+
+def _convert_document(job: Job, plan: Plan, data: bytes) -> Outcome:
+    try:
+        converted = _cda_converter(plan.id_key).convert(data, plan.sender, at_us=time.time_ns() // 1000)
+    except CdaError as error:
+        return Outcome(job.name, 1, "failed", error=str(error))
+    lost: tuple[str, ...] = ()
+    if plan.with_coverage:
+        lost = tuple(issue.place for issue in converted.issues if issue.code == "incomplete")
+    return _outcome(job, plan, 1, 1, converted, lost, None)
 
 
 def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) -> Outcome:
@@ -218,12 +254,6 @@ def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) 
         converted = converter.convert(raw, plan.sender, at_us=time.time_ns() // 1000)
     except Hl7v2Error as error:
         return Outcome(job.name, number, "failed", error=str(error))
-    output = _encode(converted, plan.form)
-    if plan.folder is not None:
-        try:
-            _write(plan, job, number, total, output)
-        except OSError as error:
-            return Outcome(job.name, number, "failed", error=f"output cannot be written: {error.strerror}")
     lost: tuple[str, ...] = ()
     places = None
     if plan.with_coverage:
@@ -232,6 +262,25 @@ def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) 
         covered = coverage(raw, plan.sender)
         lost = covered.lost
         places = Counter[str](place.status for place in covered.places)
+    return _outcome(job, plan, number, total, converted, lost, places)
+
+
+def _outcome(
+    job: Job,
+    plan: Plan,
+    number: int,
+    total: int,
+    converted: Converted,
+    lost: tuple[str, ...],
+    places: Mapping[str, int] | None,
+) -> Outcome:
+    """Writes what was converted, where it goes to a folder."""
+    output = _encode(converted, plan.form)
+    if plan.folder is not None:
+        try:
+            _write(plan, job, number, total, output)
+        except OSError as error:
+            return Outcome(job.name, number, "failed", error=f"output cannot be written: {error.strerror}")
     return Outcome(
         job.name,
         number,
@@ -249,13 +298,23 @@ def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) 
 def _encode(converted: Converted, form: Form) -> bytes:
     if form == "ndjson":
         return b"".join(fhir_json.dumps(resource) + b"\n" for resource in converted.resources)
+    if form == "document" and converted.resources[0]["resourceType"] == "Composition":
+        return fhir_json.dumps(_document(converted)) + b"\n"
     return fhir_json.dumps(bundle.transaction(converted.resources)) + b"\n"
+
+
+def _document(converted: Converted) -> JsonObject:
+    """What a document became, as a document again."""
+    composition, *_, provenance = converted.resources
+    fallback = {"system": "urn:hdg:sha256", "value": converted.source.sha256}
+    identifier = composition.get("identifier") or fallback
+    return bundle.document(converted.resources, identifier=identifier, timestamp=provenance["recorded"])
 
 
 def _write(plan: Plan, job: Job, number: int, total: int, output: bytes) -> None:
     if plan.folder is None:
         return
-    suffix = ".json" if plan.form == "bundle" else ".ndjson"
+    suffix = ".ndjson" if plan.form == "ndjson" else ".json"
     target = (
         plan.folder / f"{job.output}{suffix}"
         if total == 1

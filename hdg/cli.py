@@ -116,9 +116,10 @@ def convert(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH…", help="Files and folders; '-' is standard input.")
     ],
-    from_: Annotated[str, typer.Option("--from", help="auto or hl7v2.")] = "auto",
+    from_: Annotated[str, typer.Option("--from", help="auto, hl7v2 or cda.")] = "auto",
     to: Annotated[
-        str, typer.Option("--to", help="bundle (one transaction Bundle a message) or ndjson.")
+        str,
+        typer.Option("--to", help="bundle (a transaction for each input), ndjson, or document (CDA only)."),
     ] = "bundle",
     output: Annotated[
         Path | None, typer.Option("-o", help="Folder, or one file; default standard output.")
@@ -136,23 +137,26 @@ def convert(
     mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
 ) -> None:
-    """Convert HL7 v2 files to validated FHIR R4. Exit 0: all converted; 1: some failed (each named); 2: usage.
+    """Convert HL7 v2 messages and CDA documents to validated FHIR R4.
+
+    Exit 0: all converted; 1: some failed (each named); 2: usage.
 
     Examples: hdg convert message.hl7 · hdg convert inbox/ -o out/ --report report.jsonl · cat m.hl7 | hdg convert -
     """
     from hdg import bulk
     from hdg.bulk_report import deliver
 
-    if from_ not in ("auto", "hl7v2"):
-        _fail(f"--from {from_}: only auto and hl7v2 are built in this version", 2)
-    if to not in ("bundle", "ndjson"):
-        _fail(f"--to {to}: bundle or ndjson", 2)
+    if from_ not in bulk.FORMATS:
+        _fail(f"--from {from_}: only auto, hl7v2 and cda are built in this version", 2)
+    if to not in bulk.FORMS:
+        _fail(f"--to {to}: bundle, document or ndjson", 2)
     try:
         jobs = bulk.jobs_of(paths)
     except HdgError as error:
         _fail(str(error), 2)
     plan = bulk.plan(
-        form="ndjson" if to == "ndjson" else "bundle",
+        form=bulk.FORMS[to],
+        source=bulk.FORMATS[from_],
         output=output,
         is_many=len(jobs) != 1 or jobs[0].is_from_folder,
         id_key_file=id_key,

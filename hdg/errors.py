@@ -5,7 +5,8 @@ path, file:line) and never a patient's value.
 
     HdgError
     ├── SourceError         an input cannot be read at all (one subclass per format)
-    │   └── Hl7v2Error
+    │   ├── Hl7v2Error
+    │   └── CdaError
     ├── TableError          a mapping or terminology table is wrong (file:line)
     ├── ValidationFailed    a resource breaks R4 (carries its Issues)
     ├── AccessDenied        no valid token, or a role that may not do this at all
@@ -29,6 +30,7 @@ from typing import ClassVar, Literal
 __all__ = [
     "AccessDenied",
     "BadRequest",
+    "CdaError",
     "Conflict",
     "Gone",
     "HdgError",
@@ -92,6 +94,10 @@ class Hl7v2Error(SourceError):
         super().__init__(text, place)
         self.condition = condition
         self.is_rejection = is_rejection
+
+
+class CdaError(SourceError):
+    """A CDA document that cannot be read."""
 
 
 class TableError(HdgError):

@@ -7,13 +7,14 @@ made by ``hdg convert``) an entry has no fullUrl: a made-up host would be an inv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+from uuid import NAMESPACE_URL, uuid5
 
 from hdg.fhir.json import JsonObject
 
-__all__ = ["HistoryEntry", "collection", "history", "searchset", "transaction"]
+__all__ = ["HistoryEntry", "collection", "document", "history", "searchset", "transaction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,36 @@ def transaction(resources: Iterable[JsonObject], *, base: str | None = None) -> 
         entry["request"] = {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}
         entries.append(entry)
     return _bundle("transaction", entries)
+
+
+def document(resources: Sequence[JsonObject], *, identifier: JsonObject, timestamp: str) -> JsonObject:
+    """A document (R4 documents.html): the Composition stands first; ``timestamp`` is an instant.
+
+    It stands for itself, so each entry has a ``urn:uuid:`` made from type and id, and references lead there.
+    """
+    places = {
+        f"{one['resourceType']}/{one['id']}": f"urn:uuid:{uuid5(NAMESPACE_URL, one['resourceType'] + '/' + one['id'])}"
+        for one in resources
+    }
+    entries = []
+    for one in resources:
+        full_url = places[f"{one['resourceType']}/{one['id']}"]
+        entries.append({"fullUrl": full_url, "resource": _pointed(one, places)})
+    made = {"resourceType": "Bundle", "identifier": identifier, "type": "document", "timestamp": timestamp}
+    return {**made, "entry": entries}
+
+
+def _pointed(value: Any, places: Mapping[str, str]) -> Any:
+    """A copy whose references lead to the places."""
+    if isinstance(value, dict):
+        made = {key: _pointed(item, places) for key, item in value.items()}
+        reference = made.get("reference")
+        if isinstance(reference, str):
+            made["reference"] = places.get(reference, reference)
+        return made
+    if isinstance(value, list):
+        return [_pointed(item, places) for item in value]
+    return value
 
 
 def searchset(

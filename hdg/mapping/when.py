@@ -6,6 +6,8 @@
              | operand ('count' | 'length') ('=' | '!=' | '<' | '<=' | '>' | '>=') number
     literal := bare word | "quoted text"
 
+A pair of brackets belongs to the word that it follows, whatever is in it.
+
 What an operand means is the source format's business: ``compile_when`` asks a resolver for its readers.
 """
 
@@ -21,7 +23,7 @@ Test = Callable[[Any, Any], bool]
 """``(view, context) → bool``: the view is what the table's own sources read from."""
 
 _TOKEN = re.compile(
-    r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<symbol><=|>=|!=|[()=<>,])|(?P<word>[^\s()=<>!,"]+))'
+    r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<symbol><=|>=|!=|[()=<>,])|(?P<word>(?:[^\s()=<>!,"\[]|\[[^\[\]]*\])+))'
 )
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "=": operator.eq,

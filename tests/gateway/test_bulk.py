@@ -89,3 +89,22 @@ def test_a_count_that_does_not_agree_fails_the_file_and_its_messages_are_convert
     outcomes = run([str(tmp_path)])
     assert [(o.number, o.status) for o in outcomes] == [(1, "converted"), (2, "converted"), (0, "failed")]
     assert outcomes[2].error == "BTS-1: 3 messages announced, 2 found"
+
+
+def test_a_folder_may_hold_documents_beside_messages(tmp_path: Path) -> None:
+    document = (
+        '<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="2.999.1" extension="d"/><code code="34133-9" '
+        'codeSystem="2.16.840.1.113883.6.1"/><effectiveTime value="20240102030405+0000"/><recordTarget><patientRole>'
+        '<id root="2.999.2" extension="p"/></patientRole></recordTarget></ClinicalDocument>'
+    )
+    (tmp_path / "a.xml").write_text(document)
+    (tmp_path / "b.xml").write_text(document, encoding="utf-16")
+    (tmp_path / "c.xml").write_text("<html/>")
+    (tmp_path / "d.hl7").write_bytes(adt("A01"))
+    outcomes = list(bulk.run(bulk.jobs_of([str(tmp_path)]), bulk.Plan(form="document")))
+    assert [outcome.status for outcome in outcomes] == ["converted", "converted", "failed", "converted"]
+    made = json.loads(outcomes[0].output or b"")
+    assert (made["type"], made["entry"][0]["resource"]["resourceType"]) == ("document", "Composition")
+    places = {entry["fullUrl"] for entry in made["entry"]}
+    assert made["entry"][0]["resource"]["subject"]["reference"] in places
+    assert json.loads(outcomes[3].output or b"")["type"] == "transaction"

@@ -1,0 +1,1 @@
+"""CDA R2 documents, C-CDA among them, to FHIR R4."""

@@ -1,0 +1,303 @@
+"""CDA tables to closures: what each row reads of an element, and what becomes of it.
+
+A table reads an element and builds a resource or a part of one. Rows that are used say so to the state, so that what
+no row has read can be reported (losses.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hdg.errors import Issue, TableError
+from hdg.fhir.definitions import element_info, resource_types
+from hdg.ingestion.cda.identity import IDENTITIES
+from hdg.ingestion.cda.named import NAMED
+from hdg.ingestion.cda.paths import Path, parse_path, texts
+from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.values import CONVERTERS, absent_reason
+from hdg.ingestion.cda.xml import Element, place_of
+from hdg.mapping.actions import Fire, compile_map, compile_pairs, fire_of
+from hdg.mapping.context import Facts, JsonObject, Several
+from hdg.mapping.defaults import split_default
+from hdg.mapping.library import Library
+from hdg.mapping.shape import constant, fresh, result_type, types_at
+from hdg.mapping.table import Rule, Table
+from hdg.mapping.target import parse_target
+from hdg.mapping.when import Readers, Test, compile_when, parse_when
+
+__all__ = ["STATEMENTS", "Compiler", "Program", "is_negated", "readers"]
+
+Build = Callable[[Element, State], Any]
+_REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.,\- ]+)\)")
+STATEMENTS = frozenset(
+    ("act", "encounter", "observation", "organizer", "procedure", "substanceAdministration", "supply")
+)
+"""CDA R2: the classes of clinical statements (regionOfInterest and observationMedia are read as parts)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row. ``fire`` puts what was read; ``fallback`` steps in when nothing came of it.
+
+    ``is_whole``: what is read is read with all that is in it. ``gap``: a required element for whose absence the
+    source may give a reason.
+    """
+
+    rule: Rule
+    path: Path
+    test: Test | None
+    fire: Fire | None
+    fallback: Fire | None
+    is_whole: bool
+    gap: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled table. ``type`` is the R4 type (or backbone path) that it builds."""
+
+    name: str
+    type: str
+    steps: tuple[Step, ...]
+    identify: Callable[[Element, State], Facts] | None
+
+    @property
+    def is_resource(self) -> bool:
+        """Whether it builds a resource of its own."""
+        return self.type in resource_types()
+
+    def fill(self, element: Element, out: JsonObject, state: State) -> None:
+        """Runs every row. ``out`` is changed in place."""
+        labels, state.labels = state.labels, {}
+        state.statements[element] = None
+        try:
+            for step in self.steps:
+                _run(step, element, out, state)
+        finally:
+            state.labels = labels
+
+
+def _run(step: Step, element: Element, out: JsonObject, state: State) -> None:
+    path = step.path
+    hits = path.find(element)
+    if not hits and step.fallback is None:
+        return
+    if step.test is not None and not step.test(element, state):
+        return
+    is_done = False
+    name = path.attribute
+    for hit in hits:
+        if name:
+            if hit.get(name) is None:
+                continue
+            state.mark(hit, name)
+        elif step.is_whole:
+            state.mark(hit)
+        if step.fire is None:
+            continue
+        value = hit.get(name) if name else hit
+        if (not name and hit is element and not step.is_whole) or (value is not None and value != ""):
+            is_done = step.fire(value, out, state) or is_done
+        if state.problems:
+            state.settle_at(hit, name)
+    if is_done:
+        return
+    if step.gap and hits and step.gap not in out and f"_{step.gap}" not in out:
+        _say_absent(step.gap, hits[0], out, state)
+    elif step.fallback is not None:
+        step.fallback("", out, state)
+        if state.problems:
+            state.settle_at(element)
+
+
+def _say_absent(gap: str, hit: Element, out: JsonObject, state: State) -> None:
+    if hit.get("nullFlavor") is not None:
+        out[gap] = absent_reason(hit)
+
+
+def is_negated(element: Element) -> bool:
+    """Whether a statement says that something is not so."""
+    return bool(element.get("negationInd", "false") != "false")
+
+
+class Compiler:
+    """Compiles the tables of one Library; keeps what it compiled."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._programs: dict[str, Program] = {}
+
+    def program(self, name: str) -> Program:
+        """Raises TableError."""
+        found = self._programs.get(name)
+        if found is None:
+            table = self.library.table("tables", name)
+            if table is None:
+                raise TableError(f"tables/{name}.csv", 1, "there is no such table")
+            found = self._programs[name] = self._program(table)
+        return found
+
+    def _program(self, table: Table) -> Program:
+        try:
+            kind = result_type(table.result)
+        except ValueError as error:
+            raise TableError(table.file, 1, str(error)) from error
+        steps, identify = [], None
+        for rule in table.rules:
+            try:
+                if rule.target == "id":
+                    identify = IDENTITIES[rule.as_]
+                else:
+                    steps.append(self._step(rule, kind))
+            except (ValueError, KeyError) as error:
+                raise rule.error(str(error)) from error
+        return Program(table.name, kind, tuple(steps), identify)
+
+    def _step(self, rule: Rule, root: str) -> Step:
+        path = parse_path(rule.source)
+        test = compile_when(parse_when(rule.when), readers) if rule.when else None
+        if not rule.target:
+            return Step(rule, path, test, None, None, is_whole=not path.attribute)
+        steps = parse_target(rule.target)
+        types = types_at(root, steps)
+        bare, pairs = split_default(rule.default)
+        owner = root
+        for index, step in enumerate(steps):
+            if step.is_list:
+                owner = types_at(root, steps[: index + 1])[0]
+        is_coded_map = bool(rule.map) and rule.as_ != "code"
+        complete = compile_pairs(pairs, owner, self.library.systems, is_mapped=is_coded_map)
+        fallback = None
+        if bare is not None:
+            value = constant(types[0], bare, self.library.systems)
+            fallback = fire_of(lambda _text, _state: fresh(value), steps, complete, None)
+        if not rule.as_:
+            if fallback is None:
+                raise ValueError("as is empty and there is no constant")
+            return Step(rule, path, test, fallback, None, is_whole=False)
+        convert, is_whole = self._converter(rule.as_)
+        translate = None
+        if rule.map:
+            concepts = self.library.concept_map(rule.map)
+            if concepts is None:
+                raise ValueError(f"there is no concept map {rule.map!r}")
+            convert, translate = compile_map(rule.as_, convert, concepts)
+        fire = fire_of(convert, steps, complete, translate)
+        return Step(
+            rule, path, test, fire, fallback, is_whole and not path.attribute, _gap(root, rule.target)
+        )
+
+    def _converter(self, as_: str) -> tuple[Build, bool]:
+        """What makes the value, and whether it reads all of the element."""
+        plain = CONVERTERS.get(as_)
+        if plain is not None:
+            return plain, True
+        named = NAMED.get(as_)
+        if named is not None:
+            return named.convert, named.is_whole
+        reference = _REFERENCE.fullmatch(as_)
+        if reference is None:
+            return self._part(as_), False
+        if reference[1] == "entry":
+            return _dispatched, False
+        return self._reference(reference[1]), False
+
+    def _part(self, name: str) -> Build:
+        """A table that builds a part."""
+        if self.library.table("tables", name) is None:
+            raise ValueError(f"there is no converter or table {name!r}")
+
+        def build(element: Element, state: State) -> JsonObject | None:
+            program = self.program(name)
+            out: JsonObject = {}
+            program.fill(element, out, state)
+            if is_negated(element) and (element, "negationInd") not in state.attributes:
+                text = "a negated part was left out: its table does not say what that means"
+                state.issues.append(Issue("error", "not-supported", place_of(element), text))
+                return None
+            return out or None
+
+        return build
+
+    def _reference(self, name: str) -> Build:
+        """A table that builds a resource, which is referred to."""
+        if self.library.table("tables", name) is None:
+            raise ValueError(f"there is no table {name!r}")
+
+        def refer(element: Element, state: State) -> JsonObject | None:
+            return self.resource(name, element, state)
+
+        return refer
+
+    def resource(self, name: str, element: Element, state: State) -> JsonObject | None:
+        """A reference to what a table makes of an element; None for nothing."""
+        program = self.program(name)
+        kind = program.type
+        key = (name, element)
+        known: JsonObject | None = state.known.get(key, _MISSING)
+        if known is not _MISSING:
+            return None if known is None else known.copy()
+        state.known[key] = None
+        out: JsonObject = {"resourceType": kind, "id": ""}
+        problems, state.problems = state.problems, []
+        program.fill(element, out, state)
+        state.problems = problems
+        if is_negated(element) and (element, "negationInd") not in state.attributes:
+            text = f"a negated statement was left out: the table {name} does not say what that means"
+            state.issues.append(Issue("error", "not-supported", place_of(element), text))
+            return None
+        if len(out) <= 2:
+            return None
+        facts = program.identify(element, state) if program.identify else state.facts_of(element)
+        made = state.take(out, facts, element)
+        for attribute in ("classCode", "moodCode"):
+            state.mark(element, attribute)
+        if kind == "Patient" and state.subject is None:
+            state.subject = made
+        state.known[key] = made
+        return made.copy()
+
+
+_MISSING: Any = object()
+
+
+def _dispatched(element: Element, state: State) -> Any:
+    """What the table of statements makes of a nested one."""
+    if state.dispatch is None:
+        return None
+    found = state.dispatch(element, state)
+    return Several(found) if found else None
+
+
+def _gap(root: str, target: str) -> str:
+    """A required element of a resource that can say why it has no value."""
+    if not target.isidentifier():
+        return ""
+    info = element_info(root, target)
+    if info is None or not info.definition.min or info.is_choice or info.is_list or info.type[0].islower():
+        return ""
+    return target
+
+
+def readers(operand: str) -> Readers:
+    """How ``when`` reads a path below the element. Raises PathError."""
+    path = parse_path(operand)
+
+    def text(element: Element, state: State) -> str:
+        found = texts(path, element)
+        return found[0] if found else ""
+
+    if path.attribute:
+        return Readers(text, lambda e, s: bool(texts(path, e)), lambda e, s: len(texts(path, e)))
+    return Readers(
+        text, lambda e, s: any(_has_value(one) for one in path.find(e)), lambda e, s: len(path.find(e))
+    )
+
+
+def _has_value(element: Element) -> bool:
+    if element.get("nullFlavor") is not None:
+        return False
+    return len(element) > 0 or bool((element.text or "").strip()) or bool(element.attrib)

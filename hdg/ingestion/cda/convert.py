@@ -1,0 +1,161 @@
+"""CDA bytes to FHIR R4: read, walk by the tables, identify, validate. Pure: no I/O beyond reading tables once.
+
+Deterministic: the same bytes, sender and key give the same Converted. CDA R2; C-CDA R1.1 and R2.1; the shapes are those
+of the C-CDA on FHIR guide (https://hl7.org/fhir/us/ccda/). DESIGN §3, §4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time_ns
+
+from hdg.errors import CdaError, Issue, SourceError
+from hdg.fhir.ids import resource_id
+from hdg.ingestion.cda.compile import Compiler
+from hdg.ingestion.cda.dispatch import Dispatch
+from hdg.ingestion.cda.fragments import as_document
+from hdg.ingestion.cda.losses import losses
+from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.xml import Element, children, read
+from hdg.ingestion.converted import Converted, JsonObject, Source
+from hdg.ingestion.repair import made_valid
+from hdg.ingestion.sender import Sender
+from hdg.ingestion.times import to_instant, zone
+from hdg.mapping.context import Unfit
+from hdg.mapping.library import Library
+
+__all__ = ["Converter"]
+
+ROOT_TABLE = "ClinicalDocument.Composition"
+_DIGEST = "https://hdg.dev/fhir/StructureDefinition/mapping-digest"
+_AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    library: Library
+    compiler: Compiler
+    dispatch: Dispatch
+
+
+class Converter:
+    """Converts documents with one id key. Tables are read and compiled when a document first needs them."""
+
+    def __init__(self, *, id_key: bytes, library: Library | None = None) -> None:
+        self.id_key = id_key
+        self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
+        if library is not None:
+            self._tables[None, None] = _tables(library)
+
+    def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
+        """The compiled tables seen through an override directory and a site's own concept maps."""
+        key = (override, maps)
+        found = self._tables.get(key)
+        if found is None:
+            found = self._tables[key] = _tables(Library("cda", override=override, maps=maps))
+        return found
+
+    def convert(self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None) -> Converted:
+        """Convert one document. ``at_us``: time of receipt, µs since the epoch (default: now).
+
+        Raises CdaError: no XML, no CDA, or no valid resource can be made of it.
+        """
+        issues: list[Issue] = []
+        root = as_document(read(data, issues), issues)
+        sender = sender or Sender("", _custodian(root))
+        tables = self.tables(sender.mappings, sender.terminology)
+        state = State(root, sender, tables.library, self.id_key, zone(sender.zone), issues)
+        state.dispatch = tables.dispatch.statement
+        state.build_resource = tables.compiler.resource
+        tables.compiler.resource(ROOT_TABLE, root, state)
+        issues.extend(losses(state))
+        sha256 = hashlib.sha256(data).hexdigest()
+        resources = list(state.resources.values())
+        resources.sort(key=lambda one: one["resourceType"] != "Composition")
+        digest = tables.library.digest
+        resources.append(
+            _provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
+        )
+        for resource in resources:
+            try:
+                made_valid(resource, issues)
+            except SourceError as error:
+                raise CdaError(error.text, error.place) from None
+        return Converted(
+            source=_source(root, sender, sha256),
+            resources=tuple(resources),
+            issues=tuple(dict.fromkeys(issues)),
+            patient_id=None if state.subject is None else state.subject["reference"].partition("/")[2],
+            mapping_digest=digest,
+        )
+
+
+def _tables(library: Library) -> _Tables:
+    compiler = Compiler(library)
+    return _Tables(library, compiler, Dispatch(library, compiler))
+
+
+def _custodian(root: Element) -> str:
+    """The institution that keeps the document, by its identifier."""
+    nodes = [root]
+    for name in ("custodian", "assignedCustodian", "representedCustodianOrganization", "id"):
+        nodes = [child for node in nodes for child in children(node, name)]
+    for node in nodes:
+        if node.get("root"):
+            return "|".join(part for part in (node.get("root"), node.get("extension")) if part)
+    return "local"
+
+
+def _source(root: Element, sender: Sender, sha256: str) -> Source:
+    ids = [one for one in children(root, "id") if one.get("root") or one.get("extension")]
+    codes = [one.get("code", "") for one in children(root, "code")]
+    control = (
+        "^".join(part for part in (ids[0].get("root", ""), ids[0].get("extension", "")) if part)
+        if ids
+        else ""
+    )
+    return Source("cda", sender.name, sender.institution, control, codes[0] if codes else "", sha256)
+
+
+def _provenance(
+    targets: list[JsonObject], state: State, sha256: str, mapping_digest: str, at_us: int
+) -> JsonObject:
+    """A Provenance over all resources of a document. R4 provenance.html."""
+    facts = ("provenance", state.sender.name, sha256)
+    authors: list[JsonObject] = next(
+        (one.get("author", []) for one in targets if one["resourceType"] == "Composition"), []
+    )
+    who = [{"type": _role("author"), "who": author} for author in authors if "reference" in author]
+    return {
+        "resourceType": "Provenance",
+        "id": resource_id(state.id_key, "Provenance", state.institution, facts),
+        "extension": [{"url": _DIGEST, "valueString": mapping_digest}],
+        "target": [{"reference": f"{resource['resourceType']}/{resource['id']}"} for resource in targets],
+        "recorded": _recorded(state, at_us),
+        "agent": [*who, {"type": _role("assembler"), "who": {"display": "Healthcare Data Gateway"}}],
+        "entity": [
+            {
+                "role": "source",
+                "what": {
+                    "identifier": {"type": {"text": "SHA-256 of the document as received"}, "value": sha256}
+                },
+            }
+        ],
+    }
+
+
+def _role(code: str) -> JsonObject:
+    return {"coding": [{"system": _AGENT, "code": code}]}
+
+
+def _recorded(state: State, at_us: int) -> str:
+    for time in children(state.root, "effectiveTime"):
+        try:
+            return to_instant(time.get("value", ""), state.zone)
+        except Unfit:
+            pass
+    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_us % 1_000_000:06}Z"

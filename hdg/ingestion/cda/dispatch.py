@@ -1,0 +1,128 @@
+"""Which table reads which clinical statement (``mappings/cda/dispatch/statements.csv``).
+
+``source`` is ``observation[templateId='…']``, ``observation[section='…']`` (the LOINC code of the section around it) or
+``observation``; they are asked in this order. A row is for what has happened (EVN) unless its ``when`` asks for a mood.
+``as``: the table, or ``statements`` for what only holds others. A blank target says why nothing is made of it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from hdg.errors import Issue, TableError
+from hdg.ingestion.cda.compile import STATEMENTS, Compiler, is_negated, readers
+from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.xml import Element, children, local, place_of
+from hdg.mapping.context import JsonObject
+from hdg.mapping.library import Library
+from hdg.mapping.table import Rule
+from hdg.mapping.when import Test, compile_when, operands, parse_when
+
+__all__ = ["Dispatch"]
+
+_SOURCE = re.compile(r"([A-Za-z]+)(?:\[(templateId|section)='([^']+)'\])?")
+_HOLDERS = ("entryRelationship", "component", "reference")
+_EVENTS = frozenset({"", "EVN", "DEF"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    rule: Rule
+    test: Test | None
+    is_any_mood: bool
+
+
+class Dispatch:
+    """The compiled table."""
+
+    def __init__(self, library: Library, compiler: Compiler) -> None:
+        self._compiler = compiler
+        self._rows: dict[tuple[str, str, str], list[_Row]] = {}
+        table = library.table("dispatch", "statements")
+        if table is None:
+            raise TableError("cda/dispatch/statements.csv", 1, "there is no such table")
+        for rule in table.rules:
+            found = _SOURCE.fullmatch(rule.source)
+            if found is None or found[1] not in STATEMENTS:
+                raise rule.error(
+                    "the source is statement, statement[templateId='…'] or statement[section='…']"
+                )
+            test = compile_when(parse_when(rule.when), readers) if rule.when else None
+            is_any = bool(rule.when) and "@moodCode" in operands(parse_when(rule.when))
+            key = (found[1], found[2] or "", found[3] or "")
+            self._rows.setdefault(key, []).append(_Row(rule, test, is_any))
+
+    def statement(self, element: Element, state: State) -> list[JsonObject]:
+        """References to what a statement becomes; once, however often it is asked for."""
+        known: list[JsonObject] | None = state.known.get(("statement", element))
+        if known is None:
+            state.known["statement", element] = []
+            known = state.known["statement", element] = self._read(element, state)
+        return [reference.copy() for reference in known]
+
+    def _read(self, element: Element, state: State) -> list[JsonObject]:
+        if local(element) not in STATEMENTS:
+            return []
+        if element.get("nullFlavor") is not None:
+            return self._inside(element, state)
+        row = self._row(element, state)
+        if row is None:
+            text = "no table reads such a statement; its narrative is kept"
+            state.issues.append(Issue("warning", "not-supported", place_of(element), text))
+            return self._inside(element, state)
+        if not row.rule.target:
+            state.mark(element)
+            return []
+        if row.rule.as_ == "statements":
+            return self._holder(element, state)
+        reference = self._compiler.resource(row.rule.as_, element, state)
+        inner = self._inside(element, state)
+        return inner if reference is None else [reference]
+
+    def _row(self, element: Element, state: State) -> _Row | None:
+        name = local(element)
+        mood = element.get("moodCode", "")
+        for kind, keys in (
+            ("templateId", [one.get("root", "") for one in children(element, "templateId")]),
+            ("section", _sections(element)),
+            ("", [""]),
+        ):
+            for key in keys:
+                for row in self._rows.get((name, kind, key), ()):
+                    if not row.is_any_mood and mood not in _EVENTS:
+                        continue
+                    if row.test is None or row.test(element, state):
+                        return row
+        return None
+
+    def _holder(self, element: Element, state: State) -> list[JsonObject]:
+        """A statement that is nothing by itself."""
+        if is_negated(element):
+            text = "a negated holder of statements was left out with all that is in it"
+            state.issues.append(Issue("error", "not-supported", place_of(element), text))
+            return []
+        return self._inside(element, state)
+
+    def _inside(self, element: Element, state: State) -> list[JsonObject]:
+        """The statements in a statement that no row of its table has read."""
+        found: list[JsonObject] = []
+        for name in _HOLDERS:
+            for holder in children(element, name):
+                if is_negated(holder):
+                    continue  # losses.py says so
+                for inner in holder:
+                    if local(inner) in STATEMENTS and not state.is_read(inner):
+                        found += self.statement(inner, state)
+        return found
+
+
+def _sections(element: Element) -> list[str]:
+    """The codes of the sections around an element, the nearest first."""
+    found = []
+    node = element.getparent()
+    while node is not None:
+        if local(node) == "section":
+            found += [one.get("code", "") for one in children(node, "code") if one.get("code")]
+        node = node.getparent()
+    return found

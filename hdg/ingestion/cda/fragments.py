@@ -1,0 +1,66 @@
+"""A section or a statement on its own becomes a document around it, so that examples and parts convert too."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+from hdg.errors import CdaError, Issue
+from hdg.ingestion.cda.compile import STATEMENTS
+from hdg.ingestion.cda.xml import HL7, Element, is_hl7, local
+
+__all__ = ["as_document"]
+
+_WRAPPED = {
+    "entry": ("component", "structuredBody", "component", "section"),
+    "section": ("component", "structuredBody", "component"),
+    "structuredBody": ("component",),
+}
+
+
+def as_document(root: Element, issues: list[Issue]) -> Element:
+    """The document itself, or one made around a part. Raises CdaError for anything else."""
+    name = local(root)
+    if not is_hl7(root):
+        raise CdaError("the root is not in the namespace of HL7 v3")
+    if name == "ClinicalDocument":
+        return root
+    if name in STATEMENTS:
+        way = (*_WRAPPED["entry"], "entry")
+    elif name in _WRAPPED:
+        way = _WRAPPED[name]
+    elif name == "component":
+        inner = local(root[0]) if len(root) else ""
+        way = {"section": ("component", "structuredBody"), "structuredBody": ()}.get(inner, ())
+        if not inner:
+            raise CdaError("the component is empty")
+    elif name in _HEADER:
+        way = ()
+    else:
+        raise CdaError("neither a ClinicalDocument nor a part of one")
+    issues.append(Issue("information", "structure", "/", f"only a part of a document ({name})"))
+    document: Element = etree.Element(f"{HL7}ClinicalDocument", nsmap={None: "urn:hl7-org:v3"})  # type: ignore[dict-item]
+    node = document
+    for step in way:
+        node = etree.SubElement(node, HL7 + step)
+    node.append(root)
+    return document
+
+
+_HEADER = frozenset(
+    {
+        "recordTarget",
+        "author",
+        "dataEnterer",
+        "informant",
+        "custodian",
+        "informationRecipient",
+        "legalAuthenticator",
+        "authenticator",
+        "participant",
+        "inFulfillmentOf",
+        "documentationOf",
+        "relatedDocument",
+        "authorization",
+        "componentOf",
+    }
+)

@@ -1,0 +1,175 @@
+"""The ``source`` column of CDA tables: a path below the element that a table reads, compiled once.
+
+    path      := step ('/' step)*
+    step      := name predicate* | '@' name | '.' | '..'
+    predicate := '[' number ']' | '[' ['not '] path ']' | '[' path ('=' | '!=') "'" text "'" ']'
+
+A name stands in the namespace of HL7 v3; ``sdtc:`` and ``xsi:`` are known besides. ``[templateId='1.2.3']`` asks for a
+template id with that root. Several values: one that fits is enough. A step ``entryRelationship`` passes over those that
+are negated, unless its predicate asks for ``@negationInd``: nothing negated is read by a row that does not know of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
+
+__all__ = ["Find", "Path", "PathError", "parse_path", "texts"]
+
+Find = Callable[[Element], Sequence[Element]]
+Check = Callable[[Element], bool]
+_NAME = re.compile(r"(?:sdtc:|xsi:)?[A-Za-z][A-Za-z0-9]*")
+_COMPARED = re.compile(r"(?P<path>[^=!']+?)\s*(?P<sign>!?=)\s*'(?P<text>[^']*)'")
+
+
+class PathError(ValueError):
+    """The text is not a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """``find`` gives elements; ``attribute`` (in Clark notation) is what is read of them, '' for the elements."""
+
+    text: str
+    find: Find
+    attribute: str = ""
+
+
+def parse_path(text: str) -> Path:
+    """Raises PathError."""
+    finds: list[Find] = []
+    attribute = ""
+    for step in _steps(text):
+        if attribute:
+            raise PathError(f"nothing can follow an attribute in {text!r}")
+        if step.startswith("@"):
+            attribute = _attribute(step[1:], text)
+        else:
+            finds.append(_step(step, text))
+    return Path(text, _chained(finds), attribute)
+
+
+def texts(path: Path, element: Element) -> list[str]:
+    """What the path reads as texts: attributes, or the texts of elements; blank ones are left out."""
+    name = path.attribute
+    if name:
+        found = [one.get(name, "") for one in path.find(element)]
+    else:
+        found = ["".join(one.itertext()) for one in path.find(element)]
+    return [one for one in (text.strip() for text in found) if one]
+
+
+def _steps(text: str) -> list[str]:
+    """Cut at slashes outside brackets."""
+    found, depth, start = [], 0, 0
+    for at, letter in enumerate(text):
+        depth += (letter == "[") - (letter == "]")
+        if letter == "/" and depth == 0:
+            found.append(text[start:at])
+            start = at + 1
+    found.append(text[start:])
+    if depth or any(not step for step in found):
+        raise PathError(f"{text!r} is not a path")
+    return found
+
+
+def _attribute(name: str, text: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise PathError(f"{name!r} is not an attribute in {text!r}")
+    return XSI_TYPE if name == "xsi:type" else name
+
+
+def _chained(finds: list[Find]) -> Find:
+    if not finds:
+        return lambda element: (element,)
+    if len(finds) == 1:
+        return finds[0]
+    *first, last = finds
+    way = _chained(first)
+
+    def find(element: Element) -> list[Element]:
+        return [found for node in way(element) for found in last(node)]
+
+    return find
+
+
+def _step(step: str, text: str) -> Find:
+    if step == ".":
+        return lambda element: (element,)
+    if step == "..":
+        return _parent
+    name, *brackets = _brackets(step)
+    if not _NAME.fullmatch(name):
+        raise PathError(f"{name!r} is not an element in {text!r}")
+    tag = SDTC + name[5:] if name.startswith("sdtc:") else HL7 + name
+    checks: list[Check] = []
+    number = 0
+    for bracket in brackets:
+        inner = bracket[1:-1].strip()
+        if inner.isdecimal():
+            number = int(inner)
+        else:
+            checks.append(_check(inner, text))
+    if name == "entryRelationship" and not any("@negationInd" in bracket for bracket in brackets):
+        checks.append(_is_not_negated)
+    return _picking(tag, tuple(checks), number)
+
+
+def _brackets(step: str) -> list[str]:
+    """The name and each predicate, which may hold predicates itself."""
+    parts, depth, start = [], 0, 0
+    for at, letter in enumerate(step):
+        if letter == "[":
+            if depth == 0:
+                parts.append(step[start:at])
+                start = at
+            depth += 1
+        elif letter == "]":
+            depth -= 1
+    return [*parts, step[start:]]
+
+
+def _picking(tag: str, checks: tuple[Check, ...], number: int) -> Find:
+    def found(element: Element) -> list[Element]:
+        return list(element.iterchildren(tag))
+
+    if not checks and not number:
+        return found
+
+    def find(element: Element) -> list[Element]:
+        hits = [one for one in element.iterchildren(tag) if all(check(one) for check in checks)]
+        return hits[number - 1 : number] if number else hits
+
+    return find
+
+
+def _parent(element: Element) -> Sequence[Element]:
+    parent = element.getparent()
+    return () if parent is None else (parent,)
+
+
+def _is_not_negated(element: Element) -> bool:
+    return bool(element.get("negationInd", "false") == "false")
+
+
+def _check(inner: str, text: str) -> Check:
+    compared = _COMPARED.fullmatch(inner)
+    if compared is None:
+        is_wanted = not inner.startswith("not ")
+        path = parse_path(inner.removeprefix("not ").strip())
+        if path.attribute:
+            return lambda element: bool(texts(path, element)) is is_wanted
+        return lambda element: bool(path.find(element)) is is_wanted
+    named, sign, value = compared["path"].strip(), compared["sign"], compared["text"]
+    path = parse_path("templateId/@root" if named == "templateId" else named)
+    if not path.attribute:
+        raise PathError(f"only an attribute can be compared in {text!r}")
+    is_equal = sign == "="
+
+    def check(element: Element) -> bool:
+        return any(one.get(path.attribute) == value for one in path.find(element)) is is_equal
+
+    return check

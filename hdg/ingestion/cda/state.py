@@ -1,0 +1,206 @@
+"""The state of one CDA conversion: what converters look at, what has been read, what has been built."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import tzinfo
+from typing import Any
+
+from lxml import etree
+
+from hdg.errors import Issue
+from hdg.fhir.ids import resource_id
+from hdg.ingestion.cda.xml import Element, children, place_of
+from hdg.ingestion.sender import Sender
+from hdg.mapping.context import Context, Facts, JsonObject, Made, is_same
+from hdg.mapping.library import Library
+from hdg.terminology import Systems
+
+__all__ = ["State"]
+
+_ORDINALS_MAX = 10_000
+
+
+class State(Context):
+    """One document on its way. Owned by Converter.convert; never shared."""
+
+    __slots__ = (
+        "_ids",
+        "attributes",
+        "build_resource",
+        "consumed",
+        "dispatch",
+        "id_key",
+        "institution",
+        "issues",
+        "known",
+        "library",
+        "resources",
+        "root",
+        "sender",
+        "statements",
+        "subject",
+        "systems",
+        "zone",
+    )
+
+    def __init__(
+        self,
+        root: Element,
+        sender: Sender,
+        library: Library,
+        id_key: bytes,
+        zone: tzinfo | None,
+        issues: list[Issue],
+    ) -> None:
+        super().__init__()
+        self.root = root
+        self.sender = sender
+        self.institution = sender.institution
+        self.library = library
+        self.systems: Systems = library.systems
+        self.id_key = id_key
+        self.zone = zone
+        self.issues = issues
+        self.resources: dict[tuple[str, str], JsonObject] = {}
+        """Everything that was built, by type and id, in the order of the document."""
+        self.subject: JsonObject | None = None
+        """Reference to the patient that the document is about."""
+        self.consumed: dict[Element, None] = {}
+        """Elements that were read with all that is in them."""
+        self.attributes: dict[tuple[Element, str], None] = {}
+        """Attributes that were read for themselves."""
+        self.statements: dict[Element, None] = {}
+        """Statements that a table has read."""
+        self.known: dict[Any, Any] = {}
+        """What converters have worked out for this document, by their own keys."""
+        self.dispatch: Callable[[Element, State], list[JsonObject]] | None = None
+        self.build_resource: Callable[[str, Element, State], JsonObject | None] | None = None
+        """Makes a resource of an element by the table of that name; gives a reference to it."""
+        self._ids: dict[str, Element] | None = None
+
+    def reference(self, table: str, element: Element) -> JsonObject | None:
+        """A reference to what a table makes of an element."""
+        return None if self.build_resource is None else self.build_resource(table, element, self)
+
+    def mark(self, element: Element, attribute: str = "") -> None:
+        """Says that an element (with all that is in it) or one of its attributes has been read."""
+        if attribute:
+            self.attributes[element, attribute] = None
+        else:
+            self.consumed[element] = None
+
+    def is_read(self, element: Element) -> bool:
+        """Whether a table has made something of a statement already."""
+        return element in self.consumed or element in self.statements
+
+    def settle_at(self, element: Element, attribute: str = "") -> None:
+        """Problems become Issues at an element."""
+        place = place_of(element, attribute)
+        for problem in self.problems:
+            self.issues.append(Issue(problem.severity, problem.code, place, problem.text))
+        self.problems.clear()
+
+    def named(self, id_: str) -> Element | None:
+        """The element of the narrative with that ID."""
+        if self._ids is None:
+            self._ids = {}
+            for element in self.root.iter(etree.Element):
+                found = element.get("ID")
+                if found is not None:
+                    self._ids.setdefault(found, element)
+        return self._ids.get(id_)
+
+    def named_system(self, text: Any) -> str | None:
+        """URI of the code system that a coded element names; None when it names none."""
+        if isinstance(text, str):
+            return None
+        oid = text.get("codeSystem")
+        return self.systems.uri(oid) or f"urn:oid:{oid}" if oid else None
+
+    # --- what is built --------------------------------------------------------------------------------------
+
+    def facts_of(self, element: Element) -> Facts:
+        """What identifies a statement: its ids, else its content and whom it is about."""
+        ids = sorted(
+            (one.get("root", ""), one.get("extension", ""))
+            for one in children(element, "id")
+            if one.get("nullFlavor") is None and (one.get("root") or one.get("extension"))
+        )
+        if ids:
+            return Facts(("cda", *(part for pair in ids for part in pair)))
+        content = hashlib.sha256(etree.tostring(element, method="c14n", exclusive=True)).hexdigest()
+        about = self.subject["reference"] if self.subject else ""
+        return Facts(("cda-content", about, content))
+
+    def take(self, resource: JsonObject, facts: Facts, element: Element) -> JsonObject:
+        """Keeps a resource and gives a reference to it.
+
+        Equal facts and equal content are one resource. Of a thing (a person, a place) two statements are united;
+        another event with the same facts gets an ordinal, which is reported.
+        """
+        type_ = resource["resourceType"]
+        parts = facts.parts
+        for ordinal in range(2, _ORDINALS_MAX):
+            id_ = resource_id(self.id_key, type_, self.institution, parts)
+            held = self.resources.get((type_, id_))
+            if held is None:
+                resource["id"] = id_
+                self.resources[type_, id_] = resource
+                break
+            resource["id"] = id_
+            if held == resource:
+                break
+            if facts.is_thing or (_is_same_event(held, resource) and not _differing(held, resource)):
+                self._unite(held, resource, element)
+                break
+            parts = (*facts.parts, "ordinal", str(ordinal))
+        return {"reference": f"{type_}/{resource['id']}"}
+
+    def _unite(self, held: JsonObject, other: JsonObject, element: Element) -> None:
+        differing = _differing(held, other)
+        for name, value in other.items():
+            mine = held.get(name)
+            if mine is None:
+                held[name] = value
+            elif isinstance(mine, list) and isinstance(value, list):
+                held[name] = [*mine, *(item for item in value if item not in mine)]
+        if differing:
+            text = f"two statements about one {held['resourceType']} differ in {', '.join(differing)}; the first stays"
+            self.issues.append(Issue("information", "conflict", place_of(element), text))
+
+    def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> Made:
+        """Not for CDA: resources are taken with the element that they came from."""
+        raise NotImplementedError
+
+    def adopt(self, made: Made) -> None:
+        """Not for CDA."""
+        raise NotImplementedError
+
+
+def _differing(held: JsonObject, other: JsonObject) -> list[str]:
+    """Elements of one value in which two statements differ."""
+    return [
+        name
+        for name, value in other.items()
+        if name in held
+        and not (isinstance(held[name], list) and isinstance(value, list))
+        and not is_same(held[name], value)
+    ]
+
+
+_WHAT = ("code", "medicationCodeableConcept", "vaccineCode", "type")
+
+
+def _is_same_event(held: JsonObject, other: JsonObject) -> bool:
+    """Whether two events with the same ids say of the same thing whether it happened, and when.
+
+    Senders give one id to several statements; what differs in any single value is another one.
+    """
+    times = {
+        name for name in (*held, *other) if name.startswith(("effective", "performed", "occurrence", "value"))
+    }
+    return any(held.get(name) for name in _WHAT) and all(
+        held.get(name) == other.get(name) for name in (*_WHAT, *times)
+    )

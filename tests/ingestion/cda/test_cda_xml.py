@@ -1,0 +1,82 @@
+"""Reading the XML of documents: safely, and what senders really send."""
+
+from __future__ import annotations
+
+import pytest
+
+from hdg.errors import CdaError
+from hdg.ingestion.cda.xml import HL7, MAX_DEPTH, local, place_of, read
+
+DOCUMENT = '<ClinicalDocument xmlns="urn:hl7-org:v3"><title>Grüße</title></ClinicalDocument>'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DOCUMENT.encode(),
+        b"\xef\xbb\xbf" + DOCUMENT.encode(),
+        b'\n <?xml version="1.0" encoding="UTF-8"?>\n' + DOCUMENT.encode(),
+        ('<?xml version="1.0" encoding="UTF-16"?>' + DOCUMENT).encode("utf-16"),
+        ('<?xml version="1.0" encoding="ISO-8859-1"?>' + DOCUMENT).encode("latin-1"),
+        ('<?xml version="1.0" encoding="UTF-8"?>' + DOCUMENT).encode("windows-1252"),
+        ('<?xml version="1.0" encoding="UTF-16"?>' + DOCUMENT).encode(),
+        ('<?xml version="1.0"?><!-- a note --><?style x?>' + DOCUMENT).encode(),
+    ],
+)
+def test_a_document_is_read_in_any_encoding(data):
+    root = read(data, [])
+    assert local(root) == "ClinicalDocument"
+    assert root.findtext(f"{HL7}title") == "Grüße"
+
+
+def test_bytes_of_another_encoding_than_the_declared_one_are_said():
+    issues = []
+    read(('<?xml version="1.0" encoding="UTF-8"?>' + DOCUMENT).encode("windows-1252"), issues)
+    assert [issue.severity for issue in issues] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    "prolog",
+    [
+        '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
+        '<?xml version="1.0"?>\n<!-- c --><!DOCTYPE a SYSTEM "http://127.0.0.1/x.dtd">',
+        "<!DOCTYPE lolz [<!ENTITY l 'lol'><!ENTITY m '&l;&l;&l;&l;'>]>",
+    ],
+)
+def test_a_document_type_definition_is_refused(prolog):
+    with pytest.raises(CdaError, match="document type definition"):
+        read((prolog + DOCUMENT.replace("Grüße", "&x;")).encode(), [])
+    with pytest.raises(CdaError, match="document type definition"):
+        read((prolog + DOCUMENT).encode("utf-16"), [])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"   ",
+        b"<a",
+        b"<a></b>",
+        b"<a>&x;</a>",
+        b"\xff\xfe\x00",
+        b"<?xml version='1.0'?>",
+        ("<a>" * (MAX_DEPTH + 1) + "</a>" * (MAX_DEPTH + 1)).encode(),
+        ("<a " + " ".join(f"b{n}='1'" for n in range(200)) + "/>").encode(),
+    ],
+)
+def test_what_is_no_document_is_an_error_without_its_content(data):
+    with pytest.raises(CdaError):
+        read(data, [])
+
+
+def test_a_missing_namespace_and_undeclared_prefixes_are_mended_and_said():
+    issues = []
+    root = read(b"<section><text xsi:type='x'/><sdtc:raceCode code='1'/></section>", issues)
+    assert root.tag == f"{HL7}section"
+    assert root[1].tag == "{urn:hl7-org:sdtc}raceCode"
+    assert len(issues) == 2
+
+
+def test_a_place_is_numbered_where_an_element_has_siblings():
+    root = read(b'<a xmlns="urn:hl7-org:v3"><b/><b><c/></b></a>', [])
+    assert place_of(root[1][0], "x") == "b[2]/c/@x"

@@ -1,0 +1,36 @@
+"""Every whole document of the corpus: converted, valid, nothing dangling, nothing twice (``make corpus``)."""
+
+from __future__ import annotations
+
+import pytest
+
+from hdg.fhir import ids
+from hdg.fhir.validate import validate
+from hdg.ingestion.cda.convert import Converter
+
+pytestmark = pytest.mark.corpus
+
+
+def references(value):
+    if isinstance(value, dict):
+        if isinstance(value.get("reference"), str):
+            yield value["reference"]
+        for item in value.values():
+            yield from references(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item)
+
+
+def test_every_whole_document_becomes_valid_resources(cases):
+    converter = Converter(id_key=ids.PUBLIC_KEY)
+    files = sorted((cases / "cda" / "sample_ccdas").rglob("*.xml"))
+    assert len(files) == 64
+    for file in files:
+        found = converter.convert(file.read_bytes(), at_us=0)
+        places = [f"{one['resourceType']}/{one['id']}" for one in found.resources]
+        assert len(places) == len(set(places)), file.name
+        assert set(references(list(found.resources))) <= set(places), file.name
+        assert not [issue for one in found.resources for issue in validate(one)], file.name
+        assert found.resources[0]["resourceType"] == "Composition"
+        assert found.patient_id is not None
