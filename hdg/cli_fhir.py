@@ -27,6 +27,7 @@ def fhir_load(
     from hdg.errors import HdgError
     from hdg.fhir.profiles.loading import load_package
     from hdg.fhir.profiles.shelf import FOLDER, Shelf
+    from hdg.management.store.custom_packages import definitions_in
     from hdg.settings import load
 
     shelf = Shelf(load(data=data).data / FOLDER)
@@ -43,6 +44,8 @@ def fhir_load(
         typer.echo(f"{loaded.package.label}: {count} definitions loaded")
         if loaded.generated:
             typer.echo(f"  {loaded.generated} profiles without a snapshot are laid over their bases")
+        for one in definitions_in(loaded.search_parameters)[1]:
+            typer.echo(f"  not searchable: {one.code or one.url}: {one.reason}", err=True)
         for label in loaded.missing:
             typer.echo(f"  it builds on {label}, which is not loaded", err=True)
     if has_failed:

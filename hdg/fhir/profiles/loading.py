@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Loaded:
     missing: tuple[str, ...]
     generated: int
     """Profiles without a snapshot, which are laid over their bases instead."""
+    search_parameters: tuple[JsonObject, ...] = field(default=(), repr=False)
 
 
 def load_package(path: Path, shelf: Shelf, limits: Limits | None = None) -> Loaded:
@@ -42,7 +43,9 @@ def load_package(path: Path, shelf: Shelf, limits: Limits | None = None) -> Load
     shelf.add(package)
     loaded = {one.label for one in shelf.packages()}
     wanted = [f"{name}#{version}" for name, version in package.dependencies]
-    return Loaded(package, tuple(label for label in wanted if label not in loaded), generated)
+    missing = tuple(label for label in wanted if label not in loaded)
+    parameters = tuple(one for one in resources if one["resourceType"] == "SearchParameter")
+    return Loaded(package, missing, generated, parameters)
 
 
 def _definition(entry: Entry) -> JsonObject:
