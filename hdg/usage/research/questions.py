@@ -33,12 +33,10 @@ NOBODY = secrets.token_hex(32)
 _KINDS = {
     "token": {"code": "code", "boolean": "boolean", "Coding": "concept", "CodeableConcept": "concept"},
     "reference": {"Reference": "reference"},
-    "quantity": {"Quantity": "quantity"},
+    "quantity": dict.fromkeys(("Quantity", "SampledData", "Range"), "quantity"),
     "number": {"decimal": "number"},
 }
 """Kind of parameter → type of an element that may be searched by → how its values are looked at."""
-_WITHOUT_ROWS = frozenset({"SampledData", "Range"})
-"""Alternatives of a parameter that the index has no rows of."""
 _DECEASED = "Patient.deceased.exists() and Patient.deceased != false"
 _STEP = re.compile(r"(?:\A|\.)(?:as\((?P<cast>\w+)\)|(?P<name>[a-z]\w*))(?=\.|\Z)")
 _CAST = re.compile(r"\(?([\w.]+) as (\w+)\)?")
@@ -78,8 +76,6 @@ def rule(type_: str, code: str) -> Rule | None:
     bindings: set[str] = set()
     for alternative in parameter.expression.split("|"):
         kind, binding = _ended(type_, alternative.strip())
-        if kind in _WITHOUT_ROWS and parameter.kind == "quantity":
-            continue
         found.add(_KINDS[parameter.kind].get(kind, ""))
         bindings.add(binding)
     if len(found) != 1 or "" in found:
@@ -116,7 +112,7 @@ def _ended(type_: str, text: str) -> tuple[str, str]:
             return "", ""
         member = shape(owner).members.get(names[0])
         if member is None:
-            return ("", "") if cast not in _WITHOUT_ROWS else (cast, "")
+            return "", ""
         kind, binding = member.kind, member.binding
     return kind, binding
 
