@@ -122,7 +122,11 @@ def _render(element: _Readable, compiler: SQLCompiler, **options: Any) -> str:
 
 
 class _Builder:
-    """Builds the expression of one shape around the bound values of one element."""
+    """Builds the expression of one shape around the bound values of one element.
+
+    Names are short, since the same criteria are written out for each: psycopg reads texts beyond 4,096 characters
+    anew every time.
+    """
 
     def __init__(self, shape: _Shape, binds: Sequence[ColumnElement[Any]]) -> None:
         self._shape = shape
@@ -149,7 +153,7 @@ class _Builder:
 
     def _every_patient(self) -> Condition:
         """The resource has a patient, and as many of its patients permit (or are the reader) as it has."""
-        of = _COMPARTMENT.alias()
+        of = _COMPARTMENT.alias("c")
         permitted = and_(self._any_permits(of), not_(self._any_denies(of)))
         if self._policy.patient_reads_own and self._shape.role == "patient":
             permitted = or_(of.c.patient == self._patient, permitted)
@@ -172,19 +176,19 @@ class _Builder:
         )
         if not self._policy.institution_heeds_denials:
             return or_(is_sender, self._every_patient())
-        of = _COMPARTMENT.alias()
+        of = _COMPARTMENT.alias("c")
         denying = select(1).select_from(of).where(of.c.rkey == _RESOURCE.c.rkey, self._any_denies(of))
-        permitting = _COMPARTMENT.alias()
+        permitting = _COMPARTMENT.alias("c")
         permitted = self._as_many_as_it_has(permitting, self._any_permits(permitting))
         return and_(or_(is_sender, permitted), not_(exists(denying).correlate(_RESOURCE)))
 
     def _any_permits(self, of: FromClause) -> Condition:
-        rule = _RULE.alias()
+        rule = _RULE.alias("r")
         is_permit = or_(rule.c.kind == _text("root-permit"), self._is_gated(rule))
         return self._any(rule, of, ("root-permit", "nested-permit"), self._permits(rule), is_permit)
 
     def _any_denies(self, of: FromClause) -> Condition:
-        rule, other = _RULE.alias(), _RULE.alias()
+        rule, other = _RULE.alias("r"), _RULE.alias("n")
         nested = (
             select(1)
             .select_from(other)
@@ -207,7 +211,7 @@ class _Builder:
 
     def _is_gated(self, rule: FromClause) -> Condition:
         """The root of the nested rule's Consent matches too."""
-        gate = _RULE.alias()
+        gate = _RULE.alias("g")
         query = (
             select(1)
             .select_from(gate)

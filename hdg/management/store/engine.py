@@ -86,9 +86,24 @@ def open_engine(settings: Settings, *, is_writer: bool, pool_size: int = 1) -> E
             )
         except ModuleNotFoundError:
             raise SettingsError("database_url: PostgreSQL needs the extra 'postgres'") from None
+        _prepare_postgresql(engine, is_writer=is_writer)
     else:
         raise SettingsError("database_url: only sqlite and postgresql are supported")
     return engine
+
+
+def _prepare_postgresql(engine: Engine, *, is_writer: bool) -> None:
+    """No JIT: to compile a search takes ten times as long as to run it (15 ms for a chain of 1.4). And a plan for
+    the values at hand, since one code is that of a few resources, another that of a million.
+    """
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET jit = off")
+            if not is_writer:
+                cursor.execute("SET plan_cache_mode = force_custom_plan")
+        connection.commit()
 
 
 def _prepare_sqlite(engine: Engine, *, is_writer: bool) -> None:

@@ -155,6 +155,8 @@ class Reader:
             connection = self._idle.get_nowait()
         except Empty:
             connection = self._single.connect()
+            if connection.dialect.name == "postgresql":  # by key: one plan is good for all (engine.py)
+                connection.exec_driver_sql("SET plan_cache_mode = auto")
         try:
             yield connection
         except BaseException:

@@ -11,7 +11,7 @@ from sqlalchemy import event
 from hdg.management.store import Clause, SearchQuery, Store
 from hdg.management.store.batch import table_of
 from hdg.management.store.schema import Resource
-from hdg.management.store.search import Sort
+from hdg.management.store.search import CodesOf, Sort, conditions
 
 VISIBLE = table_of(Resource).c.institution == "s"
 NAME = Clause("name", "string", "", ("x",))
@@ -25,6 +25,13 @@ HAS = Clause("patient", "has", "", links=(("Observation", CODE),))
 ENCOUNTER = Clause("encounter", "chain", "", links=(("Encounter", STATUS),))
 HAS_FAR = Clause("patient", "has", "", links=(("Observation", ENCOUNTER),))
 
+SOME = (CodesOf("s", ("a", "b")), CodesOf("t", (), is_rest=True))
+IN = Clause("code", "token", "in", ("v",), codes=SOME)
+NOT_IN = Clause("code", "token", "not-in", ("v",), codes=SOME)
+STATUS_IN = Clause("status", "token", "in", ("v",), codes=SOME)
+TEXT = Clause("code", "token", "text", ("head",))
+WHO = Clause("patient", "reference", "identifier", ("s|v",))
+
 QUERIES = {
     "chain": SearchQuery("Observation", (PATIENTS,)),
     "untyped": SearchQuery("Observation", (ANYBODY,)),
@@ -35,8 +42,40 @@ QUERIES = {
     "has over a chain": SearchQuery("Patient", (HAS_FAR,)),
     "has over a chain beside a chain": SearchQuery("Patient", (ORGANIZATION, HAS_FAR)),
     "compartment": SearchQuery("Observation", (CODE,), compartment="Encounter/e"),
+    "value set": SearchQuery("Observation", (IN,)),
+    "value set of a plain code": SearchQuery("Observation", (STATUS_IN,)),
+    "none of a value set beside a code": SearchQuery("Observation", (CODE, NOT_IN)),
+    "text": SearchQuery("Observation", (TEXT,)),
+    "text beside a code": SearchQuery("Observation", (CODE, TEXT)),
+    "type of an identifier": SearchQuery("Patient", (Clause("identifier", "token", "of-type", ("s|c|v",)),)),
+    "reference by identifier": SearchQuery("Observation", (WHO,)),
+    "present in any form": SearchQuery(
+        "Observation", (Clause("subject", "reference", "missing", ("false",)),)
+    ),
+    "above a URL": SearchQuery("ValueSet", (Clause("url", "uri", "above", ("http://a/b",)),)),
+    "list": SearchQuery("Observation", (Clause("_list", "list", "", ("Observation/a", "Observation/b")),)),
+    "list over types": SearchQuery(
+        "", (Clause("_list", "list", "", ("Observation/a", "Patient/b")),), types=("Observation", "Patient")
+    ),
     "sorted": SearchQuery("Patient", (NAME,), sort=(Sort("family", "string"), Sort("birthdate", "date"))),
 }
+
+
+def test_postgresql_compiles_no_search_and_plans_each_for_its_values(store: Store) -> None:
+    if store.engine.dialect.name == "sqlite":
+        return  # knows neither
+
+    def asked(connection) -> list[str]:
+        return [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in ("jit", "plan_cache_mode")]
+
+    with store.engine.connect() as connection:
+        assert asked(connection) == ["off", "force_custom_plan"]
+    with store.reader._connection() as connection:
+        assert asked(connection) == ["off", "auto"]
+    with store.reader._connection() as connection:
+        assert asked(connection) == ["off", "auto"]
+    jit = store.submit(lambda session: session.connection.exec_driver_sql("SHOW jit").scalar())
+    assert jit.result(20) == "off"
 
 
 def plan(store: Store, query: SearchQuery) -> str:
@@ -79,3 +118,20 @@ def test_a_chain_beside_what_leads_is_a_test_against_a_list(store: Store) -> Non
 
 def test_what_a_resource_is_sorted_by_is_looked_up_by_the_resource(store: Store) -> None:
     assert "ix_idx_string_rkey" in plan(store, QUERIES["sorted"])
+
+
+def test_what_has_none_of_a_value_set_never_leads(store: Store) -> None:
+    for clauses, leading in (((NOT_IN, CODE), 1), ((NOT_IN,), 0)):
+        terms = [str(term) for term in conditions(SearchQuery("Observation", clauses), hash, 0)]
+        assert sum("rkey IN (SELECT" in term for term in terms) == leading
+        assert terms[-1].startswith(("NOT EXISTS", "NOT (EXISTS"))
+
+
+def test_rows_that_no_code_leads_to_are_listed_once_and_not_for_each_resource(store: Store) -> None:
+    missing = Clause("code", "token", "missing", ("true",))
+    system = Clause("code", "token", "", ("http://loinc.org|",))
+    pair = Clause("code-value-quantity", "composite", "", ("a|b$gt1",))
+    for clauses in ((missing,), (STATUS, system), (STATUS, NOT_IN), (TEXT, pair)):
+        found = plan(store, SearchQuery("Observation", clauses))
+        if store.engine.dialect.name == "sqlite":
+            assert "CORRELATED" not in found
