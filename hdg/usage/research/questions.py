@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-from hdg.errors import AccessDenied
+from hdg.errors import AccessDenied, BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.operators import split_at, unescape
 from hdg.management.store.pages import BY_HASH
@@ -37,11 +37,18 @@ _KINDS = {
     "number": {"decimal": "number"},
 }
 """Kind of parameter → type of an element that may be searched by → how its values are looked at."""
+<<<<<<< hdg/usage/research/questions.py
+_SAMPLES = "SampledData"
+"""An alternative of quantities, shown as they are, that the index has no rows of."""
+=======
+>>>>>>> /tmp/w/SB/new
 _DECEASED = "Patient.deceased.exists() and Patient.deceased != false"
 _STEP = re.compile(r"(?:\A|\.)(?:as\((?P<cast>\w+)\)|(?P<name>[a-z]\w*))(?=\.|\Z)")
 _CAST = re.compile(r"\(?([\w.]+) as (\w+)\)?")
 _TARGET = re.compile(r"\.where\(resolve\(\) is [A-Z]\w*\)$")
 _SYSTEMS_MAX = 40
+_VALUES_MAX = 400
+"""Of a whole query: each becomes SQL."""
 _TIME = "s"
 _LONG = 10**40
 """Of any unit of time it is longer than a life."""
@@ -53,10 +60,11 @@ Name = tuple[str, str]
 class Rule:
     """How a parameter may be asked. ``values``: id, code, boolean, concept, reference, quantity or number.
 
-    ``bindings``: the required value sets of its codes.
+    ``kind``: of the parameter; ``bindings``: the required value sets of its codes.
     """
 
     values: str
+    kind: str
     bindings: frozenset[str] = frozenset()
 
 
@@ -66,16 +74,21 @@ def rule(type_: str, code: str) -> Rule | None:
     if type_ not in SHOWN:
         return None
     if code == "_id":
-        return Rule("id")
+        return Rule("id", "token")
     parameter = next((one for one in definitions.search_parameters(type_) if one.code == code), None)
     if parameter is None or parameter.kind not in _KINDS:
         return None
     if parameter.expression == _DECEASED:
-        return Rule("boolean") if f"{type_}.deceased" in SHOWN[type_] else None
+        return Rule("boolean", "token") if f"{type_}.deceased" in SHOWN[type_] else None
     found: set[str] = set()
     bindings: set[str] = set()
     for alternative in parameter.expression.split("|"):
         kind, binding = _ended(type_, alternative.strip())
+<<<<<<< hdg/usage/research/questions.py
+        if kind == _SAMPLES and parameter.kind == "quantity":
+            continue
+=======
+>>>>>>> /tmp/w/SB/new
         found.add(_KINDS[parameter.kind].get(kind, ""))
         bindings.add(binding)
     if len(found) != 1 or "" in found:
@@ -83,7 +96,7 @@ def rule(type_: str, code: str) -> Rule | None:
     (values,) = found
     if values == "code" and "" in bindings:
         return None
-    return Rule(values, frozenset(bindings - {""}))
+    return Rule(values, parameter.kind, frozenset(bindings - {""}))
 
 
 def _ended(type_: str, text: str) -> tuple[str, str]:
@@ -181,13 +194,20 @@ def _translated(query: SearchQuery, id_of: _Id) -> SearchQuery:
         if name not in COMPARTMENTS:
             raise AccessDenied("this compartment is not for researchers")
         compartment = f"{name}/{id_of(name, text)}"
+    clauses = tuple(_clause(types, clause, id_of) for clause in query.clauses)
+    if sum(map(_size, clauses)) > _VALUES_MAX:
+        raise BadRequest("too many values; codes without a system stand for many", code="too-costly")
     return replace(
         query,
         types=(types or asked) if query.types else (),
-        clauses=tuple(_clause(types, clause, id_of) for clause in query.clauses),
+        clauses=clauses,
         compartment=compartment,
         sort=(Sort(BY_HASH),),
     )
+
+
+def _size(clause: Clause) -> int:
+    return len(clause.values) + sum(_size(inner) for _, inner in clause.links)
 
 
 def _check_include(include: Include) -> None:
@@ -221,7 +241,7 @@ def _clause(types: Iterable[str], clause: Clause, id_of: _Id) -> Clause:
         raise _refuse(clause.param)
     rules = {rule(type_, clause.param) for type_ in types}
     found = rules.pop() if len(rules) == 1 else None
-    if found is None:
+    if found is None or clause.kind != found.kind:
         raise _refuse(clause.param)
     return _VALUES[found.values](clause, found, id_of)
 

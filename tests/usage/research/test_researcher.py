@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
+
+from hdg.management.consent.policy import SHIPPED
+from hdg.usage.access import Gate
 
 PROJECT = "asthma-1"
 
@@ -188,6 +193,45 @@ def test_a_researcher_writes_nothing(study):
         send("POST", "/fhir/Subscription", study.researcher, subscription),
     ):
         assert answer.status_code == 403, answer.text
+
+
+WAYS = {
+    "served": {"read", "search", "everything"},
+    "refused": {"vread", "history", "changes", "document", "proof", "write", "rehearse"},
+    "show nothing stored": {"drafts", "drafts_or_errors", "examined", "end_helper"},
+}
+
+
+def test_every_way_through_the_gate_is_decided_for_researchers():
+    """A new way comes here first: what it does not refuse must pass the Desk (research/desk.py)."""
+    ways = {
+        name
+        for name, member in vars(Gate).items()
+        if inspect.iscoroutinefunction(member) and not name.startswith("_")
+    }
+    assert ways == set().union(*WAYS.values())
+    source = {name: inspect.getsource(getattr(Gate, name)) for name in ways}
+    assert all("self._desk." in source[name] for name in WAYS["served"])
+    assert all("refuse_researcher(" in source[name] for name in WAYS["refused"])
+
+
+def test_a_policy_without_the_obligation_still_shows_researchers_nothing_real(make_world, tmp_path):
+    policy = tmp_path / "policy.toml"
+    shipped = SHIPPED.read_text()
+    changed = shipped.replace('researcher = ["deidentify"]', "researcher = []")
+    changed = changed.replace("types = { clinician", 'types = { researcher = ["*"], clinician')
+    assert changed.count("researcher = []") == 1
+    assert 'researcher = ["*"]' in changed
+    policy.write_text(changed)
+    world = make_world(policy=policy)
+    world.researcher = world.token("researcher", project=PROJECT)
+    consent(world)
+    pseudonym = only_patient(world)
+    shown = get(world, f"Patient/{pseudonym}").json()
+    assert "name" not in shown
+    assert get(world, "Patient/ann/_history").status_code == 403
+    made = world.observation("x", "ann", "718-7", "2024-01-01")
+    assert world.client.send("POST", "/fhir/Observation", world.researcher, made).status_code == 403
 
 
 def test_a_conditional_read_tells_no_version_and_no_time(study):

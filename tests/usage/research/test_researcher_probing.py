@@ -6,6 +6,7 @@ Generated from R4's own list of search parameters, so that a parameter that come
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -234,9 +235,26 @@ def test_codes_that_are_not_shown_are_nobody_s():
     assert one("Patient", "gender", "female") == ("female",)
 
 
+def test_codes_without_a_system_cannot_become_endless():
+    codes = [chr(65 + number) + suffix for number in range(26) for suffix in ("", "1")]
+    refused = refusal("Observation", *[(code, ",".join(codes)) for code in ("code", "category", "method")])
+    assert "too many values" in refused or "system" in refused
+
+
 def test_a_kind_of_query_that_is_not_known_is_refused():
+    for kind in ("chain", "has", "list", "string", "date", "new"):
+        with pytest.raises(AccessDenied):
+            names_in(SearchQuery("Patient", (Clause("gender", kind, "", ("female",)),)))
+    for change in (
+        {"places": ((1, ""),)},
+        {"parts": ("token",)},
+        {"codes": ()},
+        {"links": (("Patient", ()),)},
+    ):
+        with pytest.raises(AccessDenied):
+            names_in(SearchQuery("Patient", (replace(Clause("gender", "token", "", ("female",)), **change),)))
     with pytest.raises(AccessDenied):
-        names_in(SearchQuery("Patient", (Clause("gender", "chain", ""),)))
+        names_in(SearchQuery("Patient", custom=(1,)))
     with pytest.raises(AccessDenied):
         names_in(SearchQuery("Patient", compartment="Practitioner/x"))
     with pytest.raises(AccessDenied):
