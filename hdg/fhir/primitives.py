@@ -24,12 +24,14 @@ NULL: Finding = ("", "structure", "null stands only where the companion array ha
 MAX_TEXT = 1024 * 1024  # characters; R4 datatypes.html#string
 _REMEMBERED = 4096  # texts per type
 _REMEMBERED_LENGTH = 128  # characters
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""What no string may hold (R4 datatypes.html#string); and what XML has no form for (XML 1.0 §2.2)."""
+_SOLID = r"[^\s\x00-\x1f\ufffe\uffff]"
 _PATTERNS = {
-    "code": re.compile(r"\S+(?:\s\S+)*"),
+    "code": re.compile(rf"{_SOLID}+(?:[^\S\x0b\x0c\x1c-\x1f]{_SOLID}+)*"),
     "id": re.compile(r"[A-Za-z0-9\-.]{1,64}"),
     "oid": re.compile(r"urn:oid:[0-2](?:\.(?:0|[1-9][0-9]*))+"),
-    "uri": re.compile(r"\S+"),
+    "uri": re.compile(rf"{_SOLID}+"),
     "uuid": re.compile(r"urn:uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 }
 _RANGES = {

@@ -115,6 +115,24 @@ def test_what_could_be_smuggled_in_is_refused(body):
         xml.loads(body.encode())
 
 
+@pytest.mark.parametrize(
+    "letter", ["\x00", "\x01", "\x0b", "\x1f", "\x7f", "\x85", "\ufffe", "\uffff", "é", "\xa0", "🜚"]
+)
+@pytest.mark.parametrize("kind", ["Uri", "Url", "Canonical", "Code", "String", "Markdown", "Id", "Oid"])
+def test_what_is_valid_can_be_written_as_xml(kind, letter):
+    """JSON has letters that XML has no form for (XML 1.0 §2.2): no string, code or uri may hold them."""
+    value = {f"value{kind}": f"a{letter}b"}
+    resource = {
+        "resourceType": "Basic",
+        "code": {"text": "x"},
+        "extension": [{"url": "urn:example:x", **value}],
+    }
+    if validate(resource):
+        return
+    assert xml.loads(xml.dumps(resource)) == resource
+    assert letter not in "\x00\x01\x0b\x1f\ufffe\uffff"
+
+
 @pytest.mark.corpus
 def test_the_official_examples_are_the_same_after_a_way_through_xml(cases):
     count = 0

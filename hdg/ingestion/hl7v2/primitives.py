@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"([+-]?)(\d*)(?:(\.)(\d*))?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _CODE = re.compile(r"\S+(?:\s\S+)*")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 _INT_MAX = 2**31 - 1
 _DIGITS_MAX = 100
 
