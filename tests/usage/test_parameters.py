@@ -48,7 +48,7 @@ def test_a_parameter_becomes_a_clause_with_its_kind_modifier_and_alternatives():
         ("_include", "CarePlan:instantiates-canonical"),
         ("_has:CarePlan:instantiates-canonical:status", "x"),
         ("_sort:x", "name"),
-        ("_revinclude", "*"),
+        ("_revinclude:iterate", "*"),
         ("_include", "x"),
         ("_summary", "true"),
         ("near", "1|1"),

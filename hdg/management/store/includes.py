@@ -167,12 +167,20 @@ def rkeys_of(include: Include) -> list[tuple[int, str]]:
     """Where the rows of the parameters of a ``_revinclude`` are (index.lookups)."""
     if include.places:
         return list(include.places)
-    codes = [
-        parameter.code
-        for parameter in definitions.search_parameters(include.type)
-        if parameter.kind == "reference" and include.param in (parameter.code, "*")
+    return list(_places(include.type, include.param))
+
+
+@lru_cache(maxsize=1024)
+def _places(type_: str, param: str) -> tuple[tuple[int, str], ...]:
+    """``*``: of every type; of every parameter."""
+    types = definitions.resource_types() if type_ == "*" else (type_,)
+    named = [
+        (one, parameter.code)
+        for one in types
+        for parameter in definitions.search_parameters(one)
+        if parameter.kind == "reference" and param in (parameter.code, "*")
     ]
-    return sorted({place for code in codes for place in lookups(include.type, code)})
+    return tuple(sorted({place for name in named for place in lookups(*name)}))
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:

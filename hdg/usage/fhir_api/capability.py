@@ -90,7 +90,7 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
         + (_SUBSCRIBED if resource_type == "Subscription" else []),
         **({"extension": _topics()} if resource_type == "Subscription" else {}),
         "searchInclude": ["*", *(f"{resource_type}:{code}" for code in _references(resource_type))],
-        **({"searchRevInclude": referring} if referring else {}),
+        "searchRevInclude": ["*", *referring],
         "searchParam": [
             _search_parameter(resource_type, code, kind)
             for code, kind in sorted(parameters.supported(resource_type).items())

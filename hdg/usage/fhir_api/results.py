@@ -102,8 +102,10 @@ def _include(name: str, value: str, is_followed: Callable[[str, str], bool]) -> 
     if colon and modifier not in ("iterate", "recurse"):
         raise BadRequest(f"{describe(name)}: this modifier is not supported", code="not-supported")
     is_reverse = code == "_revinclude"
-    if value == "*" and not is_reverse:
-        return Include("*", "*", "", is_reverse=False, is_iterated=bool(colon))
+    if value == "*" and is_reverse and colon:
+        raise BadRequest(f"{describe(name)}: * is not followed again and again", code="too-costly")
+    if value == "*":
+        return Include("*", "*", "", is_reverse, is_iterated=bool(colon))
     type_, param, target, *rest = (*value.split(":"), "", "")[: max(3, value.count(":") + 1)]
     types = definitions.resource_types()
     is_known = type_ in types and (param == "*" or is_followed(type_, param))
