@@ -61,7 +61,8 @@ class Program:
 
     name: str
     type: str
-    steps: tuple[Step, ...]
+    steps: tuple[tuple[str, Step], ...]
+    """Each with the child without which it does nothing; '' for none."""
     identify: Callable[[Element, State], Facts] | None
 
     @property
@@ -73,9 +74,12 @@ class Program:
         """Runs every row. ``out`` is changed in place."""
         labels, state.labels = state.labels, {}
         state.statements[element] = None
+        present = {child.tag for child in element}
+        present.add("")
         try:
-            for step in self.steps:
-                _run(step, element, out, state)
+            for first, step in self.steps:
+                if first in present:
+                    _run(step, element, out, state)
         finally:
             state.labels = labels
 
@@ -151,7 +155,8 @@ class Compiler:
                 if rule.target == "id":
                     identify = IDENTITIES[rule.as_]
                 else:
-                    steps.append(self._step(rule, kind))
+                    step = self._step(rule, kind)
+                    steps.append(("" if step.fallback is not None else step.path.first, step))
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
         return Program(table.name, kind, tuple(steps), identify)

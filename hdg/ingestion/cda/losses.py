@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from hdg.errors import Issue
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import XSI_TYPE, Element, local, place_of
+from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element, place_of
 
 __all__ = ["losses"]
 
@@ -40,7 +40,7 @@ _STRUCTURE = frozenset(
     }
 )
 """Attributes that say nothing without others, or how something is to be read."""
-_SILENT = frozenset({"templateId", "realmCode", "typeId"})
+_SILENT = frozenset({f"{HL7}templateId", f"{HL7}realmCode", f"{HL7}typeId"})
 _MOST = 500
 
 
@@ -54,19 +54,23 @@ def losses(state: State) -> list[Issue]:
     return [Issue("warning", "incomplete", place, "this was not carried over") for place in found]
 
 
-def _unread(element: Element, state: State) -> Iterator[str]:
-    if element in state.consumed or local(element) in _SILENT:
-        return
-    for name, value in element.attrib.items():
-        if name in _STRUCTURE or name.startswith("{") or not value.strip():
+def _unread(root: Element, state: State) -> Iterator[str]:
+    consumed, attributes = state.consumed, state.attributes
+    stack = [root]
+    while stack:
+        element = stack.pop()
+        if element in consumed or element.tag in _SILENT:
             continue
-        if name == "negationInd" and value == "false":
-            continue
-        if (element, name) not in state.attributes:
-            yield place_of(element, name)
-    if (element.text or "").strip():
-        yield place_of(element)
-    for child in element:
-        yield from _unread(child, state)
-        if (child.tail or "").strip():
+        for name, value in element.items():
+            if name in _STRUCTURE or name[0] == "{" or (element, name) in attributes:
+                continue
+            if value and not value.isspace() and not (name == "negationInd" and value == "false"):
+                yield place_of(element, name)
+        text = element.text
+        if text and not text.isspace():
             yield place_of(element)
+        if len(element):
+            inner = list(element)
+            if any((tail := child.tail) and not tail.isspace() for child in inner):
+                yield place_of(element)
+            stack.extend(reversed(inner))

@@ -36,6 +36,8 @@ class Path:
     text: str
     find: Find
     attribute: str = ""
+    first: str = ""
+    """The tag (Clark notation) without which nothing is found; '' when it does not begin with a child."""
 
 
 def parse_path(text: str) -> Path:
@@ -49,7 +51,16 @@ def parse_path(text: str) -> Path:
             attribute = _attribute(step[1:], text)
         else:
             finds.append(_step(step, text))
-    return Path(text, _chained(finds), attribute)
+    return Path(text, _chained(finds), attribute, _first(text))
+
+
+def _first(text: str) -> str:
+    name = _NAME.match(text)
+    return _tag(name[0]) if name is not None else ""
+
+
+def _tag(name: str) -> str:
+    return SDTC + name[5:] if name.startswith("sdtc:") else HL7 + name
 
 
 def texts(path: Path, element: Element) -> list[str]:
@@ -104,7 +115,7 @@ def _step(step: str, text: str) -> Find:
     name, *brackets = _brackets(step)
     if not _NAME.fullmatch(name):
         raise PathError(f"{name!r} is not an element in {text!r}")
-    tag = SDTC + name[5:] if name.startswith("sdtc:") else HL7 + name
+    tag = _tag(name)
     checks: list[Check] = []
     number = 0
     for bracket in brackets:
