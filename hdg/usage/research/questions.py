@@ -37,11 +37,6 @@ _KINDS = {
     "number": {"decimal": "number"},
 }
 """Kind of parameter → type of an element that may be searched by → how its values are looked at."""
-<<<<<<< hdg/usage/research/questions.py
-_SAMPLES = "SampledData"
-"""An alternative of quantities, shown as they are, that the index has no rows of."""
-=======
->>>>>>> /tmp/w/SB/new
 _DECEASED = "Patient.deceased.exists() and Patient.deceased != false"
 _STEP = re.compile(r"(?:\A|\.)(?:as\((?P<cast>\w+)\)|(?P<name>[a-z]\w*))(?=\.|\Z)")
 _CAST = re.compile(r"\(?([\w.]+) as (\w+)\)?")
@@ -84,11 +79,6 @@ def rule(type_: str, code: str) -> Rule | None:
     bindings: set[str] = set()
     for alternative in parameter.expression.split("|"):
         kind, binding = _ended(type_, alternative.strip())
-<<<<<<< hdg/usage/research/questions.py
-        if kind == _SAMPLES and parameter.kind == "quantity":
-            continue
-=======
->>>>>>> /tmp/w/SB/new
         found.add(_KINDS[parameter.kind].get(kind, ""))
         bindings.add(binding)
     if len(found) != 1 or "" in found:
