@@ -210,7 +210,7 @@ def _check_include(include: Include) -> None:
 
 def _clause(types: Iterable[str], clause: Clause, id_of: _Id) -> Clause:
     known = Clause(clause.param, clause.kind, clause.modifier, clause.values, clause.links)
-    if known != clause:
+    if known != clause or (clause.kind in ("chain", "has")) is not bool(clause.links):
         raise _refuse(clause.param)
     if clause.kind == "has":
         for source, _ in clause.links:
@@ -227,8 +227,6 @@ def _clause(types: Iterable[str], clause: Clause, id_of: _Id) -> Clause:
         return replace(
             clause, links=tuple((type_, _clause((type_,), inner, id_of)) for type_, inner in shown)
         )
-    if clause.links:
-        raise _refuse(clause.param)
     rules = {rule(type_, clause.param) for type_ in types}
     found = rules.pop() if len(rules) == 1 else None
     if found is None or clause.kind != found.kind:
