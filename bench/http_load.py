@@ -44,14 +44,19 @@ class _Client(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        request = self._run.take()
-        if request is None:
+        taken = self._run.take()
+        if taken is None:
             self._transport.close()
             if not self.done.done():
                 self.done.set_result(None)
             return
-        self._sent_at = time.perf_counter()
-        self._transport.write(request)
+        request, due = taken
+        now = time.perf_counter()
+        self._sent_at = due or now  # late: whoever asked has waited since it was due
+        if due > now:
+            asyncio.get_running_loop().call_later(due - now, self._transport.write, request)
+        else:
+            self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -77,17 +82,21 @@ class _Client(asyncio.Protocol):
 
 
 class _Run:
-    def __init__(self, requests: Sequence[bytes], total: int) -> None:
+    def __init__(self, requests: Sequence[bytes], total: int, rate: float) -> None:
         self._requests = requests
-        self._left = total
+        self._left = self._total = total
+        self._rate = rate
+        self._started = time.perf_counter()
         self.times: list[float] = []
         self.statuses: dict[int, int] = {}
 
-    def take(self) -> bytes | None:
+    def take(self) -> tuple[bytes, float] | None:
+        """The next request and when it is due, 0 for at once."""
         if self._left == 0:
             return None
+        due = self._started + (self._total - self._left) / self._rate if self._rate else 0.0
         self._left -= 1
-        return self._requests[self._left % len(self._requests)]
+        return self._requests[self._left % len(self._requests)], due
 
     def answered(self, status: int, seconds: float) -> None:
         self.times.append(seconds)
@@ -104,9 +113,15 @@ async def load(
     return await send(host, port, requests, clients=clients, total=total)
 
 
-async def send(host: str, port: int, requests: Sequence[bytes], *, clients: int, total: int) -> Load:
-    """Sends whole requests in turn, ``total`` times in all, over ``clients`` connections."""
-    run = _Run(requests, total)
+async def send(
+    host: str, port: int, requests: Sequence[bytes], *, clients: int, total: int, rate: float = 0.0
+) -> Load:
+    """Sends whole requests in turn, ``total`` times in all, over ``clients`` connections.
+
+    ``rate``: so many a second, whether or not the answers come; times count from when one was due. 0: each client asks
+    as soon as it has its answer.
+    """
+    run = _Run(requests, total, rate)
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     made = [await loop.create_connection(lambda: _Client(run), host, port) for _ in range(clients)]

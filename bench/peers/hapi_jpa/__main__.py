@@ -5,6 +5,7 @@
 
 H2 stands beside SQLite, PostgreSQL beside PostgreSQL. The gateway has token, consent and audit on; HAPI has nothing of
 the kind. Both are loaded with the same transaction Bundles, in turn, and asked by the same client, in turn.
+Other work on the machine falls on the rates, and most on a server of few threads; CPU time a request tells without it.
 Needs Java 17 and Maven with its registry.
 """
 
@@ -46,32 +47,44 @@ def main() -> None:
             f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}; hdg on {own}, HAPI on {given.database}"
         )
         both = first, second
-        rates = _load(both, list(bundles(resources // 300)))
+        rates, spent = _load(both, list(bundles(resources // 300)))
         if given.only != "rates":
             _compare(both, resources // 300)
         if given.only != "answers":
             size = f"{len(first.ids)} resources, {CLIENTS} clients"
             print(f"\n{size}, {given.rounds} rounds of {given.seconds:g} s in turn\n")
-            print("| | hdg | HAPI | ratio | p99 ms, hdg | p99 ms, HAPI |\n|---|---|---|---|---|---|")
-            of = " | ".join(f"{rate:,.0f}" for rate in rates)
-            print(f"| import by transaction, resources/s | {of} | {rates[0] / rates[1]:.1f} | | |")
+            print("| a second | hdg | HAPI | ratio | CPU ms each, hdg | HAPI | ratio | p99 ms, hdg | HAPI |")
+            print("|---|---|---|---|---|---|---|---|---|")
+            print(_row("resources imported", rates, spent))
             for name, made in KINDS.items():
                 _rates(both, name, made, given.seconds, given.rounds)
 
 
-def _load(both: Sequence[Server], made: list[bytes]) -> list[float]:
-    """Resources a second of each, over the second half: a JVM is slow at first. The odd records come last."""
-    spent, counted = [0.0, 0.0], 0
+def _load(both: Sequence[Server], made: list[bytes]) -> tuple[list[float], list[float]]:
+    """Resources a second and CPU ms a resource of each, over the second half: a JVM is slow at first.
+
+    The odd records come last.
+    """
+    seconds, cpu, counted = [0.0, 0.0], [0.0, 0.0], 0
     for start in range(0, len(made), BATCH):
         some = made[start : start + BATCH]
         is_counted = start >= len(made) // 2
         counted += sum(body.count(b'"request":') for body in some) if is_counted else 0
         for place, server in enumerate(both):
-            seconds = server.load(some, start)
-            spent[place] += seconds if is_counted else 0
+            before = server.cpu_seconds()
+            took = server.load(some, start)
+            if is_counted:
+                seconds[place] += took
+                cpu[place] += server.cpu_seconds() - before
     for server in both:
         server.load([odd.bundle()], len(made))
-    return [counted / seconds if seconds else 0.0 for seconds in spent]
+    return [counted / each for each in seconds], [each * 1000 / counted for each in cpu]
+
+
+def _row(name: str, rates: Sequence[float], cpu_ms: Sequence[float], slowest: Sequence[float] = ()) -> str:
+    tails = " | ".join(f"{each:.0f}" for each in slowest) or " | "
+    of, each = " | ".join(f"{rate:,.0f}" for rate in rates), " | ".join(f"{ms:.2f}" for ms in cpu_ms)
+    return f"| {name} | {of} | {rates[0] / rates[1]:.1f} | {each} | {cpu_ms[1] / cpu_ms[0]:.1f} | {tails} |"
 
 
 def _compare(both: Sequence[Server], number: int) -> None:
@@ -159,20 +172,24 @@ def _rates(both: Sequence[Server], name: str, made: Made, seconds: float, rounds
         requests.append([made(server, rng) for _ in range(400)])
     rates: tuple[list[float], list[float]] = ([], [])
     slowest: tuple[list[float], list[float]] = ([], [])
+    cpu_ms: tuple[list[float], list[float]] = ([], [])
     totals = [0, 0]
     for turn in range(-1, rounds):  # the first round warms up
         for place, server in enumerate(both):
-            total = totals[place] or 100
+            total = totals[place] or 200
+            before = server.cpu_seconds()
             load = asyncio.run(http_load.send(*server.address, requests[place], clients=CLIENTS, total=total))
             if not set(load.statuses) <= {200, 201}:
                 raise RuntimeError(f"{server.title}, {name}: answers other than 200 and 201: {load.statuses}")
-            totals[place] = max(100, int(load.per_second * seconds))
+            totals[place] = max(200, int(load.per_second * seconds))
             if turn >= 0:
                 rates[place].append(load.per_second)
                 slowest[place].append(load.p99_ms)
-    one, other = (median(found) for found in rates)
-    tails = " | ".join(f"{median(found):.0f}" for found in slowest)
-    print(f"| {name} | {one:,.0f} | {other:,.0f} | {one / other:.1f} | {tails} |", flush=True)
+                cpu_ms[place].append((server.cpu_seconds() - before) * 1000 / total)
+    print(
+        _row(name, *([median(found) for found in both_found] for both_found in (rates, cpu_ms, slowest))),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

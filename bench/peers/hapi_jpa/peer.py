@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import psutil
+
 from bench.fault_store import postgresql
 from bench.measure import gateway
 from bench.service import hdg_command
@@ -35,7 +37,19 @@ class Server:
     token: str
     names: dict[str, tuple[int, int]] = field(default_factory=dict)
     ids: dict[tuple[int, int], str] = field(default_factory=dict)
+    processes: tuple[int, ...] = ()
+    """What works for it: the server, its database."""
     _local: threading.local = field(default_factory=threading.local)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of its processes and of their children until now."""
+        parents = [psutil.Process(pid) for pid in self.processes]
+        every = [one for parent in parents for one in (parent, *parent.children(recursive=True))]
+        spent = 0.0
+        for one in every:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                spent += sum(one.cpu_times()[:2])
+        return spent
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
         """(status, JSON) of one request; a connection a thread."""
@@ -80,24 +94,28 @@ def ours(database: str) -> Iterator[Server]:
     """A gateway with token, consent and audit."""
     with contextlib.ExitStack() as stack:
         extra: dict[str, Any] = {}
+        databases: tuple[int, ...] = ()
         if database == "postgresql":
-            extra["HDG_DATABASE_URL"] = stack.enter_context(postgresql())[1]
+            own, extra["HDG_DATABASE_URL"] = stack.enter_context(postgresql())
+            databases = (own.get_pid(),)
         running = stack.enter_context(gateway(**extra))
         token = hdg_command(
             running, "token", "--role", "clinician", "--user", "loader", "--institution", "north"
         )
-        yield Server("hdg", running.http, token)
+        yield Server("hdg", running.http, token, processes=(running.process.pid, *databases))
 
 
 @contextlib.contextmanager
 def theirs(database: str) -> Iterator[Server]:
     """HAPI's JPA server with its starter's settings, on a file of H2 or a PostgreSQL of its own; no access control."""
     with contextlib.ExitStack() as stack:
+        databases: tuple[int, ...] = ()
         if database == "h2":
             scratch = stack.enter_context(tempfile.TemporaryDirectory())
             arguments = [f"jdbc:h2:file:{scratch}/h2", "sa"]
         else:
-            arguments = _jdbc(stack.enter_context(postgresql())[1])
+            own, url = stack.enter_context(postgresql())
+            databases, arguments = (own.get_pid(),), _jdbc(url)
         process = subprocess.Popen(
             ["java", "-Xmx4g", "-cp", _classpath(), "Peer", *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -106,7 +124,7 @@ def theirs(database: str) -> Iterator[Server]:
             port = next((line.split()[1] for line in process.stdout or () if line.startswith("ready ")), None)
             if port is None:
                 raise RuntimeError("HAPI did not start; run the java command by hand to see why")
-            yield Server("HAPI", ("127.0.0.1", int(port)), "")
+            yield Server("HAPI", ("127.0.0.1", int(port)), "", processes=(process.pid, *databases))
         finally:
             process.terminate()
             process.wait(60)
