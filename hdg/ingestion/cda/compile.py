@@ -7,7 +7,7 @@ no row has read can be reported (losses.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,19 +74,22 @@ class Program:
         """Runs every row. ``out`` is changed in place."""
         labels, state.labels = state.labels, {}
         state.statements[element] = None
-        present = {child.tag for child in element}
-        present.add("")
+        view: dict[str, list[Element]] = {}
+        for child in element:
+            view.setdefault(child.tag, []).append(child)
         try:
             for first, step in self.steps:
-                if first in present:
-                    _run(step, element, out, state)
+                if not first or first in view:
+                    _run(step, element, view, out, state)
         finally:
             state.labels = labels
 
 
-def _run(step: Step, element: Element, out: JsonObject, state: State) -> None:
+def _run(
+    step: Step, element: Element, view: Mapping[str, Sequence[Element]], out: JsonObject, state: State
+) -> None:
     path = step.path
-    hits = path.find(element)
+    hits = path.among(element, view)
     if not hits and step.fallback is None:
         return
     if step.test is not None and not step.test(element, state):

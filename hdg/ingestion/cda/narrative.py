@@ -16,11 +16,15 @@ from hdg.ingestion.cda.xml import Element
 
 __all__ = ["narrative"]
 
+_NOTHING = etree.XSLTAccessControl(
+    read_file=False, write_file=False, create_dir=False, read_network=False, write_network=False
+)
+
 
 @cache
 def _transform() -> etree.XSLT:
     sheet = etree.parse(Path(__file__).with_suffix(".xslt"))
-    return etree.XSLT(sheet, access_control=etree.XSLTAccessControl.DENY_ALL)
+    return etree.XSLT(sheet, access_control=_NOTHING)
 
 
 def narrative(element: Element, state: State) -> dict[str, str] | None:

@@ -12,7 +12,7 @@ are negated, unless its predicate asks for ``@negationInd``: nothing negated is 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
@@ -38,25 +38,47 @@ class Path:
     attribute: str = ""
     first: str = ""
     """The tag (Clark notation) without which nothing is found; '' when it does not begin with a child."""
+    head: Callable[[Sequence[Element]], Sequence[Element]] | None = None
+    """What the predicates of the first step leave of the children of that tag; None: all."""
+    rest: Find | None = None
+    """The steps after the first; None for none."""
+
+    def among(self, element: Element, view: Mapping[str, Sequence[Element]]) -> Sequence[Element]:
+        """``find`` for an element whose children are at hand by tag."""
+        if not self.first:
+            return self.find(element)
+        hits: Sequence[Element] = view.get(self.first, ())
+        if hits and self.head is not None:
+            hits = self.head(hits)
+        if hits and self.rest is not None:
+            rest = self.rest
+            if len(hits) == 1:
+                return rest(hits[0])
+            return [found for node in hits for found in rest(node)]
+        return hits
 
 
 def parse_path(text: str) -> Path:
     """Raises PathError."""
     finds: list[Find] = []
     attribute = ""
+    first, head = "", None
     for step in _steps(text):
         if attribute:
             raise PathError(f"nothing can follow an attribute in {text!r}")
         if step.startswith("@"):
             attribute = _attribute(step[1:], text)
+        elif step == ".":
+            finds.append(lambda element: (element,))
+        elif step == "..":
+            finds.append(_parent)
         else:
-            finds.append(_step(step, text))
-    return Path(text, _chained(finds), attribute, _first(text))
-
-
-def _first(text: str) -> str:
-    name = _NAME.match(text)
-    return _tag(name[0]) if name is not None else ""
+            tag, pick = _step(step, text)
+            if not finds:
+                first, head = tag, pick
+            finds.append(_picking(tag, pick))
+    rest = _chained(finds[1:]) if len(finds) > 1 else None
+    return Path(text, _chained(finds), attribute, first, head, rest)
 
 
 def _tag(name: str) -> str:
@@ -107,15 +129,14 @@ def _chained(finds: list[Find]) -> Find:
     return find
 
 
-def _step(step: str, text: str) -> Find:
-    if step == ".":
-        return lambda element: (element,)
-    if step == "..":
-        return _parent
+Pick = Callable[[Sequence[Element]], Sequence[Element]]
+
+
+def _step(step: str, text: str) -> tuple[str, Pick | None]:
+    """The tag of a child, and what the predicates leave of its elements."""
     name, *brackets = _brackets(step)
     if not _NAME.fullmatch(name):
         raise PathError(f"{name!r} is not an element in {text!r}")
-    tag = _tag(name)
     checks: list[Check] = []
     number = 0
     for bracket in brackets:
@@ -126,7 +147,15 @@ def _step(step: str, text: str) -> Find:
             checks.append(_check(inner, text))
     if name == "entryRelationship" and not any("@negationInd" in bracket for bracket in brackets):
         checks.append(_is_not_negated)
-    return _picking(tag, tuple(checks), number)
+    if not checks and not number:
+        return _tag(name), None
+
+    def pick(hits: Sequence[Element]) -> Sequence[Element]:
+        for check in checks:
+            hits = [one for one in hits if check(one)]
+        return hits[number - 1 : number] if number else hits
+
+    return _tag(name), pick
 
 
 def _brackets(step: str) -> list[str]:
@@ -143,18 +172,10 @@ def _brackets(step: str) -> list[str]:
     return [*parts, step[start:]]
 
 
-def _picking(tag: str, checks: tuple[Check, ...], number: int) -> Find:
-    def found(element: Element) -> list[Element]:
-        return list(element.iterchildren(tag))
-
-    if not checks and not number:
-        return found
-
-    def find(element: Element) -> list[Element]:
-        hits = [one for one in element.iterchildren(tag) if all(check(one) for check in checks)]
-        return hits[number - 1 : number] if number else hits
-
-    return find
+def _picking(tag: str, pick: Pick | None) -> Find:
+    if pick is None:
+        return lambda element: list(element.iterchildren(tag))
+    return lambda element: pick(list(element.iterchildren(tag)))
 
 
 def _parent(element: Element) -> Sequence[Element]:

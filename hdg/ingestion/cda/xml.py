@@ -172,9 +172,9 @@ def place_of(element: Element, attribute: str = "") -> str:
         name = local(node)
         parent = node.getparent()
         if parent is not None:
-            same = list(parent.iterchildren(node.tag))
-            if len(same) > 1:
-                name += f"[{same.index(node) + 1}]"
+            before = sum(1 for _ in node.itersiblings(node.tag, preceding=True))
+            if before or next(node.itersiblings(node.tag), None) is not None:
+                name += f"[{before + 1}]"
             steps.append(name)
         node = parent
     return "/".join(reversed(steps)) or local(element)
