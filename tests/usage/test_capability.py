@@ -55,6 +55,7 @@ def test_the_openapi_description_names_every_route_once():
         "/fhir/{type}/{id}/$meta-add",
         "/fhir/{type}/{id}/$meta-delete",
         "/fhir/{type}/{id}/_history",
+        "/fhir/{type}/$stats",
         "/fhir/{type}/$document",
         "/fhir/{type}/{id}/$document",
         "/fhir/{type}/{id}/{target}",

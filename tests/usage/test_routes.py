@@ -29,6 +29,7 @@ BODIES_OF = {
     "/fhir/": BATCH,
     "/fhir/{type}/$lastn": NOTHING,
     "/fhir/{type}/$document": NOTHING,
+    "/fhir/{type}/$stats": NOTHING,
     "/fhir/{type}/{id}/$document": NOTHING,
     "/fhir/{type}/{id}/$everything": NOTHING,
     **{
@@ -58,6 +59,9 @@ def paths(app):
 def concrete(template, method=""):
     if template == "/fhir/{type}/$lastn":
         return "/fhir/Observation/$lastn?patient=ann&code=718-7"
+    if template == "/fhir/{type}/$stats":
+        asked = "subject=Patient/ann&system=http://loinc.org&code=718-7&statistic=count"
+        return f"/fhir/Observation/$stats?{asked}"
     if template.endswith("$document"):
         return (
             "/fhir/Composition/$document?id=ann"

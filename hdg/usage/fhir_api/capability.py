@@ -112,7 +112,7 @@ def _operations(resource_type: str, *, can_write: bool) -> list[tuple[str, str]]
     if resource_type in EVERYTHING:
         found.append((resource_type, "everything"))
     if resource_type == "Observation":
-        found.append(("Observation", "lastn"))
+        found += [("Observation", "lastn"), ("Observation", "stats")]
     if resource_type == "Composition":
         found.append(("Composition", "document"))
     return found

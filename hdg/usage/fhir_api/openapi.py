@@ -111,6 +111,17 @@ def openapi() -> JsonObject:
                 "get": _operation("All about a Patient or of an Encounter", [*_paged(), *_since()]),
                 "post": _write("$everything with a Parameters resource"),
             },
+            "/fhir/{type}/$stats": {
+                "parameters": _path("type"),
+                "get": _operation(
+                    "Statistics of one patient's results",
+                    [
+                        _text(name)
+                        for name in ("subject", "system", "code", "coding", "statistic", "start", "end")
+                    ],
+                ),
+                "post": _write("$stats with a Parameters resource"),
+            },
             "/fhir/{type}/$document": {
                 "parameters": _path("type"),
                 "get": _operation("A Composition as a document", [_text("id"), _persist()]),
