@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hdg.errors import Issue, TableError
-from hdg.fhir.definitions import element_info, resource_types
+from hdg.fhir.definitions import ElementInfo, element_info, resource_types, type_definition
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
 from hdg.ingestion.cda.paths import Path, parse_path, texts
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.values import CONVERTERS, absent_reason
-from hdg.ingestion.cda.xml import Element, place_of
+from hdg.ingestion.cda.values import CONVERTERS, REASON, absent_reason
+from hdg.ingestion.cda.xml import Element, local, place_of
 from hdg.mapping.actions import Fire, compile_map, compile_pairs, fire_of
 from hdg.mapping.context import Facts, JsonObject, Several
 from hdg.mapping.defaults import split_default
@@ -186,7 +186,8 @@ class Compiler:
             if fallback is None:
                 raise ValueError("as is empty and there is no constant")
             return Step(rule, path, test, fallback, None, is_whole=False)
-        convert, is_whole = self._converter(rule.as_)
+        holder = types_at(root, steps[:-1])[0] if len(steps) > 1 else root
+        convert, is_whole = self._converter(rule.as_, element_info(holder, steps[-1].element))
         translate = None
         if rule.map:
             concepts = self.library.concept_map(rule.map)
@@ -198,7 +199,7 @@ class Compiler:
             rule, path, test, fire, fallback, is_whole and not path.attribute, _gap(root, rule.target)
         )
 
-    def _converter(self, as_: str) -> tuple[Build, bool]:
+    def _converter(self, as_: str, info: ElementInfo | None) -> tuple[Build, bool]:
         """What makes the value, and whether it reads all of the element."""
         plain = CONVERTERS.get(as_)
         if plain is not None:
@@ -209,8 +210,9 @@ class Compiler:
         reference = _REFERENCE.fullmatch(as_)
         if reference is None:
             return self._part(as_), False
-        if reference[1] == "entry":
-            return _dispatched, False
+        if reference[1] in ("entry", "linked"):
+            targets = frozenset(info.definition.targets if info is not None else ())
+            return _dispatched(targets, is_link=reference[1] == "linked"), False
         return self._reference(reference[1]), False
 
     def _part(self, name: str) -> Build:
@@ -259,6 +261,10 @@ class Compiler:
             return None
         if len(out) <= 2:
             return None
+        for name in _unsaid(kind, out):
+            out[name] = {"extension": [{"url": REASON, "valueCode": "unknown"}]}
+            text = f"{kind} needs {name}, and nothing says it: said to be unknown"
+            state.issues.append(Issue("warning", "required", place_of(element), text))
         facts = program.identify(element, state) if program.identify else state.facts_of(element)
         made = state.take(out, facts, element)
         for attribute in ("classCode", "moodCode"):
@@ -272,12 +278,42 @@ class Compiler:
 _MISSING: Any = object()
 
 
-def _dispatched(element: Element, state: State) -> Any:
-    """What the table of statements makes of a nested one."""
-    if state.dispatch is None:
-        return None
-    found = state.dispatch(element, state)
-    return Several(found) if found else None
+def _unsaid(kind: str, out: JsonObject) -> list[str]:
+    """Required choices of a resource that take a CodeableConcept and have no value."""
+    return [
+        f"{element.name}CodeableConcept"
+        for element in type_definition(kind).elements
+        if element.is_choice
+        and element.min
+        and "CodeableConcept" in element.types
+        and not any(name.removeprefix("_").startswith(element.name) for name in out)
+    ]
+
+
+def _dispatched(targets: frozenset[str], *, is_link: bool) -> Build:
+    """What the table of statements makes of a nested one, as far as R4 allows a reference to it there.
+
+    ``is_link``: the nested one only names a statement that stands elsewhere.
+    """
+
+    def refer(element: Element, state: State) -> Any:
+        if state.dispatch is None:
+            return None
+        meant = state.linked(element) if is_link else element
+        if meant is None:
+            state.mark(element)
+            return state.identified(element)
+        if meant is not element:
+            state.mark(element)
+        if local(meant) in STATEMENTS:
+            found = state.dispatch(meant, state)
+        else:
+            one = state.reference("encompassingEncounter.Encounter", meant)
+            found = [] if one is None else [one]
+        kept = [one for one in found if not targets or one["reference"].partition("/")[0] in targets]
+        return Several(kept) if kept else None
+
+    return refer
 
 
 def _gap(root: str, target: str) -> str:

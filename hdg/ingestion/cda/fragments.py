@@ -14,14 +14,23 @@ _WRAPPED = {
     "entry": ("component", "structuredBody", "component", "section"),
     "section": ("component", "structuredBody", "component"),
     "structuredBody": ("component",),
+    "nonXMLBody": ("component",),
+    "serviceEvent": ("documentationOf",),
+    "performer": ("documentationOf", "serviceEvent"),
+    "encompassingEncounter": ("componentOf",),
+    "encounterParticipant": ("componentOf", "encompassingEncounter"),
+    "patientRole": ("recordTarget",),
+    "assignedAuthor": ("author",),
 }
 
 
 def as_document(root: Element, issues: list[Issue]) -> Element:
     """The document itself, or one made around a part. Raises CdaError for anything else."""
-    name = local(root)
     if not is_hl7(root):
         raise CdaError("the root is not in the namespace of HL7 v3")
+    if local(root) == "entryRelationship":
+        root = next((one for one in root if local(one) in STATEMENTS), root)
+    name = local(root)
     if name == "ClinicalDocument":
         return root
     if name in STATEMENTS:
@@ -30,7 +39,9 @@ def as_document(root: Element, issues: list[Issue]) -> Element:
         way = _WRAPPED[name]
     elif name == "component":
         inner = local(root[0]) if len(root) else ""
-        way = {"section": ("component", "structuredBody"), "structuredBody": ()}.get(inner, ())
+        way = {"section": ("component", "structuredBody"), "structuredBody": (), "nonXMLBody": ()}.get(
+            inner, ()
+        )
         if not inner:
             raise CdaError("the component is empty")
     elif name in _HEADER:

@@ -11,7 +11,7 @@ from lxml import etree
 
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
-from hdg.ingestion.cda.xml import Element, children, place_of
+from hdg.ingestion.cda.xml import HL7, Element, children, local, place_of
 from hdg.ingestion.sender import Sender
 from hdg.mapping.context import Context, Facts, JsonObject, Made, is_same
 from hdg.mapping.library import Library
@@ -27,6 +27,7 @@ class State(Context):
 
     __slots__ = (
         "_ids",
+        "_statements",
         "attributes",
         "build_resource",
         "consumed",
@@ -79,6 +80,7 @@ class State(Context):
         self.build_resource: Callable[[str, Element, State], JsonObject | None] | None = None
         """Makes a resource of an element by the table of that name; gives a reference to it."""
         self._ids: dict[str, Element] | None = None
+        self._statements: dict[tuple[str, str], Element] | None = None
 
     def reference(self, table: str, element: Element) -> JsonObject | None:
         """A reference to what a table makes of an element."""
@@ -111,6 +113,32 @@ class State(Context):
                 if found is not None:
                     self._ids.setdefault(found, element)
         return self._ids.get(id_)
+
+    def linked(self, element: Element) -> Element | None:
+        """The fullest statement with an id of this one; None when there is none and this one says only who it is."""
+        if self._statements is None:
+            self._statements = {}
+            for one in self.root.iter(*_LINKED):
+                for id_ in ids_of(one):
+                    held = self._statements.get(id_)
+                    if held is None or _fullness(one) > _fullness(held):
+                        self._statements[id_] = one
+        for id_ in ids_of(element):
+            found = self._statements.get(id_)
+            if found is not None and found is not element and _fullness(found) > _fullness(element):
+                return found
+        return element if _fullness(element) > 1 else None
+
+    def identified(self, element: Element) -> JsonObject | None:
+        """A reference by identifier to a statement that is not in the document."""
+        for root, extension in ids_of(element):
+            urn = self.systems.uri(root) or (
+                f"urn:oid:{root}" if "-" not in root else f"urn:uuid:{root.lower()}"
+            )
+            if extension:
+                return {"identifier": {"system": urn, "value": extension}}
+            return {"identifier": {"system": "urn:ietf:rfc:3986", "value": urn}}
+        return None
 
     def named_system(self, text: Any) -> str | None:
         """URI of the code system that a coded element names; None when it names none."""
@@ -177,6 +205,41 @@ class State(Context):
     def adopt(self, made: Made) -> None:
         """Not for CDA."""
         raise NotImplementedError
+
+
+_LINKED = tuple(
+    HL7 + name
+    for name in (
+        "act",
+        "encounter",
+        "observation",
+        "organizer",
+        "procedure",
+        "substanceAdministration",
+        "supply",
+        "encompassingEncounter",
+    )
+)
+
+
+def ids_of(element: Element) -> list[tuple[str, str]]:
+    """Root and extension of the ids of a statement."""
+    return [
+        (one.get("root", ""), one.get("extension", ""))
+        for one in children(element, "id")
+        if one.get("nullFlavor") is None and one.get("root")
+    ]
+
+
+def _fullness(element: Element) -> int:
+    """How much a statement says: what it holds besides ids, template ids and a bare status or empty code."""
+    said = 0
+    for child in element:
+        name = local(child)
+        if name in ("templateId", "id", "statusCode") or (name == "code" and child.get("nullFlavor")):
+            continue
+        said += 2
+    return said
 
 
 def _differing(held: JsonObject, other: JsonObject) -> list[str]:

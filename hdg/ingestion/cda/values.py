@@ -17,7 +17,7 @@ from hdg.ingestion.cda.xml import XSI_TYPE, Element, children, local
 from hdg.ingestion.times import to_date, to_datetime, to_instant
 from hdg.mapping.context import Choice, JsonObject, Several, Unfit
 
-__all__ = ["CONVERTERS", "absent_reason", "kind_of", "text_of"]
+__all__ = ["CONVERTERS", "REASON", "absent_reason", "kind_of", "text_of"]
 
 Convert = Callable[[Any, State], Any]
 Function = TypeVar("Function", bound=Convert)
