@@ -31,3 +31,23 @@ def test_packages_are_loaded_listed_and_removed(tmp_path):
     assert run("remove", "site#2.1", "--data", data)[0] == 0
     assert run("list", "--data", data) == (0, "", "")
     assert run("load", good, "--data", data)[0] == 0
+
+
+def test_load_names_search_parameters_that_cannot_be_had(tmp_path):
+    one = {
+        "resourceType": "SearchParameter",
+        "name": "X",
+        "status": "active",
+        "description": "x",
+        "base": ["Patient"],
+        "type": "token",
+    }
+    good = one | {"url": "urn:good", "code": "good", "expression": "Patient.active"}
+    bad = one | {"url": "urn:bad", "code": "bad", "expression": "Patient.colour"}
+    path = tmp_path / "p.tgz"
+    path.write_bytes(package([good, bad]))
+    code, out, err = run("load", path, "--data", tmp_path / "data")
+    assert code == 0
+    assert "2 definitions loaded" in out
+    assert "not searchable: bad: SearchParameter.expression" in err
+    assert "good:" not in err
