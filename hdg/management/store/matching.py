@@ -176,7 +176,7 @@ class Matching:
         for number, binding in plain:
             codes = sorted(map(self.hash, self._bound(binding)))
             terms.append(and_(columns.param == number, columns.code.in_(codes)))
-        return or_(literal(0) == 1, *terms)
+        return or_(*terms) if terms else literal(0) == 1
 
     def _bound(self, binding: str) -> set[str]:
         """Those of the clause's codes that an element without a system can have: its value set says the system."""

@@ -22,6 +22,7 @@ from hdg.management.store.chains import Chains, Rows, inside, tested
 from hdg.management.store.forms import TABLES, coded_numbers, form_numbers
 from hdg.management.store.index import lookups
 from hdg.management.store.matching import Clause, CodesOf, Matching
+from hdg.management.store.membership import has_row
 from hdg.management.store.operators import unescape
 from hdg.management.store.values import Hash
 
@@ -226,13 +227,21 @@ class _Where:
             self._matching.only("")
             updated = _RESOURCE.c.updated_us
             return or_(*(self._matching.date(updated, updated, value) for value in self.clause.values))
-        found = or_(
-            *(
-                select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
-                for table, terms in self._indexes()
-            )
-        )
+        found = or_(*(self._has(table, terms) for table, terms in self._indexes()))
         return ~found if self.rank() == _NEVER else found
+
+    def _has(self, table: Table, terms: list[Condition]) -> Condition:
+        if table.name == "idx_composite" or (table.name == "idx_token" and not self._names_codes()):
+            return has_row(_RESOURCE, table, terms)
+        return select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
+
+    def _names_codes(self) -> bool:
+        """Whether a token's rows are told by their codes."""
+        if self.clause.modifier == "missing":
+            return False
+        if self.clause.codes is not None:
+            return not any(one.is_rest for one in self.clause.codes)
+        return not any(value.endswith("|") for value in self.clause.values)
 
     def _ids(self) -> Condition:
         self._matching.only("")
@@ -244,7 +253,7 @@ class _Where:
             listed = [
                 and_(_RESOURCE.c.type == type_, _RESOURCE.c.id.in_(ids)) for type_, ids in by_type.items()
             ]
-            return or_(_NOTHING, *listed)
+            return or_(*listed) if listed else _NOTHING
         return _RESOURCE.c.id.in_([unescape(value) for value in self.clause.values])
 
     def _is_missing(self) -> bool:
