@@ -83,8 +83,37 @@ def test_everything_takes_types_and_a_time(stay, north):
     }
     posted = stay.client.send("POST", "/fhir/Patient/ann/$everything", north, parameters)
     assert ids(posted.json()) == ["enc"]
-    for bad in ("_type=Colour", "_since=yesterday", "_count=0", "start=2024", "_count=1&_count=2"):
+    for bad in ("_type=Colour", "_since=yesterday", "_count=0", "start=soon", "end=", "_count=1&_count=2"):
         get(stay, north, f"Patient/ann/$everything?{bad}", 400)
+
+
+def test_everything_between_two_times_is_about_care_then(stay, north):
+    for type_, id_, rest in (
+        ("Condition", "old", {"subject": {"reference": "Patient/ann"}, "onsetDateTime": "2010"}),
+        ("Condition", "new", {"subject": {"reference": "Patient/ann"}, "onsetDateTime": "2025"}),
+        ("Coverage", "paid", {"status": "active", "beneficiary": {"reference": "Patient/ann"},
+                              "payor": [{"reference": "Patient/ann"}]}),
+        ("Procedure", "long", {"status": "completed", "subject": {"reference": "Patient/ann"},
+                               "performedPeriod": {"start": "2023-12-30", "end": "2024-01-02"}}),
+    ):  # fmt: skip
+        stay.put({"resourceType": type_, "id": id_, **rest}, "north", "ann")
+    always = {
+        "ann",
+        "enc",
+        "paid",
+    }  # neither the patient nor the encounter or the coverage has a date of care
+
+    def between(query):
+        return set(ids(get(stay, north, f"Patient/ann/$everything?{query}"))) - always
+
+    assert always <= set(ids(get(stay, north, "Patient/ann/$everything?start=2024-01-02&end=2024-01-02")))
+    assert between("start=2024-01-02&end=2024-01-02") == {"ann-1", "long", "old"}
+    assert between("start=2024-01-03") == {"ann-2", "old", "new"}
+    assert between("end=2024-01-01") == {"ann-0", "long", "old"}
+    assert between("end=2009") == set()
+    seen, _ = walked(stay, north, "Patient/ann/$everything?start=2024-01-03&_count=2")
+    assert set(seen) - always == {"ann-2", "old", "new"}
+    get(stay, north, "Encounter/enc/$everything?start=2024", 400)
 
 
 def test_everything_of_an_encounter_is_what_belongs_to_it(stay, north):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
@@ -24,7 +25,12 @@ __all__ = ["Everything", "linked_patients", "members", "named", "shared_names"]
 _COMPARTMENT = table_of(schema.Compartment)
 _REFERENCE = table_of(schema.IdxReference)
 _RESOURCE = table_of(schema.Resource)
+_DATE = table_of(schema.IdxDate)
 _LINKED_MAX = 50
+_NO_CARE = frozenset({"birthdate", "death-date", "value-date", "target-date", "payment-date"})
+"""Dates that are no time of care."""
+_LASTING = frozenset({"AllergyIntolerance", "Condition", "Goal"})
+"""Their dates say when something began, was noted or ended, not when somebody was cared for."""
 _AT_ONCE = 400
 Condition = ColumnElement[bool]
 Name = tuple[str, str]
@@ -33,13 +39,15 @@ Name = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Everything:
     """What is asked. ``type``: Patient or Encounter; ``types``: only these, () for all; ``since_us``: only what
-    was changed at or after this time (µs, 0 for all). ``cursor``: what the page before gave, '' for the first.
+    was changed at or after this time (µs, 0 for all). ``cared_us``: only what is about care between two times (µs;
+    None for all; see ``_within``). ``cursor``: what the page before gave, '' for the first.
     """
 
     type: str
     id: str
     types: tuple[str, ...] = ()
     since_us: int = 0
+    cared_us: tuple[int, int] | None = None
     count: int = 50
     cursor: str = ""
 
@@ -58,7 +66,42 @@ def members(asked: Everything, patients: Sequence[str], hash_: Hash) -> list[Con
         terms.append(columns.type.in_(asked.types))
     if asked.since_us:
         terms.append(columns.updated_us >= asked.since_us)
+    if asked.cared_us is not None:
+        terms.append(_within(*asked.cared_us))
     return terms
+
+
+def _within(start_us: int, end_us: int) -> Condition:
+    """What has no date of care, or one between the two times; what lasts, if it began before the end.
+
+    R4 patient-operation-everything.html (start, end): care dates, not those of the record.
+    """
+    columns = _DATE.c
+    at, lasting = care_dates()
+
+    def has(*terms: Condition) -> Condition:
+        return select(1).where(columns.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
+
+    return or_(
+        ~has(columns.param.in_([*at, *lasting])),
+        has(columns.param.in_(at), columns.lo <= end_us, columns.hi >= start_us),
+        has(columns.param.in_(lasting), columns.lo <= end_us),
+    )
+
+
+@cache
+def care_dates() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The date parameters that say when care was given, and those of what lasts from then on (numbers of rows)."""
+    found: dict[bool, set[int]] = {False: set(), True: set()}
+    for type_ in definitions.resource_types():
+        for parameter in definitions.search_parameters(type_):
+            if (
+                parameter.kind == "date"
+                and parameter.code not in _NO_CARE
+                and not parameter.code.startswith("_")
+            ):
+                found[type_ in _LASTING].update(number for number, _ in lookups(type_, parameter.code))
+    return tuple(sorted(found[False])), tuple(sorted(found[True]))
 
 
 def _referring(asked: Everything, hash_: Hash) -> Select[Any]:

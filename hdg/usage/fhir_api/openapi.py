@@ -108,7 +108,10 @@ def openapi() -> JsonObject:
             },
             "/fhir/{type}/{id}/$everything": {
                 "parameters": _path("type", "id"),
-                "get": _operation("All about a Patient or of an Encounter", [*_paged(), *_since()]),
+                "get": _operation(
+                    "All about a Patient or of an Encounter",
+                    [*_paged(), *_since(), _text("start"), _text("end")],
+                ),
                 "post": _write("$everything with a Parameters resource"),
             },
             "/fhir/{type}/$stats": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -31,6 +32,7 @@ JsonObject = dict[str, Any]
 EVERYTHING = ("Encounter", "Patient")
 """The types that have $everything."""
 _LASTN_PAGES, _LASTN_PAGE = 20, 500
+_FIRST_US, _LAST_US = -(1 << 62), 1 << 62
 _PRIMITIVES = (
     "valueString",
     "valueCode",
@@ -195,8 +197,9 @@ def _simple(part: Any) -> tuple[str, str]:
 def _everything(api: Api, type_: str, id_: str, given: Pairs, cursor: str) -> Everything:
     named: dict[str, str] = {}
     for name, value in given:
-        if name not in ("_since", "_type", "_count"):
-            raise BadRequest("$everything takes _since, _type and _count", code="not-supported")
+        if name not in ("_since", "_type", "_count") and (name not in ("start", "end") or type_ != "Patient"):
+            text = "$everything takes _since, _type and _count; of a Patient also start and end"
+            raise BadRequest(text, code="not-supported")
         if name == "_type" and name in named:
             named[name] += f",{value}"
         elif name in named:
@@ -206,13 +209,23 @@ def _everything(api: Api, type_: str, id_: str, given: Pairs, cursor: str) -> Ev
     types = tuple(dict.fromkeys(named["_type"].split(","))) if "_type" in named else ()
     if not definitions.resource_types().issuperset(types):
         raise BadRequest("parameter '_type': a type that R4 does not have", code="value")
-    since = date_range(named["_since"].replace(" ", "+")) if "_since" in named else (0, 0)
-    if since is None:
-        raise BadRequest("parameter '_since': not a time", code="value")
+    since = _times(named, "_since", (0, 0))
+    start, end = _times(named, "start", (_FIRST_US, 0)), _times(named, "end", (0, _LAST_US))
+    cared = (start[0], end[1]) if "start" in named or "end" in named else None
     count = named.get("_count", str(api.limits.page_default))
     if not count.isdecimal() or len(count) > 9 or not int(count):
         raise BadRequest("parameter '_count': not a number of entries", code="value")
-    return Everything(type_, id_, types, since[0], min(int(count), api.limits.page_max), cursor)
+    return Everything(type_, id_, types, since[0], cared, min(int(count), api.limits.page_max), cursor)
+
+
+def _times(named: Mapping[str, str], name: str, other: tuple[int, int]) -> tuple[int, int]:
+    """The first and the last µs of a time that is given, else ``other``. Raises BadRequest."""
+    if name not in named:
+        return other
+    found = date_range(named[name].replace(" ", "+"))
+    if found is None:
+        raise BadRequest(f"parameter '{name}': not a time", code="value")
+    return found
 
 
 def _most(given: list[str]) -> int:

@@ -179,6 +179,10 @@ class Researchers:
         """
         if asked.since_us:
             raise AccessDenied("parameter '_since' is not for researchers: no time of the record is told")
+        if asked.cared_us is not None:
+            raise AccessDenied(
+                "parameters 'start' and 'end' are not for researchers: theirs are moved"
+            )
         focus = self.read(who, asked.type, asked.id)
         types = _types_of(asked)
         if focus is None or not types:

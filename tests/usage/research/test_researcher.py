@@ -125,6 +125,8 @@ def test_everything_of_a_patient(study):
     assert get(study, f"Patient/{pseudonym}/$everything?_type=Provenance").json()["total"] == 0
     assert get(study, "Patient/ann/$everything").status_code == 404
     assert get(study, f"Patient/{pseudonym}/$everything?_since=2020").status_code == 403
+    assert get(study, f"Patient/{pseudonym}/$everything?start=2020").status_code == 403
+    assert get(study, f"Patient/{pseudonym}/$everything?end=2020").status_code == 403
 
 
 def test_includes_chains_and_has_stay_among_what_is_consented(study):
