@@ -370,11 +370,11 @@ class Requests:
             steps.append(str(key))
             target = target[key]
         if rng.random() < 0.2:
-            steps.append(rng.choice(["-", "99", "-1", "01", "~", "~2", "", CANARY, "9" * 30, "é"]))
+            steps.append(rng.choice(["-", "99", "-1", "01", "~", "~2", "", f"{CANARY} x", "9" * 30, "é"]))
         return (
             "".join(f"/{step}" for step in steps)
             if rng.random() < 0.97
-            else rng.choice(["x", "/", "//", CANARY])
+            else rng.choice(["x", "/", "//", f"{CANARY} x"])
         )
 
     def _fhirpath(self, target: dict[str, Any]) -> Any:
@@ -397,7 +397,7 @@ class Requests:
                 {"name": "path", "valueString": path()},
             ]
             if rng.random() < 0.6:
-                parts.append({"name": "name", "valueString": rng.choice([*names, CANARY, ""])})
+                parts.append({"name": "name", "valueString": rng.choice([*names, f"{CANARY} x", ""])})
             if rng.random() < 0.7:
                 value = rng.choice(PUT_IN)
                 parts.append({"name": "value", **copy.deepcopy(value)})

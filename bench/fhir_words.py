@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hdg.fhir import definitions
+from hdg.management.consent import resource as consents
 
 CANARY = "zqcanaryqz"
 FHIR_JSON = "application/fhir+json"
@@ -402,6 +403,7 @@ def stored() -> list[dict[str, Any]]:
     """What is stored before the first request, in an order in which it can be written."""
     made: list[dict[str, Any]] = [
         {"resourceType": "Practitioner", "id": "dr", "name": [{"family": "Doc"}]},
+        _research_consent("ann"),
     ]
     for name, family in (("ann", "Featherstonehaugh"), ("bob", "Cholmondeley")):
         subject = {"reference": f"Patient/{name}"}
@@ -452,6 +454,12 @@ def stored() -> list[dict[str, Any]]:
             }
         )
     return made
+
+
+def _research_consent(patient: str) -> dict[str, Any]:
+    begin_us, end_us = 946_684_800_000_000, 4_102_444_800_000_000  # 2000 to 2100
+    made = consents.grant(patient, ["ResearchStudy/fuzz"], ["HRESCH"], [], from_us=begin_us, until_us=end_us)
+    return {**made, "id": f"{patient}-consent"}
 
 
 def _observation(id_: str, subject: dict[str, str], number: int) -> dict[str, Any]:

@@ -44,7 +44,10 @@ BASE = "https://gateway.example/fhir"
 HIDDEN = "Cholmondeley"
 """The family name of a patient whom nobody who asks may see."""
 HANG_S = 5.0
-ROLES = ("clinician", "clinician", "clinician", "patient", "operator")
+SHOWN = "Featherstonehaugh"
+"""The family name of a patient whom all may see but researchers, who see her by a pseudonym."""
+PROJECT = "fuzz"
+ROLES = ("clinician", "clinician", "clinician", "patient", "operator", "researcher")
 
 
 @dataclass(slots=True)
@@ -152,22 +155,22 @@ def _token(keys: KeyRing, role: str) -> str:
         keys.token_key,
         role=role,
         user="u",
-        institution="" if is_patient else "north",
+        institution="north" if role in ("clinician", "operator") else "",
         patient="ann" if is_patient else "",
         purpose="",
-        project="",
+        project=PROJECT if role == "researcher" else "",
         at_us=_now_us(),
         lifetime_s=24 * 3600,
     )
 
 
-def judge(ask: Ask, answer: Answer) -> str:
-    """What is wrong with an answer; '' for nothing."""
+def judge(ask: Ask, answer: Answer, role: str = "") -> str:
+    """What is wrong with an answer to that role; '' for nothing."""
     if answer.status >= 500 or answer.status < 200:
         return f"status {answer.status}"
     if answer.cpu_s > HANG_S:
         return f"took {answer.cpu_s:.1f} s"
-    if HIDDEN.encode() in answer.body:
+    if HIDDEN.encode() in answer.body or (role == "researcher" and SHOWN.encode() in answer.body):
         return "a hidden name in the answer"
     is_fhir = unquote(ask.path).startswith("/fhir")
     if ask.method == "HEAD" or answer.status in (204, 304):
@@ -221,9 +224,10 @@ def run(
         number = 0
         while number < requests or time.monotonic() < until:
             ask = made.next()
-            answer = await target.ask(ask, ROLES[number % len(ROLES)])
+            role = ROLES[number % len(ROLES)]
+            answer = await target.ask(ask, role)
             statuses[answer.status] += 1
-            what = judge(ask, answer)
+            what = judge(ask, answer, role)
             if what:
                 findings.setdefault(what, Finding(what, ask, answer))
             number += 1

@@ -39,6 +39,7 @@ def target(either):
         "clinician": {"institution": "north"},
         "patient": {"patient": "ann"},
         "operator": {"institution": "north"},
+        "researcher": {"project": fuzz_fhir.PROJECT},
     }
     return Target(either.app, {role: either.token(role, **rest) for role, rest in who.items()})
 
@@ -136,6 +137,12 @@ def test_an_unknown_element_is_named_only_if_it_has_the_name_of_an_element():
 )
 def test_a_planted_defect_is_found(answer, found):
     assert found in judge(Ask("GET", "/fhir/Patient"), answer)
+
+
+def test_a_name_that_a_researcher_may_not_see_is_found():
+    answer = Answer(200, {}, b'{"x": "Featherstonehaugh"}')
+    assert "hidden" in judge(Ask("GET", "/fhir/Patient"), answer, "researcher")
+    assert "hidden" not in judge(Ask("GET", "/fhir/Patient"), answer, "clinician")
 
 
 def test_an_error_that_repeats_a_value_is_found():
