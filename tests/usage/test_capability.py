@@ -66,3 +66,22 @@ def test_the_openapi_description_names_every_route_once():
         "/healthz",
         "/readyz",
     }
+
+
+def test_the_statement_names_the_modifiers_of_each_parameter(statement):
+    listed = {resource["type"]: resource for resource in statement["rest"][0]["resource"]}
+
+    def said(type_, code):
+        (one,) = [one for one in listed[type_]["searchParam"] if one["name"] == code]
+        return one["documentation"].removeprefix("Modifiers: ").split(", ")
+
+    coded = [":above", ":below", ":in", ":missing", ":not", ":not-in"]
+    assert said("Condition", "code") == [*coded, ":text"]
+    assert said("Condition", "identifier") == [":missing", ":not", ":of-type", ":text"]
+    assert said("Encounter", "status") == coded
+    assert said("Patient", "active") == [":missing", ":not"]
+    assert said("Condition", "subject") == [":identifier", ":missing", ":[type]"]
+    assert said("CarePlan", "instantiates-canonical") == [":missing", ":[type]"]
+    assert said("ValueSet", "url") == [":above", ":below", ":missing"]
+    assert said("Patient", "_id") == [":missing"]
+    assert [one["name"] for one in statement["rest"][0]["searchParam"]] == ["_list"]

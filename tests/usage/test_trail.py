@@ -49,6 +49,14 @@ def test_a_hidden_read_is_recorded_without_naming_whose_it_was(world):
     assert len({leaf.subject for leaf in access_leaves(world)}) == 1
 
 
+def test_a_search_by_a_list_names_whose_list_was_read(world):
+    made = {"resourceType": "List", "id": "l", "status": "current", "mode": "working"}
+    world.put({**made, "subject": {"reference": "Patient/ann"}}, "north", "ann")
+    clinician = world.token("clinician", institution="north")
+    assert world.client.get("/fhir/Organization?_list=l", clinician).json()["total"] == 0
+    assert [row.patient for row in rows(world)] == ["ann"]
+
+
 def test_a_search_leaves_one_event_for_each_patient_it_showed(world):
     world.grant("bob", "Organization/north")
     world.client.get("/fhir/Observation?code=718-7", world.token("clinician", institution="north"))
