@@ -37,13 +37,17 @@ def is_condition(text: str) -> bool:
 class Links:
     """The links of one resource, which ``point`` changes in place.
 
-    ``full_url``: its own entry's ('' for none); ``known``: the fullUrls of the Bundle.
+    ``full_url``: its own entry's ('' for none); ``known``: the fullUrls of the Bundle; ``patched``: the type that a
+    JSON Patch is for.
     """
 
-    def __init__(self, resource: JsonObject, full_url: str, known: Collection[str]) -> None:
+    def __init__(
+        self, resource: JsonObject, full_url: str, known: Collection[str], patched: str = ""
+    ) -> None:
         rooted = _ROOTED.fullmatch(full_url)
         self._root = f"{rooted[1]}/" if rooted else ""
         self._known = known
+        self._patched = patched
         self._held: list[tuple[Any, str | int, str]] = []
         self._prose: list[tuple[JsonObject, str]] = []
         self.targets: set[str] = set()
@@ -70,7 +74,7 @@ class Links:
         if is_reference and self._root and _RELATIVE.fullmatch(text):
             target = self._root + text
         if target in self._known:
-            if is_reference or _type_at(resource, path) in _URIS:
+            if is_reference or self._type(resource, path) in _URIS:
                 self.targets.add(target)
                 self._held.append((holder, key, target))
         elif is_reference and is_condition(text):
@@ -78,6 +82,26 @@ class Links:
             self._held.append((holder, key, text))
         elif is_reference and _URN.match(text):
             self.dangling.append(_expression(resource, path))
+
+    def _type(self, resource: JsonObject, path: Path) -> str:
+        """The type of an element; of a JSON Patch, of the one that its operation makes (RFC 6901)."""
+        if path[0] != OPERATIONS:
+            return _type_at(resource, path)
+        if len(path) < 3 or path[2] != "value":
+            return ""
+        pointer = str(resource[OPERATIONS][path[1]].get("path"))
+        kind = self._patched
+        for step in map(str, (*pointer.split("/")[1:], *path[3:])):
+            if step == "-" or step.isdecimal():
+                continue
+            try:
+                info = element_info(kind, step)
+            except KeyError:
+                return ""
+            if info is None:
+                return ""
+            kind = info.type
+        return kind
 
     def point(self, places: Mapping[str, str]) -> None:
         """Each link to a key of ``places`` now names its value; the others stay. May be called again."""

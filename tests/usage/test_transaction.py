@@ -481,6 +481,31 @@ def test_what_a_transaction_deletes_is_nothing_that_it_can_lead_to(either, north
     assert either.client.get(f"/fhir/{patient}", north).status_code == 200
 
 
+def test_a_json_patch_may_name_another_entry_where_r4_has_a_uri(either, north):
+    """R4 http.html#trules: elements of type uri, url, oid and canonical; a text that looks like one stays."""
+    note = {"url": "urn:example:x", "valueUri": URN}
+    operations = [
+        {"op": "add", "path": "/extension", "value": [note, {"url": "urn:example:y", "valueString": URN}]},
+        {"op": "add", "path": "/extension/-", "value": note},
+        {"op": "replace", "path": "/extension/0/valueUri", "value": URN},
+        {"op": "add", "path": "/meta/profile", "value": [URN]},
+        {"op": "add", "path": "/identifier", "value": [{"system": URN, "value": URN}]},
+    ]
+    binary = {
+        "resourceType": "Binary",
+        "contentType": "application/json-patch+json",
+        "data": base64.b64encode(plain_json.dumps(operations).encode()).decode(),
+    }
+    answer = post(
+        either, north, entry("POST", "Patient", person(), URN), entry("PATCH", "Observation/ann-0", binary)
+    )
+    assert answer.status_code == 200, answer.text
+    after, made = found(either, north, "Observation/ann-0"), place(answer, 0)
+    assert [one.get("valueUri", one.get("valueString")) for one in after["extension"]] == [made, URN, made]
+    assert after["meta"]["profile"] == [made]
+    assert after["identifier"] == [{"system": made, "value": URN}]
+
+
 def test_a_json_patch_may_refer_to_another_entry(either, north):
     operations = [
         {"op": "replace", "path": "/subject/reference", "value": URN},

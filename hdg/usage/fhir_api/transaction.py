@@ -81,7 +81,7 @@ def _step(entry: Entry, limits: Limits, known: Any) -> Step:
         return Step(entry.index, entry.full_url, change, entry.path)
     operations = entry.json_patch() if entry.method == "PATCH" else None
     resource = entry.content() if operations is None else {OPERATIONS: operations}
-    links = Links(resource, entry.full_url, known)
+    links = Links(resource, entry.full_url, known, "" if operations is None else entry.type)
     if links.dangling:
         raise BadRequest("no entry has the fullUrl that is referred to", place=links.dangling[0])
     id_, only_new, likely = entry.id, False, entry.path
