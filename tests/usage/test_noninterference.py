@@ -243,6 +243,12 @@ SPECIAL = [
     "/fhir?_type=Observation,DiagnosticReport&patient.name=Otto,Eve&_include=*",
     "/fhir?_type=Observation,Patient,Encounter&_list=mixed&_sort=_id&_count=2",
     "/fhir/Patient/ann/Observation?_list=mixed&code:not-in=urn:vs:shared",
+    "/fhir/Patient?_id=ann&_revinclude=*",
+    "/fhir/Organization?_revinclude=*",
+    "/fhir/Patient/ann/$everything?_count=3",
+    "/fhir/Patient/ann/$everything?start=2024-01-02&end=2024-02-03",
+    "/fhir/Observation/$stats?subject=Patient/ann&coding=http://loinc.org|718-7&statistic=total-count",
+    "/fhir/Observation/$lastn?patient=ann&code=718-7&max=9",
 ]
 
 
