@@ -71,14 +71,27 @@ def person(element: Element, state: State) -> Facts:
     """assignedAuthor, assignedEntity, associatedEntity: who it is."""
     name = _words(element, "assignedPerson", "name") or _words(element, "associatedPerson", "name")
     name = name or _words(element, "playingEntity", "name") or _words(element, "relatedPerson", "name")
+    name = name or _words(element, "informationRecipient", "name")
     return _thing("person", _ids(element), name)
 
 
 def role(element: Element, state: State) -> Facts:
     """A person at an organization."""
     facts = person(element, state)
-    where = _words(element, "representedOrganization", "name")
+    where = next(
+        (found for name in _ORGANIZATIONS if (found := _words(element, name, "name"))),
+        "",
+    )
     return Facts(("role", *facts.parts, where), is_thing=True)
+
+
+_ORGANIZATIONS = ("representedOrganization", "receivedOrganization", "scopingOrganization")
+
+
+def payor(element: Element, state: State) -> Facts:
+    """An insurer: an assignedEntity whose organization has the name."""
+    ids = [pair for one in children(element, "representedOrganization") for pair in _ids(one)] + _ids(element)
+    return _thing("organization", ids, _words(element, "representedOrganization", "name"))
 
 
 def organization(element: Element, state: State) -> Facts:
@@ -122,6 +135,7 @@ IDENTITIES: dict[str, Callable[[Element, State], Facts]] = {
     "identity.person": person,
     "identity.role": role,
     "identity.organization": organization,
+    "identity.payor": payor,
     "identity.location": location,
     "identity.device": device,
     "identity.statement": statement,

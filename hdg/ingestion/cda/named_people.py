@@ -1,0 +1,209 @@
+"""Who: authors, performers, participants as references; race, ethnicity and language of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hdg.ingestion.cda.named_registry import named
+from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.values import to_coding, to_concept
+from hdg.ingestion.cda.xml import Element, children, local
+from hdg.mapping.context import JsonObject, Several
+
+__all__ = ["actor", "human", "is_patient"]
+
+
+@named("cda.actor")
+def actor(element: Element, state: State) -> JsonObject | None:
+    """Who did it: what an author, performer, informant or entererer holds, as a Reference."""
+    return _actor(
+        element,
+        state,
+        ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson", "Organization", "Device"),
+    )
+
+
+@named("cda.party")
+def party(element: Element, state: State) -> JsonObject | None:
+    """As ``cda.actor``, where R4 takes no devices."""
+    return _actor(
+        element, state, ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson", "Organization")
+    )
+
+
+@named("cda.person")
+def human(element: Element, state: State) -> JsonObject | None:
+    """As ``cda.actor``, where R4 takes only people."""
+    return _actor(element, state, ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson"))
+
+
+@named("cda.author")
+def author(element: Element, state: State) -> JsonObject | None:
+    """The nearest author above a statement: section and document speak for what they hold (context conduction)."""
+    return _nearest(element, state, actor)
+
+
+@named("cda.recorder")
+def recorder(element: Element, state: State) -> JsonObject | None:
+    """As ``cda.author``, where R4 takes only people."""
+    return _nearest(element, state, human)
+
+
+def _nearest(element: Element, state: State, read: Callable[[Any, State], Any]) -> JsonObject | None:
+    node = element
+    while node is not None:
+        for found in children(node, "author"):
+            reference: JsonObject | None = read(found, state)
+            if reference is not None:
+                return reference
+        node = node.getparent()
+    return None
+
+
+_HOLDERS = (
+    "assignedAuthor",
+    "assignedEntity",
+    "relatedEntity",
+    "associatedEntity",
+    "assignedCustodian",
+    "intendedRecipient",
+    "participantRole",
+)
+
+
+def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject | None:
+    inner = next((child for name in _HOLDERS for child in children(element, name)), None)
+    if inner is None:
+        return None
+    if state.subject is not None and is_patient(inner, state):
+        return state.subject.copy()
+    if next(children(inner, "assignedAuthoringDevice"), None) is not None:
+        return state.reference("assignedAuthor.Device", inner) if "Device" in kinds else None
+    if (
+        local(inner) in ("relatedEntity", "associatedEntity", "participantRole")
+        and inner.get("classCode") in _RELATED
+    ):
+        return state.reference("relatedEntity.RelatedPerson", inner)
+    is_named = any(_has_text(child) for name in _PEOPLE for child in children(inner, name))
+    organization = next((one for name in _ORGANIZATIONS for one in children(inner, name)), None)
+    if is_named or any(child.get("extension") for child in children(inner, "id")) or organization is None:
+        if organization is not None and _has_text(organization):
+            return state.reference("assignedEntity.PractitionerRole", inner)
+        return state.reference("assignedEntity.Practitioner", inner)
+    return state.reference("organization.Organization", organization) if "Organization" in kinds else None
+
+
+_PEOPLE = ("assignedPerson", "relatedPerson", "associatedPerson", "informationRecipient", "playingEntity")
+_ORGANIZATIONS = ("representedOrganization", "receivedOrganization", "scopingOrganization")
+_RELATED = frozenset({"PRS", "NOK", "ECON", "GUARD", "GUAR", "CAREGIVER", "CON", "AGNT"})
+
+
+def _has_text(element: Element) -> bool:
+    return any((text or "").strip() for text in element.itertext())
+
+
+def is_patient(inner: Element, state: State) -> bool:
+    """Whether an author is the patient: the same number of the same authority."""
+    mine: frozenset[tuple[str, str]] | None = state.known.get("patient ids")
+    if mine is None:
+        roles = [
+            role
+            for target in children(state.root, "recordTarget")
+            for role in children(target, "patientRole")
+        ]
+        mine = state.known["patient ids"] = frozenset(
+            (one.get("root", ""), one.get("extension", ""))
+            for role in roles
+            for one in children(role, "id")
+            if one.get("extension")
+        )
+    return any((one.get("root", ""), one.get("extension", "")) in mine for one in children(inner, "id"))
+
+
+@named("cda.holder")
+def holder(element: Element, state: State) -> JsonObject | None:
+    """Who holds a policy: the patient, or somebody else. ``element`` is a participantRole of a policy."""
+    if state.subject is not None and (is_patient(element, state) or _is_self(element)):
+        state.mark(element)
+        return state.subject.copy()
+    return state.reference("relatedEntity.RelatedPerson", element)
+
+
+def _is_self(element: Element) -> bool:
+    """Whether the policy says that the patient is the subscriber."""
+    policy = element.getparent().getparent()
+    return any(
+        code.get("code") == "SELF"
+        for participant in children(policy, "participant")
+        if participant.get("typeCode") == "COV"
+        for role in children(participant, "participantRole")
+        for code in children(role, "code")
+    )
+
+
+@named("cda.organization")
+def organization(element: Element, state: State) -> JsonObject | None:
+    """The organization of a performer, where R4 takes nothing else."""
+    for inner in (one for name in _HOLDERS for one in children(element, name)):
+        for found in (one for name in _ORGANIZATIONS for one in children(inner, name)):
+            return state.reference("organization.Organization", found)
+    return None
+
+
+@named("cda.custodian_note", is_whole=True)
+def custodian_note(element: Element, state: State) -> str | None:
+    """Who keeps an advance directive or speaks for the patient, as the text of a note."""
+    said = " ".join(" ".join(text.split()) for text in element.itertext() if text.strip())
+    numbers = [one.get("value", "") for one in element.iter("{*}telecom") if one.get("value")]
+    found = ", ".join(part for part in (said, *numbers) if part)
+    return f"Custodian or agent: {found}" if found else None
+
+
+# --- the person -----------------------------------------------------------------------------------------------
+
+_OMB_RACE = frozenset({"1002-5", "2028-9", "2054-5", "2076-8", "2106-3"})
+_OMB_ETHNICITY = frozenset({"2135-2", "2186-5"})
+
+
+def _category(element: Element, state: State, categories: frozenset[str]) -> Any:
+    """The parts of US Core's extensions of race and ethnicity: coding and text."""
+    coding = to_coding(element, state)
+    concept = to_concept(element, state)
+    if coding is None and concept is None:
+        return None
+    found: list[JsonObject] = []
+    if coding is not None:
+        kind = "ombCategory" if coding.get("code") in categories else "detailed"
+        found.append({"url": kind, "valueCoding": coding})
+    text = (concept or {}).get("text") or (coding or {}).get("display") or (coding or {}).get("code")
+    if text:
+        found.append({"url": "text", "valueString": text})
+    return Several(found)
+
+
+@named("cda.race", is_whole=True)
+def race(element: Element, state: State) -> Any:
+    """raceCode as a part of US Core's race."""
+    return _category(element, state, _OMB_RACE)
+
+
+@named("cda.ethnicity", is_whole=True)
+def ethnicity(element: Element, state: State) -> Any:
+    """ethnicGroupCode as a part of US Core's ethnicity."""
+    return _category(element, state, _OMB_ETHNICITY)
+
+
+@named("cda.language", is_whole=True)
+def language(element: Element, state: State) -> JsonObject | None:
+    """languageCode: a code of BCP 47 whatever it names as its system."""
+    code = element.get("code", "").strip()
+    if not code:
+        return None
+    return {"coding": [{"system": "urn:ietf:bcp:47", "code": code}]}
+
+
+@named("cda.name_text", is_whole=True)
+def name_text(element: Element, state: State) -> str | None:
+    """A name as one text."""
+    return " ".join(" ".join(element.itertext()).split()) or None

@@ -1,0 +1,160 @@
+"""When: effective times of administrations as periods and timings. R4 datatypes.html#timing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hdg.ingestion.cda.named_registry import named
+from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.values import kind_of, number, to_when
+from hdg.ingestion.cda.xml import Element, children
+from hdg.mapping.context import JsonObject
+
+__all__ = ["period"]
+
+_PERIOD_UNITS = {"s": "s", "min": "min", "h": "h", "d": "d", "wk": "wk", "mo": "mo", "a": "a", "y": "a"}
+_EVENTS = frozenset(
+    (
+        "HS",
+        "WAKE",
+        "C",
+        "CM",
+        "CD",
+        "CV",
+        "AC",
+        "ACM",
+        "ACD",
+        "ACV",
+        "PC",
+        "PCM",
+        "PCD",
+        "PCV",
+        "MORN",
+        "AFT",
+        "EVE",
+        "NIGHT",
+    )
+)
+
+
+@named("cda.period", is_whole=True)
+def period(element: Element, state: State) -> JsonObject | None:
+    """IVL_TS, or a moment as the beginning of a period whose end is not known."""
+    choice = to_when(element, state)
+    if choice is None:
+        return None
+    return choice.value if choice.type == "Period" else {"start": choice.value}
+
+
+@named("cda.when_text", is_whole=True)
+def when_text(element: Element, state: State) -> str | None:
+    """A time where R4 takes only text."""
+    choice = to_when(element, state)
+    if choice is None:
+        return None
+    if choice.type == "Period":
+        return " to ".join(str(choice.value.get(name, "?")) for name in ("start", "end"))
+    return str(choice.value)
+
+
+def _intervals(element: Element) -> list[Element]:
+    return [one for one in children(element, "effectiveTime") if kind_of(one) in ("IVL_TS", "TS", "")]
+
+
+@named("cda.medication_time")
+def medication_time(element: Element, state: State) -> Any:
+    """The interval among the effective times of an administration."""
+    for one in _intervals(element):
+        state.mark(one)
+        found = to_when(one, state)
+        if found is not None:
+            return found
+    return None
+
+
+@named("cda.timing")
+def timing(element: Element, state: State) -> JsonObject | None:
+    """PIVL_TS and EIVL_TS among the effective times of an administration."""
+    return _timing(element, state)
+
+
+@named("cda.timing_bounded")
+def timing_bounded(element: Element, state: State) -> JsonObject | None:
+    """``cda.timing`` with the interval as its bounds."""
+    found = _timing(element, state) or {}
+    for one in _intervals(element):
+        state.mark(one)
+        choice = to_when(one, state)
+        if choice is None:
+            continue
+        if choice.type == "Period":
+            found.setdefault("repeat", {})["boundsPeriod"] = choice.value
+        elif "repeat" not in found:
+            found.setdefault("event", []).append(choice.value)
+        else:
+            found["repeat"]["boundsPeriod"] = {"start": choice.value}
+    return found or None
+
+
+def _timing(element: Element, state: State) -> JsonObject | None:
+    found: JsonObject = {}
+    for one in children(element, "effectiveTime"):
+        match kind_of(one):
+            case "PIVL_TS":
+                state.mark(one)
+                _add(found, _periodic(one, state), state)
+            case "EIVL_TS":
+                state.mark(one)
+                _add(found, _eventful(one, state), state)
+            case kind if kind not in ("IVL_TS", "TS", ""):
+                state.problem(f"a time of type {kind} is not supported", code="not-supported")
+    return found or None
+
+
+def _add(found: JsonObject, repeat: JsonObject, state: State) -> None:
+    if not repeat:
+        return
+    held = found.setdefault("repeat", {})
+    for name, value in repeat.items():
+        if name == "when":
+            held.setdefault("when", []).extend(value)
+        elif name in held and held[name] != value:
+            state.problem("a second frequency was left out", code="incomplete")
+        else:
+            held[name] = value
+
+
+def _periodic(element: Element, state: State) -> JsonObject:
+    """Every so often."""
+    found: JsonObject = {}
+    for one in children(element, "period"):
+        low = next(children(one, "low"), None)
+        high = next(children(one, "high"), None)
+        first = one if one.get("value") else low if low is not None else high
+        if first is None or not first.get("value"):
+            continue
+        unit = _PERIOD_UNITS.get(first.get("unit", ""))
+        if unit is None:
+            state.problem("the unit of a period is none of time", code="value")
+            continue
+        found = {"frequency": 1, "period": number(first.get("value")), "periodUnit": unit}
+        if low is not None and high is not None and low.get("value") and high.get("value"):
+            if low.get("unit") != high.get("unit"):
+                state.problem("the bounds of a period have different units", code="value")
+            else:
+                found["periodMax"] = number(high.get("value"))
+    for _ in children(element, "phase"):
+        state.problem("the phase of a period was left out", code="incomplete")
+    return found
+
+
+def _eventful(element: Element, state: State) -> JsonObject:
+    """At an event of the day."""
+    codes = [one.get("code", "") for one in children(element, "event")]
+    known = [code for code in codes if code in _EVENTS]
+    if len(known) < len([code for code in codes if code]):
+        state.problem("an event of the day that R4 does not know was left out", code="code-invalid")
+    for one in children(element, "offset"):
+        if one.get("value") or len(one):
+            state.problem("the offset from an event was left out", code="incomplete")
+    return {"when": known} if known else {}

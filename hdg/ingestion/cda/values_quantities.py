@@ -1,0 +1,104 @@
+"""PQ, IVL_PQ and RTO to Quantity, Range and Ratio. R4 datatypes.html#quantity."""
+
+from __future__ import annotations
+
+import re
+
+from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.values_basic import converter, number
+from hdg.ingestion.cda.xml import Element, children
+from hdg.mapping.context import Choice, JsonObject, Unfit
+
+__all__ = ["to_bounded", "to_quantity", "to_range", "to_ratio"]
+
+_UNIT = re.compile(r"[!-~]+")
+UCUM = "http://unitsofmeasure.org"
+
+
+@converter("PQ.Quantity")
+def to_quantity(element: Element, state: State) -> JsonObject | None:
+    """PQ, INT or REAL; units are UCUM's (v3 says so), words in their place are kept as text."""
+    text = element.get("value", "").strip()
+    if not text:
+        return None
+    found: JsonObject = {"value": number(text)}
+    unit = element.get("unit", "").strip()
+    if unit and unit != "1":
+        found["unit"] = unit
+        if _UNIT.fullmatch(unit):
+            found["system"], found["code"] = UCUM, unit
+    elif unit == "1":
+        found |= {"unit": "1", "system": UCUM, "code": "1"}
+    for _ in children(element, "translation"):
+        state.problem("a translation of a quantity was left out", code="incomplete", severity="information")
+    return found
+
+
+@converter("PQ.SimpleQuantity")
+def to_simple(element: Element, state: State) -> JsonObject | None:
+    """``PQ.Quantity``."""
+    return to_quantity(element, state)
+
+
+def bound_of(element: Element, name: str, state: State) -> tuple[Element | None, JsonObject | None]:
+    for found in children(element, name):
+        return found, to_quantity(found, state)
+    return None, None
+
+
+@converter("IVL_PQ.Range")
+def to_range(element: Element, state: State) -> JsonObject | None:
+    """IVL_PQ with its bounds."""
+    low, high = bound_of(element, "low", state)[1], bound_of(element, "high", state)[1]
+    found = {}
+    if low:
+        found["low"] = low
+    if high:
+        found["high"] = high
+    return found or None
+
+
+@converter("IVL_PQ.Quantity")
+def to_bounded(element: Element, state: State) -> JsonObject | None:
+    """A PQ, or an interval with one bound: a Quantity with a comparator."""
+    if element.get("value"):
+        return to_quantity(element, state)
+    low_element, low = bound_of(element, "low", state)
+    high_element, high = bound_of(element, "high", state)
+    if low and high:
+        if low == high:
+            return low
+        raise Unfit("an interval where one quantity is wanted")
+    if low and low_element is not None:
+        return {**low, "comparator": ">" if low_element.get("inclusive") == "false" else ">="}
+    if high and high_element is not None:
+        return {**high, "comparator": "<" if high_element.get("inclusive") == "false" else "<="}
+    for center in children(element, "center"):
+        return to_quantity(center, state)
+    return None
+
+
+@converter("IVL_PQ.dose")
+def to_dose(element: Element, state: State) -> Choice | None:
+    """A dose: Quantity or Range."""
+    low, high = bound_of(element, "low", state)[1], bound_of(element, "high", state)[1]
+    if low or high:
+        if low and high and low == high:
+            return Choice("Quantity", low)
+        return Choice("Range", {name: one for name, one in (("low", low), ("high", high)) if one})
+    found = to_quantity(element, state)
+    return Choice("Quantity", found) if found else None
+
+
+@converter("RTO.Ratio")
+def to_ratio(element: Element, state: State) -> JsonObject | None:
+    """RTO."""
+    found = {}
+    for name in ("numerator", "denominator"):
+        for part in children(element, name):
+            value = to_quantity(part, state)
+            if value:
+                found[name] = value
+    if len(found) == 1:
+        raise Unfit("a ratio without its other half")
+    return found or None
