@@ -28,9 +28,9 @@ from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.sender import Sender
+from hdg.ingestion.sniff import Format, format_of
 
 Form = Literal["bundle", "document", "ndjson"]
-Format = Literal["hl7v2", "cda"]
 FORMS: Mapping[str, Form] = {"bundle": "bundle", "document": "document", "ndjson": "ndjson"}
 FORMATS: Mapping[str, Format | None] = {"auto": None, "hl7v2": "hl7v2", "cda": "cda"}
 """What ``--from`` may say; auto: as the first bytes of each input tell."""
@@ -41,7 +41,6 @@ POOL_FROM_FILES = 128
 """Below this many files, starting worker processes costs more than it saves."""
 HL7_SUFFIXES = frozenset({"", ".hl7", ".hl7v2", ".er7", ".msg", ".txt", ".dat", ".oru", ".adt", ".vxu"})
 """In a folder, a file with another suffix that starts neither like HL7 v2 nor like XML is skipped (and named)."""
-_STARTS = (b"MSH", b"FHS", b"BHS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,16 +214,6 @@ def convert_job(job: Job, plan: Plan) -> list[Outcome]:
     elif not messages:
         outcomes.append(Outcome(job.name, 0, "failed", error="holds no message"))
     return outcomes
-
-
-def format_of(data: bytes) -> Format | None:
-    """What the first bytes say: HL7 v2, XML (read as CDA), or None for neither."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "cda" if data[2:4] in (b"<\x00", b"\x00<") else "hl7v2"
-    head = data[:64].lstrip(b"\xef\xbb\xbf\x0b\r\n\t \x00")
-    if head.startswith(_STARTS):
-        return "hl7v2"
-    return "cda" if head.startswith(b"<") else None
 
 
 @cache

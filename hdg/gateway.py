@@ -20,7 +20,7 @@ from typing import Self
 
 from hdg import retraction
 from hdg.converting import Helper
-from hdg.errors import Hl7v2Error, LedgerError
+from hdg.errors import Hl7v2Error, LedgerError, SourceError
 from hdg.fhir.definitions import patient_compartment
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted, JsonObject
@@ -103,11 +103,11 @@ class Answered:
 class Replayed:
     """What a replay came to: why it was refused, or (before, after) of every resource that it changes."""
 
-    error: Hl7v2Error | None
+    error: SourceError | None
     changes: tuple[tuple[JsonObject | None, JsonObject], ...] = ()
 
 
-class _DryRun(Exception):
+class DryRun(Exception):
     """Raised by a work that is not to be kept."""
 
 
@@ -278,7 +278,7 @@ class Gateway:
             return self._quarantine(session, received, error)
         if repeat is not None:
             return repeat.ack
-        self._store(session, converted, received.at_us, made)
+        self.store_statements(session, converted, received.at_us, made)
         ack = acknowledge(received.msh, "AA", control_id=received.ack_id, at_us=received.at_us)
         kind = converted.source.message_type
         ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
@@ -288,14 +288,14 @@ class Gateway:
             note_loss(session, LEFT, received.header.sender, kind, "PID-3", text, ikey=ikey)
         return ack
 
-    def _store(
+    def store_statements(
         self,
         session: WriteSession,
         converted: Converted,
         received_us: int,
         made: Sequence[Ready] | None = None,
     ) -> None:
-        """Every statement of a message, under its stamp (management/store/stale.py)."""
+        """Stores every statement of a message, under its stamp (management/store/stale.py)."""
         source = converted.source
         deleted: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for deletion in converted.deletions:
@@ -408,7 +408,7 @@ class Gateway:
                 for r in converted.resources
             }
             if entry.status == "accepted":
-                self._store(session, converted, entry.received_us)
+                self.store_statements(session, converted, entry.received_us)
             else:
                 _repeat(session, received)
                 self._accept(session, received, converted)
@@ -418,11 +418,11 @@ class Gateway:
                 if new is not None and new != old:
                     changes.append((old, new))
             if is_dry:
-                raise _DryRun
+                raise DryRun
 
         try:
             self.store.submit(work).result()
-        except _DryRun:
+        except DryRun:
             pass
         except Hl7v2Error as error:
             return Replayed(error)

@@ -4,10 +4,14 @@ Media type ``x-application/hl7-v2+er7`` (as in HAPI's HL7 over HTTP) or ``text/p
 ignored, since MSH-18 says it. By Accept the answer is HL7 v2 (the default) or an OperationOutcome. Status
 200: all accepted; 204: all accepted, and no acknowledgement was asked for; 422: some were not (each is kept
 with its reason); 503 with Retry-After: some could not be kept, send all of it again; 413, 415, 406, 401, 403.
+
+``POST /ingest/cda``: one CDA document (``text/xml``, ``application/xml``, ``application/hl7-cda+xml``), answered by an
+OperationOutcome with the same status codes.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +21,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hdg.errors import AccessDenied
+from hdg.documents import Documents
+from hdg.errors import AccessDenied, HdgError
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
 from hdg.gateway import Gateway
@@ -32,6 +37,7 @@ from hdg.usage.fhir_api.errors import outcome_response
 from hdg.usage.fhir_api.negotiation import FHIR_JSON
 
 PATH = "/ingest/hl7v2"
+DOCUMENTS_PATH = "/ingest/cda"
 ER7 = "x-application/hl7-v2+er7"
 ROLES = frozenset({"operator", "sender"})
 REQUESTS_MAX = 64
@@ -41,17 +47,25 @@ BODIES_MAX = 4
 RETRY_S = 5
 
 _TYPES = frozenset({ER7, "application/hl7-v2+er7", "application/hl7-v2", "text/plain"})
+_XML_TYPES = frozenset({"application/hl7-cda+xml", "application/hl7-sda+xml", "application/xml", "text/xml"})
 _OUTCOME_RANGES = frozenset({"application/fhir+json", "application/json"})
 _ER7_RANGES = _TYPES | {"*/*", "x-application/*", "text/*"}
 
 
+_log = logging.getLogger("hdg.ingest")
+
+
 def mount(app: FastAPI, gate: Gate, gateway: Gateway, queries: Queries | None = None) -> None:
-    """Adds the route to the application."""
-    app.router.routes.insert(0, Route(PATH, _Ingest(gate, gateway, queries).post, methods=["POST"]))
+    """Adds the routes to the application."""
+    messages, documents = _Ingest(gate, gateway, queries), _IngestDocuments(gate, gateway, None)
+    app.router.routes.insert(0, Route(PATH, messages.post, methods=["POST"]))
+    app.router.routes.insert(0, Route(DOCUMENTS_PATH, documents.post, methods=["POST"]))
 
 
 class _Ingest:
     """The endpoint, and what is under way in it."""
+
+    types = _TYPES
 
     def __init__(self, gate: Gate, gateway: Gateway, queries: Queries | None) -> None:
         self._gate = gate
@@ -65,7 +79,7 @@ class _Ingest:
         """The answer to one request. Raises AccessDenied, HTTPException."""
         caller = caller_of(self._gate, request)
         origin = _origin(caller)
-        is_er7 = _wants_er7(request.headers.get("accept"))
+        is_er7 = self._wants_er7(request.headers.get("accept"))
         size = self._checked(request)
         if self._requests >= REQUESTS_MAX or self._bytes + size > BODIES_MAX * self._max_bytes:
             return _busy("the gateway has too much under way; send it again")
@@ -76,7 +90,7 @@ class _Ingest:
         """How many bytes to make room for."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         encoding = request.headers.get("content-encoding", "identity").lower()
-        if kind not in _TYPES or encoding != "identity":
+        if kind not in self.types or encoding != "identity":
             raise HTTPException(415)
         length = request.headers.get("content-length", "")
         size = int(length) if length.isdigit() and len(length) < 20 else self._max_bytes
@@ -105,6 +119,9 @@ class _Ingest:
             raise HTTPException(400) from None
         return bytes(body)
 
+    def _wants_er7(self, accept: str | None) -> bool:
+        return _wants_er7(accept)
+
     async def _answer(self, body: bytes, origin: Origin, *, is_er7: bool) -> Response:
         if not body.strip():
             return outcome_response(400, "required", "the body holds no message", method="POST")
@@ -126,6 +143,30 @@ class _Ingest:
         issues = [issue for outcome in outcomes for issue in outcome.issues()]
         content = json.dumps(operation_outcome([*issues, *batch.issues]))
         return Response(content, status, {**headers, "content-type": FHIR_JSON})
+
+
+class _IngestDocuments(_Ingest):
+    """``POST /ingest/cda``: one document, answered by an OperationOutcome once it is committed."""
+
+    types = _XML_TYPES
+
+    def __init__(self, gate: Gate, gateway: Gateway, queries: Queries | None) -> None:
+        super().__init__(gate, gateway, queries)
+        self._documents = Documents(gateway)
+
+    def _wants_er7(self, accept: str | None) -> bool:
+        return False
+
+    async def _answer(self, body: bytes, origin: Origin, *, is_er7: bool) -> Response:
+        if not body.strip():
+            return outcome_response(400, "required", "the body holds no document", method="POST")
+        try:
+            taken = await self._documents.take(body, origin)
+        except HdgError as error:
+            _log.error("a document was not kept: %s", type(error).__name__)
+            return _busy("the document could not be kept; send it again")
+        content = json.dumps(operation_outcome(taken.issues()))
+        return Response(content, 200 if taken.is_accepted else 422, {"content-type": FHIR_JSON})
 
 
 def _origin(caller: Caller) -> Origin:

@@ -16,9 +16,14 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
+from hdg.documents import Documents
+from hdg.errors import HdgError
+from hdg.fhir import json
+from hdg.fhir.outcome import operation_outcome
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.sender import Origin
+from hdg.ingestion.sniff import format_of
 from hdg.intake import answer, take_all
 
 WORKING, PROCESSED, FAILED = ".working", "processed", "failed"
@@ -36,6 +41,10 @@ class Watch:
     folder: Path
     poll_s: float = 1.0
     _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _documents: Documents = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._documents = Documents(self.gateway)
 
     def prepare(self) -> None:
         """Makes the folders. Raises OSError."""
@@ -103,13 +112,27 @@ class Watch:
             _log.error("a file of the inbox folder has %d bytes, more than ingest_max_bytes", size)
             self._put_away(path, FAILED, b"")
             return True
-        batch = read_batch(await asyncio.to_thread(path.read_bytes))
+        data = await asyncio.to_thread(path.read_bytes)
+        if format_of(data) == "cda":
+            return await self._document(path, data)
+        batch = read_batch(data)
         outcomes = await take_all(self.gateway, batch.messages, _ORIGIN)
         if any(outcome.is_to_be_sent_again for outcome in outcomes):
             return False
         is_accepted = all(outcome.is_accepted for outcome in outcomes) and not batch.errors
         text = answer(batch, outcomes, self.gateway.clock())
         self._put_away(path, PROCESSED if is_accepted else FAILED, text)
+        return True
+
+    async def _document(self, path: Path, data: bytes) -> bool:
+        """A CDA document; the answer beside it is an OperationOutcome."""
+        try:
+            taken = await self._documents.take(data, _ORIGIN)
+        except HdgError as error:
+            _log.error("a document was not kept: %s", type(error).__name__)
+            return False
+        text = json.dumps(operation_outcome(taken.issues()))
+        self._put_away(path, PROCESSED if taken.is_accepted else FAILED, text)
         return True
 
     def _put_away(self, path: Path, folder: str, text: bytes) -> None:

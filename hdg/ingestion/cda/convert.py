@@ -7,7 +7,7 @@ of the C-CDA on FHIR guide (https://hl7.org/fhir/us/ccda/). DESIGN §3, §4.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time_ns
@@ -18,6 +18,7 @@ from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.dispatch import Dispatch
 from hdg.ingestion.cda.fragments import as_document
 from hdg.ingestion.cda.losses import losses
+from hdg.ingestion.cda.original import original
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, children, read
 from hdg.ingestion.converted import Converted, JsonObject, Source
@@ -58,14 +59,28 @@ class Converter:
             found = self._tables[key] = _tables(Library("cda", override=override, maps=maps))
         return found
 
-    def convert(self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None) -> Converted:
+    def convert(
+        self,
+        data: bytes,
+        sender: Sender | None = None,
+        *,
+        at_us: int | None = None,
+        with_original: bool = False,
+    ) -> Converted:
         """Convert one document. ``at_us``: time of receipt, µs since the epoch (default: now).
+
+        A sender without name or institution is called by the custodian. ``with_original``: the document itself is
+        among the resources (original.py).
 
         Raises CdaError: no XML, no CDA, or no valid resource can be made of it.
         """
         issues: list[Issue] = []
         root = as_document(read(data, issues), issues)
-        sender = sender or Sender("", _custodian(root))
+        custodian = _custodian(root)
+        sender = sender or Sender("", "")
+        sender = replace(
+            sender, name=sender.name or f"cda|{custodian}", institution=sender.institution or custodian
+        )
         tables = self.tables(sender.mappings, sender.terminology)
         state = State(root, sender, tables.library, self.id_key, zone(sender.zone), issues)
         state.dispatch = tables.dispatch.statement
@@ -76,16 +91,20 @@ class Converter:
         resources = list(state.resources.values())
         resources.sort(key=lambda one: one["resourceType"] != "Composition")
         digest = tables.library.digest
-        resources.append(
-            _provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
-        )
+        stated = _stated(state)
+        recorded = stated or _instant(time_ns() // 1000 if at_us is None else at_us)
+        if with_original and resources[0]["resourceType"] == "Composition":
+            resources += original(
+                data, resources[0], id_key=self.id_key, institution=state.institution, recorded=recorded
+            )
+        resources.append(_provenance(resources, state, sha256, digest, recorded))
         for resource in resources:
             try:
                 made_valid(resource, issues)
             except SourceError as error:
                 raise CdaError(error.text, error.place) from None
         return Converted(
-            source=_source(root, sender, sha256),
+            source=_source(root, sender, sha256, _stated_us(stated) if stated else None),
             resources=tuple(resources),
             issues=tuple(dict.fromkeys(issues)),
             patient_id=None if state.subject is None else state.subject["reference"].partition("/")[2],
@@ -109,7 +128,7 @@ def _custodian(root: Element) -> str:
     return "local"
 
 
-def _source(root: Element, sender: Sender, sha256: str) -> Source:
+def _source(root: Element, sender: Sender, sha256: str, stated_us: int | None) -> Source:
     ids = [one for one in children(root, "id") if one.get("root") or one.get("extension")]
     codes = [one.get("code", "") for one in children(root, "code")]
     control = (
@@ -117,11 +136,13 @@ def _source(root: Element, sender: Sender, sha256: str) -> Source:
         if ids
         else ""
     )
-    return Source("cda", sender.name, sender.institution, control, codes[0] if codes else "", sha256)
+    return Source(
+        "cda", sender.name, sender.institution, control, codes[0] if codes else "", sha256, stated_us
+    )
 
 
 def _provenance(
-    targets: list[JsonObject], state: State, sha256: str, mapping_digest: str, at_us: int
+    targets: list[JsonObject], state: State, sha256: str, mapping_digest: str, recorded: str
 ) -> JsonObject:
     """A Provenance over all resources of a document. R4 provenance.html."""
     facts = ("provenance", state.sender.name, sha256)
@@ -134,7 +155,7 @@ def _provenance(
         "id": resource_id(state.id_key, "Provenance", state.institution, facts),
         "extension": [{"url": _DIGEST, "valueString": mapping_digest}],
         "target": [{"reference": f"{resource['resourceType']}/{resource['id']}"} for resource in targets],
-        "recorded": _recorded(state, at_us),
+        "recorded": recorded,
         "agent": [*who, {"type": _role("assembler"), "who": {"display": "Healthcare Data Gateway"}}],
         "entity": [
             {
@@ -147,15 +168,26 @@ def _provenance(
     }
 
 
+def _stated_us(instant: str) -> int:
+    """µs since the epoch."""
+    moment = datetime.fromisoformat(instant)
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
 def _role(code: str) -> JsonObject:
     return {"coding": [{"system": _AGENT, "code": code}]}
 
 
-def _recorded(state: State, at_us: int) -> str:
+def _stated(state: State) -> str | None:
+    """The instant that the document gives for itself, if it is one."""
     for time in children(state.root, "effectiveTime"):
         try:
             return to_instant(time.get("value", ""), state.zone)
         except Unfit:
             pass
+    return None
+
+
+def _instant(at_us: int) -> str:
     moment = datetime.fromtimestamp(at_us // 1_000_000, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_us % 1_000_000:06}Z"

@@ -16,7 +16,7 @@ from hdg.ingestion.cda.xml import Element
 
 __all__ = ["narrative"]
 
-_NOTHING = etree.XSLTAccessControl(
+_NOTHING = etree.XSLTAccessControl(  # type: ignore[call-arg]  # the stubs know another signature
     read_file=False, write_file=False, create_dir=False, read_network=False, write_network=False
 )
 

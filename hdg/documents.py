@@ -1,0 +1,255 @@
+"""CDA documents through the gateway: converted, stored and answered like messages, one transaction a document.
+
+A document is known by its custodian and ClinicalDocument/id. The same bytes again are answered from the record;
+other bytes under the same id are kept in quarantine, as is what cannot be converted: nothing received is thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hdg.errors import CdaError, Issue
+from hdg.fhir import json
+from hdg.gateway import DryRun, Gateway, Replayed
+from hdg.ingestion.cda.convert import Converter
+from hdg.ingestion.cda.original import reference_id, replaced
+from hdg.ingestion.converted import Converted, JsonObject
+from hdg.ingestion.inbox import losses
+from hdg.ingestion.received import origin_of, origin_text
+from hdg.ingestion.sender import Origin, Sender
+from hdg.management.store.inbox import Entry, mark, note_loss
+from hdg.management.store.session import WriteSession
+from hdg.management.store.unit import InboxRow
+
+__all__ = ["Documents", "Taken"]
+
+_log = logging.getLogger("hdg.documents")
+_UNKNOWN = "cda|unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a document. ``status``: accepted or quarantined; ``resources``: how many it became.
+
+    ``place`` and ``reason`` say why it was not accepted; ``is_repeat``: it was known already.
+    """
+
+    status: str
+    control_id: str
+    resources: int = 0
+    place: str = ""
+    reason: str = ""
+    is_repeat: bool = False
+
+    @property
+    def is_accepted(self) -> bool:
+        """Stored with all its resources."""
+        return self.status == "accepted"
+
+    def issues(self) -> list[Issue]:
+        """The outcome as issues, without a patient's value."""
+        if self.is_accepted:
+            said = "known already" if self.is_repeat else "stored"
+            return [Issue("information", "informational", "", f"document {said}: {self.resources} resources")]
+        return [Issue("error", "processing", self.place, self.reason)]
+
+    def receipt(self) -> bytes:
+        """What the inbox keeps, for repeats."""
+        return json.dumps({"status": self.status, "resources": self.resources, "reason": self.reason})
+
+
+class Documents:
+    """Takes documents in for one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._converters = (gateway.senders.generation, Converter(id_key=gateway.keys.id_key))
+
+    async def take(self, raw: bytes, origin: Origin) -> Taken:
+        """Stores a document, or why it was refused; returns after the commit. Raises when nothing could be kept."""
+        self._gateway.store.space.check()
+        at_us = self._gateway.store.now_us()
+        work = await asyncio.to_thread(self.work, raw, origin, at_us)
+        return await self._gateway.store.perform(work)
+
+    def take_now(self, raw: bytes, origin: Origin) -> Taken:
+        """``take`` for callers without an event loop."""
+        self._gateway.store.space.check()
+        return self._gateway.store.submit(self.work(raw, origin, self._gateway.store.now_us())).result()
+
+    def work(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], Taken]:
+        """Converts, and returns the unit of work that stores the outcome, good or bad."""
+        try:
+            converted = self.converted(raw, origin, at_us)
+        except CdaError as error:
+            failure = error
+        except Exception as error:  # a defect of ours: the document is kept all the same
+            frames = traceback.extract_tb(error.__traceback__)
+            _log.error(
+                "conversion failed: %s at %s:%s", type(error).__name__, frames[-1].filename, frames[-1].lineno
+            )
+            failure = CdaError(f"internal error while converting ({type(error).__name__})")
+        else:
+            return lambda session: self._accept(session, raw, origin, at_us, converted)
+        institution = origin.institution or self._gateway.settings.institution
+        return lambda session: self._quarantine(session, raw, origin, at_us, failure, institution=institution)
+
+    def converted(self, raw: bytes, origin: Origin, at_us: int) -> Converted:
+        """Raises CdaError."""
+        generation, converter = self._converters
+        if generation != self._gateway.senders.generation:
+            converter = Converter(
+                id_key=self._gateway.keys.id_key
+            )  # tables and maps are read anew with the file
+            self._converters = (self._gateway.senders.generation, converter)
+        settings = self._gateway.settings
+        sender = Sender("", origin.institution or settings.institution, zone=settings.zone)
+        return converter.convert(raw, sender, at_us=at_us, with_original=True)
+
+    # --- replay ---------------------------------------------------------------------------------------------
+
+    def replay(self, entry: Entry, raw: bytes, *, is_dry: bool = False) -> Replayed:
+        """As ``Gateway.replay``: takes a document of the inbox again under today's tables."""
+        origin = origin_of(entry.origin)
+        try:
+            converted = self.converted(raw, origin, entry.received_us)
+        except CdaError as error:
+            return Replayed(error)
+        changes: list[tuple[JsonObject | None, JsonObject]] = []
+
+        def work(session: WriteSession) -> None:
+            changes.clear()
+            keys = [(one["resourceType"], one["id"]) for one in converted.resources]
+            before = {key: session.current(*key) for key in keys}
+            if entry.status == "accepted":
+                self._gateway.store_statements(session, converted, entry.received_us)
+            else:
+                taken = self._accept(session, raw, origin, entry.received_us, converted)
+                if not taken.is_accepted:
+                    raise CdaError(taken.reason, taken.place)
+                mark(session, entry.ikey, "replayed")
+            for key, old in before.items():
+                new = session.current(*key)
+                if new is not None and new != old:
+                    changes.append((old, new))
+            if is_dry:
+                raise DryRun
+
+        try:
+            self._gateway.store.submit(work).result()
+        except DryRun:
+            pass
+        except CdaError as error:
+            return Replayed(error)
+        return Replayed(None, tuple(changes))
+
+    def keep_edited(self, entry: Entry, raw: bytes) -> int:
+        """Puts an operator's correction of a quarantined document beside it, in quarantine; its number."""
+        origin = origin_of(entry.origin)
+        institution = origin.institution or self._gateway.settings.institution
+        text = f"edited by the operator from message {entry.ikey}"
+        taken = Taken("quarantined", entry.control_id, reason=text)
+
+        def work(session: WriteSession) -> int:
+            mark(session, entry.ikey, "edited")
+            return self._record(
+                session, raw, origin, entry.received_us, taken, institution, None, sender=entry.sender
+            )
+
+        return self._gateway.store.submit(work).result()
+
+    # --- one unit of work -----------------------------------------------------------------------------------
+
+    def _accept(
+        self, session: WriteSession, raw: bytes, origin: Origin, at_us: int, converted: Converted
+    ) -> Taken:
+        source = converted.source
+        known = session.inbox_find(source.sender, source.control_id) if source.control_id else None
+        if known is not None and known.status == "accepted":
+            if known.sha256 == source.sha256:
+                return replace(self._taken(known), is_repeat=True)
+            error = CdaError("the id of the document was used before for another one", "ClinicalDocument/id")
+            return self._quarantine(
+                session, raw, origin, at_us, error, institution=source.institution, converted=converted
+            )
+        self._gateway.store_statements(session, converted, session.in_order(at_us))
+        self._supersede(session, converted)
+        taken = Taken("accepted", source.control_id, len(converted.resources))
+        ikey = self._record(session, raw, origin, at_us, taken, source.institution, converted)
+        for loss in dict.fromkeys(losses(converted.issues)):
+            note_loss(
+                session, loss.kind, source.sender, source.message_type, loss.place, loss.text, ikey=ikey
+            )
+        return taken
+
+    def _supersede(self, session: WriteSession, converted: Converted) -> None:
+        """The documents in whose place this one stands are said to be superseded, where they are here."""
+        source = converted.source
+        composition = converted.resources[0]
+        for identifier in replaced(composition):
+            id_ = reference_id(self._gateway.keys.id_key, source.institution, identifier)
+            if session.current("DocumentReference", id_) is not None:
+                session.statement(
+                    {"resourceType": "DocumentReference", "id": id_, "status": "superseded"},
+                    sender=source.sender,
+                    institution=source.institution,
+                    patient=converted.patient_id,
+                )
+
+    @staticmethod
+    def _taken(row: InboxRow) -> Taken:
+        told = json.loads(row.ack)
+        return Taken(row.status, row.control_id, told["resources"], row.place, row.reason)
+
+    def _quarantine(
+        self,
+        session: WriteSession,
+        raw: bytes,
+        origin: Origin,
+        at_us: int,
+        error: CdaError,
+        *,
+        institution: str,
+        converted: Converted | None = None,
+    ) -> Taken:
+        control_id = converted.source.control_id if converted else hashlib.sha256(raw).hexdigest()
+        sender = converted.source.sender if converted else _UNKNOWN
+        taken = Taken("quarantined", control_id, 0, error.place, error.text)
+        known = session.inbox_find(sender, control_id, hashlib.sha256(raw).hexdigest())
+        if known is not None and (known.status, known.reason) == ("quarantined", error.text):
+            return replace(taken, is_repeat=True)
+        self._record(session, raw, origin, at_us, taken, institution, converted, sender=sender)
+        return taken
+
+    def _record(
+        self,
+        session: WriteSession,
+        raw: bytes,
+        origin: Origin,
+        at_us: int,
+        taken: Taken,
+        institution: str,
+        converted: Converted | None,
+        *,
+        sender: str = "",
+    ) -> int:
+        patient = converted.patient_id if converted is not None and taken.is_accepted else None
+        return session.inbox_add(
+            InboxRow(
+                sender=sender or (converted.source.sender if converted else _UNKNOWN),
+                control_id=taken.control_id,
+                sha256=hashlib.sha256(raw).hexdigest(),
+                status=taken.status,
+                received_us=at_us,
+                blob=session.blob_put(raw, patient=patient, institution=institution),
+                ack=taken.receipt(),
+                reason=taken.reason,
+                place=taken.place,
+                origin=origin_text(origin),
+            )
+        )

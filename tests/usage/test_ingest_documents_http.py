@@ -1,0 +1,52 @@
+"""POST /ingest/cda: one document, answered by an OperationOutcome once it is stored."""
+
+from __future__ import annotations
+
+import pytest
+
+from hdg import ingest_api
+from hdg.fhir.validate import validate
+
+DOCUMENT = b"""<ClinicalDocument xmlns="urn:hl7-org:v3"><id root="2.999.1" extension="d1"/>
+  <code code="34133-9" codeSystem="2.16.840.1.113883.6.1"/><effectiveTime value="20240102030405+0000"/>
+  <recordTarget><patientRole><id root="2.999.2" extension="p1"/></patientRole></recordTarget></ClinicalDocument>"""
+
+
+def post(world, content, role="sender", kind="text/xml", institution="north"):
+    headers = {"content-type": kind}
+    token = world.token(role, institution=institution) if role else None
+    return world.client.request("POST", ingest_api.DOCUMENTS_PATH, token, headers=headers, content=content)
+
+
+def test_a_document_is_stored_for_the_institution_of_its_sender(either):
+    answer = post(either, DOCUMENT)
+    assert answer.status_code == 200
+    assert validate(answer.json()) == []
+    north, south = (either.token("clinician", institution=name) for name in ("north", "south"))
+    query = "/fhir/Composition?type=http://loinc.org|34133-9"
+    assert either.client.get(query, north).json()["total"] == 1
+    assert either.client.get(query, south).json()["total"] == 0
+
+
+def test_what_is_no_document_is_422_and_kept(either):
+    answer = post(
+        either,
+        b"<!DOCTYPE x [<!ENTITY y SYSTEM 'file:///etc/passwd'>]><ClinicalDocument>&y;</ClinicalDocument>",
+    )
+    assert answer.status_code == 422
+    assert "document type definition" in answer.json()["issue"][0]["diagnostics"]
+    with either.store.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT status FROM inbox").all() == [("quarantined",)]
+
+
+@pytest.mark.parametrize(
+    ("content", "role", "kind", "status"),
+    [
+        (DOCUMENT, "", "text/xml", 401),
+        (DOCUMENT, "clinician", "text/xml", 403),
+        (DOCUMENT, "sender", "application/json", 415),
+        (b"", "sender", "text/xml", 400),
+    ],
+)
+def test_requests_that_are_refused(either, content, role, kind, status):
+    assert post(either, content, role, kind).status_code == status
