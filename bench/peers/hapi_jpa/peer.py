@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -53,14 +53,21 @@ class Server:
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
         """(status, JSON) of one request; a connection a thread."""
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = HTTPConnection(*self.address, timeout=600)
         headers = {"Accept": JSON, "Content-Type": JSON}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        connection.request(method, path, body, headers)
-        answer = connection.getresponse()
+        connection = getattr(self._local, "connection", None)
+        for is_last in (False, True):
+            if connection is None:
+                connection = self._local.connection = HTTPConnection(*self.address, timeout=600)
+            try:
+                connection.request(method, path, body, headers)
+                answer = connection.getresponse()
+                break
+            except RemoteDisconnected:  # it was idle for too long
+                connection = None
+                if is_last or method != "GET":
+                    raise
         content = answer.read()
         return answer.status, json.loads(content) if content else {}
 
