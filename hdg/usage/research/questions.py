@@ -122,7 +122,7 @@ def _ended(type_: str, text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query on its way. ``ids``: the real id of each pseudonym that leads to something the caller may see."""
+    """A query on its way. ``ids``: type and real id of each pseudonym that leads anywhere."""
 
     ids: Mapping[str, tuple[str, str]]
 

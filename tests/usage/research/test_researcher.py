@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from itertools import pairwise
 
 import pytest
 
 from hdg.management.consent.policy import SHIPPED
+from hdg.management.store.meta import index_key
+from hdg.management.store.values import hasher
 from hdg.usage.access import Gate
+from hdg.usage.research.pseudonyms import Pseudonyms
 
 PROJECT = "asthma-1"
 
@@ -101,6 +105,30 @@ def test_a_revoked_consent_takes_everything_back_at_once(study):
     assert get(study, f"Patient/{pseudonym}/$everything").status_code == 404
 
 
+def test_a_consent_for_some_types_shows_these_and_no_others(study):
+    consent(study, types=("Observation",))
+    found = get(study, "Observation").json()
+    assert found["total"] == 3
+    (subject,) = {entry["resource"]["subject"]["reference"] for entry in found["entry"]}
+    assert get(study, f"Observation?subject={subject}").json()["total"] == 3
+    assert get(study, subject).status_code == 404
+    assert get(study, f"{subject}/$everything").status_code == 404
+    assert get(study, "Observation?subject:Patient.gender:not=male").json()["total"] == 0
+    assert get(study, "Patient").json()["total"] == 0
+
+
+def test_types_that_are_not_shown_are_not_counted_either(study):
+    consent(study)
+    for type_ in ("Provenance", "DocumentReference", "Practitioner", "Consent", "Appointment"):
+        about = {"subject": {"reference": "Patient/ann"}, "patient": {"reference": "Patient/ann"}}
+        about["target"] = [{"reference": "Patient/ann"}]
+        study.put({"resourceType": type_, "id": f"x-{type_}", **about}, "north", "ann")
+        assert get(study, type_).json()["total"] == 0
+        assert get(study, f"{type_}?_summary=count").json()["total"] == 0
+    assert get(study, f"Patient/{only_patient(study)}/*").json()["total"] == 4
+    assert get(study, "").json()["total"] == 4
+
+
 def test_pages_give_each_resource_once_in_an_order_that_is_not_of_creation(study):
     consent(study)
     for number in range(40):
@@ -112,8 +140,13 @@ def test_pages_give_each_resource_once_in_an_order_that_is_not_of_creation(study
         if "next" not in links:
             break
         answer = study.client.get(links["next"], study.researcher)
+    names = Pseudonyms(study.keys.project_key(PROJECT), hasher(index_key(study.keys.root)))
+    created = [names.of("Observation", f"o-{number:02}") for number in range(40)]
     assert len(found) == len(set(found)) == 43
-    assert found != sorted(found, reverse=True)
+    listed = [id_ for id_ in found if id_ in created]
+    assert set(listed) == set(created)
+    places = [created.index(id_) for id_ in listed]
+    assert 8 < sum(one < other for one, other in pairwise(places)) < 31, "neither up nor down"
 
 
 def test_everything_of_a_patient(study):
