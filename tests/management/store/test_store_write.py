@@ -438,7 +438,7 @@ def test_two_processes_worth_of_stores_share_one_database(store: Store, settings
         == scalar(store, "SELECT count(*) FROM ledger_leaf")
         == 60
     )
-    assert scalar(store, "SELECT count(*) FROM idx_string WHERE rkey = 1 AND value LIKE '_ %'") == 1
+    assert scalar(store, "SELECT count(*) - count(DISTINCT param) FROM idx_string WHERE rkey = 1") == 0
 
 
 def test_consent_rules_follow_the_current_version_of_a_consent(store: Store, do) -> None:
