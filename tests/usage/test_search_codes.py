@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hdg.fhir.profiles.loading import load_package
+from hdg.fhir.profiles.shelf import FOLDER, Shelf
+from profile_packages import BASE, SYSTEM, code_system, package, value_set
+
 ACT = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 LOINC = "http://loinc.org"
 SETS = {
@@ -174,3 +178,24 @@ def test_what_cannot_be_told_is_refused_and_never_empty(search):
     answers = [(query, search(query, 400)) for query, _ in REFUSED]
     assert [(query, issue["code"]) for query, issue in answers] == REFUSED
     assert not any("urn:vs" in issue["diagnostics"] for _, issue in answers)
+
+
+def test_value_sets_and_hierarchies_of_loaded_packages_count_as_soon_as_they_are_loaded(
+    clinic, search, tmp_path
+):
+    for id_, code in {"gas": "bg", "sodium": "na"}.items():
+        made = {"resourceType": "Condition", "id": id_, "subject": {"reference": "Patient/ann"}}
+        clinic.put({**made, "code": {"coding": [{"system": SYSTEM, "code": code}]}}, "north", "ann")
+    below, within = f"Condition?code:below={SYSTEM}|lab", f"Condition?code:in={BASE}blood"
+    assert search(below, 400)["code"] == search(within, 400)["code"] == "not-supported"
+    path = tmp_path / "package.tgz"
+    tree = {"code": "lab", "concept": [{"code": "blood", "concept": [{"code": "bg"}]}, {"code": "na"}]}
+    filter_ = {"property": "concept", "op": "descendent-of", "value": "blood"}
+    loaded = [code_system(tree), value_set("blood", {"system": SYSTEM, "filter": [filter_]})]
+    path.write_bytes(package(loaded))
+    load_package(path, Shelf(clinic.settings.data / FOLDER))
+    assert search(below) == ["gas", "sodium"]
+    assert search(within) == ["gas"]
+    assert search(f"Condition?code:not-in={BASE}blood&code:below={SYSTEM}|lab") == ["sodium"]
+    Shelf(clinic.settings.data / FOLDER).remove("example.lab#1.0.0")
+    assert search(within, 400)["code"] == "not-supported"
