@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
+
+from lxml import etree
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, children
@@ -82,7 +85,14 @@ def role(element: Element, state: State) -> Facts:
         (found for name in _ORGANIZATIONS if (found := _words(element, name, "name"))),
         "",
     )
-    return Facts(("role", *facts.parts, where), is_thing=True)
+    numbers = [
+        part
+        for name in _ORGANIZATIONS
+        for one in children(element, name)
+        for pair in _ids(one)
+        for part in pair
+    ]
+    return Facts(("role", *facts.parts, where, *numbers), is_thing=True)
 
 
 _ORGANIZATIONS = ("representedOrganization", "receivedOrganization", "scopingOrganization")
@@ -117,9 +127,9 @@ def statement(element: Element, state: State) -> Facts:
 
 
 def product(element: Element, state: State) -> Facts:
-    """A manufacturedProduct: what it says."""
-    facts = state.facts_of(element)
-    return Facts(("product", *facts.parts), is_thing=True)
+    """A manufacturedProduct: what it says; senders give one id to several."""
+    content = hashlib.sha256(etree.tostring(element, method="c14n", exclusive=True)).hexdigest()
+    return Facts(("product", content), is_thing=True)
 
 
 def part(element: Element, state: State) -> Facts:

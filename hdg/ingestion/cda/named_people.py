@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from hdg.ingestion.cda.named_registry import named
-from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.state import State, ids_of
 from hdg.ingestion.cda.values import to_coding, to_concept
-from hdg.ingestion.cda.xml import Element, children, local
+from hdg.ingestion.cda.xml import HL7, Element, children, local
 from hdg.mapping.context import JsonObject, Several
 
 __all__ = ["actor", "human", "is_patient"]
@@ -53,12 +53,20 @@ def recorder(element: Element, state: State) -> JsonObject | None:
 def _nearest(element: Element, state: State, read: Callable[[Any, State], Any]) -> JsonObject | None:
     node = element
     while node is not None:
-        for found in children(node, "author"):
+        authors = [one for one in children(node, "author") if _has_author(one)]
+        for found in authors:
             reference: JsonObject | None = read(found, state)
             if reference is not None:
                 return reference
+        if authors:
+            return None  # it has an author, whom R4 does not take here
         node = node.getparent()
     return None
+
+
+def _has_author(element: Element) -> bool:
+    """Whether it says anything of the author."""
+    return any(any(ids_of(one)) or _has_text(one) for name in _HOLDERS for one in children(element, name))
 
 
 _HOLDERS = (
@@ -77,23 +85,78 @@ def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject
     if inner is None:
         return None
     if state.subject is not None and is_patient(inner, state):
+        state.mark(inner)
         return state.subject.copy()
+    meant = _elsewhere(inner, state)
+    if meant is not inner:
+        state.mark(inner)
+        inner = meant
     if next(children(inner, "assignedAuthoringDevice"), None) is not None:
         return state.reference("assignedAuthor.Device", inner) if "Device" in kinds else None
-    if (
-        local(inner) in ("relatedEntity", "associatedEntity", "participantRole")
-        and inner.get("classCode") in _RELATED
-    ):
+    if local(inner) in _ENTITIES and inner.get("classCode") in _RELATED:
         return state.reference("relatedEntity.RelatedPerson", inner)
-    is_named = any(_has_text(child) for name in _PEOPLE for child in children(inner, name))
-    organization = next((one for name in _ORGANIZATIONS for one in children(inner, name)), None)
-    if is_named or any(child.get("extension") for child in children(inner, "id")) or organization is None:
-        if organization is not None and _has_text(organization):
-            return state.reference("assignedEntity.PractitionerRole", inner)
+    organization = _organization_of(inner)
+    if organization is None or not _has_text(organization):
         return state.reference("assignedEntity.Practitioner", inner)
-    return state.reference("organization.Organization", organization) if "Organization" in kinds else None
+    if _is_named(inner) or not _says_nothing_else(inner, organization) or "Organization" not in kinds:
+        return state.reference("assignedEntity.PractitionerRole", inner)
+    for name in ("id", "addr", "telecom"):
+        for child in children(inner, name):
+            state.mark(child)
+    return state.reference("organization.Organization", organization)
 
 
+def _organization_of(inner: Element) -> Element | None:
+    return next((one for name in _ORGANIZATIONS for one in children(inner, name)), None)
+
+
+def _is_named(inner: Element) -> bool:
+    return any(_has_text(child) for name in _PEOPLE for child in children(inner, name))
+
+
+def _says_nothing_else(inner: Element, organization: Element) -> bool:
+    """Whether a nameless role has neither a number nor an address beside those of its organization."""
+    if any(one.get("extension") for one in children(inner, "id")) or any(
+        one.get("code") for one in children(inner, "code")
+    ):
+        return False
+    words = "".join(organization.itertext())
+    numbers = {one.get("value") for one in children(organization, "telecom")}
+    return all(text.strip() in words for one in children(inner, "addr") for text in one.itertext()) and all(
+        one.get("value") in numbers for one in children(inner, "telecom") if one.get("value")
+    )
+
+
+def _elsewhere(inner: Element, state: State) -> Element:
+    """Who is only named by an id here and described elsewhere in the document; else the element itself.
+
+    C-CDA R2.1, Author Participation: an id may point to an author given before.
+    """
+    if _is_named(inner) or _organization_of(inner) is not None or any(_has_text(one) for one in inner):
+        return inner
+    people: dict[tuple[str, str], Element | None] | None = state.known.get("people")
+    if people is None:
+        people = state.known["people"] = {}
+        for one in state.root.iter(*(HL7 + name for name in _HOLDERS)):
+            if not _is_named(one):
+                continue
+            for id_ in ids_of(one):
+                held = people.setdefault(id_, one)
+                if held is not None and held is not one and _names(held) != _names(one):
+                    people[id_] = None  # two people with one id: nobody knows who is meant
+    for id_ in ids_of(inner):
+        found = people.get(id_)
+        if found is not None:
+            return found
+    return inner
+
+
+def _names(inner: Element) -> str:
+    words = (text for name in _PEOPLE for child in children(inner, name) for text in child.itertext())
+    return " ".join(" ".join(words).split())
+
+
+_ENTITIES = ("relatedEntity", "associatedEntity", "participantRole")
 _PEOPLE = ("assignedPerson", "relatedPerson", "associatedPerson", "informationRecipient", "playingEntity")
 _ORGANIZATIONS = ("representedOrganization", "receivedOrganization", "scopingOrganization")
 _RELATED = frozenset({"PRS", "NOK", "ECON", "GUARD", "GUAR", "CAREGIVER", "CON", "AGNT"})

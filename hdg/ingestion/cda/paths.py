@@ -4,6 +4,8 @@
     step      := name predicate* | '@' name | '.' | '..'
     predicate := '[' number ']' | '[' ['not '] path ']' | '[' path ('=' | '!=') "'" text "'" ']'
 
+``..`` leads to what is around, but never to a section: what stands in an entry of its own has nothing around it.
+
 A name stands in the namespace of HL7 v3; ``sdtc:`` and ``xsi:`` are known besides. ``[templateId='1.2.3']`` asks for a
 template id with that root. Several values: one that fits is enough. A step ``entryRelationship`` passes over those that
 are negated, unless its predicate asks for ``@negationInd``: nothing negated is read by a row that does not know of it.
@@ -178,9 +180,12 @@ def _picking(tag: str, pick: Pick | None) -> Find:
     return lambda element: pick(list(element.iterchildren(tag)))
 
 
+_SECTION = f"{HL7}section"
+
+
 def _parent(element: Element) -> Sequence[Element]:
     parent = element.getparent()
-    return () if parent is None else (parent,)
+    return () if parent is None or parent.tag == _SECTION else (parent,)
 
 
 def _is_not_negated(element: Element) -> bool:

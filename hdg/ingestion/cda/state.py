@@ -17,7 +17,7 @@ from hdg.mapping.context import Context, Facts, JsonObject, Made, is_same
 from hdg.mapping.library import Library
 from hdg.terminology import Systems
 
-__all__ = ["State"]
+__all__ = ["State", "ids_of"]
 
 _ORDINALS_MAX = 10_000
 
