@@ -1,0 +1,28 @@
+"""Habits of senders that have been met: what they mean must come out, not what they write."""
+
+from __future__ import annotations
+
+from hdg.fhir import ids
+from hdg.ingestion.cda.convert import Converter
+
+T = "2.16.840.1.113883.10.20.22.4."
+SCT = 'codeSystem="2.16.840.1.113883.6.96"'
+
+
+def test_a_severity_sent_as_manifestation_is_no_reaction():
+    document = f"""<ClinicalDocument xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+      <recordTarget><patientRole><id root="2.999.2" extension="p"/></patientRole></recordTarget>
+      <component><structuredBody><component><section><entry>
+      <observation classCode="OBS" moodCode="EVN"><templateId root="{T}7"/><id root="2.999.1"/><code code="ASSERTION"/>
+      <statusCode code="completed"/><value xsi:type="CD" code="419199007" {SCT}/>
+      <participant typeCode="CSM"><participantRole><playingEntity><code code="762952008" {SCT}/></playingEntity>
+      </participantRole></participant>
+      <entryRelationship typeCode="SUBJ" inversionInd="true"><observation classCode="OBS" moodCode="EVN">
+        <templateId root="{T}9"/><value xsi:type="CD" code="126485001" {SCT}/></observation></entryRelationship>
+      <entryRelationship typeCode="MFST" inversionInd="true"><observation classCode="OBS" moodCode="EVN">
+        <templateId root="{T}8"/><value xsi:type="CD" code="255604002" {SCT}/></observation></entryRelationship>
+      </observation></entry></section></component></structuredBody></component></ClinicalDocument>"""
+    found = Converter(id_key=ids.PUBLIC_KEY).convert(document.encode(), at_us=0)
+    (allergy,) = [one for one in found.resources if one["resourceType"] == "AllergyIntolerance"]
+    manifestations = [one["manifestation"][0]["coding"][0]["code"] for one in allergy["reaction"]]
+    assert manifestations == ["126485001"]
