@@ -327,7 +327,7 @@ def composed_value_sets(value_sets: dict[str, JsonObject]) -> JsonObject:
 
 def composed_part(part: JsonObject) -> JsonObject:
     """An include or exclude without names and versions of codes."""
-    kept = {name: part[name] for name in ("system", "valueSet") if name in part}
+    kept: JsonObject = {name: part[name] for name in ("system", "valueSet") if name in part}
     if "concept" in part:
         kept["concept"] = [{"code": concept["code"]} for concept in part["concept"]]
     if "filter" in part:
