@@ -123,7 +123,7 @@ def _date(item: Any) -> Iterable[tuple[int, int]]:
         return ()
     if "start" in item or "end" in item:
         start, end = date_range(item.get("start", "")), date_range(item.get("end", ""))
-        return ((start[0] if start else MIN_US, end[1] if end else MAX_US),)
+        return ((start[0] if start else MIN_US - 1, end[1] if end else MAX_US + 1),)  # beyond all dates
     # R4 search.html#date: of a Timing only the outer limits matter.
     bounds = (item.get("repeat") or {}).get("boundsPeriod")
     texts = [event for event in item.get("event", ()) if event]

@@ -2,9 +2,9 @@
 
 R4 search.html#ptypes, R4 compartmentdefinition-patient.html. One program per resource type, compiled on first
 use: first element → (walk, kind, parameter numbers), so the work follows what the resource holds. Indexed are
-all R4 search parameters but ``special`` ones and those on extensions. Known limits: a token on a plain
-``code`` has no system; a Range, a SampledData and a resource inside a Bundle make no rows. What codes are called,
-types of identifiers and identifiers of references have rows of their own (forms.py).
+all R4 search parameters. Known limits: a token on a plain ``code`` has no system; references to contained
+resources make no rows, and of what a Bundle holds only the first resource does. What codes are called, types of
+identifiers and identifiers of references have rows of their own (forms.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
     "selectors",
 ]
 
-INDEX_VERSION = "6"
+INDEX_VERSION = "7"
 """Part of what decides whether a database must be indexed anew; raise it when rows, compartments or
 consent rules change.
 """

@@ -25,7 +25,7 @@ from hdg.management.store.values import TEXT_MAX, Hash, date_range, fold, index_
 from hdg.management.store.veil import VEILED_MAX, veiler
 from hdg.terminology import ucum
 
-__all__ = ["Clause", "CodesOf", "Matching"]
+__all__ = ["RANGED", "Clause", "CodesOf", "Matching"]
 
 Condition = ColumnElement[bool]
 
@@ -36,6 +36,8 @@ _MODIFIERS = {
     "uri": frozenset({"", "above", "below"}),
 }
 _LAST = "\U0010ffff"
+RANGED = frozenset({"number", "quantity"})
+"""Kinds whose alternatives each name the parameter: else SQLite would not use an index for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ class Matching:
         ]
         return or_(*([columns.param.in_(everywhere)] if everywhere else []), *limited)
 
-    def match(self, columns: Any, value: str) -> Condition:
-        """The rows that hold ``value``."""
+    def match(self, columns: Any, value: str, of: Condition | None = None) -> Condition:
+        """The rows that hold ``value``. ``of``: the parameter's rows, which those of RANGED are limited to here."""
         kind = self.clause.kind
         match self.clause.modifier:
             case "text":
@@ -111,6 +113,12 @@ class Matching:
         self.only(*_MODIFIERS.get(kind, frozenset({""})))
         if kind == "composite":
             return self._composite(columns, value)
+        if kind in RANGED:
+            return (
+                self._number(columns, value, of=of)
+                if kind == "number"
+                else self._quantity(columns, value, of)
+            )
         return self._single(kind, value, columns)
 
     def _single(self, kind: str, value: str, columns: Any) -> Condition:
@@ -252,14 +260,16 @@ class Matching:
             raise self.bad("not a date")
         return compare_dates(prefix, lo, hi, covered, self.now_us)
 
-    def _number(self, columns: Any, value: str, unit: ucum.Unit | None = None) -> Condition:
+    def _number(
+        self, columns: Any, value: str, unit: ucum.Unit | None = None, of: Condition | None = None
+    ) -> Condition:
         prefix, text = prefixed(unescape(value))
         number = sought(text)
         if number is None:
             raise self.bad("not a number")
-        return compare_ranges(prefix, columns.value, columns.high, number, unit)
+        return compare_ranges(prefix, columns.value, columns.high, number, unit, of)
 
-    def _quantity(self, columns: Any, value: str) -> Condition:
+    def _quantity(self, columns: Any, value: str, of: Condition | None = None) -> Condition:
         parts = [unescape(part) for part in split_at(value, "|")]
         if len(parts) not in (1, 3):
             raise self.bad("a quantity is number or number|system|code")
@@ -267,8 +277,8 @@ class Matching:
         unit = ucum.unit(code) if system == ucum.SYSTEM else None
         if unit is not None:
             is_unit = columns.code == self.hash(canonical_code(unit.dimension))
-            return and_(self._number(columns, parts[0], unit), is_unit, columns.system == CANONICAL)
-        terms = [self._number(columns, parts[0])]
+            return and_(self._number(columns, parts[0], unit, of), is_unit, columns.system == CANONICAL)
+        terms = [self._number(columns, parts[0], of=of)]
         terms.append(columns.system == self.hash(system) if system else columns.system != CANONICAL)
         if code:
             terms.append(columns.code == self.hash(code))

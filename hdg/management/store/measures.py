@@ -255,38 +255,49 @@ def sought(text: str) -> Sought | None:
 
 
 def compare_ranges(
-    prefix: str, low: Any, high: Any, number: Sought, unit: ucum.Unit | None = None
+    prefix: str,
+    low: Any,
+    high: Any,
+    number: Sought,
+    unit: ucum.Unit | None = None,
+    of: Condition | None = None,
 ) -> Condition:
     """The rows whose range is to a number as its prefix says; ``unit``: of the number, for canonical rows.
 
-    Eq and ne heed the number's precision, the others compare with exactly it (R4 search.html#number). Redundant
-    terms about ``low`` are there for the index.
+    Eq and ne heed the number's precision, the others compare with exactly it (R4 search.html#number). What is
+    redundant is there for the index, which begins with the parameter and ``low``: rows that are points are looked
+    for by it, the few others by an index of their own. ``of``: the parameter's rows.
     """
+    own = () if of is None else (of,)
+    return or_(*(and_(*own, *terms) for terms in _alternatives(prefix, low, high, number, unit)))
+
+
+def _alternatives(
+    prefix: str, low: Any, high: Any, number: Sought, unit: ucum.Unit | None
+) -> tuple[tuple[Condition, ...], ...]:
     bound, value, half = number.converted(unit), number.value, number.half
     exactly = bound(value)
     start, end = bound(value - half), bound(value + half)
     is_wide = end > exactly  # else the whole range is one float
     match prefix:
         case "ne":
-            return or_(low < start, high >= end if is_wide else high > end)
+            return (low < start,), ((high >= end if is_wide else high > end),)
         case "gt":
-            return or_(low > exactly, and_(low < high, high > exactly))
+            return (low > exactly,), (low < high, high > exactly)
         case "ge":
-            return or_(low >= exactly, and_(low < high, high >= exactly))
+            return (low >= exactly,), (low < high, high >= exactly)
         case "sa":
-            after: Condition = low > exactly
-            return after
+            return ((low > exactly,),)
         case "lt":
-            below: Condition = low < exactly
-            return below
+            return ((low < exactly,),)
         case "le":
-            up_to: Condition = low <= exactly
-            return up_to
+            return ((low <= exactly,),)
         case "eb":
-            return and_(low < exactly, high < exactly)
+            return ((low < exactly, high < exactly),)
         case "ap":
             slack = max(abs(value) * _APPROXIMATE, half)
-            return and_(low <= bound(value + slack), high >= bound(value - slack))
+            near, far = bound(value - slack), bound(value + slack)
+            return (low >= near, low <= far), (low < high, high >= near, low <= far)
         case _:
-            is_below = and_(low < end, high < end) if is_wide else and_(low <= end, high <= end)
-            return and_(low >= start, is_below)
+            is_below = (low < end, high < end) if is_wide else (low <= end, high <= end)
+            return ((low >= start, *is_below),)

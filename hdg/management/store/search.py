@@ -21,7 +21,7 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.chains import Chains, Rows, inside, tested
 from hdg.management.store.forms import TABLES, coded_numbers, form_numbers
 from hdg.management.store.index import lookups
-from hdg.management.store.matching import Clause, CodesOf, Matching
+from hdg.management.store.matching import RANGED, Clause, CodesOf, Matching
 from hdg.management.store.membership import has_row
 from hdg.management.store.operators import unescape
 from hdg.management.store.values import Hash
@@ -278,7 +278,8 @@ class _Where:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
         terms = [matching.places(found.c, places)]
         if clause.modifier != "missing":
-            return [(found, [*terms, or_(*(matching.match(found.c, value) for value in clause.values))])]
+            matches = or_(*(matching.match(found.c, value, terms[0]) for value in clause.values))
+            return [(found, [matches] if clause.kind in RANGED else [*terms, matches])]
         self._is_missing()
         others = [name for name in ("text", "identifier") if self._numbers(name)]
         return [(found, terms), *(self._form(name) for name in others)]

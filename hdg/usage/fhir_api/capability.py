@@ -136,11 +136,20 @@ def _referring(resource_type: str) -> tuple[tuple[str, str], ...]:
     )
 
 
+_SAID = {
+    "quantity": "number, number|system|code or number||code; UCUM units are compared in canonical units",
+    "special": "latitude|longitude|distance|UCUM unit, as a rule 100 km",
+}
+
+
 def _search_parameter(resource_type: str, code: str, kind: str) -> JsonObject:
     names = [f":{name}" for name in sorted(parameters.modifiers(resource_type, code, kind))]
     if kind == "reference":
         names.append(":[type]")
     entry: JsonObject = {"name": code, "type": kind}
+    about = [_SAID[kind]] if kind in _SAID else []
     if names:
-        entry["documentation"] = "Modifiers: " + ", ".join(names)
+        about.append("Modifiers: " + ", ".join(names))
+    if about:
+        entry["documentation"] = ". ".join(about)
     return entry
