@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time_ns
+from typing import Any
 
 from hdg.errors import CdaError, Issue, SourceError
 from hdg.fhir.ids import resource_id
@@ -20,6 +21,7 @@ from hdg.ingestion.cda.fragments import as_document
 from hdg.ingestion.cda.losses import losses
 from hdg.ingestion.cda.original import original
 from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.values_basic import REASON
 from hdg.ingestion.cda.xml import Element, children, read
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.repair import made_valid
@@ -98,11 +100,7 @@ class Converter:
                 data, resources[0], id_key=self.id_key, institution=state.institution, recorded=recorded
             )
         resources.append(_provenance(resources, state, sha256, digest, recorded))
-        for resource in resources:
-            try:
-                made_valid(resource, issues)
-            except SourceError as error:
-                raise CdaError(error.text, error.place) from None
+        resources = _valid(resources, issues)
         return Converted(
             source=_source(root, sender, sha256, _stated_us(stated) if stated else None),
             resources=tuple(resources),
@@ -110,6 +108,45 @@ class Converter:
             patient_id=None if state.subject is None else state.subject["reference"].partition("/")[2],
             mapping_digest=digest,
         )
+
+
+_NEEDED = frozenset({"Composition", "Patient", "Provenance"})
+
+
+def _valid(resources: list[JsonObject], issues: list[Issue]) -> list[JsonObject]:
+    """All that is valid, or can be made so; one statement that cannot does not keep the others out.
+
+    Raises CdaError when nothing is left of the document itself or of its patient.
+    """
+    gone: set[str] = set()
+    for resource in resources:
+        try:
+            made_valid(resource, issues)
+        except SourceError as error:
+            if resource["resourceType"] in _NEEDED:
+                raise CdaError(error.text, error.place) from None
+            gone.add(f"{resource['resourceType']}/{resource['id']}")
+            issues.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
+    if not gone:
+        return resources
+    kept = [one for one in resources if f"{one['resourceType']}/{one['id']}" not in gone]
+    return _valid([_without(one, gone) for one in kept], issues)
+
+
+def _without(value: Any, gone: set[str]) -> Any:
+    """A copy without references to what is gone; one that must stand says that it is unknown."""
+    if isinstance(value, dict):
+        if value.get("reference") in gone:
+            return {"extension": [{"url": REASON, "valueCode": "unknown"}]}
+        made = {key: _without(item, gone) for key, item in value.items()}
+        return {key: item for key, item in made.items() if item != []}
+    if isinstance(value, list):
+        return [
+            _without(item, gone)
+            for item in value
+            if not (isinstance(item, dict) and item.get("reference") in gone)
+        ]
+    return value
 
 
 def _tables(library: Library) -> _Tables:

@@ -26,3 +26,28 @@ def test_a_severity_sent_as_manifestation_is_no_reaction():
     (allergy,) = [one for one in found.resources if one["resourceType"] == "AllergyIntolerance"]
     manifestations = [one["manifestation"][0]["coding"][0]["code"] for one in allergy["reaction"]]
     assert manifestations == ["126485001"]
+
+
+def test_a_statement_that_cannot_be_made_valid_does_not_keep_the_others_out(monkeypatch):
+    from hdg.errors import SourceError
+    from hdg.fhir.validate import validate
+    from hdg.ingestion.cda import convert
+
+    def refusing(resource, issues):
+        if resource["resourceType"] == "Observation":
+            raise SourceError("no valid resource can be made", "Observation.status")
+
+    monkeypatch.setattr(convert, "made_valid", refusing)
+    document = """<ClinicalDocument xmlns="urn:hl7-org:v3"><code code="x"/><effectiveTime value="20240101"/>
+      <title>t</title><recordTarget><patientRole><id root="2.999.2" extension="p"/></patientRole></recordTarget>
+      <component><structuredBody><component><section><text>words</text><entry>
+      <observation classCode="OBS" moodCode="EVN"><id root="2.999.1"/><code code="y"/><statusCode code="completed"/>
+      </observation></entry></section></component></structuredBody></component></ClinicalDocument>"""
+    found = Converter(id_key=ids.PUBLIC_KEY).convert(document.encode(), at_us=0)
+    assert {one["resourceType"] for one in found.resources} == {"Composition", "Patient", "Provenance"}
+    (composition, *_) = found.resources
+    assert "entry" not in composition["section"][0]
+    assert ("error", "Observation.status") in {(issue.severity, issue.place) for issue in found.issues}
+    assert all(
+        not str(issue) for one in found.resources for issue in validate(one) if issue.code == "structure"
+    )

@@ -48,7 +48,7 @@ STATEMENTS = {
         ("Procedure", "ServiceRequest"),
     ),
     "result": (f"//h:observation[h:templateId[@root='{T}2' or @root='{T}27']]", "h:code", ("Observation",)),
-    "social": (f"//h:observation[h:templateId[@root='{T}38' or @root='{T}78']]", "h:code", ("Observation",)),
+    "social": (f"//h:observation[h:templateId[@root='{T}38' or @root='{T}78']]", "h:value", ("Observation",)),
     "encounter": (f"//h:encounter[h:templateId/@root='{T}49']", "h:code", ("Encounter",)),
 }
 DENIALS = {"refuted", "not-done", "not-taken"}
