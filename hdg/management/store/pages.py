@@ -40,6 +40,8 @@ _VALUES = {
 BY_HASH = "_hash"
 """A sort key that no client can name: an order that tells neither ids nor times."""
 _COLUMNS = {"_lastUpdated": _RESOURCE.c.updated_us, "_id": _RESOURCE.c.id, BY_HASH: _RESOURCE.c.id_hash}
+COUNTED_MAX = 1_000
+"""So many matches are counted with the page, by one query; if there are more, another counts them."""
 SORTED_KINDS = READ_KINDS.union(_VALUES)
 """Kinds of parameters that can be sorted by."""
 
@@ -51,10 +53,18 @@ def rows(
     where: Sequence[Condition],
     position: Sequence[Any] | None,
     content: Callable[[Sequence[Any]], dict[str, Any]],
-) -> Sequence[Sequence[Any]]:
-    """The rows of ``page``. ``content``: the resource of a row's ``columns``. Raises BadRequest."""
+) -> tuple[Sequence[Sequence[Any]], int | None]:
+    """The rows of ``page``, and how many match in all, None where that was not seen in passing.
+
+    ``content``: the resource of a row's ``columns``. Raises BadRequest.
+    """
     if not any(map(is_read, query.sort)):
-        return connection.execute(page(columns, query, where, position)).all()
+        is_counted = query.with_total and position is None
+        found = connection.execute(page(columns, query, where, position, is_counted=is_counted)).all()
+        if not is_counted:
+            return found, None
+        counted = found[0][-1] if found else 0
+        return [row[:-1] for row in found], counted if counted <= COUNTED_MAX else None
     listed = tuple(key for key in query.sort if not is_read(key))
     every = replace(query, count=READ_MAX, sort=listed)
     found = connection.execute(page(columns, every, where, None)).all()
@@ -71,15 +81,21 @@ def rows(
         keyed.append((shown[0], values))
     after = None if position is None else (position[0], tuple(position[2:]))
     behind = ordered(query.sort, keyed, after)[: query.count + 1]
-    return [(*by_rkey[rkey], *values) for rkey, values in behind]
+    return [(*by_rkey[rkey], *values) for rkey, values in behind], len(found)
 
 
 def page(
-    columns: Sequence[Any], query: SearchQuery, where: Sequence[Condition], position: Sequence[Any] | None
+    columns: Sequence[Any],
+    query: SearchQuery,
+    where: Sequence[Condition],
+    position: Sequence[Any] | None,
+    *,
+    is_counted: bool = False,
 ) -> Select[Any]:
     """The page's rows: ``columns`` of version and resource, then the value of each sort key.
 
-    ``position``: (rkey, total, values …) of the last row of the page before.
+    ``position``: (rkey, total, values …) of the last row of the page before. ``is_counted``: last comes how many
+    match, at most one more than COUNTED_MAX.
     """
     resource = _RESOURCE.c
     values = [_value(query, key).label(f"s{number}") for number, key in enumerate(query.sort)]
@@ -88,11 +104,19 @@ def page(
     ).where(*where)
     if position is not None:
         keys = keys.where(_after(query.sort, [value.element for value in values], position))
-    found = keys.order_by(*_order(query.sort, values, resource.rkey)).limit(query.count + 1).subquery("found")
+    keys = keys.order_by(*_order(query.sort, values, resource.rkey))
+    if is_counted:
+        some = keys.limit(max(query.count, COUNTED_MAX) + 1).cte("matching").prefix_with("MATERIALIZED")
+        sorted_by = [some.c[value.name] for value in values]
+        counted = select(func.count()).select_from(some).scalar_subquery()
+        keys = select(*some.c, counted.label("total"))
+        keys = keys.order_by(*_order(query.sort, sorted_by, some.c.rkey))
+    found = keys.limit(query.count + 1).subquery("found")
     shown = [found.c[column.name] if column.table is _RESOURCE else column for column in columns]
     picked = [found.c[f"s{number}"] for number in range(len(values))]
     is_found = and_(_VERSION.c.rkey == found.c.rkey, _VERSION.c.version == found.c.version)
-    joined = select(*shown, *picked).select_from(found.join(_VERSION, is_found))
+    total = [found.c.total] if is_counted else []
+    joined = select(*shown, *picked, *total).select_from(found.join(_VERSION, is_found))
     return joined.order_by(*_order(query.sort, picked, found.c.rkey))
 
 

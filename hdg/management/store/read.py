@@ -308,13 +308,17 @@ class Reader:
         with self._engine.connect() as connection:
             if query.custom and not are_ready(connection, query.custom):
                 raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
+            rows: Sequence[Sequence[Any]] = ()
             total: int | None = None
+            if query.count:
+                rows, total = pages.rows(connection, _COLUMNS, query, where, position, content)
             if position is not None:
                 total = position[1]
-            elif query.with_total or query.count == 0:
+            elif not query.with_total and query.count:
+                total = None
+            elif total is None:
                 counted = select(func.count()).select_from(_RESOURCE).where(*where)
                 total = connection.execute(counted).scalar_one()
-            rows = pages.rows(connection, _COLUMNS, query, where, position, content) if query.count else []
             size = len(_COLUMNS)
             versions = tuple(_versions(connection, [row[:size] for row in rows[: query.count]]))
             if query.includes and versions:

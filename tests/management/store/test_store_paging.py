@@ -5,6 +5,7 @@ write (R4 search.html#sort, http.html#paging), on both databases.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,6 +95,26 @@ def test_pages_have_the_order_that_the_contents_say(store: Store, do) -> None:
             expected = known + rest
         found = walk(store, sort, chance.choice((1, 3, 7, 50)))
         assert found == [resource["id"] for resource in expected], sort
+
+
+@pytest.mark.parametrize("most", [0, 3, 12, 13, 1000])
+def test_the_total_is_the_same_however_it_is_counted(store: Store, do, monkeypatch, most: int) -> None:
+    monkeypatch.setattr("hdg.management.store.pages.COUNTED_MAX", most)
+    chance = random.Random(3)
+    made = [content(chance, f"p{number:02d}") for number in range(13)]
+    do(lambda s: [s.put(resource, institution="s") for resource in made] and None)
+    for sort in ((), (Sort("birthdate", "date"),), (Sort("active", "token"),)):
+        for count in (0, 1, 5, 12, 13, 50):
+            query = SearchQuery("Patient", (), count, sort=sort)
+            first = store.reader.search(query, TRUE)
+            assert (first.total, len(first.versions)) == (13, min(count, 13)), (sort, count)
+            if first.next_cursor:
+                second = store.reader.search(replace(query, cursor=first.next_cursor), TRUE)
+                assert second.total == 13
+            if count:
+                assert store.reader.search(replace(query, with_total=False), TRUE).total is None
+        nobody = Clause("_id", "", "", ("nobody",))
+        assert store.reader.search(SearchQuery("Patient", (nobody,), 5, sort=sort), TRUE).total == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
