@@ -31,6 +31,7 @@ NOT_IN = Clause("code", "token", "not-in", ("v",), codes=SOME)
 STATUS_IN = Clause("status", "token", "in", ("v",), codes=SOME)
 TEXT = Clause("code", "token", "text", ("head",))
 WHO = Clause("patient", "reference", "identifier", ("s|v",))
+ABOVE = Clause("value-quantity", "quantity", "", ("gt5|http://unitsofmeasure.org|mg",))
 
 QUERIES = {
     "chain": SearchQuery("Observation", (PATIENTS,)),
@@ -57,6 +58,11 @@ QUERIES = {
     "list over types": SearchQuery(
         "", (Clause("_list", "list", "", ("Observation/a", "Patient/b")),), types=("Observation", "Patient")
     ),
+    "above a quantity": SearchQuery("Observation", (ABOVE,)),
+    "about a quantity beside a code": SearchQuery(
+        "Observation", (CODE, Clause("value-quantity", "quantity", "", ("ap5",)))
+    ),
+    "near": SearchQuery("Location", (Clause("near", "special", "", ("50|10|5",)),)),
     "sorted": SearchQuery("Patient", (NAME,), sort=(Sort("family", "string"), Sort("birthdate", "date"))),
 }
 
@@ -137,3 +143,10 @@ def test_rows_that_no_code_leads_to_are_listed_once_and_not_for_each_resource(st
         if store.engine.dialect.name == "sqlite":
             each = found.split("CORRELATED SCALAR SUBQUERY")[1:]
             assert all("ix_idx_string_rkey" in part.splitlines()[1] for part in each)
+
+
+def test_points_above_a_value_and_ranges_that_reach_above_it_each_have_their_index(store: Store) -> None:
+    found = plan(store, QUERIES["above a quantity"])
+    if store.engine.dialect.name == "sqlite":
+        assert "USING PRIMARY KEY (param=? AND value>?)" in found
+        assert "ix_idx_quantity_range" in found
