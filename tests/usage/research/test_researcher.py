@@ -22,8 +22,8 @@ def study(either):
     return either
 
 
-def get(world, path, **rest):
-    return world.client.get(f"/fhir/{path}", world.researcher, **rest)
+def get(world, path, method="GET", **rest):
+    return world.client.request(method, f"/fhir/{path}", world.researcher, **rest)
 
 
 def ids(answer):
@@ -103,6 +103,75 @@ def test_a_revoked_consent_takes_everything_back_at_once(study):
     assert get(study, f"Observation?patient={pseudonym}").json()["total"] == 0
     assert get(study, "Observation").json()["total"] == 0
     assert get(study, f"Patient/{pseudonym}/$everything").status_code == 404
+
+
+def test_everything_of_an_encounter(study):
+    consent(study)
+    act = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+    encounter = {
+        "resourceType": "Encounter",
+        "id": "stay",
+        "status": "finished",
+        "class": {"system": act, "code": "IMP"},
+        "subject": {"reference": "Patient/ann"},
+    }
+    study.put(encounter, "north", "ann")
+    result = study.observation("in-stay", "ann", "718-7", "2024-02-01")
+    study.put({**result, "encounter": {"reference": "Encounter/stay"}}, "north", "ann")
+    (stay,) = ids(get(study, f"Encounter?class={act}|IMP"))
+    found = get(study, f"Encounter/{stay}/$everything").json()
+    assert sorted(entry["resource"]["resourceType"] for entry in found["entry"]) == [
+        "Encounter",
+        "Observation",
+    ]
+    assert get(study, f"Observation?encounter.class={act}|IMP").json()["total"] == 1
+    assert get(study, f"Encounter/{stay}/Observation").json()["total"] == 1
+    assert get(study, f"Practitioner/{stay}/Observation").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ("Patient?birthdate=1970", "birthdate"),
+        ("Patient?name:contains=Feather", "name"),
+        ("Patient?gender:missing=true", "gender:missing"),
+        ("Patient?_lastUpdated=gt2020", "_lastUpdated"),
+        ("Patient?_sort=birthdate", "_sort"),
+        ("Observation?subject:Patient.identifier=MRN-ann", "identifier"),
+        ("Patient?_has:Observation:patient:date=2024-01-01", "date"),
+        ("Observation?_include=Observation:device", "_include"),
+        ("?_type=Patient,Observation&_lastUpdated=gt2020", "_lastUpdated"),
+        ("Consent?patient=x", "patient"),
+    ],
+)
+def test_what_probes_is_a_403_that_names_it_whichever_way_it_comes(world, asked, named):
+    world.researcher = world.token("researcher", project=PROJECT)
+    consent(world)
+    place, _, query = asked.partition("?")
+    lenient = {"prefer": "handling=lenient"}
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    batch = {
+        "resourceType": "Bundle",
+        "type": "batch",
+        "entry": [{"request": {"method": "GET", "url": asked}}],
+    }
+    outcomes = []
+    for answer in (
+        get(world, asked),
+        get(world, asked, headers=lenient),
+        get(world, f"{place}/_search" if place else "_search", method="POST", headers=form, content=query),
+        world.client.send("POST", "/fhir", world.researcher, batch),
+    ):
+        body = answer.json()
+        if body["resourceType"] == "Bundle":
+            (entry,) = body["entry"]
+            assert entry["response"]["status"].startswith("403"), body
+            body = entry["response"]["outcome"]
+        else:
+            assert answer.status_code == 403, answer.text
+        outcomes.append(body["issue"][0]["diagnostics"])
+    assert len(set(outcomes)) == 1
+    assert f"'{named}'" in outcomes[0]
 
 
 def test_a_consent_for_some_types_shows_these_and_no_others(study):
