@@ -112,12 +112,12 @@ def _run(
             state.settle_at(hit, name)
     if is_done:
         return
-    if step.gap and hits and step.gap not in out and f"_{step.gap}" not in out:
-        _say_absent(step.gap, hits[0], out, state)
-    elif step.fallback is not None:
+    if step.fallback is not None:
         step.fallback("", out, state)
         if state.problems:
             state.settle_at(element)
+    elif step.gap and hits and step.gap not in out and f"_{step.gap}" not in out:
+        _say_absent(step.gap, hits[0], out, state)
 
 
 def _say_absent(gap: str, hit: Element, out: JsonObject, state: State) -> None:

@@ -85,7 +85,7 @@ class Dispatch:
         mood = element.get("moodCode", "")
         for kind, keys in (
             ("templateId", [one.get("root", "") for one in children(element, "templateId")]),
-            ("section", _sections(element)),
+            ("section", _sections(element) if _stands_alone(element) else []),
             ("", [""]),
         ):
             for key in keys:
@@ -115,6 +115,15 @@ class Dispatch:
                     if local(inner) in STATEMENTS and not state.is_read(inner):
                         found += self.statement(inner, state)
         return found
+
+
+def _stands_alone(element: Element) -> bool:
+    """Whether a statement is what its section is about: an entry, or what a concern or an organizer holds."""
+    holder = element.getparent()
+    if holder is None or local(holder) == "entry":
+        return True
+    around = holder.getparent()
+    return local(around) in ("act", "organizer") and holder.get("typeCode") not in ("MFST", "CAUS", "RSON")
 
 
 def _sections(element: Element) -> list[str]:

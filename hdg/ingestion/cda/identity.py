@@ -110,14 +110,19 @@ def organization(element: Element, state: State) -> Facts:
 
 
 def location(element: Element, state: State) -> Facts:
-    """A participantRole or healthCareFacility: its ids and its name."""
+    """A participantRole or healthCareFacility: its ids, its name and where it is."""
     name = _words(element, "playingEntity", "name") or _words(element, "location", "name")
-    return _thing("location", _ids(element), name)
+    where = _words(element, "addr") or _words(element, "location", "addr")
+    return _thing("location", _ids(element), "|".join(part for part in (name, where) if part))
 
 
 def device(element: Element, state: State) -> Facts:
     """A device: its ids, what it is called."""
     name = _words(element, "assignedAuthoringDevice") or _words(element, "playingDevice")
+    codes = [
+        code.get("code", "") for one in children(element, "playingDevice") for code in children(one, "code")
+    ]
+    name = "|".join(part for part in (name, *codes) if part)
     return _thing("device", _ids(element), name)
 
 

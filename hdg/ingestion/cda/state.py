@@ -180,6 +180,9 @@ class State(Context):
             resource["id"] = id_
             if held == resource:
                 break
+            if type_ == "Encounter" and _is_same_encounter(held, resource):
+                self._unite(held, resource, element)
+                break
             if facts.is_thing or (_is_same_event(held, resource) and not _differing(held, resource)):
                 self._unite(held, resource, element)
                 break
@@ -190,8 +193,10 @@ class State(Context):
         differing = _differing(held, other)
         for name, value in other.items():
             mine = held.get(name)
-            if mine is None:
+            if mine is None or (mine != value and _says_nothing(mine)):
                 held[name] = value
+            elif name == "period" and _is_compatible(mine, value):
+                held[name] = {**value, **mine}
             elif isinstance(mine, list) and isinstance(value, list):
                 held[name] = [*mine, *(item for item in value if item not in mine)]
         if differing:
@@ -250,7 +255,30 @@ def _differing(held: JsonObject, other: JsonObject) -> list[str]:
         if name in held
         and not (isinstance(held[name], list) and isinstance(value, list))
         and not is_same(held[name], value)
+        and not _says_nothing(held[name])
+        and not _says_nothing(value)
+        and not (name == "period" and _is_compatible(held[name], value))
     ]
+
+
+def _says_nothing(value: Any) -> bool:
+    """Whether a value says only that it is not known."""
+    return value == "unknown" or (
+        isinstance(value, dict) and str(value.get("system", "")).endswith("/v3-NullFlavor")
+    )
+
+
+def _is_compatible(one: JsonObject, other: JsonObject) -> bool:
+    """Whether two periods differ only in what one of them leaves open."""
+    return all(one[name] == value for name, value in other.items() if name in one)
+
+
+def _is_same_encounter(held: JsonObject, other: JsonObject) -> bool:
+    """Whether two encounters with the same ids can be one: the header and a section speak of the same."""
+    if "type" in held and "type" in other and held["type"] != other["type"]:
+        return False
+    days = [str(one.get("period", {}).get("start", ""))[:10] for one in (held, other) if one.get("period")]
+    return len(days) < 2 or days[0] == days[1] or not all(days)
 
 
 _WHAT = ("code", "medicationCodeableConcept", "vaccineCode", "type")
