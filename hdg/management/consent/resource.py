@@ -13,6 +13,7 @@ from typing import Any
 from hdg.errors import BadRequest
 from hdg.management.audit import instant
 from hdg.management.consent.decide import PROJECT_SYSTEM
+from hdg.management.identity import is_project
 
 JsonObject = dict[str, Any]
 
@@ -23,7 +24,7 @@ PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 RESOURCE_TYPES = "http://hl7.org/fhir/resource-types"
 ACTOR_TYPES = frozenset({"Organization", "Patient", "Practitioner", "ResearchStudy"})
 """Kinds of grantee that a token can be (identity.Principal); a ResearchStudy is the token's project."""
-RESEARCH_PURPOSES = frozenset({"HRESCH", "CLINTRCH"})
+RESEARCH_PURPOSES = frozenset({"HRESCH", "CLINTRCH", "BIORCH", "TRANSRCH"})
 
 
 def grant(
@@ -38,7 +39,8 @@ def grant(
     """An active Consent with a fresh random id. ``actors`` are references such as
     ``Organization/city-clinic``.
 
-    Empty ``purposes`` or ``types`` mean any. Raises BadRequest for an actor that is no such reference.
+    Empty ``purposes`` or ``types`` mean any. Raises BadRequest for an actor that is no such reference, and for a
+    ResearchStudy without a purpose of research, which would permit nothing.
     """
     for actor in actors:
         kind, _, name = actor.partition("/")
@@ -46,6 +48,13 @@ def grant(
             raise BadRequest(f"a grantee is TYPE/ID with a type of {', '.join(sorted(ACTOR_TYPES))}")
     if not actors:
         raise BadRequest("a grant names at least one grantee")
+    studies = [actor.partition("/")[2] for actor in actors if actor.startswith("ResearchStudy/")]
+    if not all(map(is_project, studies)):
+        raise BadRequest("a project's id is made of up to 64 letters, digits, hyphens and points")
+    if studies and RESEARCH_PURPOSES.isdisjoint(purposes):
+        raise BadRequest(
+            "a grant to a ResearchStudy is for research: it needs the purpose HRESCH, or a kind of it"
+        )
     is_research = bool(purposes) and set(purposes) <= RESEARCH_PURPOSES
     provision: JsonObject = {
         "type": "permit",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hdg.errors import BadRequest
 from hdg.fhir.validate import validate
 from hdg.management.consent.decide import AccessRequest, Decision, ResourceFacts, decide
 from hdg.management.consent.policy import load_policy
@@ -111,3 +112,16 @@ def test_a_grant_to_a_research_study_is_valid_r4_and_opens_that_project() -> Non
     assert validate(made) == []
     assert asked(made).is_permitted
     assert not asked(made, project="asthma-2").is_permitted
+
+
+@pytest.mark.parametrize(
+    ("to", "purposes"),
+    [
+        ("ResearchStudy/asthma-1", []),
+        ("ResearchStudy/asthma-1", ["TREAT"]),
+        ("ResearchStudy/the asthma study", ["HRESCH"]),
+    ],
+)
+def test_a_grant_that_would_open_nothing_is_refused(to: str, purposes: list[str]) -> None:
+    with pytest.raises(BadRequest):
+        grant("ann", [to], purposes, [], from_us=0, until_us=100)
