@@ -401,9 +401,10 @@ def map_lint(
     folder: Annotated[Path | None, typer.Argument(help="Override folder; none: the shipped tables.")] = None,
 ) -> None:
     """Check mapping tables. Exit 1 with file:line for every finding."""
+    from hdg.ingestion.cda.lint import findings as cda_findings
     from hdg.ingestion.hl7v2.lint import findings
 
-    found = findings(folder)
+    found = [*findings(folder), *cda_findings(folder)]
     for finding in found:
         typer.echo(str(finding), err=True)
     typer.echo(f"{len(found)} findings")
