@@ -90,7 +90,7 @@ QUESTIONS = {
     "history": "Patient/{patient}/_history?",
 }
 _TABLE = r"(idx_\w+|resource|version|compartment)\b"
-_THROUGH = re.compile(rf"^(?:SCAN {_TABLE}|.*Seq Scan on {_TABLE})", re.MULTILINE)
+_THROUGH = re.compile(rf"^(?: *SCAN {_TABLE}|.*Seq Scan on {_TABLE})", re.MULTILINE)
 AGAIN = 12
 NOTE = """Two shared cores under much other load: times say what is slower than what, and nothing else. Tests of
 single rows, and the sub-plans that look up consent, are left out. Of a question that finds much, reading a table
@@ -105,6 +105,7 @@ class Asked:
     path: str
     resources: int
     hits: str = ""
+    generic: int = 0
     times_ms: list[float] = field(default_factory=list)
     plans: dict[str, str] = field(default_factory=dict)
 
@@ -196,6 +197,8 @@ async def _ask(
     asked.hits = (
         str(answer.json().get("total", "")) if answer.status_code == 200 else f"status {answer.status_code}"
     )
+    if engine.dialect.name == "postgresql":
+        asked.generic = _generic(engine, statements)
     for statement, parameters in statements.items():
         asked.plans[statement] = _explained(engine, statement, parameters)
     print(
@@ -206,12 +209,25 @@ async def _ask(
     return asked
 
 
+def _generic(engine: Engine, statements: dict[str, Any]) -> int:
+    """How many of the statements PostgreSQL has turned to a plan for any value (on the one connection in use)."""
+    with engine.connect() as connection:
+        sql = "SELECT statement FROM pg_prepared_statements WHERE generic_plans > 0"
+        turned = {re.sub(r"\$\d+", "?", row[0]) for row in connection.exec_driver_sql(sql)}
+    return sum(re.sub(r"%\(\w+\)s", "?", statement) in turned for statement in statements)
+
+
 def _explained(engine: Engine, statement: str, parameters: Any) -> str:
     is_sqlite = engine.dialect.name == "sqlite"
     with engine.connect() as connection:
         head = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN (COSTS OFF)"
         rows = connection.exec_driver_sql(f"{head} {statement}", parameters).all()
-    return _short([str(row[-1]) for row in rows])
+    if not is_sqlite:
+        return _short([str(row[0]) for row in rows])
+    depths = {0: -1}
+    for number, parent, _, _ in rows:
+        depths[number] = depths[parent] + 1
+    return _short([f"{'  ' * depths[row[0]]}{row[3]}" for row in rows])
 
 
 def _short(plan: list[str]) -> str:
@@ -249,13 +265,13 @@ def _page(title: str, asked: list[Asked]) -> str:
         "",
         f"{datetime.date.today()}. {NOTE}",
         "",
-        "| kind | hits | first, ms | best, ms | after ten, ms |",
-        "|---|---|---|---|---|",
+        "| kind | hits | first, ms | best, ms | after ten, ms | plans for any value |",
+        "|---|---|---|---|---|---|",
     ]
     for one in asked:
         last = f"{one.times_ms[-1]:.1f}" if len(one.times_ms) == AGAIN else ""
         lines.append(
-            f"| {one.name} | {one.hits} | {one.times_ms[0]:.1f} | {min(one.times_ms):.1f} | {last} |"
+            f"| {one.name} | {one.hits} | {one.times_ms[0]:.1f} | {min(one.times_ms):.1f} | {last} | {one.generic} |"
         )
     for one in asked:
         lines += ["", f"## {one.name}", "", f"`{one.path}`", "", "```"]
