@@ -55,6 +55,12 @@ def true(element: Element, state: State) -> bool:
     return True
 
 
+@named("cda.unknown")
+def unknown(value: Any, state: State) -> str:
+    """The status that says nothing."""
+    return "unknown"
+
+
 @named("cda.as_needed")
 def as_needed(element: Element, state: State) -> bool:
     """A criterion without a value: as needed."""

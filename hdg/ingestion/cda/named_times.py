@@ -154,7 +154,28 @@ def _eventful(element: Element, state: State) -> JsonObject:
     known = [code for code in codes if code in _EVENTS]
     if len(known) < len([code for code in codes if code]):
         state.problem("an event of the day that R4 does not know was left out", code="code-invalid")
+    found: JsonObject = {"when": known} if known else {}
     for one in children(element, "offset"):
-        if one.get("value") or len(one):
+        minutes = _minutes(one)
+        if minutes is not None and known and not set(known) & {"C", "CM", "CD", "CV"}:
+            found["offset"] = minutes
+        elif one.get("value") or len(one):
             state.problem("the offset from an event was left out", code="incomplete")
-    return {"when": known} if known else {}
+    return found
+
+
+_MINUTES = {"min": 1, "h": 60, "d": 1440}
+
+
+def _minutes(offset: Element) -> int | None:
+    """A whole number of minutes that an IVL_PQ or PQ says; None for anything else."""
+    bounds = [
+        one for one in (offset, *children(offset, "low"), *children(offset, "high")) if one.get("value")
+    ]
+    said = {(one.get("value", ""), one.get("unit", "")) for one in bounds}
+    if len(said) != 1:
+        return None
+    value, unit = said.pop()
+    if not value.isdigit() or unit not in _MINUTES:
+        return None
+    return int(value) * _MINUTES[unit]

@@ -61,6 +61,16 @@ def to_any(element: Element, state: State) -> Choice | None:
         case "INT":
             whole = to_integer(element, state)
             return None if whole is None else Choice("Integer", whole)
+        case "ED" if element.get("representation") == "B64":
+            raise Unfit("a value of bytes is not supported", code="not-supported")
+        case "II":
+            root, extension = element.get("root", ""), element.get("extension", "")
+            return _choice("String", extension or root or None)
+        case "TEL" | "URL":
+            return _choice("String", element.get("value", "").strip() or None)
+        case "PN" | "EN" | "ON" | "TN" | "AD":
+            said = " ".join(" ".join(element.itertext()).split())
+            return _choice("String", said or None)
         case "ST" | "ED" | "SC":
             return _choice("String", to_string(element, state))
         case "BL":

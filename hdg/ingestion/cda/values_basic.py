@@ -192,9 +192,20 @@ def number(text: str) -> Any:
         raise Unfit("not a number") from None
 
 
+_ISO = re.compile(
+    r"(\d{4})-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?\s*(?:(Z)|([+-]\d\d):?(\d\d))?)?)?",
+    re.ASCII,
+)
+
+
 def stamp(value: Any) -> str:
-    """The text of a TS."""
-    return (value if isinstance(value, str) else value.get("value", "")).strip()
+    """The text of a TS. Some senders write dates as ISO 8601 does: their dashes and colons go."""
+    found: str = (value if isinstance(value, str) else value.get("value", "")).strip()
+    match = _ISO.fullmatch(found) if found[4:5] == "-" else None
+    if match is None:
+        return found
+    *digits, zulu, hours, minutes = match.groups("")
+    return "".join(digits) + ("+0000" if zulu else hours + minutes)
 
 
 @converter("date")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import BLANKS, OID, converter, kind_of, text_of, urn_of
 from hdg.ingestion.cda.xml import Element, children
@@ -43,22 +45,60 @@ def _system_of(root: str, state: State) -> str:
 
 @converter("CD.CodeableConcept")
 def to_concept(element: Element, state: State) -> JsonObject | None:
-    """CD, CE, CV, CS or CO with all its translations; the original text is the text."""
+    """CD, CE, CV, CS or CO with all its translations; the original text is the text.
+
+    Qualifiers stand in the text, and beside SNOMED CT codes as a postcoordinated expression.
+    """
     codings: list[JsonObject] = []
     _codings(element, codings, state, 0)
     found: JsonObject = {}
     if codings:
         found["coding"] = codings
     text = next((text_of(one, state) for one in children(element, "originalText")), "")
+    if not text and not codings and element.get("nullFlavor"):
+        text = element.get("displayName", "").strip()
+    if not text and kind_of(element) in ("ST", "ED"):
+        text = text_of(element, state)
+    qualified = "; ".join(_qualified(element))
+    if qualified:
+        name = text or element.get("displayName", "").strip() or element.get("code", "").strip()
+        text = f"{name} ({qualified})" if name else qualified
     if text:
         found["text"] = text
-    elif not codings and element.get("nullFlavor") and element.get("displayName", "").strip():
-        found["text"] = element.get("displayName").strip()
-    elif kind_of(element) in ("ST", "ED"):
-        plain = text_of(element, state)
-        if plain:
-            found["text"] = plain
     return found or None
+
+
+def _qualified(element: Element) -> list[str]:
+    """Each qualifier in words. CR, HL7 v3 datatypes §2.10."""
+    found = []
+    for one in children(element, "qualifier"):
+        parts = [
+            part.get("displayName", "").strip() or part.get("code", "").strip()
+            for name in ("name", "value")
+            for part in children(one, name)
+        ]
+        if any(parts):
+            found.append(": ".join(part for part in parts if part))
+    return found
+
+
+_SNOMED = "2.16.840.1.113883.6.96"
+_NUMBER = re.compile(r"\d{6,18}")
+
+
+def _expression(element: Element) -> str:
+    """A SNOMED CT code with its qualifiers as a compositional expression; '' where one of them is none."""
+    refined = []
+    for one in children(element, "qualifier"):
+        pair = [part for name in ("name", "value") for part in children(one, name)]
+        codes = [part.get("code", "") for part in pair if part.get("codeSystem") == _SNOMED]
+        if len(codes) != 2 or not all(_NUMBER.fullmatch(code) for code in codes):
+            return ""
+        refined.append("=".join(codes))
+    code = element.get("code", "")
+    if not refined or element.get("codeSystem") != _SNOMED or not _NUMBER.fullmatch(code):
+        return ""
+    return f"{code}:{','.join(refined)}"
 
 
 _DEEPEST = 10
@@ -72,8 +112,9 @@ def _codings(element: Element, codings: list[JsonObject], state: State, depth: i
         raise Unfit("translations are nested too deeply", code="too-costly")
     for translation in children(element, "translation"):
         _codings(translation, codings, state, depth + 1)
-    for _ in children(element, "qualifier"):
-        state.problem("a qualifier of a code was left out", code="incomplete")
+    expression = _expression(element)
+    if expression:
+        codings.append({"system": "http://snomed.info/sct", "code": expression})
 
 
 @converter("CD.Coding")

@@ -184,3 +184,21 @@ def to_contact(element: Element, state: State) -> JsonObject | None:
 def to_organization_name(element: Element, state: State) -> str | None:
     """ON: all its text."""
     return to_string(element, state)
+
+
+@converter("AD.work")
+def to_work_address(element: Element, state: State) -> JsonObject | None:
+    """AD of an organization, which R4 does not let be anybody's home (org-2)."""
+    return _not_home(to_address(element, state))
+
+
+@converter("TEL.work")
+def to_work_contact(element: Element, state: State) -> JsonObject | None:
+    """TEL of an organization, which R4 does not let be anybody's home (org-3)."""
+    return _not_home(to_contact(element, state))
+
+
+def _not_home(found: JsonObject | None) -> JsonObject | None:
+    if found is not None and found.get("use") == "home":
+        del found["use"]
+    return found

@@ -15,6 +15,23 @@ _UNIT = re.compile(r"[!-~]+")
 UCUM = "http://unitsofmeasure.org"
 
 
+_TRANSLATION = "http://hl7.org/fhir/StructureDefinition/iso21090-PQ-translation"
+
+
+def _translated(element: Element) -> JsonObject | None:
+    """PQR: the same quantity in another unit, which may be of any code system."""
+    text = element.get("value", "").strip()
+    if not text:
+        return None
+    found: JsonObject = {"value": number(text)}
+    unit = element.get("displayName", "").strip() or element.get("unit", "").strip()
+    unit = unit or next(("".join(one.itertext()).strip() for one in children(element, "originalText")), "")
+    unit = unit or element.get("code", "").strip()
+    if unit:
+        found["unit"] = unit
+    return found
+
+
 @converter("PQ.Quantity")
 def to_quantity(element: Element, state: State) -> JsonObject | None:
     """PQ, INT or REAL; units are UCUM's (v3 says so), words in their place are kept as text."""
@@ -29,8 +46,10 @@ def to_quantity(element: Element, state: State) -> JsonObject | None:
             found["system"], found["code"] = UCUM, unit
     elif unit == "1":
         found |= {"unit": "1", "system": UCUM, "code": "1"}
-    for _ in children(element, "translation"):
-        state.problem("a translation of a quantity was left out", code="incomplete", severity="information")
+    for translation in children(element, "translation"):
+        other = _translated(translation)
+        if other is not None:
+            found.setdefault("extension", []).append({"url": _TRANSLATION, "valueQuantity": other})
     return found
 
 

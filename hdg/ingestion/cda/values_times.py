@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import converter, stamp
 from hdg.ingestion.cda.xml import Element, children
-from hdg.ingestion.times import to_datetime
+from hdg.ingestion.times import to_date, to_datetime
 from hdg.mapping.context import Choice, JsonObject, Unfit
+
+_BAD_OFFSET = re.compile(r"[12]\d{7}\d{4}(?:\d\d(?:\.\d+)?)?[+-]\d{1,5}", re.ASCII)
 
 __all__ = ["kept", "to_period", "to_when"]
 
@@ -52,8 +55,10 @@ def kept(value: Any, state: State) -> str | None:
         return to_datetime(text, state.zone)
     except Unfit as unfit:
         state.problem(unfit.text, code=unfit.code, severity=unfit.severity)
-        kept: str | None = unfit.kept
-        return kept
+        found: str | None = unfit.kept
+        if found is None and _BAD_OFFSET.fullmatch(text):
+            found = to_date(text[:8])  # the day stands, whatever the offset is
+        return found
 
 
 @converter("IVL_TS.x")
