@@ -56,6 +56,8 @@ def _kept_alone(found: re.Match[str]) -> str:
 
 
 def _is_unit(text: str) -> bool:
+    if _is_atom(text):  # some have brackets, dots and slashes in their name
+        return True
     inner = text
     while (opened := re.search(r"\(([^()]*)\)", inner)) is not None:
         if not _is_product(opened[1]):
