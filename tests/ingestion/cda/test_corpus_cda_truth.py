@@ -52,8 +52,8 @@ STATEMENTS = {
     "encounter": (f"//h:encounter[h:templateId/@root='{T}49']", "h:code", ("Encounter",)),
 }
 DENIALS = {"refuted", "not-done", "not-taken"}
-NO_KNOWN = {"55607006", "64572001"}
-"""Negated, these codes say that there is no problem at all: the code itself changes."""
+NO_KNOWN = {"55607006", "64572001", "410942007"}
+"""Negated, these codes say that there is no problem, or no medication, at all: the code itself changes."""
 
 
 def codings(value):
