@@ -2,60 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from hdg.fhir import ids
-from hdg.fhir.validate import validate
-from hdg.ingestion.cda.convert import Converter
-
-T = "2.16.840.1.113883.10.20.22.4."
-SCT = 'codeSystem="2.16.840.1.113883.6.96"'
-
-
-@pytest.fixture(scope="module")
-def converter():
-    return Converter(id_key=ids.PUBLIC_KEY)
-
-
-def document(entries, section="11450-4", header=""):
-    return f"""<ClinicalDocument xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
-      <id root="2.999.1" extension="d1"/><code code="34133-9" codeSystem="2.16.840.1.113883.6.1"/>
-      <title>Summary</title><effectiveTime value="20240102030405+0000"/>
-      <recordTarget><patientRole><id root="2.999.2" extension="p1"/>
-        <patient><name><given>Ada</given><family>Example</family></name>
-        <administrativeGenderCode code="F"/><birthTime value="19610412"/></patient></patientRole></recordTarget>
-      <author><time value="20240102"/><assignedAuthor><id root="2.999.3" extension="a1"/>
-        <assignedPerson><name><given>Bo</given><family>Author</family></name></assignedPerson></assignedAuthor></author>
-      {header}
-      <component><structuredBody><component><section>
-        <code code="{section}" codeSystem="2.16.840.1.113883.6.1"/><title>A section</title>
-        <text><list><item ID="t1">Some <content styleCode="Bold">words</content></item></list></text>
-        {entries}
-      </section></component></structuredBody></component></ClinicalDocument>""".encode()
-
-
-def converted(converter, entries, **rest):
-    found = converter.convert(document(entries, **rest), at_us=0)
-    assert [validate(resource) for resource in found.resources] == [[]] * len(found.resources)
-    places = {f"{one['resourceType']}/{one['id']}" for one in found.resources}
-    assert len(places) == len(found.resources)
-    assert set(references(list(found.resources))) <= places
-    return found
-
-
-def references(value):
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from references(item)
-
-
-def of(found, type_):
-    return [one for one in found.resources if one["resourceType"] == type_]
+from cda_documents import CONVERTER, SCT, T, converted, document, of
 
 
 def problem(inner, attributes=""):
@@ -70,8 +17,8 @@ ASTHMA = f"""<value xsi:type="CD" code="195967001" {SCT} displayName="Asthma"><o
   </originalText><translation code="J45" codeSystem="2.16.840.1.113883.6.90"/></value>"""
 
 
-def test_a_problem_is_an_active_condition_with_all_its_codings_and_the_words_of_the_narrative(converter):
-    found = converted(converter, problem('<effectiveTime><low value="2010"/></effectiveTime>' + ASTHMA))
+def test_a_problem_is_an_active_condition_with_all_its_codings_and_the_words_of_the_narrative():
+    found = converted(problem('<effectiveTime><low value="2010"/></effectiveTime>' + ASTHMA))
     (condition,) = of(found, "Condition")
     assert condition["clinicalStatus"]["coding"][0]["code"] == "active"
     assert "verificationStatus" not in condition
@@ -93,30 +40,30 @@ def test_a_problem_is_an_active_condition_with_all_its_codings_and_the_words_of_
     assert [str(issue) for issue in found.issues] == []
 
 
-def test_a_negated_problem_is_refuted(converter):
-    (condition,) = of(converted(converter, problem(ASTHMA, 'negationInd="true"')), "Condition")
+def test_a_negated_problem_is_refuted():
+    (condition,) = of(converted(problem(ASTHMA, 'negationInd="true"')), "Condition")
     assert condition["verificationStatus"]["coding"][0]["code"] == "refuted"
     assert "clinicalStatus" not in condition
-    (condition,) = of(converted(converter, problem(ASTHMA, 'negationInd="1"')), "Condition")
+    (condition,) = of(converted(problem(ASTHMA, 'negationInd="1"')), "Condition")
     assert condition["verificationStatus"]["coding"][0]["code"] == "refuted"
-    (condition,) = of(converted(converter, problem(ASTHMA, 'negationInd="false"')), "Condition")
+    (condition,) = of(converted(problem(ASTHMA, 'negationInd="false"')), "Condition")
     assert "verificationStatus" not in condition
 
 
-def test_no_known_problem_is_a_finding_of_its_own(converter):
+def test_no_known_problem_is_a_finding_of_its_own():
     none = f'<value xsi:type="CD" code="55607006" {SCT}/>'
-    (condition,) = of(converted(converter, problem(none, 'negationInd="true"')), "Condition")
+    (condition,) = of(converted(problem(none, 'negationInd="true"')), "Condition")
     assert [coding["code"] for coding in condition["code"]["coding"]] == ["160245001"]
     assert "verificationStatus" not in condition
 
 
-def test_an_end_that_is_not_known_ends_nothing(converter):
+def test_an_end_that_is_not_known_ends_nothing():
     times = '<effectiveTime><low value="2010"/><high nullFlavor="UNK"/></effectiveTime>'
-    (condition,) = of(converted(converter, problem(times + ASTHMA)), "Condition")
+    (condition,) = of(converted(problem(times + ASTHMA)), "Condition")
     assert condition["clinicalStatus"]["coding"][0]["code"] == "active"
     assert "abatementDateTime" not in condition
     times = '<effectiveTime><low value="2010"/><high value="20111213"/></effectiveTime>'
-    (condition,) = of(converted(converter, problem(times + ASTHMA)), "Condition")
+    (condition,) = of(converted(problem(times + ASTHMA)), "Condition")
     assert condition["clinicalStatus"]["coding"][0]["code"] == "resolved"
     assert condition["abatementDateTime"] == "2011-12-13"
 
@@ -131,26 +78,22 @@ def given(
       </consumable></substanceAdministration></entry>"""
 
 
-def test_an_immunization_that_was_not_given_is_not_done(converter):
-    found = converted(converter, given('<effectiveTime value="20230101"/>'), section="11369-6")
+def test_an_immunization_that_was_not_given_is_not_done():
+    found = converted(given('<effectiveTime value="20230101"/>'), section="11369-6")
     (immunization,) = of(found, "Immunization")
     assert (immunization["status"], immunization["occurrenceDateTime"]) == ("completed", "2023-01-01")
-    found = converted(
-        converter, given('<effectiveTime nullFlavor="UNK"/>', 'negationInd="true"'), section="11369-6"
-    )
+    found = converted(given('<effectiveTime nullFlavor="UNK"/>', 'negationInd="true"'), section="11369-6")
     (immunization,) = of(found, "Immunization")
     assert immunization["status"] == "not-done"
     assert "_occurrenceDateTime" in immunization
 
 
-def test_a_medication_is_taken_ordered_or_not_taken(converter):
+def test_a_medication_is_taken_ordered_or_not_taken():
     template = f'<templateId root="{T}16"/>'
     times = """<effectiveTime xsi:type="IVL_TS"><low value="20240101"/><high nullFlavor="NI"/></effectiveTime>
       <effectiveTime xsi:type="PIVL_TS" operator="A"><period value="8" unit="h"/></effectiveTime>
       <doseQuantity value="2.50" unit="mg"/>"""
-    (taken,) = of(
-        converted(converter, given(times, template=template, status="active")), "MedicationStatement"
-    )
+    (taken,) = of(converted(given(times, template=template, status="active")), "MedicationStatement")
     assert taken["status"] == "active"
     assert taken["effectivePeriod"] == {"start": "2024-01-01"}
     (dosage,) = taken["dosage"]
@@ -160,12 +103,12 @@ def test_a_medication_is_taken_ordered_or_not_taken(converter):
         "periodUnit": "h",
     }
     assert dosage["doseAndRate"][0]["doseQuantity"]["value"].literal == "2.50"
-    (ordered,) = of(converted(converter, given(times, template=template, mood="INT")), "MedicationRequest")
+    (ordered,) = of(converted(given(times, template=template, mood="INT")), "MedicationRequest")
     assert (ordered["intent"], "doNotPerform" in ordered) == ("plan", False)
     not_taken = given(times, 'negationInd="true"', template=template, status="active")
-    assert of(converted(converter, not_taken), "MedicationStatement")[0]["status"] == "not-taken"
+    assert of(converted(not_taken), "MedicationStatement")[0]["status"] == "not-taken"
     not_ordered = given(times, 'negationInd="true"', template=template, mood="INT")
-    assert of(converted(converter, not_ordered), "MedicationRequest")[0]["doNotPerform"] is True
+    assert of(converted(not_ordered), "MedicationRequest")[0]["doNotPerform"] is True
 
 
 def allergy(substance, attributes="", value="419199007"):
@@ -176,31 +119,29 @@ def allergy(substance, attributes="", value="419199007"):
       </playingEntity></participantRole></participant></observation></entryRelationship></act></entry>"""
 
 
-def test_no_known_allergy_is_no_allergy_and_a_denied_one_is_refuted(converter):
+def test_no_known_allergy_is_no_allergy_and_a_denied_one_is_refuted():
     nuts = f'<code code="762952008" {SCT}/>'
-    (one,) = of(converted(converter, allergy(nuts), section="48765-2"), "AllergyIntolerance")
+    (one,) = of(converted(allergy(nuts), section="48765-2"), "AllergyIntolerance")
     assert one["code"]["coding"][0]["code"] == "762952008"
     assert "verificationStatus" not in one
-    (one,) = of(
-        converted(converter, allergy(nuts, 'negationInd="true"'), section="48765-2"), "AllergyIntolerance"
-    )
+    (one,) = of(converted(allergy(nuts, 'negationInd="true"'), section="48765-2"), "AllergyIntolerance")
     assert one["verificationStatus"]["coding"][0]["code"] == "refuted"
     nothing = allergy('<code nullFlavor="NA"/>', 'negationInd="true"', "416098002")
-    (one,) = of(converted(converter, nothing, section="48765-2"), "AllergyIntolerance")
+    (one,) = of(converted(nothing, section="48765-2"), "AllergyIntolerance")
     assert [coding["code"] for coding in one["code"]["coding"]] == ["409137002"]
     assert "verificationStatus" not in one
 
 
-def test_a_negation_that_no_table_knows_is_an_error_and_nothing_comes_of_it(converter):
+def test_a_negation_that_no_table_knows_is_an_error_and_nothing_comes_of_it():
     result = """<entry><observation classCode="OBS" moodCode="EVN" negationInd="true"><code code="8302-2"
       codeSystem="2.16.840.1.113883.6.1"/><statusCode code="completed"/>
       <value xsi:type="PQ" value="1.80" unit="m"/></observation></entry>"""
-    found = converted(converter, result, section="8716-3")
+    found = converted(result, section="8716-3")
     assert of(found, "Observation") == []
     assert [issue.severity for issue in found.issues if "negated" in issue.text] == ["error"]
 
 
-def test_results_keep_their_digits_units_ranges_and_why_a_value_is_missing(converter):
+def test_results_keep_their_digits_units_ranges_and_why_a_value_is_missing():
     def component(id_, value):
         return f"""<component><observation classCode="OBS" moodCode="EVN"><templateId root="{T}2"/>
           <id root="2.999.7" extension="{id_}"/><code code="718-7" codeSystem="2.16.840.1.113883.6.1"/>
@@ -212,7 +153,7 @@ def test_results_keep_their_digits_units_ranges_and_why_a_value_is_missing(conve
     panel = f"""<entry><organizer classCode="BATTERY" moodCode="EVN"><templateId root="{T}1"/><id root="2.999.7"/>
       <code code="58410-2" codeSystem="2.16.840.1.113883.6.1"/><statusCode code="completed"/>
       {"".join(component(n, value) for n, value in enumerate(values))}</organizer></entry>"""
-    found = converted(converter, panel, section="30954-2")
+    found = converted(panel, section="30954-2")
     (report,) = of(found, "DiagnosticReport")
     assert len(report["result"]) == 2
     first, second = of(found, "Observation")
@@ -222,33 +163,33 @@ def test_results_keep_their_digits_units_ranges_and_why_a_value_is_missing(conve
     assert second["dataAbsentReason"]["coding"][0]["code"] == "not-asked"
 
 
-def test_one_id_for_two_results_loses_neither(converter):
+def test_one_id_for_two_results_loses_neither():
     def result(value):
         return f"""<entry><observation classCode="OBS" moodCode="EVN"><id root="2.999.8"/><code code="8302-2"
           codeSystem="2.16.840.1.113883.6.1"/><statusCode code="completed"/>
           <value xsi:type="PQ" value="{value}" unit="cm"/></observation></entry>"""
 
-    found = converted(converter, result("180") + result("181") + result("180"), section="8716-3")
+    found = converted(result("180") + result("181") + result("180"), section="8716-3")
     assert [str(one["valueQuantity"]["value"]) for one in of(found, "Observation")] == ["180", "181"]
 
 
-def test_what_no_row_reads_is_said_with_its_place(converter):
-    found = converted(converter, problem('<unheard code="x"/>' + ASTHMA))
+def test_what_no_row_reads_is_said_with_its_place():
+    found = converted(problem('<unheard code="x"/>' + ASTHMA))
     (issue,) = found.issues
     assert issue.place.endswith("entry/act/entryRelationship/observation/unheard/@code")
 
 
-def test_the_same_document_gives_the_same_resources(converter):
-    once, again = (converted(converter, problem(ASTHMA)) for _ in range(2))
+def test_the_same_document_gives_the_same_resources():
+    once, again = (converted(problem(ASTHMA)) for _ in range(2))
     assert once.resources == again.resources
 
 
-def test_scripts_and_foreign_links_do_not_pass_the_narrative(converter):
+def test_scripts_and_foreign_links_do_not_pass_the_narrative():
     text = '<text><script>x()</script><linkHtml href="javascript:x()">a</linkHtml><content onclick="x()">b</content>'
     text += '<content revised="delete">gone</content></text>'
     whole = document("").decode()
     start, end = whole.index("<text>"), whole.index("</text>") + len("</text>")
-    found = converter.convert((whole[:start] + text + whole[end:]).encode(), at_us=0)
+    found = CONVERTER.convert((whole[:start] + text + whole[end:]).encode(), at_us=0)
     div = of(found, "Composition")[0]["section"][0]["text"]["div"]
     assert "script>" not in div
     assert "javascript" not in div
