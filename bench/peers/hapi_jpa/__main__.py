@@ -27,7 +27,7 @@ from bench.peers.hapi_jpa.questions import SETS, answered, difference
 from bench.records import bundles
 
 CLIENTS = 16
-BATCH = 20
+BATCH = 10
 ANSWERS_RESOURCES = 3000
 
 
@@ -78,7 +78,7 @@ def _load(both: Sequence[Server], made: list[bytes]) -> tuple[list[float], list[
                 cpu[place] += server.cpu_seconds() - before
     for server in both:
         server.load([odd.bundle()], len(made))
-    return [counted / each for each in seconds], [each * 1000 / counted for each in cpu]
+    return [counted / (each or 1) for each in seconds], [each * 1000 / (counted or 1) for each in cpu]
 
 
 def _row(name: str, rates: Sequence[float], cpu_ms: Sequence[float], slowest: Sequence[float] = ()) -> str:
