@@ -1,0 +1,154 @@
+"""Which statement becomes what: by template, else by section; and what is said of medicines, encounters, pregnancy."""
+
+from __future__ import annotations
+
+from cda_documents import LN, SCT, T, converted, of
+
+
+def test_what_an_allergy_holds_is_no_allergy_though_it_has_no_template():
+    allergy = f"""<entry><act classCode="ACT" moodCode="EVN"><statusCode code="active"/>
+      <entryRelationship typeCode="SUBJ">
+      <observation classCode="OBS" moodCode="EVN"><id root="2.999.6"/><value xsi:type="CD" code="419199007" {SCT}/>
+      <participant typeCode="CSM"><participantRole><playingEntity><code code="762952008" {SCT}/></playingEntity>
+      </participantRole></participant><entryRelationship typeCode="SUBJ" inversionInd="true">
+      <observation classCode="OBS"
+      moodCode="EVN"><id root="2.999.66"/><code code="11111-1" {LN}/><value xsi:type="CD" code="24484000" {SCT}/>
+      </observation></entryRelationship></observation></entryRelationship></act></entry>"""
+    found = converted(allergy, section="48765-2")
+    (one,) = of(found, "AllergyIntolerance")
+    assert one["code"]["coding"][0]["code"] == "762952008"
+    assert [one["code"]["coding"][0]["code"] for one in of(found, "Observation")] == ["11111-1"]
+
+
+def test_a_problem_without_a_template_is_known_by_its_section():
+    problem = f"""<entry><observation classCode="OBS" moodCode="EVN"><id root="2.999.7"/><statusCode code="completed"/>
+      <value xsi:type="CD" code="195967001" {SCT}/></observation></entry>"""
+    (condition,) = of(converted(problem), "Condition")
+    assert [one["value"] for one in condition["identifier"]] == ["urn:oid:2.999.7"]
+
+
+def medicine(code, attributes="", mood="EVN", rest=""):
+    return f"""<entry><substanceAdministration classCode="SBADM" moodCode="{mood}" {attributes}>
+      <templateId root="{T}16"/>
+      <id root="2.999.5"/><statusCode code="completed"/>{rest}<consumable><manufacturedProduct>
+      <manufacturedMaterial>{code}
+      </manufacturedMaterial></manufacturedProduct></consumable></substanceAdministration></entry>"""
+
+
+ANY_DRUG = f'<code nullFlavor="OTH"><translation code="410942007" {SCT}/></code>'
+DRUG = '<code code="573621" codeSystem="2.16.840.1.113883.6.88"/>'
+
+
+def test_no_known_medication_is_a_finding_and_never_an_order_against_all_medicines():
+    for mood in ("EVN", "INT"):
+        found = converted(medicine(ANY_DRUG, 'negationInd="true"', mood), section="10160-0")
+        (statement,) = of(found, "MedicationStatement")
+        assert statement["medicationCodeableConcept"] == {
+            "coding": [{"system": "http://snomed.info/sct", "code": "787481004"}]
+        }
+        assert statement["status"] == "unknown"
+        assert of(found, "MedicationRequest") == []
+
+
+def test_a_medicine_that_is_not_to_be_given_is_an_order_against_that_one():
+    (request,) = of(
+        converted(medicine(DRUG, 'negationInd="true"', "INT"), section="10160-0"), "MedicationRequest"
+    )
+    assert request["doNotPerform"] is True
+
+
+def test_the_status_that_is_observed_goes_before_that_of_the_act():
+    status = f"""<entryRelationship typeCode="REFR"><observation classCode="OBS" moodCode="EVN">
+      <code code="33999-4" {LN}/>
+      <statusCode code="completed"/><value xsi:type="CE" code="55561003" {SCT}/></observation></entryRelationship>"""
+    (one,) = of(converted(medicine(DRUG, rest=status), section="10160-0"), "MedicationStatement")
+    assert one["status"] == "active"
+    (one,) = of(converted(medicine(DRUG), section="10160-0"), "MedicationStatement")
+    assert one["status"] == "completed"
+
+
+def test_a_medicine_that_nothing_names_is_said_to_be_unknown():
+    found = converted(medicine('<code nullFlavor="UNK"/>'), section="10160-0")
+    (one,) = of(found, "MedicationStatement")
+    assert one["medicationCodeableConcept"]["extension"][0]["valueCode"] == "unknown"
+    assert any("needs medicationCodeableConcept" in issue.text for issue in found.issues)
+
+
+def test_not_pregnant_is_what_is_found():
+    entry = f"""<entry><observation classCode="OBS" moodCode="EVN" negationInd="true">
+      <templateId root="2.16.840.1.113883.10.20.15.3.8"/><id root="2.999.9"/><code code="ASSERTION"
+      codeSystem="2.16.840.1.113883.5.4"/><statusCode code="completed"/><value xsi:type="CD" code="77386006" {SCT}/>
+      </observation></entry>"""
+    (one,) = of(converted(entry, section="29762-2"), "Observation")
+    assert one["valueCodeableConcept"]["coding"] == [{"system": "http://snomed.info/sct", "code": "60001007"}]
+    (one,) = of(converted(entry.replace('negationInd="true"', ""), section="29762-2"), "Observation")
+    assert one["valueCodeableConcept"]["coding"][0]["code"] == "77386006"
+
+
+HEADER = """<componentOf><encompassingEncounter><id root="2.999.30" extension="E1"/>
+  <effectiveTime><low value="20240101"/><high value="20240103"/></effectiveTime></encompassingEncounter>
+      </componentOf>"""
+
+
+def encounter(day, extension="E1"):
+    return f"""<entry><encounter classCode="ENC" moodCode="EVN"><templateId root="{T}49"/>
+      <id root="2.999.30" extension="{extension}"/><code code="185349003" {SCT}/><effectiveTime><low value="{day}"/>
+      </effectiveTime></encounter></entry>"""
+
+
+def test_the_encounter_of_the_header_and_of_a_section_are_one():
+    found = converted(encounter("20240101"), section="46240-8", header=HEADER)
+    (one,) = of(found, "Encounter")
+    assert one["period"] == {"start": "2024-01-01", "end": "2024-01-03"}
+    assert one["type"][0]["coding"][0]["code"] == "185349003"
+    assert one["class"]["code"] == "UNK"
+
+
+def test_another_day_is_another_encounter():
+    found = converted(encounter("20240201"), section="46240-8", header=HEADER)
+    assert len(of(found, "Encounter")) == 2
+
+
+def test_an_encounter_that_is_only_named_is_linked():
+    problem = f"""<entry><act classCode="ACT" moodCode="EVN"><templateId root="{T}3"/><statusCode code="active"/>
+      <entryRelationship typeCode="SUBJ"><observation classCode="OBS" moodCode="EVN"><templateId root="{T}4"/>
+      <id root="2.999.4"/><value xsi:type="CD" code="195967001" {SCT}/></observation></entryRelationship>
+      <entryRelationship typeCode="SUBJ"><encounter classCode="ENC" moodCode="EVN"><id root="2.999.30" extension="E1"/>
+      </encounter></entryRelationship></act></entry>"""
+    found = converted(problem, header=HEADER)
+    (one,) = of(found, "Encounter")
+    assert of(found, "Condition")[0]["encounter"] == {"reference": f"Encounter/{one['id']}"}
+    found = converted(problem)
+    assert of(found, "Encounter") == []
+    assert of(found, "Condition")[0]["encounter"]["identifier"]["value"] == "E1"
+
+
+def test_an_assessment_scale_has_its_items_as_members():
+    item = f"""<entryRelationship typeCode="COMP"><observation classCode="OBS" moodCode="EVN"><templateId root="{T}86"/>
+      <id root="2.999.41"/><code code="9267-6" {LN}/><statusCode code="completed"/><value xsi:type="INT" value="4"/>
+      </observation></entryRelationship>"""
+    scale = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}69"/><id root="2.999.40"/>
+      <code code="9269-2" {LN}/><statusCode code="completed"/><value xsi:type="INT" value="15"/>{item}
+      </observation></entry>"""
+    first, second = of(converted(scale, section="47420-5"), "Observation")
+    whole, part = (first, second) if "hasMember" in first else (second, first)
+    assert whole["hasMember"] == [{"reference": f"Observation/{part['id']}"}]
+    assert (whole["valueInteger"], part["valueInteger"]) == (15, 4)
+
+
+def test_products_with_one_id_and_two_codes_are_two():
+    def supply(code, id_):
+        return f"""<entry><supply classCode="SPLY" moodCode="EVN"><templateId root="{T}18"/><id root="2.999.{id_}"/>
+          <statusCode code="completed"/><product><manufacturedProduct><id root="2.999.50"/><manufacturedMaterial>
+          <code code="{code}" codeSystem="2.16.840.1.113883.6.88"/></manufacturedMaterial><manufacturerOrganization>
+          <name>M</name></manufacturerOrganization></manufacturedProduct></product></supply></entry>"""
+
+    found = converted(supply("1", 51) + supply("2", 52), section="10160-0")
+    assert sorted(one["code"]["coding"][0]["code"] for one in of(found, "Medication")) == ["1", "2"]
+
+
+def test_a_comment_without_a_statement_is_kept():
+    comment = f"""<entry><act classCode="ACT" moodCode="EVN"><code code="48767-8" {LN}/><text>Look again</text>
+      <statusCode code="completed"/></act></entry>"""
+    (one,) = of(converted(comment), "Observation")
+    assert one["valueString"] == "Look again"
