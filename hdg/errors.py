@@ -7,6 +7,7 @@ path, file:line) and never a patient's value.
     ├── SourceError         an input cannot be read at all (one subclass per format)
     │   ├── Hl7v2Error
     │   └── CdaError
+    │       └── Hl7v3Error
     ├── TableError          a mapping or terminology table is wrong (file:line)
     ├── ValidationFailed    a resource breaks R4 (carries its Issues)
     ├── AccessDenied        no valid token, or a role that may not do this at all
@@ -35,6 +36,7 @@ __all__ = [
     "Gone",
     "HdgError",
     "Hl7v2Error",
+    "Hl7v3Error",
     "Issue",
     "LedgerError",
     "NotFound",
@@ -98,6 +100,10 @@ class Hl7v2Error(SourceError):
 
 class CdaError(SourceError):
     """A CDA document that cannot be read."""
+
+
+class Hl7v3Error(CdaError):
+    """An HL7 v3 message that cannot be read or is not accepted: XML of the same kind, kept in the same way."""
 
 
 class TableError(HdgError):
