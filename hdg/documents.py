@@ -1,6 +1,7 @@
 """CDA documents through the gateway: converted, stored and answered like messages, one transaction a document.
 
-A document is known by its custodian and ClinicalDocument/id. The same bytes again are answered from the record;
+A document is known by who sent it, its custodian and ClinicalDocument/id: what one institution sent is nothing to the
+documents of another. The same bytes again are answered from the record;
 other bytes under the same id are kept in quarantine, as is what cannot be converted: nothing received is thrown away.
 """
 
@@ -169,10 +170,12 @@ class Documents:
         self, session: WriteSession, raw: bytes, origin: Origin, at_us: int, converted: Converted
     ) -> Taken:
         source = converted.source
-        known = session.inbox_find(source.sender, source.control_id) if source.control_id else None
-        if known is not None and known.status == "accepted":
-            if known.sha256 == source.sha256:
-                return replace(self._taken(known), is_repeat=True)
+        sender = _inbox_sender(source.institution, source.sender)
+        known = session.inbox_find(sender, source.control_id) if source.control_id else None
+        is_accepted = known is not None and known.status == "accepted"
+        if known is not None and is_accepted and known.sha256 == source.sha256:
+            return replace(self._taken(known), is_repeat=True)
+        if is_accepted or self._is_taken(session, converted):
             error = CdaError("the id of the document was used before for another one", "ClinicalDocument/id")
             return self._quarantine(
                 session, raw, origin, at_us, error, institution=source.institution, converted=converted
@@ -180,7 +183,7 @@ class Documents:
         self._gateway.store_statements(session, converted, session.in_order(at_us))
         self._supersede(session, converted)
         taken = Taken("accepted", source.control_id, len(converted.resources))
-        ikey = self._record(session, raw, origin, at_us, taken, source.institution, converted)
+        ikey = self._record(session, raw, origin, at_us, taken, source.institution, converted, sender=sender)
         for loss in dict.fromkeys(losses(converted.issues)):
             note_loss(
                 session, loss.kind, source.sender, source.message_type, loss.place, loss.text, ikey=ikey
@@ -188,18 +191,30 @@ class Documents:
         return taken
 
     def _supersede(self, session: WriteSession, converted: Converted) -> None:
-        """The documents in whose place this one stands are said to be superseded, where they are here."""
+        """The documents in whose place this one stands are said to be superseded, where they are here.
+
+        Those of another patient are left alone: whatever this one says, it is not about them.
+        """
         source = converted.source
         composition = converted.resources[0]
         for identifier in replaced(composition):
             id_ = reference_id(self._gateway.keys.id_key, source.institution, identifier)
-            if session.current("DocumentReference", id_) is not None:
+            known = session.current("DocumentReference", id_)
+            if known is not None and known.get("subject") == composition.get("subject"):
                 session.statement(
                     {"resourceType": "DocumentReference", "id": id_, "status": "superseded"},
                     sender=source.sender,
                     institution=source.institution,
                     patient=converted.patient_id,
                 )
+
+    def _is_taken(self, session: WriteSession, converted: Converted) -> bool:
+        """Whether another document of the institution, of whatever custodian, is stored under this one's id."""
+        identifier = converted.resources[0].get("identifier")
+        if identifier is None:
+            return False
+        id_ = reference_id(self._gateway.keys.id_key, converted.source.institution, identifier)
+        return session.current("DocumentReference", id_) is not None
 
     @staticmethod
     def _taken(row: InboxRow) -> Taken:
@@ -218,7 +233,7 @@ class Documents:
         converted: Converted | None = None,
     ) -> Taken:
         control_id = converted.source.control_id if converted else hashlib.sha256(raw).hexdigest()
-        sender = converted.source.sender if converted else _UNKNOWN
+        sender = _inbox_sender(institution, converted.source.sender if converted else _UNKNOWN)
         taken = Taken("quarantined", control_id, 0, error.place, error.text)
         known = session.inbox_find(sender, control_id, hashlib.sha256(raw).hexdigest())
         if known is not None and (known.status, known.reason) == ("quarantined", error.text):
@@ -236,12 +251,12 @@ class Documents:
         institution: str,
         converted: Converted | None,
         *,
-        sender: str = "",
+        sender: str,
     ) -> int:
         patient = converted.patient_id if converted is not None and taken.is_accepted else None
         return session.inbox_add(
             InboxRow(
-                sender=sender or (converted.source.sender if converted else _UNKNOWN),
+                sender=sender,
                 control_id=taken.control_id,
                 sha256=hashlib.sha256(raw).hexdigest(),
                 status=taken.status,
@@ -253,3 +268,8 @@ class Documents:
                 origin=origin_text(origin),
             )
         )
+
+
+def _inbox_sender(institution: str, sender: str) -> str:
+    """By what name the inbox knows a sender: the custodian is what a document says of itself, anybody's to claim."""
+    return f"{institution}|{sender}"
