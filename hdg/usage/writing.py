@@ -360,7 +360,8 @@ class Writing:
         if place is None:
             put = self._session.statement(draft.ready, sender="", institution=home)
         else:
-            put = self._session.put(draft.content, institution=home)
+            kept = self._kept_patient(draft, place, before)
+            put = self._session.put(draft.content, institution=home, patient=kept)
         self._own.add((draft.type, draft.id))
         state = self._session.batch.states[draft.type, draft.id]
         if state is None:
@@ -435,6 +436,13 @@ class Writing:
             return known
         query = select(_COMPARTMENT.c.patient).where(_COMPARTMENT.c.rkey == place.rkey)
         return tuple(sorted(self._session.connection.scalars(query)))
+
+    def _kept_patient(self, draft: Draft, place: Place, before: Collection[str]) -> str | None:
+        """Whose it stays though it does not say so itself, like the original of a document (a Binary)."""
+        if place.is_deleted or draft.type == "Patient" or set(before) <= draft.patients:
+            return None
+        _, named = self._means.indexer.heads(self.content(place))
+        return min(set(before) - named, default=None)
 
     def _note(self, what: Draft | Place, patients: Collection[str]) -> None:
         self.notes.append((f"{what.type}/{what.id}", frozenset(patients)))

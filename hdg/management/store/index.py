@@ -31,7 +31,7 @@ __all__ = [
     "selectors",
 ]
 
-INDEX_VERSION = "7"
+INDEX_VERSION = "8"
 """Part of what decides whether a database must be indexed anew; raise it when rows, compartments or
 consent rules change.
 """
@@ -207,6 +207,8 @@ class Indexer:
             step = (walk, self._forms.write(form), KINDS[TABLES[form.name]], form.number, False)
             others.setdefault(key, []).append(step)
         program.fields = {key: self._field(found, others.get(key, [])) for key, found in steps.items()}
+        if type_ == "Binary":  # no parameter leads there, and it says whose it is: R4 binary.html#security
+            program.fields["securityContext"] = _secured
         return program
 
     def _field(self, steps: list[_Step], forms: list[_Step]) -> _Field:
@@ -379,6 +381,10 @@ def _referring(numbers: list[tuple[int, bool]], named: _Named, identified: list[
                     write(items, number, tables[TOKEN].append)
 
     return run
+
+
+def _secured(value: Any, tables: Tables, patients: set[str]) -> None:
+    _add_patients([value], patients)
 
 
 def _add_patients(items: list[Any], patients: set[str]) -> None:
