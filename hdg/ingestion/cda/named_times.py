@@ -58,7 +58,14 @@ def when_text(element: Element, state: State) -> str | None:
 
 
 def _intervals(element: Element) -> list[Element]:
-    return [one for one in children(element, "effectiveTime") if kind_of(one) in ("IVL_TS", "TS", "")]
+    return [
+        one
+        for one in children(element, "effectiveTime")
+        if kind_of(one) in _PLAIN and one.get("operator", "").strip() != "E"
+    ]
+
+
+_PLAIN = ("IVL_TS", "TS", "SXCM_TS", "")
 
 
 @named("cda.medication_time")
@@ -99,6 +106,10 @@ def timing_bounded(element: Element, state: State) -> JsonObject | None:
 def _timing(element: Element, state: State) -> JsonObject | None:
     found: JsonObject = {}
     for one in children(element, "effectiveTime"):
+        if one.get("operator", "").strip() == "E":
+            state.mark(one)
+            state.problem("a time that is excluded was left out", code="not-supported", severity="error")
+            continue
         match kind_of(one):
             case "PIVL_TS":
                 state.mark(one)
@@ -106,7 +117,7 @@ def _timing(element: Element, state: State) -> JsonObject | None:
             case "EIVL_TS":
                 state.mark(one)
                 _add(found, _eventful(one, state), state)
-            case kind if kind not in ("IVL_TS", "TS", ""):
+            case kind if kind not in _PLAIN:
                 state.problem(f"a time of type {kind} is not supported", code="not-supported")
     return found or None
 

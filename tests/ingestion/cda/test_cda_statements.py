@@ -152,3 +152,30 @@ def test_a_comment_without_a_statement_is_kept():
       <statusCode code="completed"/></act></entry>"""
     (one,) = of(converted(comment), "Observation")
     assert one["valueString"] == "Look again"
+
+
+def test_smoking_status_has_its_own_code_beside_that_it_is_an_assertion():
+    entry = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}78"/><id root="2.999.60"/>
+      <code code="ASSERTION" codeSystem="2.16.840.1.113883.5.4"/><statusCode code="completed"/>
+      <value xsi:type="CD" code="8517006" {SCT}/></observation></entry>"""
+    (one,) = of(converted(entry, section="29762-2"), "Observation")
+    assert [coding["code"] for coding in one["code"]["coding"]] == ["ASSERTION", "72166-2"]
+    assert one["category"][0]["coding"][0]["code"] == "social-history"
+
+
+def test_the_sex_at_birth_stands_at_the_patient_too():
+    entry = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}200"/><id root="2.999.61"/>
+      <code code="76689-9" {LN}/><statusCode code="completed"/>
+      <value xsi:type="CD" code="M" codeSystem="2.16.840.1.113883.5.1"/></observation></entry>"""
+    found = converted(entry, section="29762-2")
+    urls = {one["url"]: one for one in of(found, "Patient")[0]["extension"]}
+    assert urls["http://hl7.org/fhir/us/core/StructureDefinition/us-core-birthsex"]["valueCode"] == "M"
+    assert len(of(found, "Observation")) == 1
+
+
+def test_an_excluded_time_is_not_when_it_was_taken():
+    times = '<effectiveTime xsi:type="IVL_TS" operator="E"><low value="2024"/></effectiveTime>'
+    found = converted(medicine(DRUG, rest=times), section="10160-0")
+    (one,) = of(found, "MedicationStatement")
+    assert "effectivePeriod" not in one
+    assert [issue.severity for issue in found.issues if "excluded" in issue.text] == ["error"]
