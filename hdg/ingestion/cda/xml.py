@@ -7,6 +7,7 @@ declared one, a missing namespace, prefixes that nobody declared.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -33,6 +34,8 @@ _PREFIXES = {
     "hl7": "urn:hl7-org:v3",
     "voc": "urn:hl7-org:v3/voc",
 }
+_NO_CHARSETS = ("punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "charmap")
+"""Python's codecs that are no charset: punycode takes quadratic time, the escapes would change what is written."""
 _TRUTH = {"1": "true", "true": "true", "0": "false", "false": "false", "": "false"}
 _BEFORE_ROOT = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s)*", re.DOTALL)
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
@@ -95,10 +98,11 @@ def _decoded(data: bytes, issues: list[Issue]) -> str:
 
 def _text(data: bytes, codec: str, issues: list[Issue]) -> str:
     try:
-        return data.decode(codec)
+        if codecs.lookup(codec).name.replace("-", "_") not in _NO_CHARSETS:
+            return data.decode(codec)
     except LookupError:
         pass
-    except UnicodeDecodeError:
+    except UnicodeError:
         if codec.startswith("utf-16"):
             raise CdaError("the bytes are not of the declared encoding") from None
     try:

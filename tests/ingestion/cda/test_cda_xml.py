@@ -36,6 +36,27 @@ def test_bytes_of_another_encoding_than_the_declared_one_are_said():
 
 
 @pytest.mark.parametrize(
+    "codec",
+    [
+        "punycode",
+        "idna",
+        "unicode_escape",
+        "Unicode--Escape_",
+        "raw_unicode_escape",
+        "undefined",
+        "charmap",
+        "hex",
+    ],
+)
+def test_what_is_no_charset_decodes_nothing(codec):
+    issues = []
+    document = DOCUMENT.replace("Grüße", r"Grüße C:\new")
+    root = read(f'<?xml version="1.0" encoding="{codec}"?>{document}'.encode(), issues)
+    assert root.findtext(f"{HL7}title") == r"Grüße C:\new"
+    assert [issue.severity for issue in issues] == ["warning"]
+
+
+@pytest.mark.parametrize(
     "prolog",
     [
         '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>',
