@@ -26,7 +26,7 @@ from hdg.usage.research.coding import coding
 from hdg.usage.research.dates import Calendar
 from hdg.usage.research.elements import SHOWN, Member, Shape, shape, shown_elements
 
-__all__ = ["MOST_DAYS", "SHOWN", "Deidentifier", "shown_elements"]
+__all__ = ["AGES", "MOST_DAYS", "SHOWN", "Deidentifier", "shown_elements"]
 
 MOST_DAYS = 364
 """Dates are moved back by 1 to this many days. Not forward: a date after today would betray by how much."""
@@ -35,7 +35,7 @@ _LABEL: JsonObject = {
     "code": "PSEUDED",
 }
 _OBSERVED = frozenset({"Observation", "Observation.component"})
-_AGES = frozenset(
+AGES = frozenset(
     {
         *(
             ("http://loinc.org", code)
@@ -114,7 +114,7 @@ def _is_unread_age(observation: JsonObject, key: str) -> bool:
     code = observation.get("code")
     listed = code.get("coding") if type(code) is dict else None
     codings = [coding(item) for item in listed if type(item) is dict] if type(listed) is list else []
-    if not any(item is not None and (item["system"], item["code"]) in _AGES for item in codings):
+    if not any(item is not None and (item["system"], item["code"]) in AGES for item in codings):
         return False
     found = (
         values.quantity(observation[key])

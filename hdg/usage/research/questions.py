@@ -22,6 +22,7 @@ from hdg.management.store.pages import BY_HASH
 from hdg.management.store.search import Clause, Include, SearchQuery, Sort
 from hdg.terminology import ucum
 from hdg.usage.research import coding, units
+from hdg.usage.research.deidentify import AGES
 from hdg.usage.research.elements import SHOWN, shape
 
 __all__ = ["COMPARTMENTS", "Question", "Rule", "names_in", "rule", "translated"]
@@ -45,6 +46,12 @@ _SYSTEMS_MAX = 40
 _VALUES_MAX = 400
 """Of a whole query: each becomes SQL."""
 _TIME = "s"
+_NO_UNIT = "1"
+_VALUES_OF = frozenset(
+    f"{whose}value-{what}" for whose in ("", "combo-", "component-") for what in ("quantity", "concept")
+)
+"""Parameters of Observation that compare values. Of an observed age they are not shown without a unit of time."""
+_NO_AGE = Clause("combo-code", "token", "not", tuple(f"{system}|{code}" for system, code in sorted(AGES)))
 _LONG = 10**40
 """Of any unit of time it is longer than a life."""
 Name = tuple[str, str]
@@ -185,6 +192,8 @@ def _translated(query: SearchQuery, id_of: _Id) -> SearchQuery:
             raise AccessDenied("this compartment is not for researchers")
         compartment = f"{name}/{id_of(name, text)}"
     clauses = tuple(_clause(types, clause, id_of) for clause in query.clauses)
+    if any(clause.param in _VALUES_OF for clause in clauses):
+        clauses += (_NO_AGE,)
     if sum(map(_size, clauses)) > _VALUES_MAX:
         raise BadRequest("too many values; codes without a system stand for many", code="too-costly")
     return replace(
@@ -212,6 +221,8 @@ def _clause(types: Iterable[str], clause: Clause, id_of: _Id) -> Clause:
     known = Clause(clause.param, clause.kind, clause.modifier, clause.values, clause.links)
     if known != clause or (clause.kind in ("chain", "has")) is not bool(clause.links):
         raise _refuse(clause.param)
+    for _, inner in clause.links:
+        _check_no_age(inner)
     if clause.kind == "has":
         for source, _ in clause.links:
             _check(source, clause.param, "reference")
@@ -308,6 +319,16 @@ def _quantities(clause: Clause, _: Rule, __: _Id) -> Clause:
         if not is_shown or _is_time(parts[2]):
             raise _refuse(clause.param, f"number|{coding.UCUM}|unit is expected, of a unit that is no time")
     return clause
+
+
+def _check_no_age(linked: Clause) -> None:
+    """Whose code is another's cannot be asked in a chain, so there no amount without a unit is, which may be an age."""
+    if linked.param not in _VALUES_OF or linked.kind != "quantity":
+        return
+    for value in linked.values:
+        known = ucum.unit(unescape(split_at(value, "|")[-1]))
+        if known is not None and known.dimension == _NO_UNIT:
+            raise _refuse(linked.param, "in a chain a unit is needed that has a dimension")
 
 
 def _is_time(unit: str) -> bool:
