@@ -1,0 +1,228 @@
+"""HL7 v3 registry messages to FHIR R4: read, walk by the tables, identify, validate. Pure, as for CDA.
+
+Deterministic: the same bytes, sender and key give the same Converted. What a registration says is a partial statement:
+what it leaves out stays as it is; updateMode D removes (updates.py). DESIGN §3, §4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import time_ns
+
+from hdg.errors import Hl7v3Error, Issue, SourceError
+from hdg.ingestion.cda.compile import Compiler
+from hdg.ingestion.cda.losses import losses
+from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.xml import Element, children, place_of
+from hdg.ingestion.converted import Converted, Defaulted, Deletion, JsonObject, Source
+from hdg.ingestion.hl7v3 import named as _named  # noqa: F401  registers its converters
+from hdg.ingestion.hl7v3.identity import key_of, patient_key, prior_ids
+from hdg.ingestion.hl7v3.message import INTERACTIONS, MERGE, Message, below, opened
+from hdg.ingestion.hl7v3.provenance import provenance, stated, stated_us
+from hdg.ingestion.hl7v3.updates import deletions, removed
+from hdg.ingestion.repair import made_valid
+from hdg.ingestion.sender import Sender
+from hdg.ingestion.times import zone
+from hdg.mapping.library import Library
+
+__all__ = ["FORMAT", "Converter"]
+
+FORMAT = "hl7v3"
+_EDITION = 13
+"""Letters of an interaction before its realm and edition."""
+_TAKEN = frozenset(name[:_EDITION] for name in INTERACTIONS)
+_REGISTERED = frozenset({"active", "completed", "normal", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    library: Library
+    compiler: Compiler
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What is said beside resources."""
+
+    focus: list[JsonObject]
+    deleted: list[Deletion]
+    defaulted: list[Defaulted]
+    custodians: list[JsonObject]
+
+
+class Converter:
+    """Converts messages with one id key. Tables are read and compiled when a message first needs them."""
+
+    def __init__(self, *, id_key: bytes, library: Library | None = None) -> None:
+        self.id_key = id_key
+        self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
+        if library is not None:
+            self._tables[None, None] = _Tables(library, Compiler(library))
+
+    def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
+        """The compiled tables seen through an override directory and a site's own concept maps."""
+        key = (override, maps)
+        found = self._tables.get(key)
+        if found is None:
+            library = Library(FORMAT, override=override, maps=maps)
+            found = self._tables[key] = _Tables(library, Compiler(library))
+        return found
+
+    def convert(self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None) -> Converted:
+        """Convert one message. ``at_us``: time of receipt, µs since the epoch (default: now).
+
+        A sender without a name is called by the sending device, one without institution by the custodian.
+
+        Raises Hl7v3Error: no XML, no message that is taken in, no patient in it, or nothing valid can be made of it.
+        """
+        issues: list[Issue] = []
+        message = opened(data, issues)
+        events = _events(message)
+        sender = _sender(sender or Sender("", ""), message)
+        tables = self.tables(sender.mappings, sender.terminology)
+        state = State(message.root, sender, tables.library, self.id_key, zone(sender.zone), issues)
+        state.build_resource = tables.compiler.resource
+        sha256 = hashlib.sha256(data).hexdigest()
+        state.known["sha256"] = sha256
+        said = _Said([], [], [], [])
+        head = tables.compiler.resource("message.MessageHeader", message.root, state)
+        for event in events:
+            _register(event, tables.compiler, state, said)
+        issues.extend(losses(state))
+        resources = _headed(state, head, said.focus)
+        instant = stated(state)
+        recorded_us = time_ns() // 1000 if at_us is None else at_us
+        digest = tables.library.digest
+        resources.append(
+            provenance(resources, state, message, sha256, digest, instant, recorded_us, said.custodians)
+        )
+        _made_valid(resources, issues)
+        patients = [one["reference"].partition("/")[2] for one in said.focus]
+        return Converted(
+            source=Source(
+                FORMAT,
+                sender.name,
+                sender.institution,
+                message.control_id,
+                message.interaction,
+                sha256,
+                None if instant is None else stated_us(instant),
+            ),
+            resources=tuple(resources),
+            deletions=tuple(said.deleted),
+            defaulted=tuple(said.defaulted),
+            issues=tuple(dict.fromkeys(issues)),
+            patient_id=patients[0] if len(events) == 1 else None,
+            mapping_digest=digest,
+        )
+
+
+def _sender(sender: Sender, message: Message) -> Sender:
+    return replace(
+        sender,
+        name=sender.name or f"hl7v3|{message.sender or 'unnamed'}",
+        institution=sender.institution or message.keeper or "local",
+    )
+
+
+def _events(message: Message) -> list[Element]:
+    """The registrations of a message. Raises Hl7v3Error for one that cannot be taken in."""
+    if message.interaction[:_EDITION] not in _TAKEN:
+        raise Hl7v3Error(f"the interaction {message.interaction} is not supported", "/")
+    events = list(below(message.root, "controlActProcess", "subject", "registrationEvent"))
+    if not events:
+        codes = [
+            one.get("code", "") for one in below(message.root, *_RESPONSE) if one.get("code", "").isalpha()
+        ]
+        answer = f" (queryResponseCode {codes[0]})" if codes else ""
+        raise Hl7v3Error(f"the message holds no patient{answer}", "controlActProcess/subject")
+    for event in events:
+        status = next((one.get("code", "").lower() for one in children(event, "statusCode")), "")
+        if status not in _REGISTERED:
+            text = "a registration that is not active is not supported"
+            raise Hl7v3Error(text, f"{place_of(event)}/statusCode")
+        if len(list(below(event, "subject1", "patient"))) != 1:
+            raise Hl7v3Error("a registration is of one patient", f"{place_of(event)}/subject1")
+        if message.interaction.startswith(MERGE):
+            _check_merge(event)
+    kept = [patient_key(patient) for event in events for patient in below(event, "subject1", "patient")]
+    for one in (one for event in events for one in prior_ids(event)):
+        if key_of(one) in kept:
+            raise Hl7v3Error("a record cannot be merged and stay at once", place_of(one))
+    return events
+
+
+def _check_merge(event: Element) -> None:
+    """Raises Hl7v3Error unless each earlier registration says whose it was."""
+    prior = list(below(event, "replacementOf", "priorRegistration"))
+    if not prior:
+        raise Hl7v3Error("nothing says which record was merged", f"{place_of(event)}/replacementOf")
+    for one in prior:
+        if not any(key_of(id_) for id_ in below(one, "subject1", "priorRegisteredRole", "id")):
+            raise Hl7v3Error("no usable prior patient identifier", place_of(one))
+
+
+_RESPONSE = ("controlActProcess", "queryAck", "queryResponseCode")
+
+
+def _register(event: Element, compiler: Compiler, state: State, said: _Said) -> None:
+    """One registration: the patient, who belongs to them, and the records in whose place this one stands."""
+    for status in (
+        *children(event, "statusCode"),
+        *below(event, "replacementOf", "priorRegistration", "statusCode"),
+    ):
+        state.mark(status)
+    (patient,) = below(event, "subject1", "patient")
+    state.subject = None
+    names = removed(patient, compiler.program("patient.Patient"), state)
+    made = compiler.resource("patient.Patient", patient, state)
+    if made is None:
+        raise Hl7v3Error("nothing is said of the patient", place_of(patient))
+    state.subject = made
+    _focus(made, said)
+    said.deleted.extend(deletions("Patient", made["reference"], names, state))
+    for relation in below(patient, "patientPerson", "personalRelationship"):
+        if relation.get("updateMode") == "I":
+            state.mark(relation)
+            continue
+        table = "personalRelationship.RelatedPerson"
+        names = removed(relation, compiler.program(table), state)
+        related = compiler.resource(table, relation, state)
+        if related is not None:
+            said.deleted.extend(deletions("RelatedPerson", related["reference"], names, state))
+    for one in prior_ids(event):
+        prior = compiler.resource("prior.Patient", one, state)
+        if prior is not None:
+            _focus(prior, said)
+            id_ = prior["reference"].partition("/")[2]
+            said.defaulted.append(Defaulted("Patient", id_, "identifier"))
+    for keeper in below(event, "custodian", "assignedEntity"):
+        organization = compiler.resource("custodian.Organization", keeper, state)
+        if organization is not None and organization not in said.custodians:
+            said.custodians.append(organization)
+
+
+def _focus(reference: JsonObject, said: _Said) -> None:
+    if reference not in said.focus:
+        said.focus.append(reference.copy())
+
+
+def _headed(state: State, head: JsonObject | None, focus: list[JsonObject]) -> list[JsonObject]:
+    """All resources, the message first, which says whom it is about."""
+    if head is None:
+        return list(state.resources.values())
+    key = ("MessageHeader", head["reference"].partition("/")[2])
+    first = state.resources[key]
+    first["focus"] = focus
+    return [first, *(one for name, one in state.resources.items() if name != key)]
+
+
+def _made_valid(resources: list[JsonObject], issues: list[Issue]) -> None:
+    """Mends what can be mended. Raises Hl7v3Error."""
+    for resource in resources:
+        try:
+            made_valid(resource, issues)
+        except SourceError as error:
+            raise Hl7v3Error(error.text, error.place) from None

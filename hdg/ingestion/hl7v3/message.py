@@ -1,0 +1,115 @@
+"""An HL7 v3 message: its root (out of a SOAP envelope, where it came in one) and what its wrapper says.
+
+HL7 v3 Transmission Infrastructure (MCCI) and Control Act wrapper (MFMI); IHE ITI-44, ITI-45, ITI-47
+(https://profiles.ihe.net/ITI/TF/Volume2/ITI-44.html), ITI TF-2 appendix V for SOAP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lxml import etree
+
+from hdg.errors import CdaError, Hl7v3Error, Issue
+from hdg.ingestion.cda.xml import HL7, Element, children, local, read
+
+__all__ = ["INTERACTIONS", "Message", "below", "key_text", "opened"]
+
+INTERACTIONS = {
+    "PRPA_IN201301UV02": "a patient was added",
+    "PRPA_IN201302UV02": "a patient was revised",
+    "PRPA_IN201304UV02": "duplicates were resolved",
+    "PRPA_IN201306UV02": "the answer to a question for patients",
+    "PRPA_IN201310UV02": "the answer to a question for a patient's numbers",
+}
+"""What is taken in, by the root element; the edition (UV02) may be another one."""
+MERGE = "PRPA_IN201304"
+_NAME = re.compile(r"[A-Z]{4}_IN\d{6}[A-Z]{2}\d\d")
+_SOAP = ("http://www.w3.org/2003/05/soap-envelope", "http://schemas.xmlsoap.org/soap/envelope/")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """``interaction`` is the name of the root; ``soap`` the namespace of the envelope, '' without one."""
+
+    root: Element
+    interaction: str
+    soap: str = ""
+
+    @property
+    def control_id(self) -> str:
+        """The number of the message, as ``root^extension``; '' without one."""
+        return next((key_text(one) for one in children(self.root, "id") if key_text(one)), "")
+
+    @property
+    def sender(self) -> str:
+        """The number of the sending device."""
+        return self._first("sender", "device", "id")
+
+    @property
+    def keeper(self) -> str:
+        """The number of the institution that keeps the registrations, else of the one that sends; '' for neither."""
+        ways = (
+            ("controlActProcess", "subject", "registrationEvent", "custodian", "assignedEntity", "id"),
+            ("sender", "device", "asAgent", "representedOrganization", "id"),
+        )
+        return next((found for way in ways if (found := self._first(*way, separator="|"))), "")
+
+    def _first(self, *names: str, separator: str = "^") -> str:
+        for one in below(self.root, *names):
+            if found := key_text(one, separator):
+                return found
+        return ""
+
+
+def below(element: Element, *names: str) -> Iterator[Element]:
+    """The elements at a way of children."""
+    if not names:
+        yield element
+        return
+    for child in children(element, names[0]):
+        yield from below(child, *names[1:])
+
+
+def key_text(one: Element, separator: str = "^") -> str:
+    """An II as text; '' for one that says nothing."""
+    if one.get("nullFlavor") is not None:
+        return ""
+    return separator.join(
+        part.strip() for part in (one.get("root", ""), one.get("extension", "")) if part.strip()
+    )
+
+
+def opened(data: bytes, issues: list[Issue]) -> Message:
+    """The message that the bytes hold. Raises Hl7v3Error: no XML, no message, or one that is not taken in."""
+    try:
+        root = read(data, issues)
+    except CdaError as error:
+        raise Hl7v3Error(error.text, error.place) from None
+    root, soap = _unwrapped(root)
+    name = local(root)
+    if not _NAME.fullmatch(name):
+        raise Hl7v3Error("the root element is no HL7 v3 interaction", "/")
+    if root.tag == name:  # without a namespace, in an envelope that has one
+        for element in root.iter(etree.Element):
+            if not element.tag.startswith("{"):
+                element.tag = HL7 + element.tag
+    if root.tag != HL7 + name:
+        raise Hl7v3Error("the root element is not in the namespace urn:hl7-org:v3", "/")
+    return Message(root, name, soap)
+
+
+def _unwrapped(root: Element) -> tuple[Element, str]:
+    """What the body of a SOAP envelope holds; anything else as it is."""
+    for uri in _SOAP:
+        if root.tag != f"{{{uri}}}Envelope":
+            continue
+        held = [child for body in root.iterchildren(f"{{{uri}}}Body") for child in body]
+        if len(held) != 1:
+            raise Hl7v3Error("the SOAP body does not hold one message", "Envelope/Body")
+        inner = held[0]
+        inner.getparent().remove(inner)
+        return inner, uri
+    return root, ""
