@@ -23,6 +23,8 @@ __all__ = ["Dispatch"]
 
 _SOURCE = re.compile(r"([A-Za-z]+)(?:\[(templateId|section)='([^']+)'\])?")
 _HOLDERS = ("entryRelationship", "component", "reference")
+_OF_HOLDERS = frozenset({"code", "statusCode", "text"})
+"""What says only that something holds others, and how far holding them has come."""
 _EVENTS = frozenset({"", "EVN", "DEF"})
 
 
@@ -102,6 +104,9 @@ class Dispatch:
             text = "a negated holder of statements was left out with all that is in it"
             state.issues.append(Issue("error", "not-supported", place_of(element), text))
             return []
+        for child in element:
+            if local(child) in _OF_HOLDERS:
+                state.mark(child)
         return self._inside(element, state)
 
     def _inside(self, element: Element, state: State) -> list[JsonObject]:

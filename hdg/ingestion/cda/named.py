@@ -55,6 +55,12 @@ def true(element: Element, state: State) -> bool:
     return True
 
 
+@named("cda.is_active")
+def is_active(value: Any, state: State) -> bool | None:
+    """Whether an ingredient works: ACTI; BASE and ADTV do not; nothing for what does not say."""
+    return {"ACTI": True, "ACTIM": True, "ACTIB": True, "BASE": False, "ADTV": False}.get(value)
+
+
 @named("cda.unknown")
 def unknown(value: Any, state: State) -> str:
     """The status that says nothing."""

@@ -23,6 +23,8 @@ Element = Any
 HL7 = "{urn:hl7-org:v3}"
 SDTC = "{urn:hl7-org:sdtc}"
 XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+_PHARM = "{urn:hl7-org:pharm}"
+"""The pharmacy models' additions to CDA: ingredients and forms, read as if CDA had them."""
 MAX_DEPTH = 100
 MAX_ATTRIBUTES = 100
 """Of one element."""
@@ -77,6 +79,8 @@ def read(data: bytes, issues: list[Issue]) -> Element:
         for element in root.iter():
             if isinstance(element.tag, str) and not element.tag.startswith("{"):
                 element.tag = HL7 + element.tag
+    for element in list(root.iter(f"{_PHARM}*")):
+        element.tag = HL7 + local(element)
     return root
 
 

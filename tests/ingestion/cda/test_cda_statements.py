@@ -179,3 +179,17 @@ def test_an_excluded_time_is_not_when_it_was_taken():
     (one,) = of(found, "MedicationStatement")
     assert "effectivePeriod" not in one
     assert [issue.severity for issue in found.issues if "excluded" in issue.text] == ["error"]
+
+
+def test_a_mixture_has_its_ingredients_and_their_strength():
+    parts = """<name>Mix</name><p:ingredient xmlns:p="urn:hl7-org:pharm" classCode="ACTI"><p:quantity>
+      <p:numerator value="1" unit="mg"/><p:denominator value="1" unit="mL"/></p:quantity><p:ingredientSubstance>
+      <p:code code="1362" codeSystem="2.16.840.1.113883.6.88"/></p:ingredientSubstance></p:ingredient>"""
+    found = converted(medicine(parts), section="10160-0")
+    (product,) = of(found, "Medication")
+    (ingredient,) = product["ingredient"]
+    assert ingredient["itemCodeableConcept"]["coding"][0]["code"] == "1362"
+    assert ingredient["isActive"] is True
+    assert str(ingredient["strength"]["numerator"]["value"]) == "1"
+    assert product["code"]["text"] == "Mix"
+    assert "medicationReference" in of(found, "MedicationStatement")[0]
