@@ -5,20 +5,30 @@
   <xsl:output method="xml" omit-xml-declaration="yes" indent="no"/>
 
   <xsl:template match="h:text"><div><xsl:apply-templates/></div></xsl:template>
-  <xsl:template match="*"><xsl:apply-templates/></xsl:template>
+  <!-- Patterns have no predicates: for one, the place among all siblings is counted, for each of them. -->
+  <xsl:template match="*"><xsl:call-template name="seen"/></xsl:template>
+  <xsl:template match="h:paragraph|h:content|h:list|h:item|h:caption|h:table|h:thead|h:tbody|h:tfoot|h:tr|h:th|h:td|h:col|h:colgroup|h:sub|h:sup|h:br|h:linkHtml|h:footnote|h:footnoteRef|h:renderMultiMedia">
+    <xsl:call-template name="seen"/>
+  </xsl:template>
 
   <!-- What was taken back must not read as if it stood. -->
-  <xsl:template match="*[@revised='delete']" priority="9">
-    <span style="text-decoration:line-through"><xsl:apply-templates select="." mode="as"/></span>
-  </xsl:template>
-  <xsl:template match="h:paragraph|h:content|h:list|h:item|h:caption|h:table|h:thead|h:tbody|h:tfoot|h:tr|h:th|h:td|h:col|h:colgroup|h:sub|h:sup|h:br|h:linkHtml|h:footnote|h:footnoteRef|h:renderMultiMedia">
-    <xsl:apply-templates select="." mode="as"/>
+  <xsl:template name="seen">
+    <xsl:choose>
+      <xsl:when test="@revised='delete'">
+        <span style="text-decoration:line-through"><xsl:apply-templates select="." mode="as"/></span>
+      </xsl:when>
+      <xsl:otherwise><xsl:apply-templates select="." mode="as"/></xsl:otherwise>
+    </xsl:choose>
   </xsl:template>
 
   <xsl:template match="*" mode="as"><xsl:apply-templates/></xsl:template>
   <xsl:template match="h:paragraph" mode="as"><p><xsl:call-template name="inside"/></p></xsl:template>
-  <xsl:template match="h:list" mode="as"><ul><xsl:call-template name="inside"/></ul></xsl:template>
-  <xsl:template match="h:list[@listType='ordered']" mode="as"><ol><xsl:call-template name="inside"/></ol></xsl:template>
+  <xsl:template match="h:list" mode="as">
+    <xsl:choose>
+      <xsl:when test="@listType='ordered'"><ol><xsl:call-template name="inside"/></ol></xsl:when>
+      <xsl:otherwise><ul><xsl:call-template name="inside"/></ul></xsl:otherwise>
+    </xsl:choose>
+  </xsl:template>
   <xsl:template match="h:item" mode="as"><li><xsl:call-template name="inside"/></li></xsl:template>
   <xsl:template match="h:caption" mode="as"><b><xsl:call-template name="inside"/></b></xsl:template>
   <xsl:template match="h:table/h:caption" mode="as" priority="2"><caption><xsl:call-template name="inside"/></caption></xsl:template>
