@@ -1,0 +1,232 @@
+"""A Continuity of Care Document of the resources of one patient. C-CDA R2.1 (https://hl7.org/cda/us/ccda/), pure.
+
+Every section that a CCD needs is there; one without entries says that there is no information. What was entered
+in error is left out. Types without a place here (``CARRIED`` lists those that have one) are not in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hdg.usage.ccd.book import Book
+from hdg.usage.ccd.events import family, immunization, procedure
+from hdg.usage.ccd.header import Making, header
+from hdg.usage.ccd.medications import is_supply, medication, supply
+from hdg.usage.ccd.observations import observation, panel, report, section_of
+from hdg.usage.ccd.plans import encounter, goal, is_planned, order
+from hdg.usage.ccd.problems import allergy, condition
+from hdg.usage.ccd.values import codings_of
+from hdg.usage.ccd.xml import Node, node, serialized
+
+__all__ = ["CARRIED", "MEDIA_TYPE", "Making", "document"]
+
+JsonObject = dict[str, Any]
+
+MEDIA_TYPE = "application/hl7-cda+xml"
+CARRIED = (
+    "AllergyIntolerance",
+    "Condition",
+    "DiagnosticReport",
+    "Encounter",
+    "FamilyMemberHistory",
+    "Goal",
+    "Immunization",
+    "MedicationRequest",
+    "MedicationStatement",
+    "Observation",
+    "Patient",
+    "Procedure",
+    "ServiceRequest",
+)
+"""The types that become entries; people, organizations, places and Medications come with what names them."""
+_ERROR = "entered-in-error"
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """One section. ``root``, ``version``: its template; ``columns``: the head of its table."""
+
+    key: str
+    code: str
+    root: str
+    version: str
+    title: str
+    columns: tuple[str, ...]
+    is_required: bool = False
+
+
+_T = "2.16.840.1.113883.10.20.22.2."
+_SECTIONS = (
+    _Section(
+        "allergies",
+        "48765-2",
+        f"{_T}6.1",
+        "2015-08-01",
+        "Allergies",
+        ("Substance", "Reactions", "Status", "Since"),
+        True,
+    ),
+    _Section(
+        "medications",
+        "10160-0",
+        f"{_T}1.1",
+        "2014-06-09",
+        "Medications",
+        ("Medication", "Instructions", "Status", "When"),
+        True,
+    ),
+    _Section(
+        "problems",
+        "11450-4",
+        f"{_T}5.1",
+        "2015-08-01",
+        "Problems",
+        ("Problem", "Status", "Since", "Until"),
+        True,
+    ),
+    _Section(
+        "procedures", "47519-4", f"{_T}7.1", "2014-06-09", "Procedures", ("Procedure", "Status", "When"), True
+    ),
+    _Section("results", "30954-2", f"{_T}3.1", "2015-08-01", "Results", ("Test", "Result", "When"), True),
+    _Section(
+        "social", "29762-2", f"{_T}17", "2015-08-01", "Social history", ("What", "Finding", "When"), True
+    ),
+    _Section("vitals", "8716-3", f"{_T}4.1", "2015-08-01", "Vital signs", ("Sign", "Value", "When"), True),
+    _Section("immunizations", "11369-6", f"{_T}2.1", "2015-08-01", "Immunizations", ("Vaccine", "When")),
+    _Section(
+        "encounters", "46240-8", f"{_T}22.1", "2015-08-01", "Encounters", ("Encounter", "When", "Status")
+    ),
+    _Section("family", "10157-6", f"{_T}15", "2015-08-01", "Family history", ("Relation", "Problems")),
+    _Section(
+        "functional", "47420-5", f"{_T}14", "2014-06-09", "Functional status", ("What", "Finding", "When")
+    ),
+    _Section(
+        "exam",
+        "29545-1",
+        "2.16.840.1.113883.10.20.2.10",
+        "2015-08-01",
+        "Physical findings",
+        ("What", "Finding", "When"),
+    ),
+    _Section("history", "11329-0", f"{_T}39", "", "Other findings", ("What", "Finding", "When")),
+    _Section("goals", "61146-7", f"{_T}60", "", "Goals", ("Goal", "Status", "Since", "Due")),
+    _Section("plan", "18776-5", f"{_T}10", "2014-06-09", "Plan of treatment", ("What", "When", "Status")),
+)
+
+
+def document(resources: Iterable[JsonObject], making: Making) -> bytes:
+    """A CCD of one patient. ``resources``: the Patient first among those of its type; all else that may be told.
+
+    The same resources and ``making`` give the same bytes. Raises ValueError when there is no Patient.
+    """
+    book = Book((one for one in resources if not _is_error(one)), making.base_url)
+    patient = next(iter(book.of("Patient")), None)
+    if patient is None:
+        raise ValueError("a document needs a patient")
+    entries = _entries(book)
+    body = node("structuredBody", _sections(entries, book))
+    root = node("ClinicalDocument", header(patient, book.resources, making, book), node("component", body))
+    return serialized(root)
+
+
+def _is_error(resource: JsonObject) -> bool:
+    """Whether it says of itself that it was never so."""
+    if _ERROR in (resource.get("status"), resource.get("lifecycleStatus")):
+        return True
+    return any(one["code"] == _ERROR for one in codings_of(resource.get("verificationStatus")))
+
+
+def _entries(book: Book) -> dict[str, list[Node]]:
+    """The entries of each section, in the order of the resources."""
+    found: dict[str, list[Node]] = {}
+
+    def put(section: str, made: Node | None) -> None:
+        if made is not None:
+            found.setdefault(section, []).append(made)
+
+    simple: dict[str, tuple[str, Callable[[JsonObject, Book], Node]]] = {
+        "AllergyIntolerance": ("allergies", allergy),
+        "Immunization": ("immunizations", immunization),
+        "Procedure": ("procedures", procedure),
+        "FamilyMemberHistory": ("family", family),
+        "Goal": ("goals", goal),
+        "ServiceRequest": ("plan", order),
+    }
+    for type_, (section, write) in simple.items():
+        for resource in book.of(type_):
+            put(section, write(resource, book))
+    for resource in book.of("Encounter"):
+        put("plan" if is_planned(resource) else "encounters", encounter(resource, book))
+    for resource in book.of("Condition"):
+        if book.name(resource) not in book.written:
+            put("problems", condition(resource, book))
+    _medications(book, put)
+    _observations(book, put)
+    return found
+
+
+def _medications(book: Book, put: Callable[[str, Node | None], None]) -> None:
+    for resource in book.of("MedicationStatement"):
+        put("medications", medication(resource, book, "medications"))
+    for resource in book.of("MedicationRequest"):
+        if book.name(resource) in book.written:
+            continue
+        if is_supply(resource):
+            put("medications", supply(resource, book, "medications"))
+        else:
+            section = "medications" if resource.get("intent") == "plan" else "plan"
+            put(section, medication(resource, book, section))
+
+
+def _observations(book: Book, put: Callable[[str, Node | None], None]) -> None:
+    for resource in book.of("DiagnosticReport"):
+        put("results", report(resource, book))
+    members = _members(book)
+    alone = [one for one in book.of("Observation") if book.name(one) not in members]
+    for resource in (*alone, *book.of("Observation")):  # again: those that only name each other
+        if book.name(resource) in book.written:
+            continue
+        section = section_of(resource)
+        if section in ("results", "vitals"):
+            put(section, panel(resource, book, section))
+        else:
+            put(section, observation(resource, book, section))
+
+
+def _members(book: Book) -> set[str]:
+    """The Observations that others hold."""
+    found: set[str] = set()
+    for resource in book.of("Observation"):
+        for reference in (*resource.get("hasMember", ()), *resource.get("derivedFrom", ())):
+            meant = book.get(reference, resource)
+            if meant is not None:
+                found.add(book.name(meant))
+    return found
+
+
+def _sections(entries: dict[str, list[Node]], book: Book) -> list[Node]:
+    made = [_section(one, entries.get(one.key, []), book) for one in _SECTIONS]
+    return [node("component", one) for one in made if one is not None]
+
+
+def _section(section: _Section, entries: list[Node], book: Book) -> Node | None:
+    if not entries and not section.is_required:
+        return None
+    root, version = section.root, section.version
+    return node(
+        "section",
+        node("templateId", root=root),
+        node("templateId", root=root, extension=version) if version else None,
+        node("code", code=section.code, codeSystem="2.16.840.1.113883.6.1", codeSystemName="LOINC"),
+        node("title", section.title),
+        node("text", _table(section, book) if entries else "No information"),
+        [node("entry", one, typeCode="DRIV") for one in entries],
+        nullFlavor=None if entries else "NI",
+    )
+
+
+def _table(section: _Section, book: Book) -> Node:
+    head = node("thead", node("tr", [node("th", one) for one in section.columns]))
+    return node("table", head, node("tbody", book.rows(section.key)))
