@@ -27,12 +27,13 @@ from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 from hdg.ingestion.sender import Sender
-from hdg.ingestion.sniff import Format, format_of
+from hdg.ingestion.sniff import XML, Format, format_of
 
 Form = Literal["bundle", "document", "ndjson"]
 FORMS: Mapping[str, Form] = {"bundle": "bundle", "document": "document", "ndjson": "ndjson"}
-FORMATS: Mapping[str, Format | None] = {"auto": None, "hl7v2": "hl7v2", "cda": "cda"}
+FORMATS: Mapping[str, Format | None] = {"auto": None, "hl7v2": "hl7v2", "cda": "cda", "hl7v3": "hl7v3"}
 """What ``--from`` may say; auto: as the first bytes of each input tell."""
 
 CHUNK_FILES = 64
@@ -200,8 +201,8 @@ def convert_job(job: Job, plan: Plan) -> list[Outcome]:
             return [Outcome(job.name, 0, "skipped", error=text)]
         text = "empty" if not data.strip() else "does not start with MSH, FHS, BHS or an XML element"
         return [Outcome(job.name, 0, "failed", error=text)]
-    if source == "cda":
-        return [_convert_document(job, plan, data)]
+    if source in XML:
+        return [_convert_document(job, plan, data, source)]
     try:
         batch = read_batch(data)
     except HdgError as error:
@@ -226,9 +227,15 @@ def _cda_converter(id_key: bytes) -> CdaConverter:
     return CdaConverter(id_key=id_key)
 
 
-def _convert_document(job: Job, plan: Plan, data: bytes) -> Outcome:
+@cache
+def _hl7v3_converter(id_key: bytes) -> Hl7v3Converter:
+    return Hl7v3Converter(id_key=id_key)
+
+
+def _convert_document(job: Job, plan: Plan, data: bytes, source: Format) -> Outcome:
+    converter = _hl7v3_converter(plan.id_key) if source == "hl7v3" else _cda_converter(plan.id_key)
     try:
-        converted = _cda_converter(plan.id_key).convert(data, plan.sender, at_us=time.time_ns() // 1000)
+        converted = converter.convert(data, plan.sender, at_us=time.time_ns() // 1000)
     except CdaError as error:
         return Outcome(job.name, 1, "failed", error=str(error))
     lost: tuple[str, ...] = ()

@@ -116,7 +116,7 @@ def convert(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH…", help="Files and folders; '-' is standard input.")
     ],
-    from_: Annotated[str, typer.Option("--from", help="auto, hl7v2 or cda.")] = "auto",
+    from_: Annotated[str, typer.Option("--from", help="auto, hl7v2, cda or hl7v3.")] = "auto",
     to: Annotated[
         str,
         typer.Option("--to", help="bundle (a transaction for each input), ndjson, or document (CDA only)."),
@@ -137,7 +137,7 @@ def convert(
     mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
 ) -> None:
-    """Convert HL7 v2 messages and CDA documents to validated FHIR R4.
+    """Convert HL7 v2 and v3 messages and CDA documents to validated FHIR R4.
 
     Exit 0: all converted; 1: some failed (each named); 2: usage.
 
@@ -147,7 +147,7 @@ def convert(
     from hdg.bulk_report import deliver
 
     if from_ not in bulk.FORMATS:
-        _fail(f"--from {from_}: only auto, hl7v2 and cda are built in this version", 2)
+        _fail(f"--from {from_}: only auto, hl7v2, cda and hl7v3 are built in this version", 2)
     if to not in bulk.FORMS:
         _fail(f"--to {to}: bundle, document or ndjson", 2)
     try:
@@ -403,8 +403,9 @@ def map_lint(
     """Check mapping tables. Exit 1 with file:line for every finding."""
     from hdg.ingestion.cda.lint import findings as cda_findings
     from hdg.ingestion.hl7v2.lint import findings
+    from hdg.ingestion.hl7v3.lint import findings as hl7v3_findings
 
-    found = [*findings(folder), *cda_findings(folder)]
+    found = [*findings(folder), *cda_findings(folder), *hl7v3_findings(folder)]
     for finding in found:
         typer.echo(str(finding), err=True)
     typer.echo(f"{len(found)} findings")

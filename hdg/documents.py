@@ -1,8 +1,9 @@
-"""CDA documents through the gateway: converted, stored and answered like messages, one transaction a document.
+"""CDA documents and HL7 v3 messages through the gateway: converted, stored and answered, one transaction each.
 
 A document is known by who sent it, its custodian and ClinicalDocument/id: what one institution sent is nothing to the
 documents of another. The same bytes again are answered from the record;
 other bytes under the same id are kept in quarantine, as is what cannot be converted: nothing received is thrown away.
+An HL7 v3 message is known by its sending device and its number, and taken in the same way.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from hdg.gateway import DryRun, Gateway, Replayed
 from hdg.ingestion.cda.convert import Converter
 from hdg.ingestion.cda.original import reference_id, replaced
 from hdg.ingestion.converted import Converted, JsonObject
+from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 from hdg.ingestion.inbox import losses
 from hdg.ingestion.received import origin_of, origin_text
 from hdg.ingestion.sender import Origin, Sender
+from hdg.ingestion.sniff import format_of
 from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.session import WriteSession
 from hdg.management.store.unit import InboxRow
@@ -30,7 +33,6 @@ from hdg.management.store.unit import InboxRow
 __all__ = ["Documents", "Taken"]
 
 _log = logging.getLogger("hdg.documents")
-_UNKNOWN = "cda|unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Taken:
     place: str = ""
     reason: str = ""
     is_repeat: bool = False
+    what: str = "document"
 
     @property
     def is_accepted(self) -> bool:
@@ -56,7 +59,9 @@ class Taken:
         """The outcome as issues, without a patient's value."""
         if self.is_accepted:
             said = "known already" if self.is_repeat else "stored"
-            return [Issue("information", "informational", "", f"document {said}: {self.resources} resources")]
+            return [
+                Issue("information", "informational", "", f"{self.what} {said}: {self.resources} resources")
+            ]
         return [Issue("error", "processing", self.place, self.reason)]
 
     def receipt(self) -> bytes:
@@ -69,7 +74,12 @@ class Documents:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._converters = (gateway.senders.generation, Converter(id_key=gateway.keys.id_key))
+        self._generation = gateway.senders.generation
+        self._make_converters()
+
+    def _make_converters(self) -> None:
+        id_key = self._gateway.keys.id_key
+        self._documents, self._messages = Converter(id_key=id_key), Hl7v3Converter(id_key=id_key)
 
     async def take(self, raw: bytes, origin: Origin) -> Taken:
         """Stores a document, or why it was refused; returns after the commit. Raises when nothing could be kept."""
@@ -102,15 +112,16 @@ class Documents:
 
     def converted(self, raw: bytes, origin: Origin, at_us: int) -> Converted:
         """Raises CdaError."""
-        generation, converter = self._converters
-        if generation != self._gateway.senders.generation:
-            converter = Converter(
-                id_key=self._gateway.keys.id_key
-            )  # tables and maps are read anew with the file
-            self._converters = (self._gateway.senders.generation, converter)
+        if (
+            self._generation != self._gateway.senders.generation
+        ):  # tables and maps are read anew with the file
+            self._generation = self._gateway.senders.generation
+            self._make_converters()
         settings = self._gateway.settings
         sender = Sender("", origin.institution or settings.institution, zone=settings.zone)
-        return converter.convert(raw, sender, at_us=at_us, with_original=True)
+        if format_of(raw) == "hl7v3":
+            return self._messages.convert(raw, sender, at_us=at_us)
+        return self._documents.convert(raw, sender, at_us=at_us, with_original=True)
 
     # --- replay ---------------------------------------------------------------------------------------------
 
@@ -174,15 +185,17 @@ class Documents:
         known = session.inbox_find(sender, source.control_id) if source.control_id else None
         is_accepted = known is not None and known.status == "accepted"
         if known is not None and is_accepted and known.sha256 == source.sha256:
-            return replace(self._taken(known), is_repeat=True)
+            return replace(self._taken(known), is_repeat=True, what=_what(source.format))
         if is_accepted or self._is_taken(session, converted):
-            error = CdaError("the id of the document was used before for another one", "ClinicalDocument/id")
+            what = _what(source.format)
+            place = "ClinicalDocument/id" if what == "document" else "id"
+            error = CdaError(f"the id of the {what} was used before for another one", place)
             return self._quarantine(
                 session, raw, origin, at_us, error, institution=source.institution, converted=converted
             )
         self._gateway.store_statements(session, converted, session.in_order(at_us))
         self._supersede(session, converted)
-        taken = Taken("accepted", source.control_id, len(converted.resources))
+        taken = Taken("accepted", source.control_id, len(converted.resources), what=_what(source.format))
         ikey = self._record(session, raw, origin, at_us, taken, source.institution, converted, sender=sender)
         for loss in dict.fromkeys(losses(converted.issues)):
             note_loss(
@@ -233,7 +246,7 @@ class Documents:
         converted: Converted | None = None,
     ) -> Taken:
         control_id = converted.source.control_id if converted else hashlib.sha256(raw).hexdigest()
-        sender = _inbox_sender(institution, converted.source.sender if converted else _UNKNOWN)
+        sender = _inbox_sender(institution, converted.source.sender if converted else _unknown(raw))
         taken = Taken("quarantined", control_id, 0, error.place, error.text)
         known = session.inbox_find(sender, control_id, hashlib.sha256(raw).hexdigest())
         if known is not None and (known.status, known.reason) == ("quarantined", error.text):
@@ -273,3 +286,12 @@ class Documents:
 def _inbox_sender(institution: str, sender: str) -> str:
     """By what name the inbox knows a sender: the custodian is what a document says of itself, anybody's to claim."""
     return f"{institution}|{sender}"
+
+
+def _what(format_name: str) -> str:
+    return "message" if format_name == "hl7v3" else "document"
+
+
+def _unknown(raw: bytes) -> str:
+    """Who sent what cannot be read."""
+    return "hl7v3|unreadable" if format_of(raw) == "hl7v3" else "cda|unreadable"

@@ -22,7 +22,7 @@ from hdg.ingestion.converted import JsonObject
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.parser import parse
 from hdg.ingestion.received import digest
-from hdg.ingestion.sniff import format_of
+from hdg.ingestion.sniff import XML, format_of
 from hdg.management.store import WriteSession
 from hdg.management.store.inbox import Entry, close_item, entries, entry, work_items
 from hdg.settings import Settings
@@ -159,7 +159,7 @@ def show(settings: Settings, number: int) -> Iterator[str]:
 
 
 def _structure(raw: bytes, place: str) -> Iterator[str]:
-    if format_of(raw) == "cda":
+    if format_of(raw) in XML:
         yield f"  a CDA document{f'; the place is {place}' if place else ''}"
         return
     try:
@@ -188,7 +188,7 @@ def edit(settings: Settings, number: int, data: bytes) -> int:
         found = entry(gateway.store.engine, number)
         if found.status != "quarantined":
             raise BadRequest(f"message {number} is not in quarantine but {found.status}")
-        if format_of(data) == "cda":
+        if format_of(data) in XML:
             return Documents(gateway).keep_edited(found, data)
         return gateway.keep_edited(found, data)
 
@@ -212,7 +212,7 @@ def _replayed(gateway: Gateway, found: Entry, *, is_dry: bool) -> Replayed:
         raw = _raw(gateway, found)
     except VaultError as error:
         return Replayed(Hl7v2Error(str(error)))
-    if format_of(raw) == "cda":
+    if format_of(raw) in XML:
         return Documents(gateway).replay(found, raw, is_dry=is_dry)
     return gateway.replay(found, raw, is_dry=is_dry)
 

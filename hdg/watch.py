@@ -23,7 +23,7 @@ from hdg.fhir.outcome import operation_outcome
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.sender import Origin
-from hdg.ingestion.sniff import format_of
+from hdg.ingestion.sniff import XML, format_of
 from hdg.intake import answer, take_all
 
 WORKING, PROCESSED, FAILED = ".working", "processed", "failed"
@@ -113,7 +113,7 @@ class Watch:
             self._put_away(path, FAILED, b"")
             return True
         data = await asyncio.to_thread(path.read_bytes)
-        if format_of(data) == "cda":
+        if format_of(data) in XML:
             return await self._document(path, data)
         batch = read_batch(data)
         outcomes = await take_all(self.gateway, batch.messages, _ORIGIN)
@@ -125,7 +125,7 @@ class Watch:
         return True
 
     async def _document(self, path: Path, data: bytes) -> bool:
-        """A CDA document; the answer beside it is an OperationOutcome."""
+        """A CDA document or an HL7 v3 message; the answer beside it is an OperationOutcome."""
         try:
             taken = await self._documents.take(data, _ORIGIN)
         except HdgError as error:

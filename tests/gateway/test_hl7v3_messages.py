@@ -1,0 +1,167 @@
+"""HL7 v3 messages through the gateway: stored, known again, merged, kept when refused, tried again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from hdg.documents import Documents
+from hdg.gateway import Gateway
+from hdg.ingestion.sender import Origin
+from hdg.replay import quarantined, replay_quarantined
+from hdg.settings import Settings
+from hdg.watch import Watch
+from registry_messages import PERSON, enveloped, message, prior, registration
+
+HTTP = Origin("http", institution="north")
+MERGE = "PRPA_IN201304UV02"
+
+
+def number(extension: str) -> str:
+    return f'<id root="2.999.2" extension="{extension}"/>'
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    with Gateway.open(Settings(data=tmp_path / "data", institution="north")) as opened:
+        yield opened
+
+
+def of_type(gateway, type_):
+    query = text("SELECT id FROM resource WHERE type = :type ORDER BY id")
+    with gateway.store.engine.connect() as connection:
+        ids = connection.execute(query, {"type": type_}).scalars().all()
+    return [
+        gateway.store.submit(lambda session, id_=id_: session.current(type_, id_)).result() for id_ in ids
+    ]
+
+
+def take(gateway, *raws):
+    return [Documents(gateway).take_now(raw, HTTP) for raw in raws]
+
+
+def patients(gateway):
+    """By the extension of their first identifier."""
+    return {one["identifier"][0]["value"]: one for one in of_type(gateway, "Patient")}
+
+
+def test_a_message_is_stored_once_and_known_again(gateway):
+    raw = message(registration())
+    first, second = take(gateway, raw, raw)
+    assert (first.status, first.is_repeat) == ("accepted", False)
+    assert (second.status, second.is_repeat) == ("accepted", True)
+    assert second.issues()[0].text == f"message known already: {first.resources} resources"
+    assert list(patients(gateway)) == ["p1"]
+    assert of_type(gateway, "Binary") == []
+    (other,) = take(gateway, message(registration(PERSON + '<telecom value="tel:1"/>')))
+    assert (other.status, other.place) == ("quarantined", "id")
+    assert other.reason == "the id of the message was used before for another one"
+
+
+def test_a_revision_changes_what_it_states_and_leaves_the_rest(gateway):
+    revised = registration(
+        '<name use="L"><given>Ada</given><family>Newname</family></name><telecom updateMode="D" value="tel:1"/>'
+    )
+    take(
+        gateway,
+        message(registration(PERSON + '<telecom value="tel:1"/>')),
+        message(revised, interaction="PRPA_IN201302UV02", number="m2", created="20240103030405+0000"),
+    )
+    (patient,) = of_type(gateway, "Patient")
+    assert patient["name"][0]["family"] == "Newname"
+    assert (patient["birthDate"], patient["gender"]) == ("1961-04-12", "female")
+    assert "telecom" not in patient
+
+
+def test_an_older_message_that_comes_later_changes_nothing(gateway):
+    old = registration(PERSON.replace("Example", "Oldname"))
+    take(
+        gateway,
+        message(registration(), created="20240103030405+0000"),
+        message(old, number="m2", created="20240102030405+0000"),
+    )
+    assert of_type(gateway, "Patient")[0]["name"][0]["family"] == "Example"
+
+
+def test_a_merge_keeps_what_is_known_of_the_earlier_record(gateway):
+    earlier = registration(PERSON + '<telecom value="tel:9"/>', ids=number("p9") + number("other"))
+    merge = registration(after=prior(number("p9")))
+    take(
+        gateway,
+        message(earlier),
+        message(registration(), number="m2"),
+        message(merge, interaction=MERGE, number="m3", created="20240104030405+0000"),
+    )
+    found = patients(gateway)
+    kept, gone = found["p1"], found["p9"]
+    assert gone["active"] is False
+    assert [one["value"] for one in gone["identifier"]] == ["p9", "other"]
+    assert gone["telecom"][0]["value"] == "9"
+    assert gone["link"] == [{"other": {"reference": f"Patient/{kept['id']}"}, "type": "replaced-by"}]
+    assert kept["link"] == [{"other": {"reference": f"Patient/{gone['id']}"}, "type": "replaces"}]
+
+
+def test_a_merge_of_records_that_are_not_known_yet_makes_both(gateway):
+    take(gateway, message(registration(after=prior(number("p9"))), interaction=MERGE))
+    assert {name: one["active"] for name, one in patients(gateway).items()} == {"p1": True, "p9": False}
+
+
+def test_the_patients_of_an_answer_belong_to_themselves(gateway):
+    mother = """<personalRelationship classCode="PRS"><code code="MTH" codeSystem="2.16.840.1.113883.5.111"/>
+      <relationshipHolder1><name><family>Elder</family></name></relationshipHolder1></personalRelationship>"""
+    answer = [registration(PERSON + mother, ids=number(f"q{n}")) for n in range(2)]
+    (taken,) = take(gateway, message(*answer, interaction="PRPA_IN201306UV02"))
+    assert taken.is_accepted
+    query = text(
+        "SELECT c.patient FROM compartment c JOIN resource r ON r.rkey = c.rkey WHERE r.type = 'RelatedPerson'"
+    )
+    with gateway.store.engine.connect() as connection:
+        owners = connection.execute(query).scalars().all()
+    assert sorted(owners) == sorted(one["id"] for one in of_type(gateway, "Patient"))
+
+
+def test_what_is_refused_is_kept_and_can_be_tried_again(gateway, tmp_path):
+    (taken,) = take(gateway, message(registration(), interaction="PRPA_IN201303UV02"))
+    assert (taken.status, taken.reason) == (
+        "quarantined",
+        "the interaction PRPA_IN201303UV02 is not supported",
+    )
+    settings = gateway.settings
+    gateway.close()
+    lines = list(quarantined(settings))
+    assert "hl7v3|unreadable" in "".join(lines)
+    (outcome,) = list(replay_quarantined(settings, []))
+    assert outcome.is_failure
+    assert "is not supported" in outcome.text
+
+
+def test_a_file_of_the_watch_folder_is_taken_in(gateway, tmp_path):
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    watch = Watch(gateway, folder)
+    watch.prepare()
+    (folder / "feed.xml").write_bytes(enveloped(message(registration())))
+    asyncio.run(watch.look())
+    assert asyncio.run(watch.look()) == 1
+    assert (folder / "processed" / "feed.xml").is_file()
+    assert b"message stored" in (folder / "processed" / "feed.xml.ack").read_bytes()
+    assert list(patients(gateway)) == ["p1"]
+
+
+def test_a_second_merge_into_a_record_keeps_the_first_link(gateway):
+    take(
+        gateway,
+        message(registration(after=prior(number("p9"))), interaction=MERGE),
+        message(
+            registration(after=prior(number("p8"))),
+            interaction=MERGE,
+            number="m2",
+            created="20240104030405+0000",
+        ),
+    )
+    found = patients(gateway)
+    assert {one["other"]["reference"] for one in found["p1"]["link"]} == {
+        f"Patient/{found[name]['id']}" for name in ("p8", "p9")
+    }
