@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cda_documents import LN, SCT, T, converted, of
@@ -148,3 +150,19 @@ def test_who_holds_the_policy_may_be_somebody_else():
     assert one["policyHolder"]["reference"].startswith("RelatedPerson/")
     (one,) = of(converted(coverage(holder), section="48768-6"), "Coverage")
     assert one["policyHolder"]["reference"].startswith("Patient/")
+
+
+def test_what_an_intervention_plans_is_no_outcome():
+    inner = f"""<code code="362956003" {SCT}/><statusCode code="active"/><entryRelationship typeCode="REFR">
+      <act classCode="ACT" moodCode="INT"><templateId root="{T}39"/><id root="2.999.70"/>{CODE}
+      </act></entryRelationship>"""
+    found = converted(entry("act", "146", inner), section="62387-6")
+    (request,) = of(found, "ServiceRequest")
+    (plan,) = of(found, "CarePlan")
+    assert plan["activity"] == [{"reference": {"reference": f"ServiceRequest/{request['id']}"}}]
+
+
+def test_a_policy_without_a_template_is_known_by_its_section():
+
+    found = converted(re.sub(r"<templateId[^>]*/>", "", coverage()), section="48768-6")
+    assert [one["subscriberId"] for one in of(found, "Coverage")] == ["M1"]
