@@ -11,7 +11,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import cli_figures, core, imports, service
+from bench import cda, cli_figures, core, imports, service
 from bench.measure import Figure
 
 OUT = Path(__file__).parent / "out" / "results.json"
@@ -19,6 +19,9 @@ FIGURES = {
     "parse": core.parse,
     "convert_oru": core.convert_oru,
     "validate_observation": core.validate_observation,
+    "convert_cda": cda.convert_cda,
+    "cda_linear": cda.cda_linear,
+    "cda_memory": cda.cda_memory,
     "mllp_durable": service.mllp_durable,
     "mllp_single_median": service.mllp_single_median,
     "read_gated": service.read_gated,
