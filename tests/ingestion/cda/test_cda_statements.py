@@ -193,3 +193,26 @@ def test_a_mixture_has_its_ingredients_and_their_strength():
     assert str(ingredient["strength"]["numerator"]["value"]) == "1"
     assert product["code"]["text"] == "Mix"
     assert "medicationReference" in of(found, "MedicationStatement")[0]
+
+
+def test_an_order_stands_as_it_is_observed_to_stand():
+    status = f"""<entryRelationship typeCode="REFR"><observation classCode="OBS" moodCode="EVN">
+      <code code="33999-4" {LN}/><value xsi:type="CE" code="55561003" {SCT}/></observation></entryRelationship>"""
+    (one,) = of(converted(medicine(DRUG, mood="INT", rest=status), section="10160-0"), "MedicationRequest")
+    assert one["status"] == "active"
+
+
+def test_an_encounter_with_an_end_is_finished_and_another_one_is_not_said_to_be():
+    ended = encounter("20240101").replace("</effectiveTime>", '<high value="20240102"/></effectiveTime>')
+    (one,) = of(converted(ended, section="46240-8"), "Encounter")
+    assert one["status"] == "finished"
+    (one,) = of(converted(encounter("20240101"), section="46240-8"), "Encounter")
+    assert one["status"] == "unknown"
+
+
+def test_an_instruction_that_was_not_given_is_withheld():
+    entry = f"""<entry><act classCode="ACT" moodCode="INT" negationInd="true"><templateId root="{T}20"/>
+      <code code="427519008" {SCT}/><text>None</text><statusCode code="completed"/></act></entry>"""
+    found = converted(entry, section="69730-0")
+    assert of(found, "ServiceRequest") == []
+    assert [issue.severity for issue in found.issues if "negated" in issue.text] == ["error"]
