@@ -42,7 +42,8 @@ from hdg.management.store.read import ALWAYS, Span
 from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
-from hdg.usage import permits
+from hdg.usage import permits, record
+from hdg.usage.ccd.document import CARRIED
 from hdg.usage.drafts import Draft, draft
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.refusals import Refusals
@@ -157,6 +158,8 @@ class Gate:
         self.catalog = Catalog(store.engine)
         """The search parameters that are not R4's own: definitions, nothing about anybody."""
         self._base_url = settings.fhir_base
+        self.institution = settings.institution
+        """Who keeps what is here."""
         self.profiles = Current(settings.data)
         """The loaded profiles: public definitions, nothing about anybody."""
         self._means = Means(
@@ -368,6 +371,24 @@ class Gate:
         if focus is not None and not focus.deleted:
             found = await self._aside(self._reader.document, id_, visible_to.predicate)
         access = Access("operation", _SUCCESS if found else _NOTHING, place, asked)
+        await self._trail.record(caller, access, _patients(found))
+        if not found:
+            raise NotFound("nothing is here") if focus is None else Gone("this resource was deleted")
+        matches = await self._aside(lambda: tuple(map(self._open, found)))
+        return Results(matches, None, "")
+
+    async def record(self, caller: Caller, id_: str, asked: str) -> Results:
+        """All of a patient that goes into a document, the Patient first; ``asked``: for the audit.
+
+        Raises AccessDenied (researchers), NotFound, Gone, BadRequest (too much), Unavailable.
+        """
+        refuse_researcher(caller, "a document")
+        visible_to = self._visible_to(caller.principal)
+        focus = self._reader.read("Patient", id_, visible_to)
+        found: Sequence[StoredVersion] = ()
+        if focus is not None and not focus.deleted:
+            found = await self._aside(record.gathered, self._reader, focus, CARRIED, visible_to)
+        access = Access("operation", _SUCCESS if found else _NOTHING, f"Patient/{id_}", asked)
         await self._trail.record(caller, access, _patients(found))
         if not found:
             raise NotFound("nothing is here") if focus is None else Gone("this resource was deleted")

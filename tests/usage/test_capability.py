@@ -58,6 +58,7 @@ def test_the_openapi_description_names_every_route_once():
         "/fhir/{type}/$stats",
         "/fhir/{type}/$document",
         "/fhir/{type}/{id}/$document",
+        "/fhir/{type}/{id}/$ccd",
         "/fhir/{type}/{id}/{target}",
         "/fhir/{type}/{id}/{target}/_search",
         "/fhir/{type}/{id}/_history/{version}",

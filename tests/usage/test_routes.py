@@ -40,7 +40,7 @@ BODIES_OF = {
     "/fhir/{type}/{id}/$meta-delete": META,
 }
 CONDITIONS = {(method, "/fhir/{type}"): "?_id=ann" for method in ("PUT", "PATCH", "DELETE")}
-TAKING = {"/ingest/hl7v2"}
+TAKING = {"/ingest/hl7v2", "/ingest/cda", "/ingest/hl7v3"}
 """Routes that take messages: they authenticate, hand nothing out, and so ask the gate for no data."""
 
 
@@ -100,6 +100,7 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
         "search",
         "everything",
         "document",
+        "record",
         "proof",
         "write",
         "examined",

@@ -16,6 +16,7 @@ from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api import (
     bundle,
+    ccd_operation,
     docs_page,
     document_operation,
     history,
@@ -70,6 +71,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *subscriptions.routes(api, Pace.of(settings, poll_s=1.0)),
         *operations.routes(api),
         *document_operation.routes(api),
+        *ccd_operation.routes(api),
         *stats_operation.routes(api),
         *validate_operation.routes(api, with_claimed=settings.validate_claimed_profiles),
         *history.routes(api),

@@ -28,6 +28,10 @@ _SUBSCRIBED: list[JsonObject] = [
     {"name": name, "definition": _BACKPORT_OPERATION + name}
     for name in ("status", "events", "get-ws-binding-token")
 ]
+_OWN: list[JsonObject] = [
+    {"name": "ccd", "definition": "https://hdg.dev/fhir/OperationDefinition/Patient-ccd"}
+]
+"""Operations of this gateway on a Patient."""
 INTERACTIONS = ("read", "vread", "history-instance", "history-type", "search-type")
 """What every resource type supports."""
 SYSTEM = ("batch", "transaction", "search-system", "history-system")
@@ -87,7 +91,8 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
             {"name": name, "definition": f"http://hl7.org/fhir/OperationDefinition/{owner}-{name}"}
             for owner, name in _operations(resource_type, can_write=can_write)
         ]
-        + (_SUBSCRIBED if resource_type == "Subscription" else []),
+        + (_SUBSCRIBED if resource_type == "Subscription" else [])
+        + (_OWN if resource_type == "Patient" else []),
         **({"extension": _topics()} if resource_type == "Subscription" else {}),
         "searchInclude": ["*", *(f"{resource_type}:{code}" for code in _references(resource_type))],
         "searchRevInclude": ["*", *referring],

@@ -114,6 +114,10 @@ def openapi() -> JsonObject:
                 ),
                 "post": _write("$everything with a Parameters resource"),
             },
+            "/fhir/{type}/{id}/$ccd": {
+                "parameters": _path("type", "id"),
+                "get": _ccd(),
+            },
             "/fhir/{type}/$stats": {
                 "parameters": _path("type"),
                 "get": _operation(
@@ -218,6 +222,13 @@ def _operation(
         operation["parameters"] = parameters
     if is_public:
         operation["security"] = []
+    return operation
+
+
+def _ccd() -> JsonObject:
+    operation = _operation("A Patient's record as a Continuity of Care Document")
+    content = {"application/hl7-cda+xml": {"schema": {"type": "string"}}}
+    operation["responses"]["200"] = {"description": "C-CDA R2.1", "content": content}
     return operation
 
 
