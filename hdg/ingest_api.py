@@ -7,10 +7,15 @@ with its reason); 503 with Retry-After: some could not be kept, send all of it a
 
 ``POST /ingest/cda``: one CDA document (``text/xml``, ``application/xml``, ``application/hl7-cda+xml``), answered by an
 OperationOutcome with the same status codes.
+
+``POST /ingest/hl7v3``: one HL7 v3 message in the same media types or ``application/soap+xml`` (its envelope is taken
+off). Where Accept names XML and prefers it, the answer is MCCI_IN000002UV01 (204 where the message asks for none), else
+an OperationOutcome; the same status codes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,13 +26,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hdg.documents import Documents
+from hdg.documents import Documents, Taken
 from hdg.errors import AccessDenied, HdgError
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.query import is_query
+from hdg.ingestion.hl7v3.ack import acknowledge
 from hdg.ingestion.sender import Origin
 from hdg.intake import answer, take_all
 from hdg.query_answer import Queries
@@ -38,6 +44,7 @@ from hdg.usage.fhir_api.negotiation import FHIR_JSON
 
 PATH = "/ingest/hl7v2"
 DOCUMENTS_PATH = "/ingest/cda"
+V3_PATH = "/ingest/hl7v3"
 ER7 = "x-application/hl7-v2+er7"
 ROLES = frozenset({"operator", "sender"})
 REQUESTS_MAX = 64
@@ -48,6 +55,9 @@ RETRY_S = 5
 
 _TYPES = frozenset({ER7, "application/hl7-v2+er7", "application/hl7-v2", "text/plain"})
 _XML_TYPES = frozenset({"application/hl7-cda+xml", "application/hl7-sda+xml", "application/xml", "text/xml"})
+_SOAP = "application/soap+xml"
+_SOAP_1_2 = b"http://www.w3.org/2003/05/soap-envelope"
+_V3_RANGES = frozenset({"application/xml", "text/xml", _SOAP})
 _OUTCOME_RANGES = frozenset({"application/fhir+json", "application/json"})
 _ER7_RANGES = _TYPES | {"*/*", "x-application/*", "text/*"}
 
@@ -60,6 +70,8 @@ def mount(app: FastAPI, gate: Gate, gateway: Gateway, queries: Queries | None = 
     messages, documents = _Ingest(gate, gateway, queries), _IngestDocuments(gate, gateway, None)
     app.router.routes.insert(0, Route(PATH, messages.post, methods=["POST"]))
     app.router.routes.insert(0, Route(DOCUMENTS_PATH, documents.post, methods=["POST"]))
+    registry = _IngestV3(gate, gateway, None)
+    app.router.routes.insert(0, Route(V3_PATH, registry.post, methods=["POST"]))
 
 
 class _Ingest:
@@ -165,8 +177,30 @@ class _IngestDocuments(_Ingest):
         except HdgError as error:
             _log.error("a document was not kept: %s", type(error).__name__)
             return _busy("the document could not be kept; send it again")
+        return await self._answered(body, taken, is_er7=is_er7)
+
+    async def _answered(self, body: bytes, taken: Taken, *, is_er7: bool) -> Response:
         content = json.dumps(operation_outcome(taken.issues()))
         return Response(content, 200 if taken.is_accepted else 422, {"content-type": FHIR_JSON})
+
+
+class _IngestV3(_IngestDocuments):
+    """``POST /ingest/hl7v3``: one message, answered by MCCI_IN000002UV01 or an OperationOutcome."""
+
+    types = _XML_TYPES | {_SOAP}
+
+    def _wants_er7(self, accept: str | None) -> bool:
+        return _wants_xml(accept)
+
+    async def _answered(self, body: bytes, taken: Taken, *, is_er7: bool) -> Response:
+        if not is_er7:
+            return await super()._answered(body, taken, is_er7=is_er7)
+        at_us = self._gateway.clock()
+        text = await asyncio.to_thread(acknowledge, body, taken.issues(), at_us=at_us)
+        if text is None:
+            return Response(status_code=204 if taken.is_accepted else 422)
+        kind = _SOAP if _SOAP_1_2 in text[:256] else "application/xml"
+        return Response(text, 200 if taken.is_accepted else 422, {"content-type": f"{kind}; charset=utf-8"})
 
 
 def _origin(caller: Caller) -> Origin:
@@ -195,6 +229,22 @@ def _wants_er7(accept: str | None) -> bool:
     if not any(best.values()):
         raise HTTPException(406)
     return best.get(True, 0) >= best.get(False, 0)
+
+
+def _wants_xml(accept: str | None) -> bool:
+    """Whether XML is named and preferred to an OperationOutcome in JSON. Raises HTTPException 406."""
+    best: dict[str, float] = {}
+    for part in (accept or "*/*").lower().split(","):
+        name, _, settings = part.strip().partition(";")
+        name = name.strip()
+        kind = "xml" if name in _V3_RANGES else "json" if name in _OUTCOME_RANGES else ""
+        if name in ("*/*", "application/*"):
+            kind = "any"
+        if kind:
+            best[kind] = max(_weight(settings), best.get(kind, 0))
+    if not any(best.values()):
+        raise HTTPException(406)
+    return best.get("xml", 0) > 0 and best["xml"] >= best.get("json", 0)
 
 
 def _weight(settings: str) -> float:
