@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from hdg.errors import CdaError, Issue
+from hdg.errors import CdaError, Issue, LedgerError
 from hdg.fhir import json
 from hdg.gateway import DryRun, Gateway, Replayed
 from hdg.ingestion.cda.convert import Converter
@@ -29,6 +29,7 @@ from hdg.ingestion.sniff import format_of
 from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.session import WriteSession
 from hdg.management.store.unit import InboxRow
+from hdg.management.store.writer import NotCommitted, RowsRefused
 
 __all__ = ["Documents", "Taken"]
 
@@ -86,12 +87,36 @@ class Documents:
         self._gateway.store.space.check()
         at_us = self._gateway.store.now_us()
         work = await asyncio.to_thread(self.work, raw, origin, at_us)
-        return await self._gateway.store.perform(work)
+        try:
+            return await self._gateway.store.perform(work)
+        except Exception as error:
+            return await self._gateway.store.perform(self._rescue(raw, origin, at_us, error))
 
     def take_now(self, raw: bytes, origin: Origin) -> Taken:
         """``take`` for callers without an event loop."""
         self._gateway.store.space.check()
-        return self._gateway.store.submit(self.work(raw, origin, self._gateway.store.now_us())).result()
+        at_us = self._gateway.store.now_us()
+        try:
+            return self._gateway.store.submit(self.work(raw, origin, at_us)).result()
+        except Exception as error:
+            return self._gateway.store.submit(self._rescue(raw, origin, at_us, error)).result()
+
+    def _rescue(
+        self, raw: bytes, origin: Origin, at_us: int, error: Exception
+    ) -> Callable[[WriteSession], Taken]:
+        """The unit of work that keeps a document which cannot be stored as it was converted.
+
+        Raises ``error`` when it is not the document's: then the sender is to send it again.
+        """
+        if isinstance(error, NotCommitted | LedgerError) and not isinstance(error, RowsRefused):
+            raise error
+        frames = traceback.extract_tb(error.__traceback__)
+        _log.error(
+            "storing failed: %s at %s:%s", type(error).__name__, frames[-1].filename, frames[-1].lineno
+        )
+        failure = CdaError(f"internal error while storing ({type(error).__name__})")
+        institution = origin.institution or self._gateway.settings.institution
+        return lambda session: self._quarantine(session, raw, origin, at_us, failure, institution=institution)
 
     def work(self, raw: bytes, origin: Origin, at_us: int) -> Callable[[WriteSession], Taken]:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""

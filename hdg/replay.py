@@ -15,7 +15,7 @@ from typing import Any
 
 from hdg import retention
 from hdg.documents import Documents
-from hdg.errors import BadRequest, Hl7v2Error, SettingsError, VaultError
+from hdg.errors import BadRequest, HdgError, Hl7v2Error, SettingsError, VaultError
 from hdg.fhir.json import dumps
 from hdg.gateway import Gateway, Replayed
 from hdg.ingestion.converted import JsonObject
@@ -25,6 +25,7 @@ from hdg.ingestion.received import digest
 from hdg.ingestion.sniff import XML, format_of
 from hdg.management.store import WriteSession
 from hdg.management.store.inbox import Entry, close_item, entries, entry, work_items
+from hdg.management.store.writer import RowsRefused
 from hdg.settings import Settings
 
 __all__ = [
@@ -212,9 +213,14 @@ def _replayed(gateway: Gateway, found: Entry, *, is_dry: bool) -> Replayed:
         raw = _raw(gateway, found)
     except VaultError as error:
         return Replayed(Hl7v2Error(str(error)))
-    if format_of(raw) in XML:
-        return Documents(gateway).replay(found, raw, is_dry=is_dry)
-    return gateway.replay(found, raw, is_dry=is_dry)
+    try:
+        if format_of(raw) in XML:
+            return Documents(gateway).replay(found, raw, is_dry=is_dry)
+        return gateway.replay(found, raw, is_dry=is_dry)
+    except Exception as error:  # a defect of ours with this one: the others get their turn
+        if isinstance(error, HdgError) and not isinstance(error, RowsRefused):
+            raise
+        return Replayed(Hl7v2Error(f"internal error ({type(error).__name__})"))
 
 
 def _outcome(found: Entry, replayed: Replayed, *, is_dry: bool) -> Line:
