@@ -266,6 +266,23 @@ def language(element: Element, state: State) -> JsonObject | None:
     return {"coding": [{"system": "urn:ietf:bcp:47", "code": code}]}
 
 
+def _proficiency(part: str, element: Element, state: State) -> JsonObject | None:
+    coding = to_coding(element, state)
+    return None if coding is None else {"url": part, "valueCoding": coding}
+
+
+@named("cda.proficiency_level", is_whole=True)
+def proficiency_level(element: Element, state: State) -> JsonObject | None:
+    """How well, as a part of R4's patient-proficiency."""
+    return _proficiency("level", element, state)
+
+
+@named("cda.proficiency_type", is_whole=True)
+def proficiency_type(element: Element, state: State) -> JsonObject | None:
+    """Spoken, written …, as a part of R4's patient-proficiency."""
+    return _proficiency("type", element, state)
+
+
 @named("cda.name_text", is_whole=True)
 def name_text(element: Element, state: State) -> str | None:
     """A name as one text."""

@@ -136,3 +136,15 @@ def test_why_a_section_is_empty_is_said():
     found = converted("", attributes='nullFlavor="NASK"')
     (section,) = of(found, "Composition")[0]["section"]
     assert section["emptyReason"]["coding"][0]["code"] == "notasked"
+
+
+def test_how_well_a_language_is_spoken_stands_at_the_language():
+    whole = document("").decode()
+    spoken = """<languageCommunication><languageCode code="fr"/><modeCode code="ESP"
+      codeSystem="2.16.840.1.113883.5.60"/><proficiencyLevelCode code="G" codeSystem="2.16.840.1.113883.5.61"/>
+      </languageCommunication></patient>"""
+    found = CONVERTER.convert(whole.replace("</patient>", spoken).encode(), at_us=0)
+    (language,) = of(found, "Patient")[0]["communication"]
+    parts = {one["url"]: one["valueCoding"]["code"] for one in language["extension"][0]["extension"]}
+    assert parts == {"level": "G", "type": "ESP"}
+    assert [validate(one) for one in found.resources] == [[]] * len(found.resources)
