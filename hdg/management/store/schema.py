@@ -116,7 +116,10 @@ class Version(SQLModel, table=True):
     """
 
     __tablename__ = "version"
-    __table_args__ = (Index("ix_version_leaf", "leaf_index", "type"),)
+    __table_args__ = (
+        Index("ix_version_leaf", "leaf_index", "type"),
+        Index("ix_version_type_leaf", "type", "leaf_index"),
+    )
     rkey: int = Field(sa_column=_rkey())
     version: int = Field(primary_key=True)
     type: str = Field(sa_column=_text())

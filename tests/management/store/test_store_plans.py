@@ -5,11 +5,14 @@ Read from the databases' own plans, so that no clock decides.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from sqlalchemy import event
 
-from hdg.management.store import Clause, SearchQuery, Store
+from hdg.management.store import Clause, SearchQuery, Store, pages
 from hdg.management.store.batch import table_of
+from hdg.management.store.read import Span
 from hdg.management.store.schema import Resource
 from hdg.management.store.search import CodesOf, Sort, conditions
 
@@ -86,13 +89,18 @@ def test_postgresql_compiles_no_search_and_plans_each_for_its_values(store: Stor
 
 def plan(store: Store, query: SearchQuery) -> str:
     """What the database says it does for the page."""
+    return planned(store, lambda: store.reader.search(query, VISIBLE))
+
+
+def planned(store: Store, ask: Callable[[], object]) -> str:
+    """What the database says it does for the first query of versions."""
     seen: list[tuple[str, object]] = []
 
     def listen(_connection, _cursor, statement, parameters, *_rest) -> None:
         seen.append((statement, parameters))
 
     event.listen(store.engine, "before_cursor_execute", listen)
-    store.reader.search(query, VISIBLE)
+    ask()
     event.remove(store.engine, "before_cursor_execute", listen)
     statement, parameters = next(one for one in seen if "version" in one[0])
     is_sqlite = store.engine.dialect.name == "sqlite"
@@ -150,3 +158,17 @@ def test_points_above_a_value_and_ranges_that_reach_above_it_each_have_their_ind
     if store.engine.dialect.name == "sqlite":
         assert "USING PRIMARY KEY (param=? AND value>?)" in found
         assert "ix_idx_quantity_range" in found
+
+
+def test_the_history_of_a_type_is_read_by_the_type(store: Store) -> None:
+    cursor = pages.encoded([7])
+    for ask in (
+        lambda: store.reader.changes("Patient", VISIBLE),
+        lambda: store.reader.changes("Patient", VISIBLE, 50, cursor, Span(since_us=5)),
+        lambda: store.reader.committed("Patient", VISIBLE, 3, 9, 50),
+    ):
+        found = planned(store, ask)
+        assert "ix_version_type_leaf" in found
+        assert "TEMP B-TREE" not in found
+    if store.engine.dialect.name == "sqlite":  # the other sorts what little an empty table can have
+        assert "ix_version_leaf" in planned(store, lambda: store.reader.changes("", VISIBLE))
