@@ -146,7 +146,11 @@ class Documents:
         sender = Sender("", origin.institution or settings.institution, zone=settings.zone)
         if format_of(raw) == "hl7v3":
             return self._messages.convert(raw, sender, at_us=at_us)
-        return self._documents.convert(raw, sender, at_us=at_us, with_original=True)
+        converted = self._documents.convert(raw, sender, at_us=at_us, with_original=True)
+        if sum(resource["resourceType"] == "Patient" for resource in converted.resources) > 1:
+            # Which of it is about whom is not said, and the original would be shown to whoever may see the first.
+            raise CdaError("the document is about several patients", "ClinicalDocument/recordTarget")
+        return converted
 
     # --- replay ---------------------------------------------------------------------------------------------
 
@@ -248,7 +252,8 @@ class Documents:
 
     def _is_taken(self, session: WriteSession, converted: Converted) -> bool:
         """Whether another document of the institution, of whatever custodian, is stored under this one's id."""
-        identifier = converted.resources[0].get("identifier")
+        first = converted.resources[0]
+        identifier = first.get("identifier") if first["resourceType"] == "Composition" else None
         if identifier is None:
             return False
         id_ = reference_id(self._gateway.keys.id_key, converted.source.institution, identifier)
