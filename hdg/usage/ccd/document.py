@@ -13,7 +13,7 @@ from typing import Any
 from hdg.usage.ccd.book import Book
 from hdg.usage.ccd.events import family, immunization, procedure
 from hdg.usage.ccd.header import Making, header
-from hdg.usage.ccd.medications import is_supply, medication, supply
+from hdg.usage.ccd.medications import dispense, is_supply, medication, supply
 from hdg.usage.ccd.observations import observation, panel, report, section_of
 from hdg.usage.ccd.plans import encounter, goal, is_planned, order
 from hdg.usage.ccd.problems import allergy, condition
@@ -33,6 +33,7 @@ CARRIED = (
     "FamilyMemberHistory",
     "Goal",
     "Immunization",
+    "MedicationDispense",
     "MedicationRequest",
     "MedicationStatement",
     "Observation",
@@ -149,6 +150,7 @@ def _entries(book: Book) -> dict[str, list[Node]]:
     simple: dict[str, tuple[str, Callable[[JsonObject, Book], Node]]] = {
         "AllergyIntolerance": ("allergies", allergy),
         "Immunization": ("immunizations", immunization),
+        "MedicationDispense": ("medications", dispense),
         "Procedure": ("procedures", procedure),
         "FamilyMemberHistory": ("family", family),
         "Goal": ("goals", goal),

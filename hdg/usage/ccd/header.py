@@ -91,6 +91,7 @@ def header(patient: JsonObject, resources: Iterable[JsonObject], making: Making,
                 ),
             ),
         ),
+        [_contact(one) for one in patient.get("contact", ())],
         node(
             "documentationOf",
             node(
@@ -104,6 +105,30 @@ def header(patient: JsonObject, resources: Iterable[JsonObject], making: Making,
             ),
         ),
     ]
+
+
+_CONTACTS = {"C": "ECON", "N": "NOK", "GUARD": "GUARD"}
+"""HL7 table 0131 and v3 RoleClass → classCode; no other relation says that somebody is more than a contact."""
+
+
+def _contact(given: JsonObject) -> Node:
+    """A person to turn to."""
+    kinds = [one for concept in given.get("relationship", ()) for one in codings_of(concept)]
+    role = next((_CONTACTS[one["code"]] for one in kinds if one["code"] in _CONTACTS), "CON")
+    relation = next(iter(given.get("relationship", ())), None)
+    called = given.get("name")
+    return node(
+        "participant",
+        node(
+            "associatedEntity",
+            code("code", relation) if relation else None,
+            addresses([given["address"]] if given.get("address") else ()),
+            telecoms(given.get("telecom")),
+            node("associatedPerson", name(called)) if called else None,
+            classCode=role,
+        ),
+        typeCode="IND",
+    )
 
 
 def _keeper(making: Making) -> Node:

@@ -11,10 +11,10 @@ from typing import Any
 from hdg.usage.ccd.book import Book, template
 from hdg.usage.ccd.parts import comments, indications, related, span_words, status_code, words_of
 from hdg.usage.ccd.people import author, organization, performer
-from hdg.usage.ccd.values import UCUM, code, interval, literal, measure, quantity, said, span, stamp
+from hdg.usage.ccd.values import UCUM, code, interval, literal, measure, moment, quantity, said, span, stamp
 from hdg.usage.ccd.xml import Node, node
 
-__all__ = ["is_supply", "material", "medication", "supply"]
+__all__ = ["dispense", "is_supply", "material", "medication", "supply"]
 
 JsonObject = dict[str, Any]
 
@@ -429,6 +429,43 @@ def supply(resource: JsonObject, book: Book, section: str) -> Node:
         comments(resource, book),
         classCode="SPLY",
         moodCode="INT",
+        negationInd="true" if is_denied else None,
+    )
+
+
+_DISPENSED = {
+    "completed": "completed",
+    "in-progress": "active",
+    "stopped": "aborted",
+    "on-hold": "suspended",
+    "cancelled": "cancelled",
+    "preparation": "new",
+    "declined": "completed",
+}
+
+
+def dispense(resource: JsonObject, book: Book) -> Node:
+    """A medication dispense; negated when it was declined."""
+    status = resource.get("status", "")
+    is_denied = status == "declined"
+    what = said(_product_of(resource, book)[0])
+    time = resource.get("whenHandedOver") or resource.get("whenPrepared")
+    words = f"not dispensed: {what}" if is_denied else f"dispensed: {what}"
+    text = book.row("medications", resource, words, "", status, time or "")
+    who: JsonObject = next(iter(resource.get("performer", ())), {})
+    return node(
+        "supply",
+        template("18", "2014-06-09"),
+        book.ids(resource),
+        text,
+        status_code(_DISPENSED.get(status)),
+        moment("effectiveTime", time) if time else None,
+        quantity("quantity", resource["quantity"]) if resource.get("quantity") else None,
+        node("product", _product(resource, book)),
+        performer(who.get("actor"), resource, book),
+        comments(resource, book),
+        classCode="SPLY",
+        moodCode="EVN",
         negationInd="true" if is_denied else None,
     )
 

@@ -149,7 +149,10 @@ def said(concept: JsonObject | None) -> str:
 def _coded(coding: JsonObject) -> dict[str, str]:
     found = {"code": coding["code"]}
     if coding.get("system"):
-        found["codeSystem"] = oid(coding["system"])
+        root = oid(coding["system"])
+        found["codeSystem"] = root
+        if root not in coding["system"] and coding["system"] not in _oids():
+            found["codeSystemName"] = coding["system"]  # a UUID made of it says nothing to anybody else
     if coding.get("version"):
         found["codeSystemVersion"] = coding["version"]
     if coding.get("display"):

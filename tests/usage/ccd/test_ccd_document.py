@@ -1,0 +1,316 @@
+"""Resources to a document, one fact each: what is denied is denied there, nothing is rounded or assumed."""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from hdg.fhir import json
+from hdg.usage.ccd.document import Making, document
+
+NS = {"h": "urn:hl7-org:v3", "sdtc": "urn:hl7-org:sdtc"}
+XSI = "{http://www.w3.org/2001/XMLSchema-instance}type"
+MAKING = Making(
+    "0a0a0a0a-1111-4222-8333-444444444444", "2026-01-02T03:04:05Z", "north", "https://gw.example/fhir"
+)
+PATIENT = {"resourceType": "Patient", "id": "p", "name": [{"family": "Example", "given": ["Ada"]}]}
+SCT = "http://snomed.info/sct"
+
+
+def root(*resources):
+    made = [json.loads(json.dumps(one)) for one in (PATIENT, *resources)]
+    return etree.fromstring(document(made, MAKING))
+
+
+def one(tree, path):
+    (found,) = tree.findall(path, NS)
+    return found
+
+
+def section(tree, code):
+    return next(s for s in tree.iterfind(".//h:section", NS) if one(s, "h:code").get("code") == code)
+
+
+def concept(code, system=SCT, **rest):
+    return {"coding": [{"system": system, "code": code}], **rest}
+
+
+def about(type_, **rest):
+    name = "patient" if type_ in ("AllergyIntolerance", "Immunization") else "subject"
+    return {"resourceType": type_, "id": "r", name: {"reference": "Patient/p"}, **rest}
+
+
+def status(code, kind="condition-ver-status"):
+    return concept(code, f"http://terminology.hl7.org/CodeSystem/{kind}")
+
+
+REQUIRED = ("48765-2", "10160-0", "11450-4", "47519-4", "30954-2", "29762-2", "8716-3")
+
+
+def test_a_patient_of_whom_nothing_is_known_has_every_required_section_without_information():
+    tree = root()
+    sections = tree.findall(".//h:section", NS)
+    assert tuple(one(s, "h:code").get("code") for s in sections) == REQUIRED
+    assert {(s.get("nullFlavor"), one(s, "h:text").text) for s in sections} == {("NI", "No information")}
+
+
+def test_the_header_names_the_patient_the_gateway_and_the_institution():
+    tree = root()
+    assert one(tree, "h:recordTarget/h:patientRole/h:patient/h:name/h:family").text == "Example"
+    device = one(tree, "h:author/h:assignedAuthor/h:assignedAuthoringDevice/h:softwareName")
+    assert device.text == "Healthcare Data Gateway"
+    keeper = one(tree, "h:custodian/h:assignedCustodian/h:representedCustodianOrganization")
+    assert one(keeper, "h:name").text == "north"
+    assert one(tree, "h:effectiveTime").get("value") == "20260102030405+0000"
+    assert one(tree, "h:confidentialityCode").get("code") == "N"
+
+
+def test_a_contact_is_no_guardian_unless_it_is_said():
+    grandfather = concept("GRFTH", "http://terminology.hl7.org/CodeSystem/v3-RoleCode")
+    patient = {**PATIENT, "contact": [{"relationship": [grandfather], "name": {"family": "Elder"}}]}
+    tree = etree.fromstring(document([patient], MAKING))
+    contact = one(tree, "h:participant/h:associatedEntity")
+    assert (contact.get("classCode"), one(contact, "h:code").get("code")) == ("CON", "GRFTH")
+    assert one(contact, "h:associatedPerson/h:name/h:family").text == "Elder"
+
+
+def test_the_document_is_as_confidential_as_the_most_confidential_of_what_it_holds():
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "V"}
+    tree = root(about("Condition", code=concept("1"), meta={"security": [label]}))
+    assert one(tree, "h:confidentialityCode").get("code") == "V"
+
+
+@pytest.mark.parametrize(
+    ("resource", "tag"),
+    [
+        (about("Condition", code=concept("1"), verificationStatus=status("refuted")), "observation"),
+        (
+            about(
+                "AllergyIntolerance",
+                code=concept("1"),
+                verificationStatus=status("refuted", "allergyintolerance-verification"),
+            ),
+            "observation",
+        ),
+        (about("Immunization", vaccineCode=concept("1"), status="not-done"), "substanceAdministration"),
+        (
+            about("MedicationStatement", medicationCodeableConcept=concept("1"), status="not-taken"),
+            "substanceAdministration",
+        ),
+        (
+            about(
+                "MedicationRequest",
+                medicationCodeableConcept=concept("1"),
+                status="active",
+                intent="order",
+                doNotPerform=True,
+            ),
+            "substanceAdministration",
+        ),
+        (about("Procedure", code=concept("1"), status="not-done"), "procedure"),
+        (
+            about("ServiceRequest", code=concept("1"), status="active", intent="order", doNotPerform=True),
+            "act",
+        ),
+    ],
+)
+def test_what_is_denied_is_negated_and_its_row_says_so(resource, tag):
+    tree = root(resource)
+    negated = [e for e in tree.iter() if e.get("negationInd") == "true"]
+    assert [etree.QName(e).localname for e in negated] == [tag]
+    id_ = one(negated[0], "h:text/h:reference").get("value")[1:]
+    (row,) = tree.xpath(f"//*[@ID='{id_}']")
+    assert "not" in row[0].text
+
+
+def test_the_same_without_denial_is_not_negated():
+    tree = root(
+        about("Condition", code=concept("1"), verificationStatus=status("confirmed")),
+        about("Procedure", code=concept("1"), status="completed"),
+        about("MedicationRequest", medicationCodeableConcept=concept("1"), status="active", intent="order"),
+    )
+    assert not [e for e in tree.iter() if e.get("negationInd") == "true"]
+
+
+def test_what_was_entered_in_error_is_left_out():
+    tree = root(
+        about("Condition", code=concept("1"), verificationStatus=status("entered-in-error")),
+        about("Procedure", code=concept("2"), status="entered-in-error"),
+        about("Goal", description=concept("3"), lifecycleStatus="entered-in-error"),
+    )
+    assert not tree.findall(".//h:entry", NS)
+
+
+def test_no_known_allergy_and_no_known_problem_deny_the_kind():
+    tree = root(
+        about("AllergyIntolerance", code=concept("409137002")), about("Condition", code=concept("160245001"))
+    )
+    found = {
+        (e.get("negationInd"), one(e, "h:value").get("code"))
+        for e in tree.iterfind(".//h:act//h:observation", NS)
+    }
+    assert found == {("true", "416098002"), ("true", "55607006")}
+    playing = one(tree, ".//h:playingEntity/h:code")
+    assert playing.get("nullFlavor") == "NA"
+
+
+def test_a_refuted_no_known_allergy_is_not_turned_into_one():
+    refuted = status("refuted", "allergyintolerance-verification")
+    tree = root(about("AllergyIntolerance", code=concept("716186003"), verificationStatus=refuted))
+    assert one(tree, ".//h:playingEntity/h:code").get("code") == "716186003"
+
+
+def test_what_is_neither_certain_nor_denied_says_so():
+    tree = root(about("Condition", code=concept("1"), verificationStatus=status("provisional")))
+    assert "Verification status: provisional" in "".join(tree.itertext())
+
+
+def test_a_problem_that_lasts_has_no_end_and_one_that_is_over_an_unknown_one():
+    clinical = "condition-clinical"
+    lasting = root(
+        about("Condition", code=concept("1"), clinicalStatus=status("active", clinical), onsetDateTime="2010")
+    )
+    problem = one(lasting, ".//h:entry/h:act/h:entryRelationship/h:observation")
+    assert one(problem, "h:effectiveTime/h:low").get("value") == "2010"
+    assert problem.find("h:effectiveTime/h:high", NS) is None
+    over = root(about("Condition", code=concept("1"), clinicalStatus=status("resolved", clinical)))
+    assert (
+        one(over, ".//h:entry/h:act/h:entryRelationship/h:observation/h:effectiveTime/h:high").get(
+            "nullFlavor"
+        )
+        == "UNK"
+    )
+
+
+def test_the_first_coding_is_the_code_the_others_are_translations_and_systems_are_oids():
+    other = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "J45"}
+    own = {"system": "urn:oid:2.999.7", "code": "x"}
+    unknown = {"system": "https://codes.example/mine", "code": "y"}
+    codings = [{"system": SCT, "code": "195967001", "display": "Asthma"}, other, own, unknown]
+    tree = root(about("Condition", code={"coding": codings, "text": "<asthma> & co"}))
+    value = one(tree, ".//h:entry/h:act/h:entryRelationship/h:observation/h:value")
+    assert (value.get("code"), value.get("codeSystem")) == ("195967001", "2.16.840.1.113883.6.96")
+    assert one(value, "h:originalText").text == "<asthma> & co"
+    systems = [t.get("codeSystem") for t in value.iterfind("h:translation", NS)]
+    assert systems[:2] == ["2.16.840.1.113883.6.90", "2.999.7"]
+    assert len(systems[2]) == 36
+    names = [t.get("codeSystemName") for t in value.iterfind("h:translation", NS)]
+    assert names == [None, None, "https://codes.example/mine"]
+
+
+def result(**rest):
+    category = [concept("laboratory", "http://terminology.hl7.org/CodeSystem/observation-category")]
+    return about(
+        "Observation", status="final", category=category, code=concept("718-7", "http://loinc.org"), **rest
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (
+            {"valueQuantity": {"value": json.decimal("13.20"), "unit": "g/dL"}},
+            [("value", "PQ", {"value": "13.20", "unit": "g/dL"})],
+        ),
+        (
+            {"valueQuantity": {"value": json.decimal("1E+3"), "comparator": "<", "code": "mg", "unit": "x"}},
+            [("value", "IVL_PQ", {}), ("high", None, {"value": "1E+3", "unit": "mg", "inclusive": "false"})],
+        ),
+        (
+            {"valueQuantity": {"value": 2, "unit": "two puffs"}},
+            [("value", "PQ", {"value": "2", "unit": "{two_puffs}"})],
+        ),
+        ({"valueBoolean": False}, [("value", "BL", {"value": "false"})]),
+        ({"valueInteger": 0}, [("value", "INT", {"value": "0"})]),
+        (
+            {"valueDateTime": "2024-01-02T03:04:05.10+01:00"},
+            [("value", "TS", {"value": "20240102030405.10+0100"})],
+        ),
+        (
+            {
+                "dataAbsentReason": concept(
+                    "masked", "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+                )
+            },
+            [("value", "CD", {"nullFlavor": "MSK"})],
+        ),
+    ],
+)
+def test_values_keep_their_digits_bounds_and_reasons(given, wanted):
+    value = one(root(result(**given)), ".//h:component/h:observation/h:value")
+    found = [
+        (etree.QName(e).localname, e.get(XSI), {k: v for k, v in e.attrib.items() if k != XSI})
+        for e in value.iter()
+    ]
+    assert found == wanted
+
+
+def test_results_that_only_name_each_other_are_written_once_each():
+    def named(id_, other):
+        return {**result(valueInteger=1), "id": id_, "hasMember": [{"reference": f"Observation/{other}"}]}
+
+    tree = root(named("a", "b"), named("b", "a"))
+    assert len(tree.findall(".//h:observation", NS)) == 2
+
+
+@pytest.mark.parametrize(
+    ("repeat", "period", "words"),
+    [
+        ({"frequency": 1, "period": 8, "periodUnit": "h"}, ("8", "h"), ""),
+        ({"frequency": 4, "period": 1, "periodUnit": "d"}, ("6", "h"), ""),
+        ({"frequency": 3, "period": 1, "periodUnit": "wk"}, ("56", "h"), ""),
+        ({"frequency": 7, "period": 1, "periodUnit": "h"}, None, "7 times per 1 h"),
+        ({"frequency": 1, "frequencyMax": 2, "period": 1, "periodUnit": "d"}, None, "1 to 2 times per 1 d"),
+        (
+            {"dayOfWeek": ["mon"], "frequency": 1, "period": 1, "periodUnit": "wk"},
+            ("1", "wk"),
+            "dayOfWeek mon",
+        ),
+    ],
+)
+def test_how_often_is_exact_or_said_in_words(repeat, period, words):
+    tree = root(
+        about(
+            "MedicationStatement",
+            status="active",
+            medicationCodeableConcept=concept("1"),
+            dosage=[{"timing": {"repeat": repeat}}],
+        )
+    )
+    found = [(e.get("value"), e.get("unit")) for e in tree.iterfind(".//h:effectiveTime/h:period", NS)]
+    assert found == ([period] if period else [])
+    sig = [
+        e.text for e in tree.iterfind(".//h:substanceAdministration//h:substanceAdministration/h:text", NS)
+    ]
+    assert sig == ([words] if words else [])
+
+
+def test_every_dosage_is_said():
+    doses = [{"text": "one in the morning"}, {"text": "two at night"}]
+    tree = root(
+        about("MedicationStatement", status="active", medicationCodeableConcept=concept("1"), dosage=doses)
+    )
+    said = "".join(tree.itertext())
+    assert "Further dosage: two at night" in said
+
+
+def test_a_medication_that_cannot_be_seen_is_unknown_not_left_out():
+    tree = root(
+        about("MedicationStatement", status="active", medicationReference={"reference": "Medication/hidden"})
+    )
+    assert one(tree, ".//h:manufacturedMaterial/h:code").get("nullFlavor") == "UNK"
+
+
+def test_text_that_xml_cannot_hold_does_not_break_the_document():
+    tree = root(about("Condition", code={"text": "a\u0001b"}))
+    assert "a\ufffdb" in "".join(tree.itertext())
+
+
+def test_the_same_resources_give_the_same_bytes():
+    made = [PATIENT, result(valueInteger=1)]
+    assert document(made, MAKING) == document(made, MAKING)
+
+
+def test_without_a_patient_there_is_no_document():
+    with pytest.raises(ValueError, match="patient"):
+        document([result()], MAKING)

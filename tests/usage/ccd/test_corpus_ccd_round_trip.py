@@ -1,0 +1,52 @@
+"""Every document of the corpus to FHIR, to a CCD and to FHIR again; every R4 example in a CCD (``make corpus``)."""
+
+from __future__ import annotations
+
+import pytest
+
+from ccd_facts import TYPES, disorder, facts, is_denied
+from hdg.fhir import ids, json
+from hdg.fhir.validate import validate
+from hdg.ingestion.cda.convert import Converter
+from hdg.usage.ccd.document import CARRIED, Making, document
+
+pytestmark = pytest.mark.corpus
+MAKING = Making(
+    "0a0a0a0a-1111-4222-8333-444444444444", "2026-01-02T03:04:05Z", "north", "https://gw.example/fhir"
+)
+
+
+def test_no_coded_fact_of_the_corpus_is_lost_or_turned_round(cases):
+    converter = Converter(id_key=ids.PUBLIC_KEY)
+    files = sorted((cases / "cda" / "sample_ccdas").rglob("*.xml"))
+    assert len(files) == 64
+    for file in files:
+        resources = converter.convert(file.read_bytes(), at_us=0).resources
+        made = document(resources, MAKING)
+        assert disorder(made) == [], file.name
+        back = converter.convert(made, at_us=0).resources
+        assert facts(resources) - facts(back) == {}, file.name
+        assert not [issue for one in back for issue in validate(one)], file.name
+
+
+def test_every_example_of_r4_can_be_written_and_what_it_denies_stays_denied(cases):
+    converter = Converter(id_key=ids.PUBLIC_KEY)
+    patient = {"resourceType": "Patient", "id": "the-one"}
+    count = 0
+    for file in sorted((cases / "fhir" / "r4-examples").rglob("*.json")):
+        resource = json.loads(file.read_bytes())
+        if (
+            not isinstance(resource, dict)
+            or resource.get("resourceType") not in CARRIED
+            or validate(resource)
+        ):
+            continue
+        count += 1
+        first = resource if resource["resourceType"] == "Patient" else patient
+        made = document([first, *([] if first is resource else [resource])], MAKING)
+        assert disorder(made) == [], file.name
+        back = converter.convert(made, at_us=0).resources
+        if resource["resourceType"] in TYPES and "entered-in-error" not in file.read_text():
+            found = [is_denied(one) for one in back if one["resourceType"] == resource["resourceType"]]
+            assert is_denied(resource) in found, file.name
+    assert count > 150
