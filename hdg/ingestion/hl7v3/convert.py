@@ -13,11 +13,13 @@ from time import time_ns
 
 from hdg.errors import Hl7v3Error, Issue, SourceError
 from hdg.ingestion.cda.compile import Compiler
+from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.cda.losses import losses
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, children, place_of
 from hdg.ingestion.converted import Converted, Defaulted, Deletion, JsonObject, Source
 from hdg.ingestion.hl7v3 import named as _named  # noqa: F401  registers its converters
+from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
 from hdg.ingestion.hl7v3.identity import key_of, patient_key, prior_ids
 from hdg.ingestion.hl7v3.message import INTERACTIONS, MERGE, Message, below, opened
 from hdg.ingestion.hl7v3.provenance import provenance, stated, stated_us
@@ -57,6 +59,7 @@ class Converter:
 
     def __init__(self, *, id_key: bytes, library: Library | None = None) -> None:
         self.id_key = id_key
+        self._documents = CdaConverter(id_key=id_key)
         self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
         if library is not None:
             self._tables[None, None] = _Tables(library, Compiler(library))
@@ -70,8 +73,17 @@ class Converter:
             found = self._tables[key] = _Tables(library, Compiler(library))
         return found
 
-    def convert(self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None) -> Converted:
+    def convert(
+        self,
+        data: bytes,
+        sender: Sender | None = None,
+        *,
+        at_us: int | None = None,
+        with_original: bool = False,
+    ) -> Converted:
         """Convert one message. ``at_us``: time of receipt, µs since the epoch (default: now).
+
+        A message that carries a document becomes what the document becomes; ``with_original`` is for that one.
 
         A sender without a name is called by the sending device, one without institution by the custodian.
 
@@ -79,6 +91,8 @@ class Converter:
         """
         issues: list[Issue] = []
         message = opened(data, issues)
+        if message.interaction.startswith(DOCUMENT):
+            return self._document(data, message, sender or Sender("", ""), issues, at_us, with_original)
         events = _events(message)
         sender = _sender(sender or Sender("", ""), message)
         tables = self.tables(sender.mappings, sender.terminology)
@@ -117,6 +131,30 @@ class Converter:
             patient_id=patients[0] if len(events) == 1 else None,
             mapping_digest=digest,
         )
+
+    def _document(
+        self,
+        data: bytes,
+        message: Message,
+        sender: Sender,
+        issues: list[Issue],
+        at_us: int | None,
+        with_original: bool,
+    ) -> Converted:
+        """What the document that a message carries becomes; known by the number of the message."""
+        inner = document_in(message)
+        named = replace(sender, name=_sender(sender, message).name)
+        found = self._documents.convert(inner, named, at_us=at_us, with_original=with_original)
+        text = "the message around the document was not carried over"
+        issues.append(Issue("information", "informational", "controlActProcess", text))
+        source = replace(
+            found.source,
+            format=FORMAT,
+            control_id=message.control_id,
+            message_type=message.interaction,
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        return replace(found, source=source, issues=tuple(dict.fromkeys((*issues, *found.issues))))
 
 
 def _sender(sender: Sender, message: Message) -> Sender:

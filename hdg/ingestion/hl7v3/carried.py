@@ -1,0 +1,46 @@
+"""The CDA document that a message carries: RCMR_IN000002, with the document as XML, as text or in Base64.
+
+HL7 v3 Medical Records (RCMR_MT000002: Document Event with content); CDA R2 §3 (exchange).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from lxml import etree
+
+from hdg.errors import Hl7v3Error
+from hdg.ingestion.cda.xml import HL7, Element
+from hdg.ingestion.hl7v3.message import Message, below
+
+__all__ = ["DOCUMENT", "document_in"]
+
+DOCUMENT = "RCMR_IN000002"
+_SUBJECT = ("controlActProcess", "subject")
+
+
+def document_in(message: Message) -> bytes:
+    """The bytes of the document. Raises Hl7v3Error unless there is exactly one."""
+    found = [
+        etree.tostring(one, encoding="UTF-8", with_tail=False)
+        for subject in below(message.root, *_SUBJECT)
+        for one in subject.iter(f"{HL7}ClinicalDocument")
+    ]
+    if not found:
+        texts = list(below(message.root, *_SUBJECT, "clinicalDocument", "text"))
+        found = [held for one in texts if (held := _held(one))]
+    if len(found) != 1:
+        raise Hl7v3Error("the message does not carry one CDA document", "/".join(_SUBJECT))
+    return found[0]
+
+
+def _held(text: Element) -> bytes:
+    """What an ED holds; b'' for what is no XML."""
+    inner = "".join(text.itertext()).strip()
+    if text.get("representation") != "B64":
+        return inner.encode("utf-8") if inner.startswith("<") else b""
+    try:
+        return base64.b64decode("".join(inner.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise Hl7v3Error("the document is not Base64", "clinicalDocument/text") from None
