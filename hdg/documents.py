@@ -145,9 +145,11 @@ class Documents:
         settings = self._gateway.settings
         sender = Sender("", origin.institution or settings.institution, zone=settings.zone)
         if format_of(raw) == "hl7v3":
-            return self._messages.convert(raw, sender, at_us=at_us)
-        converted = self._documents.convert(raw, sender, at_us=at_us, with_original=True)
-        if sum(resource["resourceType"] == "Patient" for resource in converted.resources) > 1:
+            converted = self._messages.convert(raw, sender, at_us=at_us)
+        else:
+            converted = self._documents.convert(raw, sender, at_us=at_us, with_original=True)
+        types = [resource["resourceType"] for resource in converted.resources]
+        if "Composition" in types and types.count("Patient") > 1:
             # Which of it is about whom is not said, and the original would be shown to whoever may see the first.
             raise CdaError("the document is about several patients", "ClinicalDocument/recordTarget")
         return converted
