@@ -26,6 +26,7 @@ from hdg.management.store.engine import Statements, is_database_lost
 from hdg.management.store.envelope import Opened, binding, parse, unpack
 from hdg.management.store.everything import Everything, linked_patients, members, named, shared_names
 from hdg.management.store.prepared import Prepared
+from hdg.management.store.probe import fewest
 from hdg.management.store.search import SearchQuery, conditions
 from hdg.management.store.values import Hash
 
@@ -297,7 +298,6 @@ class Reader:
 
         The total is counted for the first page and travels in the cursor.
         """
-        where = [*conditions(query, self._hash, self._clock(), predicate), predicate]
         position = pages.decoded(query.cursor, 2 + len(query.sort)) if query.cursor else None
         included: Sequence[StoredVersion] = ()
         is_cut = False
@@ -306,6 +306,8 @@ class Reader:
             return parse(self.body(_stored(row)))
 
         with self._engine.connect() as connection:
+            terms = conditions(query, self._hash, self._clock(), predicate, fewest(connection))
+            where = [*terms, predicate]
             if query.custom and not are_ready(connection, query.custom):
                 raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
             rows: Sequence[Sequence[Any]] = ()

@@ -3,8 +3,8 @@
 R4 search.html. ``usage`` parses query strings into these; nothing here reads HTTP. The clause that most
 likely finds the fewest becomes ``rkey IN (SELECT …)`` and leads; the others become EXISTS on the resource at
 hand. So a resource with several matching rows counts once, and the work follows the leading clause on both
-databases. A chain is a search within the search, for resources that the caller may see: what is hidden
-decides nothing.
+databases. Which one leads goes by its kind, on SQLite also by how many rows it has (probe.py). A chain is a
+search within the search, for resources that the caller may see: what is hidden decides nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from hdg.management.store.index import lookups
 from hdg.management.store.matching import RANGED, Clause, CodesOf, Matching
 from hdg.management.store.membership import has_row
 from hdg.management.store.operators import unescape
+from hdg.management.store.probe import Fewest
 from hdg.management.store.values import Hash
 
 __all__ = ["Clause", "CodesOf", "Include", "SearchQuery", "Sort", "conditions"]
@@ -132,19 +133,24 @@ class _Asked:
     hash: Hash
     now_us: int
     visible: Condition | None
+    fewest: Fewest | None = None
 
 
 def conditions(
-    query: SearchQuery, hash_: Hash, now_us: int, visible: Condition | None = None
+    query: SearchQuery,
+    hash_: Hash,
+    now_us: int,
+    visible: Condition | None = None,
+    fewest: Fewest | None = None,
 ) -> list[Condition]:
     """The WHERE terms over ``resource``, ``visible`` not among them.
 
-    ``visible``: the resources that a chain may lead over. Raises BadRequest for a value or modifier that is
-    not understood.
+    ``visible``: the resources that a chain may lead over. ``fewest``: decides which clause leads; None: its kind
+    does. Raises BadRequest for a value or modifier that is not understood.
     """
     types = query.types or (query.type,)
     among = inside(types, query.compartment, hash_) if query.compartment else None
-    return _terms(types, query.clauses, _Asked(hash_, now_us, visible), among)
+    return _terms(types, query.clauses, _Asked(hash_, now_us, visible, fewest), among)
 
 
 def _terms(
@@ -155,17 +161,35 @@ def _terms(
     terms: list[Condition] = [_RESOURCE.c.deleted.is_(False)]
     has_chains = any(clause.links for clause in clauses)
     if among is None:
-        leader = min((where for where in wheres if where.rank() < _NEVER), key=_Where.rank, default=None)
+        leader, found = _leader(wheres, asked.fewest)
         if leader is None or leader.is_id():  # else the type is part of what the leader's rows are of
             terms += _of(types)
         if leader is not None and (has_chains or not leader.is_id()):
-            among = leader.rows(None)
+            among = leader.rows(None) if found is None else found
             wheres.remove(leader)
     if among is not None:
         if any(where.clause.links for where in wheres):
             among = select(among.cte().c.rkey)
         terms.append(_RESOURCE.c.rkey.in_(among))
     return [*terms, *(where.condition(among) for where in wheres)]
+
+
+def _leader(wheres: Sequence[_Where], fewest: Fewest | None) -> tuple[_Where | None, Rows | None]:
+    """The clause that most likely finds the fewest (None: none of them lists its matches); its rows, if made already.
+
+    The rows of all that may lead are made before one is looked for: so what cannot be understood of them is refused
+    the same whatever is stored.
+    """
+    able = sorted((where for where in wheres if where.rank() < _NEVER), key=_Where.rank)
+    first = able[0] if able else None
+    if fewest is None or first is None or first.is_id() or first.clause.links:
+        return first, None
+    able = [where for where in able if not where.clause.links and not where.is_id()]
+    if len(able) == 1:
+        return first, None
+    rows = [where.rows(None) for where in able]
+    place = fewest(rows)
+    return able[place], rows[place]
 
 
 def _of(types: tuple[str, ...]) -> list[Condition]:
