@@ -145,7 +145,7 @@ class Documents:
         settings = self._gateway.settings
         sender = Sender("", origin.institution or settings.institution, zone=settings.zone)
         if format_of(raw) == "hl7v3":
-            converted = self._messages.convert(raw, sender, at_us=at_us)
+            converted = self._messages.convert(raw, sender, at_us=at_us, with_original=True)
         else:
             converted = self._documents.convert(raw, sender, at_us=at_us, with_original=True)
         types = [resource["resourceType"] for resource in converted.resources]

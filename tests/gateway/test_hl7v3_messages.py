@@ -13,7 +13,7 @@ from hdg.ingestion.sender import Origin
 from hdg.replay import quarantined, replay_quarantined
 from hdg.settings import Settings
 from hdg.watch import Watch
-from registry_messages import PERSON, enveloped, message, prior, registration
+from registry_messages import NS, PERSON, enveloped, message, prior, registration
 
 HTTP = Origin("http", institution="north")
 MERGE = "PRPA_IN201304UV02"
@@ -165,3 +165,19 @@ def test_a_second_merge_into_a_record_keeps_the_first_link(gateway):
     assert {one["other"]["reference"] for one in found["p1"]["link"]} == {
         f"Patient/{found[name]['id']}" for name in ("p8", "p9")
     }
+
+
+def test_a_carried_document_is_stored_with_its_original_and_known_by_the_message(gateway):
+    document = f"""<ClinicalDocument {NS}><id root="2.999.1" extension="d1"/><recordTarget><patientRole>
+      {number("p1")}<patient><name><family>Example</family></name></patient></patientRole></recordTarget>
+      </ClinicalDocument>"""
+    raw = message(
+        f"<subject><clinicalDocument><text>{document}</text></clinicalDocument></subject>",
+        interaction="RCMR_IN000002UV02",
+    )
+    first, second = take(gateway, raw, raw)
+    assert (first.is_accepted, second.is_accepted, second.is_repeat) == (True, True, True)
+    assert len(of_type(gateway, "Binary")) == len(of_type(gateway, "DocumentReference")) == 1
+    (again,) = take(gateway, message(registration(), number="m2"))
+    assert again.is_accepted
+    assert len(of_type(gateway, "Patient")) == 1
