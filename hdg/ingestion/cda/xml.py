@@ -64,7 +64,7 @@ def read(data: bytes, issues: list[Issue]) -> Element:
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
-        huge_tree=False,
+        huge_tree=True,  # a scanned letter is one text of megabytes; without entities nothing can grow
         remove_comments=True,
         remove_pis=True,
     )
@@ -138,7 +138,7 @@ def _declared(text: str, issues: list[Issue]) -> str:
     return text[: found.end()] + "".join(missing) + text[found.end() :]
 
 
-_TOO_DEEP = etree.XPath(f"boolean(//*[count(ancestor::*) >= {MAX_DEPTH}])")
+_TOO_DEEP = etree.XPath(f"boolean({'/*' * (MAX_DEPTH + 1)})")
 _TOO_WIDE = etree.XPath(f"boolean(//*[count(@*) > {MAX_ATTRIBUTES}])")
 _ODD_TRUTH = etree.XPath("//*[@negationInd and @negationInd != 'true' and @negationInd != 'false']")
 

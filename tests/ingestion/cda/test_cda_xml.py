@@ -101,3 +101,18 @@ def test_a_missing_namespace_and_undeclared_prefixes_are_mended_and_said():
 def test_a_place_is_numbered_where_an_element_has_siblings():
     root = read(b'<a xmlns="urn:hl7-org:v3"><b/><b><c/></b></a>', [])
     assert place_of(root[1][0], "x") == "b[2]/c/@x"
+
+
+def test_a_text_may_be_as_long_as_a_scanned_letter():
+    text = "A" * 11_000_000
+    assert read(DOCUMENT.replace("Grüße", text).encode(), []).findtext(f"{HL7}title") == text
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 2, MAX_DEPTH - 1, 300, 2_000, 100_000])
+def test_the_depth_is_bounded_by_us_and_by_the_parser(depth):
+    data = DOCUMENT.replace("Grüße", "<a>" * depth + "</a>" * depth).encode()
+    if depth <= MAX_DEPTH - 2:
+        read(data, [])
+    else:
+        with pytest.raises(CdaError):
+            read(data, [])
