@@ -34,9 +34,7 @@ def active(text: str, state: State) -> bool | None:
         return True
     if code in _INACTIVE:
         return False
-    if code == "pending":
-        return None
-    raise Unfit("not a status of a role")
+    raise Unfit("not a status that says whether it is in use")
 
 
 @named("hl7v3.removed")

@@ -334,3 +334,14 @@ def test_the_number_of_the_providing_organization_identifies_whatever_the_order(
 def test_the_same_bytes_give_the_same_resources(converter):
     raw = message(registration(after=prior(P9)), interaction=MERGE)
     assert converter.convert(raw, at_us=0) == Converter(id_key=ids.PUBLIC_KEY).convert(raw, at_us=0)
+
+
+def test_a_status_that_says_neither_is_reported(converter):
+    raw = message(registration()).replace(
+        b'<statusCode code="active"/><patientPerson', b'<statusCode code="pending"/><patientPerson'
+    )
+    found = converted(converter, raw)
+    assert "active" not in of(found, "Patient")[0]
+    assert [issue.place.rpartition("/")[2] for issue in found.issues] == ["@code"]
+    ended = raw.replace(b'"pending"', b'"terminated"')
+    assert of(converted(converter, ended), "Patient")[0]["active"] is False
