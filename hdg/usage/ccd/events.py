@@ -24,6 +24,7 @@ from hdg.usage.ccd.parts import (
     span_words,
     status_code,
     texts,
+    visit,
 )
 from hdg.usage.ccd.people import author, organization, performer
 from hdg.usage.ccd.values import code, measure, moment, said, stamp, when
@@ -86,7 +87,8 @@ def immunization(resource: JsonObject, book: Book) -> Node:
         _refusal(resource.get("statusReason")) if is_refused else None,
         indications(resource, book),
         [_immunization_reaction(one, resource, book) for one in resource.get("reaction", ())],
-        comments(resource, book, *texts(resource, "occurrence"), *_source_words(resource)),
+        [related("REFR", one) for one in visit(resource, book)],
+        comments(resource, book, *texts(resource, "occurrence"), *_source_words(resource), _why(resource)),
         classCode="SBADM",
         moodCode="EVN",
         negationInd="true" if is_refused else "false",
@@ -98,6 +100,12 @@ def _source_words(resource: JsonObject) -> list[str]:
         return []
     origin = said(resource.get("reportOrigin"))
     return [f"Not recorded by the one who gave it{': ' + origin if origin else ''}"]
+
+
+def _why(resource: JsonObject) -> str:
+    """The reason for the status of what was given: beside it a reason of refusal would be misread."""
+    words = said(resource.get("statusReason"))
+    return f"Reason for the status: {words}" if words and resource.get("status") != "not-done" else ""
 
 
 def _refusal(reason: JsonObject | None) -> Node | None:
@@ -159,6 +167,7 @@ def procedure(resource: JsonObject, book: Book) -> Node:
         _not_done(reason),
         [] if is_refused else indications(resource, book),
         found,
+        [related("REFR", one) for one in visit(resource, book)],
         comments(
             resource,
             book,

@@ -22,6 +22,7 @@ _CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 _BIRTH_TIME = "http://hl7.org/fhir/StructureDefinition/patient-birthTime"
 _RELIGION = "http://hl7.org/fhir/StructureDefinition/patient-religion"
 _BIRTH_PLACE = "http://hl7.org/fhir/StructureDefinition/patient-birthPlace"
+_PROFICIENCY = "http://hl7.org/fhir/StructureDefinition/patient-proficiency"
 _RACE = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race"
 _ETHNICITY = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-ethnicity"
 _RACE_OID, _CODE_SYSTEM = "2.16.840.1.113883.6.238", "2.16.840.1.113883.5.25"
@@ -215,6 +216,15 @@ def _category(tag: str, coding: JsonObject) -> Node:
     return node(tag, code=coding["code"], codeSystem=root, displayName=coding.get("display"))
 
 
+def _ability(given: JsonObject, tag: str, part: str) -> Node | None:
+    """How, or how well, a language is used."""
+    parts = _extension(given, _PROFICIENCY).get("extension", ())
+    coding = next(
+        (one["valueCoding"] for one in parts if one.get("url") == part and one.get("valueCoding")), None
+    )
+    return code(tag, {"coding": [coding]}) if coding else None
+
+
 def _language(given: JsonObject) -> Node | None:
     tongue = next(iter(codings_of(given.get("language"))), None)
     if tongue is None:
@@ -223,6 +233,7 @@ def _language(given: JsonObject) -> Node | None:
     return node(
         "languageCommunication",
         node("languageCode", code=tongue["code"]),
+        [_ability(given, "modeCode", "type"), _ability(given, "proficiencyLevelCode", "level")],
         node("preferenceInd", value="true" if preferred else "false")
         if isinstance(preferred, bool)
         else None,

@@ -9,7 +9,16 @@ from decimal import Decimal
 from typing import Any
 
 from hdg.usage.ccd.book import Book, template
-from hdg.usage.ccd.parts import comments, indications, related, span_words, status_code, words_of
+from hdg.usage.ccd.parts import (
+    comments,
+    indications,
+    negation,
+    related,
+    span_words,
+    status_code,
+    visit,
+    words_of,
+)
 from hdg.usage.ccd.people import author, organization, performer
 from hdg.usage.ccd.values import UCUM, code, interval, literal, measure, moment, quantity, said, span, stamp
 from hdg.usage.ccd.xml import Node, node
@@ -138,6 +147,7 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
         ),
         _vehicles(resource, book),
         indications(resource, book),
+        [related("REFR", one) for one in visit(resource, book, "context", "encounter")],
         _orders(resource, book),
         _sig_entry(dosages),
         _instruction(dosage),
@@ -146,7 +156,7 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
         _conditions(dosage),
         classCode="SBADM",
         moodCode=mood,
-        negationInd="true" if is_denied else None,
+        negationInd=negation(is_denied, resource),
     )
 
 
@@ -429,7 +439,7 @@ def supply(resource: JsonObject, book: Book, section: str) -> Node:
         comments(resource, book),
         classCode="SPLY",
         moodCode="INT",
-        negationInd="true" if is_denied else None,
+        negationInd=negation(is_denied, resource),
     )
 
 
@@ -466,7 +476,7 @@ def dispense(resource: JsonObject, book: Book) -> Node:
         comments(resource, book),
         classCode="SPLY",
         moodCode="EVN",
-        negationInd="true" if is_denied else None,
+        negationInd=negation(is_denied, resource),
     )
 
 
@@ -497,6 +507,6 @@ def _supplied(resource: JsonObject, book: Book) -> Node | None:
         node("product", _product(resource, book)),
         classCode="SPLY",
         moodCode="INT",
-        negationInd="true" if resource.get("doNotPerform") is True else None,
+        negationInd=negation(resource.get("doNotPerform") is True, resource),
     )
     return related("REFR", inner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hdg.usage.ccd.book import Book, template
+from hdg.usage.ccd.parts import visit
 from hdg.usage.ccd.people import author, performer
 from hdg.usage.ccd.values import (
     absence,
@@ -95,6 +96,7 @@ def _observation(resource: JsonObject, book: Book, section: str, templates: list
         code("targetSiteCode", resource["bodySite"]) if resource.get("bodySite") else None,
         [performer(one, resource, book) for one in resource.get("performer", ())],
         author(None, resource.get("issued"), resource, book),
+        [node("entryRelationship", one, typeCode="REFR") for one in visit(resource, book)],
         members,
         _notes(resource, book),
         [_range(one) for one in resource.get("referenceRange", ())],
@@ -293,7 +295,7 @@ def report(resource: JsonObject, book: Book) -> Node:
         time,
         [performer(one, resource, book) for one in resource.get("performer", ())],
         author(None, resource.get("issued"), resource, book),
-        [node("component", one) for one in (*found, comment) if one is not None],
+        [node("component", one) for one in (*found, comment, *visit(resource, book)) if one is not None],
         classCode="BATTERY",
         moodCode="EVN",
     )

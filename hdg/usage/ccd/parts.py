@@ -6,7 +6,7 @@ from typing import Any
 
 from hdg.usage.ccd.book import Book, template
 from hdg.usage.ccd.people import author
-from hdg.usage.ccd.values import code, codings_of, quantity
+from hdg.usage.ccd.values import code, codings_of, ids, quantity
 from hdg.usage.ccd.xml import Node, node
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "indications",
     "is_denied",
     "loinc",
+    "negation",
     "only",
     "onset_age",
     "range_words",
@@ -29,6 +30,7 @@ __all__ = [
     "span_words",
     "status_code",
     "texts",
+    "visit",
     "words_of",
 ]
 
@@ -98,6 +100,27 @@ def comments(resource: JsonObject, book: Book, *more: str) -> list[Node | None]:
             moodCode="EVN",
         )
         found.append(related("SUBJ", act, is_inverse=True))
+    return found
+
+
+def negation(is_denied: bool, resource: JsonObject) -> str | None:
+    """negationInd: what says that it is not denied says so here too."""
+    return "true" if is_denied else "false" if resource.get("doNotPerform") is False else None
+
+
+def visit(resource: JsonObject, book: Book, *names: str) -> list[Node]:
+    """The encounter that a statement belongs to, by its identifiers alone; names: where the reference stands."""
+    found = []
+    for key in names or ("encounter",):
+        reference = resource.get(key) or {}
+        meant = book.get(reference, resource)
+        given = None
+        if meant is not None and meant["resourceType"] == "Encounter":
+            given = book.ids(meant)
+        elif reference.get("identifier"):
+            given = ids([reference["identifier"]])
+        if given:
+            found.append(node("encounter", given, classCode="ENC", moodCode="EVN"))
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hdg.usage.ccd.book import Book, template
 from hdg.usage.ccd.medications import PRIORITIES, PRIORITY
-from hdg.usage.ccd.parts import LOINC, comments, first, indications, related, status_code
+from hdg.usage.ccd.parts import LOINC, comments, first, indications, negation, related, status_code, visit
 from hdg.usage.ccd.people import addresses, author, performer, telecoms
 from hdg.usage.ccd.problems import problem
 from hdg.usage.ccd.values import code, interval, literal, measure, said, span, stamp, when
@@ -208,12 +208,13 @@ def order(resource: JsonObject, book: Book) -> Node:
         node("priorityCode", code=PRIORITIES[urgent], codeSystem=PRIORITY) if urgent in PRIORITIES else None,
         [performer(one, resource, book) for one in resource.get("performer", ())],
         author(resource.get("requester"), resource.get("authoredOn"), resource, book),
+        [related("REFR", one) for one in visit(resource, book)],
         indications(resource, book),
         _instruction(resource.get("patientInstruction")),
         comments(resource, book, f"Details: {details}" if details else ""),
         classCode="ACT",
         moodCode=_MOODS.get(resource.get("intent", ""), "RQO"),
-        negationInd="true" if is_denied else None,
+        negationInd=negation(is_denied, resource),
     )
 
 

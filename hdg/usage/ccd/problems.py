@@ -26,6 +26,7 @@ from hdg.usage.ccd.parts import (
     span_words,
     status_code,
     texts,
+    visit,
 )
 from hdg.usage.ccd.people import author, performer
 from hdg.usage.ccd.values import code, interval, moment, said
@@ -105,6 +106,7 @@ def problem(resource: JsonObject, book: Book, section: str) -> Node:
         onset_age(resource.get("onsetAge")),
         _problem_status(status),
         _severity_concept(resource.get("severity")),
+        [related("REFR", one) for one in visit(resource, book)],
         comments(resource, book, certainty(resource), *texts(resource, "onset", "abatement")),
         classCode="OBS",
         moodCode="EVN",
@@ -168,6 +170,7 @@ def allergy(resource: JsonObject, book: Book) -> Node:
         _allergy_status(status),
         [_reaction(one) for one in resource.get("reaction", ())],
         _criticality(resource.get("criticality")),
+        [related("REFR", one) for one in visit(resource, book)],
         comments(resource, book, certainty(resource), *texts(resource, "onset"), *_reaction_notes(resource)),
         classCode="OBS",
         moodCode="EVN",

@@ -37,6 +37,7 @@ REASON = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 UCUM = "http://unitsofmeasure.org"
 _URI = "urn:ietf:rfc:3986"
 _URI_OID = "2.16.840.1.113883.4.873"
+_TRANSLATION = "http://hl7.org/fhir/StructureDefinition/iso21090-PQ-translation"
 _FLAVORS = {
     "unknown": "UNK",
     "asked-unknown": "ASKU",
@@ -236,7 +237,12 @@ def quantity(name: str, given: JsonObject | None, *, xsi: str = "") -> Node:
     given = given or {}
     if given.get("value") is None:
         return node(name, xsi=xsi, nullFlavor=absence(given.get("_value")) or absence(given) or "UNK")
-    return node(name, xsi=xsi, value=literal(given["value"]), unit=_unit(given))
+    others = [
+        quantity("translation", one["valueQuantity"])
+        for one in given.get("extension", ())
+        if one.get("url") == _TRANSLATION and one.get("valueQuantity")
+    ]
+    return node(name, others, xsi=xsi, value=literal(given["value"]), unit=_unit(given))
 
 
 def measure(name: str, given: JsonObject, *, xsi: bool = False) -> Node:

@@ -174,3 +174,38 @@ def test_every_state_of_a_fact_comes_back(converter, fact):
     resources = whole(fact)
     assert [issue for one in resources for issue in validate(one) if issue.severity == "error"] == []
     assert facts(again(converter, resources).resources) == facts(resources)
+
+
+def test_the_encounter_of_a_statement_its_dose_and_that_an_order_is_one_come_back(converter):
+    visit = {
+        "resourceType": "Encounter",
+        "status": "finished",
+        "identifier": [{"system": "urn:oid:2.999.9", "value": "v1"}],
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+    }
+    order = {
+        "resourceType": "MedicationRequest",
+        "status": "active",
+        "intent": "order",
+        "doNotPerform": False,
+        "medicationCodeableConcept": concept("1"),
+        "encounter": {"reference": "Encounter/r0"},
+        "dosageInstruction": [
+            {
+                "timing": {"repeat": {"frequency": 1, "period": 8, "periodUnit": "h"}},
+                "doseAndRate": [{"doseQuantity": {"value": json.decimal("2.50"), "unit": "mg"}}],
+                "route": concept("26643006"),
+                "asNeededCodeableConcept": concept("22253000"),
+            }
+        ],
+    }
+    back = again(converter, whole(visit, order)).resources
+    (found,) = [one for one in back if one["resourceType"] == "MedicationRequest"]
+    (met,) = [one for one in back if one["resourceType"] == "Encounter"]
+    assert found["encounter"] == {"reference": f"Encounter/{met['id']}"}
+    assert found["doNotPerform"] is False
+    (dosage,) = found["dosageInstruction"]
+    assert dosage["doseAndRate"][0]["doseQuantity"]["value"].literal == "2.50"
+    assert dosage["timing"]["repeat"]["period"] == 8
+    assert dosage["route"] == concept("26643006")
+    assert dosage["asNeededCodeableConcept"] == concept("22253000")
