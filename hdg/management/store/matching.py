@@ -19,7 +19,7 @@ from hdg.management.store.forms import of_type_system
 from hdg.management.store.index import composite_slots
 from hdg.management.store.measures import CANONICAL, canonical_code, compare_ranges, sought
 from hdg.management.store.near import near
-from hdg.management.store.operators import compare_dates, prefixed, split_at, unescape
+from hdg.management.store.operators import compare_dates, end_ranges, prefixed, split_at, unescape
 from hdg.management.store.phonetic import phonetic
 from hdg.management.store.values import TEXT_MAX, Hash, date_range, fold, index_text, split_reference
 from hdg.management.store.veil import VEILED_MAX, veiler
@@ -259,6 +259,13 @@ class Matching:
         if covered is None:
             raise self.bad("not a date")
         return compare_dates(prefix, lo, hi, covered, self.now_us)
+
+    def dates(self, columns: Any, value: str, of: Condition) -> Condition:
+        """``date`` for rows that nothing else leads to: by the ranges of their indexes."""
+        prefix, text = prefixed(unescape(value))
+        matches = self.date(columns.lo, columns.hi, value)
+        ranges = end_ranges(prefix, columns.lo, columns.hi, date_range(text) or (0, 0))
+        return or_(*(and_(of, one, matches) for one in ranges)) if ranges else and_(of, matches)
 
     def _number(
         self, columns: Any, value: str, unit: ucum.Unit | None = None, of: Condition | None = None

@@ -8,14 +8,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, literal_column, or_
 
-__all__ = ["compare_dates", "prefixed", "split_at", "unescape"]
+__all__ = ["DAY_US", "compare_dates", "end_ranges", "prefixed", "split_at", "unescape"]
 
 Condition = ColumnElement[bool]
 
 PREFIXES = frozenset({"eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap"})
 _ESCAPE = re.compile(r"\\([\\,|$])")
+DAY_US = 86_400_000_000
 _APPROXIMATE = 0.1
 """R4 search.html#prefix: 10 % of the distance between a date and now."""
 
@@ -72,3 +73,16 @@ def compare_dates(prefix: str, lo: Any, hi: Any, value: tuple[int, int], now_us:
             return and_(lo <= end + slack, hi >= start - slack)
         case _:
             return and_(lo >= start, lo <= end, hi <= end)
+
+
+def end_ranges(prefix: str, lo: Any, hi: Any, value: tuple[int, int]) -> tuple[Condition, ...]:
+    """Ranges of the indexes of rows: what ``compare_dates`` finds is in one of them, or () if there are none.
+
+    ``gt`` and ``ge`` ask for the end of a row, and the index begins with its ``lo``: of a row of at most a day that
+    tells where the end is (of one whose end comes before its start, too), the others have an index by their end.
+    """
+    if prefix not in ("gt", "ge"):
+        return ()
+    start, end = value
+    is_wide = hi - lo > literal_column(str(DAY_US))  # as the index has it
+    return lo >= min(start, end - DAY_US + 1), and_(is_wide, hi >= start)

@@ -51,6 +51,7 @@ __all__ = [
 _CLUSTERED = {"sqlite_with_rowid": False}
 _IS_KEPT = text("blob <> ''")
 _IS_RANGE = text("value < high")
+_IS_WIDE = text("hi - lo > 86400000000")
 
 
 def _int64(*, primary: bool = False, nullable: bool = False) -> Column[int]:
@@ -315,10 +316,17 @@ class IdxUri(SQLModel, table=True):
 
 
 class IdxDate(SQLModel, table=True):
-    """date: first and last microsecond that the value covers by its precision, UTC."""
+    """date: first and last microsecond that the value covers by its precision, UTC.
+
+    Those of more than a day (operators.DAY_US) have an index by their end.
+    """
 
     __tablename__ = "idx_date"
-    __table_args__ = (Index("ix_idx_date_rkey", "rkey", "param"), _CLUSTERED)
+    __table_args__ = (
+        Index("ix_idx_date_rkey", "rkey", "param"),
+        Index("ix_idx_date_wide", "param", "hi", sqlite_where=_IS_WIDE, postgresql_where=_IS_WIDE),
+        _CLUSTERED,
+    )
     param: int = Field(sa_column=_int64(primary=True))
     lo: int = Field(sa_column=_int64(primary=True))
     hi: int = Field(sa_column=_int64(primary=True))

@@ -231,7 +231,8 @@ class _Where:
             columns = _RESOURCE.c
             named = select(columns.rkey).where(columns.type.in_(self.types), self._ids())
             return named.correlate(None)
-        parts = [select(table.c.rkey).where(*terms).correlate(None) for table, terms in self._indexes()]
+        indexes = self._indexes(is_leading=True)
+        parts = [select(table.c.rkey).where(*terms).correlate(None) for table, terms in indexes]
         if len(parts) == 1:
             return parts[0]
         every = union_all(*parts).subquery()
@@ -285,8 +286,8 @@ class _Where:
             raise self._matching.bad("missing takes true or false")
         return self.clause.values == ("true",)
 
-    def _indexes(self) -> list[tuple[Table, list[Condition]]]:
-        """The index tables of the clause, and what their rows must be."""
+    def _indexes(self, *, is_leading: bool = False) -> list[tuple[Table, list[Condition]]]:
+        """The index tables of the clause, and what their rows must be. ``is_leading``: nothing else leads to them."""
         clause, matching = self.clause, self._matching
         if clause.modifier in TABLES:
             table, terms = self._form(clause.modifier)
@@ -301,6 +302,8 @@ class _Where:
         if found is None or not places:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
         terms = [matching.places(found.c, places)]
+        if clause.kind == "date" and not clause.modifier and is_leading:
+            return [(found, [or_(*(matching.dates(found.c, value, terms[0]) for value in clause.values))])]
         if clause.modifier != "missing":
             matches = or_(*(matching.match(found.c, value, terms[0]) for value in clause.values))
             return [(found, [matches] if clause.kind in RANGED else [*terms, matches])]

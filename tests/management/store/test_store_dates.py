@@ -1,197 +1,69 @@
-"""Dates are found as R4 says, on both databases, held against ranges worked out another way (R4 search.html#date)."""
+"""Dates that lead a search are found by ranges of their indexes: the same as by a test of every row."""
 
 from __future__ import annotations
 
-import calendar
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+import random
 
-from sqlalchemy import true
+from sqlalchemy import insert, select
 
-from hdg.management.store import Clause, SearchQuery, Sort, Store
+from hdg.management.store import Clause, Store
+from hdg.management.store.batch import table_of
+from hdg.management.store.index import lookups
+from hdg.management.store.operators import DAY_US, compare_dates
+from hdg.management.store.schema import IdxDate
+from hdg.management.store.search import _Asked, _Where
+from hdg.management.store.values import MAX_US, MIN_US, date_range
 
+DATES = table_of(IdxDate)
+VALUES = ("2024", "2024-02", "2024-02-10", "2024-02-10T12:00:00Z", "0001", "9999")
 PREFIXES = ("", "eq", "ne", "gt", "ge", "lt", "le", "sa", "eb", "ap")
-NOW = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)  # what conftest's clock begins with
-_WIDTHS = {10: timedelta(days=1), 16: timedelta(minutes=1), 19: timedelta(seconds=1)}
+NOW_US = 1_780_000_000_000_000
 
 
-@dataclass(frozen=True)
-class Span:
-    """From ``start`` to before ``end``; None: open."""
-
-    start: datetime | None
-    end: datetime | None
-
-
-def span(text: str) -> Span:
-    """What a date covers: by its length, with the calendar's own rules."""
-    zone = "+00:00"
-    if "T" in text:
-        if text.endswith("Z"):
-            text = text[:-1]
-        elif text[-6] in "+-":
-            text, zone = text[:-6], text[-6:]
-    if len(text) in (4, 7):
-        year, month = int(text[:4]), int(text[5:] or 1)
-        days = (
-            calendar.monthrange(year, month)[1] if len(text) == 7 else 366 if calendar.isleap(year) else 365
-        )
-        start = datetime(year, month, 1, tzinfo=UTC)
-        return Span(start, later(start, timedelta(days=days)))
-    width = _WIDTHS.get(len(text)) or timedelta(microseconds=10 ** (6 - len(text.partition(".")[2])))
-    whole = text + "T00:00" if len(text) == 10 else text
-    if "." in whole:
-        whole = whole.ljust(26, "0")
-    start = datetime.fromisoformat(whole + zone)
-    return Span(start, later(start, width))
-
-
-def later(start: datetime, width: timedelta) -> datetime:
-    """The end; of the last year the last moment that a datetime can say."""
-    return start + width if start.year < 9999 else datetime.max.replace(tzinfo=UTC)
-
-
-def covers(value: dict[str, object]) -> Span | None:
-    (element,) = value
-    item = value[element]
-    if isinstance(item, str):
-        return span(item)
-    assert isinstance(item, dict)
-    if element == "effectiveTiming":
-        spans = [span(event) for event in item.get("event", ())]
-        if "repeat" in item and "boundsPeriod" in item["repeat"]:
-            spans.append(period(item["repeat"]["boundsPeriod"]))
-        if not spans:
-            return None
-        starts, ends = [each.start for each in spans], [each.end for each in spans]
-        return Span(None if None in starts else min(starts), None if None in ends else max(ends))
-    return period(item)
-
-
-def period(item: dict[str, str]) -> Span:
-    return Span(
-        span(item["start"]).start if "start" in item else None,
-        span(item["end"]).end if "end" in item else None,
+def ranges() -> list[tuple[int, int]]:
+    """At, just before and just behind what is asked for, of a point to for ever, some with the end first."""
+    edges = [edge for value in VALUES for edge in date_range(value) or ()]
+    widths = (
+        0,
+        1,
+        999_999,
+        DAY_US - 1,
+        DAY_US,
+        DAY_US + 1,
+        40 * DAY_US,
+        -1,
+        -DAY_US,
+        -DAY_US - 1,
+        -90 * DAY_US,
     )
+    found = {(edge + by, edge + by + width) for edge in edges for by in (-1, 0, 1) for width in widths}
+    found |= {(edge + by - width, edge + by) for edge in edges for by in (-1, 0, 1) for width in widths}
+    found |= {(MIN_US - 1, edge) for edge in edges} | {(edge, MAX_US + 1) for edge in edges}
+    picked = random.Random(7)
+    for _ in range(500):
+        lo = picked.choice(edges) + picked.randint(-3 * DAY_US, 3 * DAY_US)
+        found.add((lo, lo + picked.randint(-2 * DAY_US, 3 * DAY_US)))
+    return sorted(found)
 
 
-def matches(target: Span, prefix: str, text: str) -> bool:
-    sought = span(text)
-    starts_within = target.start is not None and target.start >= sought.start
-    ends_within = target.end is not None and target.end <= sought.end
-    contained = starts_within and ends_within
-    reaches_above = target.end is None or target.end > sought.end
-    reaches_below = target.start is None or target.start < sought.start
-    match prefix:
-        case "" | "eq":
-            return contained
-        case "ne":
-            return not contained
-        case "gt":
-            return reaches_above
-        case "ge":
-            return reaches_above or contained
-        case "lt":
-            return reaches_below
-        case "le":
-            return reaches_below or contained
-        case "sa":
-            return target.start is not None and target.start >= sought.end
-        case "eb":
-            return target.end is not None and target.end <= sought.start
-    slack = abs(NOW - (sought.start + (sought.end - sought.start) / 2)) / 10
-    return (target.start is None or target.start < sought.end + slack) and (
-        target.end is None or target.end > sought.start - slack
-    )
-
-
-STORED = [
-    *(
-        {"effectiveDateTime": text}
-        for text in (
-            "2024", "2024-02", "2024-02-29", "2024-02-28", "2024-03-01", "2023-12-31", "2025-01-01", "2023-02-28",
-            "2024-02-29T00:00:00Z", "2024-02-29T23:59:59.999Z", "2024-03-01T00:00:00+00:00",
-            "2024-03-01T01:00:00+02:00",
-            "2024-02-29T22:30:00-01:30", "2024-02-29T12:00Z", "2024-02-29T12:00:30.5Z",
-            "2024-02-29T12:00:30.123456Z", "1900-01-01", "0001", "9999-12-31", "2016-12-31T23:59:59Z",
-        )
-    ),
-    {"effectiveInstant": "2024-02-29T12:00:30.123+00:00"},
-    {"effectivePeriod": {"start": "2024-02-01", "end": "2024-02-29"}},
-    {"effectivePeriod": {"start": "2024-02-01"}},
-    {"effectivePeriod": {"end": "2024-02-29T12:00:00Z"}},
-    {"effectivePeriod": {"start": "2023", "end": "2025-06"}},
-    {"effectivePeriod": {"start": "2024-02-29T12:00:30Z", "end": "2024-02-29T12:00:30Z"}},
-    {"effectiveTiming": {"event": ["2024-01-31", "2024-03-24"]}},
-    {"effectiveTiming": {"event": ["2024-02-29"], "repeat": {"boundsPeriod": {"start": "2024-02", "end": "2024-04"}}}},
-    {"effectiveTiming": {"repeat": {"boundsPeriod": {"start": "2024-02-29"}}}},
-    {"effectiveTiming": {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}}},
-]  # fmt: skip
-ASKED = (
-    "2024", "2024-02", "2024-02-29", "2024-03-01", "2023", "2025", "2024-02-29T12:00", "2024-02-29T12:00Z",
-    "2024-02-29T12:00:30Z", "2024-02-29T12:00:30.1Z", "2024-02-29T12:00:30.123Z", "2024-02-29T12:00:30.123456Z",
-    "2024-02-29T13:00:30+01:00", "2024-03-01T00:00:00Z", "2024-03-01T01:00:00+01:00", "2024-02-28T23:30:00-00:30",
-    "0001", "9999", "9999-12-31", "1900-01-01", "2100-02-28", "2016-12-31T23:59:59Z", "2016-12-31T23:59",
-)  # fmt: skip
-
-
-def put(do, values: list[dict[str, object]]) -> None:
-    def work(session) -> None:
-        for number, value in enumerate(values):
-            resource = {"resourceType": "Observation", "id": f"n{number:02d}", "status": "final", **value}
-            session.put(resource, institution="site")
-
-    do(work)
-
-
-def found(store: Store, value: str) -> set[str]:
-    query = SearchQuery("Observation", (Clause("date", "date", "", (value,)),), count=200)
-    return {version.id for version in store.reader.search(query, true()).versions}
-
-
-def test_every_prefix_and_precision_finds_what_the_calendar_says(store: Store, do) -> None:
-    put(do, STORED)
-    spans = [covers(value) for value in STORED]
-    wrong = {}
-    for text in ASKED:
+def test_leading_dates_find_what_a_look_at_every_row_finds(store: Store) -> None:
+    number = lookups("Observation", "date")[0][0]
+    rows = [{"param": number, "lo": lo, "hi": hi, "rkey": at} for at, (lo, hi) in enumerate(ranges())]
+    rows += [{**row, "param": number + 1, "rkey": row["rkey"] + 100_000} for row in rows]
+    store.submit(lambda session: session.connection.execute(insert(DATES), rows) and None).result(20)
+    asked = _Asked(store.reader._hash, NOW_US, None)
+    with store.engine.connect() as connection:
         for prefix in PREFIXES:
-            if prefix == "ap" and text in ("0001", "9999", "9999-12-31"):
-                continue  # ten percent before the first or after the last year
-            should = {
-                f"n{n:02d}"
-                for n, each in enumerate(spans)
-                if each is not None and matches(each, prefix, text)
-            }
-            got = found(store, prefix + text)
-            if got != should:
-                wrong[prefix + text] = got ^ should
-    assert wrong == {}
-
-
-def test_dates_beyond_the_calendar_are_near_nothing_but_open_ends(store: Store, do) -> None:
-    put(
-        do,
-        [
-            {"effectivePeriod": {"start": "2024"}},
-            {"effectiveDateTime": "2024"},
-            {"effectiveDateTime": "9999"},
-        ],
-    )
-    assert found(store, "ap9999") == {"n00", "n02"}
-    assert found(store, "sa9999") == set()
-    assert found(store, "gt9999-12-31") == {"n00"}
-    assert found(store, "lt0001") == set()
-
-
-def test_a_timing_is_one_range_and_sorts_by_its_ends(store: Store, do) -> None:
-    """R4 search.html#date: a schedule between two days includes each day between them."""
-    put(
-        do,
-        [{"effectiveTiming": {"event": ["2024-03-24", "2024-01-31"]}}, {"effectiveDateTime": "2024-02-01"}],
-    )
-    assert found(store, "eq2024-02-01") == {"n01"}
-    assert found(store, "le2024-02-01") == {"n00", "n01"}
-    assert found(store, "2024") == {"n00", "n01"}
-    for is_descending in (False, True):
-        query = SearchQuery("Observation", sort=(Sort("date", "date", is_descending),))
-        assert [v.id for v in store.reader.search(query, true()).versions] == ["n00", "n01"]
+            for value in VALUES:
+                clause = Clause("date", "date", "", (prefix + value,))
+                found = set(connection.scalars(_Where(("Observation",), clause, asked).rows(None)))
+                range_ = date_range(value) or (0, 0)
+                matches = compare_dates(prefix or "eq", DATES.c.lo, DATES.c.hi, range_, NOW_US)
+                query = select(DATES.c.rkey).where(DATES.c.param == number, matches)
+                assert found == set(connection.scalars(query)), prefix + value
+            both = Clause("date", "date", "", (f"{prefix}2024-02-10", "gt9998"))
+            found = set(connection.scalars(_Where(("Observation",), both, asked).rows(None)))
+            matches = compare_dates("gt", DATES.c.lo, DATES.c.hi, date_range("9998") or (0, 0), NOW_US)
+            assert found >= set(
+                connection.scalars(select(DATES.c.rkey).where(DATES.c.param == number, matches))
+            )

@@ -172,3 +172,12 @@ def test_the_history_of_a_type_is_read_by_the_type(store: Store) -> None:
         assert "TEMP B-TREE" not in found
     if store.engine.dialect.name == "sqlite":  # the other sorts what little an empty table can have
         assert "ix_version_leaf" in planned(store, lambda: store.reader.changes("", VISIBLE))
+
+
+def test_dates_after_another_are_found_by_their_begin_or_if_they_are_long_by_their_end(store: Store) -> None:
+    if store.engine.dialect.name != "sqlite":
+        return  # of a table without rows it reads what comes first
+    for value in ("ge2030", "gt2030-01-01T00:00:00Z"):
+        found = plan(store, SearchQuery("Observation", (Clause("date", "date", "", (value,)),)))
+        assert "ix_idx_date_wide" in found
+        assert "USING PRIMARY KEY (param=? AND lo>?)" in found
