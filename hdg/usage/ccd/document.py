@@ -1,7 +1,8 @@
 """A Continuity of Care Document of the resources of one patient. C-CDA R2.1 (https://hl7.org/cda/us/ccda/), pure.
 
 Every section that a CCD needs is there; one without entries says that there is no information. What was entered
-in error is left out. Types without a place here (``CARRIED`` lists those that have one) are not in the document.
+in error is left out, and what a modifier extension gives a meaning that CDA could not tell. Types without a place
+here (``CARRIED`` lists those that have one) are not in the document.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def document(resources: Iterable[JsonObject], making: Making) -> bytes:
 
     The same resources and ``making`` give the same bytes. Raises ValueError when there is no Patient.
     """
-    book = Book((one for one in resources if not _is_error(one)), making.base_url)
+    book = Book((one for one in resources if _is_told(one)), making.base_url)
     patient = next(iter(book.of("Patient")), None)
     if patient is None:
         raise ValueError("a document needs a patient")
@@ -130,6 +131,19 @@ def document(resources: Iterable[JsonObject], making: Making) -> bytes:
     body = node("structuredBody", _sections(entries, book))
     root = node("ClinicalDocument", header(patient, book.resources, making, book), node("component", body))
     return serialized(root)
+
+
+def _is_told(resource: JsonObject) -> bool:
+    """Whether a resource can be in a document: R4 extensibility.html#modifierExtension, not one nobody understands."""
+    if resource["resourceType"] == "Patient":
+        return True
+    return not _is_error(resource) and not _is_modified(resource)
+
+
+def _is_modified(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "modifierExtension" in value or any(map(_is_modified, value.values()))
+    return isinstance(value, list) and any(map(_is_modified, value))
 
 
 def _is_error(resource: JsonObject) -> bool:

@@ -96,10 +96,14 @@ def immunization(resource: JsonObject, book: Book) -> Node:
 
 
 def _source_words(resource: JsonObject) -> list[str]:
+    found = []
+    if resource.get("isSubpotent") is True:
+        reasons = ", ".join(said(one) for one in resource.get("subpotentReason", ()))
+        found.append(f"Subpotent dose{': ' + reasons if reasons else ''}")
     if resource.get("primarySource") is not False:
-        return []
+        return found
     origin = said(resource.get("reportOrigin"))
-    return [f"Not recorded by the one who gave it{': ' + origin if origin else ''}"]
+    return [*found, f"Not recorded by the one who gave it{': ' + origin if origin else ''}"]
 
 
 def _why(resource: JsonObject) -> str:

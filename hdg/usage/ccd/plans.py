@@ -6,6 +6,7 @@ from typing import Any
 
 from hdg.usage.ccd.book import Book, template
 from hdg.usage.ccd.medications import PRIORITIES, PRIORITY
+from hdg.usage.ccd.observations import value_words
 from hdg.usage.ccd.parts import LOINC, comments, first, indications, negation, related, status_code, visit
 from hdg.usage.ccd.people import addresses, author, performer, telecoms
 from hdg.usage.ccd.problems import problem
@@ -161,10 +162,24 @@ def goal(resource: JsonObject, book: Book) -> Node:
         time,
         value,
         author(resource.get("expressedBy"), resource.get("statusDate"), resource, book),
-        comments(resource, book),
+        comments(resource, book, *_goal_words(resource)),
         classCode="OBS",
         moodCode="GOL",
     )
+
+
+def _goal_words(resource: JsonObject) -> list[str]:
+    """What of a goal CDA has no place for: how far it is reached, how important it is, the targets after the first."""
+    found = [
+        f"{label}: {words}"
+        for label, name in (("Achievement", "achievementStatus"), ("Priority", "priority"))
+        if (words := said(resource.get(name)))
+    ]
+    for target in resource.get("target", ())[1:]:
+        value = value_words({name.replace("detail", "value"): one for name, one in target.items()})
+        parts = [said(target.get("measure")), value, target.get("dueDate", "")]
+        found.append("Further target: " + "; ".join(part for part in parts if part))
+    return found
 
 
 def _detail(target: JsonObject) -> Node | None:
@@ -196,6 +211,7 @@ def order(resource: JsonObject, book: Book) -> Node:
         status,
     )
     details = "; ".join(words for one in resource.get("orderDetail", ()) if (words := said(one)))
+    sites = "; ".join(words for one in resource.get("bodySite", ()) if (words := said(one)))
     urgent = resource.get("priority")
     return node(
         "act",
@@ -211,7 +227,7 @@ def order(resource: JsonObject, book: Book) -> Node:
         [related("REFR", one) for one in visit(resource, book)],
         indications(resource, book),
         _instruction(resource.get("patientInstruction")),
-        comments(resource, book, f"Details: {details}" if details else ""),
+        comments(resource, book, f"Details: {details}" if details else "", f"Site: {sites}" if sites else ""),
         classCode="ACT",
         moodCode=_MOODS.get(resource.get("intent", ""), "RQO"),
         negationInd=negation(is_denied, resource),

@@ -141,6 +141,36 @@ def test_what_was_entered_in_error_is_left_out():
     assert not tree.findall(".//h:entry", NS)
 
 
+def test_what_a_modifier_extension_changes_is_left_out():
+    changed = {"modifierExtension": [{"url": "https://meaning.example/opposite", "valueBoolean": True}]}
+    tree = root(
+        about("Condition", code=concept("1"), **changed),
+        about(
+            "MedicationStatement", status="active", medicationCodeableConcept=concept("1"), dosage=[changed]
+        ),
+    )
+    assert not tree.findall(".//h:entry", NS)
+
+
+def test_a_dose_too_weak_to_count_says_so():
+    tree = root(
+        about(
+            "Immunization",
+            status="completed",
+            vaccineCode=concept("1"),
+            occurrenceDateTime="2024",
+            isSubpotent=True,
+        )
+    )
+    assert "Subpotent dose" in "".join(tree.itertext())
+
+
+def test_no_target_of_a_goal_is_left_unsaid():
+    targets = [{"detailString": "walk"}, {"measure": {"text": "run"}, "detailInteger": 5}]
+    tree = root(about("Goal", lifecycleStatus="active", description=concept("1"), target=targets))
+    assert "Further target: run; 5" in "".join(tree.itertext())
+
+
 def test_no_known_allergy_and_no_known_problem_deny_the_kind():
     tree = root(
         about("AllergyIntolerance", code=concept("409137002")), about("Condition", code=concept("160245001"))
