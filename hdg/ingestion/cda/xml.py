@@ -139,8 +139,8 @@ def _declared(text: str, issues: list[Issue]) -> str:
 
 
 _TOO_DEEP = etree.XPath(f"boolean({'/*' * (MAX_DEPTH + 1)})")
-_TOO_WIDE = etree.XPath(f"boolean(//*[count(@*) > {MAX_ATTRIBUTES}])")
-_ODD_TRUTH = etree.XPath("//*[@negationInd and @negationInd != 'true' and @negationInd != 'false']")
+_TOO_WIDE = etree.XPath(f"boolean(//*/@*[{MAX_ATTRIBUTES + 1}])")
+_ODD_TRUTH = etree.XPath("//@negationInd[. != 'true' and . != 'false']/..")
 
 
 def _check(root: Element) -> None:
