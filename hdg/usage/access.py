@@ -170,6 +170,7 @@ class Gate:
             settings.institution,
             Registrar(reading),
             self.profiles if settings.enforce_profiles else None,
+            settings.fhir_base,
         )
         self.feed = Feed(
             store,

@@ -30,7 +30,7 @@ from hdg.management.store.search import conditions
 from hdg.management.store.together import token_searches
 from hdg.management.store.values import Hash
 from hdg.usage import permits, search_parameters
-from hdg.usage.drafts import Draft, draft
+from hdg.usage.drafts import Draft, draft, relative_references
 from hdg.usage.scratch import Scratch
 from hdg.usage.subscriptions.register import Registrar
 
@@ -128,6 +128,8 @@ class Means:
     subscriptions: Registrar
     profiles: Current | None = None
     """Whose errors refuse what is written; None: they are for $validate only."""
+    base: str = ""
+    """Our own FHIR base URL: references below it are stored as relative ones, which compartments are made of."""
 
 
 def place_query() -> Select[Any]:
@@ -354,6 +356,8 @@ class Writing:
         self._check_type(draft.type)
         if self._who.role == "patient":
             permits.check_about(self._who, draft.content, draft.patients)
+        else:
+            draft = self._own_references(draft)
         self._check_patients(draft, before)
         self._check_profiles(draft)
         home = permits.home_of(self._who, self._means.keeper)
@@ -436,6 +440,13 @@ class Writing:
             return known
         query = select(_COMPARTMENT.c.patient).where(_COMPARTMENT.c.rkey == place.rkey)
         return tuple(sorted(self._session.connection.scalars(query)))
+
+    def _own_references(self, draft: Draft) -> Draft:
+        """With relative references to what is ours: an absolute one would put it into nobody's compartment."""
+        base = f"{self._means.base}/"
+        if not self._means.base or f'"reference":"{base}'.encode() not in draft.ready.tail:
+            return draft
+        return self.draft(relative_references(draft.content, base), draft.id)
 
     def _kept_patient(self, draft: Draft, place: Place, before: Collection[str]) -> str | None:
         """Whose it stays though it does not say so itself, like the original of a document (a Binary)."""
