@@ -1,11 +1,7 @@
-"""Medications: what is taken and what is ordered, with doses and times. C-CDA R2.1 §3 Medication Activity.
-
-What the times of CDA cannot say exactly is said in words: nothing is rounded to fit.
-"""
+"""Medications: what is taken and what is ordered, with doses, and supplies. C-CDA R2.1 §3 Medication Activity."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from hdg.usage.ccd.book import Book, template
@@ -20,7 +16,8 @@ from hdg.usage.ccd.parts import (
     words_of,
 )
 from hdg.usage.ccd.people import author, organization, performer
-from hdg.usage.ccd.values import UCUM, code, interval, literal, measure, moment, quantity, said, span, stamp
+from hdg.usage.ccd.timing import every_of, times, timing_words
+from hdg.usage.ccd.values import UCUM, code, interval, literal, measure, moment, quantity, said, span
 from hdg.usage.ccd.xml import Node, node
 
 __all__ = ["dispense", "is_supply", "material", "medication", "supply"]
@@ -46,12 +43,6 @@ _ORDERED = {
 _MOODS = {"plan": "INT", "proposal": "PRP", "option": "PRP"}
 PRIORITIES = {"stat": "S", "urgent": "UR", "asap": "A", "routine": "R"}
 PRIORITY = "2.16.840.1.113883.5.7"
-_OVER = frozenset(("completed", "stopped"))
-_TIMING = "2.16.840.1.113883.5.139"
-_EVENTS = frozenset("HS WAKE C CM CD CV AC ACM ACD ACV PC PCM PCD PCV MORN AFT EVE NIGHT".split())  # noqa: SIM905  a list fills a screen
-"""The events of the day that are the same in v3 TimingEvent (or known to its readers) and R4 event-timing."""
-_UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604800}
-"""Seconds; months and years have no fixed length."""
 
 
 def material(concept: JsonObject | None, lot: str | None = None) -> Node:
@@ -131,7 +122,7 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
         book.ids(resource),
         text,
         status_code(codes.get(status)),
-        _times(resource, dosage, status),
+        times(resource, dosage, status),
         node("priorityCode", code=PRIORITIES[resource["priority"]], codeSystem=PRIORITY)
         if resource.get("priority") in PRIORITIES
         else None,
@@ -167,110 +158,6 @@ def _refusal(resource: JsonObject) -> list[str]:
         else [said(resource.get("statusReason"))]
     )
     return [f"Reason for the status: {one}" for one in reasons if one]
-
-
-# --- times --------------------------------------------------------------------------------------------------------
-
-
-def _times(resource: JsonObject, dosage: JsonObject, status: str) -> list[Node]:
-    period = resource.get("effectivePeriod")
-    repeat = (dosage.get("timing") or {}).get("repeat") or {}
-    if period is None and resource["resourceType"] == "MedicationRequest":
-        period = repeat.get("boundsPeriod")
-    found = []
-    if resource.get("effectiveDateTime"):
-        found.append(node("effectiveTime", value=stamp(resource["effectiveDateTime"])))
-    elif period is not None:
-        found.append(interval("effectiveTime", period, xsi="IVL_TS", is_over=status in _OVER))
-    else:
-        events = (dosage.get("timing") or {}).get("event", ())
-        found += [node("effectiveTime", value=stamp(one)) for one in events[:1]]
-    if not found:
-        found.append(node("effectiveTime", node("low", nullFlavor="UNK"), xsi="IVL_TS"))
-    periodic = _periodic(repeat)
-    if periodic is not None:
-        found.append(periodic)
-    if not _is_offset(repeat):
-        found += [
-            node("effectiveTime", node("event", code=one, codeSystem=_TIMING), xsi="EIVL_TS", operator="A")
-            for one in repeat.get("when", ())
-            if one in _EVENTS
-        ]
-    return found
-
-
-def _is_offset(repeat: JsonObject) -> bool:
-    return bool(repeat.get("offset"))
-
-
-def _every(repeat: JsonObject) -> tuple[str, str, str] | None:
-    """How often: period, its longest and unit; None where CDA cannot say it exactly."""
-    period, unit, count = repeat.get("period"), repeat.get("periodUnit"), repeat.get("frequency", 1)
-    if period is None or unit is None or repeat.get("frequencyMax") is not None:
-        return None
-    if count == 1:
-        return literal(period), literal(repeat.get("periodMax", "")), unit
-    if unit not in _UNITS or repeat.get("periodMax") is not None or not count:
-        return None
-    seconds = Decimal(literal(period)) * _UNITS[unit]
-    for name in ("wk", "d", "h", "min", "s"):
-        every, rest = divmod(seconds, Decimal(count) * _UNITS[name])
-        if every and not rest:
-            return f"{every:f}", "", name
-    return None
-
-
-def _periodic(repeat: JsonObject) -> Node | None:
-    every = _every(repeat)
-    if every is None:
-        return None
-    period, longest, unit = every
-    if longest:
-        length = node(
-            "period",
-            node("low", value=period, unit=unit),
-            node("high", value=longest, unit=unit),
-            xsi="IVL_PQ",
-        )
-    else:
-        length = node("period", value=period, unit=unit)
-    return node(
-        "effectiveTime",
-        length,
-        xsi="PIVL_TS",
-        institutionSpecified="true" if repeat.get("frequency", 1) != 1 else None,
-        operator="A",
-    )
-
-
-_WORDS = ("dayOfWeek", "timeOfDay", "count", "countMax", "duration", "durationMax", "durationUnit", "offset")
-
-
-def _timing_words(dosage: JsonObject) -> str:
-    """What of the timing CDA cannot hold."""
-    timing = dosage.get("timing") or {}
-    repeat = timing.get("repeat") or {}
-    found = [said(timing.get("code"))]
-    if _every(repeat) is None and repeat.get("period") is not None:
-        most = f" to {literal(repeat['frequencyMax'])}" if repeat.get("frequencyMax") is not None else ""
-        often = f"{literal(repeat.get('frequency', 1))}{most} times per {literal(repeat['period'])}"
-        longest = f" to {literal(repeat['periodMax'])}" if repeat.get("periodMax") is not None else ""
-        found.append(f"{often}{longest} {repeat.get('periodUnit', '')}".strip())
-    for name in _WORDS:
-        given = repeat.get(name)
-        if given is not None:
-            values = given if isinstance(given, list) else [given]
-            found.append(f"{name} {', '.join(map(literal, values))}")
-    bounds = repeat.get("boundsDuration")
-    if bounds:
-        found.append(f"for {words_of(bounds)}")
-    unheard = [one for one in repeat.get("when", ()) if one not in _EVENTS or _is_offset(repeat)]
-    if unheard:
-        found.append(f"when {', '.join(unheard)}")
-    later = timing.get("event", ())[1:]
-    if later:
-        found.append(f"also {', '.join(later)}")
-    return "; ".join(part for part in found if part)
 
 
 # --- doses --------------------------------------------------------------------------------------------------------
@@ -325,7 +212,7 @@ def _doses(dosage: JsonObject) -> list[Node | None]:
 
 def _sig(dosage: JsonObject) -> str:
     """The instruction in words: its own, and what else CDA cannot hold."""
-    rest = [_timing_words(dosage)]
+    rest = [timing_words(dosage)]
     given = _dose_of(dosage)
     if given.get("rateRatio") and _rate(given["rateRatio"]) is None:
         parts = [words_of(given["rateRatio"].get(name) or {}) for name in ("numerator", "denominator")]
@@ -360,7 +247,7 @@ def _further(dosages: Any) -> list[str]:
         given = _dose_of(one)
         dose = words_of(given.get("doseQuantity") or {})
         repeat = (one.get("timing") or {}).get("repeat") or {}
-        every = _every(repeat)
+        every = every_of(repeat)
         often = f"every {every[0]}{'-' + every[1] if every[1] else ''} {every[2]}" if every else ""
         events = ", ".join(repeat.get("when", ()))
         parts = [dose, said(one.get("route")), often, events, _sig(one), one.get("patientInstruction", "")]
