@@ -27,6 +27,7 @@ __all__ = [
     "IndexRows",
     "Indexer",
     "composite_slots",
+    "is_sole_date",
     "lookups",
     "selectors",
 ]
@@ -291,6 +292,22 @@ def lookups(type_: str, code: str) -> list[tuple[int, str]]:
         target = parameter.targets[0] if len(parameter.targets) == 1 else ""
         return [(route_id(type_, kind_of(parameter), parameter.expression), target)]
     return [(route_id(type_, kind_of(parameter), route.text), route.target) for route in found]
+
+
+def is_sole_date(type_: str, code: str) -> bool:
+    """Whether a date parameter has at most one row of a resource: an element of the resource that is no list.
+
+    A Period or a Timing makes one row (emit.py). A choice has one type at a time, or the resource is not stored
+    (hdg.fhir.validate).
+    """
+    parameter = next((p for p in definitions.search_parameters(type_) if p.code == code), None)
+    if parameter is None or parameter.kind != "date":
+        return False
+    found = routes(type_, parameter.expression) or []
+    if len(found) != 1 or found[0].walk is not None:
+        return False
+    infos = [definitions.element_info(type_, key) for key in found[0].keys]
+    return all(info is not None and not info.is_list for info in infos)
 
 
 def selectors(type_: str, code: str) -> list[tuple[Callable[[dict[str, Any]], list[Any]], str]]:

@@ -260,12 +260,18 @@ class Matching:
             raise self.bad("not a date")
         return compare_dates(prefix, lo, hi, covered, self.now_us)
 
-    def dates(self, columns: Any, value: str, of: Condition) -> Condition:
-        """``date`` for rows that nothing else leads to: by the ranges of their indexes."""
-        prefix, text = prefixed(unescape(value))
-        matches = self.date(columns.lo, columns.hi, value)
-        ranges = end_ranges(prefix, columns.lo, columns.hi, date_range(text) or (0, 0))
-        return or_(*(and_(of, one, matches) for one in ranges)) if ranges else and_(of, matches)
+    def dates(self, columns: Any, values: Sequence[str], of: Condition) -> Condition:
+        """``date`` of every one of the values, for rows that nothing else leads to: by the ranges of their indexes.
+
+        ``of``: the parameter's rows.
+        """
+        matches = and_(*(self.date(columns.lo, columns.hi, value) for value in values))
+        for value in values:
+            prefix, text = prefixed(unescape(value))
+            ranges = end_ranges(prefix, columns.lo, columns.hi, date_range(text) or (0, 0))
+            if ranges:
+                return or_(*(and_(of, one, matches) for one in ranges))
+        return and_(of, matches)
 
     def _number(
         self, columns: Any, value: str, unit: ucum.Unit | None = None, of: Condition | None = None

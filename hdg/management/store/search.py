@@ -20,7 +20,7 @@ from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.chains import Chains, Rows, inside, tested
 from hdg.management.store.forms import TABLES, coded_numbers, form_numbers
-from hdg.management.store.index import lookups
+from hdg.management.store.index import is_sole_date, lookups
 from hdg.management.store.matching import RANGED, Clause, CodesOf, Matching
 from hdg.management.store.membership import has_row
 from hdg.management.store.operators import unescape
@@ -157,7 +157,7 @@ def _terms(
     types: tuple[str, ...], clauses: Sequence[Clause], asked: _Asked, among: Rows | None
 ) -> list[Condition]:
     """``among``: the only candidates; None: the clause that most likely finds the fewest leads."""
-    wheres = [_Where(types, clause, asked) for clause in clauses]
+    wheres = [_Where(types, clause, asked, _beside(types, clause, clauses)) for clause in clauses]
     terms: list[Condition] = [_RESOURCE.c.deleted.is_(False)]
     has_chains = any(clause.links for clause in clauses)
     if among is None:
@@ -172,6 +172,22 @@ def _terms(
             among = select(among.cte().c.rkey)
         terms.append(_RESOURCE.c.rkey.in_(among))
     return [*terms, *(where.condition(among) for where in wheres)]
+
+
+def _beside(types: tuple[str, ...], clause: Clause, clauses: Sequence[Clause]) -> tuple[str, ...]:
+    """The other bounds of a date, where it is one row that must be within all: the element is never repeated.
+
+    Where it may be, one of its dates may be above the one bound, and another below the other.
+    """
+    if len(clauses) == 1 or not _is_plain_date(clause):
+        return ()
+    same = [one for one in clauses if one is not clause and one.param == clause.param and _is_plain_date(one)]
+    values = tuple(one.values[0] for one in same if len(one.values) == 1)
+    return values if values and all(is_sole_date(type_, clause.param) for type_ in types) else ()
+
+
+def _is_plain_date(clause: Clause) -> bool:
+    return clause.kind == "date" and not (clause.modifier or clause.places or clause.param == "_lastUpdated")
 
 
 def _leader(wheres: Sequence[_Where], fewest: Fewest | None) -> tuple[_Where | None, Rows | None]:
@@ -205,6 +221,8 @@ class _Where:
     types: tuple[str, ...]
     clause: Clause
     asked: _Asked
+    beside: tuple[str, ...] = ()
+    """Values of other clauses that the row which has this one's must have too."""
 
     def is_id(self) -> bool:
         """Whether it names resources by their ids."""
@@ -303,7 +321,8 @@ class _Where:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
         terms = [matching.places(found.c, places)]
         if clause.kind == "date" and not clause.modifier and is_leading:
-            return [(found, [or_(*(matching.dates(found.c, value, terms[0]) for value in clause.values))])]
+            each = (matching.dates(found.c, (value, *self.beside), terms[0]) for value in clause.values)
+            return [(found, [or_(*each)])]
         if clause.modifier != "missing":
             matches = or_(*(matching.match(found.c, value, terms[0]) for value in clause.values))
             return [(found, [matches] if clause.kind in RANGED else [*terms, matches])]

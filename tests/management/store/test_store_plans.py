@@ -181,3 +181,12 @@ def test_dates_after_another_are_found_by_their_begin_or_if_they_are_long_by_the
         found = plan(store, SearchQuery("Observation", (Clause("date", "date", "", (value,)),)))
         assert "ix_idx_date_wide" in found
         assert "USING PRIMARY KEY (param=? AND lo>?)" in found
+
+
+def test_two_bounds_of_a_date_are_one_range(store: Store) -> None:
+    if store.engine.dialect.name != "sqlite":
+        return
+    bounds = tuple(Clause("date", "date", "", (value,)) for value in ("ge2020-01-01", "lt2020-01-02"))
+    for clauses in (bounds, bounds[::-1]):
+        found = plan(store, SearchQuery("Observation", clauses))
+        assert "USING PRIMARY KEY (param=? AND lo>? AND lo<?)" in found
