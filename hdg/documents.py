@@ -86,7 +86,9 @@ class Documents:
         """Stores a document, or why it was refused; returns after the commit. Raises when nothing could be kept."""
         self._gateway.store.space.check()
         at_us = self._gateway.store.now_us()
-        work = await asyncio.to_thread(self.work, raw, origin, at_us)
+        work = await asyncio.get_running_loop().run_in_executor(
+            self._gateway.off_loop, self.work, raw, origin, at_us
+        )
         try:
             return await self._gateway.store.perform(work)
         except Exception as error:
@@ -152,6 +154,8 @@ class Documents:
         if "Composition" in types and types.count("Patient") > 1:
             # Which of it is about whom is not said, and the original would be shown to whoever may see the first.
             raise CdaError("the document is about several patients", "ClinicalDocument/recordTarget")
+        if "Patient" not in types:
+            raise CdaError("the document says of nobody whom it is about", "ClinicalDocument/recordTarget")
         return converted
 
     # --- replay ---------------------------------------------------------------------------------------------

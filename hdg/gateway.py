@@ -126,7 +126,8 @@ class Gateway:
         self._lanes = Lanes()
         self._converters = (self.senders.generation, Converter(id_key=keys.id_key))
         self._helper: Helper | None = None
-        self._large = ThreadPoolExecutor(OFF_LOOP_THREADS, thread_name_prefix="hdg-large")
+        self.off_loop = ThreadPoolExecutor(OFF_LOOP_THREADS, thread_name_prefix="hdg-large")
+        """Converts what would hold the event loop up."""
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock = now_us) -> Self:
@@ -141,7 +142,7 @@ class Gateway:
 
     def close(self) -> None:
         """Finishes what is queued and closes the store."""
-        self._large.shutdown()
+        self.off_loop.shutdown()
         self.store.close()
 
     def use_helper(self) -> None:
@@ -195,7 +196,7 @@ class Gateway:
     async def _work(self, received: Received) -> Work:
         if len(received.raw) < OFF_LOOP_BYTES:
             return self._work_for(received)
-        return await asyncio.get_running_loop().run_in_executor(self._large, self._work_for, received)
+        return await asyncio.get_running_loop().run_in_executor(self.off_loop, self._work_for, received)
 
     async def _helped(self, helper: Helper, received: Received) -> Work | None:
         """The unit of work of a message that a helper process converted; None for all that is not plain."""

@@ -140,3 +140,11 @@ def test_the_watch_folder_takes_documents(tmp_path, gateway):
     assert {path.name for path in Path(folder / "processed").iterdir()} == {"a.xml", "a.xml.ack"}
     assert {path.name for path in Path(folder / "failed").iterdir()} == {"b.xml", "b.xml.ack"}
     assert len(of_type(gateway, "Composition")) == 1
+
+
+def test_a_document_about_nobody_is_kept_in_quarantine(gateway):
+    whole = document().decode()
+    start, end = whole.index("<recordTarget>"), whole.index("</recordTarget>") + len("</recordTarget>")
+    taken = Documents(gateway).take_now((whole[:start] + whole[end:]).encode(), HTTP)
+    assert (taken.status, taken.place) == ("quarantined", "ClinicalDocument/recordTarget")
+    assert of_type(gateway, "Observation") == []

@@ -89,7 +89,7 @@ def _run(
     step: Step, element: Element, view: Mapping[str, Sequence[Element]], out: JsonObject, state: State
 ) -> None:
     path = step.path
-    hits = path.among(element, view)
+    hits = path.found(element, state.known) if path.up else path.among(element, view)
     if not hits and step.fallback is None:
         return
     if step.test is not None and not step.test(element, state):
@@ -331,13 +331,17 @@ def readers(operand: str) -> Readers:
     path = parse_path(operand)
 
     def text(element: Element, state: State) -> str:
-        found = texts(path, element)
+        found = texts(path, element, state.known)
         return found[0] if found else ""
 
     if path.attribute:
-        return Readers(text, lambda e, s: bool(texts(path, e)), lambda e, s: len(texts(path, e)))
+        return Readers(
+            text, lambda e, s: bool(texts(path, e, s.known)), lambda e, s: len(texts(path, e, s.known))
+        )
     return Readers(
-        text, lambda e, s: any(_has_value(one) for one in path.find(e)), lambda e, s: len(path.find(e))
+        text,
+        lambda e, s: any(_has_value(one) for one in path.found(e, s.known)),
+        lambda e, s: len(path.found(e, s.known)),
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
@@ -44,6 +45,26 @@ class Path:
     """What the predicates of the first step leave of the children of that tag; None: all."""
     rest: Find | None = None
     """The steps after the first; None for none."""
+    up: int = 0
+    """How many steps it goes up first."""
+    below: Find | None = None
+    """What it finds from up there."""
+
+    def found(self, element: Element, known: dict[Any, Any]) -> Sequence[Element]:
+        """``find``; what lies above is looked for once for all siblings and kept in ``known``."""
+        if not self.up or self.below is None:
+            return self.find(element)
+        above = element
+        for _ in range(self.up):
+            parents = _parent(above)
+            if not parents:
+                return ()
+            above = parents[0]
+        key = ("above", self.text, above)
+        hits: Sequence[Element] | None = known.get(key)
+        if hits is None:
+            hits = known[key] = self.below(above)
+        return hits
 
     def among(self, element: Element, view: Mapping[str, Sequence[Element]]) -> Sequence[Element]:
         """``find`` for an element whose children are at hand by tag."""
@@ -80,20 +101,19 @@ def parse_path(text: str) -> Path:
                 first, head = tag, pick
             finds.append(_picking(tag, pick))
     rest = _chained(finds[1:]) if len(finds) > 1 else None
-    return Path(text, _chained(finds), attribute, first, head, rest)
+    up = next((number for number, find in enumerate(finds) if find is not _parent), len(finds))
+    return Path(text, _chained(finds), attribute, first, head, rest, up, _chained(finds[up:]) if up else None)
 
 
 def _tag(name: str) -> str:
     return SDTC + name[5:] if name.startswith("sdtc:") else HL7 + name
 
 
-def texts(path: Path, element: Element) -> list[str]:
+def texts(path: Path, element: Element, known: dict[Any, Any] | None = None) -> list[str]:
     """What the path reads as texts: attributes, or the texts of elements; blank ones are left out."""
     name = path.attribute
-    if name:
-        found = [one.get(name, "") for one in path.find(element)]
-    else:
-        found = ["".join(one.itertext()) for one in path.find(element)]
+    hits = path.find(element) if known is None else path.found(element, known)
+    found = [one.get(name, "") if name else "".join(one.itertext()) for one in hits]
     return [one for one in (text.strip() for text in found) if one]
 
 

@@ -51,3 +51,34 @@ def test_a_statement_that_cannot_be_made_valid_does_not_keep_the_others_out(monk
     assert all(
         not str(issue) for one in found.resources for issue in validate(one) if issue.code == "structure"
     )
+
+
+def test_many_statements_in_one_holder_take_time_in_proportion():
+    """What a path finds above its element is looked for once, and not again for each sibling."""
+    from hdg.ingestion.cda import paths
+
+    def looks(count):
+        problem = f"""<entryRelationship typeCode="SUBJ"><observation classCode="OBS" moodCode="EVN">
+          <templateId root="{T}4"/>
+          <code code="ASSERTION"/><statusCode code="completed"/><value code="%d" {SCT}/></observation>
+          </entryRelationship>"""
+        document = f"""<ClinicalDocument xmlns="urn:hl7-org:v3"><component><structuredBody><component><section><entry>
+          <act classCode="ACT" moodCode="EVN"><templateId root="{T}3"/><statusCode code="active"/>
+          {"".join(problem % number for number in range(count))}</act></entry></section></component></structuredBody>
+          </component></ClinicalDocument>"""
+        seen = 0
+
+        def counted(element):
+            nonlocal seen
+            seen += 1
+            return whole(element)
+
+        whole, paths._is_not_negated = paths._is_not_negated, counted
+        try:
+            found = Converter(id_key=ids.PUBLIC_KEY).convert(document.encode(), at_us=0)
+        finally:
+            paths._is_not_negated = whole
+        assert sum(one["resourceType"] == "Condition" for one in found.resources) == count
+        return seen
+
+    assert looks(80) < 3 * looks(40)
