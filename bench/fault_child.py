@@ -107,7 +107,7 @@ def _file(size: str) -> None:
 
 
 def _raise(_: str) -> None:
-    convert, store, add = Converter.convert, Gateway._store, WriteSession.inbox_add
+    convert, store, add = Converter.convert, Gateway.store_statements, WriteSession.inbox_add
 
     def failing(self: Converter, data: bytes, *arguments: Any, **named: Any) -> Any:
         if b"|RAISE-CONVERT" in data:
@@ -126,7 +126,7 @@ def _raise(_: str) -> None:
         return ikey
 
     Converter.convert = failing  # type: ignore[method-assign]
-    Gateway._store = storing  # type: ignore[method-assign]
+    Gateway.store_statements = storing  # type: ignore[method-assign]
     WriteSession.inbox_add = adding  # type: ignore[method-assign]
 
 

@@ -268,7 +268,7 @@ def defects(rounds: int) -> tuple[str, list[str]]:
     wrong: list[str] = []
     answers: dict[str, str] = {}
     with folder() as data:
-        running = start_gateway(data, module=CHILD, BENCH_FAULT="raise")
+        running = start_gateway(data, module=CHILD, BENCH_FAULT="raise", HDG_CONVERTER_PROCESS="false")
         bad = [_flat(f"RAISE-{kind}", 1) for kind in ("CONVERT", "STORE", "ROW")]
         sent = asyncio.run(_beside(running, bad, answers, 80 * rounds))
         stop(running)

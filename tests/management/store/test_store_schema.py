@@ -164,7 +164,8 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
             "search_parameter",
         ):  # of later revisions
             connection.execute(text(f"DROP TABLE {table}"))
-        connection.execute(text("DROP INDEX ix_version_leaf"))
+        for index in ("ix_version_leaf", "ix_version_type_leaf", "ix_idx_date_wide"):  # of later revisions
+            connection.execute(text(f"DROP INDEX IF EXISTS {index}"))
         connection.execute(text("DROP INDEX ix_inbox_kept"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
         connection.execute(text("UPDATE store_meta SET value = 'old' WHERE name = 'index_digest'"))
