@@ -19,7 +19,7 @@ __all__ = ["FEW", "Fewest", "fewest"]
 Fewest = Callable[[Sequence[Select[tuple[int]]]], int]
 """Queries for rows, the most promising first → which of them finds the fewest."""
 
-FEW = 200
+FEW = 1_000
 """A query that finds fewer is taken without a look at the others."""
 _LIMIT = 1_000
 _LIMIT_MAX = 1_000_000

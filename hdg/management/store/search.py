@@ -200,6 +200,8 @@ def _leader(wheres: Sequence[_Where], fewest: Fewest | None) -> tuple[_Where | N
     first = able[0] if able else None
     if fewest is None or first is None or first.is_id() or first.clause.links:
         return first, None
+    if first.clause.kind == "reference" or first.clause.param == "identifier":
+        return first, None  # of one patient, of one number: few, as a rule; a look at the others costs more
     able = [where for where in able if not where.clause.links and not where.is_id()]
     if len(able) == 1:
         return first, None
