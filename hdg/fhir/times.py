@@ -8,7 +8,19 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
-__all__ = ["compare_times", "is_date", "is_date_time", "is_instant", "is_time"]
+__all__ = [
+    "compare_times",
+    "instant",
+    "is_date",
+    "is_date_time",
+    "is_instant",
+    "is_time",
+    "microseconds",
+    "moment",
+]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 _CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
 _ZONE = r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
@@ -90,3 +102,19 @@ def _instant(match: re.Match[str]) -> tuple[datetime, str]:
         moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
     fraction = (match[7] or "").rstrip("0").rstrip(".")
     return moment + timedelta(seconds=1 if leap else 0), fraction
+
+
+def instant(at_us: int) -> str:
+    """µs since the epoch as an R4 ``instant`` in UTC, to the microsecond."""
+    seconds, micros = divmod(at_us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+
+
+def moment(text: str) -> datetime:
+    """An R4 ``dateTime`` as a datetime; a leap second counts as the one before it. Raises ValueError."""
+    return datetime.fromisoformat(text.replace(":60", ":59", 1) if ":60" in text else text)
+
+
+def microseconds(moment: datetime) -> int:
+    """µs since the epoch of a moment with an offset."""
+    return (moment - _EPOCH) // _MICROSECOND

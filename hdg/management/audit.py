@@ -12,13 +12,13 @@ import base64
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
 from sqlmodel import Field, SQLModel
 
+from hdg.fhir.times import instant
 from hdg.management.identity import Principal
 from hdg.management.ledger.leaf import commit, encode
 
@@ -263,12 +263,6 @@ def _entities(access: Access) -> list[JsonObject]:
         query = base64.b64encode(access.query.encode()).decode()
         entities.append({"type": _SYSTEM_OBJECT, "role": _QUERY_ROLE, "query": query})
     return entities
-
-
-def instant(at_us: int) -> str:
-    """An R4 instant in UTC with microseconds."""
-    seconds, rest = divmod(at_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
 from hdg.errors import CdaError, Issue, SourceError
-from hdg.fhir.ids import resource_id
+from hdg.fhir.times import instant, microseconds, moment
 from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.dispatch import Dispatch
 from hdg.ingestion.cda.fragments import as_document
@@ -24,17 +23,15 @@ from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import REASON
 from hdg.ingestion.cda.xml import Element, children, read
 from hdg.ingestion.converted import Converted, JsonObject, Source
+from hdg.ingestion.provenance import ASSEMBLER, provenance, role
 from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
-from hdg.ingestion.times import to_instant, zone
-from hdg.mapping.context import Unfit
+from hdg.ingestion.times import zone
 from hdg.mapping.library import Library
 
 __all__ = ["Converter"]
 
 ROOT_TABLE = "ClinicalDocument.Composition"
-_DIGEST = "https://hdg.dev/fhir/StructureDefinition/mapping-digest"
-_AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +90,8 @@ class Converter:
         resources = list(state.resources.values())
         resources.sort(key=lambda one: one["resourceType"] != "Composition")
         digest = tables.library.digest
-        stated = _stated(state)
-        recorded = stated or _instant(time_ns() // 1000 if at_us is None else at_us)
+        stated = state.stated("effectiveTime")
+        recorded = stated or instant(time_ns() // 1000 if at_us is None else at_us)
         if with_original and resources[0]["resourceType"] == "Composition":
             resources += original(
                 data, resources[0], id_key=self.id_key, institution=state.institution, recorded=recorded
@@ -102,7 +99,7 @@ class Converter:
         resources.append(_provenance(resources, state, sha256, digest, recorded))
         resources = _valid(resources, issues)
         return Converted(
-            source=_source(root, sender, sha256, _stated_us(stated) if stated else None),
+            source=_source(root, sender, sha256, microseconds(moment(stated)) if stated else None),
             resources=tuple(resources),
             issues=tuple(dict.fromkeys(issues)),
             patient_id=None if state.subject is None else state.subject["reference"].partition("/")[2],
@@ -181,50 +178,18 @@ def _source(root: Element, sender: Sender, sha256: str, stated_us: int | None) -
 def _provenance(
     targets: list[JsonObject], state: State, sha256: str, mapping_digest: str, recorded: str
 ) -> JsonObject:
-    """A Provenance over all resources of a document. R4 provenance.html."""
-    facts = ("provenance", state.sender.name, sha256)
+    """A Provenance over all resources of a document, by the authors of its Composition."""
     authors: list[JsonObject] = next(
         (one.get("author", []) for one in targets if one["resourceType"] == "Composition"), []
     )
-    who = [{"type": _role("author"), "who": author} for author in authors if "reference" in author]
-    return {
-        "resourceType": "Provenance",
-        "id": resource_id(state.id_key, "Provenance", state.institution, facts),
-        "extension": [{"url": _DIGEST, "valueString": mapping_digest}],
-        "target": [{"reference": f"{resource['resourceType']}/{resource['id']}"} for resource in targets],
-        "recorded": recorded,
-        "agent": [*who, {"type": _role("assembler"), "who": {"display": "Healthcare Data Gateway"}}],
-        "entity": [
-            {
-                "role": "source",
-                "what": {
-                    "identifier": {"type": {"text": "SHA-256 of the document as received"}, "value": sha256}
-                },
-            }
-        ],
-    }
-
-
-def _stated_us(instant: str) -> int:
-    """µs since the epoch."""
-    moment = datetime.fromisoformat(instant)
-    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
-
-
-def _role(code: str) -> JsonObject:
-    return {"coding": [{"system": _AGENT, "code": code}]}
-
-
-def _stated(state: State) -> str | None:
-    """The instant that the document gives for itself, if it is one."""
-    for time in children(state.root, "effectiveTime"):
-        try:
-            return to_instant(time.get("value", ""), state.zone)
-        except Unfit:
-            pass
-    return None
-
-
-def _instant(at_us: int) -> str:
-    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_us % 1_000_000:06}Z"
+    who = [{"type": role("author"), "who": author} for author in authors if "reference" in author]
+    return provenance(
+        targets,
+        id_key=state.id_key,
+        sender=state.sender,
+        sha256=sha256,
+        mapping_digest=mapping_digest,
+        recorded=recorded,
+        agents=[*who, ASSEMBLER],
+        what="document",
+    )

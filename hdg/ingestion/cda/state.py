@@ -13,7 +13,8 @@ from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.cda.xml import HL7, Element, children, local, place_of
 from hdg.ingestion.sender import Sender
-from hdg.mapping.context import Context, Facts, JsonObject, Made, is_same
+from hdg.ingestion.times import to_instant
+from hdg.mapping.context import Context, Facts, JsonObject, Unfit, is_same
 from hdg.mapping.library import Library
 from hdg.terminology import Systems
 
@@ -203,13 +204,14 @@ class State(Context):
             text = f"two statements about one {held['resourceType']} differ in {', '.join(differing)}; the first stays"
             self.issues.append(Issue("information", "conflict", place_of(element), text))
 
-    def refer(self, resource_type: str, resource: JsonObject, facts: Facts | None) -> Made:
-        """Not for CDA: resources are taken with the element that they came from."""
-        raise NotImplementedError
-
-    def adopt(self, made: Made) -> None:
-        """Not for CDA."""
-        raise NotImplementedError
+    def stated(self, name: str) -> str | None:
+        """The instant that the root's child of that name tells, if it is one."""
+        for time in children(self.root, name):
+            try:
+                return to_instant(time.get("value", ""), self.zone)
+            except Unfit:
+                pass
+        return None
 
 
 _LINKED = tuple(

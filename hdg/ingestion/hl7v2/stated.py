@@ -6,16 +6,14 @@ the message that have none, before the sender's declared zone does.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 
+from hdg.fhir.times import microseconds, moment
 from hdg.ingestion.hl7v2.parser import Message
 from hdg.ingestion.times import to_datetime
 from hdg.mapping.context import Unfit
 
 __all__ = ["stated_us"]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def stated_us(message: Message, zone: tzinfo | None) -> int | None:
@@ -36,10 +34,10 @@ def _moment(field: str, zone: tzinfo | None) -> datetime | None:
         return None
     try:
         found = to_datetime(text, zone)
-        return datetime.fromisoformat(found.replace(":60", ":59", 1) if ":60" in found else found)
+        return moment(found)
     except (Unfit, ValueError):
         return None
 
 
-def _us(moment: datetime) -> int | None:
-    return (moment - _EPOCH) // _MICROSECOND if moment.tzinfo is not None else None
+def _us(made: datetime) -> int | None:
+    return microseconds(made) if made.tzinfo is not None else None

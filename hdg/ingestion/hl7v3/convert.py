@@ -12,6 +12,7 @@ from pathlib import Path
 from time import time_ns
 
 from hdg.errors import Hl7v3Error, Issue, SourceError
+from hdg.fhir.times import microseconds, moment
 from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.cda.losses import losses
@@ -22,7 +23,7 @@ from hdg.ingestion.hl7v3 import named as _named  # noqa: F401  registers its con
 from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
 from hdg.ingestion.hl7v3.identity import key_of, patient_key, prior_ids
 from hdg.ingestion.hl7v3.message import INTERACTIONS, MERGE, Message, below, opened
-from hdg.ingestion.hl7v3.provenance import provenance, stated, stated_us
+from hdg.ingestion.hl7v3.provenance import provenance
 from hdg.ingestion.hl7v3.updates import deletions, removed
 from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
@@ -106,11 +107,11 @@ class Converter:
             _register(event, tables.compiler, state, said)
         issues.extend(losses(state))
         resources = _headed(state, head, said.focus)
-        instant = stated(state)
+        stated = state.stated("creationTime")
         recorded_us = time_ns() // 1000 if at_us is None else at_us
         digest = tables.library.digest
         resources.append(
-            provenance(resources, state, message, sha256, digest, instant, recorded_us, said.custodians)
+            provenance(resources, state, message, sha256, digest, stated, recorded_us, said.custodians)
         )
         _made_valid(resources, issues)
         patients = [one["reference"].partition("/")[2] for one in said.focus]
@@ -122,7 +123,7 @@ class Converter:
                 message.control_id,
                 message.interaction,
                 sha256,
-                None if instant is None else stated_us(instant),
+                None if stated is None else microseconds(moment(stated)),
             ),
             resources=tuple(resources),
             deletions=tuple(said.deleted),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hdg.errors import BadRequest
-from hdg.management.audit import instant
+from hdg.fhir.times import instant
 from hdg.management.consent.decide import PROJECT_SYSTEM
 from hdg.management.identity import is_project
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Table
 
+from hdg.fhir.times import instant
 from hdg.management import vault
 from hdg.management.ledger.leaf import Leaf
 from hdg.management.store.batch import Batch
@@ -58,12 +58,12 @@ class Unit:
         self._cursor = connection.connection.cursor()
         self._sql = shared.statements.of
         self._next: dict[str, int] = {}
-        self._instant = _instant(at_us)
+        self._instant = instant(at_us)
 
     def next_work(self) -> None:
         """The next work of the group begins, a microsecond later: what it writes is newer."""
         self.at_us += 1
-        self._instant = _instant(self.at_us)
+        self._instant = instant(self.at_us)
 
     @property
     def connection(self) -> Connection:
@@ -254,9 +254,3 @@ def _key(text: str) -> str:
     if len(text) <= _KEY_MAX and text.isprintable():
         return text
     return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _instant(at_us: int) -> str:
-    """R4 ``instant`` in UTC, to the microsecond."""
-    seconds, micros = divmod(at_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from hdg.errors import AccessDenied, BadRequest, Conflict, NotFound
-from hdg.management.audit import instant
+from hdg.fhir.times import instant
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api.context import Api, caller_of
 from hdg.usage.fhir_api.negotiation import check_accept

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from hdg.management.audit import instant
+from hdg.fhir.times import instant
 from hdg.management.store.subscription import Event
 from hdg.usage.subscriptions.definition import BACKPORT, Definition
 from hdg.usage.subscriptions.feed import Notice

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cda_documents import CONVERTER, SCT, T, converted, document, of
 
 
@@ -195,3 +197,18 @@ def test_scripts_and_foreign_links_do_not_pass_the_narrative():
     assert "javascript" not in div
     assert "onclick" not in div
     assert '<span style="text-decoration:line-through"><span>gone</span></span>' in div
+
+
+@pytest.mark.parametrize(
+    ("stated", "at_us"),
+    [
+        ("20240102030405+0000", 1_704_164_645_000_000),
+        ("20161231235960+0000", 1_483_228_799_000_000),
+        ("19610412030405.250+0000", -275_259_354_750_000),
+    ],
+)
+def test_when_a_document_was_made_is_told_to_the_microsecond(stated, at_us):
+    raw = document("").replace(
+        b'<effectiveTime value="20240102030405+0000"/>', f'<effectiveTime value="{stated}"/>'.encode()
+    )
+    assert CONVERTER.convert(raw, at_us=0).source.stated_us == at_us

@@ -1,0 +1,56 @@
+"""The Provenance of a conversion: which bytes, which tables, when, by whom. R4 provenance.html."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hdg.fhir.ids import resource_id
+from hdg.ingestion.sender import Sender
+from hdg.mapping.context import JsonObject
+
+__all__ = ["ASSEMBLER", "provenance", "role"]
+
+_DIGEST = "https://hdg.dev/fhir/StructureDefinition/mapping-digest"
+_AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+
+
+def role(code: str) -> JsonObject:
+    """The kind of an agent."""
+    return {"coding": [{"system": _AGENT, "code": code}]}
+
+
+ASSEMBLER: JsonObject = {"type": role("assembler"), "who": {"display": "Healthcare Data Gateway"}}
+"""The gateway as an agent; never changed."""
+
+
+def provenance(
+    targets: Sequence[JsonObject],
+    *,
+    id_key: bytes,
+    sender: Sender,
+    sha256: str,
+    mapping_digest: str,
+    recorded: str,
+    agents: Sequence[JsonObject],
+    what: str,
+    display: str = "",
+) -> JsonObject:
+    """A Provenance over all resources of an input.
+
+    ``recorded``: an instant; ``what`` was received ("message", "document"), and how it is called (``display``).
+    """
+    source: JsonObject = {
+        "identifier": {"type": {"text": f"SHA-256 of the {what} as received"}, "value": sha256}
+    }
+    if display:
+        source["display"] = display
+    facts = ("provenance", sender.name, sha256)
+    return {
+        "resourceType": "Provenance",
+        "id": resource_id(id_key, "Provenance", sender.institution, facts),
+        "extension": [{"url": _DIGEST, "valueString": mapping_digest}],
+        "target": [{"reference": f"{resource['resourceType']}/{resource['id']}"} for resource in targets],
+        "recorded": recorded,
+        "agent": list(agents),
+        "entity": [{"role": "source", "what": source}],
+    }
