@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 
 from hdg.errors import CdaError, Issue, LedgerError
 from hdg.fhir import json
-from hdg.gateway import DryRun, Gateway, Replayed
+from hdg.gateway import Gateway, Replayed
 from hdg.ingestion.cda.convert import Converter
 from hdg.ingestion.cda.original import reference_id, replaced
-from hdg.ingestion.converted import Converted, JsonObject
+from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 from hdg.ingestion.inbox import losses
 from hdg.ingestion.received import origin_of, origin_text
@@ -167,33 +167,13 @@ class Documents:
             converted = self.converted(raw, origin, entry.received_us)
         except CdaError as error:
             return Replayed(error)
-        changes: list[tuple[JsonObject | None, JsonObject]] = []
 
-        def work(session: WriteSession) -> None:
-            changes.clear()
-            keys = [(one["resourceType"], one["id"]) for one in converted.resources]
-            before = {key: session.current(*key) for key in keys}
-            if entry.status == "accepted":
-                self._gateway.store_statements(session, converted, entry.received_us)
-            else:
-                taken = self._accept(session, raw, origin, entry.received_us, converted)
-                if not taken.is_accepted:
-                    raise CdaError(taken.reason, taken.place)
-                mark(session, entry.ikey, "replayed")
-            for key, old in before.items():
-                new = session.current(*key)
-                if new is not None and new != old:
-                    changes.append((old, new))
-            if is_dry:
-                raise DryRun
+        def accept(session: WriteSession) -> None:
+            taken = self._accept(session, raw, origin, entry.received_us, converted)
+            if not taken.is_accepted:
+                raise CdaError(taken.reason, taken.place)
 
-        try:
-            self._gateway.store.submit(work).result()
-        except DryRun:
-            pass
-        except CdaError as error:
-            return Replayed(error)
-        return Replayed(None, tuple(changes))
+        return self._gateway.replayed(entry, converted, accept, is_dry=is_dry)
 
     def keep_edited(self, entry: Entry, raw: bytes) -> int:
         """Puts an operator's correction of a quarantined document beside it, in quarantine; its number."""

@@ -107,7 +107,7 @@ class Replayed:
     changes: tuple[tuple[JsonObject | None, JsonObject], ...] = ()
 
 
-class DryRun(Exception):
+class _DryRun(Exception):
     """Raised by a work that is not to be kept."""
 
 
@@ -400,6 +400,17 @@ class Gateway:
             converted = self._converted(received)
         except Hl7v2Error as error:
             return Replayed(error)
+
+        def accept(session: WriteSession) -> None:
+            _repeat(session, received)
+            self._accept(session, received, converted)
+
+        return self.replayed(entry, converted, accept, is_dry=is_dry)
+
+    def replayed(
+        self, entry: Entry, converted: Converted, accept: Callable[[WriteSession], None], *, is_dry: bool
+    ) -> Replayed:
+        """What storing it again changes. ``accept`` takes in what was in quarantine; it may raise SourceError."""
         changes: list[tuple[JsonObject | None, JsonObject]] = []
 
         def work(session: WriteSession) -> None:
@@ -411,21 +422,20 @@ class Gateway:
             if entry.status == "accepted":
                 self.store_statements(session, converted, entry.received_us)
             else:
-                _repeat(session, received)
-                self._accept(session, received, converted)
+                accept(session)
                 mark(session, entry.ikey, "replayed")
             for key, old in before.items():
                 new = session.current(*key)
                 if new is not None and new != old:
                     changes.append((old, new))
             if is_dry:
-                raise DryRun
+                raise _DryRun
 
         try:
             self.store.submit(work).result()
-        except DryRun:
+        except _DryRun:
             pass
-        except Hl7v2Error as error:
+        except SourceError as error:
             return Replayed(error)
         return Replayed(None, tuple(changes))
 

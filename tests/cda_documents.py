@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from case_pairs import references
 from hdg.fhir import ids
 from hdg.fhir.validate import validate
 from hdg.ingestion.cda.convert import Converter
@@ -41,17 +42,6 @@ def converted(entries, **rest):
     assert len(places) == len(found.resources)
     assert set(references(list(found.resources))) <= places
     return found
-
-
-def references(value):
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from references(item)
 
 
 def of(found, type_):

@@ -9,13 +9,23 @@ from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.dispatch import Dispatch
 from hdg.mapping.library import Library
 
-__all__ = ["findings"]
+__all__ = ["findings", "table_findings"]
 
 
 def findings(override: Path | None = None, maps: Path | None = None) -> list[str]:
     """``file:line: finding`` for every one in the shipped tables, seen through an override folder."""
     library = Library("cda", override=override, maps=maps)
     compiler = Compiler(library)
+    found = table_findings(library, compiler)
+    try:
+        Dispatch(library, compiler)
+    except TableError as error:
+        found.append(str(error))
+    return [*found, *_dispatched(library, compiler), *_silent(library, "dispatch", "statements")]
+
+
+def table_findings(library: Library, compiler: Compiler) -> list[str]:
+    """Those in the tables that read elements, of any format of this form."""
     found: list[str] = []
     for name in library.names("tables"):
         try:
@@ -23,11 +33,7 @@ def findings(override: Path | None = None, maps: Path | None = None) -> list[str
         except TableError as error:
             found.append(str(error))
         found += _silent(library, "tables", name)
-    try:
-        Dispatch(library, compiler)
-    except TableError as error:
-        found.append(str(error))
-    return [*found, *_dispatched(library, compiler), *_silent(library, "dispatch", "statements")]
+    return found
 
 
 def _silent(library: Library, kind: str, name: str) -> list[str]:

@@ -14,7 +14,8 @@ from hdg.mapping.context import JsonObject
 
 __all__ = ["original", "reference_id", "replaced"]
 
-_RELATIONS = {"replaces": "replaces", "appends": "appends", "transforms": "transforms"}
+_RELATIONS = frozenset({"replaces", "appends", "transforms"})
+"""Of a Composition's relatesTo, those that a DocumentReference has too."""
 
 
 def reference_id(id_key: bytes, institution: str, identifier: JsonObject) -> str:
@@ -64,7 +65,7 @@ def original(
         if name in composition and "extension" not in composition[name]:
             found[name] = composition[name]
     relations = [
-        {"code": _RELATIONS[one["code"]], "target": {"identifier": one["targetIdentifier"]}}
+        {"code": one["code"], "target": {"identifier": one["targetIdentifier"]}}
         for one in composition.get("relatesTo", ())
         if one.get("code") in _RELATIONS and "targetIdentifier" in one
     ]

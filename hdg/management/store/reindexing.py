@@ -65,6 +65,13 @@ class Count:
     extra: int = 0
     unreadable: list[str] = field(default_factory=list)
 
+    def add(self, window: _Window) -> None:
+        """Counts a window too."""
+        self.resources += window.count
+        self.missing += window.size(window.missing)
+        self.extra += window.size(window.extra)
+        self.unreadable += window.unreadable
+
     @property
     def is_equal(self) -> bool:
         """Whether the rows were those that the bodies give."""
@@ -125,10 +132,7 @@ class Reindexing:
         position, is_end = start, False
         while not is_end:
             window = self._compared(position)
-            count.resources += window.count
-            count.missing += window.size(window.missing)
-            count.extra += window.size(window.extra)
-            count.unreadable += window.unreadable
+            count.add(window)
             position, is_end, begun = window.last, window.is_end, position
             for _ in range(_TRIES):
                 if all(self._fixed(window, some) for some in _parts(window.touched())):
@@ -144,10 +148,7 @@ class Reindexing:
         position, is_end = 0, False
         while not is_end:
             window = self._compared(position)
-            count.resources += window.count
-            count.missing += window.size(window.missing)
-            count.extra += window.size(window.extra)
-            count.unreadable += window.unreadable
+            count.add(window)
             position, is_end = window.last, window.is_end
             self._tell("resources verified", count.resources)
         return count

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from case_pairs import references
 from hdg.fhir import ids
 from hdg.fhir.validate import validate
 from hdg.ingestion.cda.convert import Converter
 
 pytestmark = pytest.mark.corpus
-
-
-def references(value):
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from references(item)
 
 
 def test_every_whole_document_becomes_valid_resources(cases):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from case_pairs import references
 from hdg.errors import Hl7v3Error
 from hdg.fhir import ids
 from hdg.fhir.validate import validate
@@ -31,17 +32,6 @@ def converted(converter, raw, sender=None):
     assert len(places) == len(found.resources)
     assert set(references(list(found.resources))) <= places
     return found
-
-
-def references(value):
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from references(item)
 
 
 def of(found, type_):

@@ -8,6 +8,7 @@ import random
 import pytest
 from lxml import etree
 
+from case_pairs import references
 from hdg.errors import Hl7v3Error, Issue
 from hdg.fhir import ids
 from hdg.fhir.validate import validate
@@ -56,17 +57,6 @@ def damaged(rng: random.Random) -> bytes:
             case _:
                 element.set(rng.choice(NAMES), rng.choice(VALUES))
     return etree.tostring(root)
-
-
-def references(value):
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from references(item)
 
 
 @pytest.mark.parametrize("seed", range(4))
