@@ -6,8 +6,9 @@ path, file:line) and never a patient's value.
     HdgError
     ├── SourceError         an input cannot be read at all (one subclass per format)
     │   ├── Hl7v2Error
-    │   └── CdaError
-    │       └── Hl7v3Error
+    │   ├── CdaError
+    │   │   └── Hl7v3Error
+    │   └── DeviceError
     ├── TableError          a mapping or terminology table is wrong (file:line)
     ├── ValidationFailed    a resource breaks R4 (carries its Issues)
     ├── AccessDenied        no valid token, or a role that may not do this at all
@@ -33,6 +34,7 @@ __all__ = [
     "BadRequest",
     "CdaError",
     "Conflict",
+    "DeviceError",
     "Gone",
     "HdgError",
     "Hl7v2Error",
@@ -104,6 +106,10 @@ class CdaError(SourceError):
 
 class Hl7v3Error(CdaError):
     """An HL7 v3 message that cannot be read or is not accepted: XML of the same kind, kept in the same way."""
+
+
+class DeviceError(SourceError):
+    """Data of a device or of a personal health application that cannot be read."""
 
 
 class TableError(HdgError):
