@@ -206,6 +206,13 @@ class BlobFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._synced: set[str] = set()
+        """Folders that are known to be in ``folder`` on disk."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return self._folder
 
     def path(self, cid: str) -> Path:
         """Where the object lies (or would lie). Raises VaultError for a name that is no CID."""
@@ -218,7 +225,6 @@ class BlobFiles:
         target = self.path(cid)
         if target.exists():
             return
-        is_new_folder = not target.parent.exists()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # parents= alone would use the umask
         target.parent.mkdir(mode=0o700, exist_ok=True)
         part = target.with_name(f"{cid}.part")
@@ -226,10 +232,17 @@ class BlobFiles:
             file.write(sealed)
             file.flush()
             os.fsync(file.fileno())
+        self.adopt(cid, part)
+
+    def adopt(self, cid: str, part: Path) -> None:
+        """Gives a synced file of the same file system its name, and syncs the folders. Raises OSError."""
+        target = self.path(cid)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
         part.rename(target)
         _sync_folder(target.parent)
-        if is_new_folder:
+        if target.parent.name not in self._synced:  # another thread may have made it just now
             _sync_folder(self._folder)
+            self._synced.add(target.parent.name)
 
     def get(self, cid: str) -> bytes:
         """The sealed bytes. Raises VaultError when they are missing or do not have this CID any more."""

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedIOBase, BytesIO
 from queue import Empty, LifoQueue
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import ColumnElement, Connection, Engine, Select, True_, and_, bindparam, func, select
 
 from hdg.errors import BadRequest, VaultError
-from hdg.management import vault
+from hdg.management import vault, vault_stream
 from hdg.management.store import includes, pages, schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.custom_register import are_ready
@@ -147,7 +148,7 @@ class Reader:
         statements = Statements(engine.dialect)
         self._read_sql = statements.of(_READ)
         self._kek_sql = statements.of("SELECT wrapped_kek FROM owner_key WHERE code = ?")
-        self._blob_sql = statements.of("SELECT key_code, data FROM blob WHERE cid = ?")
+        self._blob_sql = statements.of("SELECT key_code, data, dek, size FROM blob WHERE cid = ?")
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -409,11 +410,20 @@ class Reader:
 
     def blob(self, cid: str) -> bytes:
         """A vault object's plaintext. Raises VaultError when it is missing or cannot be opened."""
+        with self.blob_open(cid) as source:
+            return source.read()
+
+    def blob_open(self, cid: str) -> BufferedIOBase:
+        """The same as a file to be read from any place: one sealed in a stream in constant memory."""
         row = self._fetch(self._blob_sql, (cid,))
         if row is None:
             raise VaultError(f"there is no vault object {cid}")
-        sealed = self._files.get(cid) if row[1] is None else bytes(row[1])
-        return vault.open_sealed(self._kek(row[0]), sealed, b"blob/" + row[0].encode())
+        code, data, dek, size = row
+        if dek is not None:
+            opened = vault_stream.unwrap(self._kek(code), code, cid, bytes(dek))
+            return vault_stream.open_stream(self._files.path(cid), opened, size)
+        sealed = self._files.get(cid) if data is None else bytes(data)
+        return BytesIO(vault.open_sealed(self._kek(code), sealed, b"blob/" + code.encode()))
 
     def _kek(self, code: str) -> AESGCM:
         kek = self._keks.get(code)

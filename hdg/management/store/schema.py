@@ -165,7 +165,8 @@ class OwnerKey(SQLModel, table=True):
 class Blob(SQLModel, table=True):
     """A vault object.
 
-    ``data`` is NULL when the ciphertext lies in a file named by ``cid``. ``size``: ciphertext bytes.
+    ``data`` is NULL when the ciphertext lies in a file named by ``cid``. ``size``: ciphertext bytes. ``dek``: the
+    wrapped key of an object that was sealed in a stream (vault_stream.py); NULL: the object holds its own.
     """
 
     __tablename__ = "blob"
@@ -175,6 +176,7 @@ class Blob(SQLModel, table=True):
     size: int = Field(sa_column=_int64())
     created_us: int = Field(sa_column=_int64())
     data: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
+    dek: bytes | None = Field(default=None, sa_column=Column(LargeBinary, nullable=True))
 
 
 class Inbox(SQLModel, table=True):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Table
 
 from hdg.fhir.times import instant
-from hdg.management import vault
+from hdg.management import vault, vault_stream
 from hdg.management.ledger.leaf import Leaf
 from hdg.management.store.batch import Batch
 from hdg.management.store.custom import CustomSet, Rows
@@ -199,9 +199,21 @@ class Unit:
         is_inline = len(sealed) <= self._shared.inline_blob_bytes
         if not is_inline:
             self._shared.files.put(cid, sealed)
-        row = (self._take("blob", "bkey"), cid, code, len(sealed), self.at_us, sealed if is_inline else None)
-        self.batch.blobs.append(row)
+        data_ = sealed if is_inline else None
+        self.batch.blobs.append((self._take("blob", "bkey"), cid, code, len(sealed), self.at_us, data_, None))
         return cid
+
+    def blob_adopt(self, stored: vault_stream.Stored, *, patient: str | None, institution: str) -> str:
+        """Takes over an object that lies in the vault already, sealed in a stream: its key is wrapped by the owner's.
+
+        Its CID.
+        """
+        code, kek = self._owner("patient", patient) if patient else self._owner("institution", institution)
+        dek = vault_stream.wrap(kek, code, stored)
+        self.batch.blobs.append(
+            (self._take("blob", "bkey"), stored.cid, code, stored.size, self.at_us, None, dek)
+        )
+        return stored.cid
 
     def inbox_find(self, sender: str, control_id: str, sha256: str | None = None) -> InboxRow | None:
         """The message with that MSH-10 (and digest, when given): the accepted one if any, else the newest."""

@@ -21,9 +21,10 @@ from hdg.settings import Settings
 
 OURS = {
     "audit_event", "blob", "compartment", "consent_rule", "idx_composite", "idx_date", "idx_number",
-    "idx_quantity", "idx_reference", "idx_string", "idx_token", "idx_uri", "inbox", "ledger_checkpoint",
-    "ledger_leaf", "ledger_tile", "owner_key", "resource", "revoked_token", "search_parameter", "store_meta",
-    "subscription", "subscription_event", "version", "work_item",
+    "idx_quantity", "idx_reference", "idx_string", "idx_token", "idx_uri", "imaging_due",
+    "imaging_instance", "inbox", "ledger_checkpoint", "ledger_leaf", "ledger_tile", "owner_key",
+    "resource", "revoked_token", "search_parameter", "store_meta", "subscription", "subscription_event",
+    "version", "work_item",
 }  # fmt: skip
 
 
@@ -34,6 +35,7 @@ def test_migrated_tables_are_the_declared_ones(settings) -> None:
         "identity",
         "ledger.schema",
         "store.custom_register",
+        "store.imaging_schema",
         "store.schema",
         "store.subscription",
     ):

@@ -1,0 +1,307 @@
+"""Vault objects of any size in constant memory: sealed while they arrive, read from any place.
+
+The STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár, "Online Authenticated-Encryption and its Nonce-Reuse
+Misuse-Resistance", 2015, §7) over AES-256-GCM (NIST SP 800-38D): the plaintext is cut into segments of 1 MiB; the nonce
+of each is a random prefix, its number and whether it is the last, so that none can be changed, moved, repeated or left
+off at the end unseen.
+
+    format(1) | prefix(7) | segment, tag(16) | segment, tag(16) | …
+
+Each object has a key of its own (DEK), as in vault.py, but whose object it is may be known only at its end: so the DEK
+is not in the file. It lies in the object's row, wrapped by the owner's key (KEK), bound to the CID. A file without such
+a row (left by a cut connection, a crash) can be opened by nobody.
+
+Until it is whole an object lies in ``incoming/`` under a random name, locked by the process that writes it; ``sweep``
+removes what no living process holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+from base64 import b32encode
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from hdg.errors import VaultError
+from hdg.management.vault import BlobFiles
+
+__all__ = [
+    "SEGMENT_BYTES",
+    "Sealer",
+    "Stored",
+    "StreamFile",
+    "chunks",
+    "open_stream",
+    "sweep",
+    "unwrap",
+    "wrap",
+]
+
+SEGMENT_BYTES = 1 << 20
+"""Plaintext of each segment but the last, which may be shorter (and is empty only in an empty object)."""
+INCOMING = "incoming"
+_FORMAT = b"\x02"
+_PREFIX_BYTES = 7
+_TAG_BYTES = 16
+_NONCE_BYTES = 12
+_HEAD_BYTES = 1 + _PREFIX_BYTES
+_SEALED_BYTES = SEGMENT_BYTES + _TAG_BYTES
+_SEGMENTS_MAX = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object that is durable in the vault. ``size``: its bytes as stored; ``plain_size``: as they came.
+
+    Nothing names it yet, and only ``dek`` opens it.
+    """
+
+    cid: str
+    size: int
+    plain_size: int
+    dek: bytes = field(repr=False)
+
+
+class Sealer:
+    """Takes plaintext piece by piece. ``finish`` makes the object durable; ``abort`` leaves nothing of it.
+
+    As a context manager it aborts what was not finished. For one thread.
+    """
+
+    def __init__(self, files: BlobFiles) -> None:
+        """Raises OSError."""
+        self._files = files
+        self._dek, self._prefix = secrets.token_bytes(32), secrets.token_bytes(_PREFIX_BYTES)
+        self._cipher = AESGCM(self._dek)
+        self._digest = hashlib.sha256()
+        self._pending = bytearray()
+        self._count = self._plain = self._size = 0
+        self._part, self._file = _new_part(files.folder)
+        self._put(_FORMAT + self._prefix)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """More of the plaintext. Raises OSError."""
+        self._plain += len(data)
+        if len(self._pending) + len(data) <= SEGMENT_BYTES:
+            self._pending += data
+            return
+        view, at = memoryview(data), SEGMENT_BYTES - len(self._pending)
+        self._pending += view[:at]
+        self._segment(self._pending, is_last=False)
+        while len(data) - at > SEGMENT_BYTES:  # the last segment is kept back: it is marked as such
+            self._segment(view[at : at + SEGMENT_BYTES], is_last=False)
+            at += SEGMENT_BYTES
+        self._pending = bytearray(view[at:])
+
+    def finish(self) -> Stored:
+        """Writes what is left, syncs file and folder, and gives the file its name. Raises OSError."""
+        self._segment(self._pending, is_last=True)
+        os.fsync(self._file)
+        cid = "b" + b32encode(b"\x01\x55\x12\x20" + self._digest.digest()).decode().rstrip("=").lower()
+        self._files.adopt(cid, self._part)
+        self._close()
+        return Stored(cid, self._size, self._plain, self._dek)
+
+    def abort(self) -> None:
+        """Removes what was written, unless it was finished."""
+        if self._file >= 0:
+            with suppress(OSError):
+                self._part.unlink()
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    def _segment(self, plain: bytes | bytearray | memoryview, *, is_last: bool) -> None:
+        if self._count >= _SEGMENTS_MAX:
+            raise VaultError("the object is too large")
+        self._put(self._cipher.encrypt(_nonce(self._prefix, self._count, is_last=is_last), plain, None))
+        self._count += 1
+
+    def _put(self, data: bytes) -> None:
+        self._digest.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+        self._size += len(data)
+
+    def _close(self) -> None:
+        os.close(self._file)
+        self._file = -1
+
+
+def _new_part(folder: Path) -> tuple[Path, int]:
+    """A new file in ``incoming/`` and its descriptor, locked."""
+    incoming = folder / INCOMING
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    incoming.mkdir(mode=0o700, exist_ok=True)
+    while True:
+        path = incoming / secrets.token_hex(16)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if _lock(descriptor) and os.fstat(descriptor).st_nlink:  # else a sweep was quicker
+            return path, descriptor
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> int:
+    """Removes from ``incoming/`` of a vault's folder what no living process writes; how many files."""
+    removed = 0
+    for path in (folder / INCOMING).glob("*"):
+        try:
+            descriptor = os.open(path, os.O_WRONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            if _lock(descriptor):
+                with suppress(FileNotFoundError):
+                    path.unlink()
+                    removed += 1
+        finally:
+            os.close(descriptor)
+    return removed
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether nobody else holds the file. Where there is no flock (Windows) it is taken to be free."""
+    if os.name != "posix":
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _nonce(prefix: bytes, number: int, *, is_last: bool) -> bytes:
+    return prefix + number.to_bytes(4, "big") + (b"\x01" if is_last else b"\x00")
+
+
+# --- keys -------------------------------------------------------------------------------------------------------
+
+
+def wrap(kek: AESGCM, code: str, stored: Stored) -> bytes:
+    """The object's key under its owner's, for the object's row. ``code``: the owner's."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + kek.encrypt(nonce, stored.dek, _place(code, stored.cid))
+
+
+def unwrap(kek: AESGCM, code: str, cid: str, wrapped: bytes) -> bytes:
+    """The inverse. Raises VaultError: another owner's, another object's, or damaged."""
+    try:
+        return kek.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _place(code, cid))
+    except (InvalidTag, ValueError):
+        raise VaultError("the key of a vault object does not open: wrong owner, damaged, or moved") from None
+
+
+def _place(code: str, cid: str) -> bytes:
+    return f"dek/{code}/{cid}".encode()
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+class StreamFile(io.RawIOBase):
+    """A sealed object as a file of its plaintext, to be read from any place. Holds one segment in memory."""
+
+    def __init__(self, path: Path, dek: bytes, size: int) -> None:
+        """``size``: the object's bytes as stored. Raises VaultError when they are not there."""
+        super().__init__()
+        self._cipher = AESGCM(dek)
+        try:
+            self._file = open(path, "rb", buffering=0)  # noqa: SIM115  # closed by close()
+        except OSError:
+            raise VaultError(f"the vault object {path.name} cannot be read") from None
+        head = self._file.read(_HEAD_BYTES)
+        body = size - _HEAD_BYTES
+        if head[:1] != _FORMAT or os.fstat(self._file.fileno()).st_size != size or body < _TAG_BYTES:
+            self._file.close()
+            raise VaultError(f"the vault object {path.name} is damaged")
+        self._prefix = head[1:]
+        self._count = -(-body // _SEALED_BYTES)
+        self.size = body - self._count * _TAG_BYTES
+        """Bytes of plaintext."""
+        self._at = 0
+        self._held: tuple[int, bytes] = (-1, b"")
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Offset in the plaintext."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As files do it."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        self._at = max(start + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # narrower than typeshed's Buffer
+        """At most to the end of a segment. Raises VaultError for damaged bytes."""
+        number, start = divmod(self._at, SEGMENT_BYTES)
+        if self._at >= self.size:
+            return 0
+        piece = memoryview(self._segment(number))[start : start + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        """Closes the file and forgets the plaintext."""
+        if not self.closed:
+            self._file.close()
+            self._held = (-1, b"")
+        super().close()
+
+    def _segment(self, number: int) -> bytes:
+        if self._held[0] != number:
+            self._held = (-1, b"")
+            self._file.seek(_HEAD_BYTES + number * _SEALED_BYTES)
+            sealed = self._file.read(_SEALED_BYTES)
+            nonce = _nonce(self._prefix, number, is_last=number == self._count - 1)
+            try:
+                self._held = (number, self._cipher.decrypt(nonce, sealed, None))
+            except InvalidTag:
+                raise VaultError("a vault object does not open: wrong key, damaged, or cut short") from None
+        return self._held[1]
+
+
+def open_stream(path: Path, dek: bytes, size: int) -> io.BufferedReader:
+    """A buffered StreamFile. Raises VaultError."""
+    return io.BufferedReader(StreamFile(path, dek, size), 1 << 16)
+
+
+def chunks(source: io.BufferedIOBase, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+    """The plaintext from ``start`` on, in pieces of at most 1 MiB; closes ``source`` at the end."""
+    with source:
+        source.seek(start)
+        left = length
+        while left is None or left > 0:
+            piece = source.read(SEGMENT_BYTES if left is None else min(left, SEGMENT_BYTES))
+            if not piece:
+                return
+            if left is not None:
+                left -= len(piece)
+            yield piece

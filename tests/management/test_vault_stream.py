@@ -1,0 +1,155 @@
+"""Objects sealed in a stream: nothing of them can be changed, cut or moved unseen, and nothing is left over."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from hdg.errors import VaultError
+from hdg.management.vault import BlobFiles, cid_of
+from hdg.management.vault_stream import (
+    SEGMENT_BYTES,
+    Sealer,
+    Stored,
+    StreamFile,
+    chunks,
+    open_stream,
+    sweep,
+    unwrap,
+    wrap,
+)
+
+SIZES = [0, 1, 1000, SEGMENT_BYTES - 1, SEGMENT_BYTES, SEGMENT_BYTES + 1, 2 * SEGMENT_BYTES, 3_300_000]
+
+
+def sealed(files: BlobFiles, plain: bytes, piece: int = 100_000) -> Stored:
+    with Sealer(files) as sealer:
+        for at in range(0, len(plain), piece):
+            sealer.write(plain[at : at + piece])
+        return sealer.finish()
+
+
+@pytest.fixture
+def files(tmp_path) -> BlobFiles:
+    return BlobFiles(tmp_path / "vault")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("piece", [7_777, 100_000, SEGMENT_BYTES, 5_000_000])
+def test_what_comes_in_pieces_comes_out_whole(files, size, piece) -> None:
+    plain = os.urandom(size)
+    stored = sealed(files, plain, piece)
+    assert stored.plain_size == size
+    assert files.path(stored.cid).stat().st_size == stored.size
+    assert cid_of(files.path(stored.cid).read_bytes()) == stored.cid
+    with open_stream(files.path(stored.cid), stored.dek, stored.size) as source:
+        assert source.read() == plain
+
+
+def test_any_range_is_read_without_the_rest(files) -> None:
+    plain = os.urandom(3_300_000)
+    stored = sealed(files, plain)
+    for start, length in ((0, 10), (SEGMENT_BYTES - 5, 10), (2_500_000, 700_000), (3_299_999, 50), (9**9, 5)):
+        source = open_stream(files.path(stored.cid), stored.dek, stored.size)
+        assert b"".join(chunks(source, start, length)) == plain[start : start + length]
+        assert source.closed
+
+
+def test_plaintext_is_nowhere_on_the_disk_while_it_arrives(files) -> None:
+    plain = b"Featherstonehaugh" * 200_000
+    with Sealer(files) as sealer:
+        sealer.write(plain)
+        (part,) = (files.folder / "incoming").iterdir()
+        assert part.stat().st_size > SEGMENT_BYTES
+        assert b"Featherstonehaugh" not in part.read_bytes()
+
+
+def test_what_was_not_finished_leaves_nothing(files) -> None:
+    with Sealer(files) as sealer:
+        sealer.write(os.urandom(2_000_000))
+    assert [path for path in files.folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("at", [0, 1, 8, 5_000, SEGMENT_BYTES + 30, -1])
+def test_a_changed_byte_does_not_open(files, at) -> None:
+    stored = sealed(files, os.urandom(1_500_000))
+    path = files.path(stored.cid)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(VaultError), open_stream(path, stored.dek, stored.size) as source:
+        source.read()
+
+
+def test_a_cut_at_the_border_of_a_segment_does_not_open_whatever_the_row_says(files) -> None:
+    stored = sealed(files, os.urandom(2 * SEGMENT_BYTES + 5))
+    path = files.path(stored.cid)
+    size = 8 + 2 * (SEGMENT_BYTES + 16)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(VaultError):
+        open_stream(path, stored.dek, stored.size)
+    with pytest.raises(VaultError), open_stream(path, stored.dek, size) as source:
+        source.read()
+
+
+def test_segments_that_changed_places_do_not_open(files) -> None:
+    stored = sealed(files, os.urandom(2 * SEGMENT_BYTES + 5))
+    path = files.path(stored.cid)
+    data, step = path.read_bytes(), SEGMENT_BYTES + 16
+    path.write_bytes(data[:8] + data[8 + step : 8 + 2 * step] + data[8 : 8 + step] + data[8 + 2 * step :])
+    with pytest.raises(VaultError), open_stream(path, stored.dek, stored.size) as source:
+        source.read()
+
+
+def test_the_key_opens_only_for_its_owner_and_its_object(files) -> None:
+    stored = sealed(files, b"x")
+    kek = AESGCM(os.urandom(32))
+    wrapped = wrap(kek, "code", stored)
+    assert unwrap(kek, "code", stored.cid, wrapped) == stored.dek
+    for key, code, cid in (
+        (AESGCM(os.urandom(32)), "code", stored.cid),
+        (kek, "other", stored.cid),
+        (kek, "code", "bother"),
+    ):
+        with pytest.raises(VaultError):
+            unwrap(key, code, cid, wrapped)
+
+
+def test_a_sweep_takes_what_a_killed_process_left_and_nothing_that_is_being_written(files) -> None:
+    code = (
+        "import os, sys, pathlib\n"
+        "from hdg.management.vault import BlobFiles\n"
+        "from hdg.management.vault_stream import Sealer\n"
+        "sealer = Sealer(BlobFiles(pathlib.Path(sys.argv[1])))\n"
+        "sealer.write(bytes(3_000_000))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(files.folder)], check=False)
+    plain = os.urandom(2_000_000)
+    with Sealer(files) as sealer:
+        sealer.write(plain)
+        assert len(list((files.folder / "incoming").iterdir())) == 2
+        assert sweep(files.folder) == 1
+        stored = sealer.finish()
+    with StreamFile(files.path(stored.cid), stored.dek, stored.size) as source:
+        assert source.read(4) == plain[:4]
+    assert sweep(files.folder) == 0
+
+
+def test_memory_does_not_grow_with_the_object(files) -> None:
+    piece = os.urandom(1 << 18)
+    with Sealer(files) as sealer:
+        sealer.write(piece)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(800):
+            sealer.write(piece)
+        stored = sealer.finish()
+    assert stored.plain_size == 801 << 18
+    with open_stream(files.path(stored.cid), stored.dek, stored.size) as source:
+        assert sum(map(len, chunks(source))) == stored.plain_size
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # KiB; the object has 200 MB
