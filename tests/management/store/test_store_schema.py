@@ -164,8 +164,11 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
             "subscription",
             "subscription_event",
             "search_parameter",
+            "imaging_instance",
+            "imaging_due",
         ):  # of later revisions
             connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("ALTER TABLE blob DROP COLUMN dek"))
         for index in ("ix_version_leaf", "ix_version_type_leaf", "ix_idx_date_wide"):  # of later revisions
             connection.execute(text(f"DROP INDEX IF EXISTS {index}"))
         connection.execute(text("DROP INDEX ix_inbox_kept"))
