@@ -35,6 +35,7 @@ __all__ = [
     "CdaError",
     "Conflict",
     "DeviceError",
+    "DicomError",
     "Gone",
     "HdgError",
     "Hl7v2Error",
@@ -110,6 +111,10 @@ class Hl7v3Error(CdaError):
 
 class DeviceError(SourceError):
     """Data of a device or of a personal health application that cannot be read."""
+
+
+class DicomError(SourceError):
+    """A DICOM object that cannot be read or is not accepted; ``place`` is a tag: ``(0008,0018)``."""
 
 
 class TableError(HdgError):
