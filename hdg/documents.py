@@ -20,13 +20,14 @@ from hdg.fhir import json
 from hdg.gateway import Gateway, Replayed
 from hdg.ingestion.cda.convert import Converter
 from hdg.ingestion.cda.original import reference_id, replaced
-from hdg.ingestion.converted import Converted
+from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 from hdg.ingestion.inbox import losses
 from hdg.ingestion.received import origin_of, origin_text
 from hdg.ingestion.sender import Origin, Sender
 from hdg.ingestion.sniff import format_of
 from hdg.management.store.inbox import Entry, mark, note_loss
+from hdg.management.store.replaced import is_replaced, note_replaced
 from hdg.management.store.session import WriteSession
 from hdg.management.store.unit import InboxRow
 from hdg.management.store.writer import NotCommitted, RowsRefused
@@ -168,12 +169,15 @@ class Documents:
         except CdaError as error:
             return Replayed(error)
 
-        def accept(session: WriteSession) -> None:
+        def store(session: WriteSession) -> None:
+            if entry.status == "accepted":
+                self._store(session, converted, entry.received_us)
+                return
             taken = self._accept(session, raw, origin, entry.received_us, converted)
             if not taken.is_accepted:
                 raise CdaError(taken.reason, taken.place)
 
-        return self._gateway.replayed(entry, converted, accept, is_dry=is_dry)
+        return self._gateway.replayed(entry, converted, store, is_dry=is_dry)
 
     def keep_edited(self, entry: Entry, raw: bytes) -> int:
         """Puts an operator's correction of a quarantined document beside it, in quarantine; its number."""
@@ -208,8 +212,7 @@ class Documents:
             return self._quarantine(
                 session, raw, origin, at_us, error, institution=source.institution, converted=converted
             )
-        self._gateway.store_statements(session, converted, session.in_order(at_us))
-        self._supersede(session, converted)
+        self._store(session, converted, session.in_order(at_us))
         taken = Taken("accepted", source.control_id, len(converted.resources), what=_what(source.format))
         ikey = self._record(session, raw, origin, at_us, taken, source.institution, converted, sender=sender)
         for loss in dict.fromkeys(losses(converted.issues)):
@@ -218,17 +221,23 @@ class Documents:
             )
         return taken
 
-    def _supersede(self, session: WriteSession, converted: Converted) -> None:
-        """The documents in whose place this one stands are said to be superseded, where they are here.
+    def _store(self, session: WriteSession, converted: Converted, received_us: int) -> None:
+        """What the document states; those in whose place it stands are superseded, here or when they come.
 
         Those of another patient are left alone: whatever this one says, it is not about them.
         """
         source = converted.source
+        resources = tuple(_as_it_stands(session, one) for one in converted.resources)
+        self._gateway.store_statements(session, replace(converted, resources=resources), received_us)
         composition = converted.resources[0]
+        subject = composition.get("subject", {}).get("reference")
+        if subject is None:
+            return
         for identifier in replaced(composition):
             id_ = reference_id(self._gateway.keys.id_key, source.institution, identifier)
+            note_replaced(session, id_, subject)
             known = session.current("DocumentReference", id_)
-            if known is not None and known.get("subject") == composition.get("subject"):
+            if known is not None and known.get("subject") == composition["subject"]:
                 session.statement(
                     {"resourceType": "DocumentReference", "id": id_, "status": "superseded"},
                     sender=source.sender,
@@ -297,6 +306,16 @@ class Documents:
                 origin=origin_text(origin),
             )
         )
+
+
+def _as_it_stands(session: WriteSession, resource: JsonObject) -> JsonObject:
+    """The reference to a document that another one has replaced says so."""
+    subject = resource.get("subject", {}).get("reference")
+    if resource["resourceType"] != "DocumentReference" or subject is None:
+        return resource
+    if not is_replaced(session, resource["id"], subject):
+        return resource
+    return {**resource, "status": "superseded"}
 
 
 def _inbox_sender(institution: str, sender: str) -> str:

@@ -401,16 +401,19 @@ class Gateway:
         except Hl7v2Error as error:
             return Replayed(error)
 
-        def accept(session: WriteSession) -> None:
+        def store(session: WriteSession) -> None:
+            if entry.status == "accepted":
+                self.store_statements(session, converted, entry.received_us)
+                return
             _repeat(session, received)
             self._accept(session, received, converted)
 
-        return self.replayed(entry, converted, accept, is_dry=is_dry)
+        return self.replayed(entry, converted, store, is_dry=is_dry)
 
     def replayed(
-        self, entry: Entry, converted: Converted, accept: Callable[[WriteSession], None], *, is_dry: bool
+        self, entry: Entry, converted: Converted, store: Callable[[WriteSession], None], *, is_dry: bool
     ) -> Replayed:
-        """What storing it again changes. ``accept`` takes in what was in quarantine; it may raise SourceError."""
+        """What ``store`` changes, which stores it again or takes in what was in quarantine. It may raise SourceError."""
         changes: list[tuple[JsonObject | None, JsonObject]] = []
 
         def work(session: WriteSession) -> None:
@@ -419,10 +422,8 @@ class Gateway:
                 (r["resourceType"], r["id"]): session.current(r["resourceType"], r["id"])
                 for r in converted.resources
             }
-            if entry.status == "accepted":
-                self.store_statements(session, converted, entry.received_us)
-            else:
-                accept(session)
+            store(session)
+            if entry.status != "accepted":
                 mark(session, entry.ikey, "replayed")
             for key, old in before.items():
                 new = session.current(*key)

@@ -34,8 +34,9 @@ def provenance(
     agents: Sequence[JsonObject],
     what: str,
     display: str = "",
+    part: Sequence[str] = (),
 ) -> JsonObject:
-    """A Provenance over all resources of an input.
+    """A Provenance over all resources of an input, or over a ``part`` that has agents of its own.
 
     ``recorded``: an instant; ``what`` was received ("message", "document"), and how it is called (``display``).
     """
@@ -44,7 +45,7 @@ def provenance(
     }
     if display:
         source["display"] = display
-    facts = ("provenance", sender.name, sha256)
+    facts = ("provenance", sender.name, sha256, *part)
     return {
         "resourceType": "Provenance",
         "id": resource_id(id_key, "Provenance", sender.institution, facts),

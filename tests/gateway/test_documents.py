@@ -11,7 +11,7 @@ from sqlalchemy import text
 from hdg.documents import Documents
 from hdg.gateway import Gateway
 from hdg.ingestion.sender import Origin
-from hdg.replay import quarantined, replay_quarantined
+from hdg.replay import quarantined, replay, replay_quarantined
 from hdg.settings import Settings
 from hdg.watch import Watch
 
@@ -43,6 +43,10 @@ REPLACES = """<relatedDocument typeCode="RPLC"><parentDocument><id root="2.999.1
 def gateway(tmp_path):
     with Gateway.open(Settings(data=tmp_path / "data", institution="north")) as opened:
         yield opened
+
+
+def statuses(gateway):
+    return {one["masterIdentifier"]["value"]: one["status"] for one in of_type(gateway, "DocumentReference")}
 
 
 def of_type(gateway, type_):
@@ -104,10 +108,45 @@ def test_a_document_in_the_place_of_another_supersedes_it(gateway):
     documents = Documents(gateway)
     documents.take_now(document("d1"), HTTP)
     documents.take_now(document("d2", related=REPLACES, day="20240203030405+0000"), HTTP)
-    statuses = {
-        one["masterIdentifier"]["value"]: one["status"] for one in of_type(gateway, "DocumentReference")
-    }
-    assert statuses == {"d1": "superseded", "d2": "current"}
+    assert statuses(gateway) == {"d1": "superseded", "d2": "current"}
+
+
+def test_a_document_that_comes_after_the_one_in_its_place_is_superseded_from_the_start(gateway):
+    documents = Documents(gateway)
+    documents.take_now(document("d2", related=REPLACES, day="20240203030405+0000"), HTTP)
+    documents.take_now(document("d1"), HTTP)
+    assert statuses(gateway) == {"d1": "superseded", "d2": "current"}
+
+
+def test_of_two_documents_of_one_group_the_replaced_one_is_superseded_in_either_order(gateway):
+    documents = Documents(gateway)
+    works = [
+        documents.work(document("d2", related=REPLACES, day="20240203030405+0000"), HTTP, 1),
+        documents.work(document("d1"), HTTP, 2),
+    ]
+    for future in [gateway.store.submit(work) for work in works]:
+        assert future.result().is_accepted
+    assert statuses(gateway) == {"d1": "superseded", "d2": "current"}
+
+
+def test_a_document_about_somebody_else_is_not_superseded_by_a_claim(gateway):
+    documents = Documents(gateway)
+    other = document("d2", related=REPLACES).replace(b'extension="p1"', b'extension="p2"')
+    assert documents.take_now(other, HTTP).is_accepted
+    documents.take_now(document("d1"), HTTP)
+    assert statuses(gateway) == {"d1": "current", "d2": "current"}
+
+
+def test_a_replaced_document_stays_superseded_when_it_is_replayed(tmp_path):
+    settings = Settings(data=tmp_path / "data", institution="north")
+    with Gateway.open(settings) as gateway:
+        documents = Documents(gateway)
+        documents.take_now(document("d1"), HTTP)
+        documents.take_now(document("d2", related=REPLACES, day="20240203030405+0000"), HTTP)
+    (line,) = replay(settings, since=0)
+    assert "2 messages replayed, 0 changed" in line.text
+    with Gateway.open(settings) as gateway:
+        assert statuses(gateway) == {"d1": "superseded", "d2": "current"}
 
 
 def test_what_cannot_be_converted_is_kept_and_can_be_mended(tmp_path):

@@ -18,6 +18,7 @@ def test_every_table_is_told_of() -> None:
         "consent.schema",
         "identity",
         "ledger.schema",
+        "store.replaced",
         "store.schema",
         "store.subscription",
     ):

@@ -14,6 +14,7 @@ from typing import Any
 
 from hdg.errors import CdaError, Issue, SourceError
 from hdg.fhir.times import instant, microseconds, moment
+from hdg.ingestion.cda.authorship import Authorship
 from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.dispatch import Dispatch
 from hdg.ingestion.cda.fragments import as_document
@@ -23,7 +24,6 @@ from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import REASON
 from hdg.ingestion.cda.xml import Element, children, read
 from hdg.ingestion.converted import Converted, JsonObject, Source
-from hdg.ingestion.provenance import ASSEMBLER, provenance, role
 from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import zone
@@ -85,6 +85,7 @@ class Converter:
         state.dispatch = tables.dispatch.statement
         state.build_resource = tables.compiler.resource
         tables.compiler.resource(ROOT_TABLE, root, state)
+        authorship = Authorship(state)
         issues.extend(losses(state))
         sha256 = hashlib.sha256(data).hexdigest()
         resources = list(state.resources.values())
@@ -96,8 +97,10 @@ class Converter:
             resources += original(
                 data, resources[0], id_key=self.id_key, institution=state.institution, recorded=recorded
             )
-        resources.append(_provenance(resources, state, sha256, digest, recorded))
         resources = _valid(resources, issues)
+        resources += _valid(
+            authorship.provenances(resources, sha256=sha256, mapping_digest=digest, recorded=recorded), issues
+        )
         return Converted(
             source=_source(root, sender, sha256, microseconds(moment(stated)) if stated else None),
             resources=tuple(resources),
@@ -172,24 +175,4 @@ def _source(root: Element, sender: Sender, sha256: str, stated_us: int | None) -
     )
     return Source(
         "cda", sender.name, sender.institution, control, codes[0] if codes else "", sha256, stated_us
-    )
-
-
-def _provenance(
-    targets: list[JsonObject], state: State, sha256: str, mapping_digest: str, recorded: str
-) -> JsonObject:
-    """A Provenance over all resources of a document, by the authors of its Composition."""
-    authors: list[JsonObject] = next(
-        (one.get("author", []) for one in targets if one["resourceType"] == "Composition"), []
-    )
-    who = [{"type": role("author"), "who": author} for author in authors if "reference" in author]
-    return provenance(
-        targets,
-        id_key=state.id_key,
-        sender=state.sender,
-        sha256=sha256,
-        mapping_digest=mapping_digest,
-        recorded=recorded,
-        agents=[*who, ASSEMBLER],
-        what="document",
     )

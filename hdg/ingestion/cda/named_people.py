@@ -11,7 +11,7 @@ from hdg.ingestion.cda.values import to_coding, to_concept
 from hdg.ingestion.cda.xml import HL7, Element, children, local
 from hdg.mapping.context import JsonObject, Several
 
-__all__ = ["actor", "human", "is_patient"]
+__all__ = ["actor", "authors_of", "human", "is_patient"]
 
 
 @named("cda.actor")
@@ -62,6 +62,15 @@ def _nearest(element: Element, state: State, read: Callable[[Any, State], Any]) 
             return None  # it has an author, whom R4 does not take here
         node = node.getparent()
     return None
+
+
+def authors_of(element: Element, state: State) -> tuple[str, ...] | None:
+    """References to all authors that an element itself names; None: it names none."""
+    authors = [one for one in children(element, "author") if _has_author(one)]
+    if not authors:
+        return None
+    found = (actor(one, state) for one in authors)
+    return tuple(dict.fromkeys(one["reference"] for one in found if one is not None))
 
 
 def _has_author(element: Element) -> bool:

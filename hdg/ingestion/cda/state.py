@@ -41,6 +41,7 @@ class State(Context):
         "resources",
         "root",
         "sender",
+        "sources",
         "statements",
         "subject",
         "systems",
@@ -67,6 +68,8 @@ class State(Context):
         self.issues = issues
         self.resources: dict[tuple[str, str], JsonObject] = {}
         """Everything that was built, by type and id, in the order of the document."""
+        self.sources: dict[tuple[str, str], Element] = {}
+        """The element that each was first made of."""
         self.subject: JsonObject | None = None
         """Reference to the patient that the document is about."""
         self.consumed: dict[Element, None] = {}
@@ -177,6 +180,7 @@ class State(Context):
             if held is None:
                 resource["id"] = id_
                 self.resources[type_, id_] = resource
+                self.sources[type_, id_] = element
                 break
             resource["id"] = id_
             if held == resource:

@@ -8,6 +8,7 @@ from case_pairs import references
 from hdg.fhir import ids
 from hdg.fhir.validate import validate
 from hdg.ingestion.cda.convert import Converter
+from hdg.ingestion.cda.xml import read
 
 pytestmark = pytest.mark.corpus
 
@@ -24,3 +25,33 @@ def test_every_whole_document_becomes_valid_resources(cases):
         assert not [issue for one in found.resources for issue in validate(one)], file.name
         assert found.resources[0]["resourceType"] == "Composition"
         assert found.patient_id is not None
+
+
+def test_every_resource_of_every_document_names_the_element_that_it_was_made_of(cases):
+    converter = Converter(id_key=ids.PUBLIC_KEY)
+    for file in sorted((cases / "cda" / "sample_ccdas").rglob("*.xml")):
+        data = file.read_bytes()
+        resources = converter.convert(data, at_us=0).resources
+        root = read(data, [])
+        targets = [
+            target for one in resources if one["resourceType"] == "Provenance" for target in one["target"]
+        ]
+        told = [target["reference"] for target in targets]
+        rest = [
+            f"{one['resourceType']}/{one['id']}" for one in resources if one["resourceType"] != "Provenance"
+        ]
+        assert sorted(told) == sorted(rest), file.name
+        for target in targets:
+            steps = target["extension"][0]["valueString"].split("/")[1:]
+            found = root.xpath(
+                "/" + "/".join(f"*[local-name()='{_name(step)}']{_number(step)}" for step in steps)
+            )
+            assert len(found) == 1, (file.name, steps)
+
+
+def _name(step):
+    return step.partition("[")[0]
+
+
+def _number(step):
+    return step[len(_name(step)) :]

@@ -23,6 +23,7 @@ OURS = {
     "audit_event", "blob", "compartment", "consent_rule", "idx_composite", "idx_date", "idx_number",
     "idx_quantity", "idx_reference", "idx_string", "idx_token", "idx_uri", "imaging_due",
     "imaging_instance", "inbox", "ledger_checkpoint", "ledger_leaf", "ledger_tile", "owner_key",
+    "replaced_document",
     "resource", "revoked_token", "search_parameter", "store_meta", "subscription", "subscription_event",
     "version", "work_item",
 }  # fmt: skip
@@ -36,6 +37,7 @@ def test_migrated_tables_are_the_declared_ones(settings) -> None:
         "ledger.schema",
         "store.custom_register",
         "store.imaging_schema",
+        "store.replaced",
         "store.schema",
         "store.subscription",
     ):
@@ -166,6 +168,7 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
             "search_parameter",
             "imaging_instance",
             "imaging_due",
+            "replaced_document",
         ):  # of later revisions
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE blob DROP COLUMN dek"))

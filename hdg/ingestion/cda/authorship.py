@@ -1,0 +1,117 @@
+"""Who wrote what of a document, and where it stands there: Provenance.
+
+CDA R2 §4.4 (context conduction): the author of the document speaks for its sections, that of a section for its entries,
+unless they name their own. R4 provenance.html: one Provenance for all that the same authors wrote; each target carries
+the XPath of the element that it was made of (names are in the namespace ``urn:hl7-org:v3``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from hdg.ingestion.cda.named_people import authors_of
+from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.xml import Element, local
+from hdg.ingestion.provenance import ASSEMBLER, provenance, role
+from hdg.mapping.context import JsonObject
+
+__all__ = ["SOURCE_XPATH", "Authorship"]
+
+SOURCE_XPATH = "https://hdg.dev/fhir/StructureDefinition/source-xpath"
+_THINGS = frozenset(
+    ("Device", "Location", "Organization", "Patient", "Practitioner", "PractitionerRole", "RelatedPerson")
+)
+"""What statements name; nobody is said to have written it beside the author of the document."""
+
+
+class Authorship:
+    """The authors of what one document became. They are read when this is made, so that losses count them as read."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._numbers: dict[Element, dict[Element, str]] = {}
+        self._paths: dict[Element, str] = {}
+        self._above: dict[Element, tuple[str, ...]] = {}
+        self._document = self._authors(state.root)
+        self._by_key = {
+            key: self._document if key[0] in _THINGS else self._authors(element)
+            for key, element in list(state.sources.items())
+        }
+
+    def _authors(self, element: Element) -> tuple[str, ...]:
+        """References to the nearest authors."""
+        known = self._above.get(element)
+        if known is None:
+            known = authors_of(element, self._state)
+            if known is None:
+                parent = element.getparent()
+                known = () if parent is None else self._authors(parent)
+            self._above[element] = known
+        return known
+
+    def provenances(
+        self, resources: Sequence[JsonObject], *, sha256: str, mapping_digest: str, recorded: str
+    ) -> list[JsonObject]:
+        """One for each group of authors, the document's first. ``recorded``: an instant.
+
+        ``resources``: what is there to be told of; an author who is not among it is not named.
+        """
+        there = {f"{one['resourceType']}/{one['id']}" for one in resources}
+        groups: dict[tuple[str, ...], list[JsonObject]] = {self._document: []}
+        for resource in resources:
+            key = (resource["resourceType"], resource["id"])
+            groups.setdefault(self._by_key.get(key, self._document), []).append(resource)
+        found = []
+        for authors, targets in groups.items():
+            is_document = authors == self._document
+            made = provenance(
+                targets,
+                id_key=self._state.id_key,
+                sender=self._state.sender,
+                sha256=sha256,
+                mapping_digest=mapping_digest,
+                recorded=recorded,
+                agents=[*_agents(one for one in authors if one in there), ASSEMBLER],
+                what="document",
+                part=() if is_document else authors,
+            )
+            made["target"] = [
+                self._placed(target, one) for target, one in zip(made["target"], targets, strict=True)
+            ]
+            found.append(made)
+        return found
+
+    def _placed(self, target: JsonObject, resource: JsonObject) -> JsonObject:
+        element = self._state.sources.get((resource["resourceType"], resource["id"]))
+        if element is None:
+            return target
+        return {"extension": [{"url": SOURCE_XPATH, "valueString": self._xpath(element)}], **target}
+
+    def _xpath(self, element: Element) -> str:
+        known = self._paths.get(element)
+        if known is None:
+            parent = element.getparent()
+            known = (
+                f"/{local(element)}"
+                if parent is None
+                else f"{self._xpath(parent)}/{self._steps(parent)[element]}"
+            )
+            self._paths[element] = known
+        return known
+
+    def _steps(self, parent: Element) -> dict[Element, str]:
+        """What each child is called there: numbered where it has siblings of its name."""
+        known = self._numbers.get(parent)
+        if known is None:
+            names = [local(child) for child in parent]
+            counts, seen = Counter(names), Counter[str]()
+            known = self._numbers[parent] = {}
+            for child, name in zip(parent, names, strict=True):
+                seen[name] += 1
+                known[child] = f"{name}[{seen[name]}]" if counts[name] > 1 else name
+        return known
+
+
+def _agents(authors: Iterable[str]) -> Iterator[JsonObject]:
+    return ({"type": role("author"), "who": {"reference": one}} for one in authors)
