@@ -116,7 +116,7 @@ def convert(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH…", help="Files and folders; '-' is standard input.")
     ],
-    from_: Annotated[str, typer.Option("--from", help="auto, hl7v2, cda or hl7v3.")] = "auto",
+    from_: Annotated[str, typer.Option("--from", help="auto, hl7v2, cda, hl7v3 or device.")] = "auto",
     to: Annotated[
         str,
         typer.Option("--to", help="bundle (a transaction for each input), ndjson, or document (CDA only)."),
@@ -136,8 +136,9 @@ def convert(
     charset: Annotated[str | None, typer.Option(help="Overrides MSH-18.")] = None,
     mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
+    patient: Annotated[str, typer.Option(help="Id of the Patient that data of devices are about.")] = "",
 ) -> None:
-    """Convert HL7 v2 and v3 messages and CDA documents to validated FHIR R4.
+    """Convert HL7 v2 and v3 messages, CDA documents and data of personal health devices to validated FHIR R4.
 
     Exit 0: all converted; 1: some failed (each named); 2: usage.
 
@@ -147,7 +148,7 @@ def convert(
     from hdg.bulk_report import deliver
 
     if from_ not in bulk.FORMATS:
-        _fail(f"--from {from_}: only auto, hl7v2, cda and hl7v3 are built in this version", 2)
+        _fail(f"--from {from_}: only auto, hl7v2, cda, hl7v3 and device are built in this version", 2)
     if to not in bulk.FORMS:
         _fail(f"--to {to}: bundle, document or ndjson", 2)
     try:
@@ -164,6 +165,7 @@ def convert(
         charset=charset,
         mappings=mappings,
         with_coverage=report is not None,
+        patient=patient,
     )
     raise typer.Exit(deliver(jobs, plan, output, report, workers))
 
@@ -379,15 +381,19 @@ def reindex(
 
 @map_app.command("explain")
 def map_explain(
-    source: Annotated[str, typer.Argument(help="A field, e.g. PID-3 or OBX-5.")],
-    message: Annotated[Path | None, typer.Option(help="A message: what each rule makes of it.")] = None,
+    source: Annotated[str, typer.Argument(help="A field (PID-3), or the end of a path (observation/value).")],
+    message: Annotated[
+        Path | None, typer.Option(help="A message or document: what each rule makes of it.")
+    ] = None,
     mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
 ) -> None:
     """Show the rules of a field: where they stand (file:line), what they do, and what they make of a message.
 
     Example: hdg map explain PID-3 --message examples/adt-a01-admission.hl7
+
+    Example: hdg map explain patient/birthTime --message examples/ccd-summary.xml
     """
-    from hdg.ingestion.hl7v2.explain import lines
+    from hdg.ingestion.explain import lines
 
     found = list(lines(source, message.read_bytes() if message else None, mappings))
     for line in found:

@@ -42,20 +42,23 @@ class _Tables:
 
 
 class Converter:
-    """Converts documents with one id key. Tables are read and compiled when a document first needs them."""
+    """Converts documents with one id key. Tables are read and compiled when a document first needs them.
 
-    def __init__(self, *, id_key: bytes, library: Library | None = None) -> None:
+    ``compiler``: for senders without tables of their own, in place of the shipped tables.
+    """
+
+    def __init__(self, *, id_key: bytes, compiler: Compiler | None = None) -> None:
         self.id_key = id_key
         self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
-        if library is not None:
-            self._tables[None, None] = _tables(library)
+        if compiler is not None:
+            self._tables[None, None] = _tables(compiler)
 
     def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
         """The compiled tables seen through an override directory and a site's own concept maps."""
         key = (override, maps)
         found = self._tables.get(key)
         if found is None:
-            found = self._tables[key] = _tables(Library("cda", override=override, maps=maps))
+            found = self._tables[key] = _tables(Compiler(Library("cda", override=override, maps=maps)))
         return found
 
     def convert(
@@ -149,9 +152,8 @@ def _without(value: Any, gone: set[str]) -> Any:
     return value
 
 
-def _tables(library: Library) -> _Tables:
-    compiler = Compiler(library)
-    return _Tables(library, compiler, Dispatch(library, compiler))
+def _tables(compiler: Compiler) -> _Tables:
+    return _Tables(compiler.library, compiler, Dispatch(compiler.library, compiler))
 
 
 def _custodian(root: Element) -> str:

@@ -88,17 +88,3 @@ def _shown(made: Any) -> str:
     if isinstance(made, Choice):
         return f"{made.type} {_shown(made.value)}"
     return dumps(list(made) if isinstance(made, Several) else made).decode("utf-8")
-
-
-def lines(source: str, message: bytes | None = None, mappings: Path | None = None) -> Iterator[str]:
-    """``explain`` as text for a terminal."""
-    for found in explain(source, message, mappings):
-        rule = found.rule
-        what = f"→ {rule.target}" if rule.target else "not mapped"
-        cells = (("as", rule.as_), ("map", rule.map), ("when", rule.when), ("default", rule.default))
-        details = "".join(f"  {name}: {text}" for name, text in cells if text)
-        yield f"{rule.file}:{rule.line}  {rule.source} {what}{details}"
-        if rule.note:
-            yield f"    note: {rule.note}"
-        for place, value in found.made:
-            yield f"    {place} = {value or 'nothing'}"

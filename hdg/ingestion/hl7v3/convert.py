@@ -56,14 +56,17 @@ class _Said:
 
 
 class Converter:
-    """Converts messages with one id key. Tables are read and compiled when a message first needs them."""
+    """Converts messages with one id key. Tables are read and compiled when a message first needs them.
 
-    def __init__(self, *, id_key: bytes, library: Library | None = None) -> None:
+    ``compiler``: for senders without tables of their own, in place of the shipped tables.
+    """
+
+    def __init__(self, *, id_key: bytes, compiler: Compiler | None = None) -> None:
         self.id_key = id_key
         self._documents = CdaConverter(id_key=id_key)
         self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
-        if library is not None:
-            self._tables[None, None] = _Tables(library, Compiler(library))
+        if compiler is not None:
+            self._tables[None, None] = _Tables(compiler.library, compiler)
 
     def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
         """The compiled tables seen through an override directory and a site's own concept maps."""

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hdg.ingestion.explain import lines
 from hdg.ingestion.hl7v2.coverage import coverage
-from hdg.ingestion.hl7v2.explain import explain, lines
+from hdg.ingestion.hl7v2.explain import explain
 from hdg.ingestion.hl7v2.grammar import SourceError
 
 HEAD = "MSH|^~\\&|LAB|NORTH|HDG|REGION|20260314113000-0500||ADT^A31^ADT_A05|C1|P|2.5.1\rEVN||20260314\r"
