@@ -20,11 +20,14 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
-from hdg.errors import CdaError, HdgError, Hl7v2Error, Issue, SourceError
+from hdg.errors import CdaError, DeviceError, HdgError, Hl7v2Error, Issue, SourceError
 from hdg.fhir import bundle, ids
 from hdg.fhir import json as fhir_json
 from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.converted import Converted, JsonObject
+from hdg.ingestion.device.convert import Converter as DeviceConverter
+from hdg.ingestion.device.convert import Input
+from hdg.ingestion.device.kinds import HEAD_BYTES, kind_of
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
@@ -33,7 +36,13 @@ from hdg.ingestion.sniff import XML, Format, format_of
 
 Form = Literal["bundle", "document", "ndjson"]
 FORMS: Mapping[str, Form] = {"bundle": "bundle", "document": "document", "ndjson": "ndjson"}
-FORMATS: Mapping[str, Format | None] = {"auto": None, "hl7v2": "hl7v2", "cda": "cda", "hl7v3": "hl7v3"}
+FORMATS: Mapping[str, Format | None] = {
+    "auto": None,
+    "hl7v2": "hl7v2",
+    "cda": "cda",
+    "hl7v3": "hl7v3",
+    "device": "device",
+}
 """What ``--from`` may say; auto: as the first bytes of each input tell."""
 
 CHUNK_FILES = 64
@@ -65,6 +74,8 @@ class Plan:
     id_key: bytes = ids.PUBLIC_KEY
     sender: Sender | None = None
     with_coverage: bool = False
+    patient: str = ""
+    """Id of the patient whose personal health data these are; '' when they say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,7 @@ def plan(
     charset: str | None = None,
     mappings: Path | None = None,
     with_coverage: bool = False,
+    patient: str = "",
 ) -> Plan:
     """The Plan for a command line. ``output`` is a folder when it is one already or when there are many inputs.
 
@@ -131,6 +143,7 @@ def plan(
         id_key=id_key_file.read_bytes() if id_key_file else ids.PUBLIC_KEY,
         sender=sender,
         with_coverage=with_coverage,
+        patient=patient,
     )
 
 
@@ -188,8 +201,10 @@ def _convert_chunk(chunk: list[Job], plan: Plan) -> list[Outcome]:
     return [outcome for job in chunk for outcome in convert_job(job, plan)]
 
 
-def convert_job(job: Job, plan: Plan) -> list[Outcome]:
+def convert_job(job: Job, plan: Plan) -> Iterable[Outcome]:
     """Converts one input; a file may hold many messages. Errors become Outcomes."""
+    if job.path is not None and _is_personal(job.path, plan):
+        return _convert_personal(job, plan, None)
     try:
         data = sys.stdin.buffer.read() if job.path is None else job.path.read_bytes()
     except OSError as error:
@@ -201,6 +216,8 @@ def convert_job(job: Job, plan: Plan) -> list[Outcome]:
             return [Outcome(job.name, 0, "skipped", error=text)]
         text = "empty" if not data.strip() else "does not start with MSH, FHS, BHS or an XML element"
         return [Outcome(job.name, 0, "failed", error=text)]
+    if source == "device":
+        return _convert_personal(job, plan, data)
     if source in XML:
         return [_convert_document(job, plan, data, source)]
     try:
@@ -223,6 +240,11 @@ def _converter(id_key: bytes) -> Converter:
 
 
 @cache
+def _device_converter(id_key: bytes) -> DeviceConverter:
+    return DeviceConverter(id_key=id_key)
+
+
+@cache
 def _cda_converter(id_key: bytes) -> CdaConverter:
     return CdaConverter(id_key=id_key)
 
@@ -230,6 +252,37 @@ def _cda_converter(id_key: bytes) -> CdaConverter:
 @cache
 def _hl7v3_converter(id_key: bytes) -> Hl7v3Converter:
     return Hl7v3Converter(id_key=id_key)
+
+
+def _is_personal(path: Path, plan: Plan) -> bool:
+    """Whether a file is personal health data, which may be far larger than memory."""
+    if plan.source is not None:
+        return plan.source == "device"
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False  # said when it is read
+    return format_of(head) == "device" or (path.suffix.lower() == ".csv" and kind_of(head) == "csv")
+
+
+def _convert_personal(job: Job, plan: Plan, data: bytes | None) -> Iterator[Outcome]:
+    """An Outcome for each piece (hdg.ingestion.device.convert); ``data`` None: the job's file, as a stream."""
+    number = 0
+    try:
+        if data is None and job.path is not None:
+            given = Input.of_path(job.path, patient=plan.patient)
+        else:
+            given = Input.of_bytes(data or b"", name=job.name, patient=plan.patient)
+        at_us = time.time_ns() // 1000
+        for number, piece in enumerate(
+            _device_converter(plan.id_key).pieces(given, plan.sender, at_us=at_us), 1
+        ):
+            yield _outcome(job, plan, number, 0, piece, (), None)
+    except DeviceError as error:
+        yield Outcome(job.name, number + 1, "failed", error=str(error))
+    except OSError as error:
+        yield Outcome(job.name, number + 1, "failed", error=f"cannot be read: {error.strerror}")
 
 
 def _convert_document(job: Job, plan: Plan, data: bytes, source: Format) -> Outcome:
@@ -308,13 +361,12 @@ def _document(converted: Converted) -> JsonObject:
 
 
 def _write(plan: Plan, job: Job, number: int, total: int, output: bytes) -> None:
+    """``total`` 0: pieces of one input, nobody knows how many; as ndjson they make one file."""
     if plan.folder is None:
         return
     suffix = ".ndjson" if plan.form == "ndjson" else ".json"
-    target = (
-        plan.folder / f"{job.output}{suffix}"
-        if total == 1
-        else plan.folder / f"{job.output}.{number}{suffix}"
-    )
+    is_one = total == 1 or (total == 0 and (number == 1 or plan.form == "ndjson"))
+    target = plan.folder / (f"{job.output}{suffix}" if is_one else f"{job.output}.{number}{suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(output)
+    with target.open("ab" if is_one and number > 1 and total == 0 else "wb") as file:
+        file.write(output)

@@ -67,14 +67,15 @@ def _with_progress(outcomes: Iterable[Outcome], jobs: list[Job], *, is_shown: bo
         yield from _with_bar(outcomes, jobs)
         return
     due = time.monotonic() + PLAIN_EVERY_S
-    files = 0
+    files = resources = 0
     last = ""
     for outcome in outcomes:
+        resources += outcome.resources
         if outcome.file != last:
             files, last = files + 1, outcome.file
         if time.monotonic() >= due:
             due += PLAIN_EVERY_S
-            print(f"{files} of {len(jobs)} files", file=sys.stderr)
+            print(f"{files} of {len(jobs)} files, {resources:,} resources", file=sys.stderr)
         yield outcome
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from hdg.ingestion.device.kinds import kind_of
+
 __all__ = ["XML", "Format", "format_of"]
 
-Format = Literal["hl7v2", "cda", "hl7v3"]
+Format = Literal["hl7v2", "cda", "hl7v3", "device"]
 XML = frozenset[Format]({"cda", "hl7v3"})
 _SEGMENTS = (b"MSH", b"FHS", b"BHS")
 _HEAD_BYTES = 16_384
@@ -18,12 +20,16 @@ _V3 = re.compile(rf"{_PROLOG}<(?:[\w.-]+:)?(?:{_INTERACTION}|Envelope)[\s/>]", r
 
 
 def format_of(data: bytes) -> Format | None:
-    """HL7 v2; XML: HL7 v3 (an interaction, or a SOAP envelope), else read as CDA; None for neither."""
+    """HL7 v2; personal health data (no CSV: any text could be); XML: HL7 v3 (an interaction, or a SOAP envelope), else
+    read as CDA; None for neither.
+    """
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return _xml(data) if data[2:4] in (b"<\x00", b"\x00<") else "hl7v2"
     head = data[:64].lstrip(b"\xef\xbb\xbf\x0b\r\n\t \x00")
     if head.startswith(_SEGMENTS):
         return "hl7v2"
+    if head.startswith((b"<", b"{", b"[", b"PK\x03\x04")) and kind_of(data[:_HEAD_BYTES]) is not None:
+        return "device"
     return _xml(data) if head.startswith(b"<") else None
 
 

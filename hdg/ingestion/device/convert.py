@@ -1,0 +1,197 @@
+"""Personal health data to FHIR R4, in pieces of bounded size: which reader, validation, Provenance.
+
+A piece is a Converted of one patient with at most PIECE resources; a file of any size becomes as many as it takes. The
+same bytes, sender, patient and key give the same ids; ``at_us`` is when they were received. DESIGN §3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from hdg.errors import DeviceError, Issue, SourceError
+from hdg.fhir.ids import resource_id
+from hdg.fhir.times import instant
+from hdg.ingestion.converted import Converted, JsonObject, Source
+from hdg.ingestion.device.home import Home
+from hdg.ingestion.device.kinds import HEAD_BYTES, Kind, kind_of
+from hdg.ingestion.device.readers import reader_of
+from hdg.ingestion.provenance import ASSEMBLER, provenance, role
+from hdg.ingestion.repair import made_valid
+from hdg.ingestion.sender import Sender
+from hdg.ingestion.times import zone
+from hdg.mapping.library import Library
+
+__all__ = ["PIECE", "Converter", "Input"]
+
+PIECE = 500
+"""Resources of a piece, Provenance aside: one transaction of the gateway."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What is to be read. ``open``: the bytes from the beginning, each time anew; ``sha256`` of them in hex.
+
+    ``patient``: id of the patient that the caller names, '' when the input is to say it. ``is_reported``: the patient
+    handed it in; otherwise a gateway or an institution did.
+    """
+
+    open: Callable[[], BinaryIO]
+    sha256: str
+    name: str = ""
+    patient: str = ""
+    is_reported: bool = True
+    kind: Kind | None = None
+
+    @classmethod
+    def of_bytes(
+        cls,
+        data: bytes,
+        *,
+        name: str = "",
+        patient: str = "",
+        is_reported: bool = True,
+        kind: Kind | None = None,
+    ) -> Input:
+        """An input that is in memory."""
+        return cls(lambda: BytesIO(data), hashlib.sha256(data).hexdigest(), name, patient, is_reported, kind)
+
+    @classmethod
+    def of_path(cls, path: Path, *, patient: str = "", kind: Kind | None = None) -> Input:
+        """A file, which is read once for its digest. Raises OSError."""
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return cls(lambda: path.open("rb"), sha256, path.name, patient, kind=kind)
+
+    def head(self) -> bytes:
+        """The first bytes."""
+        with self.open() as file:
+            return file.read(HEAD_BYTES)
+
+
+class Converter:
+    """Converts with one id key. Tables are read when first needed."""
+
+    def __init__(self, *, id_key: bytes) -> None:
+        self.id_key = id_key
+        self._libraries: dict[tuple[Path | None, Path | None], Library] = {}
+
+    def library(self, override: Path | None, maps: Path | None) -> Library:
+        """The tables seen through an override directory and a site's own concept maps."""
+        key = (override, maps)
+        found = self._libraries.get(key)
+        if found is None:
+            found = self._libraries[key] = Library("device", override=override, maps=maps)
+        return found
+
+    def convert(
+        self, data: bytes, sender: Sender | None = None, *, at_us: int, patient: str = "", name: str = ""
+    ) -> Converted:
+        """One input in memory as one Converted, however large. Raises DeviceError, also for several patients."""
+        pieces = list(self.pieces(Input.of_bytes(data, name=name, patient=patient), sender, at_us=at_us))
+        if len({piece.patient_id for piece in pieces}) > 1:
+            raise DeviceError("the input is about several patients")
+        return Converted(
+            source=pieces[0].source,
+            resources=tuple(resource for piece in pieces for resource in piece.resources),
+            issues=tuple(issue for piece in pieces for issue in piece.issues),
+            patient_id=pieces[0].patient_id,
+            mapping_digest=pieces[0].mapping_digest,
+        )
+
+    def pieces(
+        self, given: Input, sender: Sender | None = None, *, at_us: int, progress: Progress | None = None
+    ) -> Iterator[Converted]:
+        """At least one piece. Raises DeviceError, perhaps after some pieces: what was read before it is right."""
+        sender = sender or Sender("", "")
+        kind = given.kind or kind_of(given.head())
+        if kind is None:
+            raise DeviceError("of no format of personal health data that is known")
+        library = self.library(sender.mappings, sender.terminology)
+        home = Home(
+            self.id_key,
+            sender.institution,
+            library,
+            patient=f"Patient/{given.patient}" if given.patient else "",
+            zone=zone(sender.zone),
+            at_us=at_us,
+            is_reported=given.is_reported,
+            name=given.name,
+        )
+        packer = _Packer(home, kind, given.sha256, sender)
+        for resource in reader_of(kind)(given.open, home, progress):
+            if packer.is_full(home.patient):
+                yield packer.piece()
+            packer.add(resource)
+        yield packer.piece()
+
+
+class _Packer:
+    """Fills pieces."""
+
+    def __init__(self, home: Home, kind: Kind, sha256: str, sender: Sender) -> None:
+        self._home, self._kind, self._sha256 = home, kind, sha256
+        self._sender = Sender(sender.name or f"personal|{kind}", sender.institution)
+        self._digest = home.library.digest
+        self._resources: list[JsonObject] = []
+        self._patient = ""
+        self._number = 0
+
+    def is_full(self, patient: str) -> bool:
+        """Whether what comes next belongs into another piece."""
+        held = self._resources
+        return bool(held) and (len(held) >= PIECE or patient != self._patient)
+
+    def add(self, resource: JsonObject) -> None:
+        """Adds a resource that is valid, or can be made so; another one is left out with an Issue."""
+        found: list[Issue] = []
+        try:
+            made_valid(resource, found)
+        except SourceError as error:
+            found.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
+        else:
+            self._resources.append(resource)
+        for issue in found:
+            self._home.note(issue.severity, issue.code, issue.place, issue.text)
+        self._patient = self._home.patient
+
+    def piece(self) -> Converted:
+        """What was added since the last one, with its Provenance."""
+        home, resources = self._home, self._resources
+        self._resources, self._number = [], self._number + 1
+        if resources:
+            resources.append(self._provenance(resources))
+        kind = self._kind
+        source = Source(
+            "device", self._sender.name, self._sender.institution, self._sha256, kind, self._sha256
+        )
+        return Converted(
+            source=source,
+            resources=tuple(resources),
+            issues=tuple(home.issues()),
+            patient_id=self._patient.partition("/")[2] or None,
+            mapping_digest=self._digest,
+        )
+
+    def _provenance(self, targets: list[JsonObject]) -> JsonObject:
+        home = self._home
+        author = [{"type": role("author"), "who": {"reference": self._patient}}] if home.is_reported else []
+        made = provenance(
+            targets,
+            id_key=home.id_key,
+            sender=self._sender,
+            sha256=self._sha256,
+            mapping_digest=self._digest,
+            recorded=instant(home.at_us),
+            agents=[*author, ASSEMBLER],
+            what="data",
+        )
+        facts = ("provenance", self._sender.name, self._sha256, self._patient, str(self._number))
+        made["id"] = resource_id(home.id_key, "Provenance", home.institution, facts)
+        return made
