@@ -129,6 +129,12 @@ class Converter:
             if packer.is_full(home.patient):
                 yield packer.piece()
             packer.add(resource)
+        if packer.is_empty:
+            worst = min(home.issues(), key=lambda issue: issue.severity, default=None)  # error before warning
+            raise DeviceError(
+                f"holds nothing to carry over{f': {worst.text}' if worst else ''}",
+                worst.place if worst else "",
+            )
         yield packer.piece()
 
 
@@ -139,7 +145,7 @@ class _Packer:
         self._home, self._kind, self._sha256 = home, kind, sha256
         self._sender = Sender(sender.name or f"personal|{kind}", sender.institution)
         self._digest = home.library.digest
-        self._resources: list[JsonObject] = []
+        self._resources: dict[tuple[str, str], JsonObject] = {}
         self._patient = ""
         self._number = 0
 
@@ -148,23 +154,31 @@ class _Packer:
         held = self._resources
         return bool(held) and (len(held) >= PIECE or patient != self._patient)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever added."""
+        return not self._resources and not self._number
+
     def add(self, resource: JsonObject) -> None:
-        """Adds a resource that is valid, or can be made so; another one is left out with an Issue."""
+        """Adds a resource that is valid, or can be made so; another one is left out with an Issue.
+
+        What the source says again, under the same id, takes the place of what it said before.
+        """
         found: list[Issue] = []
         try:
             made_valid(resource, found)
         except SourceError as error:
             found.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
         else:
-            self._resources.append(resource)
+            self._resources[resource["resourceType"], resource["id"]] = resource
         for issue in found:
             self._home.note(issue.severity, issue.code, issue.place, issue.text)
         self._patient = self._home.patient
 
     def piece(self) -> Converted:
         """What was added since the last one, with its Provenance."""
-        home, resources = self._home, self._resources
-        self._resources, self._number = [], self._number + 1
+        home, resources = self._home, list(self._resources.values())
+        self._resources, self._number = {}, self._number + 1
         if resources:
             resources.append(self._provenance(resources))
         kind = self._kind

@@ -22,6 +22,7 @@ from hdg.mapping.library import Library
 
 __all__ = [
     "DEVICE_ASSERTED",
+    "GATEWAY_DEVICE",
     "LOINC",
     "PATIENT_ASSERTED",
     "PATIENT_REPORTED",
@@ -29,7 +30,9 @@ __all__ = [
     "Home",
     "absent",
     "category",
+    "is_flag",
     "number",
+    "quantity",
     "shifted",
     "words",
 ]
@@ -122,6 +125,34 @@ class Home:
         device["patient"] = {"reference": self.patient}
         return device
 
+    def observation(
+        self,
+        facts: Sequence[str],
+        code: JsonObject,
+        times: JsonObject,
+        *,
+        kind: str,
+        marks: Sequence[JsonObject] = (),
+    ) -> JsonObject:
+        """An Observation without its value. ``times``: its effective element; ``kind``: its category's code."""
+        subject = {"reference": self.patient}
+        made: JsonObject = {"resourceType": "Observation", "id": self.id("Observation", *facts)}
+        meta = self.tags(*marks)
+        if meta["tag"]:
+            made["meta"] = meta
+        made |= {"status": "final", "category": [category(kind)], "code": code, "subject": subject}
+        return made | {"performer": [subject], **times}
+
+    def codes(self, map_name: str, own_system: str, own: str, *codes: str) -> JsonObject:
+        """A CodeableConcept: the standard code where a map has one, and the source's own."""
+        standard = self.coding(map_name, *(codes or (own,)))
+        kept = {"system": own_system, "code": re.sub(r"\s+", "-", own) or "unknown"}
+        if standard is None:
+            text = "no standard code is known: the source's own is kept"
+            place = own if re.fullmatch(r"[A-Za-z0-9_.-]{1,80}", own) else ""
+            self.note("information", "not-found", place, text)
+        return {"coding": [standard, kept] if standard else [kept], "text": words(own.rpartition(".")[2])}
+
     def at(self, moment: datetime, zone: tzinfo | None) -> datetime:
         """A zone-less moment in ``zone``, else in the input's; as it is when neither is known."""
         zone = zone or self.zone
@@ -174,7 +205,7 @@ def words(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def quantity(value: Decimal, ucum: str, unit: str = "") -> JsonObject:
+def quantity(value: Decimal | int, ucum: str, unit: str = "") -> JsonObject:
     """A Quantity; without a UCUM code the unit stays as the source wrote it."""
     if not ucum:
         return {"value": value, "unit": unit} if unit else {"value": value}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from hdg.ingestion.device import apple
+from hdg.ingestion.device import apple, health_connect, openmhealth
 from hdg.ingestion.device.home import Home
 from hdg.ingestion.device.kinds import Kind
 from hdg.mapping.context import JsonObject
@@ -15,7 +15,11 @@ __all__ = ["Reader", "reader_of"]
 Reader = Callable[[Callable[[], BinaryIO], Home, Callable[[int], None] | None], Iterator[JsonObject]]
 """(how to open the input, the reading, whom to tell how many bytes were read) → its resources, one by one."""
 
-_READERS: dict[Kind, Reader] = {"apple-health": apple.read}
+_READERS: dict[Kind, Reader] = {
+    "apple-health": apple.read,
+    "open-mhealth": openmhealth.read,
+    "health-connect": health_connect.read,
+}
 
 
 def reader_of(kind: Kind) -> Reader:

@@ -110,7 +110,7 @@ def test_a_correlation_before_its_records_leaves_them_out_too() -> None:
 
 def test_food_names_its_members_and_each_is_told_once() -> None:
     one = record("HKQuantityTypeIdentifierDietaryProtein", unit="g", value="12.5")
-    opening = '<Correlation type="HKCorrelationTypeIdentifierFood" sourceName="W" startDate="2026-02-27 07:00:00 +0000">'
+    opening = '<Correlation type="HKCorrelationTypeIdentifierFood" startDate="2026-02-27 07:00:00 +0000">'
     converted = convert(export(one, f"{opening}{one}</Correlation>"))
     protein, food = observations(converted)
     assert food["hasMember"] == [{"reference": f"Observation/{protein['id']}"}]
