@@ -12,6 +12,7 @@ TYPES = (
     "AllergyIntolerance",
     "Condition",
     "Immunization",
+    "MedicationAdministration",
     "MedicationDispense",
     "MedicationRequest",
     "MedicationStatement",

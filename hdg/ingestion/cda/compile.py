@@ -263,7 +263,7 @@ class Compiler:
             return None
         for name in _unsaid(kind, out):
             out[name] = {"extension": [{"url": REASON, "valueCode": "unknown"}]}
-            text = f"{kind} needs {name}, and nothing says it: said to be unknown"
+            text = f"{kind} needs {name.removeprefix('_')}, and nothing says it: said to be unknown"
             state.issues.append(Issue("warning", "required", place_of(element), text))
         facts = program.identify(element, state) if program.identify else state.facts_of(element)
         made = state.take(out, facts, element)
@@ -279,13 +279,13 @@ _MISSING: Any = object()
 
 
 def _unsaid(kind: str, out: JsonObject) -> list[str]:
-    """Required choices of a resource that take a CodeableConcept and have no value."""
+    """Required choices of a resource that have no value: the property where its absence is said."""
     return [
-        f"{element.name}CodeableConcept"
+        f"{element.name}CodeableConcept" if "CodeableConcept" in element.types else f"_{element.name}DateTime"
         for element in type_definition(kind).elements
         if element.is_choice
         and element.min
-        and "CodeableConcept" in element.types
+        and not {"CodeableConcept", "dateTime"}.isdisjoint(element.types)
         and not any(name.removeprefix("_").startswith(element.name) for name in out)
     ]
 

@@ -1,7 +1,8 @@
 """Which table reads which clinical statement (``mappings/cda/dispatch/statements.csv``).
 
-``source`` is ``observation[templateId='…']``, ``observation[section='…']`` (the LOINC code of the section around it) or
-``observation``; they are asked in this order. A row is for what has happened (EVN) unless its ``when`` asks for a mood.
+``source`` is ``observation[section='…'][templateId='…']`` (the LOINC code of the section around it, and a template),
+``observation[templateId='…']``, ``observation[section='…']`` or ``observation``; they are asked in this order. A row is
+for what has happened (EVN) unless its ``when`` asks for a mood.
 ``as``: the table, or ``statements`` for what only holds others. A blank target says why nothing is made of it.
 """
 
@@ -21,7 +22,7 @@ from hdg.mapping.when import Test, compile_when, operands, parse_when
 
 __all__ = ["Dispatch"]
 
-_SOURCE = re.compile(r"([A-Za-z]+)(?:\[(templateId|section)='([^']+)'\])?")
+_SOURCE = re.compile(r"([A-Za-z]+)(?:\[section='([^']+)'\])?(?:\[templateId='([^']+)'\])?")
 _HOLDERS = ("entryRelationship", "component", "reference")
 _OF_HOLDERS = frozenset({"code", "statusCode", "text"})
 """What says only that something holds others, and how far holding them has come."""
@@ -41,6 +42,9 @@ class Dispatch:
     def __init__(self, library: Library, compiler: Compiler) -> None:
         self._compiler = compiler
         self._rows: dict[tuple[str, str, str], list[_Row]] = {}
+        """By name of the statement, code of the section and template; '' where a row does not ask for it."""
+        self._is_paired: set[str] = set()
+        """Names of which some row asks for both."""
         table = library.table("dispatch", "statements")
         if table is None:
             raise TableError("cda/dispatch/statements.csv", 1, "there is no such table")
@@ -48,12 +52,14 @@ class Dispatch:
             found = _SOURCE.fullmatch(rule.source)
             if found is None or found[1] not in STATEMENTS:
                 raise rule.error(
-                    "the source is statement, statement[templateId='…'] or statement[section='…']"
+                    "the source is a statement, with [section='…'] and [templateId='…'] if need be, in this order"
                 )
             test = compile_when(parse_when(rule.when), readers) if rule.when else None
             is_any = bool(rule.when) and "@moodCode" in operands(parse_when(rule.when))
             key = (found[1], found[2] or "", found[3] or "")
             self._rows.setdefault(key, []).append(_Row(rule, test, is_any))
+            if found[2] and found[3]:
+                self._is_paired.add(found[1])
 
     def statement(self, element: Element, state: State) -> list[JsonObject]:
         """References to what a statement becomes; once, however often it is asked for."""
@@ -85,17 +91,22 @@ class Dispatch:
     def _row(self, element: Element, state: State) -> _Row | None:
         name = local(element)
         mood = element.get("moodCode", "")
-        for kind, keys in (
-            ("templateId", [one.get("root", "") for one in children(element, "templateId")]),
-            ("section", _sections(element) if _stands_alone(element) else []),
-            ("", [""]),
+        templates = [one.get("root", "") for one in children(element, "templateId")]
+        sections = _sections(element) if _stands_alone(element) else []
+        pairs = (
+            [(section, one) for section in sections for one in templates] if name in self._is_paired else []
+        )
+        for section, one in (
+            *pairs,
+            *(("", one) for one in templates),
+            *((section, "") for section in sections),
+            ("", ""),
         ):
-            for key in keys:
-                for row in self._rows.get((name, kind, key), ()):
-                    if not row.is_any_mood and mood not in _EVENTS:
-                        continue
-                    if row.test is None or row.test(element, state):
-                        return row
+            for row in self._rows.get((name, section, one), ()):
+                if not row.is_any_mood and mood not in _EVENTS:
+                    continue
+                if row.test is None or row.test(element, state):
+                    return row
         return None
 
     def _holder(self, element: Element, state: State) -> list[JsonObject]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from hdg.usage.ccd.administrations import administration
 from hdg.usage.ccd.book import Book
 from hdg.usage.ccd.events import family, immunization, procedure
 from hdg.usage.ccd.header import Making, header
@@ -34,6 +35,7 @@ CARRIED = (
     "FamilyMemberHistory",
     "Goal",
     "Immunization",
+    "MedicationAdministration",
     "MedicationDispense",
     "MedicationRequest",
     "MedicationStatement",
@@ -96,6 +98,14 @@ _SECTIONS = (
         "social", "29762-2", f"{_T}17", "2015-08-01", "Social history", ("What", "Finding", "When"), True
     ),
     _Section("vitals", "8716-3", f"{_T}4.1", "2015-08-01", "Vital signs", ("Sign", "Value", "When"), True),
+    _Section(
+        "administered",
+        "29549-3",
+        f"{_T}38",
+        "2014-06-09",
+        "Medications administered",
+        ("Medication", "Instructions", "Status", "When"),
+    ),
     _Section("immunizations", "11369-6", f"{_T}2.1", "2015-08-01", "Immunizations", ("Vaccine", "When")),
     _Section(
         "encounters", "46240-8", f"{_T}22.1", "2015-08-01", "Encounters", ("Encounter", "When", "Status")
@@ -164,6 +174,7 @@ def _entries(book: Book) -> dict[str, list[Node]]:
     simple: dict[str, tuple[str, Callable[[JsonObject, Book], Node]]] = {
         "AllergyIntolerance": ("allergies", allergy),
         "Immunization": ("immunizations", immunization),
+        "MedicationAdministration": ("administered", administration),
         "MedicationDispense": ("medications", dispense),
         "Procedure": ("procedures", procedure),
         "FamilyMemberHistory": ("family", family),

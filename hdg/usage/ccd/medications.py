@@ -20,7 +20,19 @@ from hdg.usage.ccd.timing import every_of, times, timing_words
 from hdg.usage.ccd.values import UCUM, code, interval, literal, measure, moment, quantity, said, span
 from hdg.usage.ccd.xml import Node, node
 
-__all__ = ["dispense", "is_supply", "material", "medication", "supply"]
+__all__ = [
+    "dispense",
+    "doses",
+    "is_supply",
+    "material",
+    "medication",
+    "product",
+    "product_of",
+    "refusal",
+    "sig_entry",
+    "supply",
+    "vehicles",
+]
 
 JsonObject = dict[str, Any]
 
@@ -56,7 +68,7 @@ def material(concept: JsonObject | None, lot: str | None = None) -> Node:
     )
 
 
-def _product_of(resource: JsonObject, book: Book) -> tuple[JsonObject | None, JsonObject | None]:
+def product_of(resource: JsonObject, book: Book) -> tuple[JsonObject | None, JsonObject | None]:
     """The concept of the medication, and its Medication when there is one."""
     if resource.get("medicationCodeableConcept"):
         return resource["medicationCodeableConcept"], None
@@ -68,8 +80,9 @@ def _product_of(resource: JsonObject, book: Book) -> tuple[JsonObject | None, Js
     return found.get("code"), found
 
 
-def _product(resource: JsonObject, book: Book) -> Node:
-    concept, found = _product_of(resource, book)
+def product(resource: JsonObject, book: Book) -> Node:
+    """manufacturedProduct."""
+    concept, found = product_of(resource, book)
     lot = (found or {}).get("batch", {}).get("lotNumber")
     maker = book.get((found or {}).get("manufacturer"), found)
     return node(
@@ -81,10 +94,10 @@ def _product(resource: JsonObject, book: Book) -> Node:
     )
 
 
-def _vehicles(resource: JsonObject, book: Book) -> list[Node]:
+def vehicles(resource: JsonObject, book: Book) -> list[Node]:
     """The ingredients that are not active."""
     found = []
-    for one in (_product_of(resource, book)[1] or {}).get("ingredient", ()):
+    for one in (product_of(resource, book)[1] or {}).get("ingredient", ()):
         if one.get("isActive") is False and one.get("itemCodeableConcept"):
             kind = node("code", code="412307009", codeSystem="2.16.840.1.113883.6.96")
             playing = node("playingEntity", code("code", one["itemCodeableConcept"]), classCode="MMAT")
@@ -101,7 +114,7 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
     dosages = resource.get("dosageInstruction" if is_order else "dosage", ())
     dosage = dosages[0] if dosages else {}
     mood = _MOODS.get(resource.get("intent", ""), "RQO") if is_order else "EVN"
-    what = said(_product_of(resource, book)[0])
+    what = said(product_of(resource, book)[0])
     denial = "not to be given: " if is_order else "not taken: "
     sigs = [words for words in map(_sig, dosages) if words]
     text = book.row(
@@ -127,8 +140,8 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
         if resource.get("priority") in PRIORITIES
         else None,
         node("repeatNumber", value=literal(repeats)) if repeats is not None else None,
-        _doses(dosage),
-        node("consumable", _product(resource, book)),
+        doses(dosage),
+        node("consumable", product(resource, book)),
         performer(resource.get("performer"), resource, book) if is_order else None,
         author(
             resource.get("requester" if is_order else "informationSource"),
@@ -136,14 +149,14 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
             resource,
             book,
         ),
-        _vehicles(resource, book),
+        vehicles(resource, book),
         indications(resource, book),
         [related("REFR", one) for one in visit(resource, book, "context", "encounter")],
         _orders(resource, book),
-        _sig_entry(dosages),
+        sig_entry(dosages),
         _instruction(dosage),
         _supplied(resource, book),
-        comments(resource, book, *_refusal(resource), *_further(dosages)),
+        comments(resource, book, *refusal(resource), *_further(dosages)),
         _conditions(dosage),
         classCode="SBADM",
         moodCode=mood,
@@ -151,7 +164,8 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
     )
 
 
-def _refusal(resource: JsonObject) -> list[str]:
+def refusal(resource: JsonObject) -> list[str]:
+    """Why it stands as it does, in words."""
     reasons = (
         [said(one) for one in resource.get("statusReason", ())]
         if isinstance(resource.get("statusReason"), list)
@@ -191,7 +205,8 @@ def _rate(ratio: JsonObject) -> JsonObject | None:
     return {"value": above["value"], "system": UCUM, "code": f"{units[0]}/{units[1]}"}
 
 
-def _doses(dosage: JsonObject) -> list[Node | None]:
+def doses(dosage: JsonObject) -> list[Node | None]:
+    """Route, site, dose and rate of a dosage."""
     given = _dose_of(dosage)
     most = dosage.get("maxDosePerPeriod")
     return [
@@ -224,7 +239,8 @@ def _sig(dosage: JsonObject) -> str:
     return "; ".join(part for part in (dosage.get("text", ""), words) if part)
 
 
-def _sig_entry(dosages: Any) -> Node | None:
+def sig_entry(dosages: Any) -> Node | None:
+    """The instruction in words, as an entry of its own."""
     words = _sig(dosages[0]) if dosages else ""
     if not words:
         return None
@@ -300,7 +316,7 @@ def supply(resource: JsonObject, book: Book, section: str) -> Node:
     book.written.add(book.name(resource))
     dispense = resource.get("dispenseRequest") or {}
     is_denied = resource.get("doNotPerform") is True
-    what = said(_product_of(resource, book)[0])
+    what = said(product_of(resource, book)[0])
     text = book.row(
         section,
         resource,
@@ -321,7 +337,7 @@ def supply(resource: JsonObject, book: Book, section: str) -> Node:
         interval("effectiveTime", period, xsi="IVL_TS") if period else None,
         node("repeatNumber", value=literal(repeats)) if repeats is not None else None,
         quantity("quantity", amount) if amount else None,
-        node("product", _product(resource, book)),
+        node("product", product(resource, book)),
         author(resource.get("requester"), resource.get("authoredOn"), resource, book),
         comments(resource, book),
         classCode="SPLY",
@@ -345,7 +361,7 @@ def dispense(resource: JsonObject, book: Book) -> Node:
     """A medication dispense; negated when it was declined."""
     status = resource.get("status", "")
     is_denied = status == "declined"
-    what = said(_product_of(resource, book)[0])
+    what = said(product_of(resource, book)[0])
     time = resource.get("whenHandedOver") or resource.get("whenPrepared")
     words = f"not dispensed: {what}" if is_denied else f"dispensed: {what}"
     text = book.row("medications", resource, words, "", status, time or "")
@@ -358,7 +374,7 @@ def dispense(resource: JsonObject, book: Book) -> Node:
         status_code(_DISPENSED.get(status)),
         moment("effectiveTime", time) if time else None,
         quantity("quantity", resource["quantity"]) if resource.get("quantity") else None,
-        node("product", _product(resource, book)),
+        node("product", product(resource, book)),
         performer(who.get("actor"), resource, book),
         comments(resource, book),
         classCode="SPLY",
@@ -391,7 +407,7 @@ def _supplied(resource: JsonObject, book: Book) -> Node | None:
         status_code(_ORDERED.get(resource.get("status", ""))),
         interval("effectiveTime", period, xsi="IVL_TS") if period else None,
         quantity("quantity", amount) if amount else None,
-        node("product", _product(resource, book)),
+        node("product", product(resource, book)),
         classCode="SPLY",
         moodCode="INT",
         negationInd=negation(resource.get("doNotPerform") is True, resource),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cda_documents import LN, SCT, T, converted, of
 
 
@@ -216,3 +218,56 @@ def test_an_instruction_that_was_not_given_is_withheld():
     found = converted(entry, section="69730-0")
     assert of(found, "ServiceRequest") == []
     assert [issue.severity for issue in found.issues if "negated" in issue.text] == ["error"]
+
+
+DOSE = '<doseQuantity value="2" unit="mg"/>'
+ROUTE = '<routeCode code="C38288" codeSystem="2.16.840.1.113883.3.26.1.1"/>'
+PERIODIC = """<effectiveTime xsi:type="PIVL_TS" operator="A"><period value="6" unit="h"/></effectiveTime>"""
+
+
+def given(attributes="", inner=ROUTE + DOSE, time='<effectiveTime value="20240101"/>'):
+    return f"""<entry><substanceAdministration classCode="SBADM" moodCode="EVN" {attributes}>
+      <templateId root="{T}16"/><id root="2.999.5" extension="m1"/><statusCode code="completed"/>{time}{inner}
+      <consumable><manufacturedProduct><manufacturedMaterial><code code="1191"
+      codeSystem="2.16.840.1.113883.6.88"/></manufacturedMaterial></manufacturedProduct></consumable>
+      <performer><assignedEntity><id root="2.999.3" extension="n1"/><assignedPerson><name><given>Nat</given>
+      <family>Nurse</family></name></assignedPerson></assignedEntity></performer></substanceAdministration></entry>"""
+
+
+def test_a_medicine_of_the_section_of_those_administered_was_given_by_somebody():
+    (one,) = of(converted(given(), section="29549-3"), "MedicationAdministration")
+    assert (one["status"], one["effectiveDateTime"]) == ("completed", "2024-01-01")
+    assert one["dosage"]["dose"]["value"] == 2
+    assert one["dosage"]["route"]["coding"][0]["code"] == "C38288"
+    assert one["performer"][0]["actor"]["reference"].startswith("Practitioner/")
+
+
+def test_a_medicine_that_was_not_administered_was_not_given():
+    (one,) = of(converted(given('negationInd="true"'), section="29549-3"), "MedicationAdministration")
+    assert one["status"] == "not-done"
+
+
+def test_a_medicine_given_at_an_unknown_time_says_so():
+    (one,) = of(converted(given(time=""), section="29549-3"), "MedicationAdministration")
+    assert "effectiveDateTime" not in one
+    assert one["_effectiveDateTime"]["extension"][0]["valueCode"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        given(time=f'<effectiveTime value="20240101"/>{PERIODIC}'),
+        given(inner=ROUTE),
+        given(inner=ROUTE + '<doseQuantity><low value="1"/><high value="2"/></doseQuantity>'),
+    ],
+    ids=["again and again", "no dose", "from one to two"],
+)
+def test_what_an_administration_cannot_say_is_a_statement(found):
+    made = converted(found, section="29549-3")
+    assert of(made, "MedicationAdministration") == []
+    (one,) = of(made, "MedicationStatement")
+    assert one["dosage"][0]["route"]["coding"][0]["code"] == "C38288"
+
+
+def test_a_medicine_of_another_section_is_a_statement():
+    assert len(of(converted(given(), section="10160-0"), "MedicationStatement")) == 1

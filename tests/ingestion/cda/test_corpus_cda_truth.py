@@ -35,7 +35,7 @@ STATEMENTS = {
     "medication": (
         f"//h:substanceAdministration[h:templateId/@root='{T}16']",
         MATERIAL,
-        ("MedicationStatement", "MedicationRequest", "Medication"),
+        ("MedicationStatement", "MedicationAdministration", "MedicationRequest", "Medication"),
     ),
     "immunization": (
         f"//h:substanceAdministration[h:templateId/@root='{T}52']",

@@ -107,6 +107,24 @@ FACTS = [
     ),
     *(
         {
+            "resourceType": "MedicationAdministration",
+            "status": status,
+            "medicationCodeableConcept": concept("1"),
+            "effectiveDateTime": "2024-01-01",
+            "dosage": {
+                "route": concept("26643006"),
+                "dose": {
+                    "value": 2,
+                    "unit": "mg",
+                    "system": "http://unitsofmeasure.org",
+                    "code": "mg",
+                },
+            },
+        }
+        for status in ("completed", "in-progress", "stopped", "on-hold", "unknown", "not-done")
+    ),
+    *(
+        {
             "resourceType": "MedicationRequest",
             "status": status,
             "intent": intent,
