@@ -99,6 +99,8 @@ def start_gateway(data: Path, *, module: str = "hdg", **environment: str) -> Run
         "127.0.0.1:0",
         "--mllp",
         "127.0.0.1:0",
+        "--dicom",
+        "127.0.0.1:0",
     ]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}

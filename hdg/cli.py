@@ -101,14 +101,17 @@ def serve(
     data: DataOption = None,
     http: Annotated[str | None, typer.Option(help="HOST:PORT of the HTTP listener [127.0.0.1:8080].")] = None,
     mllp: Annotated[str | None, typer.Option(help="HOST:PORT of the MLLP listener [127.0.0.1:2575].")] = None,
+    dicom: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the DICOM listener [127.0.0.1:11112].")
+    ] = None,
 ) -> None:
-    """Start the gateway: MLLP in, FHIR out. Stops gracefully on SIGTERM or Ctrl-C.
+    """Start the gateway: MLLP and DICOM in, FHIR out. Stops gracefully on SIGTERM or Ctrl-C.
 
     Example: hdg serve --data /srv/hdg --mllp 0.0.0.0:2575
     """
     from hdg.server import serve as run
 
-    run(_settings(data, http=http, mllp=mllp))
+    run(_settings(data, http=http, mllp=mllp, dicom=dicom))
 
 
 @app.command()

@@ -43,7 +43,8 @@ def run(keep: Path | None = None) -> None:
     """Runs the demo, printing to standard output. Raises DemoFailed."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hdg-demo-") as scratch:
-        settings = load(data=(keep or Path(scratch)) / "demo-data", http="127.0.0.1:0", mllp="127.0.0.1:0")
+        free = "127.0.0.1:0"
+        settings = load(data=(keep or Path(scratch)) / "demo-data", http=free, mllp=free, dicom=free)
         if settings.data.exists():
             raise DemoFailed(f"{settings.data} is there already; choose an empty folder")
         Demo(settings, Console(highlight=False)).run()

@@ -14,15 +14,19 @@ import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import uvicorn
 
-from hdg import ingest_api, retention
+from hdg import imaging_api, ingest_api, retention
 from hdg.errors import SettingsError
 from hdg.forward import Forwarder
 from hdg.gateway import Gateway
+from hdg.imaging import Imaging
+from hdg.ingestion.dicom.association import Limits
+from hdg.ingestion.dicom.scp import Listener
 from hdg.ingestion.hl7v2.mllp import MAX_CONNECTIONS, Budget, MllpServer, serve_mllp
-from hdg.ingestion.hl7v2.mllp_tls import server_context
+from hdg.ingestion.hl7v2.mllp_tls import server_context, subject_of
 from hdg.ingestion.hl7v2.query import is_query
 from hdg.ingestion.sender import Origin
 from hdg.management.store.meta import index_key
@@ -53,6 +57,8 @@ class Server:
     http_address: str = ""
     mllp_address: str = ""
     mllps_address: str = ""
+    dicom_address: str = ""
+    dicoms_address: str = ""
     _mllp: list[MllpServer] = field(default_factory=list)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _http: uvicorn.Server | None = None
@@ -62,6 +68,8 @@ class Server:
     _search_index: SearchIndex | None = None
     _queries: Queries | None = None
     _gate: Gate | None = None
+    _imaging: Imaging | None = None
+    _dicom: list[Listener] = field(default_factory=list)
 
     async def start(self) -> None:
         """Opens the listeners. Raises OSError when an address cannot be bound, SettingsError."""
@@ -74,6 +82,8 @@ class Server:
         app = create_app(gate, settings)
         self._queries = Queries(self.gateway, gate, self.gateway.clock)
         ingest_api.mount(app, gate, self.gateway, self._queries)
+        self._imaging = Imaging(self.gateway)
+        imaging_api.mount(app, gate, self._imaging)
         config = uvicorn.Config(
             app,
             http=BoundedHttp,
@@ -95,11 +105,13 @@ class Server:
         plain = await self._listen_mllp(self.settings.mllp, "mllp", None, budget)
         self.mllp_address = plain.address
         if self.settings.mllp_tls is not None:
-            tls = _tls(self.settings)
+            tls = _tls(self.settings, "mllp_tls")
             secure = await self._listen_mllp(self.settings.mllp_tls, "mllp_tls", tls, budget)
             self.mllps_address = secure.address
+        self._imaging.start()
+        self._listen_dicom(self._imaging)
         if self.settings.inbox is not None:
-            watch = Watch(self.gateway, self.settings.inbox, self.settings.inbox_poll_s)
+            watch = Watch(self.gateway, self.settings.inbox, self.settings.inbox_poll_s, self._imaging)
             watch.prepare()
             self._tasks.append(asyncio.create_task(watch.run(self._stopping)))
         self._tasks.append(asyncio.create_task(retention.daily(self.gateway, self._stopping)))
@@ -132,6 +144,26 @@ class Server:
         self._mllp.append(listener)
         return listener
 
+    def _listen_dicom(self, imaging: Imaging) -> None:
+        settings = self.settings
+        limits = Limits(artim_s=settings.dicom_artim_s, idle_s=settings.dicom_idle_s)
+        listeners: list[tuple[str, str, ssl.SSLContext | None]] = [(settings.dicom, "dicom", None)]
+        if settings.dicom_tls is not None:
+            listeners.append((settings.dicom_tls, "dicom_tls", _tls(settings, "dicom_tls")))
+        for address, setting, tls in listeners:
+            listener = Listener(
+                *host_port(address, setting),
+                imaging,
+                limits=limits,
+                associations=settings.dicom_associations,
+                tls=tls,
+                subject_of=subject_of,
+            )
+            listener.start()
+            self._dicom.append(listener)
+        self.dicom_address = self._dicom[0].address
+        self.dicoms_address = self._dicom[1].address if len(self._dicom) > 1 else ""
+
     async def _take(self, raw: bytes, origin: Origin) -> tuple[bytes, ...]:
         if self._queries is not None and is_query(raw):
             return (await self._queries.answer(raw, origin),)
@@ -140,10 +172,15 @@ class Server:
     async def stop(self) -> None:
         """Closes the listeners; what is under way finishes first."""
         self._stopping.set()
-        await asyncio.gather(*(listener.close(grace_s=GRACE_S) for listener in self._mllp))
+        await asyncio.gather(
+            *(listener.close(grace_s=GRACE_S) for listener in self._mllp),
+            *(asyncio.to_thread(listener.close, GRACE_S) for listener in self._dicom),
+        )
         if self._http is not None:
             self._http.should_exit = True
         await asyncio.gather(*self._tasks)
+        if self._imaging is not None:
+            await asyncio.to_thread(self._imaging.stop)
         await self.gateway.end_helper()
         if self._gate is not None:
             await self._gate.end_helper()
@@ -213,6 +250,9 @@ async def _serve(settings: Settings, gateway: Gateway) -> None:
     print(f"MLLP  mllp://{server.mllp_address}")
     if server.mllps_address:
         print(f"MLLPS mllps://{server.mllps_address}")
+    print(f"DICOM dicom://{server.dicom_address}")
+    if server.dicoms_address:
+        print(f"DICOMS dicom-tls://{server.dicoms_address}")
     print(f"FHIR  http://{server.http_address}/fhir")
     print(f"data  {settings.data.resolve()}")
     print("stop with Ctrl-C", flush=True)
@@ -221,10 +261,13 @@ async def _serve(settings: Settings, gateway: Gateway) -> None:
     await server.stop()
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
-    if settings.mllp_tls_certificate is None:
-        raise SettingsError("mllp_tls needs mllp_tls_certificate")
-    return server_context(settings.mllp_tls_certificate, settings.mllp_tls_key, settings.mllp_tls_client_ca)
+def _tls(settings: Settings, listener: Literal["mllp_tls", "dicom_tls"]) -> ssl.SSLContext:
+    certificate, key, client_ca = (
+        getattr(settings, f"{listener}_{name}") for name in ("certificate", "key", "client_ca")
+    )
+    if certificate is None:
+        raise SettingsError(f"{listener} needs {listener}_certificate")
+    return server_context(certificate, key, client_ca)
 
 
 def _listen(address: str, setting: str) -> socket.socket:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +20,21 @@ from pydantic_settings import (
 from hdg.errors import SettingsError
 
 DEFAULT_DATA = Path("hdg-data")
+
+
+class DicomPeer(BaseModel):
+    """A ``[dicom_peers."AE TITLE"]`` table: who may associate, and what is known of them (docs/dicom.md).
+
+    ``institution``: whose objects theirs are; None: the gateway's own. ``tls_subject``: the certificate that they must
+    show (RFC 4514). ``address``: ``HOST:PORT`` for reports of storage commitment. ``zone``: as Settings.zone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    institution: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")
+    tls_subject: str | None = None
+    address: str | None = None
+    zone: str | None = None
 
 
 class Settings(BaseSettings):
@@ -62,6 +77,26 @@ class Settings(BaseSettings):
     """PEM key; None: it lies in the certificate's file."""
     mllp_tls_client_ca: Path | None = None
     """PEM issuers of client certificates; when set, a client without such a certificate is refused."""
+    dicom_ae_title: str | None = None
+    """The AE title by which the DICOM listener wants to be called; None: any."""
+    dicom_peers: dict[str, DicomPeer] = Field(default_factory=dict)
+    """AE title → what is known of who calls by it. With any declared, all others are refused."""
+    dicom_associations: int = Field(default=32, gt=0)
+    """DICOM associations at a time; the next is told to come again."""
+    dicom_max_bytes: int = Field(default=16 * 1024**3, gt=0)
+    """Largest DICOM object."""
+    dicom_idle_s: float = Field(default=60.0, gt=0)
+    """Time between two messages of an association; an object may take that and a second more for each 32 KiB."""
+    dicom_artim_s: float = Field(default=30.0, gt=0)
+    """Time for the TLS handshake, the association request, and the other side's end of a released one."""
+    dicom_tls: str | None = None
+    """Address of a second DICOM listener that speaks TLS only; None: no such listener."""
+    dicom_tls_certificate: Path | None = None
+    dicom_tls_key: Path | None = None
+    dicom_tls_client_ca: Path | None = None
+    """These three as for MLLP."""
+    imaging_quiet_s: float = Field(default=1.0, ge=0)
+    """An ImagingStudy is made anew when so long no object of its study came, or after 15 times that."""
     ingest_max_bytes: int = 64 * 1024 * 1024
     """Largest body of POST /ingest/hl7v2 and largest file of the inbox folder: a batch of many messages."""
     inbox: Path | None = None

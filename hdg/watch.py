@@ -17,10 +17,12 @@ from itertools import chain, count
 from pathlib import Path
 
 from hdg.documents import Documents
-from hdg.errors import HdgError
+from hdg.errors import HdgError, Issue
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
 from hdg.gateway import Gateway
+from hdg.imaging import Imaging, is_dicom
+from hdg.ingestion.dicom.association_dimse import Status
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.sender import Origin
 from hdg.ingestion.sniff import XML, format_of
@@ -40,6 +42,8 @@ class Watch:
     gateway: Gateway
     folder: Path
     poll_s: float = 1.0
+    imaging: Imaging | None = None
+    """Takes DICOM files; None: they go to ``failed/``."""
     _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     _documents: Documents = field(init=False)
 
@@ -107,6 +111,8 @@ class Watch:
 
     async def _process(self, path: Path) -> bool:
         """Takes one file in and puts it away. False when messages could not be kept: it stays for later."""
+        if self.imaging is not None and await asyncio.to_thread(is_dicom, path):
+            return await self._image(self.imaging, path)
         size = path.stat().st_size
         if size > self.gateway.settings.ingest_max_bytes:
             _log.error("a file of the inbox folder has %d bytes, more than ingest_max_bytes", size)
@@ -133,6 +139,18 @@ class Watch:
             return False
         text = json.dumps(operation_outcome(taken.issues()))
         self._put_away(path, PROCESSED if taken.is_accepted else FAILED, text)
+        return True
+
+    async def _image(self, imaging: Imaging, path: Path) -> bool:
+        """A DICOM object, of any size. A DICOMDIR states nothing itself: the files that it lists lie beside it."""
+        outcome = await asyncio.to_thread(imaging.take_file, path, _ORIGIN)
+        if outcome.status == Status.OUT_OF_RESOURCES:
+            return False
+        is_stored = outcome.status == Status.SUCCESS
+        said = Issue("information", "informational", "", "object stored")
+        failure = Issue("error", "processing", "", f"status {outcome.status:#06x}: {outcome.text}")
+        text = json.dumps(operation_outcome([said if is_stored else failure]))
+        self._put_away(path, PROCESSED if is_stored else FAILED, text)
         return True
 
     def _put_away(self, path: Path, folder: str, text: bytes) -> None:

@@ -106,6 +106,7 @@ def test_the_watch_folder_takes_files(service: Service) -> None:
 
 def test_a_tls_listener_without_a_certificate_is_named(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hdg", "serve", "--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"]
+    command += ["--dicom", "127.0.0.1:0"]
     environment = {**os.environ, "HDG_MLLP_TLS": "127.0.0.1:0", "HDG_DATA": str(tmp_path / "data")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1

@@ -63,7 +63,7 @@ class Site:
     def start(self) -> Site:
         """Starts it and waits for its listeners."""
         command = [sys.executable, "-m", "hdg", "serve", "--data", str(self.data)]
-        command += ["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0"]
+        command += ["--http", "127.0.0.1:0", "--mllp", "127.0.0.1:0", "--dicom", "127.0.0.1:0"]
         env = {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment}
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(

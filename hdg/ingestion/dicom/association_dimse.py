@@ -41,6 +41,7 @@ class Status:
     SUCCESS: Final = 0x0000
     DUPLICATE: Final = 0x0111
     NO_SUCH_INSTANCE: Final = 0x0112
+    CLASS_CONFLICT: Final = 0x0119
     NO_SUCH_CLASS: Final = 0x0118
     NO_SUCH_ACTION: Final = 0x0123
     NOT_AUTHORIZED: Final = 0x0124

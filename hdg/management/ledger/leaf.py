@@ -6,7 +6,8 @@ guessed.
 
 Kinds. ``resource`` and ``consent``: exactly one leaf per stored version, ``consent`` for versions of a
 Consent (the version row carries the leaf's index). ``access``: an audit entry, ``key`` names it. ``member``,
-``key``, ``erasure`` and ``policy``: changes of institutions, keys, patients' keys and the policy file.
+``key``, ``erasure`` and ``policy``: changes of institutions, keys, patients' keys and the policy file. ``object``: an
+object in the vault that is no resource (a DICOM object; store/imaging.py says what its commitment is of).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from hdg.errors import LedgerError
 
 __all__ = ["KINDS", "SALT_BYTES", "VERSION_KINDS", "Leaf", "commit", "decode", "encode"]
 
-KINDS = frozenset({"resource", "consent", "access", "member", "key", "erasure", "policy"})
+KINDS = frozenset({"resource", "consent", "access", "member", "key", "erasure", "policy", "object"})
 VERSION_KINDS = frozenset({"resource", "consent"})
 SALT_BYTES = 32
 _BLOCK_BYTES = 64

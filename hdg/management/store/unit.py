@@ -18,7 +18,7 @@ from hdg.management import vault, vault_stream
 from hdg.management.ledger.leaf import Leaf
 from hdg.management.store.batch import Batch
 from hdg.management.store.custom import CustomSet, Rows
-from hdg.management.store.envelope import SALT_BYTES, owned
+from hdg.management.store.envelope import SALT_BYTES, owned, unpack
 from hdg.management.store.shared import Shared
 
 __all__ = ["InboxRow", "Unit"]
@@ -102,6 +102,10 @@ class Unit:
         self._next[table] += 1
         return self._next[table]
 
+    def next_key(self, table: str, column: str) -> int:
+        """The next surrogate key of another module's table; both names are the caller's own."""
+        return self._take(table, column)
+
     # --- owners --------------------------------------------------------------------------------------------
 
     def patient_code(self, patient: str) -> str:
@@ -167,6 +171,10 @@ class Unit:
         random = self._shared.random.take
         salt = random(SALT_BYTES)
         return code, salt, vault.seal(kek, salt + _UNOWNED + data, b"row/" + key.encode(), random)
+
+    def open_row(self, owner_code: str, sealed: bytes, key: str) -> bytes:
+        """The data that ``seal`` sealed. Raises VaultError."""
+        return unpack(vault.open_sealed(self._kek(owner_code), sealed, b"row/" + key.encode())).body
 
     # --- everything else -----------------------------------------------------------------------------------
 

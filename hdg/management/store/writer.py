@@ -22,7 +22,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, select
 
 from hdg.errors import HdgError
-from hdg.management import vault
+from hdg.management import vault, vault_stream
 from hdg.management.consent.rules import rows_for
 from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.keys import KeyRing
@@ -99,6 +99,8 @@ class Store:
         self.reader = reader
         self.log = ledger
         """The ledger; its reading methods take a connection of ``engine``."""
+        self.files = shared.files
+        """The vault's files."""
         self.space = SpaceGuard(settings.data, settings.min_free_bytes)
         self._writer_engine = engine
         self._shared = shared
@@ -143,6 +145,7 @@ class Store:
             engine.dispose()
             raise
         files = vault.BlobFiles(settings.data / "vault")
+        vault_stream.sweep(files.folder)
         shared = Shared(
             statements=Statements(engine.dialect),
             indexer=indexer,

@@ -25,7 +25,7 @@ def test_a_connection_that_binds_to_nothing_is_closed(tmp_path, monkeypatch):
 
 
 async def told_after(data, seconds, *, is_bound):
-    settings = Settings(data=data, http="127.0.0.1:0", mllp="127.0.0.1:0")
+    settings = Settings(data=data, http="127.0.0.1:0", mllp="127.0.0.1:0", dicom="127.0.0.1:0")
     with Gateway.open(settings) as gateway:
         server = Server(settings, gateway)
         await server.start()

@@ -1,0 +1,427 @@
+"""DICOM objects through the gateway: into the vault while they arrive, then one transaction, then the answer.
+
+In that order: the object is durable in the vault; one transaction has its row, its ledger leaf, the Patient and what
+else its header states, and the mark that its ImagingStudy is due (imaging_studies.py makes it); then the sender is told
+that it is stored. The same object again (UID and data set) is answered as stored; another one under a UID that is
+known is refused, and the first is kept. What is refused is not kept: the sender has it, and is told.
+
+A small object waits in memory and lies in the database, a larger one is sealed in a stream (vault_stream.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from io import BufferedIOBase, BytesIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from hdg.documents import Documents
+from hdg.errors import DicomError, HdgError
+from hdg.gateway import Gateway
+from hdg.imaging_studies import Studies
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.dicom import scp_commitment as commitment
+from hdg.ingestion.dicom.association import Peer
+from hdg.ingestion.dicom.association_dimse import Status
+from hdg.ingestion.dicom.header import Header, is_part10, read_header
+from hdg.ingestion.dicom.scp_file import HEAD_MAX, data_set_at, file_head
+from hdg.ingestion.dicom.study import InstanceFacts, facts_of
+from hdg.ingestion.inbox import losses
+from hdg.ingestion.sender import Origin, Sender
+from hdg.management.store import imaging as store
+from hdg.management.store.engine import NotCommitted
+from hdg.management.store.inbox import note_loss
+from hdg.management.store.meta import index_key
+from hdg.management.store.session import WriteSession
+from hdg.management.store.values import hasher
+from hdg.management.vault_stream import Sealer, Stored, open_stream
+from hdg.settings import DicomPeer
+
+if TYPE_CHECKING:
+    from hdg.ingestion.dicom.convert import Converter
+
+__all__ = ["Expected", "Imaging", "Intake", "Outcome", "is_dicom"]
+
+_log = logging.getLogger("hdg.imaging")
+
+ENCAPSULATED_CDA = "1.2.840.10008.5.1.4.1.1.104.2"
+_DOCUMENT = 0x00420011
+_LOOK_BYTES = 64 * 1024 * 1024
+"""So often the free space is looked at while an object arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an object is to be, where that is known before it comes; '' : not known."""
+
+    sop_class: str = ""
+    sop_uid: str = ""
+    study_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an object. ``status``: PS3.4 §B.2.3, 0: it is stored. ``text``: no patient value."""
+
+    status: int
+    text: str = ""
+    sop_class: str = ""
+    sop_uid: str = ""
+    study_uid: str = ""
+    is_repeat: bool = False
+
+
+class Intake:
+    """One object on its way in. ``write`` any number of times, then ``finish`` or ``abort``. For one thread."""
+
+    def __init__(self, imaging: Imaging, sender: Sender, expected: Expected, head: bytes = b"") -> None:
+        """``head``: what is put in front of a bare data set; else a Part 10 file comes."""
+        self._imaging, self._sender, self._expected = imaging, sender, expected
+        self._digest = hashlib.sha256()
+        self._front: bytearray | None = None if head else bytearray()
+        """The beginning of a file, until it is known where its data set begins."""
+        self._skip = 0
+        self._held = bytearray(head)
+        self._sealer: Sealer | None = None
+        self._failure: Outcome | None = None
+        self._size = len(head)
+        self._look_at = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """More of it. What goes wrong is told by ``finish``."""
+        if self._failure is not None:
+            return
+        try:
+            self._take(data)
+        except (OSError, NotCommitted) as error:
+            _log.error("a DICOM object could not be kept: %s", type(error).__name__)
+            self._fail(Outcome(Status.OUT_OF_RESOURCES, "the gateway's disk is full or failing"))
+
+    def _take(self, data: bytes | memoryview) -> None:
+        if self._size >= self._look_at:
+            self._imaging.gateway.store.space.check()
+            self._look_at = self._size + _LOOK_BYTES
+        self._size += len(data)
+        if self._size > self._imaging.gateway.settings.dicom_max_bytes:
+            self._fail(Outcome(Status.OUT_OF_RESOURCES, "the object is larger than is allowed"))
+            return
+        self._hash(data)
+        if self._sealer is not None:
+            self._sealer.write(data)
+            return
+        self._held += data
+        if len(self._held) > self._imaging.gateway.settings.inline_blob_bytes:
+            self._sealer = Sealer(self._imaging.gateway.store.files)
+            self._sealer.write(self._held)
+            self._held = bytearray()
+
+    def _hash(self, data: bytes | memoryview) -> None:
+        """Of the data set only: group 0002 is another one each time that an object is sent."""
+        if self._front is not None:
+            self._front += data
+            if len(self._front) < HEAD_MAX:
+                return
+            data, self._front = bytes(self._front), None
+            self._skip = data_set_at(data)
+        if self._skip:
+            passed = min(self._skip, len(data))
+            self._skip -= passed
+            data = data[passed:]
+        self._digest.update(data)
+
+    def finish(self) -> Outcome:
+        """It is whole: stores it, and returns after the commit, or says why not."""
+        try:
+            return self._failure or self._finish()
+        except (OSError, NotCommitted) as error:
+            _log.error("a DICOM object was not kept: %s", type(error).__name__)
+            return self._refusal(Status.OUT_OF_RESOURCES, "the gateway could not keep it; send it again")
+        except DicomError as error:
+            return self._refusal(Status.NOT_UNDERSTOOD, error.text)
+        except HdgError as error:
+            _log.error("a DICOM object was not kept: %s", type(error).__name__)
+            return self._refusal(Status.PROCESSING_FAILURE, "the gateway could not keep it")
+        except Exception as error:  # a defect of ours: the sender still has the object
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            _log.error(
+                "a DICOM object failed: %s at %s:%s", type(error).__name__, place.filename, place.lineno
+            )
+            return self._refusal(Status.PROCESSING_FAILURE, f"internal error ({type(error).__name__})")
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Nothing is left of it, unless it was stored."""
+        if self._sealer is not None:
+            self._sealer.abort()
+            self._sealer = None
+        self._held = bytearray()
+
+    def _fail(self, outcome: Outcome) -> None:
+        self.abort()
+        expected = self._expected
+        self._failure = replace(outcome, sop_class=expected.sop_class, sop_uid=expected.sop_uid)
+
+    def _refusal(self, status: int, text: str) -> Outcome:
+        return Outcome(status, text, self._expected.sop_class, self._expected.sop_uid)
+
+    def _finish(self) -> Outcome:
+        if self._front is not None:
+            self._digest.update(self._front)
+        files = self._imaging.gateway.store.files
+        content: bytes | Stored
+        if self._sealer is None:
+            content = bytes(self._held)
+            source: BufferedIOBase = BytesIO(content)
+        else:
+            content = self._sealer.finish()
+            self._sealer = None
+            source = open_stream(files.path(content.cid), content.dek, content.size)
+        outcome = None
+        try:
+            with source:
+                outcome = self._imaging.keep(
+                    source, content, self._digest.hexdigest(), self._sender, self._expected
+                )
+        except (DicomError, HdgError) as error:
+            if isinstance(content, Stored) and not isinstance(error, NotCommitted):
+                files.path(content.cid).unlink()  # else a broken COMMIT may have kept its row
+            raise
+        if isinstance(content, Stored) and (outcome.status or outcome.is_repeat):
+            files.path(content.cid).unlink()
+        return outcome
+
+
+class _Sink:
+    """An Intake as the SCP sees it."""
+
+    def __init__(self, intake: Intake) -> None:
+        self.write, self.abort = intake.write, intake.abort
+        self._finish = intake.finish
+
+    def finish(self) -> tuple[int, str]:
+        """Status and comment."""
+        outcome = self._finish()
+        return outcome.status, outcome.text
+
+
+class Imaging:
+    """Takes DICOM objects in for one gateway; the Archive of its listener. ``start``, then ``stop``."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.hash = hasher(index_key(gateway.keys.root))
+        self.studies = Studies(gateway)
+        self._documents = Documents(gateway)
+        self._converters = threading.local()
+
+    def start(self) -> None:
+        """From now on ImagingStudies are made, those that a former run left due first."""
+        self.studies.start()
+
+    def stop(self) -> None:
+        """What is due is made before this returns."""
+        self.studies.stop()
+
+    # --- the listener's side --------------------------------------------------------------------------------
+
+    def refusal(self, peer: Peer) -> tuple[int, int, int] | None:
+        """PS3.8 Table 9-21: 7 called, 3 calling AE title not recognized."""
+        settings = self.gateway.settings
+        if settings.dicom_ae_title is not None and peer.called != settings.dicom_ae_title:
+            return 1, 1, 7
+        declared = settings.dicom_peers.get(peer.calling)
+        if settings.dicom_peers and declared is None:
+            return 1, 1, 3
+        if declared is not None and declared.tls_subject not in (None, peer.tls_subject):
+            return 1, 1, 3
+        return None
+
+    def begin(self, peer: Peer, sop_class: str, sop_uid: str, transfer_syntax: str) -> _Sink:
+        """A C-STORE."""
+        head = file_head(sop_class, sop_uid, transfer_syntax, peer.calling)
+        return _Sink(Intake(self, self.sender(peer), Expected(sop_class, sop_uid), head))
+
+    def failures(self, peer: Peer, references: Sequence[commitment.Reference]) -> list[int]:
+        """Storage commitment: what is there, under its class, with its bytes."""
+        institution = self.sender(peer).institution
+        uids = [uid for _, uid in references]
+        held = store.held(self.gateway.store.engine, self.hash, institution, uids)
+        return [self._failure(held.get(uid), sop_class) for sop_class, uid in references]
+
+    def _failure(self, held: tuple[str, str, int, bool] | None, sop_class: str) -> int:
+        if held is None:
+            return Status.NO_SUCH_INSTANCE
+        known_class, cid, size, is_file = held
+        if known_class != sop_class:
+            return Status.CLASS_CONFLICT
+        if is_file:
+            try:
+                is_whole = self.gateway.store.files.path(cid).stat().st_size == size
+            except OSError:
+                is_whole = False
+            return Status.SUCCESS if is_whole else Status.PROCESSING_FAILURE
+        return Status.SUCCESS
+
+    def report(self, peer: Peer, report: commitment.Report) -> None:
+        """On an association of our own, where it is declared to whom."""
+        address = self._declared(peer.calling).address
+        if address is None:
+            _log.warning("a report of storage commitment was not taken, and no address is declared for it")
+            return
+        from hdg.ingestion.dicom.scu import send_report
+
+        args = (address, peer.called, peer.calling, report)
+        threading.Thread(target=send_report, args=args, name="hdg-commitment", daemon=True).start()
+
+    def ended(self, peer: Peer) -> None:
+        """Nothing waits for it: what came is stored, and its studies are made when it is quiet."""
+
+    def _declared(self, title: str) -> DicomPeer:
+        return self.gateway.settings.dicom_peers.get(title) or DicomPeer()
+
+    def sender(self, peer: Peer) -> Sender:
+        """Who sends, by the AE title."""
+        declared, settings = self._declared(peer.calling), self.gateway.settings
+        institution = declared.institution or settings.institution
+        return Sender(f"dicom|{peer.calling}", institution, zone=declared.zone or settings.zone)
+
+    # --- files ----------------------------------------------------------------------------------------------
+
+    def intake(self, origin: Origin, expected: Expected = Expected()) -> Intake:
+        """A Part 10 file from elsewhere."""
+        settings = self.gateway.settings
+        sender = Sender(
+            f"dicom|{origin.listener}", origin.institution or settings.institution, zone=settings.zone
+        )
+        return Intake(self, sender, expected)
+
+    def take_file(self, path: Path, origin: Origin) -> Outcome:
+        """A whole file. Raises OSError when it cannot be read."""
+        intake = self.intake(origin)
+        try:
+            with path.open("rb") as source:
+                while data := source.read(1 << 20):
+                    intake.write(data)
+            return intake.finish()
+        finally:
+            intake.abort()
+
+    # --- storing --------------------------------------------------------------------------------------------
+
+    def keep(
+        self, source: BufferedIOBase, content: bytes | Stored, sha256: str, sender: Sender, expected: Expected
+    ) -> Outcome:
+        """``source``: the plaintext of ``content``, a Part 10 file. Raises DicomError, NotCommitted."""
+        at_us = self.gateway.store.now_us()
+        header = read_header(cast(IO[bytes], source))
+        outcome = _named(header)
+        if mismatch := _mismatch(outcome, expected):
+            return replace(outcome, status=Status.NOT_OF_CLASS, text=mismatch)
+        converted = self._converter().convert(header, sender, at_us=at_us, sha256=sha256)
+        size = len(content) if isinstance(content, bytes) else content.plain_size
+        new = _instance(header, converted, sender, sha256, size)
+        work = self._work(new, content, converted, sender, at_us, outcome)
+        outcome = self.gateway.store.submit(work).result()
+        if outcome.status == Status.SUCCESS:
+            if new.imaging_study and not outcome.is_repeat:
+                self.studies.touch(new.imaging_study)
+            if outcome.sop_class == ENCAPSULATED_CDA:
+                self._document(header, source, sender)
+        return outcome
+
+    def _work(
+        self,
+        new: store.NewInstance,
+        content: bytes | Stored,
+        converted: Converted,
+        sender: Sender,
+        at_us: int,
+        outcome: Outcome,
+    ) -> Callable[[WriteSession], Outcome]:
+        said = replace(
+            converted,
+            resources=tuple(r for r in converted.resources if r["resourceType"] != "ImagingStudy"),
+        )
+
+        def work(session: WriteSession) -> Outcome:
+            known = store.find(session, self.hash, new.sop_uid, new.institution)
+            if known is not None and known.sha256 == new.sha256:
+                return replace(outcome, is_repeat=True)
+            if known is not None:
+                text = "another object was stored under this SOP Instance UID"
+                note_loss(session, "conflict", sender.name, "DICOM", "(0008,0018)", text, ikey=0)
+                return replace(outcome, status=Status.DUPLICATE, text=text)
+            self.gateway.store_statements(session, said, session.in_order(at_us))
+            store.add(session, self.hash, new, content)
+            for loss in dict.fromkeys(losses(converted.issues)):
+                note_loss(session, loss.kind, sender.name, "DICOM", loss.place, loss.text, ikey=0)
+            return outcome
+
+        return work
+
+    def _document(self, header: Header, source: BufferedIOBase, sender: Sender) -> None:
+        """An encapsulated CDA goes the way of a document too, which keeps it in quarantine if it must."""
+        _, value = header.data.raw.get(_DOCUMENT, ("", b""))
+        raw: Any = value
+        if not isinstance(value, bytes | list):
+            source.seek(value.offset)
+            raw = source.read(value.length)
+        if isinstance(raw, bytes) and raw.strip(b"\0"):
+            self._documents.take_now(raw.rstrip(b"\0"), Origin("dicom", institution=sender.institution))
+
+    def _converter(self) -> Converter:
+        """One a thread: it may keep what it made."""
+        found: Converter | None = getattr(self._converters, "found", None)
+        if found is None:
+            from hdg.ingestion.dicom.convert import (
+                Converter,
+            )  # with all its tables: when the first object comes
+
+            found = self._converters.found = Converter(id_key=self.gateway.keys.id_key)
+        return found
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do. Raises OSError."""
+    with path.open("rb") as file:
+        return is_part10(file.read(HEAD_MAX))
+
+
+def _named(header: Header) -> Outcome:
+    return Outcome(Status.SUCCESS, "", header.sop_class, header.sop_uid, header.study_uid)
+
+
+def _mismatch(found: Outcome, expected: Expected) -> str:
+    """What an object is not that it should be; '' when nothing."""
+    if expected.sop_class and found.sop_class != expected.sop_class:
+        return "SOP Class UID is not the one of the request"
+    if expected.sop_uid and found.sop_uid != expected.sop_uid:
+        return "SOP Instance UID is not the one of the request"
+    if expected.study_uid and found.study_uid != expected.study_uid:
+        return "Study Instance UID is not the one of the request"
+    return ""
+
+
+def _instance(
+    header: Header, converted: Converted, sender: Sender, sha256: str, size: int
+) -> store.NewInstance:
+    facts: InstanceFacts | None = facts_of(converted)
+    return store.NewInstance(
+        sop_uid=header.sop_uid,
+        series_uid=header.series_uid,
+        study_uid=header.study_uid,
+        imaging_study=facts.study_id if facts is not None else "",
+        institution=sender.institution,
+        patient=converted.patient_id,
+        sop_class=header.sop_class,
+        transfer_syntax=header.transfer_syntax,
+        sha256=sha256,
+        size=size,
+        facts={} if facts is None else {name: getattr(facts, name) for name in facts.__slots__},
+    )
