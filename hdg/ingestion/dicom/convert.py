@@ -5,12 +5,72 @@ Deterministic: the same header, sender and key give the same Converted. DESIGN �
 
 from __future__ import annotations
 
-from hdg.ingestion.converted import Converted
-from hdg.ingestion.dicom.header import Header
-from hdg.ingestion.sender import Sender
-from hdg.mapping.library import Library
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from pathlib import Path
+from time import time_ns
 
-__all__ = ["Converter"]
+from hdg.errors import DicomError, Issue, SettingsError, SourceError
+from hdg.fhir.times import instant, microseconds, moment
+from hdg.ingestion.converted import Converted, JsonObject, Source
+from hdg.ingestion.dicom.compile import Compiler, readers
+from hdg.ingestion.dicom.dictionary import shown
+from hdg.ingestion.dicom.document import Encapsulated
+from hdg.ingestion.dicom.header import Header
+from hdg.ingestion.dicom.losses import losses
+from hdg.ingestion.dicom.modules import modules
+from hdg.ingestion.dicom.state import State
+from hdg.ingestion.dicom.values import moment_of
+from hdg.ingestion.provenance import ASSEMBLER, provenance
+from hdg.ingestion.repair import made_valid
+from hdg.ingestion.sender import Sender
+from hdg.ingestion.times import zone
+from hdg.mapping.context import Unfit
+from hdg.mapping.library import Library
+from hdg.mapping.table import Rule
+from hdg.mapping.when import Test, compile_when, parse_when
+
+__all__ = ["DISPATCH", "Converter", "dispatched"]
+
+DISPATCH = ("dispatch", "objects")
+PATIENT = "object.Patient"
+DIRECTORY = "1.2.840.10008.1.3.10"
+_STUDY_UID, _SERIES_UID = 0x0020000D, 0x0020000E
+_SOP_CLASS, _SOP_UID = 0x00080016, 0x00080018
+_OFFSET = 0x00080201
+_STATED = ((0x00080012, 0x00080013), (0x00080023, 0x00080033))
+"""Instance Creation, Content: when the object was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """A row of the table of objects: which table reads which objects."""
+
+    rule: Rule
+    table: str
+    test: Test | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    library: Library
+    compiler: Compiler
+    objects: tuple[Dispatched, ...]
+    tags: frozenset[int]
+
+
+def dispatched(library: Library) -> tuple[Dispatched, ...]:
+    """The rows of the table of objects. Raises TableError."""
+    table = library.table(*DISPATCH)
+    found = []
+    for rule in table.rules if table is not None else ():
+        try:
+            test = compile_when(parse_when(rule.when), readers) if rule.when else None
+        except ValueError as error:
+            raise rule.error(str(error)) from error
+        found.append(Dispatched(rule, rule.as_, test))
+    return tuple(found)
 
 
 class Converter:
@@ -18,6 +78,17 @@ class Converter:
 
     def __init__(self, *, id_key: bytes, library: Library | None = None) -> None:
         self.id_key = id_key
+        self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
+        if library is not None:
+            self._tables[None, None] = _tables(library)
+
+    def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
+        """The compiled tables seen through an override directory and a site's own concept maps."""
+        key = (override, maps)
+        found = self._tables.get(key)
+        if found is None:
+            found = self._tables[key] = _tables(Library("dicom", override=override, maps=maps))
+        return found
 
     def convert(
         self,
@@ -26,11 +97,129 @@ class Converter:
         *,
         at_us: int | None = None,
         sha256: str = "",
+        document: Encapsulated | None = None,
     ) -> Converted:
         """What one object states: Patient, ImagingStudy with this series and instance, Device, Practitioner …
 
         ``at_us``: time of receipt, µs since the epoch (default: now). ``sha256``: hex digest of the whole object as
-        received, when the caller has it. A sender without name or institution is called by Institution Name.
-        Raises DicomError: the object states nothing (no SOP Instance UID), or no valid resource can be made of it.
+        received, when the caller has it. ``document``: what ``encapsulated`` gives for this header, when its bytes are
+        to be among the resources (a Binary). A sender without name or institution is ``dicom`` and ``local``.
+        Raises DicomError: the object is none of a patient's study, or no valid resource can be made of it.
         """
-        raise NotImplementedError
+        _check(header)
+        sender = sender or Sender("", "")
+        if not sender.name or not sender.institution:
+            sender = replace(sender, name=sender.name or "dicom", institution=sender.institution or "local")
+        tables = self.tables(sender.mappings, sender.terminology)
+        state = State(header, sender, tables.library, self.id_key, None)
+        state.build_resource = tables.compiler.resource
+        state.zone = _zone(state)
+        state.known["document"] = document
+        tables.compiler.resource(PATIENT, header.data, state)
+        for row in tables.objects:
+            if row.test is None or row.test(header.data, state):
+                tables.compiler.resource(row.table, header.data, state)
+        state.issues.extend(losses(state, tables.tags))
+        return self._finished(state, tables, at_us, sha256)
+
+    def _finished(self, state: State, tables: _Tables, at_us: int | None, sha256: str) -> Converted:
+        header, sender = state.header, state.sender
+        issues = [*header.issues, *state.issues]
+        resources = _valid(list(state.resources.values()), issues)
+        stated = _stated(state)
+        digest = tables.library.digest
+        resources.append(
+            provenance(
+                resources,
+                id_key=self.id_key,
+                sender=sender,
+                sha256=sha256 or header.sop_uid,
+                mapping_digest=digest,
+                recorded=stated or instant(time_ns() // 1000 if at_us is None else at_us),
+                agents=[ASSEMBLER],
+                what="object",
+                display=f"DICOM object {header.sop_uid}",
+            )
+        )
+        if not sha256:
+            uid = {"system": "urn:dicom:uid", "value": f"urn:oid:{header.sop_uid}"}
+            resources[-1]["entity"][0]["what"]["identifier"] = uid
+        made_valid(resources[-1], issues)
+        return Converted(
+            source=Source(
+                "dicom",
+                sender.name,
+                sender.institution,
+                header.sop_uid,
+                header.sop_class,
+                sha256,
+                microseconds(moment(stated)) if stated else None,
+            ),
+            resources=tuple(resources),
+            issues=tuple(dict.fromkeys(issues)),
+            patient_id=None if state.subject is None else state.subject["reference"].partition("/")[2],
+            mapping_digest=digest,
+        )
+
+
+def _check(header: Header) -> None:
+    """Raises DicomError for what is no object of a patient's study. What only the meta information says stays."""
+    for tag, found in ((_SOP_CLASS, header.sop_class), (_SOP_UID, header.sop_uid)):
+        if found and not header.data.text(tag):
+            header.data.raw[tag] = ("UI", found.encode())
+            header.issues.append(
+                Issue("warning", "required", shown(tag), "taken from the file meta information")
+            )
+    if header.sop_class == DIRECTORY:
+        raise DicomError("a directory of objects, not an object", shown(_SOP_CLASS))
+    for tag, name, found in (
+        (_SOP_CLASS, "SOP Class UID", header.sop_class),
+        (_SOP_UID, "SOP Instance UID", header.sop_uid),
+        (_STUDY_UID, "Study Instance UID", header.study_uid),
+        (_SERIES_UID, "Series Instance UID", header.series_uid),
+    ):
+        if not found:
+            raise DicomError(f"no {name}: this is no object of a patient's study", shown(tag))
+        if len(found) > 64 or not found.replace(".", "").isdigit() or not found.isascii():
+            raise DicomError(f"the {name} is not a UID", shown(tag))
+
+
+def _zone(state: State) -> tzinfo | None:
+    """Timezone Offset From UTC, else the sender's."""
+    text = state.root.text(_OFFSET)
+    if text:
+        try:
+            return zone(text)
+        except SettingsError:
+            state.issues.append(Issue("warning", "value", "TimezoneOffsetFromUTC", "not an offset from UTC"))
+    return zone(state.sender.zone)
+
+
+def _stated(state: State) -> str | None:
+    """When the object was made, where it says an instant."""
+    for day, time in _STATED:
+        text = state.root.text(day)
+        if text and state.zone is not None:
+            try:
+                found = moment_of(text, state.root.text(time), state)
+            except Unfit:
+                continue
+            if "T" in found:
+                return found
+    return None
+
+
+def _valid(resources: Sequence[JsonObject], issues: list[Issue]) -> list[JsonObject]:
+    """All that is valid, or can be made so. Raises DicomError when that leaves no study."""
+    kept = []
+    for resource in resources:
+        try:
+            made_valid(resource, issues)
+        except SourceError as error:
+            raise DicomError(error.text, error.place) from None
+        kept.append(resource)
+    return kept
+
+
+def _tables(library: Library) -> _Tables:
+    return _Tables(library, Compiler(library), dispatched(library), frozenset(modules()))

@@ -1,0 +1,266 @@
+"""DICOM tables to closures: what each row reads of a data set, and what becomes of it.
+
+A table reads a data set and builds a resource or a part of one. Rows that are used say so to the state, so that what
+was not carried can be reported (losses.py). The columns are those of mappings/README.md; ``source`` is paths.py's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hdg.errors import TableError
+from hdg.fhir.definitions import element_info, resource_types
+from hdg.ingestion.dicom.dataset import Dataset
+from hdg.ingestion.dicom.identity import IDENTITIES
+from hdg.ingestion.dicom.named import NAMED
+from hdg.ingestion.dicom.paths import Hit, Path, parse_path
+from hdg.ingestion.dicom.state import State
+from hdg.ingestion.dicom.values import CONVERTERS
+from hdg.mapping.actions import Fire, compile_map, compile_pairs, fire_of
+from hdg.mapping.context import Facts, JsonObject
+from hdg.mapping.defaults import split_default
+from hdg.mapping.library import Library
+from hdg.mapping.shape import constant, fresh, result_type, types_at
+from hdg.mapping.table import Rule, Table
+from hdg.mapping.target import parse_target
+from hdg.mapping.when import Readers, Test, compile_when, parse_when
+
+__all__ = ["Compiler", "Program", "Step", "readers"]
+
+Build = Callable[[Any, State], Any]
+_REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.\- ]+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row. ``fire`` puts what was read; ``fallback`` steps in when nothing came of it."""
+
+    rule: Rule
+    path: Path
+    test: Test | None
+    fire: Fire | None
+    fallback: Fire | None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled table. ``type`` is the R4 type (or backbone path) that it builds.
+
+    ``steps``: each with the tag without which it does nothing; 0 for none.
+    """
+
+    name: str
+    type: str
+    steps: tuple[tuple[int, Step], ...]
+    identify: Callable[[Dataset, State], Facts] | None
+    tags: frozenset[int]
+    """Every element that has a row."""
+
+    @property
+    def is_resource(self) -> bool:
+        """Whether it builds a resource of its own."""
+        return self.type in resource_types()
+
+    def fill(self, dataset: Dataset, out: JsonObject, state: State) -> None:
+        """Runs every row. ``out`` is changed in place."""
+        labels, state.labels = state.labels, {}
+        outer = state.dataset, state.tag, state.place
+        raw = dataset.raw
+        try:
+            for first, step in self.steps:
+                if not first or first in raw:
+                    _run(step, dataset, out, state)
+        finally:
+            state.labels = labels
+            state.dataset, state.tag, state.place = outer
+
+
+def _run(step: Step, dataset: Dataset, out: JsonObject, state: State) -> None:
+    path = step.path
+    if step.test is not None and not step.test(dataset, state):
+        return
+    is_done = False
+    tag = path.tag
+    for holder in path.holders(dataset) if path.way else (dataset,):
+        if tag:
+            if tag not in holder.raw:
+                continue
+            read = state.read.get(id(holder))
+            if read is None:
+                read = state.read[id(holder)] = set()
+            read.add(tag)
+        if step.fire is None:
+            continue
+        for hit in path.hits(holder):
+            if hit == "":
+                continue
+            state.dataset, state.tag, state.place = holder, tag, path.text
+            is_done = step.fire(hit, out, state) or is_done  # type: ignore[arg-type]  # a text or a data set
+            if state.problems:
+                state.settle_at(path.text)
+    if step.fallback is not None and not is_done:
+        step.fallback("", out, state)
+        if state.problems:
+            state.settle_at(path.text)
+
+
+class Compiler:
+    """Compiles the tables of one Library; keeps what it compiled."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._programs: dict[str, Program] = {}
+
+    def program(self, name: str) -> Program:
+        """Raises TableError."""
+        found = self._programs.get(name)
+        if found is None:
+            table = self.library.table("tables", name)
+            if table is None:
+                raise TableError(f"tables/{name}.csv", 1, "there is no such table")
+            found = self._programs[name] = self._program(table)
+        return found
+
+    def _program(self, table: Table) -> Program:
+        try:
+            kind = _type_of(table.result)
+        except ValueError as error:
+            raise TableError(table.file, 1, str(error)) from error
+        steps, identify, tags = [], None, set()
+        for rule in table.rules:
+            try:
+                if rule.target == "id":
+                    identify = IDENTITIES[rule.as_]
+                    continue
+                step = self._step(rule, kind)
+            except (ValueError, KeyError) as error:
+                raise rule.error(str(error)) from error
+            steps.append((0 if step.fallback is not None else step.path.first, step))
+            tags.add(step.path.first)
+        return Program(table.name, kind, tuple(steps), identify, frozenset(tags - {0}))
+
+    def _step(self, rule: Rule, root: str) -> Step:
+        path = parse_path(rule.source)
+        test = compile_when(parse_when(rule.when), readers) if rule.when else None
+        if not rule.target:
+            return Step(rule, path, test, None, None)
+        steps = parse_target(rule.target)
+        types = types_at(root, steps)
+        bare, pairs = split_default(rule.default)
+        owner = root
+        for index, step in enumerate(steps):
+            if step.is_list:
+                owner = types_at(root, steps[: index + 1])[0]
+        is_coded_map = bool(rule.map) and rule.as_ != "code"
+        complete = compile_pairs(pairs, owner, self.library.systems, is_mapped=is_coded_map)
+        fallback = None
+        if bare is not None:
+            value = constant(types[0], bare, self.library.systems)
+            fallback = fire_of(lambda _text, _state: fresh(value), steps, complete, None)
+        if not rule.as_:
+            if fallback is None:
+                raise ValueError("as is empty and there is no constant")
+            if rule.source == ".":
+                return Step(rule, path, test, None, fallback)
+            return Step(rule, path, test, fallback, None)
+        convert, translate = self._converter(rule.as_), None
+        if rule.map:
+            concepts = self.library.concept_map(rule.map)
+            if concepts is None:
+                raise ValueError(f"there is no concept map {rule.map!r}")
+            convert, translate = compile_map(rule.as_, convert, concepts)
+        return Step(rule, path, test, fire_of(convert, steps, complete, translate), fallback)
+
+    def _converter(self, as_: str) -> Build:
+        """What makes the value."""
+        plain = CONVERTERS.get(as_) or NAMED.get(as_)
+        if plain is not None:
+            return plain
+        reference = _REFERENCE.fullmatch(as_)
+        name = reference[1] if reference is not None else as_
+        if self.library.table("tables", name) is None:
+            raise ValueError(f"there is no converter or table {name!r}")
+        if reference is not None:
+            return lambda hit, state: self.resource(name, _dataset(hit), state)
+        return lambda hit, state: self.part(name, _dataset(hit), state)
+
+    def part(self, name: str, dataset: Dataset, state: State) -> JsonObject | None:
+        """What a table makes as a part of something else; None for nothing."""
+        out: JsonObject = {}
+        if dataset is not state.root:
+            state.visited.append(dataset)
+        self.program(name).fill(dataset, out, state)
+        return out or None
+
+    def resource(self, name: str, dataset: Dataset, state: State) -> JsonObject | None:
+        """A reference to what a table makes of a data set; None for nothing."""
+        key = (name, id(dataset))
+        known: JsonObject | None = state.known.get(key, _MISSING)
+        if known is not _MISSING:
+            return None if known is None else known.copy()
+        state.known[key] = None
+        program = self.program(name)
+        if program.identify is None:
+            raise TableError(f"tables/{name}.csv", 1, "a table of a resource needs a row with the target id")
+        if dataset is not state.root:
+            state.visited.append(dataset)
+        problems, state.problems = state.problems, []
+        facts = program.identify(dataset, state)
+        if state.problems:
+            state.settle_at(state.place)
+        out: JsonObject = {"resourceType": program.type, "id": ""}
+        if facts.parts:
+            program.fill(dataset, out, state)
+        state.problems = problems
+        if (len(out) <= 2 and program.type != "Patient") or _says_nothing(out):
+            return None
+        made = state.take(out, facts)
+        if program.type == "Patient" and state.subject is None:
+            state.subject = made
+        state.known[key] = made
+        return made.copy()
+
+
+_MISSING: Any = object()
+
+
+def _type_of(name: str) -> str:
+    """The R4 type that a table builds, also two elements deep: ``ImagingStudySeriesInstance``. Raises ValueError."""
+    try:
+        return result_type(name)
+    except ValueError:
+        owner, _, element = re.sub(r"(?<=[a-z0-9])([A-Z][a-z]*)$", r" \1", name).partition(" ")
+        info = element_info(result_type(owner), element.lower()) if element else None
+        if info is None:
+            raise
+        return info.type
+
+
+def _says_nothing(resource: JsonObject) -> bool:
+    """Whether an Observation has no value, because what was sent is none."""
+    return resource["resourceType"] == "Observation" and not any(
+        name.startswith("value") for name in resource
+    )
+
+
+def _dataset(hit: Hit) -> Dataset:
+    if isinstance(hit, str):
+        raise TableError("tables", 1, "a table reads a data set or the items of a sequence, not a value")
+    return hit
+
+
+def readers(operand: str) -> Readers:
+    """How ``when`` reads a path below the data set. Raises PathError."""
+    path = parse_path(operand)
+
+    def found(dataset: Dataset, state: State) -> Sequence[Hit]:
+        return [hit for holder in path.holders(dataset) for hit in path.hits(holder) if hit != ""]
+
+    def text(dataset: Dataset, state: State) -> str:
+        hits = found(dataset, state)
+        return hits[0] if hits and isinstance(hits[0], str) else ""
+
+    return Readers(text, lambda d, s: bool(found(d, s)), lambda d, s: len(found(d, s)))
