@@ -15,7 +15,7 @@ from hdg.errors import TableError
 from hdg.fhir.definitions import element_info, resource_types
 from hdg.ingestion.dicom.dataset import Dataset
 from hdg.ingestion.dicom.identity import IDENTITIES
-from hdg.ingestion.dicom.named import NAMED
+from hdg.ingestion.dicom.named_documents import NAMED
 from hdg.ingestion.dicom.paths import Hit, Path, parse_path
 from hdg.ingestion.dicom.state import State
 from hdg.ingestion.dicom.values import CONVERTERS

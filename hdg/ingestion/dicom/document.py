@@ -10,7 +10,6 @@ from typing import IO
 from hdg.errors import DicomError, Issue
 from hdg.ingestion.dicom.dataset import Dataset, Deferred
 from hdg.ingestion.dicom.header import DEFLATED, Header
-from hdg.ingestion.dicom.named import named
 from hdg.ingestion.dicom.state import State
 from hdg.mapping.context import Facts, JsonObject
 
@@ -77,7 +76,6 @@ def _read(header: Header, value: Deferred, stream: IO[bytes] | None) -> bytes:
     return data
 
 
-@named("dicom.document")
 def attachment(hit: Dataset, state: State) -> JsonObject | None:
     """The document as an Attachment: type, size, hash, and where its bytes are (a Binary)."""
     found: JsonObject = {}

@@ -8,12 +8,20 @@ from typing import Any
 
 from hdg.ingestion.dicom import sr
 from hdg.ingestion.dicom.dataset import Dataset
-from hdg.ingestion.dicom.named import accession_request, filler_request, named, person, placer_request
+from hdg.ingestion.dicom.document import attachment
+from hdg.ingestion.dicom.named import (
+    NAMED,
+    accession_request,
+    filler_request,
+    named,
+    person,
+    placer_request,
+)
 from hdg.ingestion.dicom.state import State
 from hdg.ingestion.dicom.values import names_of, uid_of
 from hdg.mapping.context import JsonObject, Several
 
-__all__: list[str] = []
+__all__ = ["NAMED"]
 
 _STUDY, _SERIES_SEQUENCE, _SOP_SEQUENCE, _SOP = 0x0020000D, 0x00081115, 0x00081199, 0x00081155
 _HL7_ID = re.compile(r"([0-2](?:\.(?:0|[1-9]\d*))+)(?:\^(\S.*))?")
@@ -26,6 +34,7 @@ def _whole(name: str, make: Callable[[Dataset, State], Any]) -> None:
     named(name)(convert)
 
 
+_whole("dicom.document", attachment)
 _whole("dicom.report_status", sr.report_status)
 _whole("dicom.results", sr.results)
 _whole("dicom.report_text", sr.report_text)
