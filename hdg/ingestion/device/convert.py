@@ -39,14 +39,14 @@ class Input:
     """What is to be read. ``open``: the bytes from the beginning, each time anew; ``sha256`` of them in hex.
 
     ``patient``: id of the patient that the caller names, '' when the input is to say it. ``is_reported``: the patient
-    handed it in; otherwise a gateway or an institution did.
+    handed it in; otherwise a gateway or an institution did; None: all but the envelopes of gateways are a patient's.
     """
 
     open: Callable[[], BinaryIO]
     sha256: str
     name: str = ""
     patient: str = ""
-    is_reported: bool = True
+    is_reported: bool | None = None
     kind: Kind | None = None
 
     @classmethod
@@ -56,7 +56,7 @@ class Input:
         *,
         name: str = "",
         patient: str = "",
-        is_reported: bool = True,
+        is_reported: bool | None = None,
         kind: Kind | None = None,
     ) -> Input:
         """An input that is in memory."""
@@ -121,7 +121,7 @@ class Converter:
             patient=f"Patient/{given.patient}" if given.patient else "",
             zone=zone(sender.zone),
             at_us=at_us,
-            is_reported=given.is_reported,
+            is_reported=kind != "envelope" if given.is_reported is None else given.is_reported,
             name=given.name,
         )
         packer = _Packer(home, kind, given.sha256, sender)
