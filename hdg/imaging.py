@@ -14,6 +14,7 @@ import hashlib
 import logging
 import threading
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedIOBase, BytesIO
@@ -22,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from hdg.documents import Documents
 from hdg.errors import DicomError, HdgError
+from hdg.fhir.json import dumps
 from hdg.gateway import Gateway
 from hdg.imaging_studies import Studies
 from hdg.ingestion.converted import Converted
@@ -197,6 +199,37 @@ class Intake:
         return outcome
 
 
+class _Said:
+    """What was stated last with each study, by each sender: a thousand slices say the same of their patient.
+
+    It is stored once. To state it again with each slice would make it newer than what others stated meanwhile.
+    """
+
+    def __init__(self, limit: int = 4096) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._digests: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    def knows(self, place: tuple[str, str], digest: bytes) -> bool:
+        """Whether the very same was stated there last, and is committed."""
+        with self._lock:
+            return bool(place[0]) and self._digests.get(place) == digest
+
+    def note(self, place: tuple[str, str], digest: bytes) -> None:
+        """It is committed."""
+        with self._lock:
+            self._digests[place] = digest
+            self._digests.move_to_end(place)
+            if len(self._digests) > self._limit:
+                self._digests.popitem(last=False)
+
+
+def _digest(said: Converted) -> bytes:
+    """Of all that is stated but the study itself; the Provenance is another one for each object."""
+    stated = [resource for resource in said.resources if resource["resourceType"] != "Provenance"]
+    return hashlib.sha256(dumps([stated, [repr(one) for one in said.deletions]])).digest()
+
+
 class _Sink:
     """An Intake as the SCP sees it."""
 
@@ -219,6 +252,7 @@ class Imaging:
         self.studies = Studies(gateway)
         self._documents = Documents(gateway)
         self._converters = threading.local()
+        self._said = _Said()
 
     def start(self) -> None:
         """From now on ImagingStudies are made, those that a former run left due first."""
@@ -326,9 +360,15 @@ class Imaging:
         converted = self._converter().convert(header, sender, at_us=at_us, sha256=sha256)
         size = len(content) if isinstance(content, bytes) else content.plain_size
         new = _instance(header, converted, sender, sha256, size)
-        work = self._work(new, content, converted, sender, at_us, outcome)
+        said = replace(
+            converted,
+            resources=tuple(r for r in converted.resources if r["resourceType"] != "ImagingStudy"),
+        )
+        digest = _digest(said)
+        work = self._work(new, content, said, sender, at_us, outcome, digest)
         outcome = self.gateway.store.submit(work).result()
         if outcome.status == Status.SUCCESS:
+            self._said.note((new.imaging_study, sender.name), digest)
             if new.imaging_study and not outcome.is_repeat:
                 self.studies.touch(new.imaging_study)
             if outcome.sop_class == ENCAPSULATED_CDA:
@@ -339,15 +379,13 @@ class Imaging:
         self,
         new: store.NewInstance,
         content: bytes | Stored,
-        converted: Converted,
+        said: Converted,
         sender: Sender,
         at_us: int,
         outcome: Outcome,
+        digest: bytes,
     ) -> Callable[[WriteSession], Outcome]:
-        said = replace(
-            converted,
-            resources=tuple(r for r in converted.resources if r["resourceType"] != "ImagingStudy"),
-        )
+        is_said = self._said.knows((new.imaging_study, sender.name), digest)
 
         def work(session: WriteSession) -> Outcome:
             known = store.find(session, self.hash, new.sop_uid, new.institution)
@@ -357,9 +395,10 @@ class Imaging:
                 text = "another object was stored under this SOP Instance UID"
                 note_loss(session, "conflict", sender.name, "DICOM", "(0008,0018)", text, ikey=0)
                 return replace(outcome, status=Status.DUPLICATE, text=text)
-            self.gateway.store_statements(session, said, session.in_order(at_us))
+            if not is_said:
+                self.gateway.store_statements(session, said, session.in_order(at_us))
             store.add(session, self.hash, new, content)
-            for loss in dict.fromkeys(losses(converted.issues)):
+            for loss in dict.fromkeys(losses(said.issues)):
                 note_loss(session, loss.kind, sender.name, "DICOM", loss.place, loss.text, ikey=0)
             return outcome
 

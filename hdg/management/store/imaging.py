@@ -50,6 +50,10 @@ _MARK = (
     "ON CONFLICT (imaging_study) DO UPDATE SET changed_us = excluded.changed_us, "
     "generation = imaging_due.generation + 1"
 )
+_FIND = (
+    "SELECT inkey, key_code, facts, sop_class, imaging_study FROM imaging_instance "
+    "WHERE sop = ? AND institution = ?"
+)
 _SETTLE = "DELETE FROM imaging_due WHERE imaging_study = ? AND generation = ?"
 
 
@@ -118,12 +122,10 @@ def find(session: WriteSession, hash_: Hash, sop_uid: str, institution: str) -> 
     for table, row in session.batch.rows:
         if table is _ROWS and (row[1], row[5]) == key:
             return _known(session.open_row(row[12], row[13], _place(row[0])), row[7], row[4])
-    columns = (_ROWS.c.inkey, _ROWS.c.key_code, _ROWS.c.facts, _ROWS.c.sop_class, _ROWS.c.imaging_study)
-    query = select(*columns).where(_ROWS.c.sop == key[0], _ROWS.c.institution == institution)
-    found = session.connection.execute(query).first()
-    if found is None:
+    row = session.fetch(_FIND, key)
+    if row is None:
         return None
-    inkey, code, sealed, sop_class, imaging_study = found
+    inkey, code, sealed, sop_class, imaging_study = row
     return _known(session.open_row(code, bytes(sealed), _place(inkey)), sop_class, imaging_study)
 
 

@@ -102,6 +102,11 @@ class Unit:
         self._next[table] += 1
         return self._next[table]
 
+    def fetch(self, sql: str, row: tuple[Any, ...]) -> Any:
+        """The first row of a query (our own, with ``?``), None when there is none; what is buffered is not in it."""
+        self._cursor.execute(self._sql(sql), row)
+        return self._row()
+
     def next_key(self, table: str, column: str) -> int:
         """The next surrogate key of another module's table; both names are the caller's own."""
         return self._take(table, column)
