@@ -20,6 +20,7 @@ DEVICE, PROFILE, ATTRIBUTE, METRIC = "device", "profile", "attribute", "metric"
 """Kinds of codes: a part of a device, a device specialization, an attribute of something else, a measurement."""
 
 _MAPS_MAX = 4096
+_TEXT_MAX = 200
 _OBJECTS, _EVENTS, _INFRASTRUCTURE = 1, 3, 8
 _TERM_BITS = 16
 _PROFILES = range(4096, 5120)
@@ -60,6 +61,10 @@ class Mdc:
         self._maps = maps
         self._concepts: dict[tuple[int, str], JsonObject] = {}
         self._units: dict[tuple[int, str], JsonObject] = {}
+        self._categories: dict[str, JsonObject] = {}
+        self._category: dict[int, JsonObject | None] = {}
+        self.identified: dict[str, tuple[int, str, str]] = {}
+        """(code, name, kind) by the text of an OBX-3; fill it by ``identify``."""
         self._bits: dict[int, tuple[Bit, ...]] | None = None
         self._codes: dict[str, int] | None = None
 
@@ -113,9 +118,22 @@ class Mdc:
         return self._codes.get(name)
 
     def category(self, code: int) -> JsonObject | None:
-        """The category that a measurement has beside that of its profile (vital signs), as a Coding."""
-        found = self._target("mdc-category", str(code))
-        return found.coding() if found else None
+        """The category that a measurement has beside that of its profile (vital signs), as a CodeableConcept."""
+        if code not in self._category:
+            target = self._target("mdc-category", str(code))
+            made = {"coding": [target.coding()]} if target is not None else None
+            if made is not None and target is not None:
+                made = self._categories.setdefault(target.code, made)
+            if len(self._category) >= _MAPS_MAX:
+                return made
+            self._category[code] = made
+        return self._category[code]
+
+    def identify(self, text: str, found: tuple[int, str, str]) -> tuple[int, str, str]:
+        """Remember what a text of OBX-3 names; bounded."""
+        if len(self.identified) < _MAPS_MAX and len(text) <= _TEXT_MAX:
+            self.identified[text] = found
+        return found
 
     def role(self, code: int, name: str = "") -> str:
         """What an attribute says of the thing it belongs to (``serial-number``, ``sample-rate`` …); '' unknown."""

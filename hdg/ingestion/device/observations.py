@@ -29,12 +29,14 @@ __all__ = [
     "Text",
     "Value",
     "absent",
+    "bit_component",
     "bit_components",
     "clock_reference",
     "condition",
     "facts_of",
     "gateway_reference",
     "observation",
+    "sampled_data",
     "value_of",
 ]
 
@@ -192,7 +194,7 @@ def observation(measurement: Measurement, mdc: Mdc, resource_id: str = "") -> Js
         out["extension"] = extensions
     out["status"] = "final"
     category = mdc.category(m.code)
-    out["category"] = [{"coding": [category]}, PHD_CATEGORY] if category else [PHD_CATEGORY]
+    out["category"] = [category, PHD_CATEGORY] if category else [PHD_CATEGORY]
     concept = mdc.concept(m.code, m.name)
     out["code"] = {**concept, "text": m.text} if m.text else concept
     if m.subject:
@@ -297,16 +299,20 @@ def bit_components(code: int, bits: Bits, mdc: Mdc) -> list[JsonObject]:
         is_state = bit is not None and bit.is_state
         if not is_set and not is_state:
             continue
-        coding = {"system": _BITS, "code": f"{code}.{number}"}
-        if bit is not None:
-            coding["display"] = bit.name
-        component: JsonObject = {"code": {"coding": [coding]}}
+        component = bit_component(code, number, bit.name if bit is not None else "", is_set=is_set)
         if bits.supported is not None and not bits.supported & mask and not is_set:
+            del component["valueBoolean"]
             component["dataAbsentReason"] = absent("unsupported")
-        else:
-            component["valueBoolean"] = is_set
         found.append(component)
     return found
+
+
+def bit_component(code: int, number: int, name: str, *, is_set: bool) -> JsonObject:
+    """One bit of a BITs value as a component. ``name``: '' for a bit that no map knows."""
+    coding = {"system": _BITS, "code": f"{code}.{number}"}
+    if name:
+        coding["display"] = name
+    return {"code": {"coding": [coding]}, "valueBoolean": is_set}
 
 
 def absent(reason: str) -> JsonObject:
@@ -317,11 +323,11 @@ def absent(reason: str) -> JsonObject:
     return {"coding": [coding]}
 
 
-def condition(out: JsonObject, name: str) -> None:
+def condition(out: JsonObject, name: str, *, is_stated: bool = False) -> None:
     """What a measurement status does to an Observation (PHD guide, table of PhdBaseObservation).
 
     A value that stands beside ``invalid`` or ``not-available`` stays in a note: R4 allows no reason for its absence
-    beside it, and it must not be read as a value.
+    beside it, and it must not be read as a value. ``is_stated``: the interpretation says it already.
     """
     if name in ("invalid", "not-available"):
         for element in [key for key in out if key.startswith("value")]:
@@ -341,7 +347,7 @@ def condition(out: JsonObject, name: str) -> None:
         return
     if name == "early-indication":
         out["status"] = "preliminary"
-    if name in _INTERPRETATIONS:
+    if name in _INTERPRETATIONS and not is_stated:
         coding = {"system": _STATUS, "code": name, "display": _INTERPRETATIONS[name]}
         out.setdefault("interpretation", []).append({"coding": [coding]})
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from hdg.errors import Hl7v2Error, Issue, SourceError
 from hdg.ingestion.converted import Converted, JsonObject, Source
+from hdg.ingestion.device import pcd
 from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.families import link_families
 from hdg.ingestion.hl7v2.finish import Linker, defaulted, deletions, identify
@@ -118,7 +119,7 @@ class Converter:
         message = parse(data, charset=sender.charset if sender else None)
         sender = sender or _unknown_sender(message)
         tables = self.tables(sender.mappings, sender.terminology)
-        found = tables.program(message.message_type)
+        found = tables.program(pcd.profiled(message)) or tables.program(message.message_type)
         if found is None:
             raise _unsupported(message, tables)
         state = State(message, sender, tables.compiler, self.id_key, zone(sender.zone))
@@ -128,7 +129,10 @@ class Converter:
             state.shared = tables.shared(sender)
             state.values = state.shared.fields
         grouped = group(message.segments, found[0], state.issues)
+        contained = pcd.Containment(grouped, state) if found[1].table.name == pcd.TABLE else None
         builds = _fill(grouped, found[1], state)
+        if contained is not None:
+            builds = contained.assemble(builds)
         sha256 = hashlib.sha256(data).hexdigest()
         identify(builds, state, sha256)
         linker = Linker(state)

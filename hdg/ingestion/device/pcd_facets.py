@@ -1,0 +1,376 @@
+"""Facets and members of a measurement in IHE PCD-01: what each does to the Observation that it is a part of.
+
+Supplemental types, the device's own times, duration, accuracy, confidence, limits, BITs and waveforms have their places
+in the PHD guide; any other facet becomes a component, so that nothing is dropped. IHE Devices TF-2 Appendix B.8.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Context
+from decimal import Decimal as Number
+from typing import Any
+
+from hdg.errors import Issue
+from hdg.fhir.json import Decimal, JsonObject
+from hdg.ingestion.device.mdc import MDC, Mdc
+from hdg.ingestion.device.observations import PHD, Samples, absent, bit_component, condition, sampled_data
+from hdg.ingestion.device.pcd_tree import Key, Node, key_of
+from hdg.ingestion.device.pcd_values import WAVEFORM, bit_repetitions, microseconds, moment, numbers, shifted
+from hdg.ingestion.hl7v2.state import State
+from hdg.mapping.context import Build, Unfit
+
+__all__ = ["FACETS", "Target", "bit_parts", "fold", "phd_profile", "settle_status", "waveform"]
+
+_SAMPLING = frozenset({"sample-rate", "sample-period", "resolution", "data-range"})
+_TIMES = {"time-stamp-relative": 125, "time-stamp-relative-us": 1}
+_ALERT = {"alert-text": "alertOperationalText", "threshold-text": "thresholdNotificationText"}
+FACETS = frozenset(
+    {
+        "supplemental",
+        "time-stamp",
+        "duration",
+        "measurement-status",
+        "accuracy",
+        "confidence",
+        "limits",
+        "derived-from",
+    }
+    | _SAMPLING
+    | set(_TIMES)
+    | set(_ALERT)
+)
+_SUPPLEMENTAL, _TICKS = 68193, 67985
+_BITS = "http://terminology.hl7.org/CodeSystem/ASN1ToHL7"
+_STATUS_BITS = {
+    0: "invalid",
+    1: "questionable",
+    2: "not-available",
+    3: "calibration-ongoing",
+    4: "test-data",
+    5: "demo-data",
+    8: "validated-data",
+    9: "early-indication",
+    10: "msmt-ongoing",
+    14: "in-alarm",
+    15: "alarm-inhibited",
+}
+"""MeasurementStatus of 11073-20601, bit 0 the highest."""
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+_STATUSES = ("preliminary", "corrected", "amended", "final", "cancelled", "entered-in-error", "unknown")
+_WIDTHS = (16, 32)
+_EXACT = Context(prec=18)
+
+
+@dataclass(slots=True)
+class Target:
+    """An Observation that parts go into. ``derived_from``: paths of what it comes from."""
+
+    out: JsonObject
+    node: Node
+    mdc: Mdc
+    derived_from: list[Key] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
+
+    def component(self, component: JsonObject) -> None:
+        """Add one."""
+        self.out.setdefault("component", []).append(component)
+
+    def extension(self, found: JsonObject) -> None:
+        """Add one."""
+        self.out.setdefault("extension", []).append(found)
+
+    def bits(self, node: Node, found: tuple[tuple[int, bool], ...]) -> None:
+        """A component for each bit that was sent; a cleared event says nothing."""
+        known = {bit.number: bit for bit in self.mdc.bits(node.code)}
+        for element in [key for key in self.out if key.startswith("value")] if node is self.node else ():
+            del self.out[element]
+        for number, is_set in found:
+            bit = known.get(number)
+            if is_set or bit is None or bit.is_state:
+                self.component(bit_component(node.code, number, bit.name if bit else "", is_set=is_set))
+
+
+def bit_parts(node: Node, mdc: Mdc) -> tuple[tuple[int, bool], ...]:
+    """(bit, is set) of a BITs value: as PCD-01 writes it, or as a whole number where the code is known to be one."""
+    text = node.segment.field(5)
+    found = bit_repetitions(text) if "(" in text else ()
+    if (
+        not found
+        and node.segment.field(2) == "NM"
+        and text.isascii()
+        and text.isdecimal()
+        and mdc.bits(node.code)
+    ):
+        value = int(text)
+        width = next((width for width in _WIDTHS if value < 1 << width), 0)
+        known = {bit.number for bit in mdc.bits(node.code)}
+        bits = ((number, bool(value >> (width - 1 - number) & 1)) for number in range(width))
+        found = tuple((number, is_set) for number, is_set in bits if is_set or number in known)
+    return found
+
+
+def fold(target: Target, part: Node, built: JsonObject, role: str, state: State) -> None:
+    """Put one part into its measurement."""
+    out = target.out
+    if built.get("note"):
+        out.setdefault("note", []).extend(built["note"])
+    if role in _SAMPLING and "valueSampledData" in out:
+        return
+    if role == "supplemental":
+        for value in _values(built):
+            target.component(
+                {
+                    "code": target.mdc.concept(_SUPPLEMENTAL),
+                    "valueCodeableConcept": _concept(value, target.mdc),
+                }
+            )
+    elif role == "time-stamp" and _own_time(target, part):
+        return
+    elif role in _TIMES and (ticks := microseconds(part.segment, _TIMES[role])) is not None:
+        quantity = {"value": ticks, **target.mdc.unit(264339)}
+        target.component({"code": target.mdc.concept(part.code, part.name), "valueQuantity": quantity})
+    elif (role == "duration" and _duration(out, built)) or (
+        role == "measurement-status" and _statuses(out, part, built)
+    ):
+        return
+    elif role == "accuracy" and "valueQuantity" in built:
+        target.extension({"url": PHD + "Accuracy", "valueQuantity": _united(built["valueQuantity"], out)})
+    elif role in ("confidence", "limits") and "valueRange" in built:
+        limits = {side: _united(one, out) for side, one in built["valueRange"].items()}
+        if role == "confidence":
+            target.extension({"url": PHD + "Confidence95", "valueRange": limits})
+        else:
+            _alerting(target, {"url": "currentLimits", "valueRange": limits})
+    elif role in _ALERT and "valueString" in built:
+        _alerting(target, {"url": _ALERT[role], "valueString": built["valueString"]})
+    elif role == "derived-from" and (key := key_of(part.segment.field(5))):
+        target.derived_from.append(key)
+    else:
+        _member(target, part, built, state)
+
+
+def _member(target: Target, part: Node, built: JsonObject, state: State) -> None:
+    """A part with a value of its own: a component."""
+    bits = bit_parts(part, target.mdc)
+    if bits:
+        target.bits(part, bits)
+        return
+    if part.segment.field(2) in WAVEFORM:
+        waveform(Target(built, part, target.mdc), {}, state)
+    target.statuses.append(built.get("status", "unknown"))
+    if "effectiveDateTime" not in target.out and "effectivePeriod" not in target.out:
+        target.out.update({key: value for key, value in built.items() if key.startswith("effective")})
+    head: JsonObject = {"code": built.get("code") or {"text": "unknown"}}
+    names = ("dataAbsentReason", "interpretation", "referenceRange")
+    rest = {key: value for key, value in built.items() if key.startswith("value") or key in names}
+    if built.get("component"):
+        for component in built["component"]:
+            target.component(component)
+    elif rest or not part.parts:
+        if not any(key.startswith("value") or key == "dataAbsentReason" for key in rest):
+            rest["dataAbsentReason"] = absent("unknown")
+        if "valueQuantity" in rest and "unit" not in rest["valueQuantity"]:
+            text = "a number without a unit"
+            state.issues.append(Issue("information", "incomplete", part.segment.place(5), text))
+        target.component({**head, **rest})
+
+
+def settle_status(target: Target) -> None:
+    """A compound measurement without a value of its own is as final as the least final of its members."""
+    if target.statuses and not target.node.segment.field(5):
+        target.out["status"] = min(
+            target.statuses, key=lambda one: _STATUSES.index(one) if one in _STATUSES else 9
+        )
+
+
+def _values(built: JsonObject) -> list[Any]:
+    own = [value for key, value in built.items() if key.startswith("value")]
+    for component in built.get("component", ()):
+        own.extend(value for key, value in component.items() if key.startswith("value"))
+    return own
+
+
+def _concept(value: Any, mdc: Mdc) -> JsonObject:
+    """A coded value; an MDC code alone with its reference identifier."""
+    if not isinstance(value, dict):
+        return {"text": str(value)}
+    codings = value.get("coding", ())
+    code = str(codings[0].get("code", "")) if codings else ""
+    if len(codings) == 1 and codings[0].get("system") == MDC and code.isdecimal():
+        return mdc.concept(int(code), codings[0].get("display", ""))
+    return value if codings or "text" in value else {"text": str(getattr(value.get("value"), "literal", ""))}
+
+
+def _own_time(target: Target, part: Node) -> bool:
+    """The time as the device stated it, in the zone of the corrected one."""
+    text = part.segment.field(5)
+    when = target.out.get("effectiveDateTime", "")
+    here = moment(text)
+    try:
+        there = datetime.fromisoformat(when.replace("Z", "+00:00")) if "T" in when else None
+    except ValueError:
+        there = None
+    zone: Any = here.tzinfo if here is not None and here.tzinfo is not None else there and there.tzinfo
+    if here is None or zone is None:
+        return False
+    try:
+        stated = shifted(text, timedelta(0), zone)
+    except Unfit:
+        return False
+    target.component({"code": target.mdc.concept(part.code, part.name), "valueDateTime": stated})
+    return True
+
+
+def _duration(out: JsonObject, built: JsonObject) -> bool:
+    """A measurement's active period: from its time, as long as that."""
+    quantity = built.get("valueQuantity", {})
+    scale = _SECONDS.get(quantity.get("code", ""))
+    when = out.get("effectiveDateTime", "")
+    if scale is None or "T" not in when or "value" not in quantity:
+        return False
+    try:
+        start = datetime.fromisoformat(when.replace("Z", "+00:00"))
+        end = start + timedelta(seconds=float(quantity["value"]) * scale)
+    except (ValueError, OverflowError):
+        return False
+    del out["effectiveDateTime"]
+    out["effectivePeriod"] = {
+        "start": when,
+        "end": end.isoformat(timespec="milliseconds" if end.microsecond else "seconds"),
+    }
+    return True
+
+
+def _statuses(out: JsonObject, part: Node, built: JsonObject) -> bool:
+    names = [_STATUS_BITS.get(number) for number, is_set in bit_repetitions(part.segment.field(5)) if is_set]
+    if not names and (not bit_repetitions(part.segment.field(5)) or _values(built)):
+        return False
+    for name in names:
+        if name is None:
+            return False
+    for name in names:
+        condition(out, name or "")
+    return True
+
+
+def _united(quantity: JsonObject, out: JsonObject) -> JsonObject:
+    """A quantity without a unit has that of the measurement."""
+    if "unit" in quantity or "code" in quantity:
+        return quantity
+    held = out.get("valueQuantity") or out.get("valueSampledData", {}).get("origin", {})
+    return {**quantity, **{key: held[key] for key in ("unit", "system", "code") if key in held}}
+
+
+def _alerting(target: Target, inner: JsonObject) -> None:
+    url = PHD + "SimpleAlerting"
+    for extension in target.out.get("extension", ()):
+        if extension["url"] == url:
+            extension["extension"].append(inner)
+            return
+    target.extension({"url": url, "extension": [inner]})
+
+
+def waveform(target: Target, built: Mapping[int, Build], state: State) -> None:
+    """NA and MA as SampledData, by the sampling facets beside it; without a period the samples stay as text."""
+    node, out = target.node, target.out
+    text = node.segment.field(5)
+    said: dict[str, JsonObject] = {}
+    for part in node.parts:
+        build = built.get(part.segment.position)
+        if build is not None:
+            said.setdefault(target.mdc.role(part.code, part.name), build.resource)
+    try:
+        samples = numbers(text)
+    except Unfit:
+        _as_text(node, out, "samples that are no numbers were kept as text", state)
+        return
+    period = _period_ms(said)
+    if not text or not samples:
+        return
+    if period is None:
+        _as_text(node, out, "samples without a sample rate or period were kept as text", state)
+        return
+    data = " ".join("E" if one is None else str(getattr(one, "literal", one)) for one in samples)
+    limits = said.get("data-range", {}).get("valueRange", {})
+    factor = said.get("resolution", {}).get("valueQuantity", {}).get("value")
+    unit = _unit(node, said, target.mdc)
+    dimensions = len(text.partition("~")[0].split("^")) if node.segment.field(2) == "MA" else 1
+    out["valueSampledData"] = sampled_data(
+        Samples(
+            origin=0,
+            unit=unit,
+            period_ms=period,
+            data=data,
+            factor=factor,
+            lower=limits.get("low", {}).get("value"),
+            upper=limits.get("high", {}).get("value"),
+            dimensions=dimensions,
+        )
+    )
+    out.pop("dataAbsentReason", None)
+    out["note"] = [note for note in out.get("note", ()) if not note.get("text", "").startswith("Units: ")]
+    if not out["note"]:
+        del out["note"]
+
+
+def _unit(node: Node, said: Mapping[str, JsonObject], mdc: Mdc) -> JsonObject:
+    """The unit of the samples: OBX-6, else that of their resolution or range."""
+    parts = [*node.segment.field(6).partition("~")[0].split("^"), "", ""]
+    if parts[2] == "MDC" and parts[0].isdecimal():
+        return mdc.unit(int(parts[0]), parts[1])
+    if parts[0]:
+        system = {"system": "http://unitsofmeasure.org", "code": parts[0]} if parts[2] == "UCUM" else {}
+        return {"unit": parts[1] or parts[0], **system}
+    held = said.get("resolution", {}).get("valueQuantity") or said.get("data-range", {}).get(
+        "valueRange", {}
+    ).get("low", {})
+    return {key: held[key] for key in ("unit", "system", "code") if key in held}
+
+
+def _as_text(node: Node, out: JsonObject, problem: str, state: State) -> None:
+    state.segment = node.segment
+    state.problem(problem, code="incomplete")
+    state.settle(5, 1)
+    out["valueString"] = re.sub(r"[\^~]+", " ", node.segment.field(5)).strip()
+    out.pop("dataAbsentReason", None)
+
+
+def _period_ms(said: Mapping[str, JsonObject]) -> Decimal | int | None:
+    rate, period = (said.get(role, {}).get("valueQuantity", {}) for role in ("sample-rate", "sample-period"))
+    factors = {"s": Number(1000), "ms": Number(1), "us": Number("0.001")}
+    found: Number | None = None
+    if period.get("code") in factors and period.get("value") is not None:
+        found = Number(period["value"]) * factors[period["code"]]
+    elif rate.get("code") in ("Hz", "/s") or (rate and "code" not in rate):
+        found = _EXACT.divide(Number(1000), Number(rate["value"])) if rate.get("value") else None
+    if found is None or found <= 0:
+        return None
+    plain = found.normalize(_EXACT)
+    return int(plain) if plain == plain.to_integral_value() else Decimal(format(plain, "f"))
+
+
+def phd_profile(out: JsonObject, node: Node) -> list[str]:
+    """The PHD guide's profile for what an Observation holds."""
+    if "valueSampledData" in out:
+        return [PHD + "PhdRtsaObservation"]
+    if "valueCodeableConcept" in out:
+        return [PHD + "PhdCodedEnumerationObservation"]
+    if "valueString" in out:
+        return [PHD + "PhdStringObservation"]
+    aside = {str(_SUPPLEMENTAL), str(_TICKS), "67984", "68226", "68073"}
+    members = [
+        component
+        for component in out.get("component", ())
+        if not any(coding.get("code") in aside for coding in component["code"].get("coding", ()))
+    ]
+    if not members or "valueQuantity" in out:
+        return [PHD + "PhdNumericObservation"]
+    if all(coding.get("system") == _BITS for one in members for coding in one["code"].get("coding", ())):
+        return [PHD + "PhdBitsEnumerationObservation"]
+    is_numeric = all("valueQuantity" in one or "dataAbsentReason" in one for one in members)
+    numeric = [PHD + "PhdCompoundNumericObservation"] if is_numeric else []
+    return [*numeric, PHD + "PhdCompoundObservation"]
