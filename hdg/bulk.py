@@ -6,6 +6,7 @@ memory does not grow with the folder. Every message has an Outcome of its own; o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -14,13 +15,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain, count
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from hdg.errors import CdaError, DeviceError, HdgError, Hl7v2Error, Issue, SourceError
+from hdg.errors import CdaError, DeviceError, DicomError, HdgError, Hl7v2Error, Issue, SourceError
 from hdg.fhir import bundle, ids
 from hdg.fhir import json as fhir_json
 from hdg.ingestion.cda.convert import Converter as CdaConverter
@@ -34,6 +35,10 @@ from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.sniff import XML, Format, format_of
 
+if TYPE_CHECKING:  # pydicom is read only when there is a DICOM object
+    from hdg.ingestion.dicom.convert import Converter as DicomConverter
+    from hdg.ingestion.dicom.gather import Gathering
+
 Form = Literal["bundle", "document", "ndjson"]
 FORMS: Mapping[str, Form] = {"bundle": "bundle", "document": "document", "ndjson": "ndjson"}
 FORMATS: Mapping[str, Format | None] = {
@@ -42,6 +47,7 @@ FORMATS: Mapping[str, Format | None] = {
     "cda": "cda",
     "hl7v3": "hl7v3",
     "device": "device",
+    "dicom": "dicom",
 }
 """What ``--from`` may say; auto: as the first bytes of each input tell."""
 
@@ -94,6 +100,10 @@ class Outcome:
     places: Mapping[str, int] | None = None
     """With coverage: how many valued places were mapped, unmapped (a row says why), reported by an issue, lost."""
     output: bytes | None = None
+    part: Converted | None = None
+    """What one DICOM object states: ``run`` makes one ImagingStudy of all objects of a study."""
+    is_study: bool = False
+    """Whether this is such a study, whose files have Outcomes of their own."""
 
     def report_line(self) -> str:
         """One JSON line for ``--report``: places and texts, never a patient's value."""
@@ -179,7 +189,22 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def run(jobs: list[Job], plan: Plan, workers: int | None = None) -> Iterator[Outcome]:
-    """Converts ``jobs`` and yields an Outcome for each message, in input order."""
+    """Converts ``jobs`` and yields an Outcome for each message, in input order; DICOM studies in the end."""
+    studies: Gathering | None = None
+    for outcome in _run(jobs, plan, workers):
+        if outcome.part is not None:
+            if studies is None:
+                from hdg.ingestion.dicom.gather import Gathering
+
+                studies = Gathering(plan.id_key)
+            studies.add(outcome.part)
+            outcome = replace(outcome, part=None)
+        yield outcome
+    if studies is not None:
+        yield from _studies(studies, jobs, plan)
+
+
+def _run(jobs: list[Job], plan: Plan, workers: int | None) -> Iterator[Outcome]:
     cores = workers or os.cpu_count() or 1
     if cores == 1 or len(jobs) < POOL_FROM_FILES:
         for job in jobs:
@@ -203,6 +228,8 @@ def _convert_chunk(chunk: list[Job], plan: Plan) -> list[Outcome]:
 
 def convert_job(job: Job, plan: Plan) -> Iterable[Outcome]:
     """Converts one input; a file may hold many messages. Errors become Outcomes."""
+    if job.path is not None and _is_dicom(job.path, plan):
+        return _convert_object(job, plan, None)
     if job.path is not None and _is_personal(job.path, plan):
         return _convert_personal(job, plan, None)
     try:
@@ -216,6 +243,8 @@ def convert_job(job: Job, plan: Plan) -> Iterable[Outcome]:
             return [Outcome(job.name, 0, "skipped", error=text)]
         text = "empty" if not data.strip() else "does not start with MSH, FHS, BHS or an XML element"
         return [Outcome(job.name, 0, "failed", error=text)]
+    if source == "dicom":
+        return _convert_object(job, plan, data)
     if source == "device":
         return _convert_personal(job, plan, data)
     if source in XML:
@@ -264,6 +293,98 @@ def _is_personal(path: Path, plan: Plan) -> bool:
     except OSError:
         return False  # said when it is read
     return format_of(head) == "device" or (path.suffix.lower() == ".csv" and kind_of(head) == "csv")
+
+
+@cache
+def _dicom_converter(id_key: bytes) -> DicomConverter:
+    from hdg.ingestion.dicom.convert import Converter as DicomConverter
+
+    return DicomConverter(id_key=id_key)
+
+
+def _is_dicom(path: Path, plan: Plan) -> bool:
+    """Whether a file is a DICOM object, of which only the header is read."""
+    if plan.source is not None:
+        return plan.source == "dicom"
+    try:
+        with path.open("rb") as file:
+            return format_of(file.read(132)) == "dicom"
+    except OSError:
+        return False  # said when it is read
+
+
+def _convert_object(job: Job, plan: Plan, data: bytes | None) -> Iterator[Outcome]:
+    """The Outcome of one DICOM object, whose resources ``run`` writes with its study; those of a DICOMDIR's files."""
+    from hdg.ingestion.dicom import directory
+    from hdg.ingestion.dicom.document import encapsulated
+    from hdg.ingestion.dicom.header import read_header
+
+    try:
+        header = read_header(job.path if data is None and job.path is not None else data or b"")
+        if directory.is_directory(header):
+            yield from _convert_directory(job, plan, directory.files_of(header, (job.path or Path()).parent))
+            return
+        document = encapsulated(header)
+        converted = _dicom_converter(plan.id_key).convert(
+            header,
+            plan.sender,
+            at_us=time.time_ns() // 1000,
+            sha256=_sha256(job, data),
+            document=document,
+        )
+    except DicomError as error:
+        yield Outcome(job.name, 1, "failed", error=str(error))
+        return
+    except OSError as error:
+        yield Outcome(job.name, 0, "failed", error=f"cannot be read: {error.strerror}")
+        return
+    lost = tuple(issue.place for issue in converted.issues if issue.code == "incomplete")
+    yield Outcome(
+        job.name,
+        1,
+        "converted",
+        converted.source.message_type,
+        converted.source.control_id,
+        issues=converted.issues,
+        lost=lost if plan.with_coverage else (),
+        part=converted,
+    )
+    if document is not None and document.is_cda:
+        inner = replace(job, output=f"{job.output}-cda")
+        yield replace(_convert_document(inner, plan, document.data, "cda"), number=2)
+
+
+def _sha256(job: Job, data: bytes | None) -> str:
+    if data is None and job.path is not None:
+        with job.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(data or b"").hexdigest()
+
+
+def _convert_directory(job: Job, plan: Plan, files: list[Path]) -> Iterator[Outcome]:
+    """The objects that a DICOMDIR names; in a folder they are inputs themselves."""
+    if job.is_from_folder:
+        yield Outcome(job.name, 0, "skipped", error="a DICOMDIR; the files beside it are read themselves")
+        return
+    for path in files:
+        name = path.relative_to((job.path or path).parent).as_posix()
+        yield from _convert_object(Job(path, name, name, is_from_folder=True), plan, None)
+    if not files:
+        yield Outcome(job.name, 0, "failed", error="a DICOMDIR that names no file")
+
+
+def _studies(studies: Gathering, jobs: list[Job], plan: Plan) -> Iterator[Outcome]:
+    """The resources of each study: one ImagingStudy, and everything else once."""
+    found = list(studies.studies())
+    taken = {job.output for job in jobs}
+    for converted in found:
+        uid = converted.source.control_id
+        names = chain((f"study-{uid}",), (f"study-{uid}~{n}" for n in count(2)))
+        is_alone = len(found) == len(jobs) == 1
+        output = jobs[0].output if is_alone else next(name for name in names if name not in taken)
+        taken.add(output)
+        job = Job(None, f"study {uid}", output)
+        yield replace(_outcome(job, plan, 1, 1, converted, (), None), number=0, is_study=True)
 
 
 def _convert_personal(job: Job, plan: Plan, data: bytes | None) -> Iterator[Outcome]:

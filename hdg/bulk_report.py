@@ -29,7 +29,7 @@ def deliver(
             sink = stack.enter_context(output.open("wb")) if output else sys.stdout.buffer
         lines = stack.enter_context(report.open("w", encoding="utf-8")) if report else None
         for outcome in _with_progress(run(jobs, plan, workers), jobs, is_shown=sink is not sys.stdout.buffer):
-            totals[outcome.status] += 1
+            totals["studies" if outcome.is_study else outcome.status] += 1
             totals["resources"] += outcome.resources
             _deliver_one(outcome, sink, lines)
             issues.update(f"{i.severity} {i.code} {i.text}" for i in outcome.issues)
@@ -51,7 +51,8 @@ def _deliver_one(outcome: Outcome, sink: BinaryIO | None, lines: TextIO | None) 
 def _summary(totals: Counter[str], issues: Counter[str], report: Path | None) -> None:
     print(
         f"{totals['converted']} converted, {totals['failed']} failed, {totals['skipped']} skipped, "
-        f"{totals['resources']} resources",
+        f"{totals['resources']} resources"
+        + (f", {totals['studies']} imaging studies" if totals["studies"] else ""),
         file=sys.stderr,
     )
     for text, count in issues.most_common(MAX_NAMED):

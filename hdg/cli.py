@@ -119,7 +119,7 @@ def convert(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH…", help="Files and folders; '-' is standard input.")
     ],
-    from_: Annotated[str, typer.Option("--from", help="auto, hl7v2, cda, hl7v3 or device.")] = "auto",
+    from_: Annotated[str, typer.Option("--from", help="auto, hl7v2, cda, hl7v3, dicom or device.")] = "auto",
     to: Annotated[
         str,
         typer.Option("--to", help="bundle (a transaction for each input), ndjson, or document (CDA only)."),
@@ -141,7 +141,7 @@ def convert(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
     patient: Annotated[str, typer.Option(help="Id of the Patient that data of devices are about.")] = "",
 ) -> None:
-    """Convert HL7 v2 and v3 messages, CDA documents and data of personal health devices to validated FHIR R4.
+    """Convert HL7 v2 and v3, CDA, DICOM (files, folders, DICOMDIR) and data of health devices to validated FHIR R4.
 
     Exit 0: all converted; 1: some failed (each named); 2: usage.
 
@@ -151,7 +151,7 @@ def convert(
     from hdg.bulk_report import deliver
 
     if from_ not in bulk.FORMATS:
-        _fail(f"--from {from_}: only auto, hl7v2, cda, hl7v3 and device are built in this version", 2)
+        _fail(f"--from {from_}: only auto, hl7v2, cda, hl7v3, dicom and device are built in this version", 2)
     if to not in bulk.FORMS:
         _fail(f"--to {to}: bundle, document or ndjson", 2)
     try:
@@ -411,10 +411,11 @@ def map_lint(
 ) -> None:
     """Check mapping tables. Exit 1 with file:line for every finding."""
     from hdg.ingestion.cda.lint import findings as cda_findings
+    from hdg.ingestion.dicom.lint import findings as dicom_findings
     from hdg.ingestion.hl7v2.lint import findings
     from hdg.ingestion.hl7v3.lint import findings as hl7v3_findings
 
-    found = [*findings(folder), *cda_findings(folder), *hl7v3_findings(folder)]
+    found = [*findings(folder), *cda_findings(folder), *hl7v3_findings(folder), *dicom_findings(folder)]
     for finding in found:
         typer.echo(str(finding), err=True)
     typer.echo(f"{len(found)} findings")

@@ -16,6 +16,7 @@ from hdg.fhir.times import instant, microseconds, moment
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.dicom.compile import Compiler, readers
 from hdg.ingestion.dicom.dictionary import shown
+from hdg.ingestion.dicom.directory import is_directory
 from hdg.ingestion.dicom.document import Encapsulated
 from hdg.ingestion.dicom.header import Header
 from hdg.ingestion.dicom.losses import losses
@@ -35,7 +36,6 @@ __all__ = ["DISPATCH", "Converter", "dispatched"]
 
 DISPATCH = ("dispatch", "objects")
 PATIENT = "object.Patient"
-DIRECTORY = "1.2.840.10008.1.3.10"
 _STUDY_UID, _SERIES_UID = 0x0020000D, 0x0020000E
 _SOP_CLASS, _SOP_UID = 0x00080016, 0x00080018
 _OFFSET = 0x00080201
@@ -170,7 +170,7 @@ def _check(header: Header) -> None:
             header.issues.append(
                 Issue("warning", "required", shown(tag), "taken from the file meta information")
             )
-    if header.sop_class == DIRECTORY:
+    if is_directory(header):
         raise DicomError("a directory of objects, not an object", shown(_SOP_CLASS))
     for tag, name, found in (
         (_SOP_CLASS, "SOP Class UID", header.sop_class),

@@ -98,7 +98,7 @@ class _Tree:
                 return []
             made = {"derivedFrom": _objects(item)} if _objects(item) else {}
         else:
-            made = self._leaf(item, path, [*context, *own])
+            made = self._leaf(item, path, context, own)
             if not made:
                 return []
         others = [one for one in context if one[0] is not item]
@@ -107,17 +107,19 @@ class _Tree:
             made["component"] = components
         return [self._take(made, code or {"text": what.lower()}, item, path)]
 
-    def _leaf(self, item: Dataset, path: str, modifiers: Sequence[Modifier]) -> JsonObject:
+    def _leaf(
+        self, item: Dataset, path: str, context: Sequence[Modifier], own: Sequence[Modifier]
+    ) -> JsonObject:
         element, value = items.value_of(item, self.state)
         made: JsonObject = {element: value} if element else {}
         if element == "valueCodeableConcept":
-            made[element] = self._in_words(item, value, modifiers)
+            made[element] = self._in_words(item, value, [*context, *own])
         for at, child in enumerate(items.children(item), 1):
             if items.relation(child) in items.MODIFIERS:
                 if items.kind(child) in _OBJECTS:
                     made.setdefault("derivedFrom", []).extend(_objects(child))
                 continue
-            inner = self.observe(child, f"{path}.{at}", ())
+            inner = self.observe(child, f"{path}.{at}", context)
             if items.kind(child) in _OBJECTS:
                 inner = _objects(child)
             elif items.kind(child) in _COORDINATES:

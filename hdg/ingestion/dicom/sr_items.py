@@ -14,6 +14,7 @@ from hdg.ingestion.dicom.values import (
     moment_of,
     names_of,
     number_of,
+    system_of,
     to_markdown,
     to_time_of_day,
     uid_of,
@@ -145,6 +146,10 @@ def _unit(item: Dataset, state: State) -> JsonObject:
     found: JsonObject = {"unit": meaning or code} if meaning or code else {}
     if item.text(0x00080102) == "UCUM" and _UNIT.fullmatch(code):
         found |= {"system": UCUM, "code": code}
+    elif code and (system := system_of(item.text(0x00080102), item.text(0x0008010C), state)) is not None:
+        found |= {"system": system, "code": code}
+    elif code and meaning:
+        found["unit"] = f"{code} ({meaning})"
     return found
 
 
