@@ -1,0 +1,80 @@
+"""DICOM objects made for tests, and a storage user (pynetdicom) to send them with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE
+
+ROOT = "1.2.826.0.1.3680043.10.1234"
+ADDRESS = ("127.0.0.1", 0)
+
+
+def uid(*numbers: int) -> str:
+    return ".".join([ROOT, *map(str, numbers)])
+
+
+def image(
+    number: int = 1,
+    *,
+    study: int = 1,
+    series: int = 1,
+    patient: str = "4711",
+    pixels: bytes = bytes(512),
+    sop_class: str = CTImageStorage,
+    syntax: str = ExplicitVRLittleEndian,
+    **elements: Any,
+) -> FileDataset:
+    """One slice; ``elements`` by keyword, None takes one away."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = sop_class
+    meta.MediaStorageSOPInstanceUID = uid(study, series, number)
+    meta.TransferSyntaxUID = syntax
+    made = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    made.SOPClassUID, made.SOPInstanceUID = sop_class, uid(study, series, number)
+    made.StudyInstanceUID, made.SeriesInstanceUID = uid(study), uid(study, series)
+    made.PatientID, made.PatientName, made.PatientSex = patient, "Doe^Jane", "F"
+    made.PatientBirthDate, made.StudyDate, made.StudyTime = "19700101", "20240501", "101500"
+    made.Modality, made.SeriesNumber, made.InstanceNumber = "CT", series, number
+    made.AccessionNumber = made.StudyID = "A1"
+    made.Rows = made.Columns = 16
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 16, 15, 0
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.PixelData = pixels
+    made["PixelData"].VR = "OW"
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(made, keyword)
+        else:
+            setattr(made, keyword, value)
+    return made
+
+
+def part10(made: Dataset) -> bytes:
+    """The file's bytes."""
+    out = io.BytesIO()
+    made.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+@contextmanager
+def associated(
+    address: str, *classes: str, title: str = "CT1", called: str = "HDG", **rest: Any
+) -> Iterator[Any]:
+    """An association of pynetdicom's; without classes with CT images and every transfer syntax of ours."""
+    entity = AE(ae_title=title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+    for one in classes or (CTImageStorage,):
+        entity.add_requested_context(one)
+    host, _, port = address.rpartition(":")
+    association = entity.associate(host, int(port), ae_title=called, **rest)
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()

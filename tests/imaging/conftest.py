@@ -1,0 +1,98 @@
+"""A gateway that takes images, on either database, and its listener."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from hdg.fhir.json import loads
+from hdg.gateway import Gateway
+from hdg.imaging import Imaging, Outcome
+from hdg.ingestion.dicom.association import Limits
+from hdg.ingestion.dicom.scp import Listener
+from hdg.ingestion.sender import Origin
+from hdg.settings import Settings
+from stored import all_of
+
+_numbers = itertools.count()
+
+
+@dataclass
+class Site:
+    """A gateway, its imaging and, once asked for, its listener."""
+
+    gateway: Gateway
+    imaging: Imaging
+    folder: Path
+    listener: Listener | None = None
+
+    @property
+    def address(self) -> str:
+        if self.listener is None:
+            limits = Limits(artim_s=5, idle_s=5)
+            self.listener = Listener("127.0.0.1", 0, self.imaging, limits=limits, associations=4)
+            self.listener.start()
+        return self.listener.address
+
+    def take(self, data: bytes, institution: str = "") -> Outcome:
+        intake = self.imaging.intake(Origin("folder", institution=institution))
+        intake.write(data)
+        return intake.finish()
+
+    def all_of(self, kind: str) -> list[dict[str, Any]]:
+        return all_of(self.gateway, kind)
+
+    def study(self) -> dict[str, Any]:
+        """The one ImagingStudy, made of all that is there."""
+        self.imaging.studies.make_due()
+        (found,) = self.all_of("ImagingStudy")
+        return found
+
+    def leaves(self) -> list[dict[str, Any]]:
+        with self.gateway.store.engine.connect() as connection:
+            size = self.gateway.store.log.size(connection)
+            return [loads(entry) for entry in self.gateway.store.log.entries(connection, 0, size)]
+
+    def vault_files(self) -> list[Path]:
+        return [path for path in (self.folder / "vault").rglob("*") if path.is_file()]
+
+    def close(self) -> None:
+        if self.listener is not None:
+            self.listener.close(2)
+        self.imaging.stop()
+        self.gateway.close()
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    made: list[Site] = []
+
+    def make(folder: Path | None = None, **settings: Any) -> Site:
+        where = folder or tmp_path / f"data{len(made)}"
+        gateway = Gateway.open(Settings(data=where, imaging_quiet_s=0.05, **settings))
+        made.append(Site(gateway, Imaging(gateway), where))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, make_site: Callable[..., Site]) -> Site:
+    """The same on either database."""
+    if request.param == "sqlite":
+        return make_site()
+    uri = request.getfixturevalue("postgres_uri")
+    name = f"img{next(_numbers)}"
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+    joint = "&" if "?" in uri else "?"
+    url = uri.replace("postgresql://", "postgresql+psycopg://") + f"{joint}options=-csearch_path%3D{name}"
+    return make_site(database_url=url)
