@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
 ROOT = "1.2.826.0.1.3680043.10.1234"
@@ -35,7 +35,15 @@ def image(
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = uid(study, series, number)
     meta.TransferSyntaxUID = syntax
-    made = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    kind = UID(syntax)
+    made = FileDataset(
+        "",
+        {},
+        file_meta=meta,
+        preamble=bytes(128),
+        is_implicit_VR=kind.is_implicit_VR,
+        is_little_endian=kind.is_little_endian,
+    )
     made.SOPClassUID, made.SOPInstanceUID = sop_class, uid(study, series, number)
     made.StudyInstanceUID, made.SeriesInstanceUID = uid(study), uid(study, series)
     made.PatientID, made.PatientName, made.PatientSex = patient, "Doe^Jane", "F"
