@@ -67,14 +67,14 @@ _log = logging.getLogger("hdg.ingest")
 
 def mount(app: FastAPI, gate: Gate, gateway: Gateway, queries: Queries | None = None) -> None:
     """Adds the routes to the application."""
-    messages, documents = _Ingest(gate, gateway, queries), _IngestDocuments(gate, gateway, None)
+    messages, documents = Ingest(gate, gateway, queries), _IngestDocuments(gate, gateway, None)
     app.router.routes.insert(0, Route(PATH, messages.post, methods=["POST"]))
     app.router.routes.insert(0, Route(DOCUMENTS_PATH, documents.post, methods=["POST"]))
     registry = _IngestV3(gate, gateway, None)
     app.router.routes.insert(0, Route(V3_PATH, registry.post, methods=["POST"]))
 
 
-class _Ingest:
+class Ingest:
     """The endpoint, and what is under way in it."""
 
     types = _TYPES
@@ -94,7 +94,7 @@ class _Ingest:
         is_er7 = self._wants_er7(request.headers.get("accept"))
         size = self._checked(request)
         if self._requests >= REQUESTS_MAX or self._bytes + size > BODIES_MAX * self._max_bytes:
-            return _busy("the gateway has too much under way; send it again")
+            return busy("the gateway has too much under way; send it again")
         with self._room(size):
             return await self._answer(await self._body(request), origin, is_er7=is_er7)
 
@@ -157,7 +157,7 @@ class _Ingest:
         return Response(content, status, {**headers, "content-type": FHIR_JSON})
 
 
-class _IngestDocuments(_Ingest):
+class _IngestDocuments(Ingest):
     """``POST /ingest/cda``: one document, answered by an OperationOutcome once it is committed."""
 
     types = _XML_TYPES
@@ -176,7 +176,7 @@ class _IngestDocuments(_Ingest):
             taken = await self._documents.take(body, origin)
         except HdgError as error:
             _log.error("a document was not kept: %s", type(error).__name__)
-            return _busy("the document could not be kept; send it again")
+            return busy("the document could not be kept; send it again")
         return await self._answered(body, taken, is_er7=is_er7)
 
     async def _answered(self, body: bytes, taken: Taken, *, is_er7: bool) -> Response:
@@ -211,7 +211,8 @@ def _origin(caller: Caller) -> Origin:
     return Origin("http", institution=who.institution if who.role == "sender" else "")
 
 
-def _busy(text: str) -> Response:
+def busy(text: str) -> Response:
+    """503: to be sent again."""
     return outcome_response(503, "transient", text, headers={"retry-after": str(RETRY_S)}, method="POST")
 
 

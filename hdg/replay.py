@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hdg import retention
+from hdg.devices import Devices, is_of_device
 from hdg.documents import Documents
 from hdg.errors import BadRequest, HdgError, Hl7v2Error, SettingsError, VaultError
 from hdg.fhir.json import dumps
@@ -214,6 +215,8 @@ def _replayed(gateway: Gateway, found: Entry, *, is_dry: bool) -> Replayed:
     except VaultError as error:
         return Replayed(Hl7v2Error(str(error)))
     try:
+        if is_of_device(found):
+            return Devices(gateway).replay(found, raw, is_dry=is_dry)
         if format_of(raw) in XML:
             return Documents(gateway).replay(found, raw, is_dry=is_dry)
         return gateway.replay(found, raw, is_dry=is_dry)

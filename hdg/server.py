@@ -18,7 +18,8 @@ from typing import Literal
 
 import uvicorn
 
-from hdg import imaging_api, ingest_api, retention
+from hdg import device_api, imaging_api, ingest_api, retention
+from hdg.devices import Devices
 from hdg.errors import SettingsError
 from hdg.forward import Forwarder
 from hdg.gateway import Gateway
@@ -82,6 +83,8 @@ class Server:
         app = create_app(gate, settings)
         self._queries = Queries(self.gateway, gate, self.gateway.clock)
         ingest_api.mount(app, gate, self.gateway, self._queries)
+        devices = Devices(self.gateway)
+        device_api.mount(app, gate, self.gateway, devices)
         self._imaging = Imaging(self.gateway)
         imaging_api.mount(app, gate, self._imaging)
         config = uvicorn.Config(

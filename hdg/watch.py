@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
-from hdg.documents import Documents
+from hdg.devices import Devices
+from hdg.documents import Documents, Taken
 from hdg.errors import HdgError, Issue
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
@@ -46,9 +48,11 @@ class Watch:
     """Takes DICOM files; None: they go to ``failed/``."""
     _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     _documents: Documents = field(init=False)
+    _devices: Devices = field(init=False)
 
     def __post_init__(self) -> None:
         self._documents = Documents(self.gateway)
+        self._devices = Devices(self.gateway)
 
     def prepare(self) -> None:
         """Makes the folders. Raises OSError."""
@@ -120,7 +124,9 @@ class Watch:
             return True
         data = await asyncio.to_thread(path.read_bytes)
         if format_of(data) in XML:
-            return await self._document(path, data)
+            return await self._document(path, data, self._documents.take)
+        if format_of(data) == "device":
+            return await self._document(path, data, self._devices.take)
         batch = read_batch(data)
         outcomes = await take_all(self.gateway, batch.messages, _ORIGIN)
         if any(outcome.is_to_be_sent_again for outcome in outcomes):
@@ -130,10 +136,12 @@ class Watch:
         self._put_away(path, PROCESSED if is_accepted else FAILED, text)
         return True
 
-    async def _document(self, path: Path, data: bytes) -> bool:
-        """A CDA document or an HL7 v3 message; the answer beside it is an OperationOutcome."""
+    async def _document(
+        self, path: Path, data: bytes, take: Callable[[bytes, Origin], Awaitable[Taken]]
+    ) -> bool:
+        """A document, an HL7 v3 message or data of a device; the answer beside it is an OperationOutcome."""
         try:
-            taken = await self._documents.take(data, _ORIGIN)
+            taken = await take(data, _ORIGIN)
         except HdgError as error:
             _log.error("a document was not kept: %s", type(error).__name__)
             return False

@@ -44,11 +44,15 @@ class Origin:
     ``listener``: ``mllp``, ``mllps``, ``http``, ``folder``; '' within the process.
     ``tls_subject``: subject of the client's verified certificate as RFC 4514 text; '' without one.
     ``institution``: what the sender's credential is bound to; '' when it is bound to none.
+    ``patient``: id of the patient that the way in names, for data that name nobody. ``is_patient``: it is the
+    patient's own credential that brought them.
     """
 
     listener: str = ""
     tls_subject: str = ""
     institution: str = ""
+    patient: str = ""
+    is_patient: bool = False
 
 
 LOCAL = Origin()
