@@ -153,7 +153,7 @@ class _Reader:
             self._more(_CHUNK_BYTES)
         data = Dataset(self._shared, is_little=said != EXPLICIT_BIG)
         self._read(data, self._parser(data, said), first=0, stop=_PIXELS)
-        if not data.raw:
+        if not data.raw or not (meta.raw or any(tag >> 16 == 8 for tag in data.raw)):
             raise DicomError("this holds no data set", "(0008,0005)")
         return Header(
             meta, data, said, self._base, self._stop >> 16 == _PIXELS >> 16, None, self._shared.issues
@@ -222,8 +222,12 @@ class _Reader:
         if self._is_end:
             return False
         data = self._stream.read(size)
-        if len(data) < size:
-            self._is_end = True
+        while len(data) < size:  # a stream may give less than it was asked for
+            more = self._stream.read(size - len(data))
+            if not more:
+                self._is_end = True
+                break
+            data += more
         self._window += data
         if len(self._window) > self._limits.header_bytes:
             raise DicomError("the header is longer than is allowed", shown(self._stop))
