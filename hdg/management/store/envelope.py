@@ -18,7 +18,7 @@ from hdg.fhir.json import Decimal
 from hdg.management.store.merge import JsonObject, Parts
 from hdg.management.store.stale import Said
 
-__all__ = ["SALT_BYTES", "Opened", "binding", "owned", "pack", "parse", "unpack"]
+__all__ = ["SALT_BYTES", "Opened", "binding", "body_in", "owned", "pack", "parse", "unpack"]
 
 SALT_BYTES = 32
 _HEAD = SALT_BYTES + 4
@@ -51,11 +51,21 @@ def owned(parts: Parts, said: Said | None = None) -> bytes:
     return len(packed).to_bytes(4, "big") + packed
 
 
-def unpack(plain: bytes) -> Opened:
-    """Raises VaultError when the plaintext is no envelope."""
+def body_in(plain: bytes) -> bytes:
+    """The body alone. Raises VaultError when the plaintext is no envelope."""
+    return plain[_body_at(plain) :]
+
+
+def _body_at(plain: bytes) -> int:
     end = _HEAD + int.from_bytes(plain[SALT_BYTES:_HEAD], "big")
     if len(plain) < max(end, _HEAD):
         raise VaultError("a stored envelope is cut short")
+    return end
+
+
+def unpack(plain: bytes) -> Opened:
+    """Raises VaultError when the plaintext is no envelope."""
+    end = _body_at(plain)
     found = orjson.loads(plain[_HEAD:end])
     parts, said = found if isinstance(found, list) else (found, [])
     return Opened(plain[:SALT_BYTES], parts, plain[end:], said)

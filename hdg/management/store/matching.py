@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, literal, or_
@@ -90,13 +91,7 @@ class Matching:
 
     def places(self, columns: Any, places: Sequence[tuple[int, str]]) -> Condition:
         """The parameter's rows; of a parameter for one type of references only those (and absolute URLs)."""
-        everywhere = sorted({number for number, target in places if not target})
-        limited = [
-            and_(columns.param == number, columns.system.in_([self.hash(target), 0]))
-            for number, target in places
-            if target
-        ]
-        return or_(*([columns.param.in_(everywhere)] if everywhere else []), *limited)
+        return _of_places(columns.param, tuple(places), self.hash)
 
     def match(self, columns: Any, value: str, of: Condition | None = None) -> Condition:
         """The rows that hold ``value``. ``of``: the parameter's rows, which those of RANGED are limited to here."""
@@ -327,6 +322,25 @@ class Matching:
     def bad(self, text: str) -> BadRequest:
         """The error for a value that cannot be read."""
         return BadRequest(f"{self.clause.param}: {text}", code="value", place=self.clause.param)
+
+
+@lru_cache(maxsize=4096)
+def _of_places(param: Any, places: tuple[tuple[int, str], ...], hash_: Hash) -> Condition:
+    """``Matching.places``; ``param``: the column. What is equal in all searches is made once."""
+    everywhere = sorted({number for number, target in places if not target})
+    terms = [_is_one_of(param, everywhere)] if everywhere else []
+    for number, target in places:
+        if target:
+            system = param.table.c.system
+            known = [literal(value, system.type) for value in (hash_(target), 0)]
+            terms.append(and_(param == number, system.in_(known)))
+    return or_(*terms)
+
+
+def _is_one_of(column: Any, values: Sequence[int]) -> Condition:
+    """IN; of one value without a list, which SQLAlchemy would write into the text anew each time."""
+    found: Condition = column == values[0] if len(values) == 1 else column.in_(values)
+    return found
 
 
 class _Slots:

@@ -8,18 +8,33 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    column,
+    func,
+    or_,
+    select,
+    table,
+)
+from sqlalchemy.exc import DataError
 
 from hdg.errors import BadRequest
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.index import lookups
 from hdg.management.store.measures import CANONICAL
+from hdg.management.store.packed import packed, unpacked
 from hdg.management.store.search import SearchQuery, Sort
 from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ordered, read_value
 
@@ -37,6 +52,8 @@ _VALUES = {
     "quantity": (_QUANTITY.value, _QUANTITY.high),
     "date": (table_of(schema.IdxDate).c.lo, table_of(schema.IdxDate).c.hi),
 }
+_FOUND = ("rkey", "updated_us", "version", "patient", "patients")
+"""What is picked of resources before their bodies."""
 BY_HASH = "_hash"
 """A sort key that no client can name: an order that tells neither ids nor times."""
 _COLUMNS = {"_lastUpdated": _RESOURCE.c.updated_us, "_id": _RESOURCE.c.id, BY_HASH: _RESOURCE.c.id_hash}
@@ -60,7 +77,7 @@ def rows(
     """
     if not any(map(is_read, query.sort)):
         is_counted = query.with_total and position is None
-        found = connection.execute(page(columns, query, where, position, is_counted=is_counted)).all()
+        found = _fetched(connection, columns, query, where, position, is_counted=is_counted)
         if not is_counted:
             return found, None
         counted = found[0][-1] if found else 0
@@ -84,6 +101,25 @@ def rows(
     return [(*by_rkey[rkey], *values) for rkey, values in behind], len(found)
 
 
+def _fetched(
+    connection: Connection,
+    columns: Sequence[Any],
+    query: SearchQuery,
+    where: Sequence[Condition],
+    position: Sequence[Any] | None,
+    *,
+    is_counted: bool,
+) -> Sequence[Sequence[Any]]:
+    """The rows of ``page``; from SQLite as one, unless sorted by values: JSON would cut the digits of a number."""
+    if connection.dialect.name == "sqlite" and not query.sort:
+        with contextlib.suppress(DataError):  # more than SQLite can hold in one value
+            asked = page(columns, query, where, position, is_counted=is_counted, is_packed=True)
+            text, bodies = connection.execute(asked).one()
+            found = unpacked(text, bodies, [one.name for one in columns].index("body"))
+            return sorted(found, key=lambda row: row[0], reverse=True)
+    return connection.execute(page(columns, query, where, position, is_counted=is_counted)).all()
+
+
 def page(
     columns: Sequence[Any],
     query: SearchQuery,
@@ -91,17 +127,16 @@ def page(
     position: Sequence[Any] | None,
     *,
     is_counted: bool = False,
+    is_packed: bool = False,
 ) -> Select[Any]:
     """The page's rows: ``columns`` of version and resource, then the value of each sort key.
 
     ``position``: (rkey, total, values …) of the last row of the page before. ``is_counted``: last comes how many
-    match, at most one more than COUNTED_MAX.
+    match, at most one more than COUNTED_MAX. ``is_packed``: all of them as one row (packed.py), of an unsorted page.
     """
     resource = _RESOURCE.c
     values = [_value(query, key).label(f"s{number}") for number, key in enumerate(query.sort)]
-    keys = select(
-        resource.rkey, resource.updated_us, resource.version, resource.patient, resource.patients, *values
-    ).where(*where)
+    keys = select(*(resource[name] for name in _FOUND), *values).where(*where)
     if position is not None:
         keys = keys.where(_after(query.sort, [value.element for value in values], position))
     keys = keys.order_by(*_order(query.sort, values, resource.rkey))
@@ -111,6 +146,9 @@ def page(
         counted = select(func.count()).select_from(some).scalar_subquery()
         keys = select(*some.c, counted.label("total"))
         keys = keys.order_by(*_order(query.sort, sorted_by, some.c.rkey))
+    if not query.sort:
+        unsorted = _shown(tuple(columns), is_counted=is_counted, is_packed=is_packed)
+        return unsorted.add_cte(keys.limit(query.count + 1).cte("found"))
     found = keys.limit(query.count + 1).subquery("found")
     shown = [found.c[column.name] if column.table is _RESOURCE else column for column in columns]
     picked = [found.c[f"s{number}"] for number in range(len(values))]
@@ -118,6 +156,18 @@ def page(
     total = [found.c.total] if is_counted else []
     joined = select(*shown, *picked, *total).select_from(found.join(_VERSION, is_found))
     return joined.order_by(*_order(query.sort, picked, found.c.rkey))
+
+
+@lru_cache(maxsize=16)
+def _shown(columns: tuple[Any, ...], *, is_counted: bool, is_packed: bool) -> Select[Any]:
+    """The page in order of creation, of rows called ``found``: the same in all searches, so it is made once."""
+    names = [*_FOUND, "total"] if is_counted else _FOUND
+    found = table("found", *map(column, names))
+    values = [found.c[one.name] if one.table is _RESOURCE else one for one in columns]
+    is_found = and_(_VERSION.c.rkey == found.c.rkey, _VERSION.c.version == found.c.version)
+    total = [found.c.total] if is_counted else []
+    joined = select(*values, *total).select_from(found.join(_VERSION, is_found))
+    return packed(joined) if is_packed else joined.order_by(found.c.rkey.desc())
 
 
 def _value(query: SearchQuery, key: Sort) -> ColumnElement[Any]:

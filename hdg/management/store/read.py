@@ -24,7 +24,7 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.custom_register import are_ready
 from hdg.management.store.document import gathered
 from hdg.management.store.engine import Statements, is_database_lost
-from hdg.management.store.envelope import Opened, binding, parse, unpack
+from hdg.management.store.envelope import Opened, binding, body_in, parse, unpack
 from hdg.management.store.everything import Everything, linked_patients, members, named, shared_names
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.probe import fewest
@@ -397,12 +397,15 @@ class Reader:
 
     def body(self, version: StoredVersion) -> bytes:
         """The exact JSON bytes (b'' for a deletion). Raises VaultError when they cannot be opened."""
-        return self.opened(version).body
+        return body_in(self._plain(version))
 
     def opened(self, version: Sealed) -> Opened:
         """The whole envelope: the salt of the ledger commitment, list ownership, the body."""
+        return unpack(self._plain(version))
+
+    def _plain(self, version: Sealed) -> bytes:
         place = binding(version.type, version.id, version.version)
-        return unpack(vault.open_sealed(self._kek(version.patient_code), version.sealed, place))
+        return vault.open_sealed(self._kek(version.patient_code), version.sealed, place)
 
     def open_row(self, owner_code: str, sealed: bytes, key: str) -> Opened:
         """Opens what WriteSession.seal sealed for another module's row."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import ColumnElement, Table, and_, literal, or_, select, union_all
 
@@ -183,7 +184,7 @@ def _beside(types: tuple[str, ...], clause: Clause, clauses: Sequence[Clause]) -
         return ()
     same = [one for one in clauses if one is not clause and one.param == clause.param and _is_plain_date(one)]
     values = tuple(one.values[0] for one in same if len(one.values) == 1)
-    return values if values and all(is_sole_date(type_, clause.param) for type_ in types) else ()
+    return values if values and all(_is_sole_date(type_, clause.param) for type_ in types) else ()
 
 
 def _is_plain_date(clause: Clause) -> bool:
@@ -208,6 +209,10 @@ def _leader(wheres: Sequence[_Where], fewest: Fewest | None) -> tuple[_Where | N
     rows = [where.rows(None) for where in able]
     place = fewest(rows)
     return able[place], rows[place]
+
+
+_lookups = lru_cache(8192)(lookups)
+_is_sole_date = lru_cache(8192)(is_sole_date)
 
 
 def _of(types: tuple[str, ...]) -> list[Condition]:
@@ -318,7 +323,7 @@ class _Where:
             table = _TABLES["token"]
             return [(table, [matching.coded(table.c, concepts, [one for _, plain in both for one in plain])])]
         found = _TABLES.get(clause.kind)
-        places = clause.places or [place for type_ in self.types for place in lookups(type_, clause.param)]
+        places = clause.places or [place for type_ in self.types for place in _lookups(type_, clause.param)]
         if found is None or not places:
             raise BadRequest(f"{clause.param}: this search parameter is not supported", code="not-supported")
         terms = [matching.places(found.c, places)]

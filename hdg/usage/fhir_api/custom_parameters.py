@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from hdg.errors import BadRequest
+from hdg.fhir import definitions
 from hdg.management.store.custom import CustomSet, Parameter, is_followed
 from hdg.management.store.custom_register import Catalog
 from hdg.management.store.index import lookups
@@ -23,6 +25,12 @@ Types = Sequence[str]
 
 class NotComplete(BadRequest):
     """What was there before the parameter is still being indexed."""
+
+
+@lru_cache(maxsize=256)
+def _own_codes(type_: str) -> frozenset[str]:
+    """The codes of R4's own parameters for a type."""
+    return frozenset(parameter.code for parameter in definitions.search_parameters(type_))
 
 
 class Custom:
@@ -40,7 +48,7 @@ class Custom:
 
     def find(self, type_: str, code: str) -> Parameter | None:
         """A parameter, complete or not."""
-        if self._catalog is None:
+        if self._catalog is None or code in _own_codes(type_):  # no other has a code of R4's own (custom.py)
             return None
         if self._set is None:
             self._set = self._catalog.current()
