@@ -30,6 +30,7 @@ from hdg.ingestion.converted import Converted
 from hdg.ingestion.dicom import scp_commitment as commitment
 from hdg.ingestion.dicom.association import Peer
 from hdg.ingestion.dicom.association_dimse import Status
+from hdg.ingestion.dicom.directory import is_directory
 from hdg.ingestion.dicom.header import Header, is_part10, read_header
 from hdg.ingestion.dicom.scp_file import HEAD_MAX, data_set_at, file_head
 from hdg.ingestion.dicom.study import InstanceFacts, facts_of
@@ -355,6 +356,8 @@ class Imaging:
         at_us = self.gateway.store.now_us()
         header = read_header(cast(IO[bytes], source))
         outcome = _named(header)
+        if is_directory(header):
+            return replace(outcome, status=Status.NOT_OF_CLASS, text="a DICOMDIR is no object to store")
         if mismatch := _mismatch(outcome, expected):
             return replace(outcome, status=Status.NOT_OF_CLASS, text=mismatch)
         converted = self._converter().convert(header, sender, at_us=at_us, sha256=sha256)

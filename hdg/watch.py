@@ -5,7 +5,7 @@ a dot or end in .tmp, .part, .filepart or .ack are left alone: write under such 
 Taking is a rename into ``.working/``; then the file goes to ``processed/`` when every message was accepted
 and the counts agree, else to ``failed/``, with the answer as ``<name>.ack`` beside it. A gateway that was
 killed in between finds the file in ``.working/`` and takes it again: its messages are known, so they are
-answered from their records. One gateway a folder.
+answered from their records. One gateway a folder. DICOM files: watch_images.py.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from pathlib import Path
 
 from hdg.devices import Devices
 from hdg.documents import Documents, Taken
-from hdg.errors import HdgError, Issue
+from hdg.errors import HdgError
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
 from hdg.gateway import Gateway
-from hdg.imaging import Imaging, is_dicom
-from hdg.ingestion.dicom.association_dimse import Status
+from hdg.imaging import Imaging
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.sender import Origin
 from hdg.ingestion.sniff import XML, format_of
 from hdg.intake import answer, take_all
+from hdg.watch_images import Images
 
 WORKING, PROCESSED, FAILED = ".working", "processed", "failed"
 _UNFINISHED = (".tmp", ".part", ".filepart", ".ack")
@@ -48,10 +48,14 @@ class Watch:
     """Takes DICOM files; None: they go to ``failed/``."""
     _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     _documents: Documents = field(init=False)
+    _images: Images | None = field(init=False, default=None)
     _devices: Devices = field(init=False)
 
     def __post_init__(self) -> None:
         self._documents = Documents(self.gateway)
+        if self.imaging is not None:
+            places = (self.folder, self.folder / PROCESSED, self.folder / FAILED)
+            self._images = Images(self.imaging, *places)
         self._devices = Devices(self.gateway)
 
     def prepare(self) -> None:
@@ -115,8 +119,8 @@ class Watch:
 
     async def _process(self, path: Path) -> bool:
         """Takes one file in and puts it away. False when messages could not be kept: it stays for later."""
-        if self.imaging is not None and await asyncio.to_thread(is_dicom, path):
-            return await self._image(self.imaging, path)
+        if self._images is not None and await asyncio.to_thread(self._images.are, path):
+            return await self._image(self._images, path)
         size = path.stat().st_size
         if size > self.gateway.settings.ingest_max_bytes:
             _log.error("a file of the inbox folder has %d bytes, more than ingest_max_bytes", size)
@@ -149,15 +153,13 @@ class Watch:
         self._put_away(path, PROCESSED if taken.is_accepted else FAILED, text)
         return True
 
-    async def _image(self, imaging: Imaging, path: Path) -> bool:
-        """A DICOM object, of any size. A DICOMDIR states nothing itself: the files that it lists lie beside it."""
-        outcome = await asyncio.to_thread(imaging.take_file, path, _ORIGIN)
-        if outcome.status == Status.OUT_OF_RESOURCES:
+    async def _image(self, images: Images, path: Path) -> bool:
+        """A DICOM object, of any size, or a DICOMDIR."""
+        issues = await asyncio.to_thread(images.take, path)
+        if issues is None:
             return False
-        is_stored = outcome.status == Status.SUCCESS
-        said = Issue("information", "informational", "", "object stored")
-        failure = Issue("error", "processing", "", f"status {outcome.status:#06x}: {outcome.text}")
-        text = json.dumps(operation_outcome([said if is_stored else failure]))
+        is_stored = all(issue.severity != "error" for issue in issues)
+        text = json.dumps(operation_outcome(issues))
         self._put_away(path, PROCESSED if is_stored else FAILED, text)
         return True
 
