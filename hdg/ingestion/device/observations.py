@@ -15,6 +15,7 @@ from hdg.ingestion.device.mdc import Mdc
 
 __all__ = [
     "ABSENT_DISPLAYS",
+    "MEASUREMENT_STATUS",
     "PHD",
     "PHD_CATEGORY",
     "Absent",
@@ -43,7 +44,7 @@ __all__ = [
 PHD = "http://hl7.org/fhir/uv/phd/StructureDefinition/"
 _ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 _BITS = "http://terminology.hl7.org/CodeSystem/ASN1ToHL7"
-_STATUS = "http://hl7.org/fhir/uv/pocd/CodeSystem/measurement-status"
+MEASUREMENT_STATUS = "http://hl7.org/fhir/uv/pocd/CodeSystem/measurement-status"
 _ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 PHD_CATEGORY: JsonObject = {
     "coding": [{"system": "http://hl7.org/fhir/uv/phd/CodeSystem/PhdObservationCategories", "code": "phd"}]
@@ -348,7 +349,7 @@ def condition(out: JsonObject, name: str, *, is_stated: bool = False) -> None:
     if name == "early-indication":
         out["status"] = "preliminary"
     if name in _INTERPRETATIONS and not is_stated:
-        coding = {"system": _STATUS, "code": name, "display": _INTERPRETATIONS[name]}
+        coding = {"system": MEASUREMENT_STATUS, "code": name, "display": _INTERPRETATIONS[name]}
         out.setdefault("interpretation", []).append({"coding": [coding]})
 
 

@@ -13,7 +13,13 @@ from typing import Any
 from hdg.errors import Issue
 from hdg.fhir.json import JsonObject
 from hdg.ingestion.device.mdc import MDC, Mdc
-from hdg.ingestion.device.observations import PHD_CATEGORY, absent, condition, gateway_reference
+from hdg.ingestion.device.observations import (
+    MEASUREMENT_STATUS,
+    PHD_CATEGORY,
+    absent,
+    condition,
+    gateway_reference,
+)
 from hdg.ingestion.device.pcd_clock import Clocks
 from hdg.ingestion.device.pcd_device import GATEWAY, apply, finish, first_equipment, is_personal
 from hdg.ingestion.device.pcd_facets import (
@@ -26,7 +32,7 @@ from hdg.ingestion.device.pcd_facets import (
     waveform,
 )
 from hdg.ingestion.device.pcd_tree import COMPONENT, MDS, Devices, Node, grown, is_pcd
-from hdg.ingestion.device.pcd_values import WAVEFORM, bit_repetitions, mdc_of
+from hdg.ingestion.device.pcd_values import WAVEFORM, mdc_of
 from hdg.ingestion.hl7v2.groups import Grouped
 from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
 from hdg.ingestion.hl7v2.parser import Message
@@ -178,8 +184,8 @@ class Containment:
         target = self._targets[node] = Target(out, node, self._mdc)
         if segment.field(2) in WAVEFORM:
             waveform(target, self._built, self._state)
-        elif "(" in segment.field(5) and bit_repetitions(segment.field(5)):
-            target.bits(node, bit_parts(node, self._mdc))
+        elif bits := bit_parts(node, self._mdc):
+            target.bits(node, bits)
         if node.parts:
             self._parts(target)
         elif not _has_value(out) and segment.field(2) not in ("ED", "RP"):
@@ -257,10 +263,14 @@ class Containment:
         if problem:
             self._issue(node, "information" if "no map" in problem else "warning", "not-found", problem)
 
+    def _disagrees(self, node: Node) -> bool:
+        """Whether code and name are known to be of different things."""
+        other = self._mdc.code(node.name) if node.name else None
+        return other is not None and other != node.code
+
     def _coded(self, node: Node, held: JsonObject) -> tuple[JsonObject, str]:
         name = self._mdc.name(node.code)
-        other = self._mdc.code(node.name) if node.name else None
-        if other is not None and other != node.code:
+        if self._disagrees(node):
             return held, "OBX-3: the code and the name are those of different things: no LOINC code was added"
         codings = [dict(coding) for coding in held.get("coding", ())]
         if not any(
@@ -291,7 +301,10 @@ class Containment:
                 self._own(part, build, target)
                 continue
             if part.segment.field(8):
+                held = len(build.resource.get("note", ()))
                 self._conditions(build.resource)
+                for note in build.resource.get("note", ())[held:]:
+                    note["text"] = f"{self._mdc.name(part.code) or part.name}: {note['text']}"
             fold(target, part, build.resource, role, self._state)
         settle_status(target)
         if not _has_value(out) and not out.get("component"):
@@ -312,11 +325,12 @@ class Containment:
         for item in out.get("interpretation", ()):
             coding = item["coding"][0] if item.get("coding") else {}
             name = coding.get("code", "")
-            if coding.get("system", "").endswith("/measurement-status") and name in _CONDITIONS:
+            if coding.get("system") == MEASUREMENT_STATUS and name in _CONDITIONS:
                 condition(out, name, is_stated=True)
 
     def _categorize(self, node: Node, out: JsonObject, *, is_personal: bool) -> None:
-        category = self._mdc.category(node.code) if node.code else None
+        is_sure = node.code and not self._disagrees(node)
+        category = self._mdc.category(node.code) if is_sure else None
         found: list[JsonObject] = [category] if category else []
         if is_personal:
             found.append(PHD_CATEGORY)
@@ -332,11 +346,8 @@ class Containment:
         """The PHD guide's profile, its status, and the gateway."""
         meta = out["meta"] = dict(out.get("meta", {}))
         meta["profile"] = phd_profile(out, node)
-        if (
-            out.get("status") == "preliminary"
-            and node.segment.field(11) == "R"
-            and "early" not in str(out.get("interpretation", ""))
-        ):
+        is_unverified = node.segment.field(11) == "R" or not node.segment.field(5)
+        if out.get("status") == "preliminary" and is_unverified and not _is_early(out):
             out["status"] = "final"  # unverified is what home measurements are: the guide says final
         if self._gateway is not None and self._gateway in self._references:
             reference = self._references[self._gateway]["reference"]
@@ -415,3 +426,14 @@ def _apart(out: JsonObject, part: JsonObject) -> bool:
     """Whether a member was measured at another time than the whole."""
     mine, other = out.get("effectiveDateTime"), part.get("effectiveDateTime")
     return mine is not None and other is not None and mine != other
+
+
+def _is_early(out: JsonObject) -> bool:
+    """Whether the device said that the value is an early estimate."""
+    items = [
+        *out.get("interpretation", ()),
+        *(i for c in out.get("component", ()) for i in c.get("interpretation", ())),
+    ]
+    return any(
+        coding.get("code") == "early-indication" for item in items for coding in item.get("coding", ())
+    )

@@ -62,6 +62,7 @@ _STATUS_BITS = {
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _STATUSES = ("preliminary", "corrected", "amended", "final", "cancelled", "entered-in-error", "unknown")
 _WIDTHS = (16, 32)
+_DIGITS_MAX = 10
 _EXACT = Context(prec=18)
 
 
@@ -98,18 +99,13 @@ def bit_parts(node: Node, mdc: Mdc) -> tuple[tuple[int, bool], ...]:
     """(bit, is set) of a BITs value: as PCD-01 writes it, or as a whole number where the code is known to be one."""
     text = node.segment.field(5)
     found = bit_repetitions(text) if "(" in text else ()
-    if (
-        not found
-        and node.segment.field(2) == "NM"
-        and text.isascii()
-        and text.isdecimal()
-        and mdc.bits(node.code)
-    ):
-        value = int(text)
-        width = next((width for width in _WIDTHS if value < 1 << width), 0)
-        known = {bit.number for bit in mdc.bits(node.code)}
-        bits = ((number, bool(value >> (width - 1 - number) & 1)) for number in range(width))
-        found = tuple((number, is_set) for number, is_set in bits if is_set or number in known)
+    known = mdc.bits(node.code) if not found and node.segment.field(2) == "NM" else ()
+    if known and text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX:
+        width = _WIDTHS[known[-1].number >= _WIDTHS[0] or int(text) >= 1 << _WIDTHS[0]]
+        if int(text) < 1 << width:
+            value, listed = int(text), {bit.number for bit in known}
+            bits = ((number, bool(value >> (width - 1 - number) & 1)) for number in range(width))
+            found = tuple((number, is_set) for number, is_set in bits if is_set or number in listed)
     return found
 
 
@@ -336,6 +332,9 @@ def _as_text(node: Node, out: JsonObject, problem: str, state: State) -> None:
     state.problem(problem, code="incomplete")
     state.settle(5, 1)
     out["valueString"] = re.sub(r"[\^~]+", " ", node.segment.field(5)).strip()
+    unit = [*node.segment.field(6).partition("~")[0].split("^"), ""]
+    if unit[0]:
+        out.setdefault("note", []).append({"text": f"Units: {unit[1] or unit[0]}"})
     out.pop("dataAbsentReason", None)
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 
-from hdg.fhir.json import Decimal
+from hdg.fhir.json import Decimal, decimal
 from hdg.ingestion.device.mdc import MDC, Mdc
-from hdg.ingestion.device.observations import absent
+from hdg.ingestion.device.observations import MEASUREMENT_STATUS, absent
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import NULL
 from hdg.ingestion.hl7v2.primitives import date_time, number, plain_number
 from hdg.ingestion.hl7v2.segment import Segment
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.hl7v2.values import observation_components, observation_value, units
+from hdg.ingestion.hl7v2.values import observation_components, observation_value, reference_range, units
 from hdg.ingestion.hl7v2.values import stray_units as stray
 from hdg.mapping.context import Choice, JsonObject, Several, Unfit
 from hdg.terminology.concepts import concept_map
@@ -49,6 +49,7 @@ _SPECIALS = {
 _NUMBERS = frozenset({"NM", "SN", "ST", "NA"})
 _BIT = re.compile(r"([01])\^[^^~]*?\((\d{1,2})\)(?:\^.*)?", re.ASCII | re.DOTALL)
 _MOMENT = re.compile(r"(\d{8})(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(Z|[+-]\d{4})?", re.ASCII)
+_SCIENTIFIC = re.compile(r"[+-]?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?[eE][+-]?\d{1,2}", re.ASCII)
 _MICROSECONDS = 6
 _PLAIN = 60
 
@@ -75,6 +76,11 @@ def value(text: str, state: State) -> Choice | None:
         return Choice("Quantity", {"value": plain, **_unit(state)})
     if _is_elsewhere(text, kind, state):
         return None
+    if kind == "NM" and _SCIENTIFIC.fullmatch(text.strip()):
+        state.problem(
+            "a number with an exponent, which NM does not have: read as it stands", severity="information"
+        )
+        return Choice("Quantity", {"value": decimal(text.strip().lstrip("+")), **_unit(state)})
     found: Choice | None = observation_value(text, state)
     if found is not None and found.type in ("Quantity", "Range"):
         return Choice(found.type, with_unit(found.value, state))
@@ -96,6 +102,56 @@ def stray_units(text: str, state: State) -> str | None:
     if _is_elsewhere(value, state.segment.field(2), state):
         return None
     return stray(text, state)
+
+
+@CONVERTERS.register("pcd.reference_range", type="Observation.referenceRange")
+def limits(text: str, state: State) -> JsonObject | None:
+    """OBX-7, with its limits in the UCUM unit of the value."""
+    key = ("pcd range", text, state.segment.field(6))
+    found: JsonObject | None = state.shared.get(key) if state.shared is not None else None
+    if found is None:
+        mark = len(state.problems)
+        made = reference_range(text, state)
+        if made is None:
+            return None
+        unit = _unit(state)
+        del state.problems[mark:]  # said of the value already
+        found = dict(made)
+        for side in ("low", "high"):
+            if side in found and unit:
+                found[side] = {"value": found[side]["value"], **unit}
+        if "\\" not in text + key[2] and len(text) <= _PLAIN:
+            state.keep(key, found)
+    if state.values is not None:
+        state.values.trust(found)
+    return found
+
+
+@CONVERTERS.register("pcd.interpretation", type="CodeableConcept")
+def interpretation(text: str, state: State) -> JsonObject | None:
+    """One repetition of OBX-8: a measurement status of PCD-01, or an ordinary flag with its code in v2-0078."""
+    key = ("pcd flag", text)
+    found: JsonObject | None = state.shared.get(key) if state.shared is not None else None
+    if found is None:
+        made = state.datatype("CWE.CodeableConcept")(text, state)
+        if not isinstance(made, dict) or not made.get("coding"):
+            return made if isinstance(made, dict) else None
+        first = dict(made["coding"][0])
+        table = state.library.concept_map("pcd-interpretation")
+        target = table.translate(first.get("code", "")) if table else None
+        if target is None:
+            state.problem("the code is not in the map pcd-interpretation", code="not-found")
+            return made
+        if target.system == MEASUREMENT_STATUS:
+            found = {"coding": [target.coding()], "text": first["code"]}
+        else:
+            first.setdefault("system", state.systems.uri("v2-0078"))
+            found = {**made, "coding": [target.coding(), first, *made["coding"][1:]]}
+        if "\\" not in text and len(text) <= _PLAIN:
+            state.keep(key, found)
+    if state.values is not None:
+        state.values.trust(found)
+    return found
 
 
 def _unit(state: State) -> JsonObject:
@@ -180,11 +236,7 @@ def with_unit(quantity: JsonObject, state: State) -> JsonObject:
     if "low" in quantity:
         return {side: with_unit(quantity[side], state) for side in ("low", "high")}
     if quantity.get("system") != MDC:
-        if (
-            "unit" not in quantity
-            and state.group is not None
-            and state.group.definition.path[-1:] != ("PART",)
-        ):
+        if "unit" not in quantity and _wants_unit(state):
             state.problem("a number without a unit", code="incomplete", severity="information")
         return quantity
     mdc = mdc_of(state)
@@ -199,6 +251,15 @@ def with_unit(quantity: JsonObject, state: State) -> JsonObject:
         code = str(named)
     head: JsonObject = {key: quantity[key] for key in ("value", "comparator") if key in quantity}
     return {**head, **mdc.unit(int(code))}
+
+
+def _wants_unit(state: State) -> bool:
+    """Whether a number should have a unit: neither a part, which says so itself, nor BITs as a number."""
+    if state.group is None or state.group.definition.path[-1:] == ("PART",):
+        return False
+    mdc = mdc_of(state)
+    known = mdc.identified.get(state.segment.field(3))
+    return known is None or not mdc.bits(known[0])
 
 
 def bit_repetitions(text: str) -> tuple[tuple[int, bool], ...]:
