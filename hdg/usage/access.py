@@ -44,6 +44,7 @@ from hdg.management.store.values import hasher
 from hdg.settings import Settings
 from hdg.usage import permits, record
 from hdg.usage.ccd.document import CARRIED
+from hdg.usage.dicomweb.archive import Archive, Told
 from hdg.usage.drafts import Draft, draft
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.refusals import Refusals
@@ -64,6 +65,7 @@ Clock = Callable[[], int]
 JsonObject = dict[str, Any]
 Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
+Shown = TypeVar("Shown", bound=Told)
 
 _RESOURCE = table_of(schema.Resource)
 _PREPARED_MAX = 1024
@@ -395,6 +397,22 @@ class Gate:
             raise NotFound("nothing is here") if focus is None else Gone("this resource was deleted")
         matches = await self._aside(lambda: tuple(map(self._open, found)))
         return Results(matches, None, "")
+
+    async def images(
+        self, caller: Caller, find: Callable[[Archive], Sequence[Shown]], asked: str
+    ) -> Sequence[Shown]:
+        """What ``find`` makes of the DICOM objects that the caller may see; ``asked``: for the audit.
+
+        Raises AccessDenied (researchers), Unavailable, and what ``find`` raises.
+        """
+        refuse_researcher(caller, "an image")
+        visible_to = self._visible_to(caller.principal).predicate
+        archive = Archive(self._store.engine, self._reader, self._means.hash, visible_to)
+        found = await self._aside(find, archive)
+        patients = tuple(dict.fromkeys(one.patient for one in found if one.patient))
+        access = Access("search", _SUCCESS if found else _NOTHING, query=asked)
+        await self._trail.record(caller, access, patients)
+        return found
 
     def _opened(self, page: Page) -> Results:
         matches, included = tuple(map(self._open, page.versions)), tuple(map(self._open, page.included))

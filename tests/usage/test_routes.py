@@ -10,7 +10,17 @@ from starlette.routing import WebSocketRoute
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import PUBLIC_PATHS
 
-VALUES = {"type": "Patient", "id": "ann", "version": "1", "target": "Observation"}
+VALUES = {
+    "type": "Patient",
+    "id": "ann",
+    "version": "1",
+    "target": "Observation",
+    "study": "1.2.3",
+    "series": "1.2.3.1",
+    "instance": "1.2.3.1.1",
+    "frames": "1",
+    "tag": "7FE00010",
+}
 QUERIES = {
     "/fhir": "?_type=Patient",
     "/fhir/": "?_type=Patient",
@@ -101,6 +111,7 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
         "everything",
         "document",
         "record",
+        "images",
         "proof",
         "write",
         "examined",
@@ -121,8 +132,15 @@ def test_every_other_route_asks_who_calls_and_then_asks_the_gate_for_data(world,
             assert asked == []
         else:
             # What a DELETE of this walk has removed is gone for what comes behind it; it was asked for all the same.
-            # There is no Subscription and no Composition: that is asked for like any resource, and then it is 404.
-            is_absent = "/Subscription/" in template or template.endswith("$document")
+            # There is no Subscription, no Composition and no image: each is asked for like any, and then it is 404.
+            is_absent = (
+                "/Subscription/" in template
+                or template.endswith("$document")
+                or (
+                    template.startswith("/dicomweb/studies/")
+                    and not template.endswith(("/series", "/instances"))
+                )
+            )
             expected = (404,) if is_absent else (200, 201, 204, 410)
             assert answer.status_code in expected, (method, template)
             assert len(asked) == 1, (method, template)

@@ -24,6 +24,7 @@ from hdg.management.store.values import Hash
 from hdg.management.vault_stream import Stored
 
 __all__ = [
+    "PAGE",
     "Due",
     "Instance",
     "Known",
@@ -44,7 +45,8 @@ _ROWS = table_of(ImagingInstance)
 _DUE = table_of(ImagingDue)
 _BLOB = table_of(schema.Blob)
 _RESOURCE = table_of(schema.Resource)
-_PAGE = 1000
+PAGE = 1000
+"""Rows read at a time."""
 _MARK = (
     "INSERT INTO imaging_due (imaging_study, first_us, changed_us, generation) VALUES (?, ?, ?, 1) "
     "ON CONFLICT (imaging_study) DO UPDATE SET changed_us = excluded.changed_us, "
@@ -231,10 +233,11 @@ def listed(
     series_uid: str = "",
     sop_uid: str = "",
     imaging_study: str = "",
+    page: int = PAGE,
 ) -> Iterator[Instance]:
     """Rows whose ImagingStudy the predicate (over ``resource``'s columns) shows, narrowed by what is given.
 
-    An instance whose ImagingStudy is not made yet, or is deleted, is not there.
+    An instance whose ImagingStudy is not made yet, or is deleted, is not there. ``page``: rows read at a time.
     """
     is_study = and_(_RESOURCE.c.type == "ImagingStudy", _RESOURCE.c.id == _ROWS.c.imaging_study)
     query = select(*_COLUMNS).join(_RESOURCE, is_study).where(_RESOURCE.c.deleted.is_(False), predicate)
@@ -243,18 +246,18 @@ def listed(
             query = query.where(column == hash_(uid))
     if imaging_study:
         query = query.where(_ROWS.c.imaging_study == imaging_study)
-    yield from _paged(engine, query)
+    yield from _paged(engine, query, page)
 
 
-def _paged(engine: Engine, query: Select[Any]) -> Iterator[Instance]:
+def _paged(engine: Engine, query: Select[Any], size: int = PAGE) -> Iterator[Instance]:
     after = 0
     while True:
-        page = query.where(_ROWS.c.inkey > after).order_by(_ROWS.c.inkey).limit(_PAGE)
+        page = query.where(_ROWS.c.inkey > after).order_by(_ROWS.c.inkey).limit(size)
         with engine.connect() as connection:
             rows = connection.execute(page).all()
         for row in rows:
             yield Instance(*row)
-        if len(rows) < _PAGE:
+        if len(rows) < size:
             return
         after = rows[-1].inkey
 

@@ -14,6 +14,7 @@ from hdg.errors import HdgError
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
+from hdg.usage.dicomweb import routes as dicomweb
 from hdg.usage.fhir_api import (
     bundle,
     ccd_operation,
@@ -79,6 +80,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *search.routes(api),
         *write.routes(api),
         *bundle.routes(api),
+        *dicomweb.routes(api),
         *ledger_api.routes(gate),
         *health.routes(gate),
         *docs_page.routes(api.base_url),

@@ -17,8 +17,8 @@ _JSON_RANGES = _JSON_TYPES | {"*/*", "application/*", "text/*", "*"}
 class NotAcceptable(BadRequest):
     """None of the formats asked for can be produced (HTTP 406)."""
 
-    def __init__(self) -> None:
-        super().__init__("only application/fhir+json (FHIR 4.0) can be produced", code="not-supported")
+    def __init__(self, types: str = "application/fhir+json (FHIR 4.0)") -> None:
+        super().__init__(f"only {types} can be produced", code="not-supported")
 
 
 def check_accept(accept: str | None) -> None:

@@ -1,0 +1,1 @@
+"""DICOMweb out: QIDO-RS and WADO-RS (DICOM PS3.18) over the gate."""

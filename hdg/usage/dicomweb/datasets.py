@@ -1,0 +1,107 @@
+"""The header of an object as a data set and as DICOM JSON. DICOM PS3.18 §F.2 (DICOM JSON Model), PS3.10.
+
+What comes here was read within limits when it was taken in (ingestion/dicom/header.py).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from io import BufferedIOBase
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
+
+from hdg.errors import VaultError
+
+__all__ = ["BULK_BYTES", "as_json", "header", "tag_of", "whole"]
+
+JsonObject = dict[str, Any]
+BULK_BYTES = 1024
+"""Longer binary values are named by a BulkDataURI."""
+_PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+_CHARSET, _UTF8 = 0x00080005, "ISO_IR 192"
+
+
+def header(source: BufferedIOBase) -> Dataset:
+    """All but the pixel data. Raises VaultError: what was stored is no DICOM object."""
+    return _read(source, stop_before_pixels=True)
+
+
+def whole(source: BufferedIOBase) -> Dataset:
+    """All of it, in memory."""
+    return _read(source, stop_before_pixels=False)
+
+
+def _read(source: BufferedIOBase, *, stop_before_pixels: bool) -> Dataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of values that are not as they should be: they are given out as they are
+        try:
+            return dcmread(source, stop_before_pixels=stop_before_pixels, force=False)
+        except Exception as error:
+            raise VaultError(f"a stored DICOM object cannot be read ({type(error).__name__})") from None
+
+
+def as_json(
+    data: Dataset, *, wanted: Iterable[int] | None = None, bulk: Callable[[str], str] | None = None
+) -> JsonObject:
+    """The data set in the DICOM JSON model, texts in Unicode.
+
+    ``wanted``: only these tags of the top level; ``bulk``: the URI of a large binary value by its tag (``7FE00010``);
+    without it such values are left out.
+    """
+    tags = sorted(map(int, data.keys() if wanted is None else set(wanted)))
+    found: JsonObject = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for tag in tags:
+            element = _element(data, tag)
+            if element is None or tag == _CHARSET:
+                continue
+            made = _value(element, bulk)
+            if made is not None:
+                found[f"{tag:08X}"] = made
+    if any(tag != _CHARSET for tag in tags):
+        found["00080005"] = {"vr": "CS", "Value": [_UTF8]}
+    return dict(sorted(found.items()))
+
+
+def _element(data: Dataset, tag: int) -> DataElement | None:
+    try:
+        return data.get(tag)
+    except Exception:  # a value that is not of its VR: not given out in a form that it does not have
+        return None
+
+
+def _value(element: DataElement, bulk: Callable[[str], str] | None) -> JsonObject | None:
+    name = f"{int(element.tag):08X}"
+    if int(element.tag) in _PIXELS:
+        return {"vr": str(element.VR), "BulkDataURI": bulk(name)} if bulk is not None else None
+    if element.VR == "SQ":
+        items = [as_json(item, bulk=None) for item in element.value]
+        for item in items:
+            item.pop("00080005", None)
+        return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+    value = element.value
+    if isinstance(value, bytes | bytearray) and len(value) > BULK_BYTES:
+        return {"vr": str(element.VR), "BulkDataURI": bulk(name)} if bulk is not None else None
+    try:
+        made: JsonObject = element.to_json_dict(None, BULK_BYTES)
+    except Exception:
+        return None
+    return made
+
+
+def tag_of(text: str) -> int | None:
+    """The tag that a keyword (``PatientName``) or eight hex digits name; None for neither."""
+    if len(text) == 8:
+        try:
+            return int(text, 16)
+        except ValueError:
+            pass
+    found = tag_for_keyword(text)
+    return None if found is None else int(found)
