@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hdg.fhir.ids import PUBLIC_KEY
@@ -40,9 +41,15 @@ def pcd(
     return "\r".join(segments).encode() + b"\r"
 
 
+@cache
+def converter() -> Converter:
+    """One for all tests: it reads its tables once."""
+    return Converter(id_key=PUBLIC_KEY)
+
+
 def convert(*obx: str, **options: Any) -> Converted:
     """The conversion of such a message."""
-    return Converter(id_key=PUBLIC_KEY).convert(pcd(*obx, **options), at_us=0)
+    return converter().convert(pcd(*obx, **options), at_us=0)
 
 
 def number(code: str, path: str, value: str, unit: str = "", *, more: str = "|||||R") -> str:

@@ -138,6 +138,9 @@ def apply(
         _bit_properties(resource, part, mdc, bits)
     elif role == "container" and not texts:
         return True
+    elif role in ("clock", "clock-relative", "clock-relative-us") and part.segment.field(5):
+        shown = {"valueCode": [{"text": part.segment.field(5)}]}
+        _property(resource, mdc.concept(part.code, part.name), shown)
     else:
         for value in _values(built):
             _property(resource, mdc.concept(part.code, part.name), _property_value(value, mdc))

@@ -204,20 +204,24 @@ def _concept(value: Any, mdc: Mdc) -> JsonObject:
 def _own_time(target: Target, part: Node) -> bool:
     """The time as the device stated it, in the zone of the corrected one."""
     text = part.segment.field(5)
-    when = target.out.get("effectiveDateTime", "")
+    out = target.out
+    when = out.get("effectiveDateTime") or out.get("effectivePeriod", {}).get("start", "")
     here = moment(text)
+    kind = target.mdc.concept(part.code, part.name)
     try:
         there = datetime.fromisoformat(when.replace("Z", "+00:00")) if "T" in when else None
     except ValueError:
         there = None
     zone: Any = here.tzinfo if here is not None and here.tzinfo is not None else there and there.tzinfo
-    if here is None or zone is None:
+    if here is None:
         return False
     try:
-        stated = shifted(text, timedelta(0), zone)
+        stated = shifted(text, timedelta(0), zone) if zone is not None else ""
     except Unfit:
-        return False
-    target.component({"code": target.mdc.concept(part.code, part.name), "valueDateTime": stated})
+        stated = ""
+    target.component(
+        {"code": kind, **({"valueDateTime": stated} if stated else {"valueString": text.strip()})}
+    )
     return True
 
 
