@@ -15,13 +15,14 @@ from hdg.errors import Issue
 from hdg.ingestion.dicom import sr_items as items
 from hdg.ingestion.dicom.dataset import Dataset
 from hdg.ingestion.dicom.state import State
+from hdg.ingestion.dicom.values import moment_of
 from hdg.ingestion.times import to_datetime
 from hdg.mapping.context import Facts, JsonObject, Several, Unfit
 
 __all__ = ["conclusion", "key_images", "report_status", "report_text", "results"]
 
 _MOST = 20_000
-_OBSERVED = 0x0040A032
+_OBSERVED, _OBSERVATION_UID = 0x0040A032, 0x0040A171
 _COORDINATES = frozenset(("SCOORD", "SCOORD3D", "TCOORD", "TABLE"))
 _OBJECTS = frozenset(("IMAGE", "COMPOSITE", "WAVEFORM"))
 _CONCLUSIONS = frozenset(
@@ -51,7 +52,8 @@ class _Tree:
         self.status = report_status(root, state)
         if self.status == "partial":
             self.status = "preliminary"
-        self.effective = _when(root, state)
+        self.effective = _when(root, state) or _day_of(root, state)
+        self.device = state.reference("object.Device", root)
         self.count = 0
         self.has_coordinates = False
 
@@ -176,6 +178,11 @@ class _Tree:
         }
         if state.subject is not None:
             resource["subject"] = state.subject.copy()
+        uid = item.text(_OBSERVATION_UID)
+        if uid:
+            resource["identifier"] = [{"system": "urn:dicom:uid", "value": f"urn:oid:{uid}"}]
+        if self.device is not None:
+            resource["device"] = self.device.copy()
         when = _when(item, state) or self.effective
         if when:
             resource["effectiveDateTime"] = when
@@ -193,6 +200,18 @@ def _when(item: Dataset, state: State) -> str:
         state.problem(problem.text, code=problem.code)
         state.settle_at("ObservationDateTime")
         return problem.kept or ""
+
+
+def _day_of(root: Dataset, state: State) -> str:
+    """When the report's study was, else when it was written; problems are told where the report is read."""
+    for day, time in ((0x00080020, 0x00080030), (0x00080023, 0x00080033)):
+        try:
+            if root.text(day):
+                return moment_of(root.text(day), root.text(time), state)
+        except Unfit as problem:
+            if problem.kept:
+                return str(problem.kept)
+    return ""
 
 
 def _objects(item: Dataset) -> list[JsonObject]:

@@ -1,0 +1,339 @@
+"""Structured reports: every statement with what modifies it; what is denied is never found as present."""
+
+from __future__ import annotations
+
+import base64
+
+from dicom_headers import BASIC_TEXT, CT, DOSE, KEY_OBJECTS, code, content, item, number, report
+from hdg.fhir.ids import PUBLIC_KEY
+from hdg.fhir.validate import validate
+from hdg.ingestion.dicom.convert import Converter
+from hdg.ingestion.dicom.header import read_header
+
+CONVERTER = Converter(id_key=PUBLIC_KEY)
+TITLE = code("126000", "DCM", "Imaging Measurement Report")
+GROUP = code("125007", "DCM", "Measurement Group")
+FINDING = code("121071", "DCM", "Finding")
+DIAMETER = code("M-02550", "SRT", "Diameter")
+MM = code("mm", "UCUM", "millimeter")
+DCM = "http://dicom.nema.org/resources/ontology/DCM"
+UCUM = "http://unitsofmeasure.org"
+
+
+def made(data):
+    found = CONVERTER.convert(read_header(data), at_us=0)
+    for one in found.resources:
+        assert not validate(one)
+    return found
+
+
+def parts(data):
+    """The DiagnosticReport, and the Observations by id."""
+    found = made(data).resources
+    observations = {one["id"]: one for one in found if one["resourceType"] == "Observation"}
+    return next(one for one in found if one["resourceType"] == "DiagnosticReport"), observations
+
+
+def named(observations, text):
+    return next(one for one in observations.values() if one["code"].get("text") == text)
+
+
+def coded(text, value, *children, name=None, **more):
+    return content(
+        "CODE", name or FINDING, *children, ConceptCodeSequence=[code(value, "99CITY", text)], **more
+    )
+
+
+def modifier(name, text, relation="HAS CONCEPT MOD"):
+    return coded(text, text.upper(), name=code(name.upper()[:16], "99CITY", name), relation=relation)
+
+
+def text_of(diagnostic):
+    return base64.b64decode(diagnostic["presentedForm"][0]["data"]).decode()
+
+
+def test_a_measurement_group_has_its_measurements_with_the_digits_and_units_of_ucum():
+    tracking = content(
+        "TEXT", code("112039", "DCM", "Tracking Identifier"), relation="HAS OBS CONTEXT", TextValue="Lesion 1"
+    )
+    group = content(
+        "CONTAINER",
+        GROUP,
+        tracking,
+        coded("Nodule", "N1"),
+        number(DIAMETER, "12.50", MM),
+        relation="CONTAINS",
+    )
+    diagnostic, observations = parts(
+        report(TITLE, content("CONTAINER", code("126010", "DCM", "Imaging Measurements"), group))
+    )
+    outer = named(observations, "Imaging Measurements")
+    inner = named(observations, "Measurement Group")
+    diameter = named(observations, "Diameter")
+    assert diagnostic["result"] == [{"reference": f"Observation/{outer['id']}"}]
+    assert outer["hasMember"] == [{"reference": f"Observation/{inner['id']}"}]
+    assert {"reference": f"Observation/{diameter['id']}"} in inner["hasMember"]
+    assert str(diameter["valueQuantity"]["value"]) == "12.50"
+    assert diameter["valueQuantity"] | {"value": 0} == {
+        "value": 0,
+        "unit": "millimeter",
+        "system": UCUM,
+        "code": "mm",
+    }
+    # the lesion is told of each of its measurements, not of the group alone
+    assert [(one["code"]["text"], one["valueString"]) for one in diameter["component"]] == [
+        ("Tracking Identifier", "Lesion 1")
+    ]
+    assert diagnostic["code"]["coding"][0] == {
+        "system": DCM,
+        "code": "126000",
+        "display": "Imaging Measurement Report",
+    }
+    assert diagnostic["status"] == "final"
+    assert diagnostic["issued"] == "2026-01-02T04:05:06+01:00"
+
+
+def test_a_finding_that_is_absent_is_not_found_by_its_code():
+    absent = modifier("Presence of finding", "Absent")
+    present = modifier("Presence of finding", "Present")
+    _, observations = parts(
+        report(TITLE, coded("Pneumothorax", "P1", absent), coded("Effusion", "E1", present))
+    )
+    values = [one["valueCodeableConcept"] for one in observations.values()]
+    assert {"text": "Pneumothorax (Presence of finding: Absent)"} in values
+    assert values[1]["coding"][0]["code"] == "E1"
+    assert "P1" not in str(observations)
+
+
+def test_an_absence_that_stands_beside_its_finding_denies_it_too():
+    group = content(
+        "CONTAINER",
+        GROUP,
+        coded("Pneumothorax", "P1"),
+        coded("Absent", "A", name=code("PR", "99CITY", "Presence")),
+    )
+    _, observations = parts(report(TITLE, group))
+    assert "P1" not in str(observations)
+    assert {"text": "Pneumothorax (Presence: Absent)"} in [
+        one.get("valueCodeableConcept") for one in observations.values()
+    ]
+
+
+def test_an_absence_of_a_container_denies_what_is_in_it():
+    group = content("CONTAINER", GROUP, modifier("Presence", "Absent"), coded("Pneumothorax", "P1"))
+    _, observations = parts(report(TITLE, group))
+    assert "P1" not in str(observations)
+
+
+def test_a_coded_negative_stays_the_code_that_it_is():
+    _, observations = parts(report(TITLE, coded("No evidence of malignancy", "NEG")))
+    (one,) = observations.values()
+    assert one["valueCodeableConcept"]["coding"][0]["code"] == "NEG"
+
+
+def test_a_fetus_is_told_of_everything_that_is_measured_of_it():
+    subject = coded("Fetus", "F", name=code("121024", "DCM", "Subject Class"), relation="HAS OBS CONTEXT")
+    rate = number(code("H1", "99CITY", "Heart rate"), "150", code("{beats}/min", "UCUM", "bpm"))
+    inferred = number(
+        code("H2", "99CITY", "Interval"), "0.4", code("s", "UCUM", "s"), relation="INFERRED FROM"
+    )
+    rate.ContentSequence = [inferred]
+    for data in (
+        report(TITLE, subject, rate),
+        report(TITLE, content("CONTAINER", GROUP, content("CONTAINER", GROUP, rate), subject)),
+    ):
+        _, observations = parts(data)
+        for name in ("Heart rate", "Interval"):
+            components = named(observations, name)["component"]
+            assert [(one["code"]["text"], one["valueCodeableConcept"]["text"]) for one in components] == [
+                ("Subject Class", "Fetus")
+            ]
+        assert named(observations, "Heart rate")["derivedFrom"] == [
+            {"reference": f"Observation/{named(observations, 'Interval')['id']}"}
+        ]
+
+
+def test_a_number_without_value_says_why():
+    failed = content(
+        "NUM", DIAMETER, NumericValueQualifierCodeSequence=[code("114006", "DCM", "Measurement failure")]
+    )
+    _, observations = parts(report(TITLE, failed))
+    (one,) = observations.values()
+    assert one["dataAbsentReason"]["coding"][0]["code"] == "error"
+    assert one["dataAbsentReason"]["text"] == "Measurement failure"
+
+
+def test_a_unit_of_another_scheme_is_kept_in_words():
+    _, observations = parts(report(TITLE, number(DIAMETER, "3", code("cm", "99CITY", "Length"))))
+    (one,) = observations.values()
+    assert one["valueQuantity"] == {"value": 3, "unit": "cm (Length)"}
+
+
+def test_a_basic_text_report_keeps_headings_texts_and_conclusion():
+    data = report(
+        code("18748-4", "LN", "Diagnostic imaging report"),
+        content(
+            "CONTAINER",
+            code("121070", "DCM", "Findings"),
+            content("TEXT", FINDING, TextValue="No fracture.\r\nHeart normal."),
+        ),
+        content(
+            "CONTAINER",
+            code("121072", "DCM", "Impressions"),
+            content("TEXT", code("121073", "DCM", "Impression"), TextValue="Normal chest."),
+        ),
+        sop_class=BASIC_TEXT,
+        VerificationFlag="UNVERIFIED",
+    )
+    diagnostic, observations = parts(data)
+    assert diagnostic["status"] == "preliminary"
+    assert diagnostic["conclusion"] == "Normal chest."
+    assert named(observations, "Finding")["valueString"] == "No fracture.\nHeart normal."
+    assert text_of(diagnostic) == (
+        "Diagnostic imaging report\nFindings\n  Finding: No fracture.\n    Heart normal.\n"
+        "Impressions\n  Impression: Normal chest."
+    )
+    assert len(diagnostic["result"]) == 2
+
+
+def test_key_images_are_media_of_the_report():
+    def image(uid, **more):
+        return content(
+            "IMAGE",
+            None,
+            ReferencedSOPSequence=[item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID=uid, **more)],
+        )
+
+    data = report(
+        code("113000", "DCM", "Of Interest"),
+        content("TEXT", code("113012", "DCM", "Key Object Description"), TextValue="for the surgeon"),
+        image("1.2.3.1"),
+        image("1.2.3.2", ReferencedFrameNumber=[5, 2]),
+        sop_class=KEY_OBJECTS,
+        CompletionFlag=None,
+        VerificationFlag=None,
+        Modality="KO",
+        CurrentRequestedProcedureEvidenceSequence=[
+            item(
+                StudyInstanceUID="1.2.826.1",
+                ReferencedSeriesSequence=[
+                    item(
+                        SeriesInstanceUID="1.2.3",
+                        ReferencedSOPSequence=[
+                            item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID="1.2.3.1")
+                        ],
+                    )
+                ],
+            ),
+            item(StudyInstanceUID="1.2.999"),
+        ],
+    )
+    found = made(data)
+    diagnostic = next(one for one in found.resources if one["resourceType"] == "DiagnosticReport")
+    media = [one for one in found.resources if one["resourceType"] == "Media"]
+    study = next(one for one in found.resources if one["resourceType"] == "ImagingStudy")
+    assert [one["identifier"][0]["value"] for one in media] == ["urn:oid:1.2.3.1", "urn:oid:1.2.3.2"]
+    assert [one.get("comment") for one in diagnostic["media"]] == [None, "frames 5, 2"]
+    assert diagnostic["status"] == "final"
+    assert diagnostic["imagingStudy"] == [
+        {"reference": f"ImagingStudy/{study['id']}"},
+        {
+            "type": "ImagingStudy",
+            "identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.999"},
+        },
+    ]
+
+
+def test_a_dose_report_gives_each_dose_with_its_unit_in_its_irradiation_event():
+    event = content(
+        "CONTAINER",
+        code("113819", "DCM", "CT Acquisition"),
+        content(
+            "CODE",
+            code("113820", "DCM", "CT Acquisition Type"),
+            ConceptCodeSequence=[code("P5-08001", "SRT", "Spiral Acquisition")],
+        ),
+        content("UIDREF", code("113769", "DCM", "Irradiation Event UID"), UID="1.2.3.4.5"),
+        content(
+            "CONTAINER",
+            code("113829", "DCM", "CT Dose"),
+            number(code("113830", "DCM", "Mean CTDIvol"), "7.01", code("mGy", "UCUM", "mGy")),
+            number(code("113838", "DCM", "DLP"), "210.4", code("mGy.cm", "UCUM", "mGy.cm")),
+        ),
+    )
+    total = content(
+        "CONTAINER",
+        code("113811", "DCM", "CT Accumulated Dose Data"),
+        number(
+            code("113813", "DCM", "CT Dose Length Product Total"), "420.8", code("mGy.cm", "UCUM", "mGy.cm")
+        ),
+    )
+    data = report(
+        code("113701", "DCM", "X-Ray Radiation Dose Report"), total, event, sop_class=DOSE, Modality="SR"
+    )
+    diagnostic, observations = parts(data)
+    assert diagnostic["code"]["coding"][0]["code"] == "113701"
+    total_dose = named(observations, "CT Dose Length Product Total")
+    assert str(total_dose["valueQuantity"]["value"]) == "420.8"
+    assert total_dose["valueQuantity"]["code"] == "mGy.cm"
+    dose = named(observations, "CT Dose")
+    assert {"reference": f"Observation/{dose['id']}"} in named(observations, "CT Acquisition")["hasMember"]
+    assert {f"Observation/{named(observations, name)['id']}" for name in ("Mean CTDIvol", "DLP")} == {
+        one["reference"] for one in dose["hasMember"]
+    }
+    assert named(observations, "Irradiation Event UID")["valueString"] == "urn:oid:1.2.3.4.5"
+
+
+def test_who_verified_a_report_interpreted_it_and_who_wrote_it_performed():
+    data = report(
+        TITLE,
+        content("TEXT", FINDING, TextValue="x"),
+        VerifyingObserverSequence=[
+            item(
+                VerifyingObserverName="House^Gregory",
+                VerifyingOrganization="City",
+                VerificationDateTime="20260102",
+            )
+        ],
+        AuthorObserverSequence=[item(ObserverType="PSN", PersonName="Chase^Robert")],
+    )
+    diagnostic, _ = parts(data)
+    assert diagnostic["resultsInterpreter"][0]["display"] == "Gregory House"
+    assert diagnostic["performer"][0]["display"] == "Robert Chase"
+
+
+def test_dates_times_and_persons_are_values_of_their_kind():
+    data = report(
+        TITLE,
+        content("DATE", code("1", "99CITY", "Day"), Date="20251231"),
+        content("TIME", code("2", "99CITY", "Clock"), Time="120000"),
+        content("DATETIME", code("3", "99CITY", "Moment"), DateTime="20251231120000"),
+        content("PNAME", code("4", "99CITY", "Who"), PersonName="House^Gregory"),
+    )
+    _, observations = parts(data)
+    assert named(observations, "Day")["valueDateTime"] == "2025-12-31"
+    assert named(observations, "Clock")["valueTime"] == "12:00:00"
+    assert named(observations, "Moment")["valueDateTime"] == "2025-12-31T12:00:00+01:00"
+    assert named(observations, "Who")["valueString"] == "Gregory House"
+
+
+def test_a_measurement_says_of_which_image_it_was_taken():
+    image = content(
+        "IMAGE",
+        None,
+        relation="SELECTED FROM",
+        ReferencedSOPSequence=[item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID="1.2.3.1")],
+    )
+    outline = content(
+        "SCOORD", None, image, relation="INFERRED FROM", GraphicType="CIRCLE", GraphicData=[0, 0, 1, 1]
+    )
+    measured = number(DIAMETER, "3", MM, outline, ObservationUID="1.2.3.77")
+    found = made(report(TITLE, measured, Manufacturer="ACME"))
+    (one,) = [each for each in found.resources if each["resourceType"] == "Observation"]
+    assert one["derivedFrom"] == [
+        {"type": "Media", "identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3.1"}}
+    ]
+    assert one["identifier"] == [{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3.77"}]
+    device = next(each for each in found.resources if each["resourceType"] == "Device")
+    assert one["device"] == {"reference": f"Device/{device['id']}"}
+    assert ("not-supported", "ContentSequence") in {(issue.code, issue.place) for issue in found.issues}
