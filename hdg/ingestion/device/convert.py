@@ -126,6 +126,8 @@ class Converter:
         )
         packer = _Packer(home, kind, given.sha256, sender)
         for resource in reader_of(kind)(given.open, home, progress):
+            if not home.patient:
+                raise DeviceError("nothing says whose data these are: name the patient")
             if packer.is_full(home.patient):
                 yield packer.piece()
             packer.add(resource)

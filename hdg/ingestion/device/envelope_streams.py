@@ -23,6 +23,7 @@ from hdg.ingestion.device.observations import Measurement, Samples
 __all__ = ["SEGMENT_MS", "segments"]
 
 SEGMENT_MS = 10_000
+_PERIOD_MIN = Exact("0.001")
 _NAME = re.compile(r"MDC_[A-Z0-9_]{1,80}")
 Number = Decimal | int
 
@@ -42,8 +43,8 @@ def segments(
     code, name = _code(dig(stream, "code"), mdc, place)
     period = amount(dig(stream, "periodMs"))
     samples = dig(stream, "samples")
-    if period is None or not 0 < period < 86_400_000:
-        raise DeviceError("periodMs: the time between two samples in milliseconds", place)
+    if period is None or not _PERIOD_MIN <= period < 86_400_000:
+        raise DeviceError("periodMs: the time between two samples in milliseconds, from 0.001", place)
     if not isinstance(samples, list) or not samples:
         raise DeviceError("samples: a list of numbers, null for a gap", place)
     start, stated = _start(dig(stream, "start"), home, place, correct)
@@ -52,7 +53,10 @@ def segments(
     most = max(1, int(SEGMENT_MS // period))
     for first, run in _runs(samples, most, place):
         after = timedelta(microseconds=_micros(first, period))
-        end = start + timedelta(microseconds=_micros(first + len(run) - 1, period))
+        try:
+            end = start + timedelta(microseconds=_micros(first + len(run) - 1, period))
+        except OverflowError:
+            raise DeviceError("start: a time beyond the calendar", place) from None
         sampled = Samples(origin if origin is not None else 0, unit, period, " ".join(run), factor)
         yield replace(
             shared,

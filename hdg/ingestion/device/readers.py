@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from hdg.ingestion.device import apple, envelope, health_connect, openmhealth
+from hdg.ingestion.device import apple, csv_home, envelope, health_connect, openmhealth
 from hdg.ingestion.device.home import Home
 from hdg.ingestion.device.kinds import Kind
 from hdg.mapping.context import JsonObject
@@ -20,6 +20,7 @@ _READERS: dict[Kind, Reader] = {
     "open-mhealth": openmhealth.read,
     "health-connect": health_connect.read,
     "envelope": envelope.read,
+    "csv": csv_home.read,
 }
 
 

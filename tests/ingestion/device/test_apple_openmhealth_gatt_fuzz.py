@@ -19,8 +19,9 @@ INPUTS = [
     "health-connect.json",
     "blood-pressure-gateway.json",
     "ecg-stream.json",
+    "home-measurements.csv",
 ]
-ROUNDS = 150
+ROUNDS = 100
 WORDS = [
     b"",
     b'"',
