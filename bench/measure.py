@@ -73,6 +73,7 @@ class Running:
     data: Path
     http: tuple[str, int]
     mllp: tuple[str, int]
+    dicom: tuple[str, int] = ("", 0)
 
     def kill(self) -> None:
         """kill -9."""
@@ -107,13 +108,13 @@ def start_gateway(data: Path, *, module: str = "hdg", **environment: str) -> Run
     )
     found: dict[str, tuple[str, int]] = {}
     for line in process.stdout or ():
-        if match := re.match(r"(MLLP|FHIR)\s+\w+://([^:/]+):(\d+)", line):
+        if match := re.match(r"(MLLP|FHIR|DICOM)\s+\w+://([^:/]+):(\d+)", line):
             found[match[1]] = match[2], int(match[3])
         if line.startswith("stop with"):
             break
-    if len(found) != 2:
+    if len(found) != 3:
         raise RuntimeError(f"the gateway did not start (exit {process.poll()})")
-    return Running(process, data, found["FHIR"], found["MLLP"])
+    return Running(process, data, found["FHIR"], found["MLLP"], found["DICOM"])
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ class Web:
 
     def post(self, content, *, path="/dicomweb/studies", role="sender", kind=KIND, institution="north"):
         now_us = self._clock()
-        bound = {"institution": institution} if role == "sender" else {}
+        bound = {} if role == "operator" else {"institution": institution}
         token = identity.mint(self._key, role=role, user="u", at_us=now_us, **bound)
         headers = {"authorization": f"Bearer {token}", "content-type": kind}
 

@@ -1,0 +1,155 @@
+"""DCMTK (OFFIS) as the other side of the DICOM listener of ``hdg serve``: echoscu, storescu, dcmsend.
+
+``tests/interop/tools.sh`` installs Debian's package.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+from pydicom import data as pydicom_data
+
+from bench.measure import Running, start_gateway
+from dicom_objects import image, part10
+from hdg.gateway import Gateway
+from hdg.imaging import Imaging
+from hdg.settings import Settings
+from stored import all_of
+
+pytestmark = pytest.mark.interop
+
+
+def run(*command: str | Path, code: int = 0) -> str:
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Running]:
+    running = start_gateway(tmp_path / "data")
+    yield running
+    if running.process.poll() is None:
+        running.process.terminate()
+    running.close()
+
+
+def write(folder: Path, *numbers: int, series: int = 1, pixels: int = 512) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{series}-{number}.dcm" for number in numbers]
+    for number, file in zip(numbers, files, strict=True):
+        file.write_bytes(part10(image(number, series=series, pixels=bytes(pixels))))
+    return files
+
+
+def studies(running: Running) -> list[dict]:
+    """What is stored, once the gateway has ended."""
+    if running.process.poll() is None:
+        running.process.terminate()
+        running.process.wait(30)
+    with Gateway.open(Settings(data=running.data)) as gateway:
+        imaging = Imaging(gateway)
+        imaging.studies.make_due()
+        return all_of(gateway, "ImagingStudy")
+
+
+def test_echoscu_is_answered(served: Running) -> None:
+    assert "Success" in run("echoscu", "-v", *map(str, served.dicom))
+
+
+def test_storescu_and_dcmsend_store_small_and_large_objects(served: Running, tmp_path: Path) -> None:
+    files = [*write(tmp_path / "a", *range(1, 21)), *write(tmp_path / "a", 1, 2, series=2, pixels=5_000_000)]
+    run("storescu", *served.dicom, *files)
+    run("dcmsend", *served.dicom, *files)
+    (study,) = studies(served)
+    assert (study["numberOfSeries"], study["numberOfInstances"]) == (2, 22)
+
+
+@pytest.mark.parametrize("option", ["-x=", "-xi", "-xb", "-xd"])
+def test_the_transfer_syntaxes_that_dcmtk_proposes_are_taken(served: Running, tmp_path: Path, option) -> None:
+    run("storescu", option, *served.dicom, *write(tmp_path / "a", 1))
+    assert studies(served)[0]["numberOfInstances"] == 1
+
+
+def test_many_users_at_once_make_one_study(served: Running, tmp_path: Path) -> None:
+    commands = [
+        ["storescu", *map(str, served.dicom), *map(str, write(tmp_path / "a", *range(1, 26), series=series))]
+        for series in range(1, 5)
+    ]
+    running = [subprocess.Popen(command) for command in commands]
+    assert [one.wait(120) for one in running] == [0, 0, 0, 0]
+    (study,) = studies(served)
+    assert (study["numberOfSeries"], study["numberOfInstances"]) == (4, 100)
+
+
+def test_pydicoms_own_files_are_stored_or_refused_and_the_gateway_goes_on(served: Running) -> None:
+    folder = Path(pydicom_data.__file__).parent / "test_files"
+    files = [file for file in folder.rglob("*.dcm") if file.stat().st_size < 2_000_000]
+    assert len(files) > 50
+    for file in files:  # each by itself: storescu gives up with the first that it cannot read
+        subprocess.run(["storescu", "-xs", *map(str, served.dicom), file], capture_output=True, check=False)
+    assert "Success" in run("echoscu", "-v", *map(str, served.dicom))
+    assert len(studies(served)) > 5
+
+
+def test_what_was_answered_is_there_after_kill_9(served: Running, tmp_path: Path) -> None:
+    small, large = (
+        write(tmp_path / "a", *range(1, 400)),
+        write(tmp_path / "b", 1, 2, 3, series=2, pixels=4_000_000),
+    )
+    answered: SimpleQueue[str] = SimpleQueue()
+
+    def send() -> None:
+        command = ["storescu", "-v", *map(str, served.dicom), *map(str, [*large, *small])]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            for line in process.stdout or ():
+                if "Received Store Response (Success)" in line:
+                    answered.put(line)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    while answered.qsize() < 40 and sender.is_alive():
+        time.sleep(0.001)
+    os.kill(served.process.pid, signal.SIGKILL)
+    sender.join()
+    served.process.wait()
+    count = answered.qsize()
+    assert count >= 40
+    (study,) = studies(served)
+    assert study["numberOfInstances"] >= count
+    with sqlite3.connect(served.data / "hdg.db") as database:
+        named = {row[0] for row in database.execute("SELECT cid FROM blob WHERE data IS NULL")}
+    files = {path.name for path in (served.data / "vault").glob("??/*")}
+    assert named <= files
+    assert len(named) == 3
+    assert list((served.data / "vault" / "incoming").iterdir()) == []
+    check = run(sys.executable, "-m", "hdg", "verify", "--data", served.data)
+    assert "wrong" not in check.lower()
+
+
+def test_a_user_that_is_killed_in_mid_object_leaves_nothing(served: Running, tmp_path: Path) -> None:
+    (file,) = write(tmp_path / "a", 1, pixels=200_000_000)
+    process = subprocess.Popen(["storescu", *map(str, served.dicom), file])
+    incoming = served.data / "vault" / "incoming"
+    while not (incoming.exists() and list(incoming.iterdir())) and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while list(incoming.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert list(incoming.iterdir()) == []
+    assert studies(served) == []
+    assert not list((served.data / "vault").glob("??/*"))
