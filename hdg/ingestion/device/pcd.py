@@ -32,7 +32,7 @@ from hdg.ingestion.device.pcd_facets import (
     waveform,
 )
 from hdg.ingestion.device.pcd_tree import COMPONENT, MDS, Devices, Node, grown, is_pcd
-from hdg.ingestion.device.pcd_values import WAVEFORM, mdc_of
+from hdg.ingestion.device.pcd_values import WAVEFORM, mdc_of, special_reason
 from hdg.ingestion.hl7v2.groups import Grouped
 from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
 from hdg.ingestion.hl7v2.parser import Message
@@ -44,6 +44,9 @@ __all__ = ["PROFILE", "TABLE", "Containment", "profiled"]
 
 PROFILE, TABLE = "@PCD-01", "PCD_01"
 _PARTS = "Observation:part"
+_TYPE, _VALUE, _FLAGS, _TIME, _EQUIPMENT, _INSTANCE = 2, 5, 8, 14, 18, 21
+"""Fields of OBX."""
+_DOCUMENTS = frozenset({"ED", "RP"})
 _CONDITIONS = frozenset({"invalid", "not-available", "test-data", "demo-data", "early-indication"})
 
 
@@ -68,11 +71,18 @@ class Containment:
         self._built: dict[int, Build] = {}
         self._facts: dict[Node, tuple[str, ...]] = {}
         self._references: dict[Node, JsonObject] = {}
-        self._others: dict[str, tuple[tuple[str, ...], JsonObject] | None] = {}
+        self._others: dict[tuple[int, str], tuple[tuple[str, ...], JsonObject] | None] = {}
         self._extra: list[Build] = []
         self._scopes: dict[int, tuple[tuple[str, ...], str]] = {}
-        self._targets: dict[Node, Target] = {}
+        self._derived: dict[Node, Target] = {}
+        self._metrics: list[Node] = []
         self._gateway = next((node for node in self._devices.systems if node.code == GATEWAY), None)
+
+    @property
+    def has_parents(self) -> bool:
+        """Whether an order names a parent: containment is not among what links families here."""
+        segments = self._state.message.segments
+        return any(one.name == "OBR" and (one.field(26) or one.field(29)) for one in segments)
 
     def assemble(self, builds: list[Build]) -> list[Build]:
         """The builds that stay, completed. Facts of ids are set here: call it before ids are given."""
@@ -171,49 +181,55 @@ class Containment:
     # Measurements
 
     def _metric(self, node: Node) -> None:
-        build = self._built.get(node.segment.position)
+        segment = node.segment
+        build = self._built.get(segment.position)
         if build is None:
             return
         out = build.resource
-        source, facts, reference = self._source(node)
+        fields = segment.fields
+        size = len(fields)
+        kind = fields[2] if size > _TYPE else ""
+        source, facts, reference = self._source(node, fields[18] if size > _EQUIPMENT else "")
         if reference is not None:
             out["device"] = reference
         phd = source is not None and is_personal(self._top(source))
-        self._code(node, out)
-        segment = node.segment
-        target = self._targets[node] = Target(out, node, self._mdc)
-        if segment.field(2) in WAVEFORM:
-            waveform(target, self._built, self._state)
-        elif bits := bit_parts(node, self._mdc):
-            target.bits(node, bits)
+        categories = self._code(node, out)
+        if kind in WAVEFORM:
+            waveform(Target(out, node, self._mdc), self._built, self._state)
+        elif (kind == "NM" or (size > _VALUE and "(" in fields[5])) and (bits := bit_parts(node, self._mdc)):
+            Target(out, node, self._mdc).bits(node, bits)
         if node.parts:
-            self._parts(target)
-        elif not _has_value(out) and segment.field(2) not in ("ED", "RP"):
-            out.setdefault("dataAbsentReason", absent("unknown"))
-        if segment.field(8):
+            self._parts(Target(out, node, self._mdc))
+        elif kind not in _DOCUMENTS and not _has_value(out):
+            out["dataAbsentReason"] = absent(special_reason(segment.field(5), kind) or "unknown")
+        if size > _FLAGS and fields[8]:
             self._conditions(out)
-        self._categorize(node, out, is_personal=phd)
+        if categories or phd:
+            self._categorize(categories, out, is_personal=phd)
         if phd:
             self._personal(node, out)
         self._clocks.refer(node, out)
         build.facts = self._metric_facts(node, facts)
-        self._mark(node, (2, 4, 5, 6, 18))
+        self._metrics.append(node)
+        if self._state.trace is not None:
+            self._mark(node, (2, 4, 5, 6, 18))
 
-    def _source(self, node: Node) -> tuple[Node | None, tuple[str, ...], JsonObject | None]:
+    def _source(self, node: Node, text: str) -> tuple[Node | None, tuple[str, ...], JsonObject | None]:
         """(device in the tree, facts, reference) of what measured: by containment, or by an OBX-18 that differs."""
         found = self._devices.of(node)
-        text = node.segment.field(18)
         if text:
-            other = self._equipment(node, found)
+            other = self._equipment(node, found, text)
             if other is not None:
                 return found, *other
         if found is None:
             return None, (), None
         return found, self._facts.get(found, ()), self._references.get(found)
 
-    def _equipment(self, node: Node, above: Node | None) -> tuple[tuple[str, ...], JsonObject] | None:
+    def _equipment(
+        self, node: Node, above: Node | None, text: str
+    ) -> tuple[tuple[str, ...], JsonObject] | None:
         """What OBX-18 of a measurement names, unless it is a device of the tree above it."""
-        key = f"{'' if above is None else above.segment.position}|{node.segment.field(18)}"
+        key = (0 if above is None else above.segment.position, text)
         if key in self._others:
             return self._others[key]
         build = self._built[node.segment.position]
@@ -240,38 +256,45 @@ class Containment:
             node = node.owner
         return node
 
-    def _code(self, node: Node, out: JsonObject) -> None:
-        """The LOINC code beside the MDC code, where one is mapped and code and name agree."""
+    def _code(self, node: Node, out: JsonObject) -> tuple[JsonObject, ...]:
+        """The LOINC code beside the MDC code, where one is mapped and code and name agree; the categories of it."""
         if not node.code:
             if node.name:
                 self._issue(
                     node, "warning", "not-found", "the MDC name has no code in the map mdc-reference-id"
                 )
-            return
+            return ()
         text = node.segment.field(3)
         key = ("pcd code", text)
         shared = self._state.shared
-        found: tuple[Any, str] | None = shared.get(key) if shared is not None else None
+        found: tuple[Any, str, tuple[JsonObject, ...]] | None = (
+            shared.get(key) if shared is not None else None
+        )
         if found is None:
             found = self._coded(node, out.get("code") or {})
             if "\\" not in text:
                 self._state.keep(key, found)
-        concept, problem = found
+        concept, problem, categories = found
         out["code"] = concept
         if self._state.values is not None:
             self._state.values.trust(concept)
         if problem:
             self._issue(node, "information" if "no map" in problem else "warning", "not-found", problem)
+        return categories
 
     def _disagrees(self, node: Node) -> bool:
         """Whether code and name are known to be of different things."""
         other = self._mdc.code(node.name) if node.name else None
         return other is not None and other != node.code
 
-    def _coded(self, node: Node, held: JsonObject) -> tuple[JsonObject, str]:
+    def _coded(self, node: Node, held: JsonObject) -> tuple[JsonObject, str, tuple[JsonObject, ...]]:
         name = self._mdc.name(node.code)
         if self._disagrees(node):
-            return held, "OBX-3: the code and the name are those of different things: no LOINC code was added"
+            return (
+                held,
+                "OBX-3: the code and the name are those of different things: no LOINC code was added",
+                (),
+            )
         codings = [dict(coding) for coding in held.get("coding", ())]
         if not any(
             coding.get("system") == MDC and coding.get("code") == str(node.code) for coding in codings
@@ -281,7 +304,8 @@ class Containment:
             if not any(one.get("system") == coding["system"] for one in codings):
                 codings.append(coding)
         problem = "" if name else "no map knows this MDC code: it stays as sent"
-        return {**held, "coding": codings}, problem
+        category = self._mdc.category(node.code)
+        return {**held, "coding": codings}, problem, (category,) if category else ()
 
     def _parts(self, target: Target) -> None:
         """Facets and members, and theirs, into the measurement; a member of another time stays on its own."""
@@ -307,11 +331,14 @@ class Containment:
                     note["text"] = f"{self._mdc.name(part.code) or part.name}: {note['text']}"
             fold(target, part, build.resource, role, self._state)
         settle_status(target)
-        if not _has_value(out) and not out.get("component"):
-            out.setdefault("dataAbsentReason", absent("unknown"))
+        if target.derived_from:
+            self._derived[node] = target
+        if not _has_value(out):
+            reason = special_reason(node.segment.field(5), node.segment.field(2))
+            out["dataAbsentReason"] = absent(reason or "unknown")
 
     def _own(self, part: Node, build: Build, whole: Target) -> None:
-        _, facts, reference = self._source(part)
+        _, facts, reference = self._source(part, part.segment.field(18))
         if reference is not None:
             build.resource["device"] = reference
         if self._state.message.first("PID") is not None:
@@ -328,19 +355,13 @@ class Containment:
             if coding.get("system") == MEASUREMENT_STATUS and name in _CONDITIONS:
                 condition(out, name, is_stated=True)
 
-    def _categorize(self, node: Node, out: JsonObject, *, is_personal: bool) -> None:
-        is_sure = node.code and not self._disagrees(node)
-        category = self._mdc.category(node.code) if is_sure else None
-        found: list[JsonObject] = [category] if category else []
-        if is_personal:
-            found.append(PHD_CATEGORY)
-        if not found:
-            return
+    def _categorize(self, categories: tuple[JsonObject, ...], out: JsonObject, *, is_personal: bool) -> None:
+        found = (*categories, PHD_CATEGORY) if is_personal else categories
         if self._state.values is not None:
             for item in found:
                 self._state.values.trust(item)
-        held = out.get("category", ())
-        out["category"] = [*held, *(item for item in found if item not in held)]
+        held = out.get("category")
+        out["category"] = [*held, *(item for item in found if item not in held)] if held else list(found)
 
     def _personal(self, node: Node, out: JsonObject) -> None:
         """The PHD guide's profile, its status, and the gateway."""
@@ -357,15 +378,16 @@ class Containment:
         """OBX-21; else device, patient, what was measured, where in the tree, and when: never the order alone, whose
         number many monitors repeat for ever.
         """
-        segment, state = node.segment, self._state
-        if segment.field(21):
-            named = entity_facts(segment.field(21), state)
+        fields = node.segment.fields
+        size = len(fields)
+        if size > _INSTANCE and fields[21]:
+            named = entity_facts(fields[21], self._state)
             if named is not None:
                 return Facts(("OBX-21", *named))
-        observed = str(node.code) if node.code else segment.field(3)
-        path = ".".join(map(str, node.key)) or segment.field(4)
+        observed = str(node.code) if node.code else node.segment.field(3)
+        path = ".".join(map(str, node.key)) or node.segment.field(4)
         patient, moment = self._scope(node)
-        when = segment.field(14) or self._clocks.own_time(node) or moment
+        when = (fields[14] if size > _TIME else "") or self._clocks.own_time(node) or moment
         return Facts(("pcd", *device, "", *patient, "", observed, path, when))
 
     def _scope(self, node: Node) -> tuple[tuple[str, ...], str]:
@@ -380,8 +402,10 @@ class Containment:
 
     def _sources(self) -> None:
         """References to measurements that a facet named by their path."""
-        paths = {(node.scope, node.key): node for node in reversed(list(self._targets))}
-        for node, target in self._targets.items():
+        if not self._derived:
+            return
+        paths = {(node.scope, node.key): node for node in reversed(self._metrics)}
+        for node, target in self._derived.items():
             for key in target.derived_from:
                 other = paths.get((node.scope, key))
                 build = self._built.get(other.segment.position) if other is not None else None
@@ -419,7 +443,9 @@ def _order_time(group: Any) -> str:
 
 
 def _has_value(out: JsonObject) -> bool:
-    return any(key.startswith("value") or key in ("component", "dataAbsentReason") for key in out)
+    if "valueQuantity" in out or "component" in out or "dataAbsentReason" in out:
+        return True
+    return any(key.startswith("value") for key in out)
 
 
 def _apart(out: JsonObject, part: JsonObject) -> bool:

@@ -19,7 +19,15 @@ from hdg.fhir.json import Decimal, JsonObject
 from hdg.ingestion.device.mdc import MDC, Mdc
 from hdg.ingestion.device.observations import PHD, Samples, absent, bit_component, condition, sampled_data
 from hdg.ingestion.device.pcd_tree import Key, Node, key_of
-from hdg.ingestion.device.pcd_values import WAVEFORM, bit_repetitions, microseconds, moment, numbers, shifted
+from hdg.ingestion.device.pcd_values import (
+    WAVEFORM,
+    bit_repetitions,
+    microseconds,
+    moment,
+    numbers,
+    shifted,
+    special_reason,
+)
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Build, Unfit
 
@@ -168,7 +176,8 @@ def _member(target: Target, part: Node, built: JsonObject, state: State) -> None
             target.component(component)
     elif rest or not part.parts:
         if not any(key.startswith("value") or key == "dataAbsentReason" for key in rest):
-            rest["dataAbsentReason"] = absent("unknown")
+            reason = special_reason(part.segment.field(5), part.segment.field(2))
+            rest["dataAbsentReason"] = absent(reason or "unknown")
         if "valueQuantity" in rest and "unit" not in rest["valueQuantity"]:
             text = "a number without a unit"
             state.issues.append(Issue("information", "incomplete", part.segment.place(5), text))

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 from hdg.fhir.json import Decimal, decimal
 from hdg.ingestion.device.mdc import MDC, Mdc
-from hdg.ingestion.device.observations import MEASUREMENT_STATUS, absent
+from hdg.ingestion.device.observations import MEASUREMENT_STATUS
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import NULL
 from hdg.ingestion.hl7v2.primitives import date_time, number, plain_number
@@ -46,7 +46,7 @@ _SPECIALS = {
     "PINF": "positive-infinity",
     "NINF": "negative-infinity",
 }
-_NUMBERS = frozenset({"NM", "SN", "ST", "NA"})
+_NUMBERS = frozenset({"NM", "SN", "NA"})
 _BIT = re.compile(r"([01])\^[^^~]*?\((\d{1,2})\)(?:\^.*)?", re.ASCII | re.DOTALL)
 _MOMENT = re.compile(r"(\d{8})(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(Z|[+-]\d{4})?", re.ASCII)
 _SCIENTIFIC = re.compile(r"[+-]?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?[eE][+-]?\d{1,2}", re.ASCII)
@@ -174,13 +174,6 @@ def components(text: str, state: State) -> Several | None:
         return None
     found: Several | None = observation_components(text, state)
     return found
-
-
-@CONVERTERS.register("pcd.absent_reason", type="CodeableConcept", takes="field")
-def absent_reason(text: str, state: State) -> JsonObject | None:
-    """Why there is no number: NaN, NRes and the infinities in OBX-5."""
-    reason = special_reason(text, state.segment.field(2))
-    return absent(reason) if reason else None
 
 
 @CONVERTERS.register("pcd.effective", type="dateTime")

@@ -138,7 +138,8 @@ class Converter:
         linker = Linker(state)
         for build in builds:
             linker.link(build)
-        link_families(builds, state)
+        if contained is None or contained.has_parents:
+            link_families(builds, state)
         resources = _resources(builds, state)
         digest = tables.library.digest
         resources.append(
