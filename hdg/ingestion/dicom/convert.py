@@ -5,13 +5,14 @@ Deterministic: the same header, sender and key give the same Converted. DESIGN Â
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import tzinfo
+from datetime import timedelta, timezone, tzinfo
 from pathlib import Path
 from time import time_ns
 
-from hdg.errors import DicomError, Issue, SettingsError, SourceError
+from hdg.errors import DicomError, Issue, SourceError
 from hdg.fhir.times import instant, microseconds, moment
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.dicom.compile import Compiler, readers
@@ -39,6 +40,8 @@ PATIENT = "object.Patient"
 _STUDY_UID, _SERIES_UID = 0x0020000D, 0x0020000E
 _SOP_CLASS, _SOP_UID = 0x00080016, 0x00080018
 _OFFSET = 0x00080201
+_OFFSET_TEXT = re.compile(r"(?!-0000)([+-])(\d\d)([0-5]\d)", re.ASCII)
+"""PS3.3 C.12.1.1.8: -1200 to +1400."""
 _STATED = ((0x00080012, 0x00080013), (0x00080023, 0x00080033))
 """Instance Creation, Content: when the object was made."""
 
@@ -188,10 +191,13 @@ def _zone(state: State) -> tzinfo | None:
     """Timezone Offset From UTC, else the sender's."""
     text = state.root.text(_OFFSET)
     if text:
-        try:
-            return zone(text)
-        except SettingsError:
-            state.issues.append(Issue("warning", "value", "TimezoneOffsetFromUTC", "not an offset from UTC"))
+        match = _OFFSET_TEXT.fullmatch(text)
+        if (
+            match is not None
+            and -720 <= (minutes := int(f"{match[1]}{int(match[2]) * 60 + int(match[3])}")) <= 840
+        ):
+            return timezone(timedelta(minutes=minutes))
+        state.issues.append(Issue("warning", "value", "TimezoneOffsetFromUTC", "not an offset from UTC"))
     return zone(state.sender.zone)
 
 

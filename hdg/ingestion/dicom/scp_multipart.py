@@ -14,7 +14,7 @@ from hdg.errors import DicomError
 __all__ = ["Multipart", "boundary_of"]
 
 _HEADERS_MAX = 16 * 1024
-_BOUNDARY = re.compile(r'(?i)(?:^|;)\s*boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))')
+_BOUNDARY = re.compile(r'(?i)(?:^|;)\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))')
 _END = b"\r\n\r\n"
 
 
