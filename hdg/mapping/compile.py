@@ -16,6 +16,7 @@ from threading import RLock
 from typing import Any, NamedTuple, Protocol
 
 from hdg.errors import TableError
+from hdg.fhir.definitions import element_info
 from hdg.mapping.actions import (
     Assign,
     Complete,
@@ -29,6 +30,7 @@ from hdg.mapping.actions import (
     fire_of,
     gap_filling,
 )
+from hdg.mapping.blocks import Extent
 from hdg.mapping.context import Context, Converter, Facts, JsonObject, Unfit
 from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
@@ -86,6 +88,11 @@ class Grammar(Protocol):
     """What separates the parts of a datatype's text, then all else that a text may not hold to be its own
     value.
     """
+
+    between: str
+    """A text that no slot of an outermost view holds."""
+    fleeting: frozenset[str]
+    """Sources whose texts hardly ever come again in another message: its time, the numbers of orders."""
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies, when the table is opened at ``depth``. Raises ValueError."""
@@ -153,10 +160,13 @@ class Compiler:
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
             if step is not None:
-                steps.append(step)
+                extent = self._extent(rule, table, kind) if depth == 0 and not self.is_tracing else None
+                steps.append(step._replace(extent=extent))
         slots = [self.grammar.slot(rule.source, table, depth).number for rule in table.rules]
         resolve = partial(self.grammar.readers, table=table, depth=depth)
-        return Program(table.name, kind, Plans(steps, max(slots, default=0) + 1, resolve))
+        between = self.grammar.between if depth == 0 and not self.is_tracing else ""
+        plans = Plans(steps, max(slots, default=0) + 1, resolve, table.file, between)
+        return Program(table.name, kind, plans)
 
     def datatype(self, name: str, depth: int) -> Converter:
         """The converter that a datatype table is. Raises TableError."""
@@ -260,7 +270,8 @@ class Compiler:
         if slot.is_first and self._is_direct(rule):
             run = self._direct(rule, root, run)
         if keep is not None and depth == 0 and number and not self.is_tracing:
-            run = kept(slot, f"{slot.key} {keep[0]}", *keep[1:], run, self.grammar.null)
+            kind, is_fleeting = f"{slot.key} {keep[0]}", self._is_fleeting(rule)
+            run = kept(slot, kind, *keep[1:], run, self.grammar.null, is_fleeting=is_fleeting)
         if fallback is not None:
             run = defaulted(number, run, fallback)
             return Step(0, run, test, node, number, constant_fire(fallback) if number else None)
@@ -277,6 +288,30 @@ class Compiler:
         if self.is_tracing:
             return nested_traced(rule, slot, fire, null)
         return nested(slot, fire, null)
+
+    def _extent(self, rule: Rule, table: Table, root: str) -> Extent:
+        """What a row reads and writes, without what its ``when`` reads."""
+        first, *inner = parse_target(rule.target)
+        names = [first.element]
+        is_open = first.kind == "choice" or rule.target == "id"
+        if not any(step.is_list for step in (first, *inner)):
+            for pair in split_default(rule.default)[1]:
+                start, *rest = parse_target(pair.path)
+                info = None if rest else element_info(root, start.element)
+                is_open = is_open or (info is not None and info.is_choice)  # looks for the other types too
+                names.append(start.element)
+        bare = [name.removeprefix("_") for name in names]
+        elements = frozenset([*bare, *(f"_{name}" for name in bare)])
+        is_reference = REFERENCE.fullmatch(rule.as_) is not None
+        if is_open or self._is_fleeting(rule):
+            return Extent(None, elements)
+        if rule.as_ and not is_reference and not self._is_pure_as(rule.as_):
+            return Extent(None, elements)
+        slot = self.grammar.slot(rule.source, table, 0)
+        return Extent((slot.number,), elements, slot.separator if is_reference else "")
+
+    def _is_fleeting(self, rule: Rule) -> bool:
+        return rule.source.partition(".")[0].partition("[")[0] in self.grammar.fleeting
 
     def _is_direct(self, rule: Rule) -> bool:
         """Whether a row puts letters and digits where its target says, as often as it is asked to."""
@@ -402,7 +437,7 @@ class Compiler:
         def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
             context.facts = identify(raw, context)
             if depth == 0 and context.problems:
-                context.settle(0, 1)
+                context.report(0, 1)
             return True
 
         return run

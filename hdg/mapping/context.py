@@ -25,7 +25,7 @@ class Shared(dict[Any, Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fields: Remembered[Read] = Remembered()
+        self.fields: Remembered[Any] = Remembered()
 
 
 class Read(NamedTuple):
@@ -161,6 +161,14 @@ class Listed:
     size: int = 0
 
 
+class Noted(NamedTuple):
+    """What was reported at a place."""
+
+    slot: int
+    repetition: int
+    problems: tuple[Problem, ...]
+
+
 class Context:
     """State of one conversion; never shared between threads."""
 
@@ -171,6 +179,7 @@ class Context:
         "listed",
         "made",
         "memo",
+        "noted",
         "origin",
         "own",
         "problems",
@@ -192,7 +201,7 @@ class Context:
         """What was referred to since the resource at hand was begun."""
         self.shared: Shared | None = None
         """Pure results that conversions for the same sender share; None: nothing is shared. See ``keep``."""
-        self.values: Remembered[Read] | None = None
+        self.values: Remembered[Any] | None = None
         """What fields' texts became before, for the same sender; None: nothing is remembered."""
         self.recent: dict[tuple[str, str], Read] = {}
         """What fields' texts of this very message became."""
@@ -200,6 +209,8 @@ class Context:
         """By identity, what this conversion made on its way into a path: only such objects may change."""
         self.listed: dict[int, Listed] = {}
         """By identity, lists of references that have grown long."""
+        self.noted: list[Noted] | None = None
+        """What ``report`` settled, while somebody wants to know."""
         self.origin: Any = None
         self.trace: list[Event] | None = None
         self.made: Any = None
@@ -216,6 +227,12 @@ class Context:
     ) -> None:
         """Report something at the place that is being read."""
         self.problems.append(Problem(severity, code, text, elements=elements))
+
+    def report(self, slot: int, repetition: int) -> None:
+        """``settle``, which is noted while somebody wants to know."""
+        if self.noted is not None:
+            self.noted.append(Noted(slot, repetition, tuple(problem.copy() for problem in self.problems)))
+        self.settle(slot, repetition)
 
     def settle(self, slot: int, repetition: int) -> None:
         """Turn ``problems`` into Issues at a place of the unit being read; the format says how."""

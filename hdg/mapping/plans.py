@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
+from hdg.mapping.blocks import Extent, Row, fused
 from hdg.mapping.runs import Run
 from hdg.mapping.when import In, Leaf, Node, Readers, Test, Valued, compile_when, leaves, simplified
 
@@ -33,6 +35,8 @@ class Step(NamedTuple):
     """Of a row with a default: the slot whose text it reads; 0 for others."""
     absent: Run | None = None
     """What ``run`` comes to when ``source`` is empty."""
+    extent: Extent | None = None
+    """What it reads and writes; None: it is in no block, and what it writes does not matter."""
 
 
 _Told = tuple[int, frozenset[str], Callable[[str], bool] | None, Callable[[Any, Any], str]]
@@ -44,10 +48,31 @@ text is the source's own (None: it never is), and its reader.
 class Plans:
     """The steps of a table, and for each shape of view those that can fire."""
 
-    __slots__ = ("_by_shape", "_by_size", "_operands", "_readers", "_steps", "_tests", "_told", "limit")
+    __slots__ = (
+        "_between",
+        "_by_shape",
+        "_by_size",
+        "_name",
+        "_numbers",
+        "_operands",
+        "_readers",
+        "_steps",
+        "_tests",
+        "_told",
+        "limit",
+    )
 
-    def __init__(self, steps: Sequence[Step], limit: int, resolve: Callable[[str], Readers]) -> None:
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        limit: int,
+        resolve: Callable[[str], Readers],
+        name: str = "",
+        between: str = "",
+    ) -> None:
+        """``name``: the table; ``between``: a text that no slot holds, or '' where nothing makes blocks."""
         self._steps = tuple(steps)
+        self._name, self._between, self._numbers = name, between, count()
         found = [leaf for step in steps if step.node is not None for leaf in leaves(step.node)]
         self._readers: Mapping[str, Readers] = {leaf.operand: resolve(leaf.operand) for leaf in found}
         self.limit = max([limit, *(readers.field + 1 for readers in self._readers.values())])
@@ -112,7 +137,7 @@ class Plans:
                 return told[leaf.operand] in leaf.literals
             return None
 
-        plan: list[Firing] = []
+        plan: list[Row] = []
         for step in self._steps:
             if step.slot >= size or not valued[step.slot]:
                 continue
@@ -122,8 +147,25 @@ class Plans:
             run = step.run
             if step.absent is not None and (step.source >= size or not valued[step.source]):
                 run = step.absent
-            plan.append((step.slot, None if node is True else self._test(node), run))
-        return tuple(plan)
+            firing = (step.slot, None if node is True else self._test(node), run)
+            extent = self._extent(step, node)
+            if extent.slots:
+                there = [slot for slot in extent.slots if 0 < slot < size and valued[slot]]
+                extent = extent._replace(slots=tuple(there))
+            plan.append(Row(firing, extent, step.source or step.slot))
+        if not self._between:
+            return tuple(row.firing for row in plan)
+        return fused(plan, self._name, self._between, self._numbers)
+
+    def _extent(self, step: Step, node: Node | bool) -> Extent:
+        """What a step with what is left of its test reads and writes."""
+        extent = step.extent
+        if extent is None:
+            return Extent(None, frozenset())
+        if extent.slots is None or isinstance(node, bool):
+            return extent
+        fields = [self._readers[leaf.operand].field for leaf in leaves(node)]
+        return extent._replace(slots=(*extent.slots, *fields) if all(fields) else None)
 
     def _test(self, node: Node) -> Test:
         found = self._tests.get(node)

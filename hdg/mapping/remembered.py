@@ -57,13 +57,18 @@ class Remembered(Generic[E]):
 
     def offer(self, key: tuple[str, str], entry: E) -> None:
         """Remember what (kind, text) became if it has been offered before."""
+        if self.is_due(key):
+            self.keep(key, entry)
+
+    def is_due(self, key: tuple[str, str]) -> bool:
+        """Whether (kind, text) has been offered or asked for before."""
         mark = hash(key)
         if mark in self._offered:
-            self.keep(key, entry)
-            return
+            return True
         if len(self._offered) >= _OFFERED_MAX:
             self._offered.clear()
         self._offered.add(mark)
+        return False
 
     def keep(self, key: tuple[str, str], entry: E) -> None:
         """Remember what (kind, text) became."""

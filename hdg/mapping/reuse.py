@@ -59,6 +59,22 @@ def recalled(build: Converter, kind: str, key: tuple[str, str], context: Context
     return made
 
 
+def taken_again(key: Any, made: Made, context: Context) -> None:
+    """Take in what an earlier message referred to, as if its text (``key``) were read in this one."""
+    memo = context.memo
+    known = None if memo is None else memo.get(key)
+    if known is None:
+        mark = len(context.problems)
+        context.adopt(made)
+        if memo is not None:
+            memo[key] = made, tuple([problem.copy() for problem in context.problems[mark:]])
+    else:
+        made, problems = known
+        if problems:
+            context.problems.extend(problem.copy() for problem in problems)
+    context.taken.append(made)
+
+
 def referred(build: Converter, kind: str, text: str, context: Context) -> Made | None:
     """Build a resource from a text and take it in."""
     outer_facts, context.facts = context.facts, None

@@ -53,14 +53,14 @@ def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]
                     return False
             hit = fire(raw, out, context)
             if context.problems:
-                context.settle(number, 1)
+                context.report(number, 1)
             return hit
         hit = False
         for repetition, text in enumerate(pick(raw), 1):
             if text and text != null:
                 hit = fire(text, out, context) or hit
                 if context.problems:
-                    context.settle(number, repetition)
+                    context.report(number, repetition)
         return hit
 
     return run
@@ -95,13 +95,21 @@ def direct(assign: Assign, name: str, otherwise: Run) -> Run:
 
 
 def kept(
-    slot: Slot, kind: str, convert: Converter, assign: Assign, plain_name: str, otherwise: Run, null: str
+    slot: Slot,
+    kind: str,
+    convert: Converter,
+    assign: Assign,
+    plain_name: str,
+    otherwise: Run,
+    null: str,
+    *,
+    is_fleeting: bool = False,
 ) -> Run:
     """``top`` for a converter that depends on text and sender alone: what it gave is remembered under
     ``kind``.
 
     ``plain_name``: the element that takes the value when nothing else is to be done, else ''. ``otherwise``
-    runs where nothing may be remembered, and deletes.
+    runs where nothing may be remembered, and deletes. ``is_fleeting``: remembered for this message only.
     """
     number, separator, single = slot.number, slot.separator, slot.single
     texts_of = slot.pick or (lambda raw: (raw,))
@@ -111,7 +119,10 @@ def kept(
         if values is None or raw == null:
             return otherwise(raw, view, out, context)
         key = (kind, raw)
-        read = values.young.get(key) or context.recent.get(key) or values.older(key)
+        if is_fleeting:
+            read = context.recent.get(key)
+        else:
+            read = values.young.get(key) or context.recent.get(key) or values.older(key)
         if read is None:
             if "\\" in raw or len(raw) > LENGTH:
                 return otherwise(raw, view, out, context)
@@ -121,7 +132,8 @@ def kept(
                 else _read(texts_of(raw), convert, null, context)
             )
             context.recent[key] = read
-            values.offer(key, read)
+            if not is_fleeting:
+                values.offer(key, read)
         value = read.single
         if value is None:
             return _put_all(read, number, assign, out, context)
@@ -130,13 +142,13 @@ def kept(
             if held is value or held == value or is_same(held, value):
                 return True
             _conflict(plain_name, context)
-            context.settle(number, 1)
+            context.report(number, 1)
             return True
         try:
             assign(out, value, context)
         except Conflict as conflict:
             _conflict(conflict.element, context)
-            context.settle(number, 1)
+            context.report(number, 1)
         return True
 
     return run
@@ -188,7 +200,7 @@ def _put_all(read: Read, number: int, assign: Assign, out: JsonObject, context: 
         if value is not None:
             hit = _put(value, assign, out, context) or hit
         if context.problems:
-            context.settle(number, repetition)
+            context.report(number, repetition)
     return hit
 
 
@@ -216,7 +228,7 @@ def delete(number: int, view: list[str], element: str, sharing: frozenset[int], 
     for other in sharing:
         if other != number and (other >= len(view) or not view[other]):
             context.problem(f"a delete of only a part of {element} was not carried out", code="not-supported")
-            context.settle(number, 1)
+            context.report(number, 1)
             return
     context.delete(element)
 

@@ -64,7 +64,7 @@ def _traced(
     _mark_dropped(context, rule, events, problems, depth=0)
     context.trail = ()
     if context.problems:
-        context.settle(number, trail[1] if len(trail) > 1 else 1)
+        context.report(number, trail[1] if len(trail) > 1 else 1)
     return done
 
 

@@ -113,7 +113,7 @@ class Readers:
     is_constant: bool = False
     """Whether the text is the same for the whole message."""
     is_own: Callable[[str], bool] = str.isalnum
-    """Whether a raw text surely has nothing in it that stands for something else."""
+    """Whether a raw text surely is one text and has nothing in it that stands for something else."""
 
 
 class _Parser:
@@ -319,6 +319,15 @@ def _membership(readers: Readers, literals: frozenset[str], *, is_in: bool = Tru
 
 def _measure(node: Measure, readers: Readers) -> Test:
     compare, number = _COMPARE[node.compare], node.number
+    slot, is_own, one = readers.slot, readers.is_own, compare(1, number)
+    if node.what == "count" and slot:
+
+        def test(view: list[str], context: Any) -> bool:
+            if slot < len(view) and (raw := view[slot]) and is_own(raw):
+                return one
+            return compare(readers.repetitions(view, context), number)
+
+        return test
     if node.what == "count":
         return lambda view, context: compare(readers.repetitions(view, context), number)
     return lambda view, context: compare(len(readers.text(view, context)), number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,8 +29,12 @@ from hdg.mapping.when import Readers
 
 _SEPARATORS = {1: "^", 2: "&"}
 HEADER = "MSH"
-_OPEN = re.compile(r"[\\~^&]")
 _SHORT = 64
+_FLEETING = [
+    *("MSH-7", "MSH-10", "MSH-13", "EVN-2", "ORC-2", "ORC-3", "ORC-9", "ORC-15"),
+    *("OBR-2", "OBR-3", "OBR-7", "OBR-8", "OBR-14", "OBR-22", "OBX-14", "OBX-19", "OBX-21"),
+    *("SPM-2", "SPM-17", "SPM-18", "TXA-12"),
+]
 Text = Callable[[Any, Any], str]
 
 
@@ -43,6 +46,8 @@ class V2Grammar:
     null: str = NULL
     marks: Sequence[str] = ("^", "&", "\\", "~")
     verbatim: frozenset[str] = frozenset({"string", "markdown", "code", "uri", "url"})
+    between: str = "|"
+    fleeting: frozenset[str] = frozenset(_FLEETING)
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies."""
@@ -188,7 +193,10 @@ def _field_readers(source: Source, *, is_own: bool) -> Readers:
 
 def _is_own(text: str) -> bool:
     """Whether a text surely is all that it stands for; long ones are not looked through."""
-    return text.isalnum() or (len(text) <= _SHORT and _OPEN.search(text) is None)
+    if text.isalnum():
+        return True
+    has_more = len(text) > _SHORT or "^" in text or "&" in text or "~" in text or "\\" in text
+    return not has_more
 
 
 def _once(text: Text, source: Source) -> Text:
