@@ -14,6 +14,7 @@ from hdg.errors import DicomError
 __all__ = ["Multipart", "boundary_of"]
 
 _HEADERS_MAX = 16 * 1024
+# RFC 2046 §5.1.1 allows 70 letters; Orthanc sends 73.
 _BOUNDARY = re.compile(r'(?i)(?:^|;)\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))')
 _END = b"\r\n\r\n"
 

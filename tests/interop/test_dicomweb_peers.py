@@ -1,0 +1,187 @@
+"""DICOMweb as others speak it: dicomweb-client (PyPI), and Orthanc with its DICOMweb plugin, in both directions.
+
+``tests/interop/tools.sh`` installs Debian's orthanc and orthanc-dicomweb.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dicomweb_client.api import DICOMwebClient
+from pydicom import dcmread
+
+from bench.measure import Running, start_gateway
+from dicom_objects import image, part10, uid
+
+pytestmark = pytest.mark.interop
+PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+QUIET_S = 30
+
+
+def hdg(*arguments: str) -> str:
+    command = [sys.executable, "-m", "hdg", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Running]:
+    running = start_gateway(tmp_path / "data")
+    yield running
+    running.process.terminate()
+    running.close()
+
+
+def token(served: Running, role: str) -> str:
+    return hdg("token", "--role", role, "--user", "u1", "--institution", "local", "--data", str(served.data))
+
+
+def url(served: Running) -> str:
+    return f"http://{served.http[0]}:{served.http[1]}/dicomweb"
+
+
+def client(served: Running, role: str) -> DICOMwebClient:
+    return DICOMwebClient(url(served), headers={"Authorization": f"Bearer {token(served, role)}"})
+
+
+def slices(count: int) -> list[Any]:
+    return [image(number, pixels=bytes([number]) * 512) for number in range(1, count + 1)]
+
+
+def wait_for(found, count: int):
+    """ImagingStudies are made when it is quiet."""
+    end = time.monotonic() + QUIET_S
+    while True:
+        got = found()
+        if len(got) == count or time.monotonic() > end:
+            return got
+        time.sleep(0.1)
+
+
+def test_dicomweb_client_stores_finds_and_retrieves(served: Running) -> None:
+    made = slices(3)
+    answer = client(served, "sender").store_instances(made)
+    assert len(answer.ReferencedSOPSequence) == 3
+    reader = client(served, "clinician")
+    (study,) = wait_for(reader.search_for_studies, 1)
+    assert study["0020000D"]["Value"] == [uid(1)]
+    assert len(wait_for(lambda: reader.search_for_instances(uid(1)), 3)) == 3
+    assert reader.search_for_studies(search_filters={"PatientID": "nobody"}) == []
+    assert len(reader.search_for_series(uid(1), search_filters={"Modality": "CT"})) == 1
+    for one in reader.retrieve_study(uid(1)):
+        (sent,) = (data for data in made if data.SOPInstanceUID == one.SOPInstanceUID)
+        assert one == sent
+    place = uid(1), uid(1, 1), uid(1, 1, 2)
+    assert reader.retrieve_instance(*place).PixelData == bytes([2]) * 512
+    assert reader.retrieve_instance_metadata(*place)["00100020"]["Value"] == ["4711"]
+    (frame,) = reader.retrieve_instance_frames(*place, [1])
+    assert frame == bytes([2]) * 512
+    assert reader.retrieve_instance_rendered(*place, media_types=("image/png",)).startswith(b"\x89PNG")
+    assert len(reader.retrieve_series_metadata(uid(1), uid(1, 1))) == 3
+
+
+class Orthanc:
+    """One Orthanc with the gateway as its modality and its DICOMweb server."""
+
+    def __init__(self, folder: Path, served: Running) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        remote = {
+            "Url": url(served),
+            "HttpHeaders": {"Authorization": f"Bearer {token(served, 'operator')}"},
+            "HasDelete": False,
+            "ChunkedTransfers": True,
+        }
+        reading = {**remote, "HttpHeaders": {"Authorization": f"Bearer {token(served, 'clinician')}"}}
+        settings = {
+            "StorageDirectory": str(folder / "orthanc"),
+            "HttpPort": port,
+            "DicomServerEnabled": False,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "Plugins": [PLUGIN],
+            "DicomModalities": {"hdg": ["HDG", served.dicom[0], int(served.dicom[1])]},
+            "DicomWeb": {"Enable": True, "Servers": {"hdg-in": remote, "hdg-out": reading}},
+        }
+        file = folder / "orthanc.json"
+        file.write_text(json.dumps(settings))
+        self.log = (folder / "orthanc.log").open("wb")
+        self.process = subprocess.Popen(["Orthanc", str(file)], stdout=self.log, stderr=self.log)
+        end = time.monotonic() + QUIET_S
+        while True:
+            try:
+                self.get("/system")
+                return
+            except OSError:
+                if time.monotonic() > end or self.process.poll() is not None:
+                    raise
+                time.sleep(0.1)
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+            return json.load(answer)
+
+    def post(self, path: str, body: Any) -> Any:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def delete_all(self) -> None:
+        for one in self.get("/studies"):
+            urllib.request.urlopen(
+                urllib.request.Request(f"{self.url}/studies/{one}", method="DELETE"), timeout=60
+            )
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        self.log.close()
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, served: Running) -> Iterator[Orthanc]:
+    made = Orthanc(tmp_path, served)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("way", ["c-store", "stow-rs"])
+def test_orthanc_pushes_a_study_and_pulls_it_back_whole(served: Running, orthanc: Orthanc, way: str) -> None:
+    for one in slices(4):
+        orthanc.post("/instances", part10(one))
+    (study,) = orthanc.get("/studies")
+    if way == "c-store":
+        orthanc.post("/modalities/hdg/store", study)
+    else:
+        orthanc.post("/dicom-web/servers/hdg-in/stow", {"Resources": [study], "Synchronous": True})
+    reader = client(served, "clinician")
+    wait_for(lambda: reader.search_for_instances(uid(1)) if reader.search_for_studies() else [], 4)
+    orthanc.delete_all()
+    assert orthanc.get("/instances") == []
+    found = orthanc.post(
+        "/dicom-web/servers/hdg-out/qido", {"Uri": "/studies", "Arguments": {"PatientID": "4711"}}
+    )
+    assert found[0]["0020000D"]["Value"] == uid(1)
+    orthanc.post(
+        "/dicom-web/servers/hdg-out/retrieve", {"Resources": [{"Study": uid(1)}], "Synchronous": True}
+    )
+    back = orthanc.get("/instances")
+    assert len(back) == 4
+    for one in back:
+        with urllib.request.urlopen(f"{orthanc.url}/instances/{one}/file", timeout=60) as answer:
+            data = dcmread(io.BytesIO(answer.read()))
+        assert data.PixelData == bytes([data.InstanceNumber]) * 512
+        assert (data.PatientID, str(data.PatientName)) == ("4711", "Doe^Jane")
