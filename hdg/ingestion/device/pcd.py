@@ -196,8 +196,10 @@ class Containment:
         categories = self._code(node, out)
         if kind in WAVEFORM:
             waveform(Target(out, node, self._mdc), self._built, self._state)
-        elif (kind == "NM" or (size > _VALUE and "(" in fields[5])) and (bits := bit_parts(node, self._mdc)):
-            Target(out, node, self._mdc).bits(node, bits)
+        elif self._mdc.bits(node.code) if kind == "NM" else size > _VALUE and "(" in fields[5]:
+            bits = bit_parts(node, self._mdc)
+            if bits:
+                Target(out, node, self._mdc).bits(node, bits)
         if node.parts:
             self._parts(Target(out, node, self._mdc))
         elif kind not in _DOCUMENTS and not _has_value(out):

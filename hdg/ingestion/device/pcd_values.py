@@ -98,6 +98,8 @@ def _is_elsewhere(text: str, kind: str, state: State) -> bool:
 @CONVERTERS.register("pcd.stray_units", type="string")
 def stray_units(text: str, state: State) -> str | None:
     """OBX-6 in words when no quantity took it up; the unit of a missing number says nothing."""
+    if state.build is not None and "valueQuantity" in state.build.resource:
+        return None
     value = state.segment.field(5)
     if _is_elsewhere(value, state.segment.field(2), state):
         return None
