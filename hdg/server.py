@@ -19,6 +19,7 @@ from typing import Literal
 import uvicorn
 
 from hdg import device_api, imaging_api, ingest_api, retention
+from hdg.device_mqtt import Subscriber
 from hdg.devices import Devices
 from hdg.errors import SettingsError
 from hdg.forward import Forwarder
@@ -69,6 +70,7 @@ class Server:
     _search_index: SearchIndex | None = None
     _queries: Queries | None = None
     _gate: Gate | None = None
+    _subscriber: Subscriber | None = None
     _imaging: Imaging | None = None
     _dicom: list[Listener] = field(default_factory=list)
 
@@ -118,6 +120,9 @@ class Server:
             watch.prepare()
             self._tasks.append(asyncio.create_task(watch.run(self._stopping)))
         self._tasks.append(asyncio.create_task(retention.daily(self.gateway, self._stopping)))
+        if self.settings.mqtt is not None:
+            self._subscriber = Subscriber(self.gateway, devices, self.settings.mqtt)
+            self._subscriber.start()
         self._forwarder = Forwarder(self.gateway)
         self._forwarder.start()
         self._dispatcher = Dispatcher(gate.feed, settings)
@@ -181,6 +186,8 @@ class Server:
         )
         if self._http is not None:
             self._http.should_exit = True
+        if self._subscriber is not None:
+            await self._subscriber.stop()
         await asyncio.gather(*self._tasks)
         if self._imaging is not None:
             await asyncio.to_thread(self._imaging.stop)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -35,6 +35,44 @@ class DicomPeer(BaseModel):
     tls_subject: str | None = None
     address: str | None = None
     zone: str | None = None
+
+
+class MqttTopic(BaseModel):
+    """One ``[[mqtt.topics]]`` table: a topic filter, and what its messages are (docs/devices.md).
+
+    ``format``: ``device`` (any kind of docs/devices.md) or ``hl7v2``. ``institution``: whose data they are; None: the
+    gateway's own. ``patient``: id of the patient, for data that name nobody.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    filter: str = Field(min_length=1, max_length=65_535)
+    format: Literal["device", "hl7v2"] = "device"
+    institution: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")
+    patient: str = Field(default="", pattern=r"^[A-Za-z0-9.-]{0,64}$")
+
+
+class Mqtt(BaseModel):
+    """The ``[mqtt]`` table: a broker whose messages are taken in (hdg/device_mqtt.py, docs/devices.md).
+
+    ``credentials``: a file with the user's name in its first line and the password in its second. ``ca``: PEM issuers
+    of the broker's certificate; None: the system's. ``certificate`` and ``key``: our own, for mutual TLS.
+    ``client_id``: names our session at the broker, and is no other client's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(pattern=r"^mqtts?://[^/@\s]+/?$")
+    topics: tuple[MqttTopic, ...] = Field(min_length=1)
+    client_id: str = Field(default="hdg", pattern=r"^[A-Za-z0-9._-]{1,128}$")
+    credentials: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    session_s: int = Field(default=0xFFFF_FFFF, gt=0)
+    """How long the broker keeps our session, and what comes for it, while we are away; as shipped: for ever."""
+    in_flight: int = Field(default=32, gt=0, le=65_535)
+    """Messages that the broker may send before the first of them is acknowledged."""
 
 
 class Settings(BaseSettings):
@@ -77,6 +115,8 @@ class Settings(BaseSettings):
     """PEM key; None: it lies in the certificate's file."""
     mllp_tls_client_ca: Path | None = None
     """PEM issuers of client certificates; when set, a client without such a certificate is refused."""
+    mqtt: Mqtt | None = None
+    """The broker of body-sensor gateways; None: none."""
     dicom_ae_title: str | None = None
     """The AE title by which the DICOM listener wants to be called; None: any."""
     dicom_peers: dict[str, DicomPeer] = Field(default_factory=dict)
