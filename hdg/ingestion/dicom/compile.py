@@ -34,6 +34,10 @@ Build = Callable[[Any, State], Any]
 _REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.\- ]+)\)")
 
 
+Run = Callable[[Dataset, set[int], JsonObject, State], None]
+"""Runs a row on a data set: what has been read of it (its tags) and ``out`` are changed in place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One row. ``fire`` puts what was read; ``fallback`` steps in when nothing came of it."""
@@ -54,8 +58,10 @@ class Program:
 
     name: str
     type: str
-    steps: tuple[tuple[int, Step], ...]
+    steps: tuple[tuple[int, Run], ...]
     identify: Callable[[Dataset, State], Facts] | None
+    silent: frozenset[int]
+    """Elements that a row leads nowhere, whatever else there is."""
     tags: frozenset[int]
     """Every element that has a row."""
 
@@ -69,13 +75,46 @@ class Program:
         labels, state.labels = state.labels, {}
         outer = state.dataset, state.tag, state.place
         raw = dataset.raw
+        read = state.read.get(id(dataset))
+        if read is None:
+            read = state.read[id(dataset)] = set()
+        read |= self.silent
         try:
-            for first, step in self.steps:
+            for first, run in self.steps:
                 if not first or first in raw:
-                    _run(step, dataset, out, state)
+                    run(dataset, read, out, state)
         finally:
             state.labels = labels
             state.dataset, state.tag, state.place = outer
+
+
+def _runner(step: Step) -> Run:
+    """The row as a closure of its kind: a value of the data set itself, or anything else."""
+    path = step.path
+    is_simple = not path.way and not path.number and path.tag and step.fallback is None
+    if is_simple and step.fire is not None:
+        return _simple(path, step.test, step.fire)
+    return lambda dataset, read, out, state: _run(step, dataset, out, state)
+
+
+def _simple(path: Path, test: Test | None, fire: Fire) -> Run:
+    tag, text, is_sequence = path.tag, path.text, path.is_sequence
+
+    def run(dataset: Dataset, read: set[int], out: JsonObject, state: State) -> None:
+        if test is not None and not test(dataset, state):
+            return
+        read.add(tag)
+        hits: Sequence[Hit] = dataset.items(tag) if is_sequence else dataset.texts(tag)
+        if not hits:
+            return
+        state.dataset, state.tag, state.place = dataset, tag, text
+        for hit in hits:
+            if hit != "":
+                fire(hit, out, state)  # type: ignore[arg-type]  # a text or a data set
+                if state.problems:
+                    state.settle_at(text)
+
+    return run
 
 
 def _run(step: Step, dataset: Dataset, out: JsonObject, state: State) -> None:
@@ -88,10 +127,7 @@ def _run(step: Step, dataset: Dataset, out: JsonObject, state: State) -> None:
         if tag:
             if tag not in holder.raw:
                 continue
-            read = state.read.get(id(holder))
-            if read is None:
-                read = state.read[id(holder)] = set()
-            read.add(tag)
+            state.mark(holder, tag)
         if step.fire is None:
             continue
         for hit in path.hits(holder):
@@ -129,7 +165,8 @@ class Compiler:
             kind = _type_of(table.result)
         except ValueError as error:
             raise TableError(table.file, 1, str(error)) from error
-        steps, identify, tags = [], None, set()
+        steps, identify = [], None
+        tags, silent = set(), set()
         for rule in table.rules:
             try:
                 if rule.target == "id":
@@ -138,9 +175,15 @@ class Compiler:
                 step = self._step(rule, kind)
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
-            steps.append((0 if step.fallback is not None else step.path.first, step))
-            tags.add(step.path.first)
-        return Program(table.name, kind, tuple(steps), identify, frozenset(tags - {0}))
+            first = step.path.first
+            tags.add(first)
+            if step.fire is None and step.fallback is None and step.test is None and not step.path.way:
+                silent.add(first)
+            else:
+                steps.append((0 if step.fallback is not None else first, _runner(step)))
+        return Program(
+            table.name, kind, tuple(steps), identify, frozenset(silent - {0}), frozenset(tags - {0})
+        )
 
     def _step(self, rule: Rule, root: str) -> Step:
         path = parse_path(rule.source)
@@ -255,6 +298,7 @@ def _dataset(hit: Hit) -> Dataset:
 def readers(operand: str) -> Readers:
     """How ``when`` reads a path below the data set. Raises PathError."""
     path = parse_path(operand)
+    first = path.first
 
     def found(dataset: Dataset, state: State) -> Sequence[Hit]:
         return [hit for holder in path.holders(dataset) for hit in path.hits(holder) if hit != ""]
@@ -263,4 +307,4 @@ def readers(operand: str) -> Readers:
         hits = found(dataset, state)
         return hits[0] if hits and isinstance(hits[0], str) else ""
 
-    return Readers(text, lambda d, s: bool(found(d, s)), lambda d, s: len(found(d, s)))
+    return Readers(text, lambda d, s: first in d.raw and bool(found(d, s)), lambda d, s: len(found(d, s)))

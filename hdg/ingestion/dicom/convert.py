@@ -23,7 +23,7 @@ from hdg.ingestion.dicom.header import Header
 from hdg.ingestion.dicom.losses import losses
 from hdg.ingestion.dicom.modules import modules
 from hdg.ingestion.dicom.state import State
-from hdg.ingestion.dicom.values import moment_of
+from hdg.ingestion.dicom.values import is_uid, moment_of
 from hdg.ingestion.provenance import ASSEMBLER, provenance
 from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
@@ -183,7 +183,7 @@ def _check(header: Header) -> None:
     ):
         if not found:
             raise DicomError(f"no {name}: this is no object of a patient's study", shown(tag))
-        if len(found) > 64 or not found.replace(".", "").isdigit() or not found.isascii():
+        if not is_uid(found):
             raise DicomError(f"the {name} is not a UID", shown(tag))
 
 

@@ -15,6 +15,8 @@ _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC"
 """Those with a length of 32 bits after two reserved bytes (PS3.5 §7.1.2)."""
 _ALL = "AEASATCSDADSDTFLFDISLOLTOBODOFOLOVOWPNSHSLSQSSSTSVTMUCUIULUNURUSUTUV"
 _VRS = {_ALL[at : at + 2].encode(): _ALL[at : at + 2] for at in range(0, len(_ALL), 2)}
+_SHORT = {code: vr for code, vr in _VRS.items() if code not in _LONG}
+_NONE: dict[bytes, str] = {}
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
@@ -77,12 +79,18 @@ class Parser:
         Ends behind the head of an element that is to be passed over. Raises Short, Ended, DicomError.
         """
         at, size = 0, len(data)
-        long_values, implicit = self._limits.value_bytes, self._implicit
+        long_values, explicit = self._limits.value_bytes, self._explicit
+        shorts = _SHORT if self._is_explicit else _NONE
         while size - at >= 8:
-            group, element, _ = implicit(data, at)
-            if not first <= group << 16 | element < stop:
-                raise Ended(at, group << 16 | element)
-            tag, vr, length, start = self._head(data, at, size)
+            group, element, code, length = explicit(data, at)
+            tag = group << 16 | element
+            if not first <= tag < stop:
+                raise Ended(at, tag)
+            short = shorts.get(code)
+            if short is not None:  # most elements
+                vr, start = short, at + 8
+            else:
+                tag, vr, length, start = self._head(data, at, size)
             if start < 0:
                 raise Short(at, tag, 12)
             if tag >> 16 == 0xFFFE:

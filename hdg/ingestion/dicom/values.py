@@ -16,13 +16,23 @@ from hdg.ingestion.dicom.state import State
 from hdg.ingestion.times import to_date, to_datetime, to_instant
 from hdg.mapping.context import JsonObject, Several, Unfit
 
-__all__ = ["CONVERTERS", "coding_of", "concept_of", "date_of", "moment_of", "names_of", "number_of", "uid_of"]
+__all__ = [
+    "CONVERTERS",
+    "coding_of",
+    "concept_of",
+    "date_of",
+    "is_uid",
+    "moment_of",
+    "names_of",
+    "number_of",
+    "uid_of",
+]
 
 Convert = Callable[[Any, State], Any]
 CONVERTERS: dict[str, Convert] = {}
 """By the name that the column ``as`` gives it."""
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
-_LOOSE_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_LOOSE_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _UID_MAX = 64
 _NUMBER = re.compile(r"([+-]?)0*(\d*)(\.\d*)?(?:[eE]([+-]?\d+))?")
 _WHOLE = re.compile(r"[+-]?\d{1,10}")
@@ -96,11 +106,16 @@ def to_uid(hit: str, state: State) -> str:
     return uid_of(_value(hit), state)
 
 
+def is_uid(text: str) -> bool:
+    """Whether a text reads as a UID: numbers and points, 64 characters at most."""
+    return len(text) <= _UID_MAX and _LOOSE_UID.fullmatch(text) is not None
+
+
 def uid_of(text: str, state: State) -> str:
     """A UID. One that breaks the rules of PS3.5 §9.1 but reads as numbers and points stays, with an Issue."""
     if _UID.fullmatch(text) and len(text) <= _UID_MAX:
         return text
-    if _LOOSE_UID.fullmatch(text) and len(text) <= _UID_MAX:
+    if is_uid(text):
         state.problem("a UID that breaks the rules of UIDs was kept as it is", severity="information")
         return text
     raise Unfit("not a UID")
