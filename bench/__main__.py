@@ -11,7 +11,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import cda, cli_figures, core, imports, service
+from bench import cda, cli_figures, core, imports, pcd, service
 from bench.measure import Figure
 
 OUT = Path(__file__).parent / "out" / "results.json"
@@ -22,6 +22,8 @@ FIGURES = {
     "convert_cda": cda.convert_cda,
     "cda_linear": cda.cda_linear,
     "cda_memory": cda.cda_memory,
+    "pcd_100": pcd.pcd_100,
+    "pcd_durable": pcd.pcd_durable,
     "mllp_durable": service.mllp_durable,
     "mllp_single_median": service.mllp_single_median,
     "read_gated": service.read_gated,
