@@ -16,6 +16,7 @@ path, file:line) and never a patient's value.
     ├── Gone                deleted, and the caller may know it
     ├── Conflict            a version or key stands against the write
     ├── BadRequest          a request that the interface does not understand
+    ├── IndexIncomplete     a search while the index is made anew (ask again later)
     ├── SettingsError       configuration that cannot be used
     ├── VaultError          a stored object cannot be opened (wrong key, damaged bytes)
     └── LedgerError         the ledger does not verify, or cannot be extended
@@ -40,6 +41,7 @@ __all__ = [
     "HdgError",
     "Hl7v2Error",
     "Hl7v3Error",
+    "IndexIncomplete",
     "Issue",
     "LedgerError",
     "NotFound",
@@ -176,6 +178,18 @@ class BadRequest(HdgError):
         super().__init__(text)
         self.code = code
         self.place = place
+
+
+class IndexIncomplete(HdgError):
+    """A search while the search index is made anew after an upgrade; ``done``: percent."""
+
+    issue_code = "transient"
+
+    def __init__(self, done: int) -> None:
+        super().__init__(
+            f"the search index is being made anew after an upgrade: {done} %; reads by id are answered meanwhile"
+        )
+        self.done = done
 
 
 class SettingsError(HdgError):

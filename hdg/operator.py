@@ -24,6 +24,7 @@ from hdg.management.store.check import check
 from hdg.management.store.index import Indexer
 from hdg.management.store.meta import index_key
 from hdg.management.store.read import Reader
+from hdg.management.store.refill import Refill
 from hdg.management.store.reindexing import Reindexing, Scope
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.management.store.session import WriteSession
@@ -246,6 +247,9 @@ def reindex_store(settings: Settings, scope: Scope, *, resume: bool, progress: P
     """
     with _open(settings) as gateway:
         indexer = Indexer(hasher(index_key(gateway.keys.root)))
+        fill = Refill(gateway.store, indexer)
+        while fill.step():  # after an upgrade; else there is nothing to do
+            pass
         run = Reindexing(gateway.store, indexer, scope, progress=progress)
         made = run.repair(run.position() if resume else 0)
         left = run.verify()

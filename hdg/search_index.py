@@ -1,8 +1,9 @@
-"""Keeps the index of search parameters that are not R4's own complete, in a thread beside the server.
+"""Keeps the search index complete, in a thread beside the server.
 
-R4 searchparameter.html. It takes over what packages define, fills the index of what is new and empties that of what is
-gone (custom_fill.py), a batch at a time with pauses, so that what is written meanwhile waits for no more than one
-batch. Any number of processes may run one; a database that is not there is waited for.
+R4 searchparameter.html. After an upgrade that changed the rules it fills the index anew (refill.py). It takes over
+what packages define, fills the index of what is new and empties that of what is gone (custom_fill.py), a batch at a
+time with pauses, so that what is written meanwhile waits for no more than one batch. Any number of processes may run
+one; a database that is not there is waited for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from hdg.fhir.profiles.shelf import FOLDER, Shelf
 from hdg.management.store import Store
 from hdg.management.store.custom_fill import Filler
 from hdg.management.store.custom_packages import Packages
+from hdg.management.store.index import Indexer
+from hdg.management.store.refill import Refill
 from hdg.management.store.values import Hash
 from hdg.settings import Settings
 from hdg.throttle import Throttle
@@ -34,6 +37,7 @@ class SearchIndex:
     def __init__(self, settings: Settings, store: Store, hash_: Hash, *, poll_s: float = POLL_S) -> None:
         self._packages = Packages(Shelf(settings.data / FOLDER), store)
         self._filler = Filler(store, hash_)
+        self._refill = Refill(store, Indexer(hash_))
         self._poll_s = poll_s
         self._stopping = threading.Event()
         self._tell = Throttle(_log)
@@ -66,6 +70,6 @@ class SearchIndex:
         is_busy = True
         while is_busy and not self._stopping.is_set():
             started = time.monotonic()
-            is_busy = self._filler.step()
+            is_busy = self._refill.step() or self._filler.step()
             if is_busy:
                 self._stopping.wait((time.monotonic() - started) * _SHARE)

@@ -171,6 +171,7 @@ class Gate:
             Scratch(hash_),
             settings.institution,
             Registrar(reading),
+            store.reader.index,
             self.profiles if settings.enforce_profiles else None,
             settings.fhir_base,
         )

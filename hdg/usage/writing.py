@@ -25,6 +25,7 @@ from hdg.management.identity import Principal
 from hdg.management.store import SearchQuery, WriteSession, schema
 from hdg.management.store.batch import State, table_of
 from hdg.management.store.index import Indexer, IndexRows
+from hdg.management.store.index_state import IndexState, needs_index
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.search import conditions
 from hdg.management.store.together import token_searches
@@ -126,6 +127,7 @@ class Means:
     scratch: Scratch
     keeper: str
     subscriptions: Registrar
+    index: IndexState
     profiles: Current | None = None
     """Whose errors refuse what is written; None: they are for $validate only."""
     base: str = ""
@@ -208,17 +210,23 @@ class Writing:
         """
         if self._finds_pending(queries):
             raise Again
+        self._means.index.check(self._session.connection)
         for group in token_searches(queries, self._means.hash):
             for query, rows in group.find(self._session.connection, _COLUMNS, self._predicate).items():
                 self._matches[query] = self._settled([_place(row) for row in rows])
 
     def matches(self, query: SearchQuery, most: int = 2) -> list[Place]:
-        """At most ``most`` resources that the search finds for this caller. Raises Again, BadRequest."""
+        """At most ``most`` resources that the search finds for this caller.
+
+        Raises Again, BadRequest, IndexIncomplete.
+        """
         known = self._matches.get(query)
         if known is not None:
             return known[:most]
         if not self._session.custom.are_ready(query.custom):
             raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
+        if needs_index(query):
+            self._means.index.check(self._session.connection)
         where = conditions(query, self._means.hash, self.at_us, self._predicate)
         statement = select(*_COLUMNS).where(*where, self._predicate).order_by(_RESOURCE.c.rkey).limit(most)
         rows = self._session.connection.execute(statement).all()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, and_, select, tuple_
 
 from hdg.errors import VaultError
 from hdg.management import vault
@@ -61,13 +61,16 @@ def walk(
     indexer: Indexer,
     *,
     only: str = "",
+    among: ColumnElement[bool] | None = None,
     is_lenient: bool = False,
 ) -> Iterator[list[Derived]]:
-    """All versions (or with ``only``, Type/id, that resource's), oldest first, PAGE at a time.
+    """All versions (``only``, Type/id: that resource's; ``among``: those), oldest first, PAGE at a time.
 
     Raises VaultError for a body that does not open though its key is there, unless ``is_lenient``.
     """
     query = _query(only)
+    if among is not None:
+        query = query.where(among)
     rkey, before = -1, None
     page = connection.execute(query).all()
     while page:

@@ -6,10 +6,11 @@ Which root key made it, and which definitions filled the tables that are derived
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select
+from sqlalchemy import Connection, Engine, delete, func, insert, select
 
 from hdg.errors import VaultError
 from hdg.fhir import definitions
@@ -22,21 +23,32 @@ from hdg.management.store.custom_register import begin_anew
 from hdg.management.store.derived import Derived, walk
 from hdg.management.store.engine import Statements
 from hdg.management.store.index import INDEX_VERSION, Indexer
+from hdg.management.store.index_state import Mark, mark_of, set_mark
 
 __all__ = [
     "UNLEDGERED",
+    "begin_fill",
     "check_root",
+    "fill_rows",
     "get_fact",
     "index_digest",
     "index_key",
     "note_unledgered",
     "reindex",
     "reindex_if_needed",
+    "save_rules",
+    "set_digest",
     "set_fact",
 ]
 
 _META = table_of(schema.StoreMeta)
 _RULE = table_of(ConsentRuleRow)
+_RESOURCE = table_of(schema.Resource)
+_VERSION = table_of(schema.Version)
+_INDEXES = tuple(table_of(model) for model in schema.INDEX_TABLES)
+_DIGEST = "index_digest"
+AT_ONCE = 2_000
+"""Resources of a store that is made anew while it opens: a few seconds."""
 _ID_HASH = "UPDATE resource SET id_hash = ? WHERE rkey = ?"
 _SCOPE = "UPDATE version SET scope = ? WHERE rkey = ? AND version = ?"
 UNLEDGERED = "unledgered"
@@ -102,15 +114,67 @@ def index_digest() -> str:
 
 
 def reindex_if_needed(engine: Engine, keks: vault.KekCache, indexer: Indexer) -> None:
-    """Makes everything that is derived from the bodies anew when other rules made it (after an upgrade)."""
+    """After an upgrade that changed the rules, makes everything that is derived from the bodies anew.
+
+    A small store at once; any other is only prepared here, and filled while it is in use (refill.py).
+    """
     digest = index_digest()
     with engine.begin() as connection:
-        known = _get(connection, "index_digest")
-        if known == digest:
+        if _get(connection, _DIGEST) is None:
+            set_digest(connection, digest)
             return
-        if known is not None:
+        mark = mark_of(connection)
+        if (_get(connection, _DIGEST) if mark is None else mark.digest) == digest:
+            return
+        if _size(connection) <= AT_ONCE or _lacks_columns(connection):
             reindex(connection, keks, indexer)
-        _set(connection, "index_digest", digest)
+            set_mark(connection, None)
+            set_digest(connection, digest)
+        else:
+            begin_fill(connection, keks, indexer, digest)
+
+
+def set_digest(connection: Connection, digest: str) -> None:
+    """Notes by which rules everything derived has been made, in the only writing transaction."""
+    _set(connection, _DIGEST, digest)
+
+
+def _size(connection: Connection) -> int:
+    some = select(_RESOURCE.c.rkey).limit(AT_ONCE + 1).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def _lacks_columns(connection: Connection) -> bool:
+    """Whether it comes from a revision without scopes and hashes of ids: without them, old versions are hidden."""
+    newest = select(_RESOURCE.c.id_hash).order_by(_RESOURCE.c.rkey.desc()).limit(1)
+    scope = select(_VERSION.c.scope).order_by(_VERSION.c.rkey.desc(), _VERSION.c.version.desc()).limit(1)
+    return connection.execute(newest).scalar() is None or connection.execute(scope).scalar() is None
+
+
+def begin_fill(connection: Connection, keks: vault.KekCache, indexer: Indexer, digest: str) -> None:
+    """Empties the index, to be filled by the rules of ``digest``; consent rules are made anew at once.
+
+    Access goes by consents, so no answer may depend on how far the fill has come; there are few of them.
+    """
+    _empty(connection)
+    consents = _VERSION.c.rkey.in_(select(_RESOURCE.c.rkey).where(_RESOURCE.c.type == "Consent"))
+    for page in walk(connection, keks, indexer, among=consents, is_lenient=True):
+        for made in page:
+            if made.is_current and made.content is not None:
+                save_rules(connection, made.row.rkey, rows_for(made.content, made.row.rkey))
+    highest = connection.execute(select(func.coalesce(func.max(_RESOURCE.c.rkey), 0))).scalar_one()
+    set_mark(connection, Mark(digest, 0, int(highest)))
+
+
+def _empty(connection: Connection) -> None:
+    begin_anew(connection)
+    for table in (*_INDEXES, _RULE):
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(
+                f"TRUNCATE {connection.dialect.identifier_preparer.format_table(table)}"
+            )
+        else:
+            connection.execute(delete(table))
 
 
 def reindex(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> int:
@@ -120,34 +184,45 @@ def reindex(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> i
     (nothing can find them any more) and keep the compartments they had. Search parameters that are not R4's own
     are filled again while the server runs.
     """
-    begin_anew(connection)
-    tables = tuple(table_of(model) for model in schema.INDEX_TABLES)
-    for table in (*tables, _RULE):
-        connection.execute(delete(table))
+    _empty(connection)
     statements = Statements(connection.dialect)
-    cursor = connection.connection.cursor()
     count = 0
     for page in walk(connection, keks, indexer):
-        known = [version for version in page if version.patients is not None]
-        current = [version for version in known if version.is_current]
-        names = [(indexer.id_hash(v.row.id), v.row.rkey) for v in page if v.is_current]
-        if names:
-            cursor.executemany(statements.of(_ID_HASH), names)
-        scopes = [(version.scope, version.row.rkey, version.row.version) for version in known]
-        if scopes:
-            cursor.executemany(statements.of(_SCOPE), scopes)
-        _compartments(cursor, statements, current)
-        for number, table in enumerate(tables):
-            found = (version.rows.tables[number] for version in current if version.rows is not None)
-            statements.insert_many(cursor, table, sorted({row for rows in found for row in rows}))
-        for version in current:
-            if version.content is not None and version.row.type == "Consent":
-                rules = rows_for(version.content, version.row.rkey)
-                if rules:
-                    connection.execute(insert(_RULE), rules)
-        count += sum(version.content is not None for version in current)
-    cursor.close()
+        fill_rows(connection, statements, indexer, page)
+        for version in page:
+            if version.is_current and version.content is not None and version.row.type == "Consent":
+                save_rules(connection, version.row.rkey, rows_for(version.content, version.row.rkey))
+        count += sum(version.is_current and version.content is not None for version in page)
     return count
+
+
+def fill_rows(
+    connection: Connection, statements: Statements, indexer: Indexer, found: Sequence[Derived]
+) -> None:
+    """Writes hashes of ids, scopes, compartments and index rows of versions; index rows may be there already."""
+    cursor = connection.connection.cursor()
+    known = [version for version in found if version.patients is not None]
+    current = [version for version in known if version.is_current]
+    names = [(indexer.id_hash(v.row.id), v.row.rkey) for v in found if v.is_current]
+    if names:
+        cursor.executemany(statements.of(_ID_HASH), names)
+    scopes = [(version.scope, version.row.rkey, version.row.version) for version in known]
+    if scopes:
+        cursor.executemany(statements.of(_SCOPE), scopes)
+    _compartments(cursor, statements, current)
+    for number, table in enumerate(_INDEXES):
+        made = (version.rows.tables[number] for version in current if version.rows is not None)
+        rows = sorted({row for each in made for row in each})
+        if rows:
+            cursor.executemany(statements.insert_missing(table), rows)
+    cursor.close()
+
+
+def save_rules(connection: Connection, rkey: int, rules: Sequence[dict[str, Any]]) -> None:
+    """What a Consent says from now on."""
+    connection.execute(delete(_RULE).where(_RULE.c.rkey == rkey))
+    if rules:
+        connection.execute(insert(_RULE), list(rules))
 
 
 def _compartments(cursor: Any, statements: Statements, current: list[Derived]) -> None:

@@ -22,10 +22,13 @@ from hdg.management import vault, vault_stream
 from hdg.management.store import includes, pages, schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.custom_register import are_ready
+from hdg.management.store.derived import Derived, walk
 from hdg.management.store.document import gathered
 from hdg.management.store.engine import Statements, is_database_lost
 from hdg.management.store.envelope import Opened, binding, body_in, parse, unpack
 from hdg.management.store.everything import Everything, linked_patients, members, named, shared_names
+from hdg.management.store.index import Indexer
+from hdg.management.store.index_state import IndexState, needs_index
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.probe import fewest
 from hdg.management.store.search import SearchQuery, conditions
@@ -145,6 +148,8 @@ class Reader:
         self._hash = hash_
         self._files = files
         self._clock = clock
+        self.index = IndexState()
+        """Whether searches can be answered."""
         statements = Statements(engine.dialect)
         self._read_sql = statements.of(_READ)
         self._kek_sql = statements.of("SELECT wrapped_kek FROM owner_key WHERE code = ?")
@@ -295,7 +300,9 @@ class Reader:
             return _versions(connection, connection.execute(query).all())
 
     def search(self, query: SearchQuery, predicate: Condition) -> Page:
-        """Matching current versions, none of them deleted. Raises BadRequest for a value that cannot be read.
+        """Matching current versions, none of them deleted.
+
+        Raises BadRequest for a value that cannot be read, IndexIncomplete while the index is made anew.
 
         The total is counted for the first page and travels in the cursor.
         """
@@ -307,6 +314,8 @@ class Reader:
             return parse(self.body(_stored(row)))
 
         with self._engine.connect() as connection:
+            if needs_index(query):
+                self.index.check(connection)
             terms = conditions(query, self._hash, self._clock(), predicate, fewest(connection))
             where = [*terms, predicate]
             if query.custom and not are_ready(connection, query.custom):
@@ -359,6 +368,7 @@ class Reader:
         """
         position = pages.decoded(asked.cursor, 2) if asked.cursor else None
         with self._engine.connect() as connection:
+            self.index.check(connection)
 
             def contents(rkeys: Sequence[int]) -> Iterator[dict[str, Any]]:
                 return self._contents(_current_of(connection, rkeys, predicate))
@@ -394,6 +404,16 @@ class Reader:
                 )
 
             return gathered(("Composition", id_), fetch, lambda version: parse(self.body(version)))
+
+    def derived(
+        self, connection: Connection, indexer: Indexer, after: int, until: int
+    ) -> Iterator[list[Derived]]:
+        """What follows from the versions of the resources behind ``after``, up to ``until`` (derived.walk).
+
+        For the gateway's own work: no predicate is asked, and nothing of it may leave.
+        """
+        among = and_(_VERSION.c.rkey > after, _VERSION.c.rkey <= until)
+        return walk(connection, self._keks, indexer, among=among, is_lenient=True)
 
     def body(self, version: StoredVersion) -> bytes:
         """The exact JSON bytes (b'' for a deletion). Raises VaultError when they cannot be opened."""

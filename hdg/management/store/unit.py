@@ -91,6 +91,10 @@ class Unit:
         self.floor_us += 1
         return self.floor_us
 
+    def forget(self) -> None:
+        """What is remembered of compartments and contents is read anew from now on."""
+        self._shared.forget()
+
     def _row(self) -> Any:
         return self._cursor.fetchone()
 

@@ -23,6 +23,7 @@ from hdg.errors import (
     Conflict,
     Gone,
     HdgError,
+    IndexIncomplete,
     Issue,
     NotFound,
     ValidationFailed,
@@ -54,6 +55,7 @@ _STATUS: tuple[tuple[type[HdgError], int], ...] = (
     (Unavailable, 503),
     (NotCommitted, 503),
     (Busy, 503),
+    (IndexIncomplete, 503),
     (AccessDenied, 403),
 )
 
@@ -100,7 +102,8 @@ def handle_hdg_error(request: Request, error: Exception) -> Response:
         body = json.dumps(operation_outcome(error.issues))
         return fhir_response(body, status=status, method=request.method)
     code = error.code if isinstance(error, BadRequest) else error.issue_code
-    headers = {"retry-after": "1"} if status == 503 else None
+    retry_after = "30" if isinstance(error, IndexIncomplete) else "1"
+    headers = {"retry-after": retry_after} if status == 503 else None
     return outcome_response(status, code, str(error), headers=headers, method=request.method)
 
 
