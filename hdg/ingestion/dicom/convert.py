@@ -228,4 +228,4 @@ def _valid(resources: Sequence[JsonObject], issues: list[Issue]) -> list[JsonObj
 
 
 def _tables(library: Library) -> _Tables:
-    return _Tables(library, Compiler(library), dispatched(library), frozenset(modules()))
+    return _Tables(library, Compiler(library), dispatched(library), frozenset(modules(library)))

@@ -32,9 +32,15 @@ def findings(override: Path | None = None, maps: Path | None = None) -> list[str
                 found.append(str(row.rule.error(f"{row.table} does not build a {row.rule.target}")))
     except TableError as error:
         found.append(str(error))
-    for tag, (line, module, keyword) in modules().items():
-        if tag not in tags:
-            found.append(f"dicom/modules.csv:{line}: no table has a row for {keyword} ({module})")
+    try:
+        mapped = modules(library)
+    except TableError as error:
+        return [*found, str(error)]
+    found += [
+        str(rule.error(f"no table has a row for {rule.source} ({rule.name})"))
+        for tag, rule in mapped.items()
+        if tag not in tags
+    ]
     return found
 
 

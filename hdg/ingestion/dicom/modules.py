@@ -1,4 +1,4 @@
-"""The modules whose attributes the tables speak of (mappings/dicom/modules.csv). DICOM PS3.3 §C.2 to C.18.
+"""The modules whose attributes the tables speak of (mappings/dicom/modules/mapped.csv). DICOM PS3.3 §C.2 to C.24.
 
 Each of their attributes has a row in some table, which ``hdg map lint`` proves; one of them that is valued and was not
 carried is reported. What else an object holds (how it was acquired, how its pixels lie, private elements) stays in it.
@@ -6,28 +6,20 @@ carried is reported. What else an object holds (how it was acquired, how its pix
 
 from __future__ import annotations
 
-import csv
-from functools import cache
-
-from hdg.data import folder
-from hdg.errors import TableError
 from hdg.ingestion.dicom.dictionary import tag_of
+from hdg.mapping.library import Library
+from hdg.mapping.table import Rule
 
 __all__ = ["modules"]
 
 
-@cache
-def modules() -> dict[int, tuple[int, str, str]]:
-    """Tag → (line, module, keyword). Raises TableError."""
-    found: dict[int, tuple[int, str, str]] = {}
-    path = folder("mappings") / "dicom" / "modules.csv"
-    with path.open(encoding="utf-8", newline="") as stream:
-        for line, cells in enumerate(csv.reader(stream, strict=True), 1):
-            if line == 1 and cells == ["module", "keyword"]:
-                continue
-            try:
-                module, keyword = cells
-                found[tag_of(keyword)] = (line, module, keyword)
-            except ValueError as error:
-                raise TableError("dicom/modules.csv", line, str(error)) from error
+def modules(library: Library) -> dict[int, Rule]:
+    """Tag → its row: the keyword is the source, the module its name. Raises TableError."""
+    table = library.table("modules", "mapped")
+    found: dict[int, Rule] = {}
+    for rule in table.rules if table is not None else ():
+        try:
+            found[tag_of(rule.source)] = rule
+        except ValueError as error:
+            raise rule.error(str(error)) from error
     return found
