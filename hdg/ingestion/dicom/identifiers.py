@@ -33,7 +33,8 @@ def authority(name: str, item: Dataset | None, state: State) -> tuple[str, str]:
         found = declared.get(name) or declared.get(universal)
         if found:
             return found, name
-    return _uri(universal, kind, state), name or universal
+    uri = _uri(universal, kind, state)
+    return uri, name or ("" if uri else universal)
 
 
 def _uri(universal: str, kind: str, state: State) -> str:
