@@ -69,7 +69,9 @@ class Records:
         self._home = home
         self._shapes: dict[tuple[str, str], JsonObject] = {}
         self._units: dict[str, str] = {}
-        self._devices: dict[tuple[str, str, str], tuple[JsonObject, ...]] = {}
+        self._devices: set[tuple[str, str, str]] = set()
+        self._references: dict[tuple[str, str, str], JsonObject] = {}
+        self._texts: dict[tuple[str, str], JsonObject] = {}
         self._unmapped: set[str] = set()
 
     def note_unmapped(self) -> None:
@@ -187,23 +189,27 @@ class Records:
             elif key in _ZONES:
                 zone = text
             elif key and text:
-                extra.append(_text(key, text, self._word(key, text)))
+                extra.append(self._metadata(key, text))
         made = {
             "resourceType": "Observation",
             "id": home.id("Observation", "apple-health", *facts),
             **self._shape(kind, unit, is_typed=is_typed, is_measured=bool(record.get("device"))),
         }
         self._set_times(made, record, zone)
-        owner = self._devices[_device_key(record)]
-        if owner:
-            made["device"] = {"reference": f"Device/{owner[-1]['id']}"}
-            if len(owner) > 1:
-                made["extension"] = [
-                    {"url": GATEWAY_DEVICE, "valueReference": {"reference": f"Device/{owner[0]['id']}"}}
-                ]
+        made |= self._references[_device_key(record)]
         if extra:
             made["component"] = extra
         return made
+
+    def _metadata(self, key: str, text: str) -> JsonObject:
+        """A component that carries metadata over; never changed."""
+        found = self._texts.get((key, text))
+        if found is None:
+            found = self._home.shared(_text(key, text, self._word(key, text)))
+            if len(self._texts) >= _CACHED_MAX:
+                self._texts.clear()
+            self._texts[key, text] = found
+        return found
 
     def _word(self, key: str, text: str) -> str:
         found = self._home.library.concept_map(_WORDS)
@@ -218,12 +224,13 @@ class Records:
             if len(self._shapes) >= _CACHED_MAX:
                 self._shapes.clear()
             marks = [PATIENT_ASSERTED] if is_typed else [DEVICE_ASSERTED] if is_measured else []
-            subject = {"reference": self._home.patient}
+            home = self._home
+            subject = {"reference": home.patient}
             found = self._shapes[key] = {
-                "meta": self._home.tags(*marks),
+                "meta": home.shared(home.tags(*marks)),
                 "status": "final",
-                "category": [category(_category(_KIND.sub("", kind)))],
-                "code": self._code(kind, unit),
+                "category": [home.shared(category(_category(_KIND.sub("", kind))))],
+                "code": home.shared(self._code(kind, unit)),
                 "subject": subject,
                 "performer": [subject],
             }
@@ -283,7 +290,9 @@ class Records:
         return found
 
     def _set_times(self, made: JsonObject, record: dict[str, str], zone: str | None) -> None:
-        start, end = self._time(record, "startDate", zone), self._time(record, "endDate", zone)
+        start = self._time(record, "startDate", zone)
+        is_moment = record.get("endDate") == record.get("startDate")
+        end = start if is_moment else self._time(record, "endDate", zone)
         if start and (not end or start == end):
             made["effectiveDateTime"] = start
         elif start or end:
@@ -319,8 +328,21 @@ class Records:
             return
         if len(self._devices) >= _CACHED_MAX:
             self._devices.clear()
-        self._devices[key] = devices = tuple(self._make_devices(*key))
+            self._references.clear()
+        self._devices.add(key)
+        devices = tuple(self._make_devices(*key))
+        self._references[key] = self._named(devices)
         yield from devices
+
+    def _named(self, devices: Sequence[JsonObject]) -> JsonObject:
+        """How an Observation names what measured it, and the application that it came through."""
+        made: JsonObject = {}
+        if len(devices) > 1:
+            reference = {"reference": f"Device/{devices[0]['id']}"}
+            made["extension"] = [self._home.shared({"url": GATEWAY_DEVICE, "valueReference": reference})]
+        if devices:
+            made["device"] = {"reference": f"Device/{devices[-1]['id']}"}
+        return made
 
     def _make_devices(self, source: str, version: str, device: str) -> Iterator[JsonObject]:
         """The application that wrote the record, then the device that measured."""

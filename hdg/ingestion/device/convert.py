@@ -168,7 +168,7 @@ class _Packer:
         """
         found: list[Issue] = []
         try:
-            made_valid(resource, found)
+            made_valid(resource, found, self._home.trusted)
         except SourceError as error:
             found.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
         else:

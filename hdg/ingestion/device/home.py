@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hdg.errors import Issue, Severity
 from hdg.fhir.ids import resource_id
+from hdg.fhir.invariants import Trusted
 from hdg.fhir.json import Decimal
 from hdg.mapping.context import JsonObject
 from hdg.mapping.library import Library
@@ -48,6 +49,7 @@ PATIENT_ASSERTED: JsonObject = {"system": _MARKS, "code": "PATAST", "display": "
 DEVICE_ASSERTED: JsonObject = {"system": _MARKS, "code": "DEVAST", "display": "device asserted"}
 
 _ISSUES_MAX = 1000
+_SHARED_MAX = 16_384
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -70,7 +72,16 @@ class Home:
     name: str = ""
     """The file's name, for places; '' without one."""
     counts: dict[tuple[Severity, str, str], tuple[str, int]] = field(default_factory=dict)
+    trusted: Trusted = field(default_factory=dict)
+    """Objects that many resources share and nobody changes: they are validated once."""
     _zones: dict[str, tzinfo | None] = field(default_factory=dict)
+
+    def shared(self, value: JsonObject) -> JsonObject:
+        """``value``, from now on never to be changed."""
+        if len(self.trusted) >= _SHARED_MAX:
+            self.trusted.clear()
+        self.trusted[id(value)] = [value, None]
+        return value
 
     def note(self, severity: Severity, code: str, place: str, text: str) -> None:
         """An Issue; equal ones are counted, at the place of the first."""
