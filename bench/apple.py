@@ -16,7 +16,7 @@ HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 ]>
 <HealthData locale="en_US">
  <ExportDate value="2026-03-01 08:00:00 +0100"/>
- <Me HKCharacteristicTypeIdentifierDateOfBirth="1971-05-17" HKCharacteristicTypeIdentifierBiologicalSex="HKBiologicalSexFemale"/>
+ <Me HKCharacteristicTypeIdentifierDateOfBirth="1971-05-17"/>
 """
 DEVICE = (
     "&lt;&lt;HKDevice: 0x{:x}&gt;, name:Apple Watch, manufacturer:Apple Inc., model:Watch, "
