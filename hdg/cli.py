@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from hdg.cli_fhir import fhir_app
+from hdg.cli_imaging import pull
 from hdg.cli_inbox import prune, quarantine_app, replay, work_app
 from hdg.cli_outbox import outbox_app
 from hdg.cli_research import export
@@ -39,6 +40,7 @@ app.add_typer(fhir_app, name="fhir")
 app.command()(replay)
 app.command()(prune)
 app.command()(export)
+app.command()(pull)
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")

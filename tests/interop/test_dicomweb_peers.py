@@ -94,10 +94,12 @@ class Orthanc:
     """One Orthanc with the gateway as its modality and its DICOMweb server."""
 
     def __init__(self, folder: Path, served: Running) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        with socket.socket() as one, socket.socket() as other:
+            for probe in (one, other):
+                probe.bind(("127.0.0.1", 0))
+            ports = one.getsockname()[1], other.getsockname()[1]
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self.dicom = f"dicom://ORTHANC@127.0.0.1:{ports[1]}"
         remote = {
             "Url": url(served),
             "HttpHeaders": {"Authorization": f"Bearer {token(served, 'operator')}"},
@@ -107,8 +109,13 @@ class Orthanc:
         reading = {**remote, "HttpHeaders": {"Authorization": f"Bearer {token(served, 'clinician')}"}}
         settings = {
             "StorageDirectory": str(folder / "orthanc"),
-            "HttpPort": port,
-            "DicomServerEnabled": False,
+            "HttpPort": ports[0],
+            "DicomServerEnabled": True,
+            "DicomPort": ports[1],
+            "DicomAet": "ORTHANC",
+            "DicomCheckModalityHost": False,
+            "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowMove": True,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             "Plugins": [PLUGIN],
@@ -185,3 +192,18 @@ def test_orthanc_pushes_a_study_and_pulls_it_back_whole(served: Running, orthanc
             data = dcmread(io.BytesIO(answer.read()))
         assert data.PixelData == bytes([data.InstanceNumber]) * 512
         assert (data.PatientID, str(data.PatientName)) == ("4711", "Doe^Jane")
+
+
+def test_studies_are_pulled_from_orthanc_by_dicomweb_and_by_c_move(served: Running, orthanc: Orthanc) -> None:
+    for one in slices(4):
+        orthanc.post("/instances", part10(one))
+    said = hdg("pull", orthanc.dicom, "--patient", "4711", "--to", "HDG", "--data", str(served.data))
+    assert said.splitlines() == [f"{uid(1)}  4 objects", "1 studies, 0 not whole"]
+    said = hdg("pull", f"{orthanc.url}/dicom-web", "--patient", "4711", "--data", str(served.data))
+    assert said.splitlines()[0] == f"{uid(1)}  0 objects, 4 known already"
+    orthanc.post("/instances", part10(image(1, study=2)))
+    said = hdg("pull", f"{orthanc.url}/dicom-web", "--study", uid(2), "--data", str(served.data))
+    assert said.splitlines()[0] == f"{uid(2)}  1 objects"
+    reader = client(served, "clinician")
+    assert len(wait_for(reader.search_for_studies, 2)) == 2
+    assert len(reader.search_for_instances()) == 5
