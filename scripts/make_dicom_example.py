@@ -60,6 +60,7 @@ def slice_() -> FileDataset:
         for y in range(_SIZE)
         for x in range(_SIZE)
     )
+    made["PixelData"].VR = "OW"
     return made
 
 
