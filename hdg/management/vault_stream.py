@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -57,6 +58,8 @@ _NONCE_BYTES = 12
 _HEAD_BYTES = 1 + _PREFIX_BYTES
 _SEALED_BYTES = SEGMENT_BYTES + _TAG_BYTES
 _SEGMENTS_MAX = 1 << 32
+_FLUSH_BYTES = 32 << 20
+"""So much is written before the disk is told to begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,9 @@ class Sealer:
         self._pending = bytearray()
         self._count = self._plain = self._size = 0
         self._part, self._file = _new_part(files.folder)
+        self._flushing: Thread | None = None
+        self._flush_at = _FLUSH_BYTES
+        self._failure: OSError | None = None
         self._put(_FORMAT + self._prefix)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -106,7 +112,10 @@ class Sealer:
     def finish(self) -> Stored:
         """Writes what is left, syncs file and folder, and gives the file its name. Raises OSError."""
         self._segment(self._pending, is_last=True)
+        self._join()
         os.fsync(self._file)
+        if self._failure is not None:
+            raise self._failure
         cid = "b" + b32encode(b"\x01\x55\x12\x20" + self._digest.digest()).decode().rstrip("=").lower()
         self._files.adopt(cid, self._part)
         self._close()
@@ -139,8 +148,31 @@ class Sealer:
         while view:
             view = view[os.write(self._file, view) :]
         self._size += len(data)
+        if self._size >= self._flush_at:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Has the disk begin with what is there, so that it has little left to do at the end."""
+        if self._flushing is not None and self._flushing.is_alive():
+            return
+        self._flush_at = self._size + _FLUSH_BYTES
+        self._flushing = Thread(target=self._sync, name="hdg-flush", daemon=True)
+        self._flushing.start()
+
+    def _sync(self) -> None:
+        """An error is told once for each open file (fsync(2)): what is not kept here nobody would hear of."""
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            self._failure = error
+
+    def _join(self) -> None:
+        if self._flushing is not None:
+            self._flushing.join()
+            self._flushing = None
 
     def _close(self) -> None:
+        self._join()
         os.close(self._file)
         self._file = -1
 

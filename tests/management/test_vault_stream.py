@@ -141,6 +141,29 @@ def test_a_sweep_takes_what_a_killed_process_left_and_nothing_that_is_being_writ
     assert sweep(files.folder) == 0
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_an_object_that_the_disk_did_not_take_is_not_finished_whenever_it_says_so(
+    files, monkeypatch, failing
+) -> None:
+    calls = []
+
+    def fails(descriptor):
+        calls.append(descriptor)
+        if len(calls) == failing:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with Sealer(files) as sealer:
+        for _ in range(70):
+            sealer.write(bytes(1 << 20))
+            while sealer._flushing is not None and sealer._flushing.is_alive():
+                pass
+        with pytest.raises(OSError, match="Input/output"):
+            sealer.finish()
+    assert len(calls) == 3
+    assert [path for path in files.folder.rglob("*") if path.is_file()] == []
+
+
 def test_memory_does_not_grow_with_the_object(files) -> None:
     piece = os.urandom(1 << 18)
     with Sealer(files) as sealer:
