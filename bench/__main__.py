@@ -11,7 +11,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import cda, cli_figures, core, dicom_store, imports, pcd, service
+from bench import cda, cli_figures, core, dicom, dicom_store, imports, pcd, service
 from bench.measure import Figure
 
 OUT = Path(__file__).parent / "out" / "results.json"
@@ -31,6 +31,8 @@ FIGURES = {
     "import_transactions_postgresql": imports.import_transactions_postgresql,
     "convert_folder": cli_figures.convert_folder,
     "convert_folder_memory": cli_figures.convert_folder_memory,
+    "dicom_headers": dicom.dicom_headers,
+    "dicom_study": dicom.dicom_study,
     "dicom_store_one": dicom_store.dicom_store_one,
     "dicom_store_four": dicom_store.dicom_store_four,
     "dicom_store_large": dicom_store.dicom_store_large,
