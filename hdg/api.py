@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from hdg.fhir import json as fhir_json
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.sender import Sender
+from hdg.mapping.remembered import fresh
 
 if TYPE_CHECKING:
     from fhir.resources.R4B.resource import Resource
@@ -27,9 +29,12 @@ def convert(data: bytes, *, sender: Sender | None = None, id_key: bytes = ids.PU
     """Converts one HL7 v2 message to FHIR R4: plain dicts in ``.resources``, problems in ``.issues``.
 
     ``id_key`` is the HMAC key of the resource ids; the default is public and fits files, not a gateway.
-    Raises Hl7v2Error when there is no message to convert.
+    The resources are the caller's own: what is done to them shows in no later result. Raises Hl7v2Error when there is
+    no message to convert.
     """
-    return _converter(id_key).convert(data, sender, at_us=time.time_ns() // 1000)
+    converted = _converter(id_key).convert(data, sender, at_us=time.time_ns() // 1000)
+    # Inside hdg the values of recurring fields are shared between results, and nobody changes them.
+    return replace(converted, resources=tuple(fresh(resource) for resource in converted.resources))
 
 
 def to_models(converted: Converted) -> tuple[Resource, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import hdg
+from hdg.fhir import json as fhir_json
 from hdg.ingestion.sender import Sender
 from messages import oru
 
@@ -31,6 +33,22 @@ def test_convert_gives_dicts_and_models_on_request() -> None:
 
 def test_the_same_message_twice_gives_the_same_result() -> None:
     assert hdg.convert(oru()) == hdg.convert(oru())
+
+
+def _spoil(value: Any) -> None:
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _spoil(part)
+    if isinstance(value, dict | list):
+        value.clear()
+
+
+def test_what_a_caller_does_to_a_result_shows_in_no_later_one() -> None:
+    first = fhir_json.dumps(list(hdg.convert(oru(), id_key=b"s" * 32).resources))
+    for _ in range(6):
+        converted = hdg.convert(oru(), id_key=b"s" * 32)
+        assert fhir_json.dumps(list(converted.resources)) == first
+        for resource in converted.resources:
+            _spoil(resource)
 
 
 def test_ids_depend_on_the_key_and_the_institution() -> None:
