@@ -14,11 +14,11 @@ from __future__ import annotations
 from functools import cache, reduce
 from typing import Any
 
-from hdg.fhir.accept_parts import ASK, Part, Passed, closure
+from hdg.fhir.accept_parts import ASK, Part, made_check
 from hdg.fhir.definitions import ElementDefinition, codes, is_primitive, resource_types, type_definition
 from hdg.fhir.invariants import NEEDS, OF_PRESENCE, Rule, Scope
 from hdg.fhir.json import JsonObject
-from hdg.fhir.primitives import Check, Finding
+from hdg.fhir.primitives import Check, Finding, text_check
 from hdg.fhir.validate_elements import bound_primitive, rules_of, with_more
 from hdg.fhir.validate_objects import More, more_checks, remembering
 
@@ -113,7 +113,7 @@ class _Shapes:
         tests = self._tests(value, scope)
         if tests is None:
             return _refuse
-        return closure(parts, tests)
+        return made_check(parts, tests)
 
     def _is_complete(self, value: JsonObject) -> bool:
         """Whether every required element is there and no choice twice."""
@@ -159,7 +159,10 @@ class _Shapes:
         if kind == "Reference":
             allowed = frozenset(element.targets) or resource_types()
             return Part(key, "reference", element.is_list, check, allowed)
-        return Part(key, "trusted" if is_resource else "check", element.is_list, check)
+        if more or kind in ("Coding", "Quantity"):
+            return Part(key, "check", element.is_list, check, None, is_resource)
+        shapes = _shapes(kind)
+        return Part(key, "object", element.is_list, check, (shapes.made.get, shapes.make), is_resource)
 
 
 def _primitive_part(key: str, kind: str, element: ElementDefinition, more: list[More]) -> Part:
@@ -171,12 +174,13 @@ def _primitive_part(key: str, kind: str, element: ElementDefinition, more: list[
     if kind not in _REPEATING:
         return Part(key, "check", element.is_list, _id(check) if kind == "id" else check)
     bound = codes(element.binding) if element.binding and kind == "code" else None
-    passed = _texts(kind) if bound is None else frozenset().union(*bound.values())
-    return Part(key, "text", element.is_list, check, passed)
+    if bound is not None:
+        return Part(key, "code", element.is_list, check, frozenset().union(*bound.values()))
+    return Part(key, "text", element.is_list, text_check(kind), _texts(kind))
 
 
 @cache
-def _texts(kind: str) -> Passed:
+def _texts(kind: str) -> set[str]:
     """The texts of a primitive type that were right lately."""
     return set()
 

@@ -34,6 +34,7 @@ _PATTERNS = {
     "uri": re.compile(rf"{_SOLID}+"),
     "uuid": re.compile(r"urn:uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 }
+_TIMES = {"date": is_date, "dateTime": is_date_time, "instant": is_instant, "time": is_time}
 _RANGES = {
     "integer": (-(1 << 31), (1 << 31) - 1),
     "positiveInt": (1, (1 << 31) - 1),
@@ -53,13 +54,23 @@ def primitive_check(name: str) -> Check:
         return _integer(name, *_RANGES[name])
     if name == "base64Binary":
         return _base64
-    if name in ("canonical", "url"):
-        name = "uri"
-    test = {"date": is_date, "dateTime": is_date_time, "instant": is_instant, "time": is_time}.get(name)
+    return _remembering(text_check(name))
+
+
+def text_check(name: str) -> Check:
+    """The check of a type of short texts, which remembers nothing; raises KeyError for any other name."""
+    test = _TIMES.get(name)
     if test is None:
-        pattern = _PATTERNS[name]
-        return _remembering(name, lambda text: pattern.fullmatch(text) is not None)
-    return _remembering(name, test)
+        pattern = _PATTERNS["uri" if name in ("canonical", "url") else name]
+        test = lambda text: pattern.fullmatch(text) is not None  # noqa: E731
+    wrong = [("", "value", f"not a valid {name}")]
+
+    def check(value: Any, scope: Any) -> list[Finding] | None:
+        if type(value) is not str:
+            return _not_text(value)
+        return None if test(value) and len(value) <= MAX_TEXT else wrong
+
+    return check
 
 
 def code_check(value_set: str, codes: frozenset[str]) -> Check:
@@ -74,22 +85,20 @@ def code_check(value_set: str, codes: frozenset[str]) -> Check:
     return check
 
 
-def _remembering(name: str, test: Callable[[str], bool]) -> Check:
+def _remembering(first: Check) -> Check:
     seen: set[str] = set()
-    wrong = [("", "value", f"not a valid {name}")]
 
     def check(value: Any, scope: Any) -> list[Finding] | None:
         if type(value) is not str:
             return _not_text(value)
         if value in seen:
             return None
-        if not test(value) or len(value) > MAX_TEXT:
-            return wrong
-        if len(value) <= _REMEMBERED_LENGTH:
+        found = first(value, scope)
+        if found is None and len(value) <= _REMEMBERED_LENGTH:
             if len(seen) >= _REMEMBERED:
                 seen.clear()
             seen.add(value)
-        return None
+        return found
 
     return check
 

@@ -35,12 +35,13 @@ _PARTS = re.compile(
 
 
 def _is_real(match: re.Match[str] | None) -> bool:
-    if match is None or match[0].startswith("0000"):
+    if match is None or match.string.startswith("0000"):
         return False
-    if match[3] is None or match[3] < "29":
+    day = match[3]
+    if day is None or day < "29":
         return True
     try:
-        date(int(match[1]), int(match[2]), int(match[3]))
+        date(int(match[1]), int(match[2]), int(day))
     except ValueError:
         return False
     return True

@@ -52,7 +52,7 @@ def _is_accepted(resource: JsonObject, trusted: Trusted | None) -> bool:
     accept = resource_accept(kind) if type(kind) is str and "contained" not in resource else None
     try:
         return accept is not None and accept(resource, Scope(resource, resource, trusted)) is None
-    except RecursionError:  # it takes more calls than the whole check
+    except RecursionError:  # too deep for the short way: the whole check says whether it is for that one, too
         return False
 
 

@@ -200,16 +200,22 @@ def _unknown(value: Any, scope: Any) -> list[Finding]:
 def remembering(check: Check, label: str, number: str) -> Check:
     """Codings and units repeat more than anything else: system, code and label that passed pass again.
 
-    Applies to objects with exactly these texts, and a decimal as ``number`` if there is one.
+    Applies to objects with exactly these texts, and a decimal as ``number`` if there is one; without a number
+    also to those of system and code alone.
     """
-    seen: set[tuple[Any, Any, Any]] = set()
+    seen: set[tuple[Any, ...]] = set()
     count = 4 if number else 3
+    bare = 0 if number else 2
     decimal_check = primitive_check("decimal")
 
     def remembered(value: Any, scope: Any) -> list[Finding] | None:
-        if type(value) is not dict or len(value) != count:
+        size = len(value) if type(value) is dict else 0
+        if size == count:
+            key: tuple[Any, ...] = (value.get("system"), value.get("code"), value.get(label))
+        elif size and size == bare:
+            key = (value.get("system"), value.get("code"))
+        else:
             return check(value, scope)
-        key = (value.get("system"), value.get("code"), value.get(label))
         try:
             if key in seen and (
                 not number or (number in value and decimal_check(value[number], scope) is None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-import sys
+import linecache
 from collections.abc import Callable
 from pathlib import Path as FilePath
+from types import FunctionType
 from typing import Any
 from unittest import mock
 
@@ -17,10 +18,12 @@ from test_fhir_validate import MUTANTS, RIGHT, json_values
 
 from case_pairs import CASES, convert, names_of
 from hdg.errors import Issue
-from hdg.fhir import accept, ids, validate
+from hdg.fhir import accept, accept_parts, ids, validate
+from hdg.fhir.accept_parts import ASK, Part, made_check
 from hdg.fhir.definitions import resource_types, type_definition
 from hdg.fhir.invariants import NEEDS, OF_PRESENCE, Scope, rule
 from hdg.fhir.json import JsonObject, loads
+from hdg.fhir.primitives import primitive_check
 from hdg.ingestion.hl7v2.convert import Converter
 
 
@@ -96,6 +99,13 @@ BROKEN: dict[str, JsonObject] = {
     "no id": observation(subject={"reference": "Patient/"}),
     "type of a reference": observation(subject={"reference": "Patient/1", "type": "Group"}),
     "display of a reference": observation(subject={"reference": "Patient/1", "display": ""}),
+    "display alone": observation(subject={"display": ""}),
+    "display and no text": observation(subject={"display": "x", "reference": None}),
+    "display and what is no text": observation(subject={"display": "x", "reference": ["Patient/1"]}),
+    "display and a text of no type": observation(subject={"display": "x", "reference": "Practitioner/1"}),
+    "a coding of two texts": observation(code={"coding": [{"system": "u v", "code": "x"}]}),
+    "a coding with what is no text": observation(code={"coding": [{"system": "u:v", "code": ["x"]}]}),
+    "a coding with nothing": observation(code={"coding": [{"system": "u:v", "code": None}]}),
     "display of a reference in an array": observation(performer=[{"reference": "Patient/1", "display": ""}]),
     "companion of an array": {"resourceType": "Patient", "name": [{"given": ["x"], "_given": [None]}]},
     "only an id": observation(subject={"id": "x"}),
@@ -114,6 +124,26 @@ def test_what_breaks_a_rule_goes_the_whole_way_however_often_it_comes(name: str)
         assert not is_accepted(BROKEN[name])
         assert_same(BROKEN[name])
     assert whole(BROKEN[name])
+
+
+def test_what_is_remembered_of_codings_lets_nothing_else_pass() -> None:
+    right = [
+        {"system": "u:s", "code": "c"}, {"system": "u:s", "version": "1"}, {"system": "u:s", "display": "d"},
+        {"system": "u:s", "code": "c", "display": "d"}, {"code": "c", "display": "d"}, {"system": "u:s"},
+    ]  # fmt: skip
+    wrong: list[JsonObject] = [
+        {"system": "u:s", "zz": "c"}, {"system": "u:s", "code": None}, {"system": "u:s", "display": None},
+        {"system": "u:s", "code": "c", "display": None}, {"system": "u:s", "code": "c", "zz": "d"},
+        {"zz": "u:s", "code": "c"}, {"system": "u:s", "code": "c", "_display": {}}, {"system": "u:s", "code": ["c"]},
+        {"system": None, "code": "c", "display": "d"}, {"zz": None, "code": "c", "display": "d"},
+    ]  # fmt: skip
+    for _ in range(3):
+        for coding in right:
+            assert is_accepted(observation(code={"coding": [coding]}))
+            assert whole(observation(code={"coding": [coding]})) == []
+        for coding in wrong:
+            assert not is_accepted(observation(code={"coding": [coding]}))
+            assert whole(observation(code={"coding": [coding]}))
 
 
 SPOTS = [(resource, spot) for resource in map(cut, RIGHT) for spot in every_spot(resource)]
@@ -186,21 +216,37 @@ def test_sequences_of_properties_are_kept_up_to_a_bound() -> None:
 
 
 def test_too_deep_for_the_short_way_is_asked_in_full() -> None:
-    deep: JsonObject = {"url": "u:v", "valueCode": "x"}
-    for _ in range(60):
-        deep = {"url": "u:v", "extension": [deep]}
-    patient: JsonObject = {"resourceType": "Patient", "extension": [deep]}
-    assert is_accepted(patient)
-    limit, frame, depth = sys.getrecursionlimit(), sys._getframe(), 0
-    while frame is not None:
-        frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]  # None ends the loop
-    try:
-        sys.setrecursionlimit(depth + 150)
-        with pytest.raises(RecursionError):
-            is_accepted(patient)
+    patient: JsonObject = {"resourceType": "Patient"}
+    with mock.patch.object(validate, "resource_accept", return_value=mock.Mock(side_effect=RecursionError)):
         assert validate.validate(patient) == []
-    finally:
-        sys.setrecursionlimit(limit)
+        assert [issue.place for issue in validate.validate({**patient, "zz": 1})] == ["Patient.zz"]
+
+
+def test_names_are_no_part_of_the_source_which_tracebacks_show() -> None:
+    name = "a'] or quit() #"
+    check = made_check([Part(name, "string", True, primitive_check("string"))], [])
+    assert check({name: ["x", "y\n"]}, None) is None
+    for wrong in ([], ["x", ""], ["x", 1], "x", None):
+        assert check({name: wrong}, None) is ASK
+    other = made_check([Part("b", "string", True, primitive_check("string"))], [])
+    assert isinstance(check, FunctionType)
+    assert isinstance(other, FunctionType)
+    file = check.__code__.co_filename
+    assert file == other.__code__.co_filename
+    assert not any(name in line for line in linecache.getlines(file))
+    with pytest.raises(KeyError) as raised:
+        check({}, None)
+    assert "item" in str(raised.traceback[-1].statement)
+
+
+def test_what_is_kept_of_texts_and_references_is_bounded() -> None:
+    for number in range(2000):
+        time = f"2024-02-29T10:{number % 60:02}:{number // 60:02}Z"
+        right = observation(effectiveDateTime=time, subject={"reference": f"Patient/{number}"})
+        assert is_accepted(right)
+        assert not is_accepted({**right, "effectiveDateTime": time.replace("-29", "-30")})
+    assert len(accept_parts._types) <= accept_parts._MAX_REFERENCES
+    assert len(accept._texts("dateTime")) <= accept_parts._MAX_TEXTS
 
 
 PRESENT = ["id", "extension", "value", "valueString", "_value", "code", "_code", "system", "_system", "start", "end",
