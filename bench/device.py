@@ -83,9 +83,9 @@ def main(size_mb: int) -> None:
     """One run."""
     _measure(size_mb)
     print(
-        f"{size_mb} MB, {_last['records']:,.0f} records: {_last['wall_s']:.1f} s, {_last['cpu_s']:.1f} s of the processor "
-        f"({_last['rate']:.1f} MB/s; bare iterparse {_last['limit']:.1f}), {_last['peak_mb']:.0f} MB of memory; "
-        f"1 GB: {1000 / _last['rate']:.0f} s"
+        f"{size_mb} MB, {_last['records']:,.0f} records: {_last['wall_s']:.1f} s, {_last['cpu_s']:.1f} s of "
+        f"the processor ({_last['rate']:.1f} MB/s; bare iterparse {_last['limit']:.1f}), "
+        f"{_last['peak_mb']:.0f} MB of memory; 1 GB: {1000 / _last['rate']:.0f} s"
     )
 
 
