@@ -433,9 +433,9 @@ def test_the_example_is_what_its_script_makes():
     assert not found.issues
     assert [one["resourceType"] for one in found.resources] == [
         "Patient",
-        "ImagingStudy",
         "Practitioner",
         "Device",
+        "ImagingStudy",
         "Observation",
         "Observation",
         "Observation",
