@@ -69,7 +69,7 @@ def _setter(steps: Sequence[Step], value: Any, owner: str) -> Complete:
     *way, last = steps
     name, shadow, is_new = last.element, f"_{last.element}", last.kind == "new"
     enters = tuple(_into(step) for step in way)
-    is_container = isinstance(value, dict | list)
+    is_shared = not isinstance(value, list)
     info = element_info(owner, name) if not way else None
     rival = f"{name[: -len(info.type)]}" if info is not None and info.is_choice else ""
 
@@ -85,7 +85,9 @@ def _setter(steps: Sequence[Step], value: Any, owner: str) -> Complete:
             if value not in items:
                 items.append(fresh(value))
         elif name not in node and shadow not in node and not (rival and _has_choice(node, rival)):
-            node[name] = fresh(value) if is_container else value
+            # Where values are remembered, whoever enters an object copies it first; a list nobody copies.
+            is_kept = is_shared and context is not None and context.values is not None
+            node[name] = value if is_kept else fresh(value)
 
     return complete
 

@@ -11,7 +11,10 @@ from hdg.fhir import json as fhir_json
 from hdg.fhir.validate import validate
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
-from hdg.mapping.context import Context, Read
+from hdg.mapping.actions import compile_pairs
+from hdg.mapping.context import Context, JsonObject, Read
+from hdg.mapping.defaults import split_default
+from hdg.mapping.library import Library
 from hdg.mapping.remembered import Remembered
 from hdg.mapping.target import compile_target, parse_target
 
@@ -56,6 +59,21 @@ def test_entering_a_value_that_others_share_changes_a_copy_of_it() -> None:
     compile_target(parse_target("code.coding[0].display"))(root, "display", context)
     assert root == {"code": {"coding": [{"code": "a", "display": "display"}], "text": "text"}}
     assert shared == {"coding": [{"code": "a"}]}
+
+
+def test_a_constant_that_resources_share_is_copied_by_whoever_adds_to_it() -> None:
+    pairs = split_default("type=v2-0203#VN; type.text=visit")[1]
+    complete = compile_pairs(pairs, "Identifier", Library("hl7v2").systems, is_mapped=False)
+    assert complete is not None
+    context = Context()
+    context.values = Remembered()
+    first: JsonObject = {}
+    complete(first, context)
+    context.enter(first, "type", first["type"])["text"] = "changed"
+    other: JsonObject = {}
+    complete(other, context)
+    assert (first["type"]["text"], other["type"]["text"]) == ("changed", "visit")
+    assert first["type"]["coding"] == other["type"]["coding"]
 
 
 def test_what_was_converted_before_does_not_change_what_a_message_becomes() -> None:
