@@ -413,11 +413,13 @@ def map_lint(
 ) -> None:
     """Check mapping tables. Exit 1 with file:line for every finding."""
     from hdg.ingestion.cda.lint import findings as cda_findings
+    from hdg.ingestion.device.csv_table import findings as device_findings
     from hdg.ingestion.dicom.lint import findings as dicom_findings
     from hdg.ingestion.hl7v2.lint import findings
     from hdg.ingestion.hl7v3.lint import findings as hl7v3_findings
 
     found = [*findings(folder), *cda_findings(folder), *hl7v3_findings(folder), *dicom_findings(folder)]
+    found += device_findings(folder)
     for finding in found:
         typer.echo(str(finding), err=True)
     typer.echo(f"{len(found)} findings")

@@ -77,13 +77,17 @@ class Devices:
             return known
         loop = asyncio.get_running_loop()
         pieces = self._pieces(given)
-        total = 0
+        total, patients = 0, set[str | None]()
         try:
             piece = await loop.run_in_executor(gateway.off_loop, next, pieces, _END)
             while isinstance(piece, Converted):
                 following = await loop.run_in_executor(gateway.off_loop, next, pieces, _END)
                 total += len(piece.resources)
-                work = self._work(given, piece, total if following is _END else None)
+                patients.add(piece.patient_id)
+                owner = (
+                    piece.patient_id if len(patients) == 1 else None
+                )  # nobody's key for what is several people's
+                work = self._work(given, piece, total if following is _END else None, owner)
                 taken = await gateway.store.perform(work)
                 if following is _END:
                     return taken
@@ -142,8 +146,10 @@ class Devices:
 
     # --- one unit of work ---------------------------------------------------------------------------------------
 
-    def _work(self, given: _Input, piece: Converted, total: int | None) -> Callable[[WriteSession], Taken]:
-        """``total``: how many resources the whole input became, with its last piece."""
+    def _work(
+        self, given: _Input, piece: Converted, total: int | None, owner: str | None
+    ) -> Callable[[WriteSession], Taken]:
+        """``total``: how many resources the whole input became, with its last piece; ``owner``: whose the input is."""
 
         def work(session: WriteSession) -> Taken:
             known = self._known(session, given)
@@ -153,7 +159,7 @@ class Devices:
             taken = Taken("accepted", given.sha256, total or 0, what="data")
             ikey = 0
             if total is not None:
-                ikey = self._record(session, given, taken, piece.patient_id)
+                ikey = self._record(session, given, taken, owner)
             for loss in dict.fromkeys(losses(piece.issues)):
                 kind, sender = piece.source.message_type, piece.source.sender
                 note_loss(session, loss.kind, sender, kind, loss.place, loss.text, ikey=ikey)

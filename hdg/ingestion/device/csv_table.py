@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 
-from hdg.errors import DeviceError
+from hdg.errors import DeviceError, TableError
 from hdg.fhir.json import JsonObject
 from hdg.mapping.library import Library
 from hdg.mapping.table import Rule, Table
 
-__all__ = ["Column", "Layout", "layout_for"]
+__all__ = ["Column", "Layout", "findings", "layout_for"]
 
 _ROLES = {
     ("effectiveDateTime", "dateTime"): "when",
@@ -80,6 +81,27 @@ def layout_for(library: Library, header: Sequence[str], name: str = "") -> Layou
         text = "no table of mappings/device/home knows a time and a value among these columns"
         raise DeviceError(text, ":".join(part for part in (name, "1") if part))
     return best
+
+
+def findings(override: Path | None = None) -> list[TableError]:
+    """What cannot work in the tables, seen through an override folder: one finding a table or row."""
+    library = Library("device", override=override)
+    found: list[TableError] = []
+    for name in library.names("home"):
+        try:
+            table = library.table("home", name)
+        except TableError as error:
+            found.append(error)
+            continue
+        for rule in table.rules if table else ():
+            try:
+                if rule.is_mapped:
+                    _column(library, rule, 0)
+                elif not rule.note:
+                    raise rule.error("a row without a target needs a note")
+            except TableError as error:
+                found.append(error)
+    return found
 
 
 def _layout(library: Library, table: Table, header: Sequence[str]) -> Layout:

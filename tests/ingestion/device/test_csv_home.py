@@ -12,6 +12,7 @@ from hdg.fhir.json import dumps
 from hdg.fhir.validate import validate
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.device.convert import Converter, Input
+from hdg.ingestion.device.csv_table import findings
 from hdg.ingestion.sender import Sender
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -161,6 +162,11 @@ def test_a_wrong_row_of_a_table_is_named_with_its_line(tmp_path: Path, row: str)
     mappings = table(tmp_path, "Tag,Day,effectiveDateTime,dateTime,,,,", row)
     with pytest.raises(TableError, match=r"readings\.csv:3"):
         convert("Tag,HF\n2026-02-27,60\n", mappings=mappings)
+    assert [finding.line for finding in findings(mappings)] == [3]
+
+
+def test_the_shipped_tables_have_no_findings() -> None:
+    assert findings() == []
 
 
 def test_rows_at_a_high_rate_become_segments_and_a_gap_begins_a_new_one() -> None:
