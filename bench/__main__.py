@@ -11,7 +11,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import cda, cli_figures, core, dicom, dicom_store, imports, pcd, service
+from bench import cda, cli_figures, core, device, dicom, dicom_store, imports, pcd, service
 from bench.measure import Figure
 
 OUT = Path(__file__).parent / "out" / "results.json"
@@ -37,6 +37,8 @@ FIGURES = {
     "dicom_store_four": dicom_store.dicom_store_four,
     "dicom_store_large": dicom_store.dicom_store_large,
     "cli_convert_one": cli_figures.cli_convert_one,
+    "apple_export": device.apple_export,
+    "apple_export_memory": device.apple_export_memory,
     "cli_help": cli_figures.cli_help,
 }
 

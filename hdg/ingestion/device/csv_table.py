@@ -105,7 +105,7 @@ def findings(override: Path | None = None) -> list[TableError]:
 
 
 def _layout(library: Library, table: Table, header: Sequence[str]) -> Layout:
-    rows = {}
+    rows: dict[str, Rule] = {}
     for rule in table.rules:
         for source in rule.source.split("|"):
             rows.setdefault(source.strip().lower(), rule)
