@@ -13,36 +13,36 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from io import BufferedIOBase, BytesIO
+from dataclasses import replace
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from hdg.documents import Documents
-from hdg.errors import DicomError, HdgError
 from hdg.fhir.json import dumps
 from hdg.gateway import Gateway
+from hdg.imaging_intake import Expected, Intake, Outcome, Sink
 from hdg.imaging_studies import Studies
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.dicom import scp_commitment as commitment
 from hdg.ingestion.dicom.association import Peer
 from hdg.ingestion.dicom.association_dimse import Status
+from hdg.ingestion.dicom.dataset import Deferred
 from hdg.ingestion.dicom.directory import is_directory
-from hdg.ingestion.dicom.header import Header, is_part10, read_header
-from hdg.ingestion.dicom.scp_file import HEAD_MAX, data_set_at, file_head
+from hdg.ingestion.dicom.header import DEFLATED, Header, is_part10, read_header
+from hdg.ingestion.dicom.scp_file import HEAD_MAX, file_head
 from hdg.ingestion.dicom.study import InstanceFacts, facts_of
 from hdg.ingestion.inbox import losses
 from hdg.ingestion.sender import Origin, Sender
-from hdg.management.store import imaging as store
+from hdg.management.store import imaging as rows
 from hdg.management.store.engine import NotCommitted
 from hdg.management.store.inbox import note_loss
 from hdg.management.store.meta import index_key
 from hdg.management.store.session import WriteSession
 from hdg.management.store.values import hasher
-from hdg.management.vault_stream import Sealer, Stored, open_stream
+from hdg.management.vault_stream import Stored
 from hdg.settings import DicomPeer
 
 if TYPE_CHECKING:
@@ -54,150 +54,6 @@ _log = logging.getLogger("hdg.imaging")
 
 ENCAPSULATED_CDA = "1.2.840.10008.5.1.4.1.1.104.2"
 _DOCUMENT = 0x00420011
-_LOOK_BYTES = 64 * 1024 * 1024
-"""So often the free space is looked at while an object arrives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What an object is to be, where that is known before it comes; '' : not known."""
-
-    sop_class: str = ""
-    sop_uid: str = ""
-    study_uid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of an object. ``status``: PS3.4 §B.2.3, 0: it is stored. ``text``: no patient value."""
-
-    status: int
-    text: str = ""
-    sop_class: str = ""
-    sop_uid: str = ""
-    study_uid: str = ""
-    is_repeat: bool = False
-
-
-class Intake:
-    """One object on its way in. ``write`` any number of times, then ``finish`` or ``abort``. For one thread."""
-
-    def __init__(self, imaging: Imaging, sender: Sender, expected: Expected, head: bytes = b"") -> None:
-        """``head``: what is put in front of a bare data set; else a Part 10 file comes."""
-        self._imaging, self._sender, self._expected = imaging, sender, expected
-        self._digest = hashlib.sha256()
-        self._front: bytearray | None = None if head else bytearray()
-        """The beginning of a file, until it is known where its data set begins."""
-        self._skip = 0
-        self._held = bytearray(head)
-        self._sealer: Sealer | None = None
-        self._failure: Outcome | None = None
-        self._size = len(head)
-        self._look_at = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        """More of it. What goes wrong is told by ``finish``."""
-        if self._failure is not None:
-            return
-        try:
-            self._take(data)
-        except (OSError, NotCommitted) as error:
-            _log.error("a DICOM object could not be kept: %s", type(error).__name__)
-            self._fail(Outcome(Status.OUT_OF_RESOURCES, "the gateway's disk is full or failing"))
-
-    def _take(self, data: bytes | memoryview) -> None:
-        if self._size >= self._look_at:
-            self._imaging.gateway.store.space.check()
-            self._look_at = self._size + _LOOK_BYTES
-        self._size += len(data)
-        if self._size > self._imaging.gateway.settings.dicom_max_bytes:
-            self._fail(Outcome(Status.OUT_OF_RESOURCES, "the object is larger than is allowed"))
-            return
-        self._hash(data)
-        if self._sealer is not None:
-            self._sealer.write(data)
-            return
-        self._held += data
-        if len(self._held) > self._imaging.gateway.settings.inline_blob_bytes:
-            self._sealer = Sealer(self._imaging.gateway.store.files)
-            self._sealer.write(self._held)
-            self._held = bytearray()
-
-    def _hash(self, data: bytes | memoryview) -> None:
-        """Of the data set only: group 0002 is another one each time that an object is sent."""
-        if self._front is not None:
-            self._front += data
-            if len(self._front) < HEAD_MAX:
-                return
-            data, self._front = bytes(self._front), None
-            self._skip = data_set_at(data)
-        if self._skip:
-            passed = min(self._skip, len(data))
-            self._skip -= passed
-            data = data[passed:]
-        self._digest.update(data)
-
-    def finish(self) -> Outcome:
-        """It is whole: stores it, and returns after the commit, or says why not."""
-        try:
-            return self._failure or self._finish()
-        except (OSError, NotCommitted) as error:
-            _log.error("a DICOM object was not kept: %s", type(error).__name__)
-            return self._refusal(Status.OUT_OF_RESOURCES, "the gateway could not keep it; send it again")
-        except DicomError as error:
-            return self._refusal(Status.NOT_UNDERSTOOD, error.text)
-        except HdgError as error:
-            _log.error("a DICOM object was not kept: %s", type(error).__name__)
-            return self._refusal(Status.PROCESSING_FAILURE, "the gateway could not keep it")
-        except Exception as error:  # a defect of ours: the sender still has the object
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            _log.error(
-                "a DICOM object failed: %s at %s:%s", type(error).__name__, place.filename, place.lineno
-            )
-            return self._refusal(Status.PROCESSING_FAILURE, f"internal error ({type(error).__name__})")
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        """Nothing is left of it, unless it was stored."""
-        if self._sealer is not None:
-            self._sealer.abort()
-            self._sealer = None
-        self._held = bytearray()
-
-    def _fail(self, outcome: Outcome) -> None:
-        self.abort()
-        expected = self._expected
-        self._failure = replace(outcome, sop_class=expected.sop_class, sop_uid=expected.sop_uid)
-
-    def _refusal(self, status: int, text: str) -> Outcome:
-        return Outcome(status, text, self._expected.sop_class, self._expected.sop_uid)
-
-    def _finish(self) -> Outcome:
-        if self._front is not None:
-            self._digest.update(self._front)
-        files = self._imaging.gateway.store.files
-        content: bytes | Stored
-        if self._sealer is None:
-            content = bytes(self._held)
-            source: BufferedIOBase = BytesIO(content)
-        else:
-            content = self._sealer.finish()
-            self._sealer = None
-            source = open_stream(files.path(content.cid), content.dek, content.size)
-        outcome = None
-        try:
-            with source:
-                outcome = self._imaging.keep(
-                    source, content, self._digest.hexdigest(), self._sender, self._expected
-                )
-        except (DicomError, HdgError) as error:
-            if isinstance(content, Stored) and not isinstance(error, NotCommitted):
-                files.path(content.cid).unlink()  # else a broken COMMIT may have kept its row
-            raise
-        if isinstance(content, Stored) and (outcome.status or outcome.is_repeat):
-            files.path(content.cid).unlink()
-        return outcome
 
 
 class _Said:
@@ -231,24 +87,12 @@ def _digest(said: Converted) -> bytes:
     return hashlib.sha256(dumps([stated, [repr(one) for one in said.deletions]])).digest()
 
 
-class _Sink:
-    """An Intake as the SCP sees it."""
-
-    def __init__(self, intake: Intake) -> None:
-        self.write, self.abort = intake.write, intake.abort
-        self._finish = intake.finish
-
-    def finish(self) -> tuple[int, str]:
-        """Status and comment."""
-        outcome = self._finish()
-        return outcome.status, outcome.text
-
-
 class Imaging:
     """Takes DICOM objects in for one gateway; the Archive of its listener. ``start``, then ``stop``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        self.store, self.settings = gateway.store, gateway.settings
         self.hash = hasher(index_key(gateway.keys.root))
         self.studies = Studies(gateway)
         self._documents = Documents(gateway)
@@ -277,16 +121,16 @@ class Imaging:
             return 1, 1, 3
         return None
 
-    def begin(self, peer: Peer, sop_class: str, sop_uid: str, transfer_syntax: str) -> _Sink:
+    def begin(self, peer: Peer, sop_class: str, sop_uid: str, transfer_syntax: str) -> Sink:
         """A C-STORE."""
         head = file_head(sop_class, sop_uid, transfer_syntax, peer.calling)
-        return _Sink(Intake(self, self.sender(peer), Expected(sop_class, sop_uid), head))
+        return Sink(Intake(self, self.sender(peer), Expected(sop_class, sop_uid), head))
 
     def failures(self, peer: Peer, references: Sequence[commitment.Reference]) -> list[int]:
         """Storage commitment: what is there, under its class, with its bytes."""
         institution = self.sender(peer).institution
         uids = [uid for _, uid in references]
-        held = store.held(self.gateway.store.engine, self.hash, institution, uids)
+        held = rows.held(self.gateway.store.engine, self.hash, institution, uids)
         return [self._failure(held.get(uid), sop_class) for sop_class, uid in references]
 
     def _failure(self, held: tuple[str, str, int, bool] | None, sop_class: str) -> int:
@@ -328,7 +172,7 @@ class Imaging:
 
     # --- files ----------------------------------------------------------------------------------------------
 
-    def intake(self, origin: Origin, expected: Expected = Expected()) -> Intake:
+    def intake(self, origin: Origin, expected: Expected = Expected()) -> Intake:  # noqa: B008  # frozen
         """A Part 10 file from elsewhere."""
         settings = self.gateway.settings
         sender = Sender(
@@ -380,7 +224,7 @@ class Imaging:
 
     def _work(
         self,
-        new: store.NewInstance,
+        new: rows.NewInstance,
         content: bytes | Stored,
         said: Converted,
         sender: Sender,
@@ -391,7 +235,7 @@ class Imaging:
         is_said = self._said.knows((new.imaging_study, sender.name), digest)
 
         def work(session: WriteSession) -> Outcome:
-            known = store.find(session, self.hash, new.sop_uid, new.institution)
+            known = rows.find(session, self.hash, new.sop_uid, new.institution)
             if known is not None and known.sha256 == new.sha256:
                 return replace(outcome, is_repeat=True)
             if known is not None:
@@ -400,7 +244,7 @@ class Imaging:
                 return replace(outcome, status=Status.DUPLICATE, text=text)
             if not is_said:
                 self.gateway.store_statements(session, said, session.in_order(at_us))
-            store.add(session, self.hash, new, content)
+            rows.add(session, self.hash, new, content)
             for loss in dict.fromkeys(losses(said.issues)):
                 note_loss(session, loss.kind, sender.name, "DICOM", loss.place, loss.text, ikey=0)
             return outcome
@@ -408,22 +252,37 @@ class Imaging:
         return work
 
     def _document(self, header: Header, source: BufferedIOBase, sender: Sender) -> None:
-        """An encapsulated CDA goes the way of a document too, which keeps it in quarantine if it must."""
+        """An encapsulated CDA goes the way of a document too, which keeps it in quarantine if it must.
+
+        The object is committed: whatever fails here must not look as if it were not. The sender sends it again.
+        """
+        try:
+            raw = self._encapsulated(header, source)
+            if raw:
+                self._documents.take_now(raw, Origin("dicom", institution=sender.institution))
+        except NotCommitted:
+            raise
+        except Exception as error:
+            _log.error("a document in a DICOM object was not taken: %s", type(error).__name__)
+            raise NotCommitted("the document in the object could not be kept") from error
+
+    def _encapsulated(self, header: Header, source: BufferedIOBase) -> bytes:
+        """The document; b'' when there is none, or it is too large for one."""
         _, value = header.data.raw.get(_DOCUMENT, ("", b""))
-        raw: Any = value
-        if not isinstance(value, bytes | list):
+        if isinstance(value, Deferred):
+            if value.length > self.settings.ingest_max_bytes or header.transfer_syntax in DEFLATED:
+                _log.warning("a document of %d bytes in a DICOM object is kept there only", value.length)
+                return b""
             source.seek(value.offset)
-            raw = source.read(value.length)
-        if isinstance(raw, bytes) and raw.strip(b"\0"):
-            self._documents.take_now(raw.rstrip(b"\0"), Origin("dicom", institution=sender.institution))
+            value = source.read(value.length)
+        return value.rstrip(b"\0") if isinstance(value, bytes) else b""
 
     def _converter(self) -> Converter:
         """One a thread: it may keep what it made."""
         found: Converter | None = getattr(self._converters, "found", None)
         if found is None:
-            from hdg.ingestion.dicom.convert import (
-                Converter,
-            )  # with all its tables: when the first object comes
+            # With all its tables: when the first object comes.
+            from hdg.ingestion.dicom.convert import Converter
 
             found = self._converters.found = Converter(id_key=self.gateway.keys.id_key)
         return found
@@ -452,9 +311,9 @@ def _mismatch(found: Outcome, expected: Expected) -> str:
 
 def _instance(
     header: Header, converted: Converted, sender: Sender, sha256: str, size: int
-) -> store.NewInstance:
+) -> rows.NewInstance:
     facts: InstanceFacts | None = facts_of(converted)
-    return store.NewInstance(
+    return rows.NewInstance(
         sop_uid=header.sop_uid,
         series_uid=header.series_uid,
         study_uid=header.study_uid,

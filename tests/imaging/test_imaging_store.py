@@ -6,10 +6,13 @@ import hashlib
 import random
 
 import pytest
+from pydicom.uid import EncapsulatedCDAStorage
 from sqlalchemy import select, true
 from sqlalchemy import text as sql
 
+from cda_documents import document
 from dicom_objects import image, part10, uid
+from hdg.errors import VaultError
 from hdg.fhir.json import loads
 from hdg.ingestion.dicom.association_dimse import Status
 from hdg.management.ledger.leaf import commit
@@ -181,3 +184,31 @@ def test_what_every_slice_says_of_its_patient_is_stated_once(site) -> None:
     site.take(part10(image(6, PatientSex="M")))
     assert len(site.all_of("Provenance")) == 2
     assert site.all_of("Patient")[0]["gender"] == "male"
+
+
+def cda(size: int):
+    text = document("") + b" " * size
+    made = image(1, sop_class=EncapsulatedCDAStorage, PixelData=None, Modality="DOC")
+    made.EncapsulatedDocument = text + b"\0" * (len(text) % 2)
+    made.MIMETypeOfEncapsulatedDocument = "text/XML"
+    return part10(made)
+
+
+@pytest.mark.parametrize("size", [0, 400_000])
+def test_a_document_that_cannot_be_kept_is_no_success_and_loses_not_its_object(
+    make_site, monkeypatch, size
+) -> None:
+    site = make_site()
+
+    def fails(*_args):
+        raise VaultError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.imaging._documents, "take_now", fails)
+        assert site.take(cda(size)).status == Status.OUT_OF_RESOURCES
+    site.study()
+    (row,) = rows(site)
+    assert site.gateway.store.reader.blob(row.blob) == cda(size)
+    assert site.all_of("Composition") == []
+    assert site.take(cda(size)).is_repeat
+    assert len(site.all_of("Composition")) == 1
