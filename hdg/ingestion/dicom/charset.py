@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from codecs import lookup
 from typing import NamedTuple
 
 from hdg.errors import Issue
 from hdg.ingestion.hl7v2.iso2022 import decode as decode_2022
 
-__all__ = ["Charset", "charset_of", "decoded"]
+__all__ = ["Charset", "charset_of", "declared", "decoded"]
 
 
 class Charset(NamedTuple):
@@ -65,6 +66,16 @@ def _codec(term: str, issues: list[Issue]) -> str:
         issues.append(_issue("a character set that DICOM does not define; its text is read as ASCII"))
         return "ascii"
     return found
+
+
+def declared(name: str, issues: list[Issue]) -> Charset:
+    """What a sender's declaration names: a defined term, or a codec of Python's. Objects themselves name terms only."""
+    if name and name not in _UNSWITCHED and not _TERM.fullmatch(name.partition("\\")[0]):
+        try:
+            return Charset(lookup(name).name, False)
+        except LookupError:
+            pass
+    return charset_of(name.encode("ascii", "replace"), issues)
 
 
 def _issue(text: str) -> Issue:

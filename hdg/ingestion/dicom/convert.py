@@ -113,6 +113,7 @@ class Converter:
         sender = sender or Sender("", "")
         if not sender.name or not sender.institution:
             sender = replace(sender, name=sender.name or "dicom", institution=sender.institution or "local")
+        header.data.shared.charset = sender.charset or ""
         tables = self.tables(sender.mappings, sender.terminology)
         state = State(header, sender, tables.library, self.id_key, None)
         state.build_resource = tables.compiler.resource

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hdg.errors import Issue
-from hdg.ingestion.dicom.charset import Charset, charset_of, decoded
+from hdg.ingestion.dicom.charset import Charset, charset_of, declared, decoded
 from hdg.ingestion.dicom.dictionary import shown, vr_of
 
-__all__ = ["SPECIFIC_CHARACTER_SET", "Dataset", "Deferred", "Shared", "Value"]
+__all__ = ["SPECIFIC_CHARACTER_SET", "Dataset", "Deferred", "Shared"]
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 _TEXT = frozenset(("SH", "LO", "PN", "UC", "ST", "LT", "UT"))
@@ -37,15 +37,14 @@ class Deferred(NamedTuple):
     length: int
 
 
-Value = "bytes | list[Dataset] | Deferred"
-
-
 @dataclass(slots=True)
 class Shared:
     """What all data sets of one object have in common. ``issues`` grows as values are decoded."""
 
     issues: list[Issue] = field(default_factory=list)
     elements: int = 0
+    charset: str = ""
+    """What the sender declares for texts of objects that say nothing: a defined term, or Python's name of a codec."""
 
 
 class Dataset:
@@ -69,12 +68,12 @@ class Dataset:
         found = self._charset
         if found is None:
             held = self.raw.get(SPECIFIC_CHARACTER_SET)
-            if held is not None and held[1].__class__ is bytes:
+            if held is not None and isinstance(held[1], bytes) and held[1].strip(b" \0"):
                 found = charset_of(held[1], self.shared.issues)
             elif self._parent is not None:
                 found = self._parent.charset
             else:
-                found = charset_of(b"", self.shared.issues)
+                found = declared(self.shared.charset, self.shared.issues)
             self._charset = found
         return found
 

@@ -107,7 +107,7 @@ class Parser:
                         self._shared.elements = before  # it will be read again from a longer window
                         raise Short(at, cut.tag, 1) from None
                     raise DicomError("this goes beyond the sequence that it is in", shown(cut.tag)) from None
-                out.raw[tag] = ("SQ", value)
+                self._put(out, tag, ("SQ", value))
                 at = end
             elif length > long_values:
                 self.deferred = (tag, vr, length)
@@ -116,10 +116,7 @@ class Parser:
                 end = start + length
                 if end > size:
                     raise Short(at, tag, end - size)
-                if tag in out.raw:
-                    self._twice(tag)
-                else:
-                    out.raw[tag] = self._value(tag, vr, data[start:end], out, 1)
+                self._put(out, tag, self._value(tag, vr, data[start:end], out, 1))
                 at = end
             self._count(tag)
         return at
@@ -129,10 +126,11 @@ class Parser:
         if self._shared.elements > self._limits.elements:
             raise DicomError("the header has more elements than are allowed", shown(tag))
 
-    def _twice(self, tag: int) -> None:
-        self._shared.issues.append(
-            Issue("warning", "duplicate", shown(tag), "the element is there twice; the first stays")
-        )
+    def _put(self, out: Dataset, tag: int, value: tuple[str, bytes | list[Dataset]]) -> None:
+        if out.raw.setdefault(tag, value) is not value:
+            self._shared.issues.append(
+                Issue("warning", "duplicate", shown(tag), "the element is there twice; the first stays")
+            )
 
     def _head(self, data: bytes, at: int, size: int) -> tuple[int, str, int, int]:
         """Tag, VR, length and where the value begins; that is -1 when the head is cut off."""
@@ -175,6 +173,8 @@ class Parser:
         parser = self
         if vr == "UN":  # what an unknown sequence holds is implicit VR little endian (PS3.5 §6.2.2)
             parser = self._other()
+        elif vr != "SQ":
+            return [], self._fragments(data, at, end, tag)
         items: list[Dataset] = []
         while True:
             if end - at < 8:
@@ -198,6 +198,19 @@ class Parser:
                 at = parser._item(data, at, at + size, item, depth, is_open=False)
             items.append(item)
 
+    def _fragments(self, data: bytes, at: int, end: int, tag: int) -> int:
+        """Where encapsulated pixels end, such as those of an icon (PS3.5 §A.4); they are passed over."""
+        while end - at >= 8:
+            group, element, size = self._implicit(data, at)
+            at += 8
+            if group << 16 | element == _SEQUENCE_END:
+                return at
+            if group << 16 | element != _ITEM or size == _UNDEFINED:
+                raise DicomError("a sequence holds something that is no item", shown(tag))
+            at += size
+            self._count(tag)
+        raise _Cut(tag)
+
     def _item(self, data: bytes, at: int, end: int, out: Dataset, depth: int, *, is_open: bool) -> int:
         """The elements of an item; gives where it ends."""
         tag = 0
@@ -214,9 +227,9 @@ class Parser:
                 raise _Cut(tag)
             if vr == "SQ" or length == _UNDEFINED:
                 value, at = self._sequence(data, start, stop, length, out, tag, vr, depth + 1)
-                out.raw[tag] = ("SQ", value)
+                self._put(out, tag, ("SQ", value))
             else:
-                out.raw[tag] = self._value(tag, vr, data[start:stop], out, depth + 1)
+                self._put(out, tag, self._value(tag, vr, data[start:stop], out, depth + 1))
                 at = stop
             self._count(tag)
         if is_open or at != end:

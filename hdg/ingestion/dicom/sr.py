@@ -44,6 +44,10 @@ def report_status(root: Dataset, state: State) -> str:
     return "partial" if root.text(0x0040A491) == "PARTIAL" else "preliminary"
 
 
+def _is_presence(item: Dataset) -> bool:
+    return any(word in items.label(item).lower() for word in _PRESENCE)
+
+
 class _Tree:
     """One report on its way."""
 
@@ -72,9 +76,7 @@ class _Tree:
         return [
             (one, self.component(one))
             for one in inside
-            if items.kind(one) == "CODE"
-            and items.is_negative(one, self.state)
-            and any(word in items.label(one).lower() for word in _PRESENCE)
+            if items.is_negative(one, self.state) and _is_presence(one)
         ]
 
     def observe(self, item: Dataset, path: str, context: Sequence[Modifier]) -> list[JsonObject]:
@@ -137,7 +139,9 @@ class _Tree:
         denying = [
             one
             for one, _ in modifiers
-            if one is not item and items.kind(one) == "CODE" and items.is_negative(one, self.state)
+            if one is not item
+            and (items.kind(one) == "CODE" or _is_presence(one))
+            and items.is_negative(one, self.state)
         ]
         if not denying:
             return value

@@ -42,9 +42,14 @@ _DATE, _TIME, _DATETIME, _PERSON, _UID = 0x0040A121, 0x0040A122, 0x0040A120, 0x0
 MODIFIERS = frozenset(("HAS CONCEPT MOD", "HAS OBS CONTEXT", "HAS ACQ CONTEXT", "HAS PROPERTIES"))
 """Relationships by which an item says more of the one that it belongs to."""
 _NEGATIVE = re.compile(
-    r"\b(absent|absence|no|not|none|non|negative|never|without|denie[ds]|excluded?|ruled out|unlikely|false)\b",
+    r"\b(absent|absence|no|not|none|non|negative|never|without|denie[ds]|excluded?|ruled out|unlikely|false|"
+    r"nicht|keine?r?|fehlt|fehlend|abwesend|negativ|ohne|ausgeschlossen|aucune?|pas|sans|négatif|négative|absente?|"
+    r"ausente|ausencia|ausência|sin|sem|ning[uú]n|nenhuma?|negativ[oa]|assente|assenza|nessuna?|senza|"
+    r"geen|niet|afwezig|negatief|zonder|inte|ingen|saknas|ikke|ei|brak|nie)\b"
+    r"|없음|없다|부재|음성|아님|なし|無|陰性|否定|欠如|无|没有|阴性|缺如|否|нет|отсутств|отрицат",
     re.IGNORECASE,
 )
+"""Words of the languages of reports; to take too many for a denial costs a code, to take too few a patient."""
 _UNIT = re.compile(r"[!-~]+")
 UCUM = "http://unitsofmeasure.org"
 _REASONS = "dicom-numeric-qualifier"

@@ -441,3 +441,66 @@ def test_the_example_is_what_its_script_makes():
         "Observation",
         "Provenance",
     ]
+
+
+# --- character sets, enhanced objects, icons -------------------------------------------------------------------
+
+
+def patient_of(data, sender=None):
+    found = converted(data, sender)
+    return next(one for one in found.resources if one["resourceType"] == "Patient"), found.issues
+
+
+def test_a_text_of_a_character_set_that_nobody_named_is_replaced_and_reported_or_read_as_the_sender_declares():
+    data = obj(SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jürgen").replace(
+        b"ISO_IR 100", b" " * 10
+    )
+    patient, issues = patient_of(data)
+    assert patient["name"][0]["family"] == "M\ufffdller"
+    assert ("(0010,0010)", "value") in {(issue.place, issue.code) for issue in issues}
+    for charset in ("latin-1", "ISO_IR 100"):
+        patient, issues = patient_of(data, Sender("p", "c", charset=charset))
+        assert patient["name"][0]["family"] == "Müller"
+        assert not [issue for issue in issues if issue.place == "(0010,0010)"]
+
+
+@pytest.mark.parametrize("name", [b"unicode_escape", b"idna          ", b"ISO_IR 9999   "])
+def test_a_character_set_that_dicom_does_not_define_decodes_nothing(name):
+    data = obj(SpecificCharacterSet="ISO 2022 IR 13", PatientName="A").replace(b"ISO 2022 IR 13", name)
+    patient, issues = patient_of(data.replace(b"A ", b"\xe4\xc4"))
+    assert patient["name"][0]["family"] == "\ufffd\ufffd"
+    assert "(0008,0005)" in {issue.place for issue in issues}
+
+
+def test_an_item_may_have_a_character_set_of_its_own():
+    from pydicom.dataset import Dataset
+
+    inner = Dataset()
+    inner.SpecificCharacterSet, inner.PatientID, inner.IssuerOfPatientID = "ISO_IR 144", "1", "Люкс"
+    patient, _ = patient_of(obj(PatientName="Müller", OtherPatientIDsSequence=[inner]))
+    assert patient["name"][0]["family"] == "Müller"
+    assert patient["identifier"][1]["assigner"]["display"] == "Люкс"
+
+
+def test_an_enhanced_object_tells_the_region_of_all_its_frames():
+    region = item(FrameLaterality="R", AnatomicRegionSequence=[code("51185008", "SCT", "Chest")])
+    study = made(
+        "ImagingStudy",
+        NumberOfFrames=120,
+        SharedFunctionalGroupsSequence=[item(FrameAnatomySequence=[region])],
+    )
+    (series,) = study["series"]
+    assert series["bodySite"]["system"] == "http://snomed.info/sct"
+    assert series["laterality"] == {"code": "R"}
+    assert series["instance"][0]["extension"][0]["valuePositiveInt"] == 120
+
+
+def test_an_icon_with_compressed_pixels_is_passed_over():
+    from pydicom.encaps import encapsulate
+
+    icon = item(Rows=2, Columns=2)
+    icon.PixelData = encapsulate([b"\xff\xd8 not a data set \xff\xd9"])
+    icon["PixelData"].VR = "OB"
+    icon["PixelData"].is_undefined_length = True
+    data = obj(transfer_syntax="1.2.840.10008.1.2.4.50", IconImageSequence=[icon], AccessionNumber="A1")
+    assert first(data, "ImagingStudy")["basedOn"][0]["identifier"]["value"] == "A1"
