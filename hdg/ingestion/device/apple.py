@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -78,7 +78,7 @@ def _walk(stream: XmlStream, state: _State, progress: Progress | None) -> Iterat
         parent = element.getparent()
         if parent is None or parent.tag != "HealthData":
             continue
-        yield from _of(element, state)
+        yield from _of_record(element, state) if element.tag == "Record" else _of(element, state)
         element.clear(keep_tail=True)
         while (before := element.getprevious()) is not None:
             if before.tag not in _TAGS:
@@ -91,11 +91,9 @@ def _walk(stream: XmlStream, state: _State, progress: Progress | None) -> Iterat
 
 
 def _of(element: Any, state: _State) -> Iterator[JsonObject]:
-    """What one child of the root becomes."""
+    """What one child of the root becomes that is no Record."""
     tag, home = element.tag, state.home
-    if tag == "Record":
-        yield from _of_record(element, state)
-    elif tag == "Correlation":
+    if tag == "Correlation":
         yield from _of_correlation(element, state)
     elif tag == "Workout":
         yield from _once(state.records.of_workout(element), state)
@@ -113,16 +111,17 @@ def _known(tag: Any) -> str:
     return tag if tag in _REFERENCED else "an element that is not known"
 
 
-def _of_record(element: Any, state: _State) -> Iterator[JsonObject]:
+def _of_record(element: Any, state: _State) -> list[JsonObject]:
     attributes = dict(element.attrib)
+    metadata = _metadata(element) if len(element) else ()
     if attributes.get("type") in _PAIRED:
         fact = _fact(attributes)
         if fact in state.told:
-            return
+            return []
         if len(state.held) < _PAIRED_MAX:
-            state.held[fact] = (attributes, _metadata(element), ())
-            return
-    yield from _once(state.records.of_record(attributes, _metadata(element), element), state)
+            state.held[fact] = (attributes, metadata, ())
+            return []
+    return _once(state.records.of_record(attributes, metadata, element), state)
 
 
 def _of_correlation(element: Any, state: _State) -> Iterator[JsonObject]:
@@ -140,16 +139,17 @@ def _of_correlation(element: Any, state: _State) -> Iterator[JsonObject]:
     yield from _once(made, state)
 
 
-def _once(made: Iterator[JsonObject], state: _State) -> Iterator[JsonObject]:
+def _once(made: Iterable[JsonObject], state: _State) -> list[JsonObject]:
     """Leaves out what came a short while ago: exports repeat records."""
+    recent, found = state.recent, []
     for resource in made:
         id_ = resource["id"]
-        if id_ in state.recent:
-            continue
-        state.recent[id_] = None
-        if len(state.recent) > _RECENT_MAX:
-            state.recent.popitem(last=False)
-        yield resource
+        if id_ not in recent:
+            recent[id_] = None
+            found.append(resource)
+            if len(recent) > _RECENT_MAX:
+                recent.popitem(last=False)
+    return found
 
 
 def _fact(attributes: dict[str, str]) -> Fact:

@@ -69,7 +69,6 @@ class Records:
         self._home = home
         self._shapes: dict[tuple[str, str], JsonObject] = {}
         self._units: dict[str, str] = {}
-        self._devices: set[tuple[str, str, str]] = set()
         self._references: dict[tuple[str, str, str], JsonObject] = {}
         self._texts: dict[tuple[str, str], JsonObject] = {}
         self._unmapped: set[str] = set()
@@ -82,23 +81,18 @@ class Records:
             self._home.note("information", "not-found", place, text)
         self._unmapped.clear()
 
-    def of_record(self, record: dict[str, str], metadata: Metadata, element: Any) -> Iterator[JsonObject]:
+    def of_record(self, record: dict[str, str], metadata: Metadata, element: Any) -> list[JsonObject]:
         """A Record: its new Devices, then its Observation."""
-        kind, unit, value = record.get("type", ""), record.get("unit", ""), record.get("value", "")
-        yield from self._new_devices(record)
-        facts = (
-            kind,
-            record.get("sourceName", ""),
-            record.get("startDate", ""),
-            record.get("endDate", ""),
-            value,
-        )
+        given = record.get
+        kind, unit, value = given("type", ""), given("unit", ""), given("value", "")
+        devices = self._new_devices(record)
+        facts = (kind, given("sourceName", ""), given("startDate", ""), given("endDate", ""), value)
         made = self._observation(kind, unit, record, metadata, facts)
         self._set_value(made, kind, value, unit)
         beats = _beats(element) if "HeartRateVariability" in kind else ""
         if beats:
             made.setdefault("component", []).append(_text("InstantaneousBeatsPerMinute", beats))
-        yield made
+        return [*devices, made]
 
     def is_panel(self, correlation: dict[str, str], members: Sequence[Member]) -> bool:
         """Whether the members are told by the correlation alone: a blood pressure of two plain numbers."""
@@ -297,7 +291,8 @@ class Records:
             made["effectiveDateTime"] = start
         elif start or end:
             made["effectivePeriod"] = {name: at for name, at in (("start", start), ("end", end)) if at}
-        created = self._time(record, "creationDate", None)
+        is_at_once = not zone and record.get("creationDate") == record.get("startDate")
+        created = start if is_at_once else self._time(record, "creationDate", None)
         if created:
             made["issued"] = created
 
@@ -322,17 +317,15 @@ class Records:
         )
         return self._home.id("Observation", "apple-health", *facts)
 
-    def _new_devices(self, record: dict[str, str]) -> Iterator[JsonObject]:
+    def _new_devices(self, record: dict[str, str]) -> tuple[JsonObject, ...]:
         key = _device_key(record)
-        if key in self._devices:
-            return
-        if len(self._devices) >= _CACHED_MAX:
-            self._devices.clear()
+        if key in self._references:
+            return ()
+        if len(self._references) >= _CACHED_MAX:
             self._references.clear()
-        self._devices.add(key)
         devices = tuple(self._make_devices(*key))
         self._references[key] = self._named(devices)
-        yield from devices
+        return devices
 
     def _named(self, devices: Sequence[JsonObject]) -> JsonObject:
         """How an Observation names what measured it, and the application that it came through."""

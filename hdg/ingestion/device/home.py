@@ -51,6 +51,7 @@ DEVICE_ASSERTED: JsonObject = {"system": _MARKS, "code": "DEVAST", "display": "d
 _ISSUES_MAX = 1000
 _SHARED_MAX = 16_384
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?", re.ASCII)
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -182,6 +183,8 @@ def category(code: str) -> JsonObject:
 
 def number(text: str) -> Decimal | None:
     """A number with its digits as written; None for what is none."""
+    if _PLAIN.fullmatch(text) is not None:
+        return Decimal(text)
     if _NUMBER.fullmatch(text) is None:
         return None
     sign = "-" if text[0] == "-" else ""
