@@ -58,7 +58,7 @@ _NONCE_BYTES = 12
 _HEAD_BYTES = 1 + _PREFIX_BYTES
 _SEALED_BYTES = SEGMENT_BYTES + _TAG_BYTES
 _SEGMENTS_MAX = 1 << 32
-_FLUSH_BYTES = 32 << 20
+_FLUSH_BYTES = 128 << 20
 """So much is written before the disk is told to begin."""
 
 

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hdg.errors import VaultError
+from hdg.management import vault_stream
 from hdg.management.vault import BlobFiles, cid_of
 from hdg.management.vault_stream import (
     SEGMENT_BYTES,
@@ -153,6 +154,7 @@ def test_an_object_that_the_disk_did_not_take_is_not_finished_whenever_it_says_s
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fails)
+    monkeypatch.setattr(vault_stream, "_FLUSH_BYTES", 32 << 20)
     with Sealer(files) as sealer:
         for _ in range(70):
             sealer.write(bytes(1 << 20))
