@@ -25,6 +25,7 @@ from hdg.errors import SettingsError
 from hdg.forward import Forwarder
 from hdg.gateway import Gateway
 from hdg.imaging import Imaging
+from hdg.imaging_query import MODELS, QueryRetrieve
 from hdg.ingestion.dicom.association import Limits
 from hdg.ingestion.dicom.scp import Listener
 from hdg.ingestion.hl7v2.mllp import MAX_CONNECTIONS, Budget, MllpServer, serve_mllp
@@ -114,7 +115,7 @@ class Server:
             secure = await self._listen_mllp(self.settings.mllp_tls, "mllp_tls", tls, budget)
             self.mllps_address = secure.address
         self._imaging.start()
-        self._listen_dicom(self._imaging)
+        self._listen_dicom(self._imaging, QueryRetrieve(gate, settings, asyncio.get_running_loop()))
         if self.settings.inbox is not None:
             watch = Watch(self.gateway, self.settings.inbox, self.settings.inbox_poll_s, self._imaging)
             watch.prepare()
@@ -152,8 +153,9 @@ class Server:
         self._mllp.append(listener)
         return listener
 
-    def _listen_dicom(self, imaging: Imaging) -> None:
+    def _listen_dicom(self, imaging: Imaging, queries: QueryRetrieve) -> None:
         settings = self.settings
+        services = dict.fromkeys(MODELS, queries) if any(p.reads for p in settings.dicom_peers.values()) else {}
         limits = Limits(artim_s=settings.dicom_artim_s, idle_s=settings.dicom_idle_s)
         listeners: list[tuple[str, str, ssl.SSLContext | None]] = [(settings.dicom, "dicom", None)]
         if settings.dicom_tls is not None:
@@ -166,6 +168,7 @@ class Server:
                 associations=settings.dicom_associations,
                 tls=tls,
                 subject_of=subject_of,
+                services=services,
             )
             listener.start()
             self._dicom.append(listener)

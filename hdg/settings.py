@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,19 +22,40 @@ from hdg.errors import SettingsError
 DEFAULT_DATA = Path("hdg-data")
 
 
+class DicomReads(BaseModel):
+    """As whom a DICOM peer reads by C-FIND and C-MOVE. ``institution``: None: the gateway's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["clinician"] = "clinician"
+    user: str = Field(min_length=1, max_length=64)
+    institution: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")
+    purpose: str = "TREAT"
+
+
 class DicomPeer(BaseModel):
     """A ``[dicom_peers."AE TITLE"]`` table: who may associate, and what is known of them (docs/dicom.md).
 
     ``institution``: whose objects theirs are; None: the gateway's own. ``tls_subject``: the certificate that they must
-    show (RFC 4514). ``address``: ``HOST:PORT`` for reports of storage commitment. ``zone``: as Settings.zone.
+    show (RFC 4514). ``address``: ``HOST:PORT`` for reports of storage commitment and for C-MOVE. ``zone``: as
+    Settings.zone. ``reads``: as whom they query and retrieve; None: they do not. That needs ``tls_subject`` or
+    ``from_address`` (the network address from which they may ask), for anybody can give an AE title.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     institution: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")
     tls_subject: str | None = None
+    from_address: str | None = None
     address: str | None = None
     zone: str | None = None
+    reads: DicomReads | None = None
+
+    @model_validator(mode="after")
+    def _is_told_apart(self) -> DicomPeer:
+        if self.reads is not None and self.tls_subject is None and self.from_address is None:
+            raise ValueError("a peer that reads needs tls_subject or from_address")
+        return self
 
 
 class MqttTopic(BaseModel):

@@ -35,8 +35,23 @@ def hdg(*arguments: str) -> str:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Running]:
-    running = start_gateway(tmp_path / "data")
+def ports() -> tuple[int, int]:
+    """Where Orthanc listens: HTTP, DICOM."""
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+@pytest.fixture
+def served(tmp_path: Path, ports: tuple[int, int]) -> Iterator[Running]:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "hdg.toml").write_text(
+        "[dicom_peers.ORTHANC]\n"
+        f'address = "127.0.0.1:{ports[1]}"\nfrom_address = "127.0.0.1"\nreads = {{ user = "orthanc" }}\n'
+    )
+    running = start_gateway(data)
     yield running
     running.process.terminate()
     running.close()
@@ -93,11 +108,7 @@ def test_dicomweb_client_stores_finds_and_retrieves(served: Running) -> None:
 class Orthanc:
     """One Orthanc with the gateway as its modality and its DICOMweb server."""
 
-    def __init__(self, folder: Path, served: Running) -> None:
-        with socket.socket() as one, socket.socket() as other:
-            for probe in (one, other):
-                probe.bind(("127.0.0.1", 0))
-            ports = one.getsockname()[1], other.getsockname()[1]
+    def __init__(self, folder: Path, served: Running, ports: tuple[int, int]) -> None:
         self.url = f"http://127.0.0.1:{ports[0]}"
         self.dicom = f"dicom://ORTHANC@127.0.0.1:{ports[1]}"
         remote = {
@@ -159,8 +170,8 @@ class Orthanc:
 
 
 @pytest.fixture
-def orthanc(tmp_path: Path, served: Running) -> Iterator[Orthanc]:
-    made = Orthanc(tmp_path, served)
+def orthanc(tmp_path: Path, served: Running, ports: tuple[int, int]) -> Iterator[Orthanc]:
+    made = Orthanc(tmp_path, served, ports)
     yield made
     made.close()
 
@@ -207,3 +218,28 @@ def test_studies_are_pulled_from_orthanc_by_dicomweb_and_by_c_move(served: Runni
     reader = client(served, "clinician")
     assert len(wait_for(reader.search_for_studies, 2)) == 2
     assert len(reader.search_for_instances()) == 5
+
+
+def test_orthanc_queries_and_retrieves_by_c_find_and_c_move(served: Running, orthanc: Orthanc) -> None:
+    client(served, "sender").store_instances(slices(3))
+    reader = client(served, "clinician")
+    wait_for(lambda: reader.search_for_instances(uid(1)) if reader.search_for_studies() else [], 3)
+    asked = {"Level": "Study", "Query": {"PatientID": "47*", "StudyDate": "20240501", "PatientName": ""}}
+    query = orthanc.post("/modalities/hdg/query", asked)["ID"]
+    answers = orthanc.get(f"/queries/{query}/answers?expand&simplify")
+    assert [(one["StudyInstanceUID"], one["PatientName"]) for one in answers] == [(uid(1), "Doe^Jane")]
+    orthanc.post(f"/queries/{query}/retrieve", {"TargetAet": "ORTHANC", "Synchronous": True})
+    assert len(orthanc.get("/instances")) == 3
+
+
+def test_findscu_finds_a_study(served: Running) -> None:
+    client(served, "sender").store_instances(slices(2))
+    reader = client(served, "clinician")
+    wait_for(reader.search_for_studies, 1)
+    host, port = served.dicom
+    command = ["findscu", "-S", "-aet", "ORTHANC", "-aec", "HDG", "-k", "QueryRetrieveLevel=STUDY"]
+    keys = ["-k", "PatientID=4711", "-k", "StudyInstanceUID", "-k", "NumberOfStudyRelatedInstances"]
+    done = subprocess.run(
+        [*command, *keys, "-v", host, str(port)], capture_output=True, text=True, check=True
+    )
+    assert uid(1) in done.stdout + done.stderr

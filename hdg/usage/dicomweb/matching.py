@@ -15,7 +15,7 @@ from hdg.errors import BadRequest
 from hdg.usage.dicomweb.datasets import tag_of
 from hdg.usage.fhir_api.query import Pairs, describe
 
-__all__ = ["LIMIT_MAX", "RETURNED", "Asked", "Key", "narrowing", "parse"]
+__all__ = ["LIMIT_MAX", "RETURNED", "Asked", "Key", "keys_of", "narrowing", "parse", "vr_of"]
 
 LIMIT_MAX = 1_000
 LIMIT = 100
@@ -162,12 +162,25 @@ def parse(level: str, given: Pairs) -> Asked:
                 fields.update(() if one == "all" else (_path(one, level)[0],))
         else:
             path = _path(name, level)
-            keys.append(Key(path, _vr(path[-1]), value.strip()))
+            keys.append(Key(path, vr_of(path[-1]), value.strip()))
     fields |= {key.path[0] for key in keys}
     limit = min(numbers["limit"], LIMIT_MAX)
     return Asked(
         level, tuple(keys), None if has_all else frozenset(fields), limit, numbers["offset"], is_fuzzy
     )
+
+
+def keys_of(level: str, identifier: Dataset) -> tuple[Key, ...]:
+    """The keys of a C-FIND identifier that a level is searched by; others are optional keys that are not supported."""
+    found = []
+    allowed = _LEVELS[level]
+    for tag in map(int, identifier.keys()):
+        vr = vr_of(tag)
+        if vr == "SQ" or tag == 0x00080052 or (allowed is not None and tag not in allowed):
+            continue
+        values = _values(identifier, (tag,))
+        found.append(Key((tag,), vr, "\\".join(str(one).strip() for one in values)))
+    return tuple(found)
 
 
 def _path(text: str, level: str) -> tuple[int, ...]:
@@ -181,7 +194,8 @@ def _path(text: str, level: str) -> tuple[int, ...]:
     return known
 
 
-def _vr(tag: int) -> str:
+def vr_of(tag: int) -> str:
+    """The value representation of a tag; LO for one that is not known."""
     try:
         return str(dictionary_VR(tag)).split(" ")[0]
     except KeyError:
