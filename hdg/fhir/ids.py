@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["PUBLIC_KEY", "resource_id"]
+__all__ = ["PUBLIC_KEY", "resource_id", "resource_ids"]
 
 # For `hdg convert` without --id-key: repeatable anywhere, hence guessable; a gateway has its own secret key.
 PUBLIC_KEY: bytes = hashlib.sha256(b"healthcare-data-gateway public id key").digest()
@@ -23,6 +23,8 @@ PUBLIC_KEY: bytes = hashlib.sha256(b"healthcare-data-gateway public id key").dig
 _ID_BYTES = 20
 _LETTERS = bytes.maketrans(bytes(range(32)), b"abcdefghijklmnopqrstuvwxyz234567")  # RFC 4648 §6 in lower case
 _BLOCK_BYTES = 64
+_LENGTH = 32  # characters of an id
+_MANY = 16  # ids whose letters are made together
 
 
 def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequence[str]) -> str:
@@ -32,11 +34,28 @@ def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequenc
     """
     if not key or not facts:
         raise ValueError("an id needs a key and at least one fact")
-    inner, outer = _keyed(key)
+    return _letters((_digest(_keyed(key), resource_type, institution, facts),), _ONE)
+
+
+def resource_ids(key: bytes, institution: str, identified: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    """The ids of many resources, each by its type and facts, for less than one by one. Raises ValueError."""
+    if not key or not all(facts for _, facts in identified):
+        raise ValueError("an id needs a key and at least one fact")
+    keyed = _keyed(key)
+    ids: list[str] = []
+    for start in range(0, len(identified), _MANY):
+        some = identified[start : start + _MANY]
+        letters = _letters([_digest(keyed, kind, institution, facts) for kind, facts in some], _SOME)
+        ids += [letters[at : at + _LENGTH] for at in range(0, len(letters), _LENGTH)]
+    return ids
+
+
+def _digest(keyed: tuple[_Hash, _Hash], resource_type: str, institution: str, facts: Sequence[str]) -> bytes:
+    inner, outer = keyed
     inner, outer = inner.copy(), outer.copy()
     inner.update(b"".join(map(_packed, (resource_type, institution, *facts))))
     outer.update(inner.digest())
-    return _base32(outer.digest())
+    return outer.digest()[:_ID_BYTES]
 
 
 @lru_cache(maxsize=4096)
@@ -56,22 +75,27 @@ def _keyed(key: bytes) -> tuple[_Hash, _Hash]:
     return inner, hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
 
-def _halving(bits: int) -> tuple[int, int, int]:
+def _halving(bits: int, many: int) -> tuple[int, int, int]:
     """How to move the upper half of each group of ``bits`` up: masks of both halves, and by how many bits.
 
     A group of ``n`` bits has ``n * 8 / 5`` bits of room, so that 5 bits have a byte in the end.
     """
-    half, places = bits // 2, range(0, 256, bits * 8 // 5)
+    half, places = bits // 2, range(0, 256 * many, bits * 8 // 5)
     lower = sum(((1 << half) - 1) << place for place in places)
     return lower << half, lower, bits * 8 // 10 - half
 
 
-_HALVINGS = [_halving(bits) for bits in (160, 80, 40, 20, 10)]
+def _halvings(many: int) -> list[tuple[int, int, int]]:
+    return [_halving(bits, many) for bits in (160, 80, 40, 20, 10)]
 
 
-def _base32(digest: bytes) -> str:
-    """The letters of the first 160 bits: halved until each group of 5 bits has a byte of its own."""
-    number = int.from_bytes(digest[:_ID_BYTES], "big")
-    for upper, lower, shift in _HALVINGS:
+_ONE, _SOME = _halvings(1), _halvings(_MANY)
+_APART = bytes(_LENGTH - _ID_BYTES)
+
+
+def _letters(digests: Sequence[bytes], halvings: Sequence[tuple[int, int, int]]) -> str:
+    """The letters of 160 bits each: halved until each group of 5 bits has a byte of its own."""
+    number = int.from_bytes(_APART.join(digests), "big")
+    for upper, lower, shift in halvings:
         number = (number & upper) << shift | number & lower
-    return number.to_bytes(32, "big").translate(_LETTERS).decode()
+    return number.to_bytes(_LENGTH * len(digests), "big").translate(_LETTERS).decode()

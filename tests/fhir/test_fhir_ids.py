@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdg.fhir.canonical import canonical_bytes
-from hdg.fhir.ids import PUBLIC_KEY, resource_id
+from hdg.fhir.ids import PUBLIC_KEY, resource_id, resource_ids
 from hdg.fhir.json import decimal, loads
 
 facts = st.lists(st.text(), min_size=1, max_size=4)
@@ -37,6 +37,20 @@ def test_an_id_is_the_hmac_of_its_parts_in_base32(parts: list[str]) -> None:
 def test_different_facts_get_different_ids(one: list[str], other: list[str]) -> None:
     same = resource_id(PUBLIC_KEY, "Patient", "a", one) == resource_id(PUBLIC_KEY, "Patient", "a", other)
     assert same == (one == other)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["Patient", "Observation"]), facts), max_size=5), st.integers(0, 40)
+)
+def test_many_ids_are_those_of_each(items: list[tuple[str, list[str]]], more: int) -> None:
+    every = [*items, *(("Observation", [str(number)]) for number in range(more))]
+    each = [resource_id(PUBLIC_KEY, kind, "a", parts) for kind, parts in every]
+    assert resource_ids(PUBLIC_KEY, "a", every) == each
+
+
+def test_one_of_many_ids_without_facts_is_refused() -> None:
+    with pytest.raises(ValueError, match="fact"):
+        resource_ids(PUBLIC_KEY, "a", [("Patient", ["x"]), ("Patient", [])])
 
 
 def test_the_borders_between_parts_count() -> None:

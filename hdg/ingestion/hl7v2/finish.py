@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hdg.errors import Issue
 from hdg.fhir.canonical import canonical_bytes
-from hdg.fhir.ids import resource_id
+from hdg.fhir.ids import resource_id, resource_ids
 from hdg.ingestion.converted import Defaulted, Deletion
 from hdg.ingestion.hl7v2.groups import Group
 from hdg.ingestion.hl7v2.message import Link
@@ -21,28 +21,26 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
     ordinals.
     """
     key, institution = state.id_key, state.sender.institution
+    identified = [build.facts or _last_resort(build, state, sha256) for build in builds]
+    pairs = zip(builds, identified, strict=True)
+    ids = resource_ids(key, institution, [(build.type, facts.parts) for build, facts in pairs])
     held: dict[tuple[str, tuple[str, ...]], Build] = {}
-    for build in builds:
-        facts = build.facts
-        if facts is None:
-            place = (state.message.control_id, sha256, str(build.origin.position), build.label)
-            facts = Facts(("segment", *place))
-        parts = facts.parts
-        first = held.get((build.type, parts))
+    for build, facts, found in zip(builds, identified, ids, strict=True):
+        first = held.setdefault((build.type, facts.parts), build)
         ordinal = 1
-        while first is not None:
+        while first is not build:
             if facts.is_thing:
                 _prefer_stated(first, build)
                 _differs(build, unite(first.resource, _content(build.resource)), state)
-                build.resource = first.resource
                 break
             if _is_repeat(first, build):
-                build.resource = first.resource
                 break
             ordinal += 1
             parts = (*facts.parts, f"occurrence {ordinal}")
-            first = held.get((build.type, parts))
-        if first is not None:
+            first = held.setdefault((build.type, parts), build)
+            found = resource_id(key, build.type, institution, parts) if first is build else ""
+        if first is not build:
+            build.resource = first.resource
             build.id = first.id
             # What links would have put into the resource that is not needed goes to the one that stays.
             build.links = [
@@ -51,9 +49,13 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
             ]
             first.deletions.update(build.deletions)
             continue
-        held[(build.type, parts)] = build
-        build.id = build.resource["id"] = resource_id(key, build.type, institution, parts)
+        build.id = build.resource["id"] = found
         _unite_with_reference(build, state, is_thing=facts.is_thing)
+
+
+def _last_resort(build: Build, state: State, sha256: str) -> Facts:
+    """What identifies a resource of which nothing else is known: the message and the place in it."""
+    return Facts(("segment", state.message.control_id, sha256, str(build.origin.position), build.label))
 
 
 def _unite_with_reference(build: Build, state: State, *, is_thing: bool) -> None:
