@@ -9,6 +9,7 @@ from hdg.errors import BadRequest
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.ingestion.cda import convert as cda
 from hdg.ingestion.cda.explain import Watching, is_path, rules
+from hdg.ingestion.dicom import explain as dicom
 from hdg.ingestion.hl7v2 import explain as hl7v2
 from hdg.ingestion.hl7v2.grammar import SourceError
 from hdg.ingestion.hl7v3 import convert as hl7v3
@@ -23,11 +24,16 @@ __all__ = ["lines"]
 def lines(source: str, data: bytes | None = None, mappings: Path | None = None) -> Iterator[str]:
     """Text for a terminal.
 
-    ``source``: an HL7 v2 field or component (``PID-3``, ``CX.4``), or the end of a path of elements
-    (``observation/value``, ``administrativeGenderCode/@code``). ``data``: an input to show the rules on.
+    ``source``: an HL7 v2 field or component (``PID-3``, ``CX.4``), the end of a path of elements
+    (``observation/value``, ``administrativeGenderCode/@code``), or a DICOM attribute (``PatientID``,
+    ``(0010,0020)``). ``data``: an input to show the rules on.
     Raises BadRequest for what is neither, TableError, and SourceError for the input.
     """
     kind = format_of(data) if data is not None else None
+    if kind in (None, "dicom") and dicom.is_attribute(source):
+        for rule, made in dicom.explain(source, data, mappings):
+            yield from _shown(rule, made)
+        return
     try:
         fields = hl7v2.explain(source, data if kind == "hl7v2" else None, mappings)
         found = [line for one in fields for line in _shown(one.rule, one.made)]

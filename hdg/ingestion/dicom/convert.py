@@ -79,11 +79,14 @@ def dispatched(library: Library) -> tuple[Dispatched, ...]:
 class Converter:
     """Converts headers with one id key. Tables are read and compiled when a header first needs them."""
 
-    def __init__(self, *, id_key: bytes, library: Library | None = None) -> None:
+    def __init__(
+        self, *, id_key: bytes, library: Library | None = None, compiler: Compiler | None = None
+    ) -> None:
+        """``compiler``: of ``library``, when rows are to be watched."""
         self.id_key = id_key
         self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
         if library is not None:
-            self._tables[None, None] = _tables(library)
+            self._tables[None, None] = _tables(library, compiler)
 
     def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
         """The compiled tables seen through an override directory and a site's own concept maps."""
@@ -228,5 +231,5 @@ def _valid(resources: Sequence[JsonObject], issues: list[Issue]) -> list[JsonObj
     return kept
 
 
-def _tables(library: Library) -> _Tables:
-    return _Tables(library, Compiler(library), dispatched(library), frozenset(modules(library)))
+def _tables(library: Library, compiler: Compiler | None = None) -> _Tables:
+    return _Tables(library, compiler or Compiler(library), dispatched(library), frozenset(modules(library)))
