@@ -14,9 +14,8 @@ from hdg.fhir.validate import validate
 from hdg.management.store.index import Indexer
 from hdg.management.store.merge import without_server_meta
 from hdg.management.store.ready import Ready, ready
-from hdg.management.store.values import split_reference
 
-__all__ = ["Draft", "draft", "relative_references"]
+__all__ = ["Draft", "draft"]
 
 JsonObject = dict[str, Any]
 
@@ -54,16 +53,3 @@ def draft(content: JsonObject, id_: str, indexer: Indexer) -> Draft:
     except RecursionError:
         raise ValidationFailed([Issue("error", "too-costly", "", "nested too deeply")]) from None
     return Draft(bare["resourceType"], id_, made, bare)
-
-
-def relative_references(content: Any, base: str) -> Any:
-    """A copy in which references to resources below ``base`` (which ends with a slash) are relative."""
-    if isinstance(content, list):
-        return [relative_references(item, base) for item in content]
-    if not isinstance(content, dict):
-        return content
-    made = {key: relative_references(item, base) for key, item in content.items()}
-    text = made.get("reference")
-    if isinstance(text, str) and text.startswith(base) and split_reference(text.removeprefix(base)):
-        made["reference"] = text.removeprefix(base)
-    return made

@@ -31,7 +31,8 @@ from hdg.management.store.search import conditions
 from hdg.management.store.together import token_searches
 from hdg.management.store.values import Hash
 from hdg.usage import permits, search_parameters
-from hdg.usage.drafts import Draft, draft, relative_references
+from hdg.usage.drafts import Draft, draft
+from hdg.usage.references import may_be_odd, own_references
 from hdg.usage.scratch import Scratch
 from hdg.usage.subscriptions.register import Registrar
 
@@ -364,8 +365,10 @@ class Writing:
         self._check_type(draft.type)
         if self._who.role == "patient":
             permits.check_about(self._who, draft.content, draft.patients)
-        else:
-            draft = self._own_references(draft)
+        own = self._own_references(draft)
+        if own is not draft:
+            permits.check_about(self._who, own.content, own.patients)
+            draft = own
         self._check_patients(draft, before)
         self._check_profiles(draft)
         home = permits.home_of(self._who, self._means.keeper)
@@ -450,11 +453,14 @@ class Writing:
         return tuple(sorted(self._session.connection.scalars(query)))
 
     def _own_references(self, draft: Draft) -> Draft:
-        """With relative references to what is ours: an absolute one would put it into nobody's compartment."""
-        base = f"{self._means.base}/"
-        if not self._means.base or f'"reference":"{base}'.encode() not in draft.ready.tail:
+        """With relative references to what is ours: another spelling would put it into nobody's compartment.
+
+        Raises ValidationFailed for references that are not understood.
+        """
+        if not may_be_odd(draft.ready.tail):
             return draft
-        return self.draft(relative_references(draft.content, base), draft.id)
+        made = own_references(draft.content, self._means.base)
+        return draft if made == draft.content else self.draft(made, draft.id)
 
     def _kept_patient(self, draft: Draft, place: Place, before: Collection[str]) -> str | None:
         """Whose it stays though it does not say so itself, like the original of a document (a Binary)."""
