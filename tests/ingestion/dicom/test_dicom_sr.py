@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 
+import pytest
+
 from dicom_headers import BASIC_TEXT, CT, DOSE, KEY_OBJECTS, code, content, item, number, report
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.validate import validate
@@ -337,3 +339,31 @@ def test_a_measurement_says_of_which_image_it_was_taken():
     device = next(each for each in found.resources if each["resourceType"] == "Device")
     assert one["device"] == {"reference": f"Device/{device['id']}"}
     assert ("not-supported", "ContentSequence") in {(issue.code, issue.place) for issue in found.issues}
+
+
+@pytest.mark.parametrize(
+    "word", ["nicht vorhanden", "keine", "aucun", "ausente", "assente", "없음", "なし", "无", "отсутствует"]
+)
+def test_a_denial_in_another_language_is_one(word):
+    absent = coded(word, "A", name=code("PR", "99CITY", "Vorhandensein"), relation="HAS CONCEPT MOD")
+    _, observations = parts(report(TITLE, coded("Pneumothorax", "P1", absent)))
+    assert "P1" not in str(observations)
+
+
+def test_reports_nested_as_deep_as_allowed_are_taken_apart():
+    inner = content("TEXT", FINDING, TextValue="deep")
+    for at in range(90):
+        inner = content("CONTAINER", code(str(at), "99CITY", f"level {at}"), inner)
+    diagnostic, observations = parts(report(TITLE, inner))
+    assert len(observations) == 91
+    assert text_of(diagnostic).endswith("Finding: deep")
+
+
+def test_a_person_who_is_measured_and_a_finding_of_another_group_stay_apart():
+    one = content(
+        "CONTAINER", GROUP, coded("Absent", "A", name=code("PR", "99CITY", "Presence")), coded("Mass", "M1")
+    )
+    other = content("CONTAINER", GROUP, coded("Cyst", "C1"))
+    _, observations = parts(report(TITLE, one, other))
+    assert "M1" not in str(observations)
+    assert "C1" in str(observations)
