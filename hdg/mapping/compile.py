@@ -305,7 +305,9 @@ class Compiler:
         is_reference = REFERENCE.fullmatch(rule.as_) is not None
         if is_open or self._is_fleeting(rule):
             return Extent(None, elements)
-        if rule.as_ and not is_reference and not self._is_pure_as(rule.as_):
+        named = self.grammar.converters.get(rule.as_)
+        is_repeatable = not rule.as_ or is_reference or (named is not None and named.is_filling)
+        if not is_repeatable and not self._is_pure_as(rule.as_):
             return Extent(None, elements)
         slot = self.grammar.slot(rule.source, table, 0)
         return Extent((slot.number,), elements, slot.separator if is_reference else "")

@@ -33,6 +33,8 @@ class Named:
     """Of a pure converter that is given a whole value: numbers of the parts that it looks at; None: any."""
     is_composing: bool = False
     """Whether it gives a text whenever the same parts are valued, whatever letters stand in them."""
+    is_filling: bool = False
+    """Whether it would be pure if it did not note that its value only fills a gap."""
 
 
 class Registry:
@@ -50,6 +52,7 @@ class Registry:
         is_pure: bool = False,
         reads: tuple[int, ...] | None = None,
         is_composing: bool = False,
+        is_filling: bool = False,
     ) -> Callable[[Callable[[str, Any], Any]], Callable[[str, Any], Any]]:
         """Decorator. ``takes="field"`` hands over the whole field with all its repetitions; for the others see
         Named.
@@ -57,7 +60,9 @@ class Registry:
 
         def keep(function: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
             summary = (function.__doc__ or "").strip().partition("\n")[0]
-            self._named[name] = Named(name, function, type, takes, is_pure, summary, reads, is_composing)
+            self._named[name] = Named(
+                name, function, type, takes, is_pure, summary, reads, is_composing, is_filling
+            )
             return function
 
         return keep

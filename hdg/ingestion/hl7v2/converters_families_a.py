@@ -53,7 +53,7 @@ CONVERTERS.register("hl7v2.withdraw_cancelation_reason", type="CodeableConcept")
 )
 
 
-@CONVERTERS.register("hl7v2.status_by_class", type="code")
+@CONVERTERS.register("hl7v2.status_by_class", type="code", is_filling=True)
 def status_by_class(text: str, state: State) -> str | None:
     """PV1-2 by the map ``encounter-status``, for events that do not say the status: it only fills a gap."""
     table = state.library.concept_map("encounter-status")
