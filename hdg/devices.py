@@ -28,7 +28,7 @@ from hdg.ingestion.inbox import losses
 from hdg.ingestion.received import origin_of, origin_text
 from hdg.ingestion.sender import Origin, Sender
 from hdg.management.patient_signature import signature
-from hdg.management.store.inbox import Entry, note_loss
+from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.session import WriteSession
 from hdg.management.store.unit import InboxRow
 from hdg.management.store.writer import NotCommitted, RowsRefused
@@ -136,13 +136,26 @@ class Devices:
         except DeviceError as error:
             return Replayed(error)
         resources = tuple(chain.from_iterable(piece.resources for piece in pieces))
-        whole = replace(pieces[0], resources=resources)
+        several = len({piece.patient_id for piece in pieces}) > 1
+        whole = replace(pieces[0], resources=resources, patient_id=None if several else pieces[0].patient_id)
 
         def accept(session: WriteSession) -> None:
             for piece in pieces:
                 self._store(session, given, piece)
 
-        return self._gateway.replayed(replace(entry, status="quarantined"), whole, accept, is_dry=is_dry)
+        return self._gateway.replayed(entry, whole, accept, is_dry=is_dry)
+
+    def keep_edited(self, entry: Entry, raw: bytes) -> int:
+        """Puts an operator's correction of quarantined data beside them, in quarantine; its number."""
+        given = replace(self._given(raw, origin_of(entry.origin), entry.received_us), sender=entry.sender)
+        text = f"edited by the operator from message {entry.ikey}"
+        taken = Taken("quarantined", given.sha256, reason=text, what="data")
+
+        def work(session: WriteSession) -> int:
+            mark(session, entry.ikey, "edited")
+            return self._record(session, given, taken, None)
+
+        return self._gateway.store.submit(work).result()
 
     # --- one unit of work ---------------------------------------------------------------------------------------
 

@@ -157,6 +157,9 @@ def show(settings: Settings, number: int) -> Iterator[str]:
         raw = _raw(gateway, found)
         yield _head(found)
         yield f"status {found.status}, {len(raw)} bytes, SHA-256 {digest(raw)}"
+        if is_of_device(found):
+            yield f"  data of a device{f'; the place is {found.place}' if found.place else ''}"
+            return
         yield from _structure(raw, found.place)
 
 
@@ -190,6 +193,8 @@ def edit(settings: Settings, number: int, data: bytes) -> int:
         found = entry(gateway.store.engine, number)
         if found.status != "quarantined":
             raise BadRequest(f"message {number} is not in quarantine but {found.status}")
+        if is_of_device(found):
+            return Devices(gateway).keep_edited(found, data)
         if format_of(data) in XML:
             return Documents(gateway).keep_edited(found, data)
         return gateway.keep_edited(found, data)

@@ -13,7 +13,7 @@ from hdg.fhir import json as fhir_json
 from hdg.fhir.validate import validate
 from hdg.ingestion.device import convert
 from hdg.management import patient_signature
-from hdg.replay import replay_quarantined
+from hdg.replay import edit, replay, replay_quarantined, show
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 EXPORT = (EXAMPLES / "apple-health-export.xml").read_bytes()
@@ -179,3 +179,19 @@ def test_a_quarantined_input_is_accepted_once_its_patient_is_there(make_world, t
     settings = world.settings
     (line,) = replay_quarantined(settings, ())
     assert "accepted" in line.text
+
+
+def test_an_operator_mends_and_replays_and_an_accepted_input_is_replayed_without_change(make_world):
+    world = make_world()
+    device_api.mount(world.app, world.gate, world.gateway, Devices(world.gateway))
+    post(world, HUB, "sender", "application/json", institution="north")
+    broken = HUB.replace(b"1e75", b"zz75")
+    post(world, broken, "sender", "application/json", institution="north")
+    assert any("data of a device" in line for line in show(world.settings, 2))
+    number = edit(world.settings, 2, HUB.replace(b"1e75", b"1e76"))
+    (line,) = replay_quarantined(world.settings, (number,))
+    assert "accepted" in line.text
+    assert [status for status, _ in inbox(world)] == ["accepted", "edited", "replayed"]
+    lines = list(replay(world.settings, since=0, until=world.now_us + 1))
+    assert not [one for one in lines if one.is_failure]
+    assert [status for status, _ in inbox(world)] == ["accepted", "edited", "replayed"]
