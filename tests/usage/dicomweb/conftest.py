@@ -33,5 +33,11 @@ class Pictures:
 
 
 @pytest.fixture
-def pictures(either):
+def pictures(world):
+    return Pictures(world)
+
+
+@pytest.fixture
+def on_either(either):
+    """The same on either database: for what SQL decides."""
     return Pictures(either)

@@ -32,6 +32,15 @@ def values(results, tag):
 
 @pytest.fixture
 def study(pictures):
+    return taken(pictures)
+
+
+@pytest.fixture
+def study_on_either(on_either):
+    return taken(on_either)
+
+
+def taken(pictures):
     """Two series of one study, three slices and one."""
     pixels = random.Random(1)
     made = [image(number, pixels=pixels.randbytes(512)) for number in (1, 2, 3)]
@@ -45,8 +54,8 @@ def study(pictures):
 # --- QIDO ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_study_is_found_with_what_it_holds(pictures, study):
-    answer = pictures.get("/studies", pictures.clinician)
+def test_a_study_is_found_with_what_it_holds(on_either, study_on_either):
+    answer = on_either.get("/studies", on_either.clinician)
     assert answer.headers["content-type"] == "application/dicom+json"
     (one,) = answer.json()
     assert one["0020000D"]["Value"] == [uid(1)]
@@ -57,14 +66,14 @@ def test_a_study_is_found_with_what_it_holds(pictures, study):
     assert "00280010" not in one
 
 
-def test_series_and_instances_are_found_below_it(pictures, study):
-    series = pictures.get(f"/studies/{uid(1)}/series", pictures.clinician).json()
+def test_series_and_instances_are_found_below_it(on_either, study_on_either):
+    series = on_either.get(f"/studies/{uid(1)}/series", on_either.clinician).json()
     assert sorted(values(series, "0020000E")) == [uid(1, 1), uid(1, 2)]
     assert sorted(values(series, "00201209")) == [1, 3]
-    found = pictures.get(f"/studies/{uid(1)}/series/{uid(1, 1)}/instances", pictures.clinician).json()
+    found = on_either.get(f"/studies/{uid(1)}/series/{uid(1, 1)}/instances", on_either.clinician).json()
     assert sorted(values(found, "00080018")) == [uid(1, 1, number) for number in (1, 2, 3)]
-    assert len(pictures.get("/instances", pictures.clinician).json()) == 4
-    assert len(pictures.get("/series?Modality=MR", pictures.clinician).json()) == 1
+    assert len(on_either.get("/instances", on_either.clinician).json()) == 4
+    assert len(on_either.get("/series?Modality=MR", on_either.clinician).json()) == 1
 
 
 MATCHED = [
@@ -96,9 +105,9 @@ MATCHED = [
 ]
 
 
-def test_attributes_are_matched_as_dicom_matches_them(pictures, study):
+def test_attributes_are_matched_as_dicom_matches_them(on_either, study_on_either):
     for query, count in MATCHED:
-        answer = pictures.get(f"/studies?{query}", pictures.clinician)
+        answer = on_either.get(f"/studies?{query}", on_either.clinician)
         assert answer.status_code == 200
         assert len(answer.json()) == count, query
 
@@ -113,10 +122,10 @@ def test_further_attributes_are_returned_on_request(pictures, study):
     assert "7FE00010" not in one
 
 
-def test_results_are_cut_at_the_limit_and_that_is_said(pictures, study):
-    first = pictures.get(f"/studies/{uid(1)}/instances?limit=3", pictures.clinician)
+def test_results_are_cut_at_the_limit_and_that_is_said(on_either, study_on_either):
+    first = on_either.get(f"/studies/{uid(1)}/instances?limit=3", on_either.clinician)
     assert first.headers["warning"].startswith("299")
-    rest = pictures.get(f"/studies/{uid(1)}/instances?limit=3&offset=3", pictures.clinician)
+    rest = on_either.get(f"/studies/{uid(1)}/instances?limit=3&offset=3", on_either.clinician)
     assert "warning" not in rest.headers
     found = values([*first.json(), *rest.json()], "00080018")
     assert len(found) == len(set(found)) == 4
@@ -251,40 +260,40 @@ PATHS = [
 ]
 
 
-def test_hidden_and_absent_look_the_same(pictures, study):
-    stranger = pictures.world.token("clinician", user="x", institution="east")
+def test_hidden_and_absent_look_the_same(on_either, study_on_either):
+    stranger = on_either.world.token("clinician", user="x", institution="east")
     for path in PATHS:
-        hidden = pictures.get(path, stranger)
-        absent = pictures.get(path.replace(uid(1), uid(9)), stranger)
+        hidden = on_either.get(path, stranger)
+        absent = on_either.get(path.replace(uid(1), uid(9)), stranger)
         assert hidden.status_code == absent.status_code
         assert hidden.content == absent.content
         assert b"Doe" not in hidden.content
 
 
-def test_a_consent_opens_the_images_and_its_end_closes_them(pictures, study):
-    subject = json.loads(pictures.world.client.get("/fhir/ImagingStudy", pictures.clinician).content)[
+def test_a_consent_opens_the_images_and_its_end_closes_them(on_either, study_on_either):
+    subject = json.loads(on_either.world.client.get("/fhir/ImagingStudy", on_either.clinician).content)[
         "entry"
     ][0]["resource"]["subject"]["reference"].removeprefix("Patient/")
-    other = pictures.world.token("clinician", user="x", institution="east", purpose="TREAT")
-    assert pictures.get(f"/studies/{uid(1)}", other).status_code == 404
-    consent = pictures.world.grant(subject, "Organization/east")
-    assert len(parts(pictures.get(f"/studies/{uid(1)}", other, OBJECTS))) == 4
-    assert len(pictures.get("/studies?PatientID=4711", other).json()) == 1
-    pictures.world.revoke(consent)
-    assert pictures.get(f"/studies/{uid(1)}", other).status_code == 404
-    assert pictures.get("/studies", other).json() == []
+    other = on_either.world.token("clinician", user="x", institution="east", purpose="TREAT")
+    assert on_either.get(f"/studies/{uid(1)}", other).status_code == 404
+    consent = on_either.world.grant(subject, "Organization/east")
+    assert len(parts(on_either.get(f"/studies/{uid(1)}", other, OBJECTS))) == 4
+    assert len(on_either.get("/studies?PatientID=4711", other).json()) == 1
+    on_either.world.revoke(consent)
+    assert on_either.get(f"/studies/{uid(1)}", other).status_code == 404
+    assert on_either.get("/studies", other).json() == []
 
 
-def test_each_access_is_in_the_trail_of_its_patient(pictures, study):
+def test_each_access_is_in_the_trail_of_its_patient(on_either, study_on_either):
     from sqlalchemy import text
 
     def events():
-        with pictures.world.store.engine.connect() as connection:
+        with on_either.world.store.engine.connect() as connection:
             return connection.execute(text("SELECT count(*) FROM audit_event WHERE patient <> ''")).scalar()
 
     before = events()
-    pictures.get("/studies", pictures.clinician)
-    pictures.get(f"/studies/{uid(1)}/metadata", pictures.clinician)
+    on_either.get("/studies", on_either.clinician)
+    on_either.get(f"/studies/{uid(1)}/metadata", on_either.clinician)
     assert events() == before + 2
 
 
