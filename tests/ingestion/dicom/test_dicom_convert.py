@@ -504,3 +504,63 @@ def test_an_icon_with_compressed_pixels_is_passed_over():
     icon["PixelData"].is_undefined_length = True
     data = obj(transfer_syntax="1.2.840.10008.1.2.4.50", IconImageSequence=[icon], AccessionNumber="A1")
     assert first(data, "ImagingStudy")["basedOn"][0]["identifier"]["value"] == "A1"
+
+
+def test_what_only_a_visit_could_say_is_reported_when_there_is_none():
+    found = converted(obj(ReasonForVisit="cough", CurrentPatientLocation="Ward 3"))
+    lost = {issue.place for issue in found.issues if issue.code == "incomplete"}
+    assert lost == {"ReasonForVisit", "CurrentPatientLocation"}
+    encounter = made("Encounter", AdmissionID="V1", ReasonForVisit="cough", CurrentPatientLocation="Ward 3")
+    assert encounter["reasonCode"] == [{"text": "cough"}]
+    assert encounter["location"] == [{"location": {"display": "Ward 3"}}]
+
+
+def test_a_pregnancy_and_its_denial_are_told_in_words():
+    assert made("Observation", PregnancyStatus=1)["valueCodeableConcept"] == {"text": "Not pregnant"}
+    assert made("Observation", PregnancyStatus=3)["valueCodeableConcept"] == {"text": "Definitely pregnant"}
+    assert not resources(obj(PregnancyStatus=9), "Observation")
+
+
+def test_a_diagnosis_at_admission_is_a_note_and_no_reason_of_the_study():
+    study = made("ImagingStudy", AdmittingDiagnosesDescription="Pneumonia?")
+    assert study["note"] == [{"text": "Admitting diagnosis: Pneumonia?"}]
+    assert "reasonCode" not in study
+
+
+def test_the_imaging_study_of_a_real_file_is_exactly_this():
+    study = first(FOLDER / "test_files" / "CT_small.dcm", "ImagingStudy")
+    ids = study.pop("id"), study["subject"].pop("reference")
+    actor = study["series"][0]["performer"][0]["actor"].pop("reference")
+    assert ids[1].startswith("Patient/")
+    assert actor.startswith("Device/")
+    assert study == {
+        "resourceType": "ImagingStudy",
+        "subject": {},
+        "status": "available",
+        "identifier": [
+            {"system": "urn:dicom:uid", "value": "urn:oid:1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"},
+            {"value": "1CT1", "use": "secondary"},
+        ],
+        "modality": [{"system": "http://dicom.nema.org/resources/ontology/DCM", "code": "CT"}],
+        "started": "2004-01-19T07:27:30-05:00",
+        "description": "e+1",
+        "series": [
+            {
+                "uid": "1.3.6.1.4.1.5962.1.3.1.1.20040119072730.12322",
+                "number": 1,
+                "modality": {"system": "http://dicom.nema.org/resources/ontology/DCM", "code": "CT"},
+                "started": "1997-04-30T11:27:49-05:00",
+                "performer": [{"actor": {}}],
+                "instance": [
+                    {
+                        "uid": "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322",
+                        "sopClass": {
+                            "system": "urn:ietf:rfc:3986",
+                            "code": "urn:oid:1.2.840.10008.5.1.4.1.1.2",
+                        },
+                        "number": 1,
+                    }
+                ],
+            }
+        ],
+    }
