@@ -5,7 +5,8 @@ denial matches on the criteria that are understood. See docs/access-policy.md fo
 element.
 
 - Only ``status`` active and ``scope`` patient-privacy or research make rules; research rules speak to
-  researchers only.
+  researchers only. Where the scope is not wholly understood, its denials hold, for everybody.
+- In denials a code without its system, or of another system, is not understood: what it stands in matches everything.
 - The root is what ``provision.type`` says. Without it ``policyRule`` decides: OPTOUT denies everything in the
   period; OPTIN permits if the provision has no further criteria, else its criteria are exceptions and deny.
 - A nested provision is an exception to the root: a nested permit holds only where the root surely matches too
@@ -15,20 +16,23 @@ element.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any
 
+from hdg.fhir.definitions import resource_types
 from hdg.management.consent.period import EMPTY, deny_range, permit_range
 from hdg.management.consent.schema import ANY
 
-__all__ = ["KINDS", "ConsentRule", "rows_for", "rules_of"]
+__all__ = ["KINDS", "VERSION", "ConsentRule", "rows_for", "rules_of"]
 
 JsonObject = dict[str, Any]
 Names = frozenset[str] | None
 
+VERSION = "2"
+"""Raise it when a Consent that is stored already would make other rules; they are then made anew at start."""
 KINDS = ("root-permit", "root-deny", "nested-permit", "nested-deny", "gate")
 
 SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
@@ -38,6 +42,8 @@ ACTION = "http://terminology.hl7.org/CodeSystem/consentaction"
 RESOURCE_TYPES = "http://hl7.org/fhir/resource-types"
 PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 
+_SCOPES = frozenset({"adr", "research", "treatment", "patient-privacy"})
+_ACTIONS = frozenset({"collect", "access", "use", "disclose", "correct"})
 RECIPIENT_ROLES = frozenset({"PRCP", "IRCP"})
 ACTOR_TYPES = frozenset({"Practitioner", "Organization", "Patient", "RelatedPerson", "Device"})
 UNDERSTOOD = frozenset(
@@ -71,11 +77,11 @@ class ConsentRule:
 
 def rules_of(consent: JsonObject) -> list[ConsentRule]:
     """The rules of a Consent; none for one that is not active, has no patient or another scope."""
-    scope = _codes(consent.get("scope"), SCOPE) & {"patient-privacy", "research"}
+    scope, is_whole = _scope(consent.get("scope"))
     patient, is_exact = _patient(consent)
-    if consent.get("status") != "active" or not scope or not patient:
+    if consent.get("status") != "active" or not patient or (is_whole and not scope):
         return []
-    is_understood = is_exact and not {"implicitRules", "modifierExtension"} & set(consent)
+    is_understood = is_exact and bool(scope) and not {"implicitRules", "modifierExtension"} & set(consent)
     base = ConsentRule(
         consent=f"Consent/{consent.get('id', '')}",
         patient=patient,
@@ -89,7 +95,18 @@ def rules_of(consent: JsonObject) -> list[ConsentRule]:
         end_us=0,
     )
     rules = [rule for rule in _rules(consent, base) if is_understood or rule.kind.endswith("deny")]
+    if not is_whole:
+        rules = [replace(rule, role=ANY) if rule.kind.endswith("deny") else rule for rule in rules]
     return [rule for found in rules if (rule := _fitted(found)) is not None]
+
+
+def _scope(concept: Any) -> tuple[frozenset[str], bool]:
+    """(the scopes that count, whether every coding is one of R4's, so that nothing else can be meant)."""
+    codes = _codes(concept, SCOPE)
+    codings = concept.get("coding") if isinstance(concept, dict) else None
+    known = [one for one in _objects(codings) if one.get("system") == SCOPE and one.get("code") in _SCOPES]
+    is_whole = bool(known) and isinstance(codings, list) and len(known) == len(codings)
+    return codes & {"patient-privacy", "research"}, is_whole
 
 
 def _rules(consent: JsonObject, base: ConsentRule) -> Iterator[ConsentRule]:
@@ -116,12 +133,15 @@ def _root_kind(consent: JsonObject, provision: JsonObject) -> str:
     kind = provision.get("type")
     if kind is not None:
         return "permit" if kind == "permit" else "deny"
-    policy = _codes(consent.get("policyRule"), ACT_CODE)
-    if policy & {"OPTOUT", "OPTOUTE"}:
+    rule = consent.get("policyRule")
+    policy, similar = _codes(rule, ACT_CODE), _codes(rule)
+    if similar & {"OPTOUT", "OPTOUTE"}:  # by the code alone: it denies
         return "optout"
-    if not policy & {"OPTIN", "OPTINR"}:
+    if not similar & {"OPTIN", "OPTINR"}:
         return ""
-    return "deny" if set(provision) - {"id", "extension", "period", "provision"} else "permit"
+    if set(provision) - {"id", "extension", "period", "provision"}:
+        return "deny"
+    return "permit" if policy & {"OPTIN", "OPTINR"} else ""
 
 
 def _nested(base: ConsentRule, provision: JsonObject, outer: tuple[int, int]) -> Iterator[ConsentRule]:
@@ -175,8 +195,8 @@ def _denial(base: ConsentRule, provision: JsonObject, kind: str) -> ConsentRule:
         for names, is_whole in (
             _actors(provision.get("actor"), is_permit=False),
             _of_codings(provision.get("purpose"), ACT_REASON),
-            _of_concepts(provision.get("action"), ACTION),
-            _of_codings(provision.get("class"), RESOURCE_TYPES),
+            _of_every_coding(provision.get("action"), ACTION, _ACTIONS),
+            _of_codings(provision.get("class"), RESOURCE_TYPES, resource_types()),
         )
     )
     start, end = deny_range(provision.get("period"))
@@ -196,22 +216,32 @@ def _objects(value: Any) -> list[JsonObject]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _codes(concept: Any, system: str) -> frozenset[str]:
-    """Codes of one system in a CodeableConcept."""
+def _codes(concept: Any, system: str | None = None) -> frozenset[str]:
+    """Codes of one system in a CodeableConcept; without one, of any or none."""
     codings = _objects(concept.get("coding")) if isinstance(concept, dict) else []
-    codes = (coding.get("code") for coding in codings if coding.get("system") == system)
+    codes = (coding.get("code") for coding in codings if system is None or coding.get("system") == system)
     return frozenset(code for code in codes if isinstance(code, str))
 
 
-def _of_codings(value: Any, system: str) -> tuple[Names, bool]:
-    """(codes or None for any, whether every item was understood) of a list of Codings."""
+def _of_codings(value: Any, system: str, among: Collection[str] | None = None) -> tuple[Names, bool]:
+    """(codes or None for any, whether every item was understood) of a list of Codings. ``among``: all that exist."""
     if value is None:
         return None, True
     items = _objects(value)
     codes = [
         item["code"] for item in items if item.get("system") == system and isinstance(item.get("code"), str)
     ]
-    return frozenset(codes), bool(codes) and isinstance(value, list) and len(codes) == len(value)
+    known = [code for code in codes if among is None or code in among]
+    return frozenset(codes), bool(codes) and isinstance(value, list) and len(known) == len(value)
+
+
+def _of_every_coding(value: Any, system: str, among: Collection[str]) -> tuple[Names, bool]:
+    """The same of a list of CodeableConcepts, each coding of which must be understood."""
+    names, is_whole = _of_concepts(value, system)
+    items = _objects(value) if value is not None else []
+    codings = [coding for item in items for coding in _objects(item.get("coding"))]
+    is_clear = all(one.get("system") == system and one.get("code") in among for one in codings)
+    return names, is_whole and is_clear
 
 
 def _of_concepts(value: Any, system: str) -> tuple[Names, bool]:
@@ -230,29 +260,36 @@ def _actors(value: Any, *, is_permit: bool) -> tuple[Names, bool]:
     items = _objects(value)
     keys = [_actor(item, is_permit=is_permit) for item in items]
     is_whole = bool(keys) and all(keys) and isinstance(value, list) and len(keys) == len(value)
-    return frozenset(key for key in keys if key), is_whole
+    return frozenset().union(*keys), is_whole
 
 
-def _actor(actor: JsonObject, *, is_permit: bool) -> str:
-    """The key of one actor; '' when it is not understood."""
+def _actor(actor: JsonObject, *, is_permit: bool) -> frozenset[str]:
+    """The keys of one actor, by its reference and, in a denial, by its identifier too; none: it is not understood."""
     reference = actor.get("reference")
     if not isinstance(reference, dict) or "modifierExtension" in actor:
-        return ""
+        return frozenset()
     if not _codes(actor.get("role"), PARTICIPATION) & RECIPIENT_ROLES:
-        return ""
+        return frozenset()
     literal = reference.get("reference")
-    if isinstance(literal, str):
-        kind, name = _literal(literal, is_permit=is_permit)
-        return f"{kind}/{name}" if kind in ACTOR_TYPES else ""
-    identifier = reference.get("identifier")
+    identified = _identified(reference.get("identifier"), is_permit=is_permit)
+    if not isinstance(literal, str):
+        return identified
+    kind, name = _literal(literal, is_permit=is_permit)
+    if kind not in ACTOR_TYPES:
+        return frozenset()
+    return frozenset({f"{kind}/{name}"}) if is_permit else identified | {f"{kind}/{name}"}
+
+
+def _identified(identifier: Any, *, is_permit: bool) -> frozenset[str]:
     if not isinstance(identifier, dict):
-        return ""
+        return frozenset()
     value, system = identifier.get("value"), identifier.get("system")
     if not isinstance(value, str) or not value:
-        return ""
+        return frozenset()
     if not is_permit:
-        return f"identifier-value:{value}"
-    return f"identifier:{system}|{value}" if isinstance(system, str) and system else ""
+        return frozenset({f"identifier-value:{value}"})
+    has_system = isinstance(system, str) and bool(system)
+    return frozenset({f"identifier:{system}|{value}"}) if has_system else frozenset()
 
 
 def _literal(reference: str, *, is_permit: bool) -> tuple[str, str]:

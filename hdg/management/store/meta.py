@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select
 from hdg.errors import VaultError
 from hdg.fhir import definitions
 from hdg.management import vault
+from hdg.management.consent.rules import VERSION as RULES_VERSION
 from hdg.management.consent.rules import rows_for
 from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.store import schema
@@ -33,6 +34,7 @@ __all__ = [
     "get_fact",
     "index_digest",
     "index_key",
+    "make_rules",
     "note_unledgered",
     "reindex",
     "reindex_if_needed",
@@ -47,6 +49,7 @@ _RESOURCE = table_of(schema.Resource)
 _VERSION = table_of(schema.Version)
 _INDEXES = tuple(table_of(model) for model in schema.INDEX_TABLES)
 _DIGEST = "index_digest"
+_RULES = "consent_rules"
 AT_ONCE = 2_000
 """Resources of a store that is made anew while it opens: a few seconds."""
 _ID_HASH = "UPDATE resource SET id_hash = ? WHERE rkey = ?"
@@ -122,7 +125,10 @@ def reindex_if_needed(engine: Engine, keks: vault.KekCache, indexer: Indexer) ->
     with engine.begin() as connection:
         if _get(connection, _DIGEST) is None:
             set_digest(connection, digest)
+            _set(connection, _RULES, RULES_VERSION)
             return
+        if _get(connection, _RULES) != RULES_VERSION:
+            make_rules(connection, keks, indexer)
         mark = mark_of(connection)
         if (_get(connection, _DIGEST) if mark is None else mark.digest) == digest:
             return
@@ -157,18 +163,24 @@ def begin_fill(connection: Connection, keks: vault.KekCache, indexer: Indexer, d
     Access goes by consents, so no answer may depend on how far the fill has come; there are few of them.
     """
     _empty(connection)
+    make_rules(connection, keks, indexer)
+    highest = connection.execute(select(func.coalesce(func.max(_RESOURCE.c.rkey), 0))).scalar_one()
+    set_mark(connection, Mark(digest, 0, int(highest)))
+
+
+def make_rules(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> None:
+    """Makes the rules of all Consents anew in this transaction. One whose body does not open keeps what it had."""
     consents = _VERSION.c.rkey.in_(select(_RESOURCE.c.rkey).where(_RESOURCE.c.type == "Consent"))
     for page in walk(connection, keks, indexer, among=consents, is_lenient=True):
         for made in page:
             if made.is_current and made.content is not None:
                 save_rules(connection, made.row.rkey, rows_for(made.content, made.row.rkey))
-    highest = connection.execute(select(func.coalesce(func.max(_RESOURCE.c.rkey), 0))).scalar_one()
-    set_mark(connection, Mark(digest, 0, int(highest)))
+    _set(connection, _RULES, RULES_VERSION)
 
 
 def _empty(connection: Connection) -> None:
     begin_anew(connection)
-    for table in (*_INDEXES, _RULE):
+    for table in _INDEXES:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(
                 f"TRUNCATE {connection.dialect.identifier_preparer.format_table(table)}"
@@ -185,6 +197,7 @@ def reindex(connection: Connection, keks: vault.KekCache, indexer: Indexer) -> i
     are filled again while the server runs.
     """
     _empty(connection)
+    connection.execute(delete(_RULE))
     statements = Statements(connection.dialect)
     count = 0
     for page in walk(connection, keks, indexer):

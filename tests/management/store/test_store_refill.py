@@ -251,3 +251,25 @@ def test_a_body_that_does_not_open_keeps_nothing_from_its_end(filled, settings, 
         assert found(store, BY_CODE) == ["o3"]
         with store.engine.connect() as connection:
             assert connection.execute(text("SELECT count(*) FROM compartment WHERE rkey = 3")).scalar() == 1
+
+
+def test_other_rules_about_consents_are_made_anew_at_start(
+    filled, settings, keys, clock, monkeypatch
+) -> None:
+    before = prepared(filled)
+    gone = consents.grant("p", ["Organization/x"], [], [], from_us=0, until_us=1) | {"id": "gone"}
+    filled.submit(lambda s: s.put(gone, institution="s", patient="p")).result(20)
+    filled.submit(lambda s: s.delete("Consent", "gone", institution="s")).result(20)
+    change(filled, "UPDATE consent_rule SET kind = 'root-permit', end_us = 9")
+    assert derived(filled)[3] != before[1][3]
+    filled.close()
+    with Store.open(settings, keys, clock) as store:
+        assert derived(store)[3] != before[1][3]
+    monkeypatch.setattr(meta, "RULES_VERSION", "next")
+    with Store.open(settings, keys, clock) as store:
+        assert derived(store)[3] == before[1][3]
+        assert found(store, BY_CODE) == ["o3"]  # the index was not touched
+    with Store.open(settings, keys, clock) as store:
+        change(store, "DELETE FROM consent_rule")
+    with Store.open(settings, keys, clock) as store:
+        assert derived(store)[3] == []
