@@ -17,7 +17,7 @@ from hdg.errors import DeviceError, Issue, SourceError
 from hdg.fhir.ids import resource_id
 from hdg.fhir.times import instant
 from hdg.ingestion.converted import Converted, JsonObject, Source
-from hdg.ingestion.device.home import Home
+from hdg.ingestion.device.home import Home, is_id
 from hdg.ingestion.device.kinds import HEAD_BYTES, Kind, kind_of
 from hdg.ingestion.device.readers import reader_of
 from hdg.ingestion.provenance import ASSEMBLER, provenance, role
@@ -113,6 +113,8 @@ class Converter:
         kind = given.kind or kind_of(given.head())
         if kind is None:
             raise DeviceError("of no format of personal health data that is known")
+        if given.patient and not is_id(given.patient):
+            raise DeviceError("the patient that was named is not an id (R4 datatypes.html#id)")
         library = self.library(sender.mappings, sender.terminology)
         home = Home(
             self.id_key,

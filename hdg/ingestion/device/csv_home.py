@@ -66,6 +66,7 @@ class _File:
         self._rows = csv.reader(text, delimiter=self._separator, strict=True)
         self._layout: Layout = layout_for(home.library, header, home.name)
         self._devices: set[str] = set()
+        self._people: set[str] = set()
         for at, name in self._layout.unknown:
             shown = name if len(name) <= 40 and name.isprintable() else "?"
             text_ = f"the column {shown!r} is in no row of the table and is left out"
@@ -102,6 +103,9 @@ class _File:
             if patient is None:
                 return
             yield patient
+        for column in self._layout.of("subject") if self._caller else ():
+            if who := self._cell(row, column):
+                self._home.check_one(self._people, who, self._place(row.line, column.at))
         row.when = _written(moment)
         row.notes = tuple(text for column in self._layout.of("note") if (text := self._cell(row, column)))
         device = self._device(row)

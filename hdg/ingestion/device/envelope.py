@@ -20,7 +20,7 @@ from hdg.fhir.times import instant
 from hdg.ingestion.device import gatt
 from hdg.ingestion.device.envelope_streams import segments
 from hdg.ingestion.device.gatt_readings import Amount, Choice, Flags, Intervals, Pressures, Reading
-from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, UCUM, Home
+from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, UCUM, Home, is_id
 from hdg.ingestion.device.json_points import dig, objects
 from hdg.ingestion.device.mdc import Mdc
 from hdg.ingestion.device.observations import (
@@ -113,39 +113,43 @@ def read(
 
 
 def _patient(told: Any, home: Home, caller: str, place: str) -> Iterator[JsonObject]:
-    """Whose it is: who the caller says; else the envelope's id or identifier. Raises DeviceError."""
-    id_, identifier = dig(told, "id"), dig(told, "identifier")
-    if caller:
-        if isinstance(id_, str) and f"Patient/{id_}" != caller:
-            raise DeviceError("the envelope is about another patient than the caller's", f"{place}.patient")
-        return
+    """Whose it is: who the caller says, else the envelope's id or identifier.
+
+    Raises DeviceError when nobody is named, or another one than the caller's.
+    """
+    id_ = dig(told, "id")
     if isinstance(id_, str) and id_:
-        home.patient = f"Patient/{id_}"
-        return
-    value = dig(identifier, "value")
-    system, authority = dig(identifier, "system"), dig(identifier, "authority")
-    if (
-        not isinstance(value, str)
-        or not value.strip()
-        or not (isinstance(system, str) or isinstance(authority, str))
-    ):
+        if not is_id(id_):
+            raise DeviceError("not an id (R4 datatypes.html#id)", f"{place}.patient.id")
+        named, made = f"Patient/{id_}", None
+    else:
+        made = _identified_patient(dig(told, "identifier"), home)
+        named = f"Patient/{made['id']}" if made else caller
+    if not named:
         text = "nothing says whose data these are: neither patient.id nor patient.identifier with its system"
         raise DeviceError(text, f"{place}.patient")
+    if caller and named != caller:
+        raise DeviceError("the envelope is about another patient than the caller's", f"{place}.patient")
+    home.patient = named
+    if made is not None and not caller:
+        yield made
+
+
+def _identified_patient(identifier: Any, home: Home) -> JsonObject | None:
+    """The Patient of an identifier with its system or authority; None without one."""
+    value, system, authority = (dig(identifier, name) for name in ("value", "system", "authority"))
+    if not isinstance(value, str) or not value.strip():
+        return None
+    value = value.strip()
     # The facts by which a PID-3 of the same assigner names the same Patient (hl7v2/identity.py).
-    facts = (
-        (system, value.strip()) if isinstance(system, str) and system else (f"#{authority}", value.strip())
-    )
-    made: JsonObject = {
-        "resourceType": "Patient",
-        "id": resource_id(home.id_key, "Patient", home.institution, facts),
-        "identifier": [{"value": value.strip()}],
-    }
     if isinstance(system, str) and system:
-        made["identifier"][0]["system"] = system
+        facts, told = (system, value), {"system": system, "value": value}
+    elif isinstance(authority, str) and authority:
+        facts, told = (f"#{authority}", value), {"value": value, "assigner": {"display": authority}}
     else:
-        made["identifier"][0]["assigner"] = {"display": authority}
-    home.patient = f"Patient/{made['id']}"
-    yield made
+        return None
+    id_ = resource_id(home.id_key, "Patient", home.institution, facts)
+    return {"resourceType": "Patient", "id": id_, "identifier": [told]}
 
 
 def _envelope(envelope: JsonObject, home: Home, place: str) -> Iterator[JsonObject]:

@@ -14,7 +14,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from hdg.errors import Issue, Severity
+from hdg.errors import DeviceError, Issue, Severity
 from hdg.fhir.ids import resource_id
 from hdg.fhir.invariants import Trusted
 from hdg.fhir.json import Decimal
@@ -32,6 +32,7 @@ __all__ = [
     "absent",
     "category",
     "is_flag",
+    "is_id",
     "number",
     "quantity",
     "shifted",
@@ -52,6 +53,7 @@ _ISSUES_MAX = 1000
 _SHARED_MAX = 16_384
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}", re.ASCII)
 _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -77,6 +79,15 @@ class Home:
     """Objects that many resources share and nobody changes: they are validated once."""
     _zones: dict[str, tzinfo | None] = field(default_factory=dict)
 
+    def check_one(self, seen: set[str], who: str, place: str) -> None:
+        """Notes that data of ``who`` came, in data of which the caller says that they are one patient's.
+
+        Raises DeviceError when they name a second one.
+        """
+        seen.add(who)
+        if len(seen) > 1:
+            raise DeviceError("data of several people, and one patient was named for them", place)
+
     def shared(self, value: JsonObject) -> JsonObject:
         """``value``, from now on never to be changed."""
         if len(self.trusted) >= _SHARED_MAX:
@@ -88,8 +99,10 @@ class Home:
         """An Issue; equal ones are counted, at the place of the first."""
         key = (severity, code, text)
         first, count = self.counts.get(key, (place, 0))
-        if count or len(self.counts) < _ISSUES_MAX:
-            self.counts[key] = (first, count + 1)
+        if not count and len(self.counts) >= _ISSUES_MAX:
+            key = ("warning", "too-costly", "further kinds of problems are not listed")
+            first, count = self.counts.get(key, (place, 0))
+        self.counts[key] = (first, count + 1)
 
     def issues(self) -> Iterator[Issue]:
         """What was noted so far, and forgets it."""
@@ -224,6 +237,11 @@ def quantity(value: Decimal | int, ucum: str, unit: str = "") -> JsonObject:
     if not ucum:
         return {"value": value, "unit": unit} if unit else {"value": value}
     return {"value": value, "unit": unit or ucum, "system": UCUM, "code": ucum}
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be a resource's id (R4 datatypes.html#id)."""
+    return _ID.fullmatch(text) is not None
 
 
 def is_flag(value: Any) -> bool:

@@ -43,6 +43,7 @@ def read(
     """The resources of a file of data points. Raises DeviceError."""
     caller = home.patient
     devices: set[str] = set()
+    users: set[str] = set()
     for place, point in objects(open_, "data", "body"):
         if not isinstance(dig(point, "header"), dict) or not isinstance(dig(point, "body"), dict):
             home.note("error", "structure", place, "a data point has a header and a body: left out")
@@ -50,6 +51,8 @@ def read(
         header, body = point["header"], point["body"]
         if not caller:
             yield from _patient(header, home, place)
+        elif isinstance(header.get("user_id"), str):
+            home.check_one(users, header["user_id"], place)
         device = _device(header, home)
         if device is not None and device["id"] not in devices:
             devices.add(device["id"])

@@ -129,6 +129,8 @@ def test_people_in_one_file_are_told_apart(tmp_path: Path) -> None:
     found = pieces(text, patient="")
     assert len({piece.patient_id for piece in found}) == 2
     assert [issue.place for piece in found for issue in piece.issues] == ["diary.csv:4:2"]
+    with pytest.raises(DeviceError, match=r"diary\.csv:3:2: .*several people"):
+        pieces(text)
     with pytest.raises(DeviceError, match="nothing says whose"):
         pieces("date,pulse\n2026-02-27,60\n", patient="")
 

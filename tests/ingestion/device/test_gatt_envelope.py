@@ -130,8 +130,18 @@ def test_a_number_without_its_assigner_names_nobody() -> None:
 
 
 def test_an_envelope_about_another_than_the_caller_is_refused() -> None:
-    with pytest.raises(DeviceError, match="another patient"):
-        convert(envelope(patient={"id": "p2"}), patient="p1")
+    identifier = {"system": "https://example.org/ids", "value": "4711"}
+    for other in ({"id": "p2"}, {"identifier": identifier}):
+        with pytest.raises(DeviceError, match="another patient"):
+            convert(envelope(patient=other), patient="p1")
+    own = resource_id(KEY, "Patient", "home", ("https://example.org/ids", "4711"))
+    assert convert(envelope(patient={"identifier": identifier}), patient=own).patient_id == own
+
+
+def test_what_is_no_id_names_nobody() -> None:
+    for given in ({"patient": "a/b"}, {"patient": ""}):
+        with pytest.raises(DeviceError, match="not an id"):
+            convert(envelope(patient={"id": "../x"}), **given)
 
 
 def test_marks_say_who_measured_and_who_handed_it_in() -> None:

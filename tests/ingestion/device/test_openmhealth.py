@@ -119,6 +119,13 @@ def test_users_of_one_file_are_people_of_their_own_and_never_one() -> None:
         assert one["subject"]["reference"] == f"Patient/{piece.patient_id}"
 
 
+def test_data_of_several_users_are_never_one_named_patients() -> None:
+    body = {"body_weight": {"value": 70, "unit": "kg"}, "effective_time_frame": NOW}
+    points = [point("body-weight", body, user_id=user) for user in ("a", "b")]
+    with pytest.raises(DeviceError, match="several people"):
+        convert(points)
+
+
 def test_nobodys_data_are_refused() -> None:
     body = {"body_weight": {"value": 70, "unit": "kg"}}
     with pytest.raises(DeviceError, match="nothing says whose"):
