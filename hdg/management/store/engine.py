@@ -35,8 +35,11 @@ _WRITER_LOCK = 0x68646773746F7265
 """PostgreSQL advisory lock: one writer at a time across processes, held to the end of each group."""
 _BUSY_MS = 10_000
 _COPY_FROM = 8
-_CHUNK_ROWS = 64
-"""Rows of one SQLite statement; with the widest table well below its 32,766 parameters."""
+_CHUNK_ROWS = (64, 8)
+"""Rows of one SQLite statement, and for what is left; with the widest table well below its 32,766 parameters."""
+_OR_FAIL = ("INSERT INTO ", "INSERT OR FAIL INTO ")
+"""With ABORT, the default, SQLite is ready to undo a statement alone, which costs a third of an insertion of many
+rows; here a statement that fails ends its transaction. https://www.sqlite.org/lang_conflict.html"""
 _HEAD_TABLE = "alembic_version"
 
 
@@ -190,7 +193,7 @@ class Statements:
         self._quote = dialect.identifier_preparer.format_table
         self._column = dialect.identifier_preparer.quote
         self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
-        self._chunks: dict[str, str] = {}
+        self._chunks: dict[tuple[str, int], str] = {}
 
     def of(self, sql: str) -> str:
         """``sql`` written with ``?``, in the driver's own parameter style."""
@@ -231,16 +234,21 @@ class Statements:
         self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]
     ) -> Sequence[tuple[Any, ...]]:
         """Inserts as many whole chunks as ``rows`` hold; what is left over."""
-        if len(rows) < _CHUNK_ROWS:
-            return rows
-        sql = self._chunks.get(table.name)
+        for size in _CHUNK_ROWS:
+            whole = len(rows) - len(rows) % size
+            if whole:
+                sql = self._chunk(table, size)
+                for start in range(0, whole, size):
+                    cursor.execute(sql, list(chain.from_iterable(rows[start : start + size])))
+                rows = rows[whole:]
+        return rows
+
+    def _chunk(self, table: Table, size: int) -> str:
+        sql = self._chunks.get((table.name, size))
         if sql is None:
-            head, _, marks = self.insert(table).rpartition(" VALUES ")
-            sql = self._chunks[table.name] = f"{head} VALUES {', '.join([marks] * _CHUNK_ROWS)}"
-        whole = len(rows) - len(rows) % _CHUNK_ROWS
-        for start in range(0, whole, _CHUNK_ROWS):
-            cursor.execute(sql, list(chain.from_iterable(rows[start : start + _CHUNK_ROWS])))
-        return rows[whole:]
+            head, _, marks = self.insert(table).replace(*_OR_FAIL, 1).rpartition(" VALUES ")
+            sql = self._chunks[table.name, size] = f"{head} VALUES {', '.join([marks] * size)}"
+        return sql
 
     def delete(self, table: Table) -> str:
         """DELETE by all columns in their order, for tables whose rows are nothing but key."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import true
+from sqlalchemy import select, text, true
 
 from hdg.errors import SettingsError
 from hdg.management.keys import KeyRing
-from hdg.management.store import Store
+from hdg.management.store import Store, schema
+from hdg.management.store.batch import table_of
 from hdg.management.store.stale import Stamp
 from hdg.management.store.writer import NotCommitted, RowsRefused
 from hdg.settings import Settings
@@ -84,6 +86,33 @@ def test_a_row_that_the_database_refuses_is_told_from_a_database_that_is_not_the
 
     with Store.open(settings, keys, lambda: START_US) as store, pytest.raises(RowsRefused):
         store.submit(refused).result()
+
+
+@pytest.mark.parametrize("count", [1, 9, 70, 200])
+def test_of_many_rows_whose_last_is_refused_none_stays_and_the_others_of_the_group_are_kept(
+    settings, keys, count
+) -> None:
+    """SQLite inserts them with OR FAIL, which leaves the rows before it (lang_conflict.html) to the transaction."""
+    held = threading.Event()
+    meta = table_of(schema.StoreMeta)
+
+    def refused(session) -> None:
+        session.put({"resourceType": "Basic", "id": "bad", "code": {"text": "x"}}, institution="s")
+        for number in range(count):
+            session.insert_later(meta, (f"row{number}", "x"))
+        session.insert_later(meta, ("row0", "again"))
+
+    with Store.open(settings, keys, lambda: START_US) as store:
+        store.submit(lambda _: held.wait(20))
+        futures = [store.submit(lambda s: s.put(PATIENT, institution="s"))]
+        futures.append(store.submit(refused))
+        held.set()
+        assert futures[0].result(20).version == 1
+        with pytest.raises(RowsRefused):
+            futures[1].result(20)
+        with store.engine.connect() as connection:
+            assert connection.execute(select(meta).where(meta.c.name.startswith("row"))).all() == []
+            assert connection.scalars(text("SELECT id FROM version")).all() == ["p1"]
 
 
 def test_a_first_start_that_was_killed_while_it_made_the_keys_is_finished_by_the_next(tmp_path) -> None:
