@@ -23,6 +23,8 @@ PUBLIC_KEY: bytes = hashlib.sha256(b"healthcare-data-gateway public id key").dig
 _ID_BYTES = 20
 _LETTERS = bytes.maketrans(bytes(range(32)), b"abcdefghijklmnopqrstuvwxyz234567")  # RFC 4648 §6 in lower case
 _BLOCK_BYTES = 64
+_MAX_PARTS = 2048  # parts that are kept
+_MAX_PART = 200  # characters of each
 _LENGTH = 32  # characters of an id
 _MANY = 16  # ids whose letters are made together
 
@@ -58,11 +60,20 @@ def _digest(keyed: tuple[_Hash, _Hash], resource_type: str, institution: str, fa
     return outer.digest()[:_ID_BYTES]
 
 
-@lru_cache(maxsize=4096)
-def _packed(part: str) -> bytes:
-    """A part after its length; kept, since a message's resources have most of their parts in common."""
-    encoded = part.encode("utf-8", "surrogatepass")
-    return len(encoded).to_bytes(8, "big") + encoded
+class _Packed(dict[str, bytes]):
+    """Parts after their length; kept, since a message's resources have most of their parts in common."""
+
+    def __missing__(self, part: str) -> bytes:
+        encoded = part.encode("utf-8", "surrogatepass")
+        packed = len(encoded).to_bytes(8, "big") + encoded
+        if len(part) <= _MAX_PART:
+            if len(self) >= _MAX_PARTS:
+                self.clear()
+            self[part] = packed
+        return packed
+
+
+_packed = _Packed().__getitem__
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hdg.fhir import ids
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.ids import PUBLIC_KEY, resource_id, resource_ids
 from hdg.fhir.json import decimal, loads
@@ -48,20 +49,30 @@ def test_many_ids_are_those_of_each(items: list[tuple[str, list[str]]], more: in
     assert resource_ids(PUBLIC_KEY, "a", every) == each
 
 
+def test_ids_stay_the_same_when_what_is_kept_of_parts_has_been_given_up() -> None:
+    many = [("Patient", [str(number), "long" * 100]) for number in range(3 * ids._MAX_PARTS)]
+    made = resource_ids(PUBLIC_KEY, "a", many)
+    assert made == resource_ids(PUBLIC_KEY, "a", many)
+    assert len(set(made)) == len(many)
+    kept = ids._packed.__self__  # type: ignore[attr-defined]  # the bound method's dict
+    assert len(kept) <= ids._MAX_PARTS
+    assert max(map(len, kept)) <= ids._MAX_PART
+
+
 def test_one_of_many_ids_without_facts_is_refused() -> None:
     with pytest.raises(ValueError, match="fact"):
         resource_ids(PUBLIC_KEY, "a", [("Patient", ["x"]), ("Patient", [])])
 
 
 def test_the_borders_between_parts_count() -> None:
-    ids = {
+    made = {
         resource_id(PUBLIC_KEY, "Patient", "a", ["bc"]),
         resource_id(PUBLIC_KEY, "Patient", "ab", ["c"]),
         resource_id(PUBLIC_KEY, "Patient", "a", ["b", "c"]),
         resource_id(PUBLIC_KEY, "Patien", "ta", ["bc"]),
         resource_id(b"another key", "Patient", "a", ["bc"]),
     }
-    assert len(ids) == 5
+    assert len(made) == 5
 
 
 def test_an_id_never_changes_between_releases() -> None:

@@ -8,6 +8,7 @@ does not tell an instant). DESIGN §3, §4.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -30,7 +31,7 @@ from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import zone
 from hdg.mapping.compile import Compiler
-from hdg.mapping.context import Build, Conflict, Event, Facts, Shared
+from hdg.mapping.context import Build, Conflict, Event, Shared
 from hdg.mapping.library import Library
 from hdg.mapping.tracing import drop
 
@@ -41,8 +42,7 @@ _SENDERS_MAX = 16
 
 def sender_of(message: Message) -> str:
     """``MSH-3.1|MSH-4.1``: the name by which settings know a sender."""
-    header = message.segments[0]
-    return "|".join(header.field(number).partition("^")[0].strip() for number in (3, 4))
+    return _unknown_sender(message).name
 
 
 class _Tables:
@@ -171,8 +171,14 @@ class Converter:
 
 
 def _unknown_sender(message: Message) -> Sender:
-    facility = message.segments[0].field(4).partition("^")[0].strip()
-    return Sender(sender_of(message), facility or "local")
+    header = message.segments[0]
+    return _sender_named(header.field(3), header.field(4))
+
+
+@lru_cache(maxsize=_SENDERS_MAX)
+def _sender_named(application: str, facility: str) -> Sender:
+    name, institution = (text.partition("^")[0].strip() for text in (application, facility))
+    return Sender(f"{name}|{institution}", institution or "local")
 
 
 def _unsupported(message: Message, tables: _Tables) -> Hl7v2Error:
@@ -259,7 +265,10 @@ def _run(
         state.own[id(out)] = out
     deleted, defaulted = len(build.deletions), len(build.defaulted)
     start = len(state.trace or ())
-    facts = _filled(row, view, out, state)
+    state.facts = None
+    if row.program is not None:
+        row.program.fill(view, out, state)
+    facts = state.facts  # what an id row found
     if is_part:
         _limit(build, deleted, defaulted, segment, state)
     if build.facts is None:
@@ -280,14 +289,6 @@ def _limit(build: Build, deleted: int, defaulted: int, segment: Segment, state: 
         element, _ = build.deletions.popitem()
         text = f"a delete of {element} inside a part of {build.type} was not carried out"
         state.issues.append(Issue("warning", "not-supported", segment.place(), text))
-
-
-def _filled(row: Row, view: list[str], out: JsonObject, state: State) -> Facts | None:
-    """Run a row's table; what its id row found."""
-    state.facts = None
-    if row.program is not None:
-        row.program.fill(view, out, state)
-    return state.facts
 
 
 def _attach(row: Row, out: JsonObject, build: Build, segment: Segment, state: State, start: int) -> None:

@@ -117,7 +117,7 @@ class Linker:
     def __init__(self, state: State) -> None:
         self.state = state
         self._references: dict[Build, JsonObject] = {}
-        self._resolved: dict[tuple[Group, str], list[Build]] = {}
+        self._resolved: dict[tuple[Group | None, str], list[Build]] = {}
 
     def link(self, build: Build) -> None:
         """Apply every link that rows gave to a build."""
@@ -134,11 +134,16 @@ class Linker:
                 self._refer(link, item, group, segment, build)
 
     def _refer(self, link: Link, item: JsonObject, group: Group, segment: Segment, build: Build) -> None:
-        targets = [build] if link.label == "" else self.resolve(group, link.label or "")
+        label = link.label or ""
+        targets = (
+            group.builds.get(label) or group.subtree.get(label) or self._resolved.get((group.parent, label))
+        )
+        if targets is None:
+            targets = self.resolve(group, label) if label else [build]
         if not targets:
             return
         if len(targets) == 1 and link.element_alone and link.element_alone not in item:
-            reference = self._reference(targets[0])
+            reference = self._references.get(targets[0]) or self._reference(targets[0])
             item[link.element_alone] = [reference] if link.is_list else reference
             return
         if len(targets) > 1:

@@ -139,23 +139,28 @@ def group(segments: Sequence[Segment], structure_name: str, issues: list[Issue])
     """
     root = Group(definition(structure_name), None)
     current = place = root
+    ways = root.definition.ways
     placed: list[tuple[Segment, Group]] = []
     last = len(segments) - 1
     for index, segment in enumerate(segments):
         name = segment.name
-        if name not in FOLLOWS or name not in root.definition.ways:
+        if name not in FOLLOWS or name not in ways:
             start = current
             if name in _TURNS:
                 start, is_earlier = earlier_result(segment, current)
                 if is_earlier:
                     start = _open(start, (start.definition.apart or start.definition,))
-            found = _place(name, start, segments[index + 1].name if index < last else "")
+            found = None
+            if name in ways:
+                found = _place(name, start, segments[index + 1].name if index < last else "")
             if found is None:
                 _unplaced(segment, issues)
                 place = current
             else:
                 place = found
-                if _is_latest(found):  # a straggler of an earlier group does not reopen it for what follows
+                if found is not current and _is_latest(
+                    found
+                ):  # a straggler of an earlier group does not reopen it for what follows
                     current = found
         place.add(segment)
         placed.append((segment, place))
@@ -179,9 +184,7 @@ def _unplaced(segment: Segment, issues: list[Issue]) -> None:
 
 
 def _place(name: str, current: Group, following: str) -> Group | None:
-    """The group instance that takes a segment, made if need be; None when the structure has no place."""
-    if name not in _root(current).definition.ways:
-        return None
+    """The group instance that takes a segment of the structure, made if need be."""
     group: Group | None = current
     fallback: Group | None = None
     while group is not None:
@@ -205,12 +208,6 @@ def _place(name: str, current: Group, following: str) -> Group | None:
                 fallback = fallback or group.children[-1]
         group = group.parent
     return fallback
-
-
-def _root(group: Group) -> Group:
-    while group.parent is not None:
-        group = group.parent
-    return group
 
 
 def _accepts(name: str, group: Group, following: str) -> bool:

@@ -60,6 +60,7 @@ class Message(msgspec.Struct, eq=False):
     delimiters: Delimiters
     issues: list[Issue]
     _by_name: dict[str, list[Segment]]
+    _control_id: str | None = None
 
     def first(self, name: str) -> Segment | None:
         """The first segment of that name, or None."""
@@ -81,7 +82,9 @@ class Message(msgspec.Struct, eq=False):
     @property
     def control_id(self) -> str:
         """MSH-10, unescaped; '' if absent."""
-        return unescape(self._header(10), self.charset)
+        if self._control_id is None:
+            self._control_id = unescape(self._header(10), self.charset)
+        return self._control_id
 
     @property
     def version(self) -> str:
