@@ -82,9 +82,10 @@ class _Said:
 
 
 def _digest(said: Converted) -> bytes:
-    """Of all that is stated but the study itself; the Provenance is another one for each object."""
+    """Of all that is stated and lost, without the Provenance, which is another one for each object."""
     stated = [resource for resource in said.resources if resource["resourceType"] != "Provenance"]
-    return hashlib.sha256(dumps([stated, [repr(one) for one in said.deletions]])).digest()
+    rest = [repr(one) for one in (*said.deletions, *losses(said.issues))]
+    return hashlib.sha256(dumps([stated, rest])).digest()
 
 
 class Imaging:
@@ -242,11 +243,11 @@ class Imaging:
                 text = "another object was stored under this SOP Instance UID"
                 note_loss(session, "conflict", sender.name, "DICOM", "(0008,0018)", text, ikey=0)
                 return replace(outcome, status=Status.DUPLICATE, text=text)
+            rows.add(session, self.hash, new, content)
             if not is_said:
                 self.gateway.store_statements(session, said, session.in_order(at_us))
-            rows.add(session, self.hash, new, content)
-            for loss in dict.fromkeys(losses(said.issues)):
-                note_loss(session, loss.kind, sender.name, "DICOM", loss.place, loss.text, ikey=0)
+                for loss in dict.fromkeys(losses(said.issues)):
+                    note_loss(session, loss.kind, sender.name, "DICOM", loss.place, loss.text, ikey=0)
             return outcome
 
         return work
