@@ -86,6 +86,10 @@ def _device(metadata: Any, home: Home) -> JsonObject | None:
     if not told:
         return None
     content: JsonObject = {}
+    kind = dig(metadata, "device", "type")
+    if isinstance(kind, int | str) and not isinstance(kind, bool) and str(kind).strip():
+        content["type"] = {"text": str(kind)}
+        told["type"] = str(kind)
     if "manufacturer" in told:
         content["manufacturer"] = told["manufacturer"]
     name = {"name": told.get("model") or told.get("origin") or told["manufacturer"]}
@@ -159,6 +163,12 @@ def _observation(
         kind="vital-signs" if kind in _VITAL else "laboratory" if kind == "BloodGlucose" else "activity",
         marks=_marks(record),
     )
+    issued = time_of(dig(record, "metadata", "lastModifiedTime"), None, home, f"{place}.metadata")
+    if "T" in issued:
+        made["issued"] = issued
+    client = dig(record, "metadata", "clientRecordId")
+    if isinstance(client, str) and client.strip() and not item:
+        made["identifier"] = [{"type": {"text": "clientRecordId"}, "value": client.strip()}]
     if device is not None:
         made["device"] = {"reference": f"Device/{device['id']}"}
     parts: list[JsonObject] = []

@@ -7,6 +7,7 @@ units go by ``terminology/maps/open-mhealth-*.csv``, and what they lack keeps it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -32,6 +33,18 @@ _VITAL = frozenset(
     }
 )
 _SECONDS = {"sec": 1, "s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604800}
+_HEADER = frozenset(
+    {
+        "acquisition_provenance",
+        "creation_date_time",
+        "id",
+        "modality",
+        "schema_id",
+        "source_creation_date_time",
+        "user_id",
+        "uuid",
+    }
+)
 _TIMES = frozenset({"effective_time_frame"})
 _NOTES = frozenset({"user_notes"})
 _STATISTIC = "descriptive_statistic"
@@ -90,6 +103,9 @@ def _observation(
     values = {name: _quantity(name, value, home) for name, value in body.items()}
     measured = {name: found for name, found in values.items() if found is not None}
     times = _times(body.get("effective_time_frame"), home, f"{place}.body.effective_time_frame")
+    for name in sorted(set(header) - _HEADER):
+        known = name if re.fullmatch(r"[a-z_]{1,40}", name) else ""
+        home.note("warning", "incomplete", f"header.{known}", "a field of the header is not carried over")
     modality = dig(header, "acquisition_provenance", "modality") or header.get("modality")
     marks = {"self-reported": [PATIENT_ASSERTED], "sensed": [DEVICE_ASSERTED]}.get(str(modality), [])
     facts = (

@@ -140,6 +140,23 @@ def test_the_series_of_a_record_has_times_of_its_own_on_the_records_clock() -> N
     assert first["id"] != second["id"]
 
 
+def test_a_record_keeps_when_it_was_changed_and_its_own_number() -> None:
+    record = {
+        "recordType": "WeightRecord",
+        "time": "2026-02-27T06:05:00Z",
+        "weight": {"inKilograms": 71.2},
+        "metadata": {
+            "clientRecordId": "c7",
+            "lastModifiedTime": "2026-02-27T06:06:00Z",
+            "device": {"type": 2},
+        },
+    }
+    converted = convert([record])
+    (one,) = observations(converted)
+    assert one["issued"] == "2026-02-27T06:06:00Z"
+    assert one["identifier"][0]["value"] == "c7"
+
+
 def test_stages_of_sleep_belong_to_their_session() -> None:
     record = {
         "recordType": "SleepSessionRecord",
@@ -161,8 +178,9 @@ def test_stages_of_sleep_belong_to_their_session() -> None:
 
 def test_what_is_not_carried_over_is_named() -> None:
     body = {"body_weight": {"value": 70, "unit": "kg"}, "raw": {"a": [1]}, "effective_time_frame": NOW}
-    converted = convert(point("body-weight", body))
-    assert [(i.severity, i.place) for i in converted.issues] == [("warning", "body.raw")]
+    converted = convert(point("body-weight", body, external_datasheets=[{}]))
+    places = [(issue.severity, issue.place) for issue in converted.issues]
+    assert places == [("warning", "header.external_datasheets"), ("warning", "body.raw")]
 
 
 @pytest.mark.parametrize(
