@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from threading import RLock
 from typing import Any, NamedTuple, Protocol
 
@@ -160,8 +160,9 @@ class Compiler:
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
             if step is not None:
-                extent = self._extent(rule, table, kind) if depth == 0 and not self.is_tracing else None
-                steps.append(step._replace(extent=extent))
+                if depth == 0 and not self.is_tracing:
+                    step = step._replace(extent=cache(partial(self._extent, rule, table, kind)))
+                steps.append(step)
         slots = [self.grammar.slot(rule.source, table, depth).number for rule in table.rules]
         resolve = partial(self.grammar.readers, table=table, depth=depth)
         between = self.grammar.between if depth == 0 and not self.is_tracing else ""

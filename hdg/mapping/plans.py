@@ -35,8 +35,8 @@ class Step(NamedTuple):
     """Of a row with a default: the slot whose text it reads; 0 for others."""
     absent: Run | None = None
     """What ``run`` comes to when ``source`` is empty."""
-    extent: Extent | None = None
-    """What it reads and writes; None: it is in no block, and what it writes does not matter."""
+    extent: Callable[[], Extent] | None = None
+    """What it reads and writes, to be asked when a plan is made; None: it is in no block."""
 
 
 _Told = tuple[int, frozenset[str], Callable[[str], bool] | None, Callable[[Any, Any], str]]
@@ -159,9 +159,9 @@ class Plans:
 
     def _extent(self, step: Step, node: Node | bool) -> Extent:
         """What a step with what is left of its test reads and writes."""
-        extent = step.extent
-        if extent is None:
+        if step.extent is None:
             return Extent(None, frozenset())
+        extent = step.extent()
         if extent.slots is None or isinstance(node, bool):
             return extent
         fields = [self._readers[leaf.operand].field for leaf in leaves(node)]
