@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdg.errors import TableError
+from hdg.errors import Issue, TableError
 from hdg.fhir.definitions import element_info, resource_types
 from hdg.ingestion.dicom.dataset import Dataset
 from hdg.ingestion.dicom.identity import IDENTITIES
@@ -31,6 +31,8 @@ from hdg.mapping.when import Readers, Test, compile_when, parse_when
 __all__ = ["Compiler", "Program", "Step", "readers"]
 
 Build = Callable[[Any, State], Any]
+_MOST_VALUES = 1000
+"""Values of an element, or items of a sequence, that a row reads."""
 _REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.\- ]+)\)")
 
 
@@ -107,6 +109,8 @@ def _simple(path: Path, test: Test | None, fire: Fire) -> Run:
         hits: Sequence[Hit] = dataset.items(tag) if is_sequence else dataset.texts(tag)
         if not hits:
             return
+        if len(hits) > _MOST_VALUES:
+            hits = _first_of(hits, state, text)
         state.dataset, state.tag, state.place = dataset, tag, text
         for hit in hits:
             if hit != "":
@@ -130,7 +134,10 @@ def _run(step: Step, dataset: Dataset, out: JsonObject, state: State) -> None:
             state.mark(holder, tag)
         if step.fire is None:
             continue
-        for hit in path.hits(holder):
+        hits = path.hits(holder)
+        if len(hits) > _MOST_VALUES:
+            hits = _first_of(hits, state, path.text)
+        for hit in hits:
             if hit == "":
                 continue
             state.dataset, state.tag, state.place = holder, tag, path.text
@@ -141,6 +148,13 @@ def _run(step: Step, dataset: Dataset, out: JsonObject, state: State) -> None:
         step.fallback("", out, state)
         if state.problems:
             state.settle_at(path.text)
+
+
+def _first_of(hits: Sequence[Hit], state: State, place: str) -> Sequence[Hit]:
+    """As many as are carried. Lists are searched for what they hold already, so they may not grow without end."""
+    text = f"more than {_MOST_VALUES} values; the others were not carried over"
+    state.issues.append(Issue("error", "too-long", place, text))
+    return hits[:_MOST_VALUES]
 
 
 class Compiler:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta, timezone, tzinfo
 from pathlib import Path
 from time import time_ns
+from typing import Any
 
 from hdg.errors import DicomError, Issue, SourceError
 from hdg.fhir.times import instant, microseconds, moment
@@ -219,16 +220,41 @@ def _stated(state: State) -> str | None:
     return None
 
 
+_NEEDED = frozenset(("Patient", "ImagingStudy"))
+
+
 def _valid(resources: Sequence[JsonObject], issues: list[Issue]) -> list[JsonObject]:
-    """All that is valid, or can be made so. Raises DicomError when that leaves no study."""
-    kept = []
+    """All that is valid, or can be made so; one statement that cannot does not keep the others out.
+
+    Raises DicomError when the patient or the study is not valid.
+    """
+    kept: list[JsonObject] = []
+    gone: set[str] = set()
     for resource in resources:
         try:
             made_valid(resource, issues)
+            kept.append(resource)
         except SourceError as error:
-            raise DicomError(error.text, error.place) from None
-        kept.append(resource)
-    return kept
+            if resource["resourceType"] in _NEEDED:
+                raise DicomError(error.text, error.place) from None
+            gone.add(f"{resource['resourceType']}/{resource['id']}")
+            issues.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
+    return _valid([_without(one, gone) for one in kept], issues) if gone else kept
+
+
+def _without(value: Any, gone: set[str]) -> Any:
+    """A copy without references to what is gone, and without what has nothing else to say."""
+    if isinstance(value, dict):
+        made = {key: _without(item, gone) for key, item in value.items() if not _is_gone(item, gone)}
+        return {key: item for key, item in made.items() if item not in ({}, [])}
+    if isinstance(value, list):
+        kept = (_without(item, gone) for item in value if not _is_gone(item, gone))
+        return [item for item in kept if item != {}]
+    return value
+
+
+def _is_gone(item: Any, gone: set[str]) -> bool:
+    return isinstance(item, dict) and item.get("reference") in gone
 
 
 def _tables(library: Library, compiler: Compiler | None = None) -> _Tables:

@@ -21,7 +21,8 @@ from hdg.mapping.context import Facts, JsonObject, Several, Unfit
 
 __all__ = ["conclusion", "key_images", "report_status", "report_text", "results"]
 
-_MOST = 20_000
+_MOST = 100_000
+"""Observations and their components: what modifies a container is told of everything in it."""
 _OBSERVED, _OBSERVATION_UID = 0x0040A032, 0x0040A171
 _COORDINATES = frozenset(("SCOORD", "SCOORD3D", "TCOORD", "TABLE"))
 _OBJECTS = frozenset(("IMAGE", "COMPOSITE", "WAVEFORM"))
@@ -42,6 +43,19 @@ def report_status(root: Dataset, state: State) -> str:
     if root.text(0x0040A493) == "VERIFIED" or not root.text(0x0040A491):
         return "final"
     return "partial" if root.text(0x0040A491) == "PARTIAL" else "preliminary"
+
+
+def _apart(components: Sequence[JsonObject], code: JsonObject | None) -> list[JsonObject]:
+    """Components; the code of one that the Observation has itself is said in words (R4 observation.html#obs-7)."""
+    own = {(one.get("system"), one.get("code")) for one in (code or {}).get("coding", ())}
+    found = []
+    for part in components:
+        codings = part["code"].get("coding", ())
+        if any((one.get("system"), one.get("code")) in own for one in codings):
+            text = part["code"].get("text") or codings[0].get("display") or codings[0].get("code", "")
+            part = {**part, "code": {"text": text}}
+        found.append(part)
+    return found
 
 
 def _is_presence(item: Dataset) -> bool:
@@ -107,8 +121,11 @@ class _Tree:
                 return []
         others = [one for one in context if one[0] is not item]
         components = [part for _, part in (*own, *others) if part]
+        self.count += len(components)
+        if self.count > _MOST:
+            return []
         if components:
-            made["component"] = components
+            made["component"] = _apart(components, code)
         return [self._take(made, code or {"text": what.lower()}, item, path)]
 
     def _leaf(

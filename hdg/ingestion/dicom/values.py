@@ -34,6 +34,8 @@ CONVERTERS: dict[str, Convert] = {}
 _UID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
 _LOOSE_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _UID_MAX = 64
+_NUMBER_MAX = 64
+"""DS has 16 characters at most; some senders write more."""
 _NUMBER = re.compile(r"([+-]?)0*(\d*)(\.\d*)?(?:[eE]([+-]?\d+))?")
 _WHOLE = re.compile(r"[+-]?\d{1,10}")
 _CODE = re.compile(r"\S+(?: \S+)*")
@@ -141,7 +143,8 @@ def to_decimal(hit: str, state: State) -> Any:
 
 def number_of(text: str) -> Any:
     """A number of R4 with all its digits. Raises Unfit."""
-    match = _NUMBER.fullmatch(text.strip())
+    text = text.strip()
+    match = _NUMBER.fullmatch(text) if len(text) <= _NUMBER_MAX else None
     if match is None or not (match[2] or (match[3] and len(match[3]) > 1) or "0" in text):
         raise Unfit("not a decimal number")
     sign = "-" if match[1] == "-" else ""

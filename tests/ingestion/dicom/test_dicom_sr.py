@@ -367,3 +367,31 @@ def test_a_person_who_is_measured_and_a_finding_of_another_group_stay_apart():
     _, observations = parts(report(TITLE, one, other))
     assert "M1" not in str(observations)
     assert "C1" in str(observations)
+
+
+def test_a_modifier_with_the_code_of_what_it_modifies_is_said_in_words():
+    inner = content("TEXT", FINDING, relation="HAS PROPERTIES", TextValue="round")
+    _, observations = parts(report(TITLE, content("TEXT", FINDING, inner, TextValue="Nodule")))
+    (one,) = observations.values()
+    assert one["component"] == [{"code": {"text": "Finding"}, "valueString": "round"}]
+    assert one["code"]["coding"][0]["code"] == "121071"
+
+
+def test_one_statement_that_cannot_be_made_valid_keeps_no_other_out(monkeypatch):
+    from hdg.errors import SourceError
+    from hdg.ingestion.dicom import convert
+
+    real = convert.made_valid
+
+    def refusing(resource, issues):
+        if resource.get("valueString") == "bad":
+            raise SourceError("planted", "Observation")
+        real(resource, issues)
+
+    monkeypatch.setattr(convert, "made_valid", refusing)
+    bad, good = (content("TEXT", FINDING, TextValue=text) for text in ("bad", "good"))
+    diagnostic, observations = parts(report(TITLE, content("CONTAINER", GROUP, bad, good)))
+    assert [one.get("valueString") for one in observations.values()] == ["good", None]
+    group = named(observations, "Measurement Group")
+    assert len(group["hasMember"]) == 1
+    assert len(diagnostic["result"]) == 1
