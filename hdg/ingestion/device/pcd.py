@@ -167,7 +167,7 @@ class Containment:
             build, whole = self._built.get(node.segment.position), self._built.get(owner.segment.position)
             if build is None or whole is None or owner not in self._references:
                 continue
-            self._mark(node, (2, 3, 4, 5, 6, 14))
+            self._mark(node, (2, 3, 4, 5, 6, 11, 14))
             if self._clocks.stamp(node, owner, self._facts[owner], self._references[owner], gateway, build):
                 continue
             bits = bit_parts(node, self._mdc)
@@ -211,6 +211,8 @@ class Containment:
         if phd:
             self._personal(node, out)
         self._clocks.refer(node, out)
+        if "component" in out:
+            _apart_from_its_own(out)
         build.facts = self._metric_facts(node, facts)
         self._metrics.append(node)
         if self._state.trace is not None:
@@ -312,6 +314,7 @@ class Containment:
     def _parts(self, target: Target) -> None:
         """Facets and members, and theirs, into the measurement; a member of another time stays on its own."""
         node, out = target.node, target.out
+        when = out.get("effectiveDateTime")  # before a duration makes a period of it
         pending = list(reversed(node.parts))
         while pending:
             part = pending.pop()
@@ -323,7 +326,7 @@ class Containment:
             role = self._mdc.role(part.code, part.name)
             if not role:
                 self._code(part, build.resource)
-            if role not in FACETS and part.segment.field(14) and _apart(out, build.resource):
+            if role not in FACETS and part.segment.field(14) and _apart(when, build.resource):
                 self._own(part, build, target)
                 continue
             if part.segment.field(8):
@@ -450,10 +453,18 @@ def _has_value(out: JsonObject) -> bool:
     return any(key.startswith("value") for key in out)
 
 
-def _apart(out: JsonObject, part: JsonObject) -> bool:
+def _apart_from_its_own(out: JsonObject) -> None:
+    """A value beside a component of the same code becomes a component too: R4 obs-7 allows no value there."""
+    names = [key for key in out if key.startswith("value")]
+    own = out.get("code", {}).get("coding", ())
+    if names and any(coding in own for part in out["component"] for coding in part["code"].get("coding", ())):
+        out["component"] = [{"code": out["code"], names[0]: out.pop(names[0])}, *out["component"]]
+
+
+def _apart(when: str | None, part: JsonObject) -> bool:
     """Whether a member was measured at another time than the whole."""
-    mine, other = out.get("effectiveDateTime"), part.get("effectiveDateTime")
-    return mine is not None and other is not None and mine != other
+    other = part.get("effectiveDateTime")
+    return when is not None and other is not None and when != other
 
 
 def _is_early(out: JsonObject) -> bool:

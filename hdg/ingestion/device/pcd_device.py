@@ -12,6 +12,7 @@ from hdg.fhir.json import JsonObject
 from hdg.ingestion.device.mdc import ATTRIBUTE, MDC, PROFILE, Mdc, kind_of
 from hdg.ingestion.device.observations import PHD
 from hdg.ingestion.device.pcd_tree import Node
+from hdg.ingestion.device.pcd_values import words
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.identity import entity_facts
 from hdg.ingestion.hl7v2.primitives import plain
@@ -199,7 +200,7 @@ def _property_value(value: object, mdc: Mdc) -> JsonObject:
         if coding.get("system") == MDC and code.isdecimal() and len(value["coding"]) == 1:
             return {"valueCode": [mdc.concept(int(code), coding.get("display", ""))]}
         return {"valueCode": [value]}
-    return {"valueCode": [{"text": _text(value)}]}
+    return {"valueCode": [{"text": _text(value) or words(value) or "unknown"}]}
 
 
 def _property(resource: JsonObject, kind: JsonObject, value: JsonObject) -> None:

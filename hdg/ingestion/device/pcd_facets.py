@@ -27,6 +27,7 @@ from hdg.ingestion.device.pcd_values import (
     numbers,
     shifted,
     special_reason,
+    words,
 )
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Build, Unfit
@@ -207,7 +208,7 @@ def _concept(value: Any, mdc: Mdc) -> JsonObject:
     code = str(codings[0].get("code", "")) if codings else ""
     if len(codings) == 1 and codings[0].get("system") == MDC and code.isdecimal():
         return mdc.concept(int(code), codings[0].get("display", ""))
-    return value if codings or "text" in value else {"text": str(getattr(value.get("value"), "literal", ""))}
+    return value if codings or "text" in value else {"text": words(value) or "unknown"}
 
 
 def _own_time(target: Target, part: Node) -> bool:

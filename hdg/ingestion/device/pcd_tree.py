@@ -175,9 +175,7 @@ def _connect(nodes: Sequence[Node], mdc: Mdc, issues: list[Issue]) -> None:
             if node.kind == COMPONENT:
                 node.owner = _device_above(node, held)
             continue
-        direct = (
-            _nearest(held.get((node.scope, above), ()), node) if above or node.kind == ATTRIBUTE else None
-        )
+        direct = _nearest(held.get((node.scope, above), ()), node) if above else None
         if node.kind == ATTRIBUTE:
             if direct is None and len(node.key) == 1:
                 direct = _nearest([n for n in held[(node.scope, node.key)] if n.kind == MDS], node)

@@ -32,6 +32,7 @@ __all__ = [
     "shifted",
     "special_reason",
     "with_unit",
+    "words",
 ]
 
 WAVEFORM = frozenset({"NA", "MA"})
@@ -228,8 +229,8 @@ def shifted(text: str, by: timedelta, zone: timezone) -> str:
 
 def with_unit(quantity: JsonObject, state: State) -> JsonObject:
     """A Quantity or Range whose MDC unit is UCUM where the map has it; an unmapped one stays and is reported."""
-    if "low" in quantity:
-        return {side: with_unit(quantity[side], state) for side in ("low", "high")}
+    if "low" in quantity or "high" in quantity:
+        return {side: with_unit(quantity[side], state) for side in ("low", "high") if side in quantity}
     if quantity.get("system") != MDC:
         if "unit" not in quantity and _wants_unit(state):
             state.problem("a number without a unit", code="incomplete", severity="information")
@@ -293,3 +294,14 @@ def numbers(text: str) -> list[Decimal | int | None]:
         bare = item.replace(" ", "")
         found.append(None if not bare or bare == NULL or special_reason(bare) else number(bare))
     return found
+
+
+def words(value: object) -> str:
+    """Every number and text in a value, in order: what a Range or Period says, in words."""
+    if isinstance(value, dict):
+        parts = [words(part) for key, part in value.items() if key not in ("system", "code")]
+    elif isinstance(value, list):
+        parts = [words(part) for part in value]
+    else:
+        return str(getattr(value, "literal", value))
+    return " ".join(part for part in parts if part)

@@ -79,6 +79,23 @@ BROKEN = {
         MONITOR,
         "OBX||CWE|68193^MDC_ATTR_SUPPLEMENTAL_TYPES^MDC|1|150588^MDC_MODALITY_SPOT^MDC",
     ],
+    "attributes without path": [
+        MONITOR,
+        "OBX||ST|531969^MDC_ID_MODEL_NUMBER^MDC||M1",
+        "OBX||CWE|68193^MDC_ATTR_SUPPLEMENTAL_TYPES^MDC||150588^MDC_MODALITY_SPOT^MDC",
+        "OBX||NM|67985^MDC_ATTR_TIME_STAMP_REL^MDC||5",
+    ],
+    "one in itself": [
+        MONITOR,
+        number(SPO2, "1.1.1.1", "97", PERCENT),
+        number(SPO2, "1.1.1.1.1", "96", PERCENT),
+    ],
+    "odd ranges": [
+        MONITOR,
+        number(SPO2, "1.1.1.1", "97", PERCENT),
+        "OBX||NR|68236^MDC_ATTR_MSMT_CONFIDENCE_95^MDC|1.1.1.1.1|96^",
+        "OBX||NR|68222^MDC_TIME_RES_ABS^MDC|1.0.0.7|1^5",
+    ],
     "huge bits": [MONITOR, f"OBX||NM|150604^MDC_PULS_OXIM_DEV_STATUS^MDC|1.1.1.1|{'9' * 5000}"],
     "odd times": [
         MONITOR,
@@ -359,6 +376,14 @@ def test_a_broken_tree_loses_nothing_and_gives_valid_resources(lines: list[str])
             or value.replace("-0.0", "0") in text
             or "^" in value
         )
+
+
+def test_a_monitor_without_a_patient_sends_no_order_and_loses_nothing() -> None:
+    lines = (MONITOR, number(SPO2, "1.1.1.1", "97", PERCENT))
+    converted = convert(*lines, patient="")
+    assert not [issue for issue in converted.issues if issue.severity == "error"]
+    assert not [one for one in converted.resources if one["resourceType"] in ("ServiceRequest", "Patient")]
+    assert coverage(pcd(*lines, patient="")).lost == ()
 
 
 def test_nothing_of_a_patient_is_in_an_issue() -> None:
