@@ -252,6 +252,9 @@ def _place(code: str, cid: str) -> bytes:
 class StreamFile(io.RawIOBase):
     """A sealed object as a file of its plaintext, to be read from any place. Holds one segment in memory."""
 
+    name = ""
+    """What libraries that read files call it in messages: nothing."""
+
     def __init__(self, path: Path, dek: bytes, size: int) -> None:
         """``size``: the object's bytes as stored. Raises VaultError when they are not there."""
         super().__init__()

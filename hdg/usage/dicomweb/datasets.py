@@ -15,8 +15,9 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 
 from hdg.errors import VaultError
+from hdg.usage.dicomweb.archive import Image
 
-__all__ = ["BULK_BYTES", "as_json", "header", "tag_of", "whole"]
+__all__ = ["BULK_BYTES", "as_json", "described", "header", "tag_of", "whole"]
 
 JsonObject = dict[str, Any]
 BULK_BYTES = 1024
@@ -30,6 +31,19 @@ def header(source: BufferedIOBase) -> Dataset:
     return _read(source, stop_before_pixels=True)
 
 
+def described(image: Image) -> Dataset:
+    """``header`` of an object; of one that cannot be read, what was noted when it came."""
+    with image.open() as source:
+        try:
+            return header(source)
+        except VaultError:
+            noted = Dataset()
+            noted.SOPClassUID, noted.SOPInstanceUID = image.sop_class, image.sop_uid
+            noted.StudyInstanceUID, noted.SeriesInstanceUID = image.study_uid, image.series_uid
+            noted.Modality = image.modality
+            return noted
+
+
 def whole(source: BufferedIOBase) -> Dataset:
     """All of it, in memory."""
     return _read(source, stop_before_pixels=False)
@@ -37,9 +51,7 @@ def whole(source: BufferedIOBase) -> Dataset:
 
 def _read(source: BufferedIOBase, *, stop_before_pixels: bool) -> Dataset:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of values that are not as they should be: they are given out as they are
+        warnings.simplefilter("ignore")  # of values that are not as they should be: they leave as they are
         try:
             return dcmread(source, stop_before_pixels=stop_before_pixels, force=False)
         except Exception as error:

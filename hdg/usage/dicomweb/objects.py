@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from hdg.errors import BadRequest, NotFound
 from hdg.usage.dicomweb.archive import Image
-from hdg.usage.dicomweb.datasets import as_json, header, tag_of, whole
+from hdg.usage.dicomweb.datasets import as_json, described, header, tag_of, whole
 from hdg.usage.dicomweb.media import Range, boundary, multipart
 from hdg.usage.dicomweb.pixels import PICTURE_TYPES, WHOLE_MAX, Frames, View, picture
 from hdg.usage.fhir_api.negotiation import NotAcceptable
@@ -119,11 +119,9 @@ def metadata(found: Sequence[Image], base: str) -> Iterator[bytes]:
         def uri(tag: str, place: str = place) -> str:
             return f"{place}/bulkdata/{tag}"
 
-        with image.open() as source:
-            data = header(source)
-            has_pixels = bool(source.read(1))
+        data = described(image)
         made = as_json(data, bulk=uri)
-        if has_pixels and "Rows" in data:
+        if "Rows" in data and "Columns" in data:
             made["7FE00010"] = {"vr": "OW", "BulkDataURI": uri("7FE00010")}
         yield (b"," if number else b"") + orjson.dumps(made)
     yield b"]"

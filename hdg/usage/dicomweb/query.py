@@ -11,7 +11,7 @@ from pydicom import Dataset
 from hdg.errors import BadRequest
 from hdg.management.store import SearchQuery
 from hdg.usage.dicomweb.archive import STUDIES_MAX, Archive, Image
-from hdg.usage.dicomweb.datasets import as_json, header
+from hdg.usage.dicomweb.datasets import as_json, described
 from hdg.usage.dicomweb.matching import (
     MODALITIES,
     RETURNED,
@@ -65,7 +65,7 @@ class Query:
     def _studies(self, archive: Archive) -> Iterator[Match]:
         for study in archive.studies(self._narrowed):
             for image in archive.images(study=study, only_first=True):
-                data = _header(image)
+                data = described(image)
                 if self._fits(data, study):
                     more = {
                         MODALITIES: (
@@ -80,7 +80,7 @@ class Query:
     def _series(self, archive: Archive) -> Iterator[Match]:
         for study in archive.studies(self._narrowed):
             for images in _grouped(self._of_study(archive, study)):
-                data = _header(images[0])
+                data = described(images[0])
                 if self._fits(data, study):
                     place = f"{images[0].study_uid}/series/{images[0].series_uid}"
                     yield self._match(images[0], data, {SERIES_INSTANCES: ("IS", [len(images)])}, place)
@@ -94,7 +94,7 @@ class Query:
                     raise BadRequest(
                         "the query has to look into too many instances; name the study", code="too-costly"
                     )
-                data = _header(image)
+                data = described(image)
                 if self._fits(data, study):
                     place = f"{image.study_uid}/series/{image.series_uid}/instances/{image.sop_uid}"
                     yield self._match(image, data, {}, place)
@@ -129,11 +129,6 @@ class Query:
         made[_RETRIEVE] = {"vr": "UR", "Value": [f"{self._base}/studies/{place}"]}
         made[_AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
         return Match(dict(sorted(made.items())), image.patient, image.imaging_study)
-
-
-def _header(image: Image) -> Dataset:
-    with image.open() as source:
-        return header(source)
 
 
 def _grouped(images: Iterable[Image]) -> list[list[Image]]:

@@ -172,6 +172,32 @@ def test_a_large_object_leaves_as_it_came(pictures):
     pictures.take(data)
     ((_, content),) = parts(pictures.get(f"/studies/{uid(1)}", pictures.clinician, OBJECTS))
     assert content == data
+    path = f"/studies/{uid(1)}/series/{uid(1, 1)}/instances/{uid(1, 1, 1)}"
+    assert pictures.get("/studies?PatientID=4711", pictures.clinician).json()[0]["0020000D"]["Value"] == [
+        uid(1)
+    ]
+    assert pictures.get(f"{path}/metadata", pictures.clinician).json()[0]["00280010"]["Value"] == [16]
+    ((_, frame),) = parts(pictures.get(f"{path}/frames/1", pictures.clinician))
+    assert frame == dcmread(io.BytesIO(data)).PixelData[:512]
+    assert pictures.get(f"{path}/rendered", pictures.clinician).status_code == 200
+
+
+def test_an_object_that_cannot_be_read_hides_no_other(pictures, study, monkeypatch):
+    from hdg.errors import VaultError
+    from hdg.usage.dicomweb import datasets
+
+    read = datasets.header
+
+    def damaged(source):
+        found = read(source)
+        if found.SOPInstanceUID == uid(1, 1, 2):
+            raise VaultError("a stored DICOM object cannot be read")
+        return found
+
+    monkeypatch.setattr(datasets, "header", damaged)
+    found = pictures.get(f"/studies/{uid(1)}/series/{uid(1, 1)}/instances", pictures.clinician).json()
+    assert sorted(values(found, "00080018")) == [uid(1, 1, number) for number in (1, 2, 3)]
+    assert len(pictures.get(f"/studies/{uid(1)}/metadata", pictures.clinician).json()) == 4
 
 
 def test_a_compressed_object_is_unpacked_where_that_is_asked_for(pictures):
