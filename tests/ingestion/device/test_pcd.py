@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -390,3 +392,10 @@ def test_nothing_of_a_patient_is_in_an_issue() -> None:
     converted = convert(MONITOR, number(SPO2, "1.1.1.1", "SECRET", "999^SECRET^MDC"), patient="SECRET7")
     assert converted.issues
     assert "SECRET" not in "".join(map(str, converted.issues))
+
+
+def test_the_lint_knows_the_converters_of_pcd_01_without_a_message_having_been_converted() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hdg.ingestion.hl7v2.lint"], capture_output=True, check=False, text=True
+    )
+    assert [line for line in done.stdout.splitlines() if "pcd" in line.lower()] == []
