@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hdg.ingestion.device import pcd_values  # noqa: F401  # it registers, too
-from hdg.ingestion.device import pcd_values  # noqa: F401  # it registers
 from hdg.ingestion.hl7v2 import (  # noqa: F401  # they register
     converters_adt,
     converters_families_a,
