@@ -35,6 +35,8 @@ HANG_S = 5.0
 SIZE_MAX = 40_000
 LIMITS = Limits(header_bytes=4 << 20, elements=50_000)
 SECRET = b"Zq7Secret"
+REPORTS, REPORTS_TIMES = b"1.2.840.10008.5.1.4.1.1.88.", 20
+"""Structured reports are few and hold most: they are taken more often."""
 LENGTHS = [0, 1, 2, 3, 7, 8, 0xFF, 0xFFFE, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF]
 VRS = [b"SQ", b"UN", b"OB", b"PN", b"CS", b"DS", b"IS", b"US", b"FL", b"AT", b"UT", b"??", b"\0\0", b"ZZ"]
 TAGS = [
@@ -46,7 +48,7 @@ VALUES = [
     b"", b" ", b"\0", b"\\", b"\\\\\\", b"^^^^", b"===", SECRET, b"\x1b$B", b"\x1b(J\xb1", b"\xff\xfe\x80", b"20260231",
     b"99999999", b"1e400", b"-0.0", b"NaN", b"+5", b".", b"1.", b"ISO_IR 192", b"\\ISO 2022 IR 87", b"GB18030",
     b"ISO 2022 IR 149", b"+2500", b"-0000", b"000Y", b"1.2.840.10008.1.2", b"CONTAINER", b"NUM", b"HAS CONCEPT MOD",
-    b"CONTAINS", b"\xe2\x80\xa8", b"A" * 70_000,
+    b"CONTAINS", b"CODE", b"HAS PROPERTIES", b"1234", b"2222", b"Absent", b"\xe2\x80\xa8", b"A" * 70_000,
 ]  # fmt: skip
 
 
@@ -57,14 +59,16 @@ def seeds(folder: Path | None = None) -> list[bytes]:
 
         folder = Path(pydicom.data.__file__).parent
     found = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [data[:SIZE_MAX] for data in found if data[128:132] == b"DICM"]
+    headers = [data[:SIZE_MAX] for data in found if data[128:132] == b"DICM"]
+    return headers + [data for data in headers if REPORTS in data] * REPORTS_TIMES
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """One to twelve changes."""
+    """One to twelve changes; of values only, in every other object, so that it stays one."""
     changed = bytearray(data)
+    change = chance.choice((_mutate, _set))
     for _ in range(chance.randint(1, 12)):
-        _mutate(changed, chance)
+        change(changed, chance)
     return bytes(changed)
 
 
@@ -108,12 +112,14 @@ def _element(chance: random.Random) -> bytes:
 def _set(data: bytearray, chance: random.Random) -> None:
     """Another value for an element that is there (explicit VR little endian)."""
     group, element = chance.choice(TAGS)
-    at = data.find(struct.pack("<HH", group, element), 132)
-    if at < 0 or at + 8 > len(data):
+    at = data.find(struct.pack("<HH", group, element), chance.randrange(132, max(len(data), 133)))
+    if at < 0 or at + 8 > len(data) or data[at + 4 : at + 6] in (b"SQ", b"UT", b"UN"):
         return
-    value = chance.choice(VALUES)[:0xFFFE]
-    value += b" " * (len(value) % 2)
     length = int.from_bytes(data[at + 6 : at + 8], "little")
+    value = chance.choice(VALUES)[:0xFFFE]
+    if chance.random() < 0.7:  # as long as the old one: what is around it stays right
+        value = value[:length].ljust(length)
+    value += b" " * (len(value) % 2)
     data[at + 6 : at + 8 + length] = struct.pack("<H", len(value)) + value
 
 
