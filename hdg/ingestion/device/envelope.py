@@ -141,11 +141,12 @@ def _identified_patient(identifier: Any, home: Home) -> JsonObject | None:
     if not isinstance(value, str) or not value.strip():
         return None
     value = value.strip()
+    told: JsonObject = {"value": value}
     # The facts by which a PID-3 of the same assigner names the same Patient (hl7v2/identity.py).
     if isinstance(system, str) and system:
-        facts, told = (system, value), {"system": system, "value": value}
+        facts, told["system"] = (system, value), system
     elif isinstance(authority, str) and authority:
-        facts, told = (f"#{authority}", value), {"value": value, "assigner": {"display": authority}}
+        facts, told["assigner"] = (f"#{authority}", value), {"display": authority}
     else:
         return None
     id_ = resource_id(home.id_key, "Patient", home.institution, facts)
