@@ -62,6 +62,9 @@ class Clause:
     clause about it). ``kind`` has: one of ``links``, (type, clause), is a resource whose ``param`` refers to
     the one at hand (R4 search.html#chaining, #has).
 
+    ``kind`` filter: all (``modifier`` and) or one (or) of the clauses in ``links``, or not the one (not); their types
+    are ''.
+
     ``kind`` list: the resources that ``values`` name as ``Type/id``. ``kind`` ``_list`` is a List that has not been
     read yet, and ``codes`` None in a clause by value set or hierarchy (modifiers in, not-in, and above and below of
     a token) means the same: such a clause is refused.

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, literal_column, or_
 
-__all__ = ["DAY_US", "compare_dates", "end_ranges", "prefixed", "split_at", "unescape"]
+__all__ = ["DAY_US", "PREFIXES", "compare_dates", "end_ranges", "prefixed", "split_at", "unescape"]
 
 Condition = ColumnElement[bool]
 

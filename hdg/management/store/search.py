@@ -121,8 +121,10 @@ class SearchQuery:
         found: set[str] = set()
         pending = list(self.clauses)
         while pending:
-            for type_, inner in pending.pop().links:
-                found.add(type_)
+            clause = pending.pop()
+            for type_, inner in clause.links:
+                if clause.kind != "filter":
+                    found.add(type_)
                 pending.append(inner)
         return frozenset(found | {self.type}) if found else frozenset()
 
@@ -160,7 +162,7 @@ def _terms(
     """``among``: the only candidates; None: the clause that most likely finds the fewest leads."""
     wheres = [_Where(types, clause, asked, _beside(types, clause, clauses)) for clause in clauses]
     terms: list[Condition] = [_RESOURCE.c.deleted.is_(False)]
-    has_chains = any(clause.links for clause in clauses)
+    has_chains = any(clause.links and clause.kind != "filter" for clause in clauses)
     if among is None:
         leader, found = _leader(wheres, asked.fewest)
         if leader is None or leader.is_id():  # else the type is part of what the leader's rows are of
@@ -239,6 +241,8 @@ class _Where:
     def rank(self) -> float:
         """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches."""
         clause = self.clause
+        if clause.kind == "filter":
+            return _NEVER
         if clause.links:
             return max(_Where((type_,), inner, self.asked).rank() for type_, inner in clause.links) + _STEP
         is_negative = clause.modifier in _NEGATIVE or (clause.modifier, *clause.values) == _ABSENT
@@ -265,6 +269,8 @@ class _Where:
 
     def condition(self, among: Rows | None) -> Condition:
         """The clause as a term over ``resource``."""
+        if self.clause.kind == "filter":
+            return self._filter()
         if self.clause.links:
             is_found = _RESOURCE.c.rkey.in_(self.rows(among))
             return is_found if among is None else tested(is_found)
@@ -279,6 +285,17 @@ class _Where:
             return or_(*(self._matching.date(updated, updated, value) for value in self.clause.values))
         found = or_(*(self._has(table, terms) for table, terms in self._indexes()))
         return ~found if self.rank() == _NEVER else found
+
+    def _filter(self) -> Condition:
+        """Several clauses, of which all or one must match, or one that must not."""
+        terms = [_Where(self.types, inner, self.asked).condition(None) for _, inner in self.clause.links]
+        match self.clause.modifier:
+            case "and":
+                return and_(*terms)
+            case "or":
+                return or_(*terms)
+            case _:
+                return ~and_(*terms)
 
     def _has(self, table: Table, terms: list[Condition]) -> Condition:
         if table.name == "idx_composite" or (table.name == "idx_token" and not self._names_codes()):

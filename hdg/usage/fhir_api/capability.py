@@ -64,7 +64,14 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
                     "it is answered.",
                 },
                 "interaction": [{"code": code} for code in SYSTEM],
-                "searchParam": [{"name": "_list", "type": "string", "documentation": "the id of a List"}],
+                "searchParam": [
+                    {"name": "_list", "type": "string", "documentation": "the id of a List"},
+                    {
+                        "name": "_filter",
+                        "type": "special",
+                        "documentation": "what maps to the parameters' own search",
+                    },
+                ],
                 "resource": [
                     _resource(name, policy, can_write=name in writable)
                     for name in sorted(definitions.resource_types())

@@ -21,6 +21,7 @@ from hdg.management.store.index import lookups
 from hdg.management.store.paths import routes
 from hdg.management.store.search import Clause, SearchQuery, Sort
 from hdg.usage.fhir_api.custom_parameters import Custom, NotComplete
+from hdg.usage.fhir_api.filters import FILTER, read_filter
 from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
 from hdg.usage.fhir_api.results import RESULTS, read_results
 
@@ -115,7 +116,7 @@ def parse(
     searched = types or (resource_type,)
     asked = [pair for pair in pairs if pair[0].partition(":")[0] not in RESULTS]
     own = _Own(limits.base_url, Custom(limits.catalog))
-    clauses = tuple(_clause(searched, name, name, value, own) for name, value in asked)
+    clauses = tuple(clause for name, value in asked for clause in _clauses(searched, name, value, own))
     if len(searched) > _CHAINED_TYPES_MAX and any(clause.links for clause in clauses):
         text = f"a chain or _has over more than {_CHAINED_TYPES_MAX} types; name fewer by _type"
         raise BadRequest(text, code="too-costly")
@@ -141,6 +142,12 @@ def parse(
         tuple(map(own.custom.including, results.includes)),
         own.custom.used,
     )
+
+
+def _clauses(types: tuple[str, ...], name: str, value: str, own: _Own) -> tuple[Clause, ...]:
+    if name != FILTER:
+        return (_clause(types, name, name, value, own),)
+    return read_filter(value, lambda inner, text: _clause(types, inner, inner, text, own))
 
 
 def sorted_by(query: SearchQuery, sort: tuple[Sort, ...]) -> SearchQuery:
