@@ -5,25 +5,34 @@ What comes here was read within limits when it was taken in (ingestion/dicom/hea
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable
 from io import BufferedIOBase
 from typing import Any
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, config, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 
 from hdg.errors import VaultError
 from hdg.usage.dicomweb.archive import Image
 
-__all__ = ["BULK_BYTES", "as_json", "described", "header", "tag_of", "whole"]
+__all__ = ["BULK_BYTES", "as_json", "described", "header", "quiet", "tag_of", "whole"]
 
 JsonObject = dict[str, Any]
 BULK_BYTES = 1024
 """Longer binary values are named by a BulkDataURI."""
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _CHARSET, _UTF8 = 0x00080005, "ISO_IR 192"
+
+
+def quiet() -> None:
+    """From now on pydicom tells nobody of values that are not as they should be: its warnings show them."""
+    config.settings.reading_validation_mode = config.IGNORE
+    config.settings.writing_validation_mode = config.IGNORE
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 def header(source: BufferedIOBase) -> Dataset:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from hdg.errors import BadRequest, NotFound
 from hdg.usage.dicomweb import objects
 from hdg.usage.dicomweb.archive import Archive, Image
+from hdg.usage.dicomweb.datasets import quiet
 from hdg.usage.dicomweb.matching import narrowing, parse
 from hdg.usage.dicomweb.media import ranges
 from hdg.usage.dicomweb.query import Query
@@ -37,6 +38,7 @@ _CANDIDATES = 100
 
 def routes(api: Api) -> list[Route]:
     """The routes of DICOMweb."""
+    quiet()
     service = _Service(api)
     found = [
         Route("/dicomweb/studies", service.search("study"), methods=["GET"]),

@@ -333,3 +333,14 @@ def test_without_token_nothing_and_for_researchers_nothing(pictures, study):
 def test_a_path_that_names_the_wrong_series_finds_nothing(pictures, study):
     path = f"/studies/{uid(1)}/series/{uid(1, 2)}/instances/{uid(1, 1, 1)}"
     assert pictures.get(path, pictures.clinician).status_code == 404
+
+
+def test_a_value_that_is_not_as_it_should_be_is_told_to_nobody_but_the_reader(pictures, capfd, recwarn):
+    data = part10(image(NumberOfFrames="11"))
+    at = data.index(b"\x28\x00\x08\x00IS\x02\x0011")
+    pictures.take(data[: at + 8] + b"1A" + data[at + 10 :])
+    path = f"/studies/{uid(1)}/series/{uid(1, 1)}/instances/{uid(1, 1, 1)}"
+    for place in ("", "/metadata", "/rendered", "/frames/1"):
+        assert pictures.get(path + place, pictures.clinician).status_code in (200, 400), place
+    assert "1A" not in "".join(capfd.readouterr())
+    assert [one for one in recwarn if "1A" in str(one.message)] == []
