@@ -116,9 +116,9 @@ def _set(data: bytearray, chance: random.Random) -> None:
     if at < 0 or at + 8 > len(data) or data[at + 4 : at + 6] in (b"SQ", b"UT", b"UN"):
         return
     length = int.from_bytes(data[at + 6 : at + 8], "little")
-    value = chance.choice(VALUES)[:0xFFFE]
+    value = chance.choice(VALUES)[:0x7FFE]
     if chance.random() < 0.7:  # as long as the old one: what is around it stays right
-        value = value[:length].ljust(length)
+        value = value[: min(length, 0x7FFE)].ljust(min(length, 0x7FFE))
     value += b" " * (len(value) % 2)
     data[at + 6 : at + 8 + length] = struct.pack("<H", len(value)) + value
 
