@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from hdg.errors import CdaError, DeviceError, DicomError, HdgError, Hl7v2Error, Issue, SourceError
 from hdg.fhir import bundle, ids
 from hdg.fhir import json as fhir_json
+from hdg.helper import tune_collector
 from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.device.convert import Converter as DeviceConverter
@@ -211,8 +212,7 @@ def _run(jobs: list[Job], plan: Plan, workers: int | None) -> Iterator[Outcome]:
             yield from convert_job(job, plan)
         return
     chunks = (jobs[i : i + CHUNK_FILES] for i in range(0, len(jobs), CHUNK_FILES))
-    context = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "fork")
-    with ProcessPoolExecutor(cores, mp_context=context) as pool:
+    with _pool(cores) as pool:
         running: deque[Future[list[Outcome]]] = deque()
         for chunk in chunks:
             running.append(pool.submit(_convert_chunk, chunk, plan))
@@ -220,6 +220,11 @@ def _run(jobs: list[Job], plan: Plan, workers: int | None) -> Iterator[Outcome]:
                 yield from running.popleft().result()
         while running:
             yield from running.popleft().result()
+
+
+def _pool(cores: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn" if sys.platform == "darwin" else "fork")
+    return ProcessPoolExecutor(cores, mp_context=context, initializer=tune_collector)
 
 
 def _convert_chunk(chunk: list[Job], plan: Plan) -> list[Outcome]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import ssl
@@ -24,6 +23,7 @@ from hdg.devices import Devices
 from hdg.errors import SettingsError
 from hdg.forward import Forwarder
 from hdg.gateway import Gateway
+from hdg.helper import tune_collector
 from hdg.imaging import Imaging
 from hdg.imaging_query import MODELS, QueryRetrieve
 from hdg.ingestion.dicom.association import Limits
@@ -155,7 +155,9 @@ class Server:
 
     def _listen_dicom(self, imaging: Imaging, queries: QueryRetrieve) -> None:
         settings = self.settings
-        services = dict.fromkeys(MODELS, queries) if any(p.reads for p in settings.dicom_peers.values()) else {}
+        services = (
+            dict.fromkeys(MODELS, queries) if any(p.reads for p in settings.dicom_peers.values()) else {}
+        )
         limits = Limits(artim_s=settings.dicom_artim_s, idle_s=settings.dicom_idle_s)
         listeners: list[tuple[str, str, ssl.SSLContext | None]] = [(settings.dicom, "dicom", None)]
         if settings.dicom_tls is not None:
@@ -241,16 +243,6 @@ def serve(settings: Settings) -> None:
     with Gateway.open(settings) as gateway:
         tune_collector()
         runner(_serve(settings, gateway))
-
-
-def tune_collector() -> None:
-    """Collects garbage rarely: tables and validators live as long as the process, messages free themselves.
-
-    Python's default looks at every young object each 700 allocations, which costs a third of the ingest rate.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 async def _serve(settings: Settings, gateway: Gateway) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hdg import bulk
 from hdg.bulk_report import deliver
 from hdg.errors import SourceError
+from hdg.helper import THRESHOLDS
 from messages import adt, oru
 
 
@@ -68,6 +70,14 @@ def test_the_pool_gives_the_same_outcomes_as_one_process(
     monkeypatch.setattr(bulk, "CHUNK_FILES", 2)
     pooled = list(bulk.run(bulk.jobs_of([str(tmp_path)]), bulk.Plan(), workers=2))
     assert [(o.file, o.output) for o in pooled] == [(o.file, o.output) for o in alone]
+
+
+def test_the_processes_of_the_pool_collect_garbage_as_rarely_as_a_server() -> None:
+    before = gc.get_threshold()
+    with bulk._pool(1) as pool:
+        assert pool.submit(gc.get_threshold).result() == THRESHOLDS
+        assert pool.submit(gc.get_freeze_count).result() > 0
+    assert gc.get_threshold() == before, "the process that asks is left as it was"
 
 
 def test_the_report_names_outcomes_and_losses_without_values(tmp_path: Path) -> None:
