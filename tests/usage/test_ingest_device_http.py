@@ -61,6 +61,13 @@ def test_a_patients_export_is_theirs_and_told_apart_from_clinical_data_by_its_ma
     assert fhir_json.dumps(typed[0]["valueQuantity"]["value"]) == b"71.20"
 
 
+def test_a_persons_own_devices_are_that_persons(world):
+    post(world, EXPORT)
+    assert len(found(world, "Device")) == 4
+    assert found(world, "Device", role="clinician", institution="south") == []
+    assert found(world, "Device", role="patient", patient="bob") == []
+
+
 def test_the_patients_record_itself_is_not_changed_by_an_export(world):
     before = world.client.get("/fhir/Patient/ann", world.token("patient", patient="ann")).json()
     post(world, EXPORT)

@@ -28,9 +28,10 @@ _PROLOG = re.compile(
 )
 _OPENING = re.compile(rb"<!DOCTYPE" + _BLANKS + rb"+[A-Za-z_:][\w:.-]*" + _BLANKS + rb"*(\[?)")
 _DECLARATION = re.compile(
-    rb"(?:" + _BLANKS + rb"+|<!--(?:(?!--).)*-->|<!ELEMENT[^<>%&\"']*>|<!ATTLIST[^<>%&\"']*>)+",
+    rb"(?:" + _BLANKS + rb"+|<!--(?:(?!--).)*-->|<!(?:ELEMENT|ATTLIST)[^<>%&\"'\[\]]*>?)+",
     re.DOTALL,
 )
+"""The last ``>`` of a declaration may be missing: releases of iOS have written such."""
 _CLOSING = re.compile(rb"\]" + _BLANKS + rb"*>")
 _ENCODING = re.compile(rb"encoding" + _BLANKS + rb"*=" + _BLANKS + rb"*[\"']([A-Za-z0-9._-]+)[\"']")
 
