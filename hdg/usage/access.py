@@ -38,9 +38,9 @@ from hdg.management.store.everything import Everything
 from hdg.management.store.index import Indexer
 from hdg.management.store.meta import index_key
 from hdg.management.store.prepared import Prepared
-from hdg.management.store.read import ALWAYS, Span
 from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
+from hdg.management.store.versions import ALWAYS, Span
 from hdg.settings import Settings
 from hdg.usage import permits, record
 from hdg.usage.ccd.document import CARRIED

@@ -19,9 +19,10 @@ from hdg.management.store import SearchQuery
 from hdg.management.store.envelope import parse
 from hdg.management.store.operators import split_at, unescape
 from hdg.management.store.prepared import Prepared
-from hdg.management.store.read import Reader, StoredVersion
+from hdg.management.store.read import Reader
 from hdg.management.store.search import Clause, CodesOf
 from hdg.management.store.values import split_reference
+from hdg.management.store.versions import StoredVersion
 
 __all__ = ["Resolver", "is_resolved"]
 

@@ -85,4 +85,4 @@ def test_the_statement_names_the_modifiers_of_each_parameter(statement):
     assert said("CarePlan", "instantiates-canonical") == [":missing", ":[type]"]
     assert said("ValueSet", "url") == [":above", ":below", ":missing"]
     assert said("Patient", "_id") == [":missing"]
-    assert [one["name"] for one in statement["rest"][0]["searchParam"]] == ["_list"]
+    assert [one["name"] for one in statement["rest"][0]["searchParam"]] == ["_list", "_filter"]

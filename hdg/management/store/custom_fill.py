@@ -25,9 +25,9 @@ from hdg.management.store.custom_register import BUMP, SearchParameterRow
 from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import parse
 from hdg.management.store.index import KINDS, IndexRows
-from hdg.management.store.read import StoredVersion, current_versions
 from hdg.management.store.session import WriteSession
 from hdg.management.store.values import Hash
+from hdg.management.store.versions import StoredVersion, current_versions
 from hdg.management.store.writer import Store
 
 __all__ = ["BATCH", "LEASE_US", "Filler"]

@@ -6,10 +6,8 @@ ones.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from io import BufferedIOBase, BytesIO
 from queue import Empty, LifoQueue
 from typing import Any, Protocol
@@ -33,31 +31,30 @@ from hdg.management.store.prepared import Prepared
 from hdg.management.store.probe import fewest
 from hdg.management.store.search import SearchQuery, conditions
 from hdg.management.store.values import Hash
+from hdg.management.store.versions import (
+    ALWAYS,
+    COLUMNS,
+    IS_CURRENT,
+    IS_NAMED,
+    IS_VERSION,
+    PATIENTS_AT,
+    Page,
+    Span,
+    StoredVersion,
+    current,
+    current_of,
+    same_scope,
+    stored,
+    versions_of,
+    within,
+)
 
-__all__ = ["ALWAYS", "Page", "Reader", "Span", "StoredVersion"]
+__all__ = ["Reader"]
 
 Condition = ColumnElement[bool]
 
-_COMPARTMENT = table_of(schema.Compartment)
 _RESOURCE = table_of(schema.Resource)
 _VERSION = table_of(schema.Version)
-_CURRENT = _VERSION.alias("current")
-_LATER = _VERSION.alias("later")
-_NAMES = ("rkey", "type", "id", "version", "updated_us", "institution", "deleted")
-_COLUMNS = (
-    *(_VERSION.c[name] for name in _NAMES),
-    _RESOURCE.c.patient,
-    _RESOURCE.c.patients,
-    _VERSION.c.patient_code,
-    _VERSION.c.leaf_index,
-    _VERSION.c.body,
-)
-_AT_ONCE = 400
-_PATIENTS_AT = 8
-"""Place of the number of patients in a row of _COLUMNS."""
-_IS_VERSION = _VERSION.c.rkey == _RESOURCE.c.rkey
-_IS_CURRENT = and_(_IS_VERSION, _VERSION.c.version == _RESOURCE.c.version)
-_IS_NAMED = and_(_RESOURCE.c.type == bindparam("t"), _RESOURCE.c.id == bindparam("i"))
 _READ = (
     "SELECT v.rkey, v.type, v.id, v.version, v.updated_us, v.institution, v.deleted, r.patient, "
     "r.patients, v.patient_code, v.leaf_index, v.body "
@@ -79,52 +76,6 @@ class Sealed(Protocol):
     def patient_code(self) -> str: ...
     @property
     def sealed(self) -> bytes: ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredVersion:
-    """One version's row. ``patients``: whose compartments the resource (its current version) is in.
-
-    ``sealed`` is the encrypted body; ``Reader.body`` opens it. ``leaf_index`` is its place in the ledger.
-    """
-
-    rkey: int
-    type: str
-    id: str
-    version: int
-    updated_us: int
-    institution: str
-    deleted: bool
-    patients: tuple[str, ...]
-    patient_code: str
-    leaf_index: int
-    sealed: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Which versions: made at or after ``since_us`` (µs; 0: ever), current at some time within ``at_us``."""
-
-    since_us: int = 0
-    at_us: tuple[int, int] | None = None
-
-
-ALWAYS = Span()
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page of a search or history.
-
-    ``total`` is None where not asked for; ``next_cursor`` is '' at the end. ``included``: what the versions
-    bring along; ``is_cut``: some of that was left out, for it was too much.
-    """
-
-    versions: tuple[StoredVersion, ...]
-    total: int | None
-    next_cursor: str
-    included: tuple[StoredVersion, ...] = ()
-    is_cut: bool = False
 
 
 class Reader:
@@ -207,7 +158,7 @@ class Reader:
 
     def prepare(self, predicate: Condition) -> Prepared:
         """``predicate`` made ready for many calls of ``read``: a fifth of the time for each."""
-        return Prepared(_current(), predicate, self._engine.dialect)
+        return Prepared(current(), predicate, self._engine.dialect)
 
     def read(self, type_: str, id_: str, predicate: Condition | Prepared) -> StoredVersion | None:
         """The current version (``deleted`` set if it is a deletion), or None when absent or hidden."""
@@ -216,26 +167,26 @@ class Reader:
         elif isinstance(predicate, True_):
             row = self._fetch(self._read_sql, (type_, id_))
         else:
-            row = self._first(_current(predicate), {"t": type_, "i": id_})
-        if row is None or row[_PATIENTS_AT] < 2:
-            return None if row is None else _stored(row)
+            row = self._first(current(predicate), {"t": type_, "i": id_})
+        if row is None or row[PATIENTS_AT] < 2:
+            return None if row is None else stored(row)
         condition = predicate.predicate if isinstance(predicate, Prepared) else predicate
-        return self._with_patients(_current(condition), {"t": type_, "i": id_})
+        return self._with_patients(current(condition), {"t": type_, "i": id_})
 
     def vread(self, type_: str, id_: str, version: int, predicate: Condition) -> StoredVersion | None:
         """One version, or None when absent or hidden (see ``history``)."""
-        query = select(*_COLUMNS).where(
-            _IS_VERSION, _IS_NAMED, _VERSION.c.version == bindparam("v"), predicate, *_same_scope(predicate)
+        query = select(*COLUMNS).where(
+            IS_VERSION, IS_NAMED, _VERSION.c.version == bindparam("v"), predicate, *same_scope(predicate)
         )
         row = self._first(query, {"t": type_, "i": id_, "v": version})
-        if row is None or row[_PATIENTS_AT] < 2:
-            return None if row is None else _stored(row)
+        if row is None or row[PATIENTS_AT] < 2:
+            return None if row is None else stored(row)
         return self._with_patients(query, {"t": type_, "i": id_, "v": version})
 
     def _with_patients(self, query: Select[Any], values: dict[str, Any]) -> StoredVersion | None:
         """A version about several patients, read with their names in one snapshot."""
         with self._engine.connect() as connection:
-            return next(iter(_versions(connection, connection.execute(query, values).all())), None)
+            return next(iter(versions_of(connection, connection.execute(query, values).all())), None)
 
     def history(
         self,
@@ -253,16 +204,16 @@ class Reader:
         may read the present does not get those.
         """
         before = pages.decoded(cursor, 1)[0] if cursor else 0
-        named = (_IS_VERSION, _IS_NAMED, predicate, *_same_scope(predicate), *_within(span))
-        page = select(*_COLUMNS).where(*named).order_by(_VERSION.c.version.desc()).limit(count + 1)
+        named = (IS_VERSION, IS_NAMED, predicate, *same_scope(predicate), *within(span))
+        page = select(*COLUMNS).where(*named).order_by(_VERSION.c.version.desc()).limit(count + 1)
         if before:
             page = page.where(_VERSION.c.version < before)
         values = {"t": type_, "i": id_}
         with self._engine.connect() as connection:
             total = connection.execute(
-                select(func.count()).select_from(_RESOURCE.join(_VERSION, _IS_VERSION)).where(*named), values
+                select(func.count()).select_from(_RESOURCE.join(_VERSION, IS_VERSION)).where(*named), values
             ).scalar_one()
-            rows = _versions(connection, connection.execute(page, values).all()) if count else []
+            rows = versions_of(connection, connection.execute(page, values).all()) if count else []
         next_cursor = pages.encoded([rows[count - 1].version]) if len(rows) > count else ""
         return Page(tuple(rows[:count]), total, next_cursor)
 
@@ -274,14 +225,14 @@ class Reader:
         As ``history`` decides which. Nothing is counted. No version is lost or doubled while others write.
         """
         before = pages.decoded(cursor, 1)[0] if cursor else None
-        terms = [_IS_VERSION, predicate, *_same_scope(predicate), *_within(span)]
+        terms = [IS_VERSION, predicate, *same_scope(predicate), *within(span)]
         if type_:
             terms.append(_VERSION.c.type == type_)
         if before is not None:
             terms.append(_VERSION.c.leaf_index < before)
-        page = select(*_COLUMNS).where(*terms).order_by(_VERSION.c.leaf_index.desc()).limit(count + 1)
+        page = select(*COLUMNS).where(*terms).order_by(_VERSION.c.leaf_index.desc()).limit(count + 1)
         with self._engine.connect() as connection:
-            rows = _versions(connection, connection.execute(page).all()) if count else []
+            rows = versions_of(connection, connection.execute(page).all()) if count else []
         next_cursor = pages.encoded([rows[count - 1].leaf_index]) if len(rows) > count else ""
         return Page(tuple(rows[:count]), None, next_cursor)
 
@@ -292,12 +243,12 @@ class Reader:
 
         As ``history`` decides which; none of a resource that is deleted now.
         """
-        terms = [_IS_VERSION, _VERSION.c.type == type_, predicate, *_same_scope(predicate)]
+        terms = [IS_VERSION, _VERSION.c.type == type_, predicate, *same_scope(predicate)]
         terms += [_VERSION.c.leaf_index > after, _VERSION.c.leaf_index <= until]
         terms += [_VERSION.c.deleted.is_(False), _RESOURCE.c.deleted.is_(False)]
-        query = select(*_COLUMNS).where(*terms).order_by(_VERSION.c.leaf_index).limit(count)
+        query = select(*COLUMNS).where(*terms).order_by(_VERSION.c.leaf_index).limit(count)
         with self._engine.connect() as connection:
-            return _versions(connection, connection.execute(query).all())
+            return versions_of(connection, connection.execute(query).all())
 
     def search(self, query: SearchQuery, predicate: Condition) -> Page:
         """Matching current versions, none of them deleted.
@@ -311,7 +262,7 @@ class Reader:
         is_cut = False
 
         def content(row: Sequence[Any]) -> dict[str, Any]:
-            return parse(self.body(_stored(row)))
+            return parse(self.body(stored(row)))
 
         with self._engine.connect() as connection:
             if needs_index(query):
@@ -323,7 +274,7 @@ class Reader:
             rows: Sequence[Sequence[Any]] = ()
             total: int | None = None
             if query.count:
-                rows, total = pages.rows(connection, _COLUMNS, query, where, position, content)
+                rows, total = pages.rows(connection, COLUMNS, query, where, position, content)
             if position is not None:
                 total = position[1]
             elif not query.with_total and query.count:
@@ -331,8 +282,8 @@ class Reader:
             elif total is None:
                 counted = select(func.count()).select_from(_RESOURCE).where(*where)
                 total = connection.execute(counted).scalar_one()
-            size = len(_COLUMNS)
-            versions = tuple(_versions(connection, [row[:size] for row in rows[: query.count]]))
+            size = len(COLUMNS)
+            versions = tuple(versions_of(connection, [row[:size] for row in rows[: query.count]]))
             if query.includes and versions:
                 included, is_cut = self._included(connection, query, versions, predicate)
         next_cursor = ""
@@ -352,11 +303,11 @@ class Reader:
         known = {version.rkey: version for version in matches}
 
         def contents(rkeys: Sequence[int]) -> Iterator[dict[str, Any]]:
-            return self._contents(_current_of(connection, rkeys, predicate, known))
+            return self._contents(current_of(connection, rkeys, predicate, known))
 
         found = [(version.rkey, version.type, version.id) for version in matches]
         rkeys, is_cut = includes.included(connection, found, query.includes, predicate, self._hash, contents)
-        return _current_of(connection, rkeys, predicate, known), is_cut
+        return current_of(connection, rkeys, predicate, known), is_cut
 
     def _contents(self, versions: Sequence[StoredVersion]) -> Iterator[dict[str, Any]]:
         return (parse(self.body(version)) for version in versions)
@@ -371,7 +322,7 @@ class Reader:
             self.index.check(connection)
 
             def contents(rkeys: Sequence[int]) -> Iterator[dict[str, Any]]:
-                return self._contents(_current_of(connection, rkeys, predicate))
+                return self._contents(current_of(connection, rkeys, predicate))
 
             patients: tuple[str, ...] = ()
             if asked.type == "Patient":
@@ -383,14 +334,14 @@ class Reader:
             else:
                 total = position[1]
                 where.append(_RESOURCE.c.rkey > position[0])
-            page = select(*_COLUMNS).where(_IS_CURRENT, *where).order_by(_RESOURCE.c.rkey)
+            page = select(*COLUMNS).where(IS_CURRENT, *where).order_by(_RESOURCE.c.rkey)
             rows = connection.execute(page.limit(asked.count + 1)).all() if asked.count else []
-            versions = _versions(connection, rows[: asked.count])
+            versions = versions_of(connection, rows[: asked.count])
             names = shared_names(self._contents(versions))
             if asked.types:
                 names = [name for name in names if name[0] in asked.types]
             rkeys = [row[0] for row in named(connection, names, predicate)]
-            shared = _current_of(connection, rkeys, predicate)
+            shared = current_of(connection, rkeys, predicate)
         next_cursor = pages.encoded([versions[-1].rkey, total]) if len(rows) > asked.count else ""
         return Page(tuple(versions), total, next_cursor, tuple(shared))
 
@@ -399,7 +350,7 @@ class Reader:
         with self._engine.connect() as connection:
 
             def fetch(names: Sequence[tuple[str, str]]) -> list[StoredVersion]:
-                return _current_of(
+                return current_of(
                     connection, [row[0] for row in named(connection, names, predicate)], predicate
                 )
 
@@ -457,78 +408,3 @@ class Reader:
 
     def _first(self, query: Select[Any], values: dict[str, Any]) -> Any:
         return self._once_more(lambda connection: connection.execute(query, values).first())
-
-
-def _current(*predicate: Condition) -> Select[Any]:
-    return select(*_COLUMNS).where(_IS_CURRENT, _IS_NAMED, *predicate)
-
-
-def _stored(row: Sequence[Any], patients: tuple[str, ...] = ()) -> StoredVersion:
-    """``patients``: named where there are several."""
-    rkey, type_, id_, version, updated_us, institution, deleted, sole, _, code, leaf_index, sealed = row
-    named = patients if sole is None else (sole,)
-    return StoredVersion(
-        rkey, type_, id_, version, updated_us, institution, bool(deleted), named, code, leaf_index, sealed
-    )
-
-
-def _versions(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[StoredVersion]:
-    """The versions of rows, with the patients of those about several, as this transaction sees them."""
-    rkeys = {row[0] for row in rows if row[_PATIENTS_AT] > 1}
-    named: defaultdict[int, list[str]] = defaultdict(list)
-    if rkeys:
-        query = select(_COMPARTMENT).where(_COMPARTMENT.c.rkey.in_(rkeys)).order_by(_COMPARTMENT.c.patient)
-        for rkey, patient in connection.execute(query):
-            named[rkey].append(patient)
-    return [_stored(row, tuple(named.get(row[0], ()))) for row in rows]
-
-
-def _within(span: Span) -> list[Condition]:
-    """The versions of a span."""
-    terms: list[Condition] = []
-    if span.since_us:
-        terms.append(_VERSION.c.updated_us >= span.since_us)
-    if span.at_us is not None:
-        start, end = span.at_us
-        later = select(1).where(
-            _LATER.c.rkey == _VERSION.c.rkey,
-            _LATER.c.version > _VERSION.c.version,
-            _LATER.c.updated_us <= start,
-        )
-        terms += [_VERSION.c.updated_us <= end, ~later.correlate(_VERSION).exists()]
-    return terms
-
-
-def _current_of(
-    connection: Connection,
-    rkeys: Sequence[int],
-    predicate: Condition,
-    known: dict[int, StoredVersion] | None = None,
-) -> list[StoredVersion]:
-    """The current versions of some resources, none of them deleted. ``known``: what is at hand, and grows."""
-    known = {} if known is None else known
-    missing = [rkey for rkey in rkeys if rkey not in known]
-    for at in range(0, len(missing), _AT_ONCE):
-        some = _RESOURCE.c.rkey.in_(missing[at : at + _AT_ONCE])
-        rows = connection.execute(select(*_COLUMNS).where(_IS_CURRENT, some, predicate)).all()
-        known.update({version.rkey: version for version in _versions(connection, rows)})
-    return [known[rkey] for rkey in rkeys if rkey in known and not known[rkey].deleted]
-
-
-def current_versions(
-    connection: Connection, terms: Sequence[Condition], count: int | None
-) -> list[StoredVersion]:
-    """The current versions of the first resources (None: all) that the terms hold for, in order of creation.
-
-    For the gateway's own work: no predicate is asked, and nothing of it may leave.
-    """
-    query = select(*_COLUMNS).where(_IS_CURRENT, *terms).order_by(_RESOURCE.c.rkey).limit(count)
-    return [_stored(row) for row in connection.execute(query)]
-
-
-def _same_scope(predicate: Condition) -> tuple[Condition, ...]:
-    if isinstance(predicate, True_):
-        return ()
-    is_current = and_(_CURRENT.c.rkey == _RESOURCE.c.rkey, _CURRENT.c.version == _RESOURCE.c.version)
-    scope = select(_CURRENT.c.scope).where(is_current).correlate(_RESOURCE).scalar_subquery()
-    return (_VERSION.c.scope == scope,)

@@ -26,8 +26,8 @@ from hdg.management.store.envelope import parse
 from hdg.management.store.forms import TABLES, form_numbers
 from hdg.management.store.index import Indexer, lookups
 from hdg.management.store.meta import get_fact, set_fact
-from hdg.management.store.read import StoredVersion, current_versions
 from hdg.management.store.session import WriteSession
+from hdg.management.store.versions import StoredVersion, current_versions
 from hdg.management.store.writer import Store
 
 __all__ = ["Count", "Reindexing", "Scope"]

@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hdg.errors import BadRequest
-from hdg.management.store.read import Span
 from hdg.management.store.values import date_range
+from hdg.management.store.versions import Span
 from hdg.usage.access import Caller, Results
 from hdg.usage.fhir_api import bundles
 from hdg.usage.fhir_api.context import Api, caller_of, query_of

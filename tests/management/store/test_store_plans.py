@@ -12,9 +12,9 @@ from sqlalchemy import event
 
 from hdg.management.store import Clause, SearchQuery, Store, pages
 from hdg.management.store.batch import table_of
-from hdg.management.store.read import Span
 from hdg.management.store.schema import Resource
 from hdg.management.store.search import CodesOf, Sort, conditions
+from hdg.management.store.versions import Span
 
 VISIBLE = table_of(Resource).c.institution == "s"
 NAME = Clause("name", "string", "", ("x",))
