@@ -200,7 +200,9 @@ def sweep(folder: Path) -> int:
             continue
         try:
             if _lock(descriptor):
-                with suppress(FileNotFoundError):
+                with suppress(
+                    OSError
+                ):  # another process's sweep; or it is in use, where that is a lock of itself
                     path.unlink()
                     removed += 1
         finally:

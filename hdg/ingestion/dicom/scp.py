@@ -277,7 +277,13 @@ class Listener:
             )
             with self._lock:
                 self._threads.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more threads: they pass
+                _log.error("an association was refused: no thread for it")
+                with self._lock:
+                    self._threads.discard(thread)
+                sock.close()
 
     def _serve(self, sock: socket.socket, address: str) -> None:
         association: Association | None = None
