@@ -205,7 +205,8 @@ def test_a_dtd_may_declare_elements_and_attributes_and_nothing_else(dtd: str) ->
 
 
 def test_a_dtd_that_is_not_well_formed_is_no_hindrance() -> None:
-    dtd = b"<!DOCTYPE HealthData [\n<!ATTLIST Eye ATTLIST>\n<!ELEMENT (broken>\n<!ATTLIST Eye\n x CDATA\n<!ELEMENT A EMPTY>\n]>"
+    dtd = b"<!DOCTYPE HealthData [\n<!ATTLIST Eye ATTLIST>\n<!ELEMENT (broken>\n"
+    dtd += b"<!ATTLIST Eye\n x CDATA\n<!ELEMENT A EMPTY>\n]>"
     assert len(observations(convert(dtd + export(record())))) == 1
 
 
