@@ -27,11 +27,12 @@ from hdg.ingestion.device.pcd_facets import (
     Target,
     bit_parts,
     fold,
+    keep_unit,
     phd_profile,
     settle_status,
     waveform,
 )
-from hdg.ingestion.device.pcd_tree import COMPONENT, MDS, Devices, Node, grown, is_pcd
+from hdg.ingestion.device.pcd_tree import COMPONENT, MDS, Devices, Key, Node, grown, is_pcd
 from hdg.ingestion.device.pcd_values import WAVEFORM, mdc_of, special_reason
 from hdg.ingestion.hl7v2.groups import Grouped
 from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
@@ -76,6 +77,8 @@ class Containment:
         self._scopes: dict[int, tuple[tuple[str, ...], str]] = {}
         self._derived: dict[Node, Target] = {}
         self._metrics: list[Node] = []
+        self._known: dict[tuple[int, Key, str], tuple[tuple[str, ...], JsonObject | None, bool]] = {}
+        """(facts, reference, is personal) of the device by OBR, path above and OBX-18."""
         self._gateway = next((node for node in self._devices.systems if node.code == GATEWAY), None)
 
     @property
@@ -189,10 +192,17 @@ class Containment:
         fields = segment.fields
         size = len(fields)
         kind = fields[2] if size > _TYPE else ""
-        source, facts, reference = self._source(node, fields[18] if size > _EQUIPMENT else "")
+        text = fields[18] if size > _EQUIPMENT else ""
+        place = (node.scope, node.above, text)
+        known = self._known.get(place)
+        if known is None:
+            source, facts, reference = self._source(node, text)
+            known = facts, reference, source is not None and is_personal(self._top(source))
+            if self._devices.is_clear:
+                self._known[place] = known
+        facts, reference, phd = known
         if reference is not None:
             out["device"] = reference
-        phd = source is not None and is_personal(self._top(source))
         categories = self._code(node, out)
         if kind in WAVEFORM:
             waveform(Target(out, node, self._mdc), self._built, self._state)
@@ -204,6 +214,8 @@ class Containment:
             self._parts(Target(out, node, self._mdc))
         elif kind not in _DOCUMENTS and not _has_value(out):
             out["dataAbsentReason"] = absent(special_reason(segment.field(5), kind) or "unknown")
+        if kind == "NM" and "valueString" in out:
+            keep_unit(out, segment)
         if size > _FLAGS and fields[8]:
             self._conditions(out)
         if categories or phd:

@@ -29,10 +29,11 @@ from hdg.ingestion.device.pcd_values import (
     special_reason,
     words,
 )
+from hdg.ingestion.hl7v2.segment import Segment
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Build, Unfit
 
-__all__ = ["FACETS", "Target", "bit_parts", "fold", "phd_profile", "settle_status", "waveform"]
+__all__ = ["FACETS", "Target", "bit_parts", "fold", "keep_unit", "phd_profile", "settle_status", "waveform"]
 
 _SAMPLING = frozenset({"sample-rate", "sample-period", "resolution", "data-range"})
 _TIMES = {"time-stamp-relative": 125, "time-stamp-relative-us": 1}
@@ -166,6 +167,8 @@ def _member(target: Target, part: Node, built: JsonObject, state: State) -> None
         return
     if part.segment.field(2) in WAVEFORM:
         waveform(Target(built, part, target.mdc), {}, state)
+    if part.segment.field(2) == "NM" and "valueString" in built:
+        keep_unit(target.out, part.segment)
     target.statuses.append(built.get("status", "unknown"))
     if "effectiveDateTime" not in target.out and "effectivePeriod" not in target.out:
         target.out.update({key: value for key, value in built.items() if key.startswith("effective")})
@@ -346,10 +349,15 @@ def _as_text(node: Node, out: JsonObject, problem: str, state: State) -> None:
     state.problem(problem, code="incomplete")
     state.settle(5, 1)
     out["valueString"] = re.sub(r"[\^~]+", " ", node.segment.field(5)).strip()
-    unit = [*node.segment.field(6).partition("~")[0].split("^"), ""]
+    keep_unit(out, node.segment)
+    out.pop("dataAbsentReason", None)
+
+
+def keep_unit(out: JsonObject, segment: Segment) -> None:
+    """The unit of a number that had to stay text, in words."""
+    unit = [*segment.field(6).partition("~")[0].split("^"), ""]
     if unit[0]:
         out.setdefault("note", []).append({"text": f"Units: {unit[1] or unit[0]}"})
-    out.pop("dataAbsentReason", None)
 
 
 def _period_ms(said: Mapping[str, JsonObject]) -> Decimal | int | None:

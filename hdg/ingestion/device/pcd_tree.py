@@ -44,6 +44,8 @@ class Node:
     owner: Node | None = None
     parts: list[Node] = field(default_factory=list)
     scope: int = 0
+    above: Key = ()
+    """The key one level up."""
 
 
 def is_pcd(message: Message) -> bool:
@@ -170,7 +172,7 @@ def _connect(nodes: Sequence[Node], mdc: Mdc, issues: list[Issue]) -> None:
             text = "OBX-4 has come before under this OBR with another OBX-3: both were kept"
             issues.append(Issue("information", "duplicate", twins[1].segment.place(4), text))
     for node in nodes:
-        above = _above(node.key)
+        above = node.above = _above(node.key)
         if node.kind in (MDS, COMPONENT):
             if node.kind == COMPONENT:
                 node.owner = _device_above(node, held)
@@ -234,13 +236,13 @@ class Devices:
             if node.kind in (MDS, COMPONENT):
                 self._held.setdefault((node.scope, node.key), []).append(node)
         self.systems = [node for node in nodes if node.kind == MDS]
-        self._is_clear = all(len(found) == 1 for found in self._held.values())
+        self.is_clear = all(len(found) == 1 for found in self._held.values())
         """Whether no two devices claim one key, so that the order of the message decides nothing."""
 
     def of(self, node: Node) -> Node | None:
         """The nearest device above; None when none, or when several could be meant."""
-        at = (node.scope, _above(node.key))
-        if self._is_clear and at in self._known:
+        at = (node.scope, node.above)
+        if self.is_clear and at in self._known:
             return self._known[at]
         found = _device_above(node, self._held)
         if found is None and node.key:

@@ -184,6 +184,8 @@ def effective(text: str, state: State) -> str | None:
     """OBX-14. Without an offset it is the device's own clock: corrected by the clock OBX of that device where there is
     one, else in the zone of MSH-7 (HL7 v2.9 §2.A.22).
     """
+    if text[-5:-4] in ("+", "-"):
+        return date_time(text, state)
     match = _MOMENT.fullmatch(text)
     if match is None or match[6]:
         return date_time(text, state)
