@@ -34,6 +34,8 @@ _OF_DOCUMENT = frozenset(str(code) for code in range(121005, 121024))
 """Observers and the procedure that was reported (PS3.16 TID 1002 to 1005): told once, of the document."""
 _PRESENCE = ("presence", "absence", "certainty", "existence", "negat")
 
+_QUALIFIED = "Numeric value qualifier"
+
 Modifier = tuple[Dataset, JsonObject]
 
 
@@ -104,6 +106,7 @@ class _Tree:
             for child in items.children(item)
             if items.relation(child) in items.MODIFIERS and items.kind(child) not in _OBJECTS
         ]
+        limits = items.qualifier(item, self.state)
         code = items.concept(item, self.state)
         if what == "CONTAINER":
             inner = self.members(item, path, [*context, *own])
@@ -121,6 +124,8 @@ class _Tree:
                 return []
         others = [one for one in context if one[0] is not item]
         components = [part for _, part in (*own, *others) if part]
+        if limits is not None and "dataAbsentReason" not in made:
+            components.insert(0, {"code": {"text": _QUALIFIED}, "valueCodeableConcept": limits})
         self.count += len(components)
         if self.count > _MOST:
             return []
@@ -182,6 +187,8 @@ class _Tree:
             return {}
         if not element and not said:
             return {}
+        if element == "valueQuantity" and items.qualifier(item, self.state) is not None:
+            element, value = "valueString", items.words(item, self.state)
         if said:
             element, value = (
                 "valueString",

@@ -29,6 +29,7 @@ __all__ = [
     "concept",
     "is_negative",
     "label",
+    "qualifier",
     "relation",
     "value_of",
     "words",
@@ -129,7 +130,10 @@ def _value(item: Dataset, what: str, state: State) -> tuple[str, Any]:
 def _quantity(item: Dataset, state: State) -> tuple[str, Any]:
     qualifiers = item.items(_QUALIFIER)
     measured = item.items(_MEASURED)
-    text = measured[0].text(_NUMERIC) if measured else ""
+    texts = measured[0].texts(_NUMERIC) if measured else []
+    text = texts[0] if texts else ""
+    if len(texts) > 1:
+        return "valueString", words(item, state)
     if not text:
         coding = concept_of(qualifiers[0], state) if qualifiers else None
         reasons = state.library.concept_map(_REASONS)
@@ -158,12 +162,18 @@ def _unit(item: Dataset, state: State) -> JsonObject:
     return found
 
 
+def qualifier(item: Dataset, state: State) -> JsonObject | None:
+    """Why a number that is there is not to be taken as it stands (PS3.16 CID 42)."""
+    found = item.items(_QUALIFIER)
+    return concept_of(found[0], state) if found and kind(item) == "NUM" else None
+
+
 def words(item: Dataset, state: State) -> str:
     """The value of an item as people read it."""
     what = kind(item)
     if what == "NUM":
         measured = item.items(_MEASURED)
-        text = measured[0].text(_NUMERIC) if measured else ""
+        text = ", ".join(measured[0].texts(_NUMERIC)) if measured else ""
         units = measured[0].items(_UNITS) if measured else []
         unit = units[0].text(0x00080100) if units else ""
         qualifiers = item.items(_QUALIFIER)

@@ -395,3 +395,15 @@ def test_one_statement_that_cannot_be_made_valid_keeps_no_other_out(monkeypatch)
     group = named(observations, "Measurement Group")
     assert len(group["hasMember"]) == 1
     assert len(diagnostic["result"]) == 1
+
+
+def test_a_number_that_is_not_to_be_taken_as_it_stands_says_so():
+    doubtful = [code("114009", "DCM", "Value out of range")]
+    measured = number(DIAMETER, "999", MM, NumericValueQualifierCodeSequence=doubtful)
+    inner = number(DIAMETER, "3", MM, relation="HAS PROPERTIES", NumericValueQualifierCodeSequence=doubtful)
+    _, observations = parts(report(TITLE, measured, content("TEXT", FINDING, inner, TextValue="Nodule")))
+    value = named(observations, "Diameter")
+    assert value["valueQuantity"]["value"] == 999
+    assert value["component"][0]["code"] == {"text": "Numeric value qualifier"}
+    assert value["component"][0]["valueCodeableConcept"]["text"] == "Value out of range"
+    assert named(observations, "Finding")["component"][0]["valueString"] == "3 mm Value out of range"
