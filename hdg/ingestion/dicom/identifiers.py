@@ -19,6 +19,8 @@ _UUID = re.compile(r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
 _TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
 _PATIENT_ID, _ISSUER, _QUALIFIERS, _CODE = 0x00100020, 0x00100021, 0x00100024, 0x00400035
+_CARRIER = 0x00100022
+"""Type of Patient ID: whether the number is a text, a barcode or a radio tag; nothing that is carried."""
 
 
 def authority(name: str, item: Dataset | None, state: State) -> tuple[str, str]:
@@ -73,7 +75,7 @@ def patient_number(dataset: Dataset, state: State) -> tuple[str, tuple[str, str]
     """Patient ID, its issuer, and the code of its type, of the object or of an item with another number."""
     qualifiers = dataset.items(_QUALIFIERS)
     item = qualifiers[0] if qualifiers else None
-    state.mark(dataset, _PATIENT_ID, _ISSUER, _QUALIFIERS)
+    state.mark(dataset, _PATIENT_ID, _ISSUER, _QUALIFIERS, _CARRIER)
     kind = ""
     if item is not None:
         state.mark(item, _CODE)
