@@ -27,8 +27,6 @@ from hdg.fhir import json as fhir_json
 from hdg.helper import tune_collector
 from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.converted import Converted, JsonObject
-from hdg.ingestion.device.convert import Converter as DeviceConverter
-from hdg.ingestion.device.convert import Input
 from hdg.ingestion.device.kinds import HEAD_BYTES, kind_of
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.convert import Converter
@@ -36,7 +34,8 @@ from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.sniff import XML, Format, format_of
 
-if TYPE_CHECKING:  # pydicom is read only when there is a DICOM object
+if TYPE_CHECKING:  # what takes long to import is, when there is such an input
+    from hdg.ingestion.device.convert import Converter as DeviceConverter
     from hdg.ingestion.dicom.convert import Converter as DicomConverter
     from hdg.ingestion.dicom.gather import Gathering
 
@@ -275,6 +274,8 @@ def _converter(id_key: bytes) -> Converter:
 
 @cache
 def _device_converter(id_key: bytes) -> DeviceConverter:
+    from hdg.ingestion.device.convert import Converter as DeviceConverter
+
     return DeviceConverter(id_key=id_key)
 
 
@@ -394,6 +395,8 @@ def _studies(studies: Gathering, jobs: list[Job], plan: Plan) -> Iterator[Outcom
 
 def _convert_personal(job: Job, plan: Plan, data: bytes | None) -> Iterator[Outcome]:
     """An Outcome for each piece (hdg.ingestion.device.convert); ``data`` None: the job's file, as a stream."""
+    from hdg.ingestion.device.convert import Input  # its readers take long to import, and most runs need none
+
     number = 0
     try:
         if data is None and job.path is not None:
