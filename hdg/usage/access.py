@@ -9,41 +9,35 @@ AuditEvents; a refused one is recorded as well.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import ColumnElement, False_, and_, literal, or_, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from hdg.errors import AccessDenied, Conflict, Gone, HdgError, LedgerError, NotFound, ValidationFailed
+from hdg.errors import AccessDenied, Gone, HdgError, LedgerError, NotFound, ValidationFailed
 from hdg.fhir.profiles.current import Current
 from hdg.helper import Process
 from hdg.management.audit import Access
-from hdg.management.consent.decide import AccessRequest
 from hdg.management.consent.policy import load_policy
-from hdg.management.consent.sql import predicate
-from hdg.management.identity import Authenticator, Principal, RevokedToken
+from hdg.management.identity import Authenticator, RevokedToken
 from hdg.management.keys import KeyRing
-from hdg.management.store import Page, SearchQuery, Store, StoredVersion, WriteSession, outbox, schema
-from hdg.management.store.batch import table_of
+from hdg.management.store import Page, SearchQuery, Store, StoredVersion, outbox
 from hdg.management.store.custom_register import Catalog
 from hdg.management.store.engine import NotCommitted
 from hdg.management.store.everything import Everything
 from hdg.management.store.index import Indexer
 from hdg.management.store.meta import index_key
-from hdg.management.store.prepared import Prepared
 from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
 from hdg.management.store.versions import ALWAYS, Span
 from hdg.settings import Settings
-from hdg.usage import permits, record
+from hdg.usage import record
 from hdg.usage.ccd.document import CARRIED
+from hdg.usage.committing import Committing
 from hdg.usage.dicomweb.archive import Archive, Told
 from hdg.usage.drafts import Draft, draft
 from hdg.usage.fhir_api.parameters import Limits
@@ -57,7 +51,9 @@ from hdg.usage.subscriptions.feed import Feed
 from hdg.usage.subscriptions.register import Registrar
 from hdg.usage.trail import Caller, Trail, Unavailable
 from hdg.usage.value_sets import Resolver, is_resolved
-from hdg.usage.writing import Again, Means, Writing, check_types, place_query
+from hdg.usage.views import Views
+from hdg.usage.visible import Proof, Results, Visible, deidentified, deidentified_page, patients_of
+from hdg.usage.writing import Means, Writing
 
 __all__ = ["Caller", "Gate", "Proof", "Results", "Unavailable", "Visible"]
 
@@ -67,64 +63,10 @@ Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
 Shown = TypeVar("Shown", bound=Told)
 
-_RESOURCE = table_of(schema.Resource)
-_PREPARED_MAX = 1024
-"""Principals whose compiled predicates are kept; one takes about 40 KB."""
 _SEARCH_THREADS = 4
 """Fewer than the reader has connections. Measured with 16 clients: 470 searches/s; 400 with 1 or with 40."""
-_WRITE_ATTEMPTS = 200
-"""How often a write may meet another of its group; each time it waits for a whole group of the writer."""
 _SUCCESS, _NOTHING = "0", "4"
 """R4 valueset-audit-event-outcome: success; minor failure (hidden or absent, which are not told apart)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Visible:
-    """A version that may leave. ``body``: the stored bytes, b'' for a deletion; ``updated_us``: µs, UTC."""
-
-    type: str
-    id: str
-    version: int
-    updated_us: int
-    is_deleted: bool
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """A page of visible versions. ``next_cursor``: '' on the last page; ``total``: None if not asked for.
-
-    ``included``: what the matches bring along; ``is_cut``: some of that was left out, for it was too much.
-    """
-
-    matches: tuple[Visible, ...]
-    total: int | None
-    next_cursor: str
-    included: tuple[Visible, ...] = ()
-    is_cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """That the leaf of a version lies in the ledger at ``index`` of ``size``: audit path and signed head."""
-
-    type: str
-    id: str
-    version: int
-    leaf: bytes
-    index: int
-    size: int
-    path: tuple[bytes, ...]
-    checkpoint: str
-    verifier_key: str
-
-
-class _TakenBack(Exception):
-    """A rehearsal came to its end: the store undoes what raises."""
-
-
-_NO_ROW = literal(0) == 1
-"""Never true, and kept as a term of the query: ``false()`` would take its joins with it."""
 
 
 class Gate:
@@ -150,8 +92,7 @@ class Gate:
         self.policy = load_policy(settings.policy)
         """What the CapabilityStatement may tell: roles and types, nothing about anybody."""
         self._threads = ThreadPoolExecutor(_SEARCH_THREADS, "hdg-search")
-        self._prepared = lru_cache(_PREPARED_MAX)(self._prepare)
-        self._places = lru_cache(_PREPARED_MAX)(self._prepare_place)
+        self._views = Views(store, self.policy, clock)
         hash_ = hasher(hash_key)
         self._indexer = Indexer(hash_)
         limits = Limits(settings.search_page_default, settings.search_page_max, settings.fhir_base)
@@ -175,11 +116,12 @@ class Gate:
             self.profiles if settings.enforce_profiles else None,
             settings.fhir_base,
         )
+        self._committing = Committing(store, self._trail, self._views, self._means)
         self.feed = Feed(
             store,
             self._trail,
             self.policy,
-            lambda who: self._visible_to(who).predicate,
+            lambda who: self._views.visible_to(who).predicate,
             reading,
             Indexer(hash_),
             clock,
@@ -238,30 +180,6 @@ class Gate:
             self._refusals.write_if_due()
         return Caller(principal, address)
 
-    def _visible_to(self, who: Principal) -> Prepared:
-        """What this principal may see, as SQL over ``Resource``. Kept; the time is read when the SQL runs."""
-        return self._prepared(who.role, who.user, who.institution, who.patient, who.purpose)
-
-    def _prepare(self, role: str, user: str, institution: str, patient: str, purpose: str) -> Prepared:
-        return self._reader.prepare(self._predicate(role, user, institution, patient, purpose))
-
-    def _prepare_place(self, role: str, user: str, institution: str, patient: str, purpose: str) -> Prepared:
-        visible = self._predicate(role, user, institution, patient, purpose)
-        return Prepared(place_query(), visible, self._store.engine.dialect)
-
-    def _predicate(
-        self, role: str, user: str, institution: str, patient: str, purpose: str
-    ) -> ColumnElement[bool]:
-        if role == research.ROLE:
-            return _NO_ROW  # whatever asks here does not de-identify
-        if role == "operator":  # whose view consents have no part in
-            types = permits.definitions_of(self.policy, purpose)
-            is_one = [_RESOURCE.c.type == type_ for type_ in sorted(types)]
-            return and_(or_(*is_one), _RESOURCE.c.patients == 0) if types else _NO_ROW
-        request = AccessRequest(role, user, institution, patient, purpose, "access", at_us=0)
-        visible = predicate(request, self.policy, self._clock)
-        return _NO_ROW if isinstance(visible, False_) else visible
-
     async def _aside(self, work: Callable[[Unpack[Given]], Found], *given: *Given) -> Found:
         """Runs what may take long on one of the gate's own threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
@@ -271,15 +189,15 @@ class Gate:
     async def read(self, caller: Caller, type_: str, id_: str) -> Visible:
         """The current version. Raises NotFound (absent or hidden), Gone, Unavailable."""
         if is_researcher(caller):
-            return _deidentified(await self._desk.read(caller, type_, id_))
+            return deidentified(await self._desk.read(caller, type_, id_))
         # On the event loop's own thread: the query takes less time than a hop to another thread and back.
-        found = self._reader.read(type_, id_, self._visible_to(caller.principal))
+        found = self._reader.read(type_, id_, self._views.visible_to(caller.principal))
         return await self._one(caller, "read", f"{type_}/{id_}", found)
 
     async def vread(self, caller: Caller, type_: str, id_: str, version: int) -> Visible:
         """One version. Raises NotFound, Gone, Unavailable."""
         refuse_researcher(caller, "an old version")
-        visible_to = self._visible_to(caller.principal).predicate
+        visible_to = self._views.visible_to(caller.principal).predicate
         found = self._reader.vread(type_, id_, version, visible_to)
         return await self._one(caller, "vread", f"{type_}/{id_}/_history/{version}", found)
 
@@ -287,7 +205,7 @@ class Gate:
         self, caller: Caller, interaction: str, place: str, found: StoredVersion | None
     ) -> Visible:
         visible = None if found is None else self._open(found)
-        patients = _patients(() if found is None else (found,))
+        patients = patients_of(() if found is None else (found,))
         outcome = _NOTHING if found is None else _SUCCESS
         await self._trail.record(caller, Access(interaction, outcome, resource=place), patients)
         if visible is None:
@@ -301,7 +219,7 @@ class Gate:
     ) -> Results:
         """A page of the versions of one resource, newest first. Raises NotFound, Unavailable."""
         refuse_researcher(caller, "the history")
-        visible_to = self._visible_to(caller.principal)
+        visible_to = self._views.visible_to(caller.principal)
         page = await self._aside(self._reader.history, type_, id_, visible_to.predicate, count, cursor, span)
         results = self._opened(page)
         is_found = bool(page.versions or page.total)
@@ -309,7 +227,7 @@ class Gate:
             is_found = self._reader.read(type_, id_, visible_to) is not None
         outcome = _SUCCESS if is_found else _NOTHING
         access = Access("history", outcome, resource=f"{type_}/{id_}")
-        await self._trail.record(caller, access, _patients(page.versions))
+        await self._trail.record(caller, access, patients_of(page.versions))
         if not is_found:
             raise NotFound("nothing is here")
         return results
@@ -319,21 +237,21 @@ class Gate:
     ) -> Results:
         """A page of the versions of all resources (of a type, '' any), newest first. Raises Unavailable."""
         refuse_researcher(caller, "the history")
-        visible_to = self._visible_to(caller.principal).predicate
+        visible_to = self._views.visible_to(caller.principal).predicate
         page = await self._aside(self._reader.changes, type_, visible_to, count, cursor, span)
         results = await self._aside(self._opened, page)
         access = Access("history-type" if type_ else "history-system", _SUCCESS, query=asked)
-        await self._trail.record(caller, access, _patients(page.versions))
+        await self._trail.record(caller, access, patients_of(page.versions))
         return results
 
     async def search(self, caller: Caller, query: SearchQuery, asked: str) -> Results:
         """A page of matches; ``asked``: the query as text, for the audit. Raises BadRequest, Unavailable."""
         if is_researcher(caller):
-            return _page_of(await self._desk.search(caller, query, asked))
-        visible_to = self._visible_to(caller.principal).predicate
+            return deidentified_page(await self._desk.search(caller, query, asked))
+        visible_to = self._views.visible_to(caller.principal).predicate
         page, results = await self._aside(self._search, query, visible_to)
         access = Access("search", _SUCCESS, query=asked)
-        await self._trail.record(caller, access, _patients(page))
+        await self._trail.record(caller, access, patients_of(page))
         return results
 
     def _search(
@@ -349,16 +267,16 @@ class Gate:
     async def everything(self, caller: Caller, asked: Everything, text: str) -> Results:
         """A page of $everything; ``text``: what was asked, for the audit. Raises NotFound, Gone, Unavailable."""
         if is_researcher(caller):
-            return _page_of(await self._desk.everything(caller, asked, text))
-        visible_to = self._visible_to(caller.principal)
+            return deidentified_page(await self._desk.everything(caller, asked, text))
+        visible_to = self._views.visible_to(caller.principal)
         focus = self._reader.read(asked.type, asked.id, visible_to)
         place = f"{asked.type}/{asked.id}"
         if focus is None or focus.deleted:
-            await self._trail.record(caller, Access("operation", _NOTHING, place, text), _patients(()))
+            await self._trail.record(caller, Access("operation", _NOTHING, place, text), patients_of(()))
             raise NotFound("nothing is here") if focus is None else Gone("this resource was deleted")
         page = await self._aside(self._reader.everything, asked, visible_to.predicate)
         results = await self._aside(self._opened, page)
-        patients = _patients((focus, *page.versions, *page.included))
+        patients = patients_of((focus, *page.versions, *page.included))
         await self._trail.record(caller, Access("operation", _SUCCESS, place, text), patients)
         return results
 
@@ -368,14 +286,14 @@ class Gate:
         Raises NotFound, Gone, BadRequest (too much), Unavailable.
         """
         refuse_researcher(caller, "a document")
-        visible_to = self._visible_to(caller.principal)
+        visible_to = self._views.visible_to(caller.principal)
         place = f"Composition/{id_}"
         focus = self._reader.read("Composition", id_, visible_to)
         found: Sequence[StoredVersion] = ()
         if focus is not None and not focus.deleted:
             found = await self._aside(self._reader.document, id_, visible_to.predicate)
         access = Access("operation", _SUCCESS if found else _NOTHING, place, asked)
-        await self._trail.record(caller, access, _patients(found))
+        await self._trail.record(caller, access, patients_of(found))
         if not found:
             raise NotFound("nothing is here") if focus is None else Gone("this resource was deleted")
         matches = await self._aside(lambda: tuple(map(self._open, found)))
@@ -387,13 +305,13 @@ class Gate:
         Raises AccessDenied (researchers), NotFound, Gone, BadRequest (too much), Unavailable.
         """
         refuse_researcher(caller, "a document")
-        visible_to = self._visible_to(caller.principal)
+        visible_to = self._views.visible_to(caller.principal)
         focus = self._reader.read("Patient", id_, visible_to)
         found: Sequence[StoredVersion] = ()
         if focus is not None and not focus.deleted:
             found = await self._aside(record.gathered, self._reader, focus, CARRIED, visible_to)
         access = Access("operation", _SUCCESS if found else _NOTHING, f"Patient/{id_}", asked)
-        await self._trail.record(caller, access, _patients(found))
+        await self._trail.record(caller, access, patients_of(found))
         if not found:
             raise NotFound("nothing is here") if focus is None else Gone("this resource was deleted")
         matches = await self._aside(lambda: tuple(map(self._open, found)))
@@ -407,7 +325,7 @@ class Gate:
         Raises AccessDenied (researchers), Unavailable, and what ``find`` raises.
         """
         refuse_researcher(caller, "an image")
-        visible_to = self._visible_to(caller.principal).predicate
+        visible_to = self._views.visible_to(caller.principal).predicate
         archive = Archive(self._store.engine, self._reader, self._means.hash, visible_to)
         found = await self._aside(find, archive)
         patients = tuple(dict.fromkeys(one.patient for one in found if one.patient))
@@ -422,7 +340,7 @@ class Gate:
     async def proof(self, caller: Caller, type_: str, id_: str, version: int | None) -> Proof:
         """Inclusion proof of a version that the caller may read. Raises NotFound, Unavailable."""
         refuse_researcher(caller, "a proof of the ledger")
-        visible_to = self._visible_to(caller.principal)
+        visible_to = self._views.visible_to(caller.principal)
         place = f"{type_}/{id_}" if version is None else f"{type_}/{id_}/_history/{version}"
         if version is None:
             found = self._reader.read(type_, id_, visible_to)
@@ -431,7 +349,7 @@ class Gate:
         outcome = _NOTHING if found is None else _SUCCESS
         interaction = "read" if version is None else "vread"
         access = Access(interaction, outcome, resource=place)
-        await self._trail.record(caller, access, _patients(() if found is None else (found,)))
+        await self._trail.record(caller, access, patients_of(() if found is None else (found,)))
         if found is None:
             raise NotFound("nothing is here")
         return await self._aside(self._proof, found)
@@ -492,24 +410,10 @@ class Gate:
         NotCommitted when nothing was kept; Unavailable when a refusal cannot be recorded.
         """
         self._store.space.check()
-        who = caller.principal
         try:
             refuse_researcher(caller, "writing")
-            check_types(self.policy, who, types)
-            visible = self._places(who.role, who.user, who.institution, who.patient, who.purpose)
-
-            def unit(session: WriteSession) -> Found:
-                writing = Writing(self._means, who, session, visible)
-                result = work(writing)
-                self._record(session, caller, Access(interaction, _SUCCESS, place, asked), writing)
-                return result
-
-            for _ in range(_WRITE_ATTEMPTS):
-                try:
-                    return await self._store.perform(unit)
-                except Again:
-                    continue
-            raise Conflict("others keep changing the same resource")
+            access = Access(interaction, _SUCCESS, place, asked)
+            return await self._committing.write(caller, access, types, work)
         except (NotCommitted, LedgerError):
             raise
         except HdgError:
@@ -524,32 +428,7 @@ class Gate:
         What it looked at is recorded. Raises NotFound (nothing here, or hidden), Unavailable, NotCommitted.
         """
         refuse_researcher(caller, "writing")
-        who = caller.principal
-        notes: list[tuple[str, frozenset[str]]] = []
-        refusal: HdgError | None = None
-        try:
-            check_types(self.policy, who, types)
-            visible = self._places(who.role, who.user, who.institution, who.patient, who.purpose)
-
-            def unit(session: WriteSession) -> None:
-                writing = Writing(self._means, who, session, visible)
-                work(writing)
-                notes.extend(writing.notes)
-                raise _TakenBack
-
-            for _ in range(_WRITE_ATTEMPTS):
-                try:
-                    await self._store.perform(unit)
-                except Again:
-                    continue
-            raise Conflict("others keep changing the same resource")
-        except _TakenBack:
-            pass
-        except (NotCommitted, LedgerError):
-            raise
-        except HdgError as error:
-            refusal = error
-        patients = sorted({patient for _, about in notes for patient in about})
+        refusal, patients = await self._committing.rehearse(caller, types, work)
         outcome = _SUCCESS if refusal is None else _NOTHING
         await self._trail.record(caller, Access("operation", outcome, place, f"{place}/$validate"), patients)
         if isinstance(refusal, NotFound):
@@ -559,18 +438,6 @@ class Gate:
     async def examined(self, caller: Caller, place: str) -> None:
         """Records that a caller had a resource examined that is not stored. Raises Unavailable."""
         await self._trail.record(caller, Access("operation", _SUCCESS, place, f"{place}/$validate"), ())
-
-    def _record(self, session: WriteSession, caller: Caller, access: Access, writing: Writing) -> None:
-        """One event for each patient concerned, which names what was written about that patient."""
-        by_patient: defaultdict[str, list[str]] = defaultdict(list)
-        for name, patients in writing.notes:
-            for patient in sorted(patients) or ("",):
-                by_patient[patient].append(name)
-        if not by_patient:
-            by_patient[""].append(access.resource)
-        for patient, names in by_patient.items():
-            event = replace(access, resource="", resources=tuple(dict.fromkeys(names)))
-            self._trail.write(session, caller, event, (patient,))
 
     # --- public facts ---------------------------------------------------------------------------------------
 
@@ -602,23 +469,8 @@ class Gate:
         return True
 
 
-def _deidentified(shown: research.Shown) -> Visible:
-    """What a researcher gets; it tells neither a version nor a time (both 0)."""
-    return Visible(shown.type, shown.id, 0, 0, False, shown.body)
-
-
-def _page_of(page: research.Found) -> Results:
-    matches, included = tuple(map(_deidentified, page.matches)), tuple(map(_deidentified, page.included))
-    return Results(matches, page.total, page.next_cursor, included)
-
-
 def _drafted(content: JsonObject, id_: str, indexer: Indexer) -> Draft | ValidationFailed:
     try:
         return draft(content, id_, indexer)
     except ValidationFailed as error:
         return error
-
-
-def _patients(versions: Sequence[StoredVersion]) -> tuple[str, ...]:
-    """The patients that versions are about, each once, in the order of appearance."""
-    return tuple(dict.fromkeys(patient for version in versions for patient in version.patients))
