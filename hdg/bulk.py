@@ -400,9 +400,9 @@ def _convert_personal(job: Job, plan: Plan, data: bytes | None) -> Iterator[Outc
     number = 0
     try:
         if data is None and job.path is not None:
-            given = Input.of_path(job.path, patient=plan.patient)
+            given = Input.of_path(job.path, patient=plan.patient, may_be_anonymous=True)
         else:
-            given = Input.of_bytes(data or b"", name=job.name, patient=plan.patient)
+            given = Input.of_bytes(data or b"", name=job.name, patient=plan.patient, may_be_anonymous=True)
         at_us = time.time_ns() // 1000
         for number, piece in enumerate(
             _device_converter(plan.id_key).pieces(given, plan.sender, at_us=at_us), 1

@@ -39,13 +39,8 @@ def test_each_example_is_told_from_the_others_by_itself(name, kind):
     assert (outcome.status, outcome.message_type) == ("converted", kind), outcome.error
 
 
-def test_a_folder_of_everything_is_converted(tmp_path):
-    for path in EXAMPLES.iterdir():
-        is_named = path.name in ("blood-pressure-gateway.json", "ecg-stream.json")  # by themselves
-        if not is_named and (path.suffix in (".json", ".csv") or path == EXPORT):
-            (tmp_path / path.name).write_bytes(path.read_bytes())
-    jobs = bulk.jobs_of([str(tmp_path)])
-    outcomes = list(bulk.run(jobs, Plan(patient="p1", folder=tmp_path / "out")))
+def test_the_folder_of_examples_is_converted(tmp_path):
+    outcomes = list(bulk.run(bulk.jobs_of([str(EXAMPLES)]), Plan(folder=tmp_path / "out")))
     refused = {o.file: o.error for o in outcomes if o.status == "failed"}
     assert refused == {}
     assert (tmp_path / "out" / "home-measurements.json").is_file()

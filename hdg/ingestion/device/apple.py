@@ -78,6 +78,8 @@ def _walk(stream: XmlStream, state: _State, progress: Progress | None) -> Iterat
         parent = element.getparent()
         if parent is None or parent.tag != "HealthData":
             continue
+        if not state.home.patient and element.tag not in ("Me", "ExportDate"):
+            yield state.home.nobody()
         yield from _of_record(element, state) if element.tag == "Record" else _of(element, state)
         element.clear(keep_tail=True)
         while (before := element.getprevious()) is not None:
@@ -184,6 +186,8 @@ def _of_me(element: Any, state: _State) -> Iterator[JsonObject]:
             text = "birth date and sex of Me are left out: the patient is known by other means"
             home.note("information", "incomplete", "Me", text)
         return
+    if not home.anonymous:
+        home.nobody()
     facts = (
         "apple-health",
         state.export_date,

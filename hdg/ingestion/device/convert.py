@@ -48,6 +48,7 @@ class Input:
     patient: str = ""
     is_reported: bool | None = None
     kind: Kind | None = None
+    may_be_anonymous: bool = False
 
     @classmethod
     def of_bytes(
@@ -58,16 +59,18 @@ class Input:
         patient: str = "",
         is_reported: bool | None = None,
         kind: Kind | None = None,
+        may_be_anonymous: bool = False,
     ) -> Input:
         """An input that is in memory."""
-        return cls(lambda: BytesIO(data), hashlib.sha256(data).hexdigest(), name, patient, is_reported, kind)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return cls(lambda: BytesIO(data), sha256, name, patient, is_reported, kind, may_be_anonymous)
 
     @classmethod
-    def of_path(cls, path: Path, *, patient: str = "", kind: Kind | None = None) -> Input:
+    def of_path(cls, path: Path, *, patient: str = "", may_be_anonymous: bool = False) -> Input:
         """A file, which is read once for its digest. Raises OSError."""
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(lambda: path.open("rb"), sha256, path.name, patient, kind=kind)
+        return cls(lambda: path.open("rb"), sha256, path.name, patient, may_be_anonymous=may_be_anonymous)
 
     def head(self) -> bytes:
         """The first bytes."""
@@ -91,10 +94,18 @@ class Converter:
         return found
 
     def convert(
-        self, data: bytes, sender: Sender | None = None, *, at_us: int, patient: str = "", name: str = ""
+        self,
+        data: bytes,
+        sender: Sender | None = None,
+        *,
+        at_us: int,
+        patient: str = "",
+        name: str = "",
+        may_be_anonymous: bool = False,
     ) -> Converted:
         """One input in memory as one Converted, however large. Raises DeviceError, also for several patients."""
-        pieces = list(self.pieces(Input.of_bytes(data, name=name, patient=patient), sender, at_us=at_us))
+        given = Input.of_bytes(data, name=name, patient=patient, may_be_anonymous=may_be_anonymous)
+        pieces = list(self.pieces(given, sender, at_us=at_us))
         if len({piece.patient_id for piece in pieces}) > 1:
             raise DeviceError("the input is about several patients")
         return Converted(
@@ -125,6 +136,7 @@ class Converter:
             at_us=at_us,
             is_reported=kind != "envelope" if given.is_reported is None else given.is_reported,
             name=given.name,
+            anonymous=given.sha256 if given.may_be_anonymous else "",
         )
         packer = _Packer(home, kind, given.sha256, sender)
         for resource in reader_of(kind)(given.open, home, progress):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from hdg.errors import DeviceError
 from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, Home, quantity
 from hdg.ingestion.device.json_points import amount, dig, objects, time_of
 from hdg.mapping.context import JsonObject
@@ -63,7 +62,7 @@ def read(
 ) -> Iterator[JsonObject]:
     """The resources of a file of records. Raises DeviceError."""
     if not home.patient:
-        raise DeviceError("nothing says whose data these are: name the patient")
+        yield home.nobody()
     devices: set[str] = set()
     for place, record in objects(open_, "records", "data"):
         kind = dig(record, "recordType")

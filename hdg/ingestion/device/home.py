@@ -74,10 +74,20 @@ class Home:
     is_reported: bool = True
     name: str = ""
     """The file's name, for places; '' without one."""
+    anonymous: str = ""
+    """What tells this input from all others, where it may be about somebody whom nobody names; '' where not."""
     counts: dict[tuple[Severity, str, str], tuple[str, int]] = field(default_factory=dict)
     trusted: Trusted = field(default_factory=dict)
     """Objects that many resources share and nobody changes: they are validated once."""
     _zones: dict[str, tzinfo | None] = field(default_factory=dict)
+
+    def nobody(self) -> JsonObject:
+        """A Patient of this input alone, for data that name nobody. Raises DeviceError where that may not be."""
+        if not self.anonymous:
+            raise DeviceError("nothing says whose data these are: name the patient", self.name)
+        made: JsonObject = {"resourceType": "Patient", "id": self.id("Patient", "nobody", self.anonymous)}
+        self.patient = f"Patient/{made['id']}"
+        return {**made, "meta": self.tags()} if self.is_reported else made
 
     def check_one(self, seen: set[str], who: str, place: str) -> None:
         """Notes that data of ``who`` came, in data of which the caller says that they are one patient's.

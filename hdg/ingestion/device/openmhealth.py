@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from hdg.errors import DeviceError
 from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, Home, quantity
 from hdg.ingestion.device.json_points import amount, dig, objects, plus, time_of
 from hdg.mapping.context import JsonObject
@@ -63,7 +62,7 @@ def read(
             continue
         header, body = point["header"], point["body"]
         if not caller:
-            yield from _patient(header, home, place)
+            yield from _patient(header, home)
         elif isinstance(header.get("user_id"), str):
             home.check_one(users, header["user_id"], place)
         device = _device(header, home)
@@ -73,12 +72,13 @@ def read(
         yield from _observation(header, body, device, home, place)
 
 
-def _patient(header: JsonObject, home: Home, place: str) -> Iterator[JsonObject]:
-    """The person by user_id: of this source only. Raises DeviceError where nothing says whose it is."""
+def _patient(header: JsonObject, home: Home) -> Iterator[JsonObject]:
+    """The person by user_id, of this source only; else one of this input. Raises DeviceError (Home.nobody)."""
     user = header.get("user_id")
-    if not isinstance(user, str) or not user.strip():
-        raise DeviceError("nothing says whose data these are: no user_id, and no patient was named", place)
     home.patient = ""
+    if not isinstance(user, str) or not user.strip():
+        yield home.nobody()
+        return
     made: JsonObject = {"resourceType": "Patient", "id": home.id("Patient", "open-mhealth", user)}
     made["meta"] = home.tags()
     made["identifier"] = [{"type": {"text": "Open mHealth user"}, "value": user.strip()}]

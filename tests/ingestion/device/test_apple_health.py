@@ -21,7 +21,7 @@ LOINC = "http://loinc.org"
 
 
 def convert(data: bytes, patient: str = "p1") -> Converted:
-    return Converter(id_key=KEY).convert(data, at_us=1_000_000, patient=patient)
+    return Converter(id_key=KEY).convert(data, at_us=1_000_000, patient=patient, may_be_anonymous=True)
 
 
 def export(*inside: str) -> bytes:
@@ -160,6 +160,17 @@ def test_without_a_named_patient_the_export_has_a_person_of_its_own() -> None:
     assert converted.patient_id == patient["id"]
     other = convert(EXAMPLE.read_bytes().replace(b"2026-03-01 08:00:00", b"2026-03-01 08:00:01"), patient="")
     assert other.patient_id != patient["id"]
+
+
+def test_where_somebody_has_to_be_named_birth_date_and_sex_are_not_enough() -> None:
+    with pytest.raises(DeviceError, match="nothing says whose"):
+        Converter(id_key=KEY).convert(EXAMPLE.read_bytes(), at_us=1)
+
+
+def test_an_export_without_me_is_about_a_person_of_its_own_too() -> None:
+    converted = convert(export(record()), patient="")
+    assert converted.resources[0]["resourceType"] == "Patient"
+    assert observations(converted)[0]["subject"] == {"reference": f"Patient/{converted.patient_id}"}
 
 
 def test_a_zip_file_is_read_and_the_files_beside_are_counted() -> None:

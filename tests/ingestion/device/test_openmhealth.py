@@ -134,6 +134,15 @@ def test_nobodys_data_are_refused() -> None:
         convert((EXAMPLES / "health-connect.json").read_bytes(), patient="")
 
 
+def test_at_the_command_line_nobodys_data_are_about_a_patient_of_their_own() -> None:
+    converter, data = Converter(id_key=KEY), (EXAMPLES / "health-connect.json").read_bytes()
+    one = converter.convert(data, at_us=1, may_be_anonymous=True)
+    other = converter.convert(data + b" ", at_us=1, may_be_anonymous=True)
+    assert one.patient_id is not None
+    assert one.patient_id != other.patient_id
+    assert {x["subject"]["reference"] for x in observations(one)} == {f"Patient/{one.patient_id}"}
+
+
 def test_the_series_of_a_record_has_times_of_its_own_on_the_records_clock() -> None:
     *_, first, second = observations(convert((EXAMPLES / "health-connect.json").read_bytes()))
     assert (first["valueQuantity"]["value"], first["effectiveDateTime"]) == (62, "2026-02-27T07:00:10+01:00")
