@@ -57,10 +57,15 @@ def is_pcd(message: Message) -> bool:
     return any(
         segment.name == "OBX"
         and "^MDC" in segment.text
-        and "^MDC" in segment.field(3)
+        and _is_mdc(segment.field(3))
         and len(key_of(segment.field(4))) > 1
         for segment in message.segments
     )
+
+
+def _is_mdc(text: str) -> bool:
+    parts = text.split("^")
+    return "MDC" in parts[2:3] or "MDC" in parts[5:6]
 
 
 def _is_profile(text: str) -> bool:

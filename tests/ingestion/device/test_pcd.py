@@ -131,6 +131,11 @@ def test_an_ordinary_result_is_converted_by_its_own_table() -> None:
     assert found[0]["extension"][0]["url"].endswith("observation-v2-subid")
 
 
+def test_a_code_system_that_only_begins_like_mdc_is_none() -> None:
+    converted = convert(number("1^X^MDCLAB", "1.1", "5"), profile="")
+    assert observations(converted)[0]["extension"][0]["url"].endswith("observation-v2-subid")
+
+
 def test_a_site_without_the_trigger_for_pcd_01_converts_by_its_own_table(tmp_path: Path) -> None:
     home = tmp_path / "hl7v2" / "messages"
     home.mkdir(parents=True)
