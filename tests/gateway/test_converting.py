@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
+import select as select_
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -200,6 +205,21 @@ def test_a_helper_that_is_killed_costs_no_message_and_ends(tmp_path: Path) -> No
         with gateway.store.engine.connect() as connection:
             kinds = connection.execute(select(table_of(schema.Inbox).c.control_id)).scalars().all()
     assert len(kinds) == len(set(kinds)) == 80
+
+
+def test_a_helper_whose_parent_is_gone_ends_without_a_word() -> None:
+    """The loop's pipes may be sockets: one that is closed before all is read resets the other end."""
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-P", "-m", "hdg.converting"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE) as helper:
+        theirs.close()
+        keys = pickle.dumps((b"i" * 32, b"k" * 32), 5)
+        ours.sendall(len(keys).to_bytes(4, "big") + keys)
+        assert select_.select([ours], [], [], 60)[0]  # it has answered; nobody reads that
+        ours.close()
+        assert helper.wait(60) == 0
+        assert helper.stderr is not None
+        assert helper.stderr.read() == b""
 
 
 def test_a_message_in_error_is_answered_as_without_the_helper(tmp_path: Path) -> None:
