@@ -101,6 +101,10 @@ class Containment:
                 self._metric(node)
         self._sources()
         self._reports(builds)
+        for build in builds:
+            if build.label == _PARTS and build.facts is None and build.deletions:
+                text = "a delete in a part of a measurement or device was not carried out"
+                self._state.issues.append(Issue("warning", "not-supported", build.origin.place(), text))
         kept = [build for build in builds if build.label != _PARTS or build.facts is not None]
         self._extra.extend(self._clocks.builds)
         return [*kept, *self._extra]

@@ -124,6 +124,7 @@ def fold(target: Target, part: Node, built: JsonObject, role: str, state: State)
     out = target.out
     if built.get("note"):
         out.setdefault("note", []).extend(built["note"])
+    _circumstances(target, part, built)
     if role in _SAMPLING and "valueSampledData" in out:
         return
     if role == "supplemental":
@@ -159,6 +160,20 @@ def fold(target: Target, part: Node, built: JsonObject, role: str, state: State)
         _member(target, part, built, state)
 
 
+def _circumstances(target: Target, part: Node, built: JsonObject) -> None:
+    """Who measured a part, where and how, and its numbers: with the whole, which has room for one site and method."""
+    out = target.out
+    for element in ("performer", "identifier"):
+        for one in built.get(element, ()):
+            if one not in out.get(element, ()):
+                out[element] = [*out.get(element, ()), one]
+    for element in ("bodySite", "method"):
+        if element not in built or out.setdefault(element, built[element]) == built[element]:
+            continue
+        name = target.mdc.name(part.code) or part.name
+        out.setdefault("note", []).append({"text": f"{name}: {element} {words(built[element])}"})
+
+
 def _member(target: Target, part: Node, built: JsonObject, state: State) -> None:
     """A part with a value of its own: a component."""
     bits = bit_parts(part, target.mdc)
@@ -173,7 +188,7 @@ def _member(target: Target, part: Node, built: JsonObject, state: State) -> None
     if "effectiveDateTime" not in target.out and "effectivePeriod" not in target.out:
         target.out.update({key: value for key, value in built.items() if key.startswith("effective")})
     head: JsonObject = {"code": built.get("code") or {"text": "unknown"}}
-    names = ("dataAbsentReason", "interpretation", "referenceRange")
+    names = ("dataAbsentReason", "interpretation", "referenceRange", "extension")
     rest = {key: value for key, value in built.items() if key.startswith("value") or key in names}
     if built.get("component"):
         for component in built["component"]:

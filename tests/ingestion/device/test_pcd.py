@@ -222,6 +222,35 @@ def test_a_compound_measurement_has_its_members_as_components_and_their_status()
     assert codings(found["code"])[1] == (LOINC, "85354-9")
 
 
+def test_what_a_member_says_of_who_where_and_how_is_kept_with_the_whole() -> None:
+    more = "|||||R|||||4711^Nurse^N|AMEAS^auto-measurement^MDC|||49521004^left ear structure^SCT"
+    other = "|||||R|||||4711^Nurse^N||||89644007^right ear structure^SCT"
+    lines = (
+        number(PRESSURE[2], "1.0.1.1", "120", MMHG, more=more),
+        number(PRESSURE[3], "1.0.1.2", "80", MMHG, more=other),
+    )
+    converted = convert(GATEWAY, CUFF, COMPOUND[0], *lines)
+    found = by_code(observations(converted), "150020")
+    assert len(found["performer"]) == 1
+    assert codings(found["method"]) == [(MDC, "AMEAS")]
+    assert codings(found["bodySite"])[0][1] == "49521004"
+    assert "right ear structure" in found["note"][0]["text"]
+
+
+def test_a_delete_in_a_part_is_reported() -> None:
+    converted = convert(GATEWAY, CUFF, COMPOUND[0], number(PRESSURE[2], "1.0.1.1", '""', MMHG))
+    assert any("not carried out" in issue.text for issue in converted.issues)
+
+
+def test_an_order_without_a_device_of_its_own_takes_the_only_one_of_the_message() -> None:
+    second = f"OBR|2|A2^AHD^{EUI}^EUI-64|C2^AHD^{EUI}^EUI-64|69121^MDC_OBS_WAVE_CTS^MDC|||20260101120001+0000"
+    line = number(SPO2, "1.1.1.1", "97", PERCENT)
+    converted = convert(MONITOR, line, second, line)
+    first, other = observations(converted)
+    assert first["device"] == other["device"] == {"reference": f"Device/{devices(converted)[0]['id']}"}
+    assert first["id"] != other["id"]
+
+
 def test_a_member_of_another_time_stays_on_its_own_and_is_named() -> None:
     other = number(PRESSURE[3], "1.0.1.2", "80", MMHG, more="|||||R|||20260101115800+0000")
     found = observations(convert(GATEWAY, CUFF, COMPOUND[0], COMPOUND[1], other))
