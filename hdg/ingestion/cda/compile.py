@@ -19,13 +19,12 @@ from hdg.ingestion.cda.paths import Path, parse_path, texts
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import CONVERTERS, REASON, absent_reason
 from hdg.ingestion.cda.xml import Element, local, place_of
-from hdg.mapping.actions import Fire, compile_map, compile_pairs, fire_of
+from hdg.mapping.actions import Fire
 from hdg.mapping.context import Facts, JsonObject, Several
-from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
-from hdg.mapping.shape import constant, fresh, result_type, types_at
+from hdg.mapping.puts import put_of
+from hdg.mapping.shape import result_type
 from hdg.mapping.table import Rule, Table
-from hdg.mapping.target import parse_target
 from hdg.mapping.when import Readers, Test, compile_when, parse_when
 
 __all__ = ["STATEMENTS", "Compiler", "Program", "is_negated", "readers"]
@@ -169,35 +168,12 @@ class Compiler:
         test = compile_when(parse_when(rule.when), readers) if rule.when else None
         if not rule.target:
             return Step(rule, path, test, None, None, is_whole=not path.attribute)
-        steps = parse_target(rule.target)
-        types = types_at(root, steps)
-        bare, pairs = split_default(rule.default)
-        owner = root
-        for index, step in enumerate(steps):
-            if step.is_list:
-                owner = types_at(root, steps[: index + 1])[0]
-        is_coded_map = bool(rule.map) and rule.as_ != "code"
-        complete = compile_pairs(pairs, owner, self.library.systems, is_mapped=is_coded_map)
-        fallback = None
-        if bare is not None:
-            value = constant(types[0], bare, self.library.systems)
-            fallback = fire_of(lambda _text, _state: fresh(value), steps, complete, None)
+        put = put_of(rule, root, self.library)
         if not rule.as_:
-            if fallback is None:
-                raise ValueError("as is empty and there is no constant")
-            return Step(rule, path, test, fallback, None, is_whole=False)
-        holder = types_at(root, steps[:-1])[0] if len(steps) > 1 else root
-        convert, is_whole = self._converter(rule.as_, element_info(holder, steps[-1].element))
-        translate = None
-        if rule.map:
-            concepts = self.library.concept_map(rule.map)
-            if concepts is None:
-                raise ValueError(f"there is no concept map {rule.map!r}")
-            convert, translate = compile_map(rule.as_, convert, concepts)
-        fire = fire_of(convert, steps, complete, translate)
-        return Step(
-            rule, path, test, fire, fallback, is_whole and not path.attribute, _gap(root, rule.target)
-        )
+            return Step(rule, path, test, put.fallback, None, is_whole=False)
+        convert, is_whole = self._converter(rule.as_, put.info)
+        is_whole = is_whole and not path.attribute
+        return Step(rule, path, test, put.fire(convert), put.fallback, is_whole, _gap(root, rule.target))
 
     def _converter(self, as_: str, info: ElementInfo | None) -> tuple[Build, bool]:
         """What makes the value, and whether it reads all of the element."""

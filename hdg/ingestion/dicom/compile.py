@@ -19,13 +19,12 @@ from hdg.ingestion.dicom.named_documents import NAMED
 from hdg.ingestion.dicom.paths import Hit, Path, parse_path
 from hdg.ingestion.dicom.state import State
 from hdg.ingestion.dicom.values import CONVERTERS
-from hdg.mapping.actions import Fire, compile_map, compile_pairs, fire_of
+from hdg.mapping.actions import Fire
 from hdg.mapping.context import Facts, JsonObject
-from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
-from hdg.mapping.shape import constant, fresh, result_type, types_at
+from hdg.mapping.puts import put_of
+from hdg.mapping.shape import result_type
 from hdg.mapping.table import Rule, Table
-from hdg.mapping.target import parse_target
 from hdg.mapping.when import Readers, Test, compile_when, parse_when
 
 __all__ = ["Compiler", "Program", "Step", "readers"]
@@ -204,32 +203,12 @@ class Compiler:
         test = compile_when(parse_when(rule.when), readers) if rule.when else None
         if not rule.target:
             return Step(rule, path, test, None, None)
-        steps = parse_target(rule.target)
-        types = types_at(root, steps)
-        bare, pairs = split_default(rule.default)
-        owner = root
-        for index, step in enumerate(steps):
-            if step.is_list:
-                owner = types_at(root, steps[: index + 1])[0]
-        is_coded_map = bool(rule.map) and rule.as_ != "code"
-        complete = compile_pairs(pairs, owner, self.library.systems, is_mapped=is_coded_map)
-        fallback = None
-        if bare is not None:
-            value = constant(types[0], bare, self.library.systems)
-            fallback = fire_of(lambda _text, _state: fresh(value), steps, complete, None)
+        put = put_of(rule, root, self.library)
+        if not rule.as_ and rule.source == ".":
+            return Step(rule, path, test, None, put.fallback)
         if not rule.as_:
-            if fallback is None:
-                raise ValueError("as is empty and there is no constant")
-            if rule.source == ".":
-                return Step(rule, path, test, None, fallback)
-            return Step(rule, path, test, fallback, None)
-        convert, translate = self._converter(rule.as_), None
-        if rule.map:
-            concepts = self.library.concept_map(rule.map)
-            if concepts is None:
-                raise ValueError(f"there is no concept map {rule.map!r}")
-            convert, translate = compile_map(rule.as_, convert, concepts)
-        return Step(rule, path, test, fire_of(convert, steps, complete, translate), fallback)
+            return Step(rule, path, test, put.fallback, None)
+        return Step(rule, path, test, put.fire(self._converter(rule.as_)), put.fallback)
 
     def _converter(self, as_: str) -> Build:
         """What makes the value."""
