@@ -1,6 +1,6 @@
 """Everything that is derived from the bodies made anew while the gateway runs, after an upgrade that changed the rules.
 
-DESIGN §6; docs/query.md. When a store of some size is opened by a gateway whose index has other rules
+DESIGN §6; docs/fhir-api.md. When a store of some size is opened by a gateway whose index has other rules
 (meta.begin_fill), the index tables are emptied, the consent rules are made anew at once, and a mark says how far the
 rest has come. From then on what is written is indexed by the new rules; what was there is filled in windows beside the
 writer: index rows, compartments, scopes, hashes of ids. The mark moves in the window's own transaction, so a process
