@@ -23,9 +23,9 @@ from typing import Any
 
 from lxml import etree
 
+from bench.wrong import wrong
 from hdg.errors import CdaError
 from hdg.fhir import ids
-from hdg.fhir.validate import validate
 from hdg.ingestion.cda.convert import Converter
 
 ROOT = Path(__file__).parents[1]
@@ -187,26 +187,7 @@ def _problem(converter: Converter, data: bytes, outcomes: Counter[str]) -> str:
     outcomes["converted"] += 1
     if time.process_time() - started > HANG_S:
         return "too slow"
-    places = [f"{one['resourceType']}/{one['id']}" for one in found.resources]
-    if len(set(places)) < len(places):
-        return "two resources with one id"
-    for one in found.resources:
-        issues = validate(one)
-        if issues:
-            return f"invalid {one['resourceType']}: {issues[0]}"
-    dangling = set(_references(list(found.resources))) - set(places)
-    return f"dangling: {sorted(dangling)[0].partition('/')[0]}" if dangling else ""
-
-
-def _references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for item in value.values():
-            yield from _references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _references(item)
+    return wrong(found.resources)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,11 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from bench.wrong import wrong
 from hdg.errors import DicomError
 from hdg.fhir import ids
-from hdg.fhir.validate import validate
 from hdg.ingestion.dicom.convert import Converter
 from hdg.ingestion.dicom.document import encapsulated
 from hdg.ingestion.dicom.gather import Gathering
@@ -145,33 +143,9 @@ def problem(converter: Converter, data: bytes, outcomes: Counter[str]) -> str:
     if any(SECRET.decode() in str(issue) for issue in (*found.issues, *study.issues)):
         return "a value in an issue"
     for resources in (found.resources, study.resources):
-        wrong = _wrong(resources)
-        if wrong:
-            return wrong
+        if problem := wrong(resources):
+            return problem
     return ""
-
-
-def _wrong(resources: tuple[dict[str, Any], ...]) -> str:
-    places = [f"{one['resourceType']}/{one['id']}" for one in resources]
-    if len(set(places)) < len(places):
-        return "two resources with one id"
-    for one in resources:
-        issues = validate(one)
-        if issues:
-            return f"invalid {one['resourceType']}: {issues[0]}"
-    dangling = set(_references(list(resources))) - set(places)
-    return f"dangling: {sorted(dangling)[0].partition('/')[0]}" if dangling else ""
-
-
-def _references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for item in value.values():
-            yield from _references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _references(item)
 
 
 def run(

@@ -8,12 +8,12 @@ only state it. The kept codings are looked for in all resources of a document.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from lxml import etree
 
+from bench.wrong import references
 from hdg.fhir.validate import validate
 from tests.ingestion.cda.test_corpus_cda_truth import NO_KNOWN, NS, STATEMENTS, codings, is_denied, stated_by
 
@@ -78,7 +78,7 @@ class Facts:
         places |= {f"urn:uuid:{one.get('id')}" for one in resources}
         self.dangling += sum(
             not reference.startswith(("#", "http:", "https:")) and reference not in places
-            for reference in _references(resources)
+            for reference in references(resources)
         )
 
     def _look(
@@ -124,14 +124,3 @@ def _is_negated(statement: Any) -> bool:
 
 def _unnumbered(place: str) -> str:
     return "".join(part.partition("]")[2] if number else part for number, part in enumerate(place.split("[")))
-
-
-def _references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("reference"), str):
-            yield value["reference"]
-        for item in value.values():
-            yield from _references(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _references(item)
