@@ -90,7 +90,7 @@ class Containment:
     def assemble(self, builds: list[Build]) -> list[Build]:
         """The builds that stay, completed. Facts of ids are set here: call it before ids are given."""
         for build in builds:
-            if build.origin.name == "OBX" and build.label.partition(":")[0] in ("Observation", "Device"):
+            if build.type in ("Observation", "Device") and build.origin.name == "OBX":
                 self._built.setdefault(build.origin.position, build)
         for node in self._nodes:
             if node.kind in (MDS, COMPONENT):
