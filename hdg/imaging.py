@@ -97,7 +97,9 @@ class Imaging:
         self.hash = hasher(index_key(gateway.keys.root))
         self.studies = Studies(gateway)
         self._documents = Documents(gateway)
-        self._converters = threading.local()
+        self._turn = threading.Lock()
+        """Objects are converted one at a time: more would only take the interpreter from the writer."""
+        self._made: Converter | None = None
         self._said = _Said()
 
     def start(self) -> None:
@@ -199,13 +201,14 @@ class Imaging:
     ) -> Outcome:
         """``source``: the plaintext of ``content``, a Part 10 file. Raises DicomError, NotCommitted."""
         at_us = self.gateway.store.now_us()
-        header = read_header(cast(IO[bytes], source))
+        header = self._header(source, content)
         outcome = _named(header)
         if is_directory(header):
             return replace(outcome, status=Status.NOT_OF_CLASS, text="a DICOMDIR is no object to store")
         if mismatch := _mismatch(outcome, expected):
             return replace(outcome, status=Status.NOT_OF_CLASS, text=mismatch)
-        converted = self._converter().convert(header, sender, at_us=at_us, sha256=sha256)
+        with self._turn:
+            converted = self._converter().convert(header, sender, at_us=at_us, sha256=sha256)
         size = len(content) if isinstance(content, bytes) else content.plain_size
         new = _instance(header, converted, sender, sha256, size)
         said = replace(
@@ -278,15 +281,21 @@ class Imaging:
             value = source.read(value.length)
         return value.rstrip(b"\0") if isinstance(value, bytes) else b""
 
+    def _header(self, source: BufferedIOBase, content: bytes | Stored) -> Header:
+        """Raises DicomError. One from the disk is read beside others: to pass over long values takes time there."""
+        if isinstance(content, Stored):
+            return read_header(cast(IO[bytes], source))
+        with self._turn:
+            return read_header(cast(IO[bytes], source))
+
     def _converter(self) -> Converter:
-        """One a thread: it may keep what it made."""
-        found: Converter | None = getattr(self._converters, "found", None)
-        if found is None:
+        """Used by one thread at a time."""
+        if self._made is None:
             # With all its tables: when the first object comes.
             from hdg.ingestion.dicom.convert import Converter
 
-            found = self._converters.found = Converter(id_key=self.gateway.keys.id_key)
-        return found
+            self._made = Converter(id_key=self.gateway.keys.id_key)
+        return self._made
 
 
 def is_dicom(path: Path) -> bool:
