@@ -61,13 +61,17 @@ _MUST_ASK = {
     "string": "(item.__class__ is not str or not item.isprintable() or not 0 < len(item) < SHORT)"
     " and check{n}(item, scope) is not None",
     "reference": "item.__class__ is not dict"
-    " or (((text := item.get('reference')).__class__ is not str or types(text) not in known{n} or len(item) != 1)"
+    " or (((text := item.get('reference')).__class__ is not str or types(text) not in known{n} or (len(item) != 1"
+    " and not (len(item) == 2 and (label := item.get('display')).__class__ is str and label.isprintable()"
+    " and 0 < len(label) < SHORT)))"
     " and not is_named(item, text, known{n}) and check{n}(item, scope) is not None)",
     "object": "item.__class__ is not dict"
     " or (known{n}(tuple(item)) or make{n}(item, scope))(item, scope) is not None",
     "check": "check{n}(item, scope) is not None",
 }
-"""By ``how``, for the part of number ``n``: whether an item has to be asked in full."""
+"""By ``how``, for the part of number ``n``: whether an item has to be asked in full. What the calls of is_wrong and
+is_named say is said without them for what is known already.
+"""
 
 
 def made_check(parts: Sequence[Part], tests: Sequence[Rule]) -> Check:

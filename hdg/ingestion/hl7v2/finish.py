@@ -126,10 +126,12 @@ class Linker:
                 self._put(link, item, link.value, build)
             elif link.owner:
                 owners = self.resolve(group, link.owner)
-                # Several OBX in one group: the one that the same segment began, not the first.
-                owners = [owner for owner in owners if owner.origin is segment] or owners
-                for owner in owners[:1]:
-                    self._put(link, owner.resource, self._reference(build), build)
+                if (
+                    len(owners) > 1
+                ):  # several OBX in one group: the one that the same segment began, not the first
+                    owners = [owner for owner in owners if owner.origin is segment] or owners
+                if owners:
+                    self._put(link, owners[0].resource, self._reference(build), build)
             else:
                 self._refer(link, item, group, segment, build)
 
