@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from hdg.bulk import Job, Outcome, Plan, run
+from hdg.bulk import run
+from hdg.bulk_jobs import Job, Outcome, Plan
 
 PLAIN_EVERY_S = 5.0
 MAX_NAMED = 20

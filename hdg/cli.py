@@ -149,20 +149,20 @@ def convert(
 
     Examples: hdg convert message.hl7 · hdg convert inbox/ -o out/ --report report.jsonl · cat m.hl7 | hdg convert -
     """
-    from hdg import bulk
+    from hdg import bulk, bulk_jobs
     from hdg.bulk_report import deliver
 
-    if from_ not in bulk.FORMATS:
+    if from_ not in bulk_jobs.FORMATS:
         _fail(f"--from {from_}: only auto, hl7v2, cda, hl7v3, dicom and device are built in this version", 2)
-    if to not in bulk.FORMS:
+    if to not in bulk_jobs.FORMS:
         _fail(f"--to {to}: bundle, document or ndjson", 2)
     try:
         jobs = bulk.jobs_of(paths)
     except HdgError as error:
         _fail(str(error), 2)
     plan = bulk.plan(
-        form=bulk.FORMS[to],
-        source=bulk.FORMATS[from_],
+        form=bulk_jobs.FORMS[to],
+        source=bulk_jobs.FORMATS[from_],
         output=output,
         is_many=len(jobs) != 1 or jobs[0].is_from_folder,
         id_key_file=id_key,

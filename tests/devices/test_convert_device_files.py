@@ -9,7 +9,8 @@ import pytest
 
 import hdg
 from hdg import bulk
-from hdg.bulk import Job, Outcome, Plan, convert_job
+from hdg.bulk_convert import convert_job
+from hdg.bulk_jobs import Job, Outcome, Plan
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.ingestion.device import convert
 from hdg.ingestion.sender import Sender

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from hdg import bulk
+from hdg.bulk_jobs import Outcome, Plan
 from hdg.bulk_report import deliver
 from hdg.errors import SourceError
 from hdg.helper import THRESHOLDS
 from messages import adt, oru
 
 
-def run(paths: list[str], **plan: object) -> list[bulk.Outcome]:
-    return list(bulk.run(bulk.jobs_of(paths), bulk.Plan(**plan)))  # type: ignore[arg-type]
+def run(paths: list[str], **plan: object) -> list[Outcome]:
+    return list(bulk.run(bulk.jobs_of(paths), Plan(**plan)))  # type: ignore[arg-type]
 
 
 def test_a_file_with_many_messages_gives_an_outcome_for_each(tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_the_pool_gives_the_same_outcomes_as_one_process(
     alone = run([str(tmp_path)])
     monkeypatch.setattr(bulk, "POOL_FROM_FILES", 2)
     monkeypatch.setattr(bulk, "CHUNK_FILES", 2)
-    pooled = list(bulk.run(bulk.jobs_of([str(tmp_path)]), bulk.Plan(), workers=2))
+    pooled = list(bulk.run(bulk.jobs_of([str(tmp_path)]), Plan(), workers=2))
     assert [(o.file, o.output) for o in pooled] == [(o.file, o.output) for o in alone]
 
 
@@ -83,7 +84,7 @@ def test_the_processes_of_the_pool_collect_garbage_as_rarely_as_a_server() -> No
 def test_the_report_names_outcomes_and_losses_without_values(tmp_path: Path) -> None:
     (tmp_path / "m.hl7").write_bytes(oru() + b"ZZZ|1|secretvalue\r")
     report = tmp_path / "report.jsonl"
-    plan = bulk.Plan(folder=tmp_path / "out", with_coverage=True)
+    plan = Plan(folder=tmp_path / "out", with_coverage=True)
     assert deliver(bulk.jobs_of([str(tmp_path / "m.hl7")]), plan, tmp_path / "out", report, 1) == 0
     [line] = [json.loads(text) for text in report.read_text().splitlines()]
     assert line["status"] == "converted"
@@ -111,7 +112,7 @@ def test_a_folder_may_hold_documents_beside_messages(tmp_path: Path) -> None:
     (tmp_path / "b.xml").write_text(document, encoding="utf-16")
     (tmp_path / "c.xml").write_text("<html/>")
     (tmp_path / "d.hl7").write_bytes(adt("A01"))
-    outcomes = list(bulk.run(bulk.jobs_of([str(tmp_path)]), bulk.Plan(form="document")))
+    outcomes = list(bulk.run(bulk.jobs_of([str(tmp_path)]), Plan(form="document")))
     assert [outcome.status for outcome in outcomes] == ["converted", "converted", "failed", "converted"]
     made = json.loads(outcomes[0].output or b"")
     assert (made["type"], made["entry"][0]["resource"]["resourceType"]) == ("document", "Composition")

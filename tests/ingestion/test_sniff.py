@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hdg.bulk import Job, Plan, convert_job
+from hdg.bulk_convert import convert_job
+from hdg.bulk_jobs import Job, Plan
 from hdg.ingestion.sniff import format_of
 from registry_messages import enveloped, message, registration
 

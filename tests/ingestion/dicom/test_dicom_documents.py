@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom_headers import CDA, PDF, PYDICOM, code, item, obj, written
-from hdg.bulk import Plan, jobs_of, run
+from hdg.bulk import jobs_of, run
+from hdg.bulk_jobs import Plan
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.validate import validate
 from hdg.ingestion.dicom.convert import Converter
