@@ -104,7 +104,8 @@ def stray_units(text: str, state: State) -> str | None:
     value = state.segment.field(5)
     if _is_elsewhere(value, state.segment.field(2), state):
         return None
-    return stray(text, state)
+    found: str | None = stray(text, state)
+    return found
 
 
 @CONVERTERS.register("pcd.reference_range", type="Observation.referenceRange")
