@@ -413,7 +413,7 @@ class Gateway:
     def replayed(
         self, entry: Entry, converted: Converted, store: Callable[[WriteSession], None], *, is_dry: bool
     ) -> Replayed:
-        """What ``store`` changes, which stores it again or takes in what stood in quarantine. It may raise SourceError."""
+        """What ``store`` changes, which stores it again or takes it in from quarantine. It may raise SourceError."""
         changes: list[tuple[JsonObject | None, JsonObject]] = []
 
         def work(session: WriteSession) -> None:
