@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+import zlib
 from collections.abc import Callable, Iterable
 from io import BufferedIOBase
 from typing import Any
@@ -15,14 +16,28 @@ from pydicom import Dataset, config, dcmread
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 
-from hdg.errors import VaultError
+from hdg.errors import BadRequest, VaultError
 from hdg.usage.dicomweb.archive import Image
 
-__all__ = ["BULK_BYTES", "as_json", "described", "header", "quiet", "tag_of", "whole"]
+__all__ = [
+    "BULK_BYTES",
+    "INFLATED_MAX",
+    "as_json",
+    "check_inflated",
+    "described",
+    "header",
+    "quiet",
+    "tag_of",
+    "whole",
+]
 
 JsonObject = dict[str, Any]
 BULK_BYTES = 1024
 """Longer binary values are named by a BulkDataURI."""
+INFLATED_MAX = 128 * 1024 * 1024
+"""Bytes that a deflated data set may become: it is unpacked as a whole, also for its header."""
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_LONG = frozenset((b"OB", b"OW", b"UN", b"UT", b"SQ"))
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _CHARSET, _UTF8 = 0x00080005, "ISO_IR 192"
 
@@ -36,7 +51,7 @@ def quiet() -> None:
 
 
 def header(source: BufferedIOBase) -> Dataset:
-    """All but the pixel data. Raises VaultError: what was stored is no DICOM object."""
+    """All but the pixel data. Raises VaultError: what was stored is no DICOM object; BadRequest: too large unpacked."""
     return _read(source, stop_before_pixels=True)
 
 
@@ -45,7 +60,7 @@ def described(image: Image) -> Dataset:
     with image.open() as source:
         try:
             return header(source)
-        except VaultError:
+        except (VaultError, BadRequest):
             noted = Dataset()
             noted.SOPClassUID, noted.SOPInstanceUID = image.sop_class, image.sop_uid
             noted.StudyInstanceUID, noted.SeriesInstanceUID = image.study_uid, image.series_uid
@@ -54,11 +69,33 @@ def described(image: Image) -> Dataset:
 
 
 def whole(source: BufferedIOBase) -> Dataset:
-    """All of it, in memory."""
+    """All of it, in memory. Raises as ``header``."""
     return _read(source, stop_before_pixels=False)
 
 
+def check_inflated(source: BufferedIOBase) -> None:
+    """Raises BadRequest where the data set is deflated and becomes larger than INFLATED_MAX. Leaves off at byte 0."""
+    source.seek(132)
+    syntax = b""
+    while len(head := source.read(8)) == 8 and head[:2] == b"\x02\0":
+        size = int.from_bytes(source.read(4) if head[4:6] in _LONG else head[6:8], "little")
+        value = source.read(min(size, INFLATED_MAX))
+        syntax = value.rstrip(b"\0 ") if head[2:4] == b"\x10\0" else syntax
+    if syntax == _DEFLATED.encode():
+        inflate, data, made = zlib.decompressobj(-zlib.MAX_WBITS), head + source.read(1 << 16), 0
+        while data and not inflate.eof:
+            try:
+                made += len(inflate.decompress(data, 1 << 20))
+            except zlib.error:
+                break  # pydicom says so
+            if made > INFLATED_MAX:
+                raise BadRequest("the object is too large to be unpacked", code="too-costly")
+            data = inflate.unconsumed_tail or source.read(1 << 16)
+    source.seek(0)
+
+
 def _read(source: BufferedIOBase, *, stop_before_pixels: bool) -> Dataset:
+    check_inflated(source)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that are not as they should be: they leave as they are
         try:

@@ -7,6 +7,7 @@ where Explicit VR Little Endian is asked for by name.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -167,7 +168,9 @@ def bulk(image: Image, tag: str, accepted: Sequence[Range]) -> Answer:
         raise NotFound("no such attribute")
     if number == 0x7FE00010:
         with image.open() as source:
-            count = Frames(source, image.transfer_syntax, image.size).count
+            count = Frames(source, image.transfer_syntax, image.size).held()
+        if not count:
+            raise NotFound("no such value")
         return frames(image, range(1, count + 1), [Range("*/*", True, "", 1.0)])
     with image.open() as source:
         data = header(source)
@@ -194,7 +197,7 @@ def view(given: Pairs, most: int) -> View:
             if name == "viewport":
                 width, height = (min(int(part), most) for part in parts[:2])
             elif name == "window":
-                window = float(parts[0]), max(float(parts[1]), 1.0)
+                window = _finite(parts[0]), max(_finite(parts[1]), 1.0)
             elif name == "quality":
                 quality = int(value)
             else:
@@ -204,6 +207,14 @@ def view(given: Pairs, most: int) -> View:
     if min(width, height, quality) < 1 or quality > 100:
         raise BadRequest("viewport and quality: from 1 on", code="value")
     return View(width, height, window, quality)
+
+
+def _finite(text: str) -> float:
+    """Raises ValueError for what is no number that one can count with."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def rendered(found: Sequence[Image], number: int, view: View, media_type: str) -> bytes:

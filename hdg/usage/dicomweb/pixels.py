@@ -6,6 +6,7 @@ A picture is a preview: 8 bits a sample, through the modality and VOI transforms
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Frames:
         else:
             self.data = header(source)
             self._at = source.tell()
-        self.count = _count(self.data)
+        self.count = min(_count(self.data), size)  # each takes a byte or more, whatever the object says
 
     @property
     def media_type(self) -> str:
@@ -81,6 +82,13 @@ class Frames:
         if not 1 <= number <= self.count:
             raise NotFound("no such frame")
 
+    def held(self) -> int:
+        """How many of them are there. Raises NotFound where there is no pixel data."""
+        if self._syntax.is_encapsulated:
+            return self.count
+        length = self._pixel_data()[0] if self._bytes is None else len(self._bytes)
+        return min(self.count, length // self._frame_bytes())
+
     def frame(self, number: int) -> Iterator[bytes]:
         """Frame ``number`` (from 1 on), piece by piece. Raises NotFound: there is no such frame, or no pixel data."""
         self.check(number)
@@ -93,7 +101,12 @@ class Frames:
             self._source.seek(value_at)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                yield get_frame(self._source, number - 1, number_of_frames=self.count)
+                try:
+                    found = get_frame(self._source, number - 1, number_of_frames=self.count)
+                except Exception as error:  # of what is no sequence of fragments
+                    text = f"the pixels cannot be read here ({type(error).__name__})"
+                    raise BadRequest(text, code="not-supported") from None
+            yield found
             return
         size = self._frame_bytes()
         start = (number - 1) * size
@@ -109,9 +122,11 @@ class Frames:
 
     def _frame_bytes(self) -> int:
         data = self.data
-        bits = (
-            int(data.Rows) * int(data.Columns) * int(data.get("SamplesPerPixel", 1)) * int(data.BitsAllocated)
+        bits = math.prod(
+            max(_number(data, name), 0) for name in ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated")
         )
+        if not bits:
+            raise NotFound("no such frame")
         if bits % 8 and self.count > 1:
             raise BadRequest("the frames of this object do not begin at bytes", code="not-supported")
         size = (bits + 7) // 8
@@ -137,10 +152,15 @@ class Frames:
 
 
 def _count(data: Dataset) -> int:
+    return max(_number(data, "NumberOfFrames") or 1, 0)
+
+
+def _number(data: Dataset, keyword: str) -> int:
+    """One number; of a value that is none or several, and where there is no value, 1 for samples, else 0."""
     try:
-        return int(data.get("NumberOfFrames") or 1)
-    except ValueError:
-        return 1
+        return int(data.get(keyword, 1 if keyword == "SamplesPerPixel" else 0))
+    except Exception:  # of a value that is not of its VR
+        return 0
 
 
 def picture(source: BufferedIOBase, number: int, view: View, media_type: str) -> bytes:
@@ -149,12 +169,13 @@ def picture(source: BufferedIOBase, number: int, view: View, media_type: str) ->
     Raises NotFound (no picture in it), BadRequest (too large, cannot be unpacked).
     """
     data = header(source)
-    if not data.get("Rows") or not data.get("Columns"):
+    rows, columns = _number(data, "Rows"), _number(data, "Columns")
+    if rows < 1 or columns < 1:
         raise NotFound("the object has no picture")
     number = number or (_count(data) + 1) // 2
     if not 1 <= number <= _count(data):
         raise NotFound("no such frame")
-    if int(data.Rows) * int(data.Columns) > PIXELS_MAX:
+    if rows * columns > PIXELS_MAX:
         raise BadRequest("the frame is too large for a picture", code="too-costly")
     source.seek(0)
     with warnings.catch_warnings():
@@ -172,9 +193,12 @@ def picture(source: BufferedIOBase, number: int, view: View, media_type: str) ->
 def _samples(source: BufferedIOBase, data: Dataset, number: int, view: View) -> Any:
     """8-bit samples: rows, columns, and 3 where it is in colour."""
     import numpy
+    from PIL import Image
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
     from pydicom.pixels.utils import pixel_array
 
+    # What is packed may be larger than the object says: Pillow raises at twice this, before it unpacks.
+    Image.MAX_IMAGE_PIXELS = PIXELS_MAX // 2
     values = pixel_array(source, index=number - 1)  # type: ignore[arg-type]
     kind = str(data.get("PhotometricInterpretation", ""))
     if kind == "PALETTE COLOR":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import orjson
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -32,6 +33,8 @@ _STUDY = "/dicomweb/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
 _JSON = "application/dicom+json"
+_PICTURES = 2
+"""Pictures made at a time: one of the largest takes two GB of memory."""
 _CANDIDATES = 100
 """ImagingStudies looked into at a time."""
 
@@ -74,6 +77,7 @@ class _Service:
 
     def __init__(self, api: Api) -> None:
         self._api, self._gate = api, api.gate
+        self._pictures = CapacityLimiter(_PICTURES)
         self._base = f"{api.base_url.removesuffix('/fhir')}/dicomweb"
 
     def search(self, level: str) -> _Handler:
@@ -161,7 +165,9 @@ class _Service:
             raise NotAcceptable(", ".join(objects.PICTURE_TYPES))
         numbers = _numbers(request) if "frames" in request.path_params else (0,)
         found = await self._found(request)
-        body = await run_in_threadpool(objects.rendered, found, numbers[0], view, media_type)
+        body = await to_thread.run_sync(
+            objects.rendered, found, numbers[0], view, media_type, limiter=self._pictures
+        )
         return Response(body, 200, media_type=media_type)
 
 
