@@ -120,7 +120,7 @@ def _prepare_sqlite(engine: Engine, *, is_writer: bool) -> None:
             "foreign_keys = ON",
             "temp_store = MEMORY",
             "cache_size = -65536" if is_writer else "cache_size = -16384",
-            "wal_autocheckpoint = 32000",  # backfill.py comes first
+            "wal_autocheckpoint = 16000",
             "journal_size_limit = 134217728",
         ):
             cursor.execute(f"PRAGMA {pragma}")

@@ -29,7 +29,6 @@ from hdg.management.keys import KeyRing
 from hdg.management.ledger.log import Log
 from hdg.management.ledger.schema import LedgerCheckpoint
 from hdg.management.store import schema
-from hdg.management.store.backfill import Backfill
 from hdg.management.store.batch import table_of
 from hdg.management.store.custom_register import current_set, stand
 from hdg.management.store.engine import (
@@ -114,11 +113,7 @@ class Store:
         """Messages stored from now on count as received after this (WriteSession.in_order)."""
         self._tell = Throttle(log)
         self._connection: Connection | None = None
-        is_sqlite = engine.dialect.name == "sqlite"
-        self._turn = Turn(settings.data if is_sqlite else None)
-        self._backfill = Backfill(readers) if is_sqlite else None
-        self._leaves = 0
-        """Committed since the last ``_tidy``."""
+        self._turn = Turn(settings.data if engine.dialect.name == "sqlite" else None)
         self._queue: queue.Queue[Job | None] = queue.Queue(QUEUE_MAX)
         self._is_closed = False
         self._closing = threading.Lock()
@@ -257,21 +252,12 @@ class Store:
             jobs = [] if first is None else [first]
             is_open = first is not None and self._gather(jobs)
             self._commit(jobs)
-            self._tidy()
         left_over = self._left_over()
         for job in left_over:
             job.error = NotCommitted("the store is closed")
         tell(left_over)
         if self._connection is not None:
             self._connection.close()
-        if self._backfill is not None:
-            self._backfill.close()
-
-    def _tidy(self) -> None:
-        """After everybody was told."""
-        leaves, self._leaves = self._leaves, 0
-        if self._backfill is not None and self._connection is not None and leaves:
-            self._backfill.committed(leaves, self._connection.connection.driver_connection)
 
     def _left_over(self) -> list[Job]:
         """Works that slipped in behind the stop mark."""
@@ -364,7 +350,6 @@ class Store:
             self._flush(session, connection)
             if session.batch.reseals and not session.batch.leaves:
                 unledgered = note_unledgered(connection)
-        self._leaves += len(session.batch.leaves)
         self._seen = (size + len(session.batch.leaves), unledgered)
         self._floor_us = session.floor_us
         self._last_us = session.at_us
