@@ -13,6 +13,7 @@ from bench.traffic import Traffic
 from hdg.fhir import bundle, ids
 from hdg.fhir import json as fhir_json
 from hdg.fhir.validate import validate
+from hdg.helper import tune_collector
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.parser import parse as parse_message
 
@@ -61,6 +62,7 @@ def convert_oru() -> Figure:
     No message is converted twice, so nothing that is remembered from one helps with itself: 500 patients recur, as in
     a hospital's stream; values, times and order numbers are new each time. The figure is the median of ten chunks.
     """
+    tune_collector()  # as hdg serve, its helper and the processes of hdg convert do
     chunk = 400
     messages = _messages(11 * chunk, patients=500)
     converter = Converter(id_key=ids.PUBLIC_KEY)
