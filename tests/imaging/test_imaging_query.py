@@ -211,3 +211,19 @@ def test_a_peer_that_reads_must_be_provable(tmp_path) -> None:
     (tmp_path / "hdg.toml").write_text('[dicom_peers.PACS]\nreads = { user = "pacs" }\n')
     with pytest.raises(SettingsError, match="tls_subject or from_address"):
         load(data=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "keyword", ["InstanceNumber", "SeriesNumber", "Rows", "PatientBirthDate", "StudyTime"]
+)
+def test_a_key_that_cannot_be_read_is_answered_and_logged_nowhere(asking, caplog, keyword) -> None:
+    from pydicom.datadict import tag_for_keyword
+
+    asked = Dataset()
+    asked.QueryRetrieveLevel, asked.StudyInstanceUID = "STUDY", ""
+    asked.add_new(tag_for_keyword(keyword), "LO", "Doe^Secret")
+    model = StudyRootQueryRetrieveInformationModelFind
+    with asking.associated("READER", model) as association:
+        answers = list(association.send_c_find(asked, model))
+        assert answers[-1][0].get("Status") in (0x0000, 0xA900, 0xA700)
+    assert "Secret" not in caplog.text

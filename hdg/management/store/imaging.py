@@ -237,10 +237,17 @@ def listed(
 ) -> Iterator[Instance]:
     """Rows whose ImagingStudy the predicate (over ``resource``'s columns) shows, narrowed by what is given.
 
-    An instance whose ImagingStudy is not made yet, or is deleted, is not there. ``page``: rows read at a time.
+    An instance whose ImagingStudy is not made yet, or is deleted, is not there; nor is one whose ImagingStudy is now
+    another patient's or another institution's: like an old version, it shows what was under other consents.
+    ``page``: rows read at a time.
     """
     is_study = and_(_RESOURCE.c.type == "ImagingStudy", _RESOURCE.c.id == _ROWS.c.imaging_study)
-    query = select(*_COLUMNS).join(_RESOURCE, is_study).where(_RESOURCE.c.deleted.is_(False), predicate)
+    is_as_sent = and_(
+        _RESOURCE.c.institution == _ROWS.c.institution,
+        _RESOURCE.c.patient.is_not_distinct_from(_ROWS.c.patient),
+    )
+    query = select(*_COLUMNS).join(_RESOURCE, is_study)
+    query = query.where(_RESOURCE.c.deleted.is_(False), is_as_sent, predicate)
     for column, uid in ((_ROWS.c.study, study_uid), (_ROWS.c.series, series_uid), (_ROWS.c.sop, sop_uid)):
         if uid:
             query = query.where(column == hash_(uid))

@@ -133,3 +133,80 @@ def test_a_small_object_with_a_huge_picture_in_it_is_not_unpacked(pictures):
     finally:
         tracemalloc.stop()
     assert peak < 64 << 20
+
+
+def test_an_imaging_study_that_is_given_to_another_patient_takes_no_images_with_it(on_either):
+    """Its objects show the first one's name, and are sealed under the first one's key."""
+    world = on_either.world
+    on_either.take(part10(image()))
+    (entry,) = world.client.get("/fhir/ImagingStudy", on_either.clinician).json()["entry"]
+    study = entry["resource"]
+    first = study["subject"]["reference"].removeprefix("Patient/")
+    world.put({"resourceType": "Patient", "id": "second"}, "north", "second")
+    study["subject"]["reference"] = "Patient/second"
+    world.put(study, "north", "second")
+    world.grant("second", "Organization/east")
+    other = world.token("clinician", user="x", institution="east", purpose="TREAT")
+    assert world.client.get(f"/fhir/ImagingStudy/{study['id']}", other).status_code == 200
+    for path in ("/studies", f"/studies/{uid(1)}", f"/studies/{uid(1)}/metadata", INSTANCE + "/rendered"):
+        answer = on_either.get(path, other)
+        assert b"Doe" not in answer.content
+        assert answer.status_code == 404 or answer.json() == [], path
+    for who in (world.token("patient", patient="second"), world.token("patient", patient=first)):
+        assert on_either.get(f"/studies/{uid(1)}", who).status_code == 404
+
+
+def test_two_patients_under_one_study_uid_are_told_apart(on_either):
+    world = on_either.world
+    on_either.take(part10(image(1, patient="1")))
+    on_either.take(part10(image(2, patient="2", PatientName="Roe^Richard")))
+    entries = world.client.get("/fhir/ImagingStudy", on_either.clinician).json()["entry"]
+    subjects = [one["resource"]["subject"]["reference"].removeprefix("Patient/") for one in entries]
+    assert len(set(subjects)) == 2
+    for subject in subjects:
+        who = world.token("patient", patient=subject)
+        (found,) = on_either.get("/studies", who).json()
+        name = found["00100010"]["Value"][0]["Alphabetic"]
+        assert found["00201208"]["Value"] == [1]
+        (one,) = on_either.get(f"/studies/{uid(1)}/metadata", who).json()
+        assert one["00100010"]["Value"][0]["Alphabetic"] == name
+        for path in ("", "/metadata", "/rendered", "/series", "/instances"):
+            other = b"Roe" if name.startswith("Doe") else b"Doe"
+            assert other not in on_either.get(f"/studies/{uid(1)}{path}", who).content
+        hidden = 2 if name.startswith("Doe") else 1
+        place = f"/studies/{uid(1)}/series/{uid(1, 1)}/instances/{uid(1, 1, hidden)}"
+        assert on_either.get(place, who).status_code == 404
+
+
+def test_one_uid_of_two_institutions_is_two_objects(on_either):
+    on_either.take(part10(image(PatientName="North^A")), "north")
+    on_either.take(part10(image(PatientName="East^B")), "east")
+    for institution, name in (("north", b"North"), ("east", b"East")):
+        who = on_either.world.token("clinician", institution=institution)
+        for path in (f"/studies/{uid(1)}", f"/studies/{uid(1)}/metadata", INSTANCE):
+            content = on_either.get(path, who).content
+            assert [one in content for one in (b"North", b"East")] == [name == b"North", name == b"East"]
+
+
+def test_a_deleted_imaging_study_takes_its_images_away(on_either):
+    world = on_either.world
+    on_either.take(part10(image()))
+    (entry,) = world.client.get("/fhir/ImagingStudy", on_either.clinician).json()["entry"]
+    world.delete("ImagingStudy", entry["resource"]["id"], "north")
+    assert on_either.get(f"/studies/{uid(1)}", on_either.clinician).status_code == 404
+    assert on_either.get("/studies", on_either.clinician).json() == []
+
+
+def test_an_imaging_study_that_another_institution_restates_is_no_way_around_a_consent(on_either):
+    world = on_either.world
+    on_either.take(part10(image()))
+    (entry,) = world.client.get("/fhir/ImagingStudy", on_either.clinician).json()["entry"]
+    study = entry["resource"]
+    subject = study["subject"]["reference"].removeprefix("Patient/")
+    consent = world.grant(subject, "Organization/east")
+    other = world.token("clinician", user="x", institution="east", purpose="TREAT")
+    assert on_either.get(f"/studies/{uid(1)}", other).status_code == 200
+    world.put({**study, "description": "seen"}, "east", subject)
+    world.revoke(consent)
+    assert on_either.get(f"/studies/{uid(1)}", other).status_code == 404
+    assert on_either.get("/studies", other).json() == []
