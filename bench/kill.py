@@ -21,6 +21,9 @@ from bench.mllp_load import Load, run
 from bench.promise import findings
 from bench.traffic import Traffic
 
+FIRST_S = 30.0
+"""How long the first acknowledgement is waited for."""
+
 
 def main(rounds: int, seed: int = 7) -> int:
     """Returns the number of rounds that broke the promise."""
@@ -43,12 +46,22 @@ def main(rounds: int, seed: int = 7) -> int:
 
 
 def _until_killed(running: Running, traffic: Traffic, after_s: float) -> Load:
-    timer = threading.Timer(after_s, running.kill)
-    timer.start()
+    """``after_s``: from the first acknowledgement on, so that a round without any proves nothing by itself."""
+    load = Load()
+
+    def kill() -> None:
+        end = time.monotonic() + FIRST_S
+        while not load.accepted and time.monotonic() < end:
+            time.sleep(0.005)
+        time.sleep(after_s)
+        running.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
     try:
-        return asyncio.run(run(running.mllp, iter(traffic), 16, until_cut=True))
+        return asyncio.run(run(running.mllp, iter(traffic), 16, until_cut=True, load=load))
     finally:
-        timer.join()
+        killer.join()
 
 
 if __name__ == "__main__":

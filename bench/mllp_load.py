@@ -25,10 +25,18 @@ class Load:
 
 
 async def run(
-    address: tuple[str, int], messages: Iterator[bytes], connections: int, *, until_cut: bool = False
+    address: tuple[str, int],
+    messages: Iterator[bytes],
+    connections: int,
+    *,
+    until_cut: bool = False,
+    load: Load | None = None,
 ) -> Load:
-    """Sends every message over ``connections`` connections. ``until_cut``: a lost connection ends the run quietly."""
-    load = Load()
+    """Sends every message over ``connections`` connections. ``until_cut``: a lost connection ends the run quietly.
+
+    ``load``: what is filled while it runs.
+    """
+    load = load or Load()
     started = time.perf_counter()
     workers = [_worker(address, messages, load, until_cut) for _ in range(connections)]
     await asyncio.gather(*workers)
