@@ -11,6 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 from hdg.gateway import Gateway
 from hdg.ingestion.dicom.study import InstanceFacts, imaging_study
@@ -27,6 +30,7 @@ _LOOK_S = 30.0
 """So often the database is asked for what another process or a fault has left."""
 SENDER = "dicom"
 """Who states an ImagingStudy, for merge.py: all instances together."""
+Made = TypeVar("Made")
 
 
 class Studies:
@@ -64,11 +68,8 @@ class Studies:
                 self._lock.notify()
 
     def make_due(self) -> int:
-        """Makes everything that the database says is due; how many. Raises what the store raises."""
-        made = 0
-        for one in store.due(self._gateway.store.engine):
-            made += self.make(one)
-        return made
+        """Makes everything that the database says is due; how many. Raises what the first raised that cannot be."""
+        return sum(_each(partial(self.make, one) for one in store.due(self._gateway.store.engine)))
 
     def make(self, due: store.Due) -> bool:
         """One ImagingStudy from all its rows. False: objects came meanwhile, it is still due."""
@@ -95,11 +96,12 @@ class Studies:
         look_at = 0.0
         while True:
             try:
+                steps: list[Callable[[], object]] = []
                 if time.monotonic() >= look_at or self._is_stopping:
                     look_at = time.monotonic() + _LOOK_S
-                    self._left_over()
-                for study in self._ready():
-                    self._make_one(study)
+                    steps.append(self._left_over)
+                steps.extend(partial(self._make_one, study) for study in self._ready())
+                _each(steps)
             except Exception as error:  # the store's troubles: they pass, and the marks are there
                 _log.error("ImagingStudies: %s; tried again soon", type(error).__name__)
                 look_at = time.monotonic() + self._quiet_s
@@ -110,11 +112,10 @@ class Studies:
 
     def _left_over(self) -> None:
         """What is due and nobody here waits for; all of it when stopping."""
-        for one in store.due(self._gateway.store.engine):
-            with self._lock:
-                is_waiting = one.imaging_study in self._waiting and not self._is_stopping
-            if not is_waiting:
-                self.make(one)
+        due = store.due(self._gateway.store.engine)
+        with self._lock:
+            waiting = frozenset() if self._is_stopping else frozenset(self._waiting)
+        _each(partial(self.make, one) for one in due if one.imaging_study not in waiting)
 
     def _make_one(self, study: str) -> None:
         one = store.due_one(self._gateway.store.engine, study)
@@ -137,3 +138,17 @@ class Studies:
         now = time.monotonic()
         until = min((last + self._quiet_s for _, last in self._waiting.values()), default=look_at)
         return max(min(until, look_at) - now, 0.01)
+
+
+def _each(steps: Iterable[Callable[[], Made]]) -> list[Made]:
+    """Takes every step, whatever becomes of the others. Raises what the first raised that failed."""
+    found: list[Made] = []
+    failure: Exception | None = None
+    for step in steps:
+        try:
+            found.append(step())
+        except Exception as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -165,7 +166,10 @@ class Association:
             _log.warning("an association was aborted: %s", error.text)
             self._abort()
         except Exception as error:  # a defect of ours must not leave the other side waiting
-            _log.exception("an association was aborted: %s", type(error).__name__)
+            place = traceback.extract_tb(error.__traceback__)[-1]  # its text may have a patient's value in it
+            _log.error(
+                "an association was aborted: %s at %s:%s", type(error).__name__, place.filename, place.lineno
+            )
             self._abort()
         finally:
             message, self._message = self._message, None
