@@ -69,7 +69,8 @@ class _Store:
         self._requests += 1
         try:
             self._imaging.gateway.store.space.check()
-            origin = Origin("http", institution=who.institution if who.role == "sender" else "")
+            # a number without an issuer is somebody's within this sender only, as within an AE title
+            origin = Origin(f"http|{who.user}", institution=who.institution if who.role == "sender" else "")
             study = str(request.path_params.get("study", ""))
             parts = _Parts(self._imaging, origin, study, Multipart(boundary_of(kind)))
             outcomes = await parts.all_of(request)

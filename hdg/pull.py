@@ -101,6 +101,9 @@ def by_dicomweb(
 class _Remote:
     def __init__(self, base: str, headers: dict[str, str]) -> None:
         self._base, self._headers = base, headers
+        parts = urlsplit(base)
+        self._name = f"pull|{parts.hostname}:{parts.port or ''}{parts.path}"
+        """A number without an issuer is somebody's within this archive only."""
 
     def _open(self, path: str, accept: str) -> Any:
         # The scheme was checked; a redirect would send the credentials elsewhere, so none is followed.
@@ -138,7 +141,7 @@ class _Remote:
         with self._open(f"/studies/{quote(study, safe='.')}", accept) as answer:
             try:
                 taken = _Taking(
-                    imaging, study, Multipart(boundary_of(answer.headers.get("content-type", "")))
+                    imaging, self._name, study, Multipart(boundary_of(answer.headers.get("content-type", "")))
                 )
                 taken.all_of(answer, pulled)
             except DicomError as error:
@@ -152,8 +155,8 @@ class _Remote:
 class _Taking:
     """The objects of one answer."""
 
-    def __init__(self, imaging: Imaging, study: str, multipart: Multipart) -> None:
-        self._imaging, self._study, self._multipart = imaging, study, multipart
+    def __init__(self, imaging: Imaging, name: str, study: str, multipart: Multipart) -> None:
+        self._imaging, self._name, self._study, self._multipart = imaging, name, study, multipart
         self._intake: Intake | None = None
 
     def all_of(self, answer: Any, pulled: Pulled) -> None:
@@ -161,7 +164,9 @@ class _Taking:
             while data := answer.read(_PIECE_BYTES):
                 for event in self._multipart.feed(data):
                     if isinstance(event, dict):
-                        self._intake = self._imaging.intake(Origin("pull"), Expected(study_uid=self._study))
+                        self._intake = self._imaging.intake(
+                            Origin(self._name), Expected(study_uid=self._study)
+                        )
                     elif self._intake is None:
                         continue
                     elif isinstance(event, bytes):
