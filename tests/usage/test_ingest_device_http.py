@@ -202,3 +202,21 @@ def test_an_operator_mends_and_replays_and_an_accepted_input_is_replayed_without
     lines = list(replay(world.settings, since=0, until=world.now_us + 1))
     assert not [one for one in lines if one.is_failure]
     assert [status for status, _ in inbox(world)] == ["accepted", "edited", "replayed"]
+
+
+def test_what_a_patient_says_of_a_hub_changes_no_device_that_others_share(world):
+    def versions():
+        with world.store.engine.connect() as connection:
+            query = "SELECT id, version, patient FROM resource WHERE type = 'Device' ORDER BY id"
+            return set(map(tuple, connection.exec_driver_sql(query).all()))
+
+    hub = json.loads(HUB)
+    hub["patient"] = {"id": "ann"}
+    assert post(world, json.dumps(hub), "sender", "application/json", institution="north").status_code == 200
+    before = versions()
+    hub["patient"] = {"id": "bob"}
+    hub["gateway"] = {**hub["gateway"], "manufacturer": "another", "model": "another"}
+    assert post(world, json.dumps(hub), "patient", "application/json", patient="bob").status_code == 200
+    added = versions() - before
+    assert before <= versions()
+    assert [patient for *_, patient in added] == ["bob", "bob"]

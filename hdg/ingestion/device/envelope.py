@@ -162,9 +162,15 @@ def _envelope(envelope: JsonObject, home: Home, place: str) -> Iterator[JsonObje
     gateway = ""
     if isinstance(envelope.get("gateway"), dict):
         facts = ("phg", *_facts(envelope["gateway"], f"{place}.gateway"))
-        id_ = resource_id(home.id_key, "Device", home.institution, facts)
-        hub = {"resourceType": "Device", "id": id_, **_device(envelope["gateway"], mdc, code=_GATEWAY)}
-        gateway = f"Device/{id_}"
+        hub = _device(envelope["gateway"], mdc, code=_GATEWAY)
+        if (
+            home.is_reported
+        ):  # what a patient says of it is nothing to the institution's own, which others share
+            hub = home.device(facts, hub)
+        else:
+            id_ = resource_id(home.id_key, "Device", home.institution, facts)
+            hub = {"resourceType": "Device", "id": id_, **hub}
+        gateway = f"Device/{hub['id']}"
         yield hub
     name = dig(told, "zone")
     zone = home.named_zone(name) if isinstance(name, str) else None
