@@ -29,10 +29,12 @@ class Web:
         imaging_api.mount(app, gate, site.imaging)
         self._app, self._key, self._clock = app, gateway.keys.token_key, gateway.clock
 
-    def post(self, content, *, path="/dicomweb/studies", role="sender", kind=KIND, institution="north"):
+    def post(
+        self, content, *, path="/dicomweb/studies", role="sender", kind=KIND, institution="north", user="u"
+    ):
         now_us = self._clock()
         bound = {} if role == "operator" else {"institution": institution}
-        token = identity.mint(self._key, role=role, user="u", at_us=now_us, **bound)
+        token = identity.mint(self._key, role=role, user=user, at_us=now_us, **bound)
         headers = {"authorization": f"Bearer {token}", "content-type": kind}
 
         async def send():
@@ -141,3 +143,10 @@ def test_a_multipart_is_bounded_and_must_end() -> None:
     list(half.feed(b"--B\r\n\r\nabc"))
     with pytest.raises(DicomError):
         half.close()
+
+
+def test_a_number_without_an_issuer_means_somebody_of_one_sender_only(web) -> None:
+    for number, name in enumerate(("Doe^Jane", "Roe^Richard")):
+        answer = web.post(body(part10(image(study=number, PatientName=name))), user=f"sender{number}")
+        assert answer.status_code == 200
+    assert sorted(one["name"][0]["family"] for one in web.site.all_of("Patient")) == ["Doe", "Roe"]
