@@ -137,7 +137,7 @@ class QueryRetrieve:
         found = self._run(self._gate.images(caller, query, f"C-FIND {level} {_said(asked)}"))
         wanted = [int(tag) for tag in asked.keys() if int(tag) not in _OF_QUERY]  # noqa: SIM118
         seen: set[bytes] = set()
-        for match in found:
+        for match in found[: query_of.limit]:
             answer = _answer(match.attributes, wanted, level, self._title())
             body = _encoded(answer, context)
             if level == "PATIENT" and body in seen:

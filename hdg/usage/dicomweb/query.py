@@ -48,18 +48,20 @@ class Query:
         """Whether there are more results than were asked for."""
 
     def __call__(self, archive: Archive) -> list[Match]:
-        """Raises BadRequest: too much would have to be looked into."""
+        """The results, and behind them one more where there is more (``is_cut``): who asks learns of it, and the audit
+        shall name it. Raises BadRequest: too much would have to be looked into.
+        """
         find = {"study": self._studies, "series": self._series, "instance": self._instances}
         found: list[Match] = []
         skip = self._asked.offset
         for match in find[self._asked.level](archive):
             if skip:
                 skip -= 1
-            elif len(found) == self._asked.limit:
+                continue
+            found.append(match)
+            if len(found) > self._asked.limit:
                 self.is_cut = True
                 break
-            else:
-                found.append(match)
         return found
 
     def _studies(self, archive: Archive) -> Iterator[Match]:

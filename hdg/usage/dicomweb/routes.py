@@ -99,7 +99,7 @@ class _Service:
             headers = {}
             if query.is_cut:
                 headers["warning"] = f'299 {self._base}: "There are more results; ask with offset"'
-            body = orjson.dumps([one.attributes for one in found])
+            body = orjson.dumps([one.attributes for one in found[: asked.limit]])
             return Response(body, 200, headers, _JSON)
 
         return handle

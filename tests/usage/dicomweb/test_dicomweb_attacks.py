@@ -210,3 +210,18 @@ def test_an_imaging_study_that_another_institution_restates_is_no_way_around_a_c
     world.revoke(consent)
     assert on_either.get(f"/studies/{uid(1)}", other).status_code == 404
     assert on_either.get("/studies", other).json() == []
+
+
+def test_that_there_is_more_is_told_of_nobody_whom_the_audit_does_not_name(on_either):
+    from sqlalchemy import text
+
+    def named():
+        with on_either.world.store.engine.connect() as connection:
+            return connection.execute(text("SELECT count(*) FROM audit_event WHERE patient <> ''")).scalar()
+
+    on_either.take(part10(image()))
+    before = named()
+    answer = on_either.get("/studies?PatientName=Doe*&limit=0", on_either.clinician)
+    assert answer.json() == []
+    assert "warning" in answer.headers
+    assert named() == before + 1
