@@ -54,6 +54,8 @@ _log = logging.getLogger("hdg.imaging")
 
 ENCAPSULATED_CDA = "1.2.840.10008.5.1.4.1.1.104.2"
 _DOCUMENT = 0x00420011
+_REPORTS_MAX = 64
+"""Reports of storage commitment under way, each in a thread that tries for minutes; of further ones none is sent."""
 
 
 class _Said:
@@ -101,6 +103,7 @@ class Imaging:
         """Objects are converted one at a time: more would only take the interpreter from the writer."""
         self._made: Converter | None = None
         self._said = _Said()
+        self._reports = threading.BoundedSemaphore(_REPORTS_MAX)
 
     def start(self) -> None:
         """From now on ImagingStudies are made, those that a former run left due first."""
@@ -158,8 +161,20 @@ class Imaging:
             return
         from hdg.ingestion.dicom.scu import send_report
 
-        args = (address, peer.called, peer.calling, report)
-        threading.Thread(target=send_report, args=args, name="hdg-commitment", daemon=True).start()
+        def send() -> None:
+            try:
+                send_report(address, peer.called, peer.calling, report)
+            finally:
+                self._reports.release()
+
+        if not self._reports.acquire(blocking=False):
+            _log.warning("a report of storage commitment was left out: too many are under way")
+            return
+        try:
+            threading.Thread(target=send, name="hdg-commitment", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads: they pass
+            self._reports.release()
+            _log.error("a report of storage commitment was left out: no thread for it")
 
     def ended(self, peer: Peer) -> None:
         """Nothing waits for it: what came is stored, and its studies are made when it is quiet."""

@@ -52,6 +52,8 @@ _STORAGE_TOO = frozenset(
 )
 """Storage classes with UIDs elsewhere: delivery instructions, hanging protocols, palettes, implant templates."""
 _BACKLOG = 64
+_REPORTS_MAX = 64
+"""Reports of storage commitment that one association may leave unanswered."""
 _WAITING_MAX = 16
 """Associations beyond the limit that are told so; more are just closed."""
 
@@ -144,6 +146,9 @@ class _Storage:
     def _commit(self, association: Association, context: Accepted, command: Command, data: bytes) -> None:
         if number(command, ACTION_TYPE) != 1:
             association.send(context.id, response(command, Status.NO_SUCH_ACTION))
+            return
+        if len(self._reports) >= _REPORTS_MAX:
+            association.send(context.id, response(command, Status.RESOURCE_LIMITATION))
             return
         try:
             request = commitment.read(data, context.transfer_syntax)
