@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from datetime import UTC, datetime, timedelta
@@ -84,8 +83,8 @@ def pcd_durable() -> Figure:
     """The same by MLLP from 8 monitors at once, ACK after fsync; limit: conversion alone, on one core."""
     texts = messages(440, seed=8)
     with gateway() as running:
-        asyncio.run(mllp_load.run(running.mllp, iter(texts[:40]), 8))
-        load = asyncio.run(mllp_load.run(running.mllp, iter(texts[40:]), 8))
+        mllp_load.send_all(running.mllp, iter(texts[:40]), 8)
+        load = mllp_load.send_all(running.mllp, iter(texts[40:]), 8)
     if load.refused:
         raise RuntimeError(f"{len(load.refused)} messages were refused, the first with {load.refused[0]!r}")
     converter = Converter(id_key=ids.PUBLIC_KEY)

@@ -27,8 +27,8 @@ def mllp_durable() -> Figure:
     """32 connections, ACK after fsync; limit: the same bytes into bare SQLite, 32 a transaction, synchronous=FULL."""
     messages = Traffic(seed=11).take(MESSAGES + 200)
     with gateway() as running:
-        asyncio.run(mllp_load.run(running.mllp, iter(messages[:200]), CONNECTIONS))
-        load = asyncio.run(mllp_load.run(running.mllp, iter(messages[200:]), CONNECTIONS))
+        mllp_load.send_all(running.mllp, iter(messages[:200]), CONNECTIONS)
+        load = mllp_load.send_all(running.mllp, iter(messages[200:]), CONNECTIONS)
         bodies = stored_rows(running)
     if load.refused:
         raise RuntimeError(f"{len(load.refused)} messages were refused, the first with {load.refused[0]!r}")
@@ -47,8 +47,8 @@ def mllp_single_median() -> Figure:
     """One connection, one message at a time; limit: one durable commit of the same bytes into bare SQLite."""
     messages = Traffic(seed=12).take(600)
     with gateway() as running:
-        asyncio.run(mllp_load.run(running.mllp, iter(messages[:100]), 1))
-        load = asyncio.run(mllp_load.run(running.mllp, iter(messages[100:]), 1))
+        mllp_load.send_all(running.mllp, iter(messages[:100]), 1)
+        load = mllp_load.send_all(running.mllp, iter(messages[100:]), 1)
     limit = _commit_median_ms(messages)
     return Figure(
         "mllp_single_median", median(load.latencies) * 1000, "ms", limit, "one bare durable commit", "< 10"
@@ -58,7 +58,7 @@ def mllp_single_median() -> Figure:
 def read_gated() -> Figure:
     """GET Patient with token, consent and audit, 16 clients; limit: the same server answering constant bytes."""
     with gateway() as running:
-        asyncio.run(mllp_load.run(running.mllp, iter(Traffic(seed=13).take(300)), 8))
+        mllp_load.send_all(running.mllp, iter(Traffic(seed=13).take(300)), 8)
         patient = _one_patient(running.data)
         hdg_command(
             running, "consent", "grant", patient, "--to", "Organization/city-clinic", "--purpose", "TREAT"
