@@ -161,7 +161,7 @@ def drop_policy_system(random: Random, made: JsonObject) -> None:
 def another_coding(random: Random, made: JsonObject) -> None:
     for one in provisions(made):
         if "action" in one:
-            random.choice(one["action"])["coding"].append({"code": "access"})
+            random.choice(one["action"]).setdefault("coding", []).append({"code": "access"})
             return
         for name in ("purpose", "class"):
             if name in one:
