@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -35,6 +36,9 @@ ROLES = frozenset({"operator", "sender"})
 REQUESTS_MAX = 16
 """Requests under way at a time; the next is told to come again."""
 RETRY_S = 5
+IDLE_S = 60.0
+BYTES_S = 32 * 1024
+"""A body that arrives more slowly than this, after ``IDLE_S``, is given up: slow senders shall not hold all places."""
 _PIECE_BYTES = 1 << 20
 _JSON = "application/dicom+json"
 
@@ -85,6 +89,21 @@ class _Store:
         return _answer(outcomes, str(request.base_url).rstrip("/"))
 
 
+async def _in_time(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises HTTPException (408) once it comes more slowly than is waited for."""
+    pieces = aiter(request.stream())
+    deadline = time.monotonic() + IDLE_S
+    while True:
+        try:
+            data = await asyncio.wait_for(anext(pieces), max(deadline - time.monotonic(), 0))
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HTTPException(408) from None
+        deadline += len(data) / BYTES_S
+        yield data
+
+
 class _Parts:
     """The objects of one request."""
 
@@ -99,7 +118,7 @@ class _Parts:
     async def all_of(self, request: Request) -> list[Outcome]:
         """Takes them in. Raises DicomError when the body is damaged (what came before stays stored)."""
         try:
-            async for data in request.stream():
+            async for data in _in_time(request):
                 for event in self._multipart.feed(data):
                     await self._event(event)
             self._multipart.close()

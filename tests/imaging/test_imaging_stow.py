@@ -150,3 +150,20 @@ def test_a_number_without_an_issuer_means_somebody_of_one_sender_only(web) -> No
         answer = web.post(body(part10(image(study=number, PatientName=name))), user=f"sender{number}")
         assert answer.status_code == 200
     assert sorted(one["name"][0]["family"] for one in web.site.all_of("Patient")) == ["Doe", "Roe"]
+
+
+def test_a_body_that_arrives_too_slowly_is_given_up_and_what_was_whole_is_kept(web, monkeypatch) -> None:
+    monkeypatch.setattr(imaging_api, "IDLE_S", 0.2)
+    objects = [part10(image(number)) for number in (1, 2)]
+    whole = body(*objects)
+
+    async def slowly():
+        yield whole[: len(whole) // 2 + 200]
+        await asyncio.sleep(30)
+        yield whole[len(whole) // 2 + 200 :]
+
+    answer = web.post(slowly())
+    assert answer.status_code == 408
+    assert web.site.study()["numberOfInstances"] == 1
+    assert web.site.vault_files() == []
+    assert web.post(whole).status_code == 200
