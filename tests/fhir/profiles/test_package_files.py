@@ -83,7 +83,7 @@ def about(**more):
     [
         (b"", "not a readable .tgz"),
         (b"no archive", "not a readable .tgz"),
-        (gzip.compress(b"no archive"), "not a readable .tgz|no package/package.json"),
+        (gzip.compress(b"no archive", mtime=0), "not a readable .tgz|no package/package.json"),
         (package([NAMED])[:-200], "not a readable .tgz"),
         (package([NAMED], manifest=b"{"), r"package\.json: malformed JSON"),
         (package([NAMED], manifest=b"[]"), r"package\.json: not a JSON object"),
