@@ -21,7 +21,7 @@ from hdg.ingestion.cda.values import CONVERTERS, REASON, absent_reason
 from hdg.ingestion.cda.xml import Element, local, place_of
 from hdg.mapping.actions import Fire
 from hdg.mapping.context import Facts, JsonObject, Several
-from hdg.mapping.library import Library
+from hdg.mapping.programs import Programs
 from hdg.mapping.puts import put_of
 from hdg.mapping.shape import result_type
 from hdg.mapping.table import Rule, Table
@@ -129,22 +129,8 @@ def is_negated(element: Element) -> bool:
     return bool(element.get("negationInd", "false") != "false")
 
 
-class Compiler:
+class Compiler(Programs[Program]):
     """Compiles the tables of one Library; keeps what it compiled."""
-
-    def __init__(self, library: Library) -> None:
-        self.library = library
-        self._programs: dict[str, Program] = {}
-
-    def program(self, name: str) -> Program:
-        """Raises TableError."""
-        found = self._programs.get(name)
-        if found is None:
-            table = self.library.table("tables", name)
-            if table is None:
-                raise TableError(f"tables/{name}.csv", 1, "there is no such table")
-            found = self._programs[name] = self._program(table)
-        return found
 
     def _program(self, table: Table) -> Program:
         try:

@@ -21,7 +21,7 @@ from hdg.ingestion.dicom.state import State
 from hdg.ingestion.dicom.values import CONVERTERS
 from hdg.mapping.actions import Fire
 from hdg.mapping.context import Facts, JsonObject
-from hdg.mapping.library import Library
+from hdg.mapping.programs import Programs
 from hdg.mapping.puts import put_of
 from hdg.mapping.shape import result_type
 from hdg.mapping.table import Rule, Table
@@ -156,22 +156,8 @@ def _first_of(hits: Sequence[Hit], state: State, place: str) -> Sequence[Hit]:
     return hits[:_MOST_VALUES]
 
 
-class Compiler:
+class Compiler(Programs[Program]):
     """Compiles the tables of one Library; keeps what it compiled."""
-
-    def __init__(self, library: Library) -> None:
-        self.library = library
-        self._programs: dict[str, Program] = {}
-
-    def program(self, name: str) -> Program:
-        """Raises TableError."""
-        found = self._programs.get(name)
-        if found is None:
-            table = self.library.table("tables", name)
-            if table is None:
-                raise TableError(f"tables/{name}.csv", 1, "there is no such table")
-            found = self._programs[name] = self._program(table)
-        return found
 
     def _program(self, table: Table) -> Program:
         try:

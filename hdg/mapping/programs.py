@@ -1,0 +1,35 @@
+"""The tables of one Library compiled on demand, for formats whose rows stand by themselves (puts.py)."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from hdg.errors import TableError
+from hdg.mapping.library import Library
+from hdg.mapping.table import Table
+
+__all__ = ["Programs"]
+
+Program = TypeVar("Program")
+
+
+class Programs(Generic[Program]):
+    """Compiles the tables of one Library by ``_program``, which a format has; keeps what it compiled."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self._programs: dict[str, Program] = {}
+
+    def program(self, name: str) -> Program:
+        """Raises TableError."""
+        found = self._programs.get(name)
+        if found is None:
+            table = self.library.table("tables", name)
+            if table is None:
+                raise TableError(f"tables/{name}.csv", 1, "there is no such table")
+            found = self._programs[name] = self._program(table)
+        return found
+
+    def _program(self, table: Table) -> Program:
+        """A table compiled. Raises TableError."""
+        raise NotImplementedError
