@@ -20,7 +20,7 @@ from hdg.documents import Taken
 from hdg.errors import DeviceError, LedgerError
 from hdg.fhir import json
 from hdg.fhir.times import instant
-from hdg.gateway import Gateway, Replayed
+from hdg.gateway import Gateway
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.device.convert import Converter, Input
 from hdg.ingestion.device.kinds import HEAD_BYTES, kind_of
@@ -32,6 +32,7 @@ from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.session import WriteSession
 from hdg.management.store.unit import InboxRow
 from hdg.management.store.writer import NotCommitted, RowsRefused
+from hdg.replaying import Replayed, replayed
 
 __all__ = ["PREFIX", "Devices", "is_of_device"]
 
@@ -143,7 +144,7 @@ class Devices:
             for piece in pieces:
                 self._store(session, given, piece)
 
-        return self._gateway.replayed(entry, whole, accept, is_dry=is_dry)
+        return replayed(self._gateway.store, entry, whole, accept, is_dry=is_dry)
 
     def keep_edited(self, entry: Entry, raw: bytes) -> int:
         """Puts an operator's correction of quarantined data beside them, in quarantine; its number."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from hdg.errors import CdaError, Issue, LedgerError
 from hdg.fhir import json
-from hdg.gateway import Gateway, Replayed
+from hdg.gateway import Gateway
 from hdg.ingestion.cda.convert import Converter
 from hdg.ingestion.cda.original import reference_id, replaced
 from hdg.ingestion.converted import Converted, JsonObject
@@ -31,6 +31,7 @@ from hdg.management.store.replaced import is_replaced, note_replaced
 from hdg.management.store.session import WriteSession
 from hdg.management.store.unit import InboxRow
 from hdg.management.store.writer import NotCommitted, RowsRefused
+from hdg.replaying import Replayed, replayed
 
 __all__ = ["Documents", "Taken"]
 
@@ -177,7 +178,7 @@ class Documents:
             if not taken.is_accepted:
                 raise CdaError(taken.reason, taken.place)
 
-        return self._gateway.replayed(entry, converted, store, is_dry=is_dry)
+        return replayed(self._gateway.store, entry, converted, store, is_dry=is_dry)
 
     def keep_edited(self, entry: Entry, raw: bytes) -> int:
         """Puts an operator's correction of a quarantined document beside it, in quarantine; its number."""

@@ -20,7 +20,7 @@ from typing import Self
 
 from hdg import retraction
 from hdg.converting import Helper
-from hdg.errors import Hl7v2Error, LedgerError, SourceError
+from hdg.errors import Hl7v2Error, LedgerError
 from hdg.fhir.definitions import patient_compartment
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted, JsonObject
@@ -49,6 +49,7 @@ from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
 from hdg.management.store.unit import InboxRow
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
+from hdg.replaying import Replayed, replayed
 from hdg.settings import Settings
 
 Clock = Callable[[], int]
@@ -97,18 +98,6 @@ class Answered:
 
     ack: bytes
     sent: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What a replay came to: why it was refused, or (before, after) of every resource that it changes."""
-
-    error: SourceError | None
-    changes: tuple[tuple[JsonObject | None, JsonObject], ...] = ()
-
-
-class _DryRun(Exception):
-    """Raised by a work that is not to be kept."""
 
 
 class Gateway:
@@ -401,44 +390,14 @@ class Gateway:
         except Hl7v2Error as error:
             return Replayed(error)
 
-        def store(session: WriteSession) -> None:
+        def take(session: WriteSession) -> None:
             if entry.status == "accepted":
                 self.store_statements(session, converted, entry.received_us)
                 return
             _repeat(session, received)
             self._accept(session, received, converted)
 
-        return self.replayed(entry, converted, store, is_dry=is_dry)
-
-    def replayed(
-        self, entry: Entry, converted: Converted, store: Callable[[WriteSession], None], *, is_dry: bool
-    ) -> Replayed:
-        """What ``store`` changes, which stores it again or takes it in from quarantine. It may raise SourceError."""
-        changes: list[tuple[JsonObject | None, JsonObject]] = []
-
-        def work(session: WriteSession) -> None:
-            changes.clear()
-            before = {
-                (r["resourceType"], r["id"]): session.current(r["resourceType"], r["id"])
-                for r in converted.resources
-            }
-            store(session)
-            if entry.status != "accepted":
-                mark(session, entry.ikey, "replayed")
-            for key, old in before.items():
-                new = session.current(*key)
-                if new is not None and new != old:
-                    changes.append((old, new))
-            if is_dry:
-                raise _DryRun
-
-        try:
-            self.store.submit(work).result()
-        except _DryRun:
-            pass
-        except SourceError as error:
-            return Replayed(error)
-        return Replayed(None, tuple(changes))
+        return replayed(self.store, entry, converted, take, is_dry=is_dry)
 
     def keep_edited(self, entry: Entry, raw: bytes) -> int:
         """Puts an operator's correction of a quarantined message beside it, in quarantine; its number."""

@@ -18,7 +18,7 @@ from hdg.devices import Devices, is_of_device
 from hdg.documents import Documents
 from hdg.errors import BadRequest, HdgError, Hl7v2Error, SettingsError, VaultError
 from hdg.fhir.json import dumps
-from hdg.gateway import Gateway, Replayed
+from hdg.gateway import Gateway
 from hdg.ingestion.converted import JsonObject
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.parser import parse
@@ -27,6 +27,7 @@ from hdg.ingestion.sniff import XML, format_of
 from hdg.management.store import WriteSession
 from hdg.management.store.inbox import Entry, close_item, entries, entry, work_items
 from hdg.management.store.writer import RowsRefused
+from hdg.replaying import Replayed
 from hdg.settings import Settings
 
 __all__ = [
