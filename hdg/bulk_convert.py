@@ -16,17 +16,17 @@ from hdg.bulk_jobs import Form, Job, Outcome, Plan
 from hdg.errors import CdaError, DeviceError, DicomError, HdgError, Hl7v2Error
 from hdg.fhir import bundle
 from hdg.fhir import json as fhir_json
-from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.device.kinds import HEAD_BYTES, kind_of
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.convert import Converter
-from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 from hdg.ingestion.sniff import XML, Format, format_of
 
 if TYPE_CHECKING:  # what takes long to import is, when there is such an input
+    from hdg.ingestion.cda.convert import Converter as CdaConverter
     from hdg.ingestion.device.convert import Converter as DeviceConverter
     from hdg.ingestion.dicom.convert import Converter as DicomConverter
+    from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 
 __all__ = ["convert_job", "delivered"]
 
@@ -85,11 +85,15 @@ def _device_converter(id_key: bytes) -> DeviceConverter:
 
 @cache
 def _cda_converter(id_key: bytes) -> CdaConverter:
+    from hdg.ingestion.cda.convert import Converter as CdaConverter
+
     return CdaConverter(id_key=id_key)
 
 
 @cache
 def _hl7v3_converter(id_key: bytes) -> Hl7v3Converter:
+    from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
+
     return Hl7v3Converter(id_key=id_key)
 
 
