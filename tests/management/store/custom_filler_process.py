@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from functools import partial
 from pathlib import Path
+
+from hanging import fill
 
 from hdg.management.keys import KeyRing
 from hdg.management.store import Store
@@ -21,20 +22,7 @@ def main(folder: str, url: str, batches: int) -> None:
     settings = Settings(data=Path(folder), database_url=url or None)
     with Store.open(settings, keys, lambda: time.time_ns() // 1000) as store:
         filler = Filler(store, hasher(index_key(keys.root)), batch=3, lease_us=0)
-        done = 0
-        while filler.step():
-            done += 1
-            print(done, flush=True)
-            if done == batches:
-                filler._write = partial(_hang, filler._write)
-        print("end", flush=True)
-
-
-def _hang(write, *given) -> None:
-    """The batch is written, its transaction is still open; nobody comes back from here."""
-    write(*given)
-    print("hangs", flush=True)
-    time.sleep(600)
+        fill(filler, batches)
 
 
 if __name__ == "__main__":

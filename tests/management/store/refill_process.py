@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from functools import partial
 from pathlib import Path
+
+from hanging import fill
 
 from hdg.management.keys import KeyRing
 from hdg.management.store import Store, meta
@@ -19,21 +20,7 @@ def main(folder: str, url: str, windows: int) -> None:
     settings = Settings(data=Path(folder), database_url=url or None)
     meta.AT_ONCE, meta.INDEX_VERSION = 0, "next"
     with Store.open(settings, keys, lambda: time.time_ns() // 1000) as store:
-        refill = Refill(store, store._shared.indexer, window=2)
-        done = 0
-        while refill.step():
-            done += 1
-            print(done, flush=True)
-            if done == windows:
-                refill._write = partial(_hang, refill._write)
-        print("end", flush=True)
-
-
-def _hang(write, *given) -> None:
-    """The window is written, its transaction is still open; nobody comes back from here."""
-    write(*given)
-    print("hangs", flush=True)
-    time.sleep(600)
+        fill(Refill(store, store._shared.indexer, window=2), windows)
 
 
 if __name__ == "__main__":

@@ -201,6 +201,9 @@ def test_rules_that_change_once_more_begin_it_anew(filled, settings, keys, clock
         assert over(store).verify().is_equal
 
 
+PROCESS = Path(__file__).with_name("refill_process.py")
+
+
 @pytest.mark.parametrize("windows", [0, 2])
 def test_it_goes_on_where_it_was_after_a_kill(filled, settings, keys, clock, anew, windows) -> None:
     before = prepared(filled)
@@ -208,17 +211,9 @@ def test_it_goes_on_where_it_was_after_a_kill(filled, settings, keys, clock, ane
     filled.close()
     url = settings.database_url or ""
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tests.management.store.refill_process",
-            str(settings.data),
-            str(url),
-            str(windows),
-        ],
+        [sys.executable, str(PROCESS), str(settings.data), str(url), str(windows)],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[3],
     )
     assert process.stdout is not None
     for line in process.stdout:
