@@ -7,10 +7,9 @@ when it is whole.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from hdg.management.store import SearchQuery, Store, WriteSession
 from hdg.management.store.meta import index_key
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
+from hdg.usage.part_file import part_of
 from hdg.usage.research.elements import SHOWN
 from hdg.usage.research.view import ROLE, Found, Researchers, Shown, medications
 from hdg.usage.trail import Caller, Trail
@@ -114,7 +114,7 @@ class _Export:
         compartments = [self._patient(id_) for id_ in dict.fromkeys(self._wanted.patients)]
         self._record(())
         count = withheld = 0
-        with _part(file) as out:
+        with part_of(file) as out:
             write = partial(_line if self._wanted.form == "ndjson" else self._entry, out)
             if self._wanted.form == "bundle":
                 out.write(b'{"resourceType":"Bundle","type":"collection"')
@@ -189,19 +189,3 @@ def _line(out: BinaryIO, body: bytes, place: str, number: int) -> None:
 
 def _is_of_patient(type_: str) -> bool:
     return type_ == "Patient" or bool(definitions.compartment_parameters("Patient", type_))
-
-
-@contextmanager
-def _part(file: Path) -> Iterator[BinaryIO]:
-    """A file beside that gets the name when all went well, and goes when not."""
-    part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
