@@ -74,6 +74,8 @@ def read(data: bytes, issues: list[Issue]) -> Element:
         line = getattr(error, "lineno", None)
         raise CdaError("not well-formed XML", f"line {line}" if line else "") from None
     _check(root)
+    if ":negationInd" in body:
+        _without_prefix(root)
     if etree.QName(root).namespace is None:
         issues.append(Issue("information", "structure", "/", "the namespace urn:hl7-org:v3 is missing"))
         for element in root.iter():
@@ -153,6 +155,20 @@ def _check(root: Element) -> None:
     for element in odd:  # xs:boolean: 1 is true, and tables compare with one word
         text = element.get("negationInd")
         element.set("negationInd", _TRUTH.get(text.strip().lower(), text))
+
+
+def _without_prefix(root: Element) -> None:
+    """sdtc:negationInd, which HL7 withdrew and senders use at supplies and encounters, is read as negationInd.
+
+    Where both stand, either denies.
+    """
+    for element in root.iter(etree.Element):
+        for name in list(element.attrib):
+            if name.endswith("}negationInd"):
+                text = _TRUTH.get(element.get(name, "").strip().lower(), element.get(name))
+                if element.get("negationInd", "false") == "false":
+                    element.set("negationInd", text)
+                del element.attrib[name]
 
 
 def children(element: Element, name: str) -> Iterator[Element]:

@@ -271,3 +271,21 @@ def test_what_an_administration_cannot_say_is_a_statement(found):
 
 def test_a_medicine_of_another_section_is_a_statement():
     assert len(of(converted(given(), section="10160-0"), "MedicationStatement")) == 1
+
+
+@pytest.mark.parametrize(
+    "attributes", ['sdtc:negationInd="true"', 'negationInd="false" sdtc:negationInd="1"']
+)
+def test_a_denial_in_the_namespace_of_the_extensions_is_one(attributes):
+    dispense = f"""<entry><supply classCode="SPLY" moodCode="EVN" {attributes}><templateId root="{T}18"/>
+      <id root="2.999.5"/><statusCode code="completed"/><product><manufacturedProduct><manufacturedMaterial>{DRUG}
+      </manufacturedMaterial></manufacturedProduct></product></supply></entry>"""
+    (one,) = of(converted(dispense, section="10160-0"), "MedicationDispense")
+    assert one["status"] == "declined"
+    visit = f"""<entry><encounter classCode="ENC" moodCode="EVN" {attributes}><templateId root="{T}49"/>
+      <id root="2.999.6"/><code code="AMB" codeSystem="2.16.840.1.113883.5.4"/></encounter></entry>"""
+    found = converted(visit, section="46240-8")
+    assert of(found, "Encounter") == []
+    assert [issue.severity for issue in found.issues if "denied" in issue.text or "negat" in issue.text] == [
+        "error"
+    ]
