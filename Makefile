@@ -32,7 +32,8 @@ interop: $(VENV)/made-test  ## clients that others wrote, in Java (Maven), Node,
 	mvn --quiet --file tests/interop/hapi/pom.xml package
 	mvn --quiet --file tests/interop/hapi_fhir/pom.xml package
 	mvn --quiet --file tests/interop/hapi_validator/pom.xml package
-	$(BIN)/pytest -m interop tests/interop
+	mvn --quiet --file tests/interop/cda_schema/pom.xml package
+	$(BIN)/pytest -m "interop $(if $(wildcard ../shared/cases),,and not corpus)" tests/interop
 
 lint: $(VENV)/made-test  ## style, types and import contracts
 	$(BIN)/ruff check .

@@ -68,5 +68,5 @@ def _dosage(given: JsonObject) -> JsonObject:
 
 
 def _time(resource: JsonObject) -> Node:
-    made = when(resource, "effective")
+    made = when(resource, "effective", xsi="IVL_TS")
     return node("effectiveTime", nullFlavor="UNK") if made is None else made

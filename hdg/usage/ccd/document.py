@@ -209,7 +209,7 @@ def _medications(book: Book, put: Callable[[str, Node | None], None]) -> None:
 
 def _observations(book: Book, put: Callable[[str, Node | None], None]) -> None:
     for resource in book.of("DiagnosticReport"):
-        put("results", report(resource, book))
+        put(section_of(resource), report(resource, book))
     members = _members(book)
     alone = [one for one in book.of("Observation") if book.name(one) not in members]
     for resource in (*alone, *book.of("Observation")):  # again: those that only name each other

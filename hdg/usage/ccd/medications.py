@@ -156,7 +156,7 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
         sig_entry(dosages),
         _instruction(dosage),
         _supplied(resource, book),
-        comments(resource, book, *refusal(resource), *_further(dosages)),
+        comments(resource, book, *refusal(resource), *_further(dosages), _not_supplied(resource)),
         _conditions(dosage),
         classCode="SBADM",
         moodCode=mood,
@@ -305,8 +305,13 @@ def _conditions(dosage: JsonObject) -> Node | None:
 
 
 def is_supply(resource: JsonObject) -> bool:
-    """Whether an order says only what is to be supplied, not how it is to be taken."""
+    """Whether an order says only what is to be supplied, not how it is to be taken.
+
+    One that says that nothing is to be supplied is none: POCD_MT000040 has no negation of a supply.
+    """
     if resource["resourceType"] != "MedicationRequest" or resource.get("intent") != "plan":
+        return False
+    if resource.get("doNotPerform") is True:
         return False
     return bool(resource.get("dispenseRequest")) and not resource.get("dosageInstruction")
 
@@ -315,16 +320,8 @@ def supply(resource: JsonObject, book: Book, section: str) -> Node:
     """A medication supply order."""
     book.written.add(book.name(resource))
     dispense = resource.get("dispenseRequest") or {}
-    is_denied = resource.get("doNotPerform") is True
     what = said(product_of(resource, book)[0])
-    text = book.row(
-        section,
-        resource,
-        f"not to be supplied: {what}" if is_denied else f"supply of {what}",
-        "",
-        resource.get("status", ""),
-        "",
-    )
+    text = book.row(section, resource, f"supply of {what}", "", resource.get("status", ""), "")
     repeats, amount, period = (
         dispense.get(name) for name in ("numberOfRepeatsAllowed", "quantity", "validityPeriod")
     )
@@ -342,7 +339,6 @@ def supply(resource: JsonObject, book: Book, section: str) -> Node:
         comments(resource, book),
         classCode="SPLY",
         moodCode="INT",
-        negationInd=negation(is_denied, resource),
     )
 
 
@@ -353,12 +349,12 @@ _DISPENSED = {
     "on-hold": "suspended",
     "cancelled": "cancelled",
     "preparation": "new",
-    "declined": "completed",
+    "declined": "cancelled",
 }
 
 
 def dispense(resource: JsonObject, book: Book) -> Node:
-    """A medication dispense; negated when it was declined."""
+    """A medication dispense; one that was declined is cancelled, with its reason: a supply cannot be negated."""
     status = resource.get("status", "")
     is_denied = status == "declined"
     what = said(product_of(resource, book)[0])
@@ -376,11 +372,16 @@ def dispense(resource: JsonObject, book: Book) -> Node:
         quantity("quantity", resource["quantity"]) if resource.get("quantity") else None,
         node("product", product(resource, book)),
         performer(who.get("actor"), resource, book),
-        comments(resource, book),
+        comments(resource, book, *(("Not dispensed: declined", *_why(resource)) if is_denied else ())),
         classCode="SPLY",
         moodCode="EVN",
-        negationInd=negation(is_denied, resource),
     )
+
+
+def _why(resource: JsonObject) -> list[str]:
+    """Why nothing was dispensed."""
+    words = said(resource.get("statusReasonCodeableConcept"))
+    return [f"Reason for the status: {words}"] if words else []
 
 
 def _orders(resource: JsonObject, book: Book) -> list[Node | None]:
@@ -393,12 +394,18 @@ def _orders(resource: JsonObject, book: Book) -> list[Node | None]:
     return found
 
 
+def _not_supplied(resource: JsonObject) -> str:
+    """How much of what is not to be given: a supply beside it would be misread."""
+    amount = (resource.get("dispenseRequest") or {}).get("quantity")
+    return f"Quantity: {words_of(amount)}" if amount and resource.get("doNotPerform") is True else ""
+
+
 def _supplied(resource: JsonObject, book: Book) -> Node | None:
     """How much of an order is to be supplied, beside how it is to be taken."""
     dispense = resource.get("dispenseRequest") or {}
     amount = dispense.get("quantity")
     period = dispense.get("validityPeriod")
-    if not amount and not period:
+    if resource.get("doNotPerform") is True or not (amount or period):
         return None
     inner = node(
         "supply",
@@ -410,6 +417,5 @@ def _supplied(resource: JsonObject, book: Book) -> Node | None:
         node("product", product(resource, book)),
         classCode="SPLY",
         moodCode="INT",
-        negationInd=negation(resource.get("doNotPerform") is True, resource),
     )
     return related("REFR", inner)

@@ -269,6 +269,7 @@ def report(resource: JsonObject, book: Book) -> Node:
     """A result organizer of a DiagnosticReport."""
     book.written.add(book.name(resource))
     section = section_of(resource)
+    book.row(section, resource, said(resource.get("code")), resource.get("conclusion", ""), _time(resource))
     found = []
     for reference in resource.get("result", ()):
         meant = book.get(reference, resource)
@@ -331,6 +332,7 @@ def panel(resource: JsonObject, book: Book, section: str) -> Node | None:
 def _vitals(resource: JsonObject, book: Book) -> Node | None:
     if not book.begin(resource):
         return None
+    book.row("vitals", resource, said(resource.get("code")), "", _time(resource))
     found = []
     for reference in resource.get("hasMember", ()):
         meant = book.get(reference, resource)

@@ -18,8 +18,8 @@ JsonObject = dict[str, Any]
 
 _OVER = frozenset(("completed", "stopped"))
 _TIMING = "2.16.840.1.113883.5.139"
-_EVENTS = frozenset("HS WAKE C CM CD CV AC ACM ACD ACV PC PCM PCD PCV MORN AFT EVE NIGHT".split())  # noqa: SIM905  a list fills a screen
-"""The events of the day that are the same in v3 TimingEvent (or known to its readers) and R4 event-timing."""
+_EVENTS = frozenset(("HS", "AC", "ACM", "ACD", "ACV", "PC", "PCM", "PCD", "PCV"))
+"""The events of the day that R4 event-timing shares with v3 TimingEvent as the CDA R2 schema has it."""
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604800}
 """Seconds; months and years have no fixed length."""
 

@@ -148,7 +148,8 @@ def said(concept: JsonObject | None) -> str:
 
 
 def _coded(coding: JsonObject) -> dict[str, str]:
-    found = {"code": coding["code"]}
+    is_fit = _UNIT.fullmatch(coding["code"]) is not None
+    found = {"code": coding["code"]} if is_fit else {"nullFlavor": "OTH", "displayName": coding["code"]}
     if coding.get("system"):
         root = oid(coding["system"])
         found["codeSystem"] = root
@@ -174,6 +175,9 @@ def code(name: str, concept: JsonObject | None, *, xsi: str = "", flavor: str = 
     if not codings:
         why = absence(concept) or ("OTH" if text else flavor)
         return node(name, original, xsi=xsi, nullFlavor=why)
+    codings.sort(
+        key=lambda one: _UNIT.fullmatch(one["code"]) is None
+    )  # CDA's cs has no blanks, R4's code may
     rest = [node("translation", **_coded(one)) for one in codings[1:]]
     return node(name, original, rest, xsi=xsi, **_coded(codings[0]))
 
@@ -204,9 +208,12 @@ def interval(name: str, period: JsonObject, *, xsi: str = "", is_over: bool = Fa
 
 
 def when(
-    resource: JsonObject, stem: str, name: str = "effectiveTime", *, is_over: bool = False
+    resource: JsonObject, stem: str, name: str = "effectiveTime", *, is_over: bool = False, xsi: str = ""
 ) -> Node | None:
-    """The choice ``stem``[x] of a resource: a moment or an interval; None when nothing is said."""
+    """The choice ``stem``[x] of a resource: a moment or an interval; None when nothing is said.
+
+    ``xsi``: the type of an interval, where the schema says less than that (POCD_MT000040: SXCM_TS).
+    """
     for kind in ("DateTime", "Instant", "Date", "Time"):
         if resource.get(f"{stem}{kind}"):
             return moment(name, resource[f"{stem}{kind}"])
@@ -214,7 +221,7 @@ def when(
         if why:
             return node(name, nullFlavor=why)
     period = resource.get(f"{stem}Period")
-    return interval(name, period, is_over=is_over) if period else None
+    return interval(name, period, xsi=xsi, is_over=is_over) if period else None
 
 
 # --- quantities ---------------------------------------------------------------------------------------------------
@@ -238,11 +245,23 @@ def quantity(name: str, given: JsonObject | None, *, xsi: str = "") -> Node:
     if given.get("value") is None:
         return node(name, xsi=xsi, nullFlavor=absence(given.get("_value")) or absence(given) or "UNK")
     others = [
-        quantity("translation", one["valueQuantity"])
+        _translation(one["valueQuantity"])
         for one in given.get("extension", ())
         if one.get("url") == _TRANSLATION and one.get("valueQuantity")
     ]
     return node(name, others, xsi=xsi, value=literal(given["value"]), unit=_unit(given))
+
+
+def _translation(given: JsonObject) -> Node:
+    """PQR: the unit is a code of any system, or only its name."""
+    unit = given.get("code", "") if given.get("system") == UCUM else ""
+    return node(
+        "translation",
+        value=literal(given["value"]) if given.get("value") is not None else None,
+        code=unit,
+        codeSystem=oid(UCUM) if unit else None,
+        displayName=given.get("unit"),
+    )
 
 
 def measure(name: str, given: JsonObject, *, xsi: bool = False) -> Node:

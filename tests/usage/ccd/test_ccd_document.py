@@ -344,3 +344,108 @@ def test_the_same_resources_give_the_same_bytes():
 def test_without_a_patient_there_is_no_document():
     with pytest.raises(ValueError, match="patient"):
         document([result()], MAKING)
+
+
+def dispensed(status, **rest):
+    return about("MedicationDispense", status=status, medicationCodeableConcept=concept("1"), **rest)
+
+
+def supply_order(**rest):
+    return about(
+        "MedicationRequest",
+        status="active",
+        intent="plan",
+        medicationCodeableConcept=concept("1"),
+        dispenseRequest={"quantity": {"value": 30, "unit": "tablet"}},
+        **rest,
+    )
+
+
+def test_a_dispense_that_was_declined_is_cancelled_since_a_supply_cannot_be_negated():
+    reason = {"text": "none in stock"}
+    tree = root(dispensed("declined", statusReasonCodeableConcept=reason))
+    supply = one(tree, ".//h:supply")
+    assert supply.get("negationInd") is None
+    assert one(supply, "h:statusCode").get("code") == "cancelled"
+    words = [e.text for e in supply.iterfind(".//h:act/h:text", NS)]
+    assert words == ["Not dispensed: declined", "Reason for the status: none in stock"]
+    assert any((e.text or "").startswith("not dispensed: ") for e in tree.iterfind(".//h:td", NS))
+
+
+def test_a_supply_that_is_not_to_be_made_is_a_negated_medication_and_no_supply():
+    tree = root(supply_order(doNotPerform=True))
+    assert tree.find(".//h:supply", NS) is None
+    negated = one(tree, ".//h:substanceAdministration")
+    assert (negated.get("negationInd"), negated.get("moodCode")) == ("true", "INT")
+    assert [e.text for e in negated.iterfind(".//h:act/h:text", NS)] == ["Quantity: 30 tablet"]
+    assert one(root(supply_order(doNotPerform=False)), ".//h:supply").get("negationInd") is None
+
+
+def test_a_code_with_a_blank_is_said_but_not_as_a_code():
+    codings = [{"system": "urn:oid:2.999.1", "code": "TWO WORDS"}, {"system": SCT, "code": "1"}]
+    tree = root(about("Observation", status="final", code={"coding": codings}))
+    code = one(tree, ".//h:entry//h:observation/h:code")
+    assert code.get("code") == "1"
+    other = one(code, "h:translation")
+    assert (other.get("code"), other.get("nullFlavor"), other.get("displayName")) == (
+        None,
+        "OTH",
+        "TWO WORDS",
+    )
+    tree = root(about("Observation", status="final", code={"coding": codings[:1]}))
+    code = one(tree, ".//h:entry//h:observation/h:code")
+    assert (code.get("code"), code.get("nullFlavor"), code.get("displayName")) == (None, "OTH", "TWO WORDS")
+
+
+def test_the_unit_of_another_quantity_is_a_code_where_it_is_one():
+    url = "http://hl7.org/fhir/StructureDefinition/iso21090-PQ-translation"
+    others = [
+        {"value": 2, "unit": "stone"},
+        {"value": 3, "unit": "kilo", "system": "http://unitsofmeasure.org", "code": "kg"},
+    ]
+    extension = [{"url": url, "valueQuantity": other} for other in others]
+    tree = root(
+        about(
+            "Observation",
+            status="final",
+            code=concept("1"),
+            valueQuantity={"value": 1, "extension": extension},
+        )
+    )
+    found = [dict(e.attrib) for e in tree.iterfind(".//h:value/h:translation", NS)]
+    assert found == [
+        {"value": "2", "displayName": "stone"},
+        {"value": "3", "code": "kg", "codeSystem": "2.16.840.1.113883.6.8", "displayName": "kilo"},
+    ]
+
+
+def test_the_interval_of_an_administration_says_its_type():
+    given = about(
+        "MedicationAdministration",
+        status="completed",
+        medicationCodeableConcept=concept("1"),
+        effectivePeriod={"start": "2024-01-01", "end": "2024-01-02"},
+    )
+    assert one(root(given), ".//h:substanceAdministration/h:effectiveTime").get(XSI) == "IVL_TS"
+
+
+def test_an_event_of_the_day_that_the_schema_does_not_know_is_said_in_words():
+    dosage = {"timing": {"repeat": {"when": ["MORN", "PCM"]}}}
+    order = about(
+        "MedicationRequest",
+        status="active",
+        intent="order",
+        medicationCodeableConcept=concept("1"),
+        dosageInstruction=[dosage],
+    )
+    tree = root(order)
+    assert [e.get("code") for e in tree.iterfind(".//h:event", NS)] == ["PCM"]
+    assert any(
+        "when MORN" in (e.text or "") for e in tree.iterfind(".//h:substanceAdministration//h:text", NS)
+    )
+
+
+def test_a_report_whose_results_cannot_be_seen_has_its_row():
+    report = about("DiagnosticReport", status="final", code=concept("9", text="Panel"), conclusion="all well")
+    table = one(root(report), ".//h:table/h:tbody/h:tr")
+    assert [e.text for e in table] == ["Panel", "all well", None]

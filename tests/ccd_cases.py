@@ -1,0 +1,155 @@
+"""Resources for a document, one fact each, in every state that R4 has for it; and the document of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hdg.fhir import json
+from hdg.usage.ccd.document import Making
+
+MAKING = Making(
+    "0a0a0a0a-1111-4222-8333-444444444444", "2026-01-02T03:04:05Z", "north", "https://gw.example/fhir"
+)
+EXAMPLE = Path(__file__).parents[1] / "examples" / "ccd-summary.xml"
+
+
+def concept(code, **rest):
+    return {"coding": [{"system": "http://snomed.info/sct", "code": code}], **rest}
+
+
+def verified(code, kind):
+    system = f"http://terminology.hl7.org/CodeSystem/{kind}"
+    return {"coding": [{"system": system, "code": code}]}
+
+
+def whole(*resources):
+    patient = {
+        "resourceType": "Patient",
+        "id": "p",
+        "identifier": [{"system": "urn:oid:2.999.1", "value": "1"}],
+    }
+    found = [patient]
+    for number, one in enumerate(resources):
+        name = "patient" if one["resourceType"] in ("AllergyIntolerance", "Immunization") else "subject"
+        found.append({"id": f"r{number}", name: {"reference": "Patient/p"}, **one})
+    return [json.loads(json.dumps(one)) for one in found]
+
+
+FACTS = [
+    {
+        "resourceType": "Condition",
+        "code": concept("1"),
+        "verificationStatus": verified("refuted", "condition-ver-status"),
+    },
+    {"resourceType": "Condition", "code": concept("160245001")},
+    *(
+        {
+            "resourceType": "Condition",
+            "code": concept("1"),
+            "onsetDateTime": "2010-02",
+            "clinicalStatus": verified(status, "condition-clinical"),
+        }
+        for status in ("active", "inactive", "resolved", "recurrence", "relapse", "remission")
+    ),
+    {
+        "resourceType": "AllergyIntolerance",
+        "code": concept("1"),
+        "clinicalStatus": verified("active", "allergyintolerance-clinical"),
+        "verificationStatus": verified("refuted", "allergyintolerance-verification"),
+    },
+    *(
+        {
+            "resourceType": "AllergyIntolerance",
+            "code": concept(code),
+            "clinicalStatus": verified("active", "allergyintolerance-clinical"),
+        }
+        for code in ("716186003", "409137002", "429625007", "428607008", "762952008")
+    ),
+    *(
+        {
+            "resourceType": "MedicationStatement",
+            "status": status,
+            "medicationCodeableConcept": concept("1"),
+            "effectivePeriod": {"start": "2024-01-01"},
+        }
+        for status in ("active", "completed", "intended", "stopped", "on-hold", "unknown", "not-taken")
+    ),
+    *(
+        {
+            "resourceType": "MedicationAdministration",
+            "status": status,
+            "medicationCodeableConcept": concept("1"),
+            "effectiveDateTime": "2024-01-01",
+            "dosage": {
+                "route": concept("26643006"),
+                "dose": {
+                    "value": 2,
+                    "unit": "mg",
+                    "system": "http://unitsofmeasure.org",
+                    "code": "mg",
+                },
+            },
+        }
+        for status in ("completed", "in-progress", "stopped", "on-hold", "unknown", "not-done")
+    ),
+    *(
+        {
+            "resourceType": "MedicationRequest",
+            "status": status,
+            "intent": intent,
+            "doNotPerform": is_denied,
+            "medicationCodeableConcept": concept("1"),
+        }
+        for status in ("active", "on-hold", "cancelled", "completed", "stopped", "draft", "unknown")
+        for intent in ("plan", "order", "proposal")
+        for is_denied in (True, False)
+    ),
+    *(
+        {"resourceType": "MedicationDispense", "status": status, "medicationCodeableConcept": concept("1")}
+        for status in (
+            "completed",
+            "in-progress",
+            "stopped",
+            "on-hold",
+            "cancelled",
+            "preparation",
+        )
+    ),
+    *(
+        {
+            "resourceType": "Immunization",
+            "status": status,
+            "vaccineCode": concept("1"),
+            "occurrenceDateTime": "2024",
+        }
+        for status in ("completed", "not-done")
+    ),
+    *(
+        {
+            "resourceType": "Procedure",
+            "status": status,
+            "code": concept("1"),
+            "performedDateTime": "2024-01-02",
+        }
+        for status in ("completed", "in-progress", "stopped", "on-hold", "preparation", "not-done", "unknown")
+    ),
+    *(
+        {"resourceType": "Observation", "status": "final", "code": concept("1"), **value}
+        for value in (
+            {
+                "valueQuantity": {
+                    "value": json.decimal("1.50"),
+                    "unit": "mg",
+                    "system": "http://unitsofmeasure.org",
+                    "code": "mg",
+                }
+            },
+            {"valueCodeableConcept": concept("2")},
+            {"valueString": "a <b> & c"},
+            {"valueBoolean": False},
+            {"valueInteger": 0},
+            {"effectiveDateTime": "2024-01-02T03:04:05+01:00", "valueDateTime": "2024-01"},
+            {"dataAbsentReason": verified("not-asked", "data-absent-reason")},
+        )
+    ),
+]
