@@ -61,6 +61,7 @@ _log = logging.getLogger("hdg.gateway")
 SHARED_TYPES = frozenset(
     {
         "Device",
+        "DeviceMetric",
         "Endpoint",
         "Location",
         "Medication",

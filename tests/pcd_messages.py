@@ -67,6 +67,16 @@ def devices(converted: Converted) -> list[dict[str, Any]]:
     return [plain(one) for one in converted.resources if one["resourceType"] == "Device"]
 
 
+def measured_by(converted: Converted, code: str) -> str:
+    """The reference of the device that measured a code: the nearest, through the DeviceMetric where there is one."""
+    found: str = by_code(observations(converted), code)["device"]["reference"]
+    type_, _, id_ = found.partition("/")
+    if type_ == "DeviceMetric":
+        metric = next(one for one in converted.resources if (one["resourceType"], one["id"]) == (type_, id_))
+        found = metric.get("parent", metric["source"])["reference"]
+    return found
+
+
 def plain(resource: dict[str, Any]) -> Any:
     """As read back from JSON."""
     return loads(dumps(resource))

@@ -32,6 +32,7 @@ from hdg.ingestion.device.pcd_facets import (
     settle_status,
     waveform,
 )
+from hdg.ingestion.device.pcd_metric import Metrics, Place
 from hdg.ingestion.device.pcd_tree import COMPONENT, MDS, Devices, Key, Node, grown, is_pcd
 from hdg.ingestion.device.pcd_values import WAVEFORM, mdc_of, special_reason
 from hdg.ingestion.hl7v2.groups import Grouped
@@ -76,9 +77,10 @@ class Containment:
         self._extra: list[Build] = []
         self._scopes: dict[int, tuple[tuple[str, ...], str]] = {}
         self._derived: dict[Node, Target] = {}
-        self._metrics: list[Node] = []
-        self._known: dict[tuple[int, Key, str], tuple[tuple[str, ...], JsonObject | None, bool]] = {}
-        """(facts, reference, is personal) of the device by OBR, path above and OBX-18."""
+        self._measured: list[Node] = []
+        self._metrics = Metrics(state, self._mdc)
+        self._known: dict[tuple[int, Key, str], Place] = {}
+        """Where measurements stand by OBR, path above and OBX-18."""
         self._gateway = next((node for node in self._devices.systems if node.code == GATEWAY), None)
 
     @property
@@ -107,7 +109,7 @@ class Containment:
                 self._state.issues.append(Issue("warning", "not-supported", build.origin.place(), text))
         kept = [build for build in builds if build.label != _PARTS or build.facts is not None]
         self._extra.extend(self._clocks.builds)
-        return [*kept, *self._extra]
+        return [*kept, *self._extra, *self._metrics.builds]
 
     # Devices
 
@@ -197,16 +199,14 @@ class Containment:
         size = len(fields)
         kind = fields[2] if size > _TYPE else ""
         text = fields[18] if size > _EQUIPMENT else ""
-        place = (node.scope, node.above, text)
-        known = self._known.get(place)
-        if known is None:
-            source, facts, reference = self._source(node, text)
-            known = facts, reference, source is not None and is_personal(self._top(source))
+        key = (node.scope, node.above, text)
+        place = self._known.get(key)
+        if place is None:
+            place = self._place(node, text)
             if self._devices.is_clear:
-                self._known[place] = known
-        facts, reference, phd = known
-        if reference is not None:
-            out["device"] = reference
+                self._known[key] = place
+        phd = place.is_personal
+        calibrations: list[JsonObject] = []
         categories = self._code(node, out)
         if kind in WAVEFORM:
             waveform(Target(out, node, self._mdc), self._built, self._state)
@@ -215,7 +215,8 @@ class Containment:
             if bits:
                 Target(out, node, self._mdc).bits(node, bits)
         if node.parts:
-            self._parts(Target(out, node, self._mdc))
+            held = calibrations if place.device is not None and node.code else None
+            self._parts(Target(out, node, self._mdc, calibrations=held))
         elif kind not in _DOCUMENTS and not _has_value(out):
             out["dataAbsentReason"] = absent(special_reason(segment.field(5), kind) or "unknown")
         if kind == "NM" and "valueString" in out:
@@ -226,13 +227,29 @@ class Containment:
             self._categorize(categories, out, is_personal=phd)
         if phd:
             self._personal(node, out)
+        self._name_device(node, place, build, tuple(calibrations))
         self._clocks.refer(node, out)
         if "component" in out:
             _apart_from_its_own(out)
-        build.facts = self._metric_facts(node, facts)
-        self._metrics.append(node)
+        build.facts = self._metric_facts(node, place.facts)
+        self._measured.append(node)
         if self._state.trace is not None:
             self._mark(node, (2, 4, 5, 6, 18))
+
+    def _name_device(
+        self, node: Node, place: Place, build: Build, calibrations: tuple[JsonObject, ...] = ()
+    ) -> None:
+        """What measured: the DeviceMetric, as the guide for bedside monitors has it; a personal device itself."""
+        metric = self._metrics.of(node, place, build, calibrations)
+        found = place.device if place.is_personal or metric is None else metric
+        if found is not None:
+            build.resource["device"] = found
+
+    def _place(self, node: Node, text: str) -> Place:
+        source, facts, reference = self._source(node, text)
+        top = self._top(source) if source is not None else None
+        system = self._references.get(top) if top is not None else None
+        return Place(reference, facts, system, top is not None and is_personal(top))
 
     def _source(self, node: Node, text: str) -> tuple[Node | None, tuple[str, ...], JsonObject | None]:
         """(device in the tree, facts, reference) of what measured: by containment, or by an OBX-18 that differs."""
@@ -359,12 +376,11 @@ class Containment:
             out["dataAbsentReason"] = absent(reason or "unknown")
 
     def _own(self, part: Node, build: Build, whole: Target) -> None:
-        _, facts, reference = self._source(part, part.segment.field(18))
-        if reference is not None:
-            build.resource["device"] = reference
+        place = self._place(part, part.segment.field(18))
+        self._name_device(part, place, build)
         if self._state.message.first("PID") is not None:
             build.resource["subject"] = self._refer("Patient", self._scope(part)[0])
-        build.facts = self._metric_facts(part, facts)
+        build.facts = self._metric_facts(part, place.facts)
         member = self._refer("Observation", build.facts.parts)
         whole.out.setdefault("hasMember", []).append(member)
 
@@ -425,7 +441,7 @@ class Containment:
         """References to measurements that a facet named by their path."""
         if not self._derived:
             return
-        paths = {(node.scope, node.key): node for node in reversed(self._metrics)}
+        paths = {(node.scope, node.key): node for node in reversed(self._measured)}
         for node, target in self._derived.items():
             for key in target.derived_from:
                 other = paths.get((node.scope, key))

@@ -18,6 +18,7 @@ from hdg.errors import Issue
 from hdg.fhir.json import Decimal, JsonObject
 from hdg.ingestion.device.mdc import MDC, Mdc
 from hdg.ingestion.device.observations import PHD, Samples, absent, bit_component, condition, sampled_data
+from hdg.ingestion.device.pcd_metric import calibration
 from hdg.ingestion.device.pcd_tree import Key, Node, key_of
 from hdg.ingestion.device.pcd_values import (
     WAVEFORM,
@@ -48,6 +49,7 @@ FACETS = frozenset(
         "confidence",
         "limits",
         "derived-from",
+        "calibration",
     }
     | _SAMPLING
     | set(_TIMES)
@@ -78,12 +80,15 @@ _EXACT = Context(prec=18)
 
 @dataclass(slots=True)
 class Target:
-    """An Observation that parts go into. ``derived_from``: paths of what it comes from."""
+    """An Observation that parts go into. ``derived_from``: paths of what it comes from.
+    ``calibrations``: those of its DeviceMetric; None where it has none.
+    """
 
     out: JsonObject
     node: Node
     mdc: Mdc
     derived_from: list[Key] = field(default_factory=list)
+    calibrations: list[JsonObject] | None = None
     statuses: list[str] = field(default_factory=list)
 
     def component(self, component: JsonObject) -> None:
@@ -154,6 +159,8 @@ def fold(target: Target, part: Node, built: JsonObject, role: str, state: State)
             _alerting(target, {"url": "currentLimits", "valueRange": limits})
     elif role in _ALERT and "valueString" in built:
         _alerting(target, {"url": _ALERT[role], "valueString": built["valueString"]})
+    elif role == "calibration" and target.calibrations is not None and (said := calibration(part, state)):
+        target.calibrations.append(said)
     elif role == "derived-from" and (key := key_of(part.segment.field(5))):
         target.derived_from.append(key)
     else:

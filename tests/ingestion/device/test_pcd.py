@@ -31,6 +31,7 @@ from tests.pcd_messages import (
     codings,
     convert,
     devices,
+    measured_by,
     number,
     observations,
     pcd,
@@ -113,7 +114,7 @@ def test_a_message_with_mdc_codes_and_containment_is_recognised_without_its_prof
     assert [one["resourceType"] for one in told.resources] == [
         one["resourceType"] for one in untold.resources
     ]
-    assert by_code(observations(untold), "150456")["device"]["reference"].startswith("Device/")
+    assert measured_by(untold, "150456").startswith("Device/")
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,9 @@ def test_an_order_without_a_device_of_its_own_takes_the_only_one_of_the_message(
     line = number(SPO2, "1.1.1.1", "97", PERCENT)
     converted = convert(MONITOR, line, second, line)
     first, other = observations(converted)
-    assert first["device"] == other["device"] == {"reference": f"Device/{devices(converted)[0]['id']}"}
+    assert first["device"] == other["device"]
+    (metric,) = [one for one in converted.resources if one["resourceType"] == "DeviceMetric"]
+    assert metric["source"] == {"reference": f"Device/{devices(converted)[0]['id']}"}
     assert first["id"] != other["id"]
 
 
@@ -270,9 +273,8 @@ def test_devices_in_devices_have_parents_and_measurements_the_nearest() -> None:
     system, virtual, channel = devices(converted)
     assert virtual["parent"] == {"reference": f"Device/{system['id']}"}
     assert channel["parent"] == {"reference": f"Device/{virtual['id']}"}
-    found = observations(converted)
-    assert by_code(found, "149530")["device"] == {"reference": f"Device/{channel['id']}"}
-    assert by_code(found, "150456")["device"] == {"reference": f"Device/{virtual['id']}"}
+    assert measured_by(converted, "149530") == f"Device/{channel['id']}"
+    assert measured_by(converted, "150456") == f"Device/{virtual['id']}"
 
 
 def test_equipment_that_only_obx_18_names_is_a_device_of_its_own_inside_the_other() -> None:
@@ -283,7 +285,7 @@ def test_equipment_that_only_obx_18_names_is_a_device_of_its_own_inside_the_othe
     system, own = devices(converted)
     assert own["identifier"][0]["value"] == "01-23-45-67-89-AB-CD-EF"
     assert own["parent"] == {"reference": f"Device/{system['id']}"}
-    assert by_code(observations(converted), "150456")["device"] == {"reference": f"Device/{own['id']}"}
+    assert measured_by(converted, "150456") == f"Device/{own['id']}"
 
 
 def test_one_device_has_one_id_however_its_system_identifier_is_written() -> None:
