@@ -1,8 +1,8 @@
-"""C-FIND and C-MOVE of the DICOM listener, through the same gate as DICOMweb. DICOM PS3.4 Annex C.
+"""C-FIND, C-MOVE and C-GET of the DICOM listener, through the same gate as DICOMweb. DICOM PS3.4 Annex C.
 
 An option: only a peer that ``hdg.toml`` names with ``reads`` may ask, and what it sees is what that principal may see
 by consent and policy. An AE title is a name that anybody can give, so such a peer must also show its certificate or
-come from its address. Objects are sent to peers that read as the same principal, and nowhere else.
+come from its address. How objects are sent is told in imaging_retrieve.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
+from hdg import imaging_retrieve as retrieve
 from hdg.errors import AccessDenied, BadRequest, HdgError
 from hdg.fhir import json
 from hdg.ingestion.dicom.association import Association, Peer
@@ -35,9 +36,7 @@ from hdg.management.identity import Principal
 from hdg.settings import DicomPeer, Settings
 from hdg.usage.access import Gate
 from hdg.usage.dicomweb.archive import Archive, Image
-from hdg.usage.dicomweb.datasets import whole
 from hdg.usage.dicomweb.matching import Asked, keys_of, narrowing, vr_of
-from hdg.usage.dicomweb.pixels import WHOLE_MAX
 from hdg.usage.dicomweb.query import Query
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.parameters import Limits
@@ -49,12 +48,11 @@ _log = logging.getLogger("hdg.dicom")
 
 PATIENT_FIND, PATIENT_MOVE = "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.1.2"
 STUDY_FIND, STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.2"
-MODELS = (PATIENT_FIND, PATIENT_MOVE, STUDY_FIND, STUDY_MOVE)
-C_FIND, C_MOVE = 0x0020, 0x0021
-_DESTINATION = 0x0600
-_REMAINING, _COMPLETED, _FAILED, _WARNING = 0x1020, 0x1021, 0x1022, 0x1023
-_PENDING, _CANNOT, _UNKNOWN_DESTINATION, _SOME_FAILED = 0xFF00, 0xA900, 0xA801, 0xB000
-_NO_RESOURCES = 0xA700
+PATIENT_GET, STUDY_GET = "1.2.840.10008.5.1.4.1.2.1.3", "1.2.840.10008.5.1.4.1.2.2.3"
+_FINDS, _MOVES, _GETS = (PATIENT_FIND, STUDY_FIND), (PATIENT_MOVE, STUDY_MOVE), (PATIENT_GET, STUDY_GET)
+MODELS = (*_FINDS, *_MOVES, *_GETS)
+C_GET, C_FIND, C_MOVE = 0x0010, 0x0020, 0x0021
+_PENDING, _CANNOT, _NO_RESOURCES = 0xFF00, 0xA900, 0xA700
 RESULTS_MAX = 10_000
 _CANDIDATES = 200
 _ANSWER_S = 600.0
@@ -73,15 +71,18 @@ class QueryRetrieve:
         )
 
     def handle(self, association: Association, context: Accepted, command: Command, data: bytes) -> None:
-        """A C-FIND or C-MOVE request."""
+        """A C-FIND, C-MOVE or C-GET request."""
         try:
             caller = self._caller(association.peer)
             asked = _data_set(data, context)
             kind = number(command, COMMAND_FIELD)
-            if kind == C_FIND and context.abstract_syntax in (PATIENT_FIND, STUDY_FIND):
+            if kind == C_FIND and context.abstract_syntax in _FINDS:
                 self._find(association, context, command, asked, caller)
-            elif kind == C_MOVE and context.abstract_syntax in (PATIENT_MOVE, STUDY_MOVE):
+            elif kind == C_MOVE and context.abstract_syntax in _MOVES:
                 self._move(association, context, command, asked, caller)
+            elif kind == C_GET and context.abstract_syntax in _GETS:
+                found = self._objects(asked, caller, f"C-GET {said(asked)}")
+                retrieve.get(association, context, command, found)
             else:
                 association.send(context.id, response(command, Status.UNRECOGNIZED))
         except AccessDenied as error:
@@ -91,6 +92,10 @@ class QueryRetrieve:
         except HdgError as error:
             _log.error("a DICOM query failed: %s", type(error).__name__)
             association.send(context.id, response(command, _NO_RESOURCES, "the gateway could not answer"))
+
+    def sends(self, abstract_syntax: str) -> bool:
+        """C-GET does."""
+        return abstract_syntax in _GETS
 
     def _caller(self, peer: Peer) -> Caller:
         """As whom the peer reads. Raises AccessDenied."""
@@ -134,7 +139,7 @@ class QueryRetrieve:
         query = Query(
             query_of, narrowed, "", study_uid=place, series_uid=series if name == "instance" else ""
         )
-        found = self._run(self._gate.images(caller, query, f"C-FIND {level} {_said(asked)}"))
+        found = self._run(self._gate.images(caller, query, f"C-FIND {level} {said(asked)}"))
         wanted = [int(tag) for tag in asked.keys() if int(tag) not in _OF_QUERY]  # noqa: SIM118
         seen: set[bytes] = set()
         for match in found[: query_of.limit]:
@@ -153,18 +158,23 @@ class QueryRetrieve:
     def _title(self) -> str:
         return self._settings.dicom_ae_title or "HDG"
 
-    # --- C-MOVE ---------------------------------------------------------------------------------------------
+    # --- C-MOVE, C-GET --------------------------------------------------------------------------------------
 
     def _move(
         self, association: Association, context: Accepted, command: Command, asked: Dataset, caller: Caller
     ) -> None:
-        destination = text(command, _DESTINATION)
+        destination = text(command, retrieve.DESTINATION)
         address = self._address(association.peer, destination)
         if not address:
-            association.send(
-                context.id, response(command, _UNKNOWN_DESTINATION, "destination is not declared")
-            )
+            status = retrieve.UNKNOWN_DESTINATION
+            association.send(context.id, response(command, status, "destination is not declared"))
             return
+        found = self._objects(asked, caller, f"C-MOVE to {destination} {said(asked)}")
+        target = retrieve.Target(address, destination, self._title())
+        retrieve.move(association, context, command, found, target)
+
+    def _objects(self, asked: Dataset, caller: Caller, audited: str) -> Sequence[Image]:
+        """What is to be sent, of what the caller may see. Raises BadRequest."""
         studies = _uids(asked, "StudyInstanceUID")
         series, sops = _uids(asked, "SeriesInstanceUID"), _uids(asked, "SOPInstanceUID")
         level = _level(asked)
@@ -179,12 +189,7 @@ class QueryRetrieve:
                 if (not series or image.series_uid in series) and (not sops or image.sop_uid in sops)
             ]
 
-        found = self._run(self._gate.images(caller, find, f"C-MOVE to {destination} {_said(asked)}"))
-        counts = _Counts(len(found))
-        if found:
-            self._send_all(address, destination, found, counts, association, context, command)
-        status = Status.SUCCESS if not counts.failed else _SOME_FAILED if counts.completed else 0xA702
-        association.send(context.id, {**response(command, status), **counts.fields(is_last=True)})
+        return self._run(self._gate.images(caller, find, audited))
 
     def _address(self, peer: Peer, destination: str) -> str:
         """Where a peer listens that reads as the one who asks; '' where there is none."""
@@ -194,36 +199,6 @@ class QueryRetrieve:
             return ""
         return target.address or ""
 
-    def _send_all(
-        self,
-        address: str,
-        destination: str,
-        found: Sequence[Image],
-        counts: _Counts,
-        association: Association,
-        context: Accepted,
-        command: Command,
-    ) -> None:
-        from pynetdicom import AE
-
-        entity = AE(ae_title=self._title())
-        for sop_class, syntax in dict.fromkeys((one.sop_class, one.transfer_syntax) for one in found):
-            if len(entity.requested_contexts) < 128:
-                entity.add_requested_context(sop_class, syntax)
-        host, _, port = address.rpartition(":")
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
-        target: Any = entity.associate(host.strip("[]"), int(port), ae_title=destination)
-        if not target.is_established:
-            counts.fail(len(found))
-            return
-        try:
-            for number_, image in enumerate(found):
-                counts.add(is_sent=_sent(target, image, association.peer.calling, command))
-                if number_ < len(found) - 1:
-                    association.send(context.id, {**response(command, _PENDING), **counts.fields()})
-        finally:
-            target.release()
-
 
 def is_proved(declared: DicomPeer, peer: Peer) -> bool:
     """Whether a peer is who it says: by its certificate or its address, whichever is declared; both, if both are."""
@@ -231,48 +206,6 @@ def is_proved(declared: DicomPeer, peer: Peer) -> bool:
         return False
     is_subject = declared.tls_subject in (None, peer.tls_subject)
     return is_subject and declared.from_address in (None, peer.address)
-
-
-class _Counts:
-    """Sub-operations (PS3.4 §C.4.2.1.6)."""
-
-    def __init__(self, all_: int) -> None:
-        self.remaining, self.completed, self.failed = all_, 0, 0
-
-    def add(self, *, is_sent: bool) -> None:
-        self.remaining -= 1
-        self.completed += is_sent
-        self.failed += not is_sent
-
-    def fail(self, count: int) -> None:
-        self.remaining -= count
-        self.failed += count
-
-    def fields(self, *, is_last: bool = False) -> Command:
-        told: Command = {
-            _COMPLETED: min(self.completed, 0xFFFF),
-            _FAILED: min(self.failed, 0xFFFF),
-            _WARNING: 0,
-        }
-        return told if is_last else {**told, _REMAINING: min(self.remaining, 0xFFFF)}
-
-
-def _sent(target: Any, image: Image, asking: str, command: Command) -> bool:
-    """Whether an object has arrived. A very large one is not held in memory for this: it is told as failed."""
-    if image.size > WHOLE_MAX or not target.is_established:
-        return False
-    try:
-        with image.open() as source:
-            data = whole(source)
-        status = target.send_c_store(data, originator_aet=asking, originator_id=number(command, 0x0110))
-    except (
-        ValueError,
-        RuntimeError,
-        AttributeError,
-        HdgError,
-    ):  # pynetdicom: no context accepted, the other side gone
-        return False
-    return bool(status) and status.Status in (0x0000, 0xB000, 0xB006, 0xB007)
 
 
 # --- data sets ----------------------------------------------------------------------------------------------------
@@ -318,7 +251,7 @@ def _uids(asked: Dataset, keyword: str) -> tuple[str, ...]:
     return (str(value),) if isinstance(value, str) else tuple(map(str, value))
 
 
-def _said(asked: Dataset) -> str:
+def said(asked: Dataset) -> str:
     """The identifier for the audit entry, which is sealed."""
     return json.dumps(asked.to_json_dict()).decode()
 

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from dicom_asking import Asking, Station
 from hdg.fhir.json import loads
 from hdg.gateway import Gateway
 from hdg.imaging import Imaging, Outcome
@@ -96,3 +97,17 @@ def site(request: pytest.FixtureRequest, make_site: Callable[..., Site]) -> Site
     joint = "&" if "?" in uri else "?"
     url = uri.replace("postgresql://", "postgresql+psycopg://") + f"{joint}options=-csearch_path%3D{name}"
     return make_site(database_url=url)
+
+
+@pytest.fixture
+def station() -> Iterator[Station]:
+    made = Station()
+    yield made
+    made.server.shutdown()
+
+
+@pytest.fixture
+def asking(make_site, station) -> Iterator[Asking]:
+    made = Asking(make_site, station)
+    yield made
+    made.close()

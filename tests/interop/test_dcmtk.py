@@ -1,4 +1,4 @@
-"""DCMTK (OFFIS) as the other side of the DICOM listener of ``hdg serve``: echoscu, storescu, dcmsend.
+"""DCMTK (OFFIS) as the other side of the DICOM listener of ``hdg serve``: echoscu, storescu, dcmsend, findscu, getscu.
 
 ``tests/interop/tools.sh`` installs Debian's package.
 """
@@ -18,9 +18,10 @@ from queue import SimpleQueue
 
 import pytest
 from pydicom import data as pydicom_data
+from pydicom import dcmread
 
 from bench.measure import Running, start_gateway
-from dicom_objects import image, part10
+from dicom_objects import image, part10, uid
 from hdg.gateway import Gateway
 from hdg.imaging import Imaging
 from hdg.settings import Settings
@@ -153,3 +154,48 @@ def test_a_user_that_is_killed_in_mid_object_leaves_nothing(served: Running, tmp
     assert list(incoming.iterdir()) == []
     assert studies(served) == []
     assert not list((served.data / "vault").glob("??/*"))
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[Running]:
+    """A gateway that GETSCU may ask, with a study that FINDSCU sent to it; NOBODY reads as another user."""
+    data = tmp_path / "data"
+    data.mkdir()
+    peer = '[dicom_peers.{}]\nfrom_address = "127.0.0.1"\nreads = {{ user = "{}", institution = "{}" }}\n'
+    (data / "hdg.toml").write_text(
+        peer.format("GETSCU", "station", "local") + peer.format("NOBODY", "other", "elsewhere")
+    )
+    running = start_gateway(data)
+    run("storescu", "-aet", "GETSCU", *running.dicom, *write(tmp_path / "a", 1, 2, 3))
+    run("storescu", "-aet", "GETSCU", *running.dicom, *write(tmp_path / "a", 1, series=2, pixels=5_000_000))
+    deadline = time.monotonic() + 60
+    query = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid(1)}")
+    while (
+        "NumberOfStudyRelatedInstances"
+        not in run(
+            "findscu", "-aet", "GETSCU", "-v", *running.dicom, *query, "-k", "NumberOfStudyRelatedInstances=4"
+        ).partition("Find Response")[2]
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    yield running
+    running.process.terminate()
+    running.close()
+
+
+@pytest.mark.parametrize("option", ["+x=", "+xi", "+xv", "+xd"])
+def test_getscu_receives_a_study_and_nothing_of_what_is_hidden(
+    asked: Running, tmp_path: Path, option
+) -> None:
+    query = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid(1)}")
+    for title, count in (("GETSCU", 4), ("NOBODY", 0)):
+        folder = tmp_path / title
+        folder.mkdir()
+        run("getscu", option, "-aet", title, "-od", folder, *query, *asked.dicom)
+        got = [dcmread(file) for file in sorted(folder.iterdir())]
+        assert len(got) == count
+        assert {one.SOPInstanceUID: len(one.PixelData) for one in got} == (
+            {uid(1, 1, 1): 512, uid(1, 1, 2): 512, uid(1, 1, 3): 512, uid(1, 2, 1): 5_000_000}
+            if count
+            else {}
+        )

@@ -10,18 +10,20 @@ import logging
 import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hdg.errors import DicomError
+from hdg.errors import DicomError, HdgError
 from hdg.ingestion.dicom import association_pdu as pdu
 from hdg.ingestion.dicom.association_dimse import (
     C_CANCEL,
     C_STORE,
     COMMAND_FIELD,
     DATA_SET_TYPE,
+    MESSAGE_ID,
     NO_DATA_SET,
+    RESPONDED_ID,
     RESPONSE,
     Command,
     decode,
@@ -84,8 +86,14 @@ class Provider(Protocol):
     def refusal(self, peer: Peer) -> tuple[int, int, int] | None:
         """(result, source, reason) of A-ASSOCIATE-RJ; None: welcome."""
 
-    def choose(self, proposed: pdu.Proposed) -> str:
-        """The transfer syntax of a context; '' when none, or the abstract syntax is not served."""
+    def choose(self, proposed: pdu.Proposed, *, is_provider: bool) -> str:
+        """The transfer syntax of a context; '' when none, or the abstract syntax is not served.
+
+        ``is_provider``: the requestor offers to be the one who provides this service (SCP), and may.
+        """
+
+    def may_provide(self, request: pdu.Request, abstract_syntax: str) -> bool:
+        """Whether a requestor that offers it may be the provider (SCP) of a service, to be sent objects by C-GET."""
 
     def begin(self, association: Association, context: pdu.Accepted, command: Command) -> Sink:
         """A C-STORE-RQ."""
@@ -141,8 +149,16 @@ class Association:
         self._max_pdu = 0
         self._message: _Message | None = None
         self._is_answering = False
+        self._number = 0
+        self._waits_for = 0
+        """Message ID of the request of ours that is not answered; 0: of none."""
+        self._awaited: Command | None = None
         self.contexts: dict[int, pdu.Accepted] = {}
         """The accepted presentation contexts."""
+        self.providers: frozenset[str] = frozenset()
+        """Abstract syntaxes that the requestor provides: what it may be sent C-STORE requests of."""
+        self.cancelled: set[int] = set()
+        """Message IDs of requests that were cancelled while they were answered."""
         self.peer = Peer("", "", "")
         self.is_stopping = False
         """Set from outside: the association is aborted between two messages."""
@@ -183,6 +199,47 @@ class Association:
         self._socket.settimeout(self._limits.idle_s)
         self._socket.sendall(pdu.data_pdus(context, encode(command), data, self._max_pdu))
 
+    def request(self, context: int, command: Command, data: Iterable[bytes]) -> Command:
+        """A request of ours, while one of theirs is answered: its response. ``data``: pieces, none of them empty.
+
+        The command gets its Message ID here. Raises OSError, and Closed, also where ``data`` raises an HdgError.
+        """
+        self._number = self._number % 0xFFFF + 1
+        command = {**command, MESSAGE_ID: self._number}
+        self._waits_for = self._number
+        self._socket.settimeout(self._limits.idle_s)
+        head = pdu.piece_pdus(context, encode(command), self._max_pdu, is_command=True, is_last=True)
+        self._socket.sendall(head)
+        try:
+            self._send_pieces(context, data)
+            while (answer := self._answer_to_ours()) is None:
+                if not self._read_pdu():
+                    raise Closed
+        except HdgError as error:  # of the other side; or of what was to be sent, when half of it is
+            text = error.text if isinstance(error, DicomError) else type(error).__name__
+            _log.warning("an association was aborted: %s", text)
+            self._abort()
+            raise Closed from error
+        return answer
+
+    def _answer_to_ours(self) -> Command | None:
+        answer = self._awaited
+        if answer is not None:
+            self._waits_for, self._awaited = 0, None
+        return answer
+
+    def _send_pieces(self, context: int, data: Iterable[bytes]) -> None:
+        held = b""
+        for piece in data:
+            if held:
+                self._send_piece(context, held, is_last=False)
+            held = piece
+        self._send_piece(context, held, is_last=True)
+
+    def _send_piece(self, context: int, piece: bytes, *, is_last: bool) -> None:
+        self._socket.settimeout(self._limits.idle_s + len(piece) / _BYTES_S)
+        self._socket.sendall(pdu.piece_pdus(context, piece, self._max_pdu, is_command=False, is_last=is_last))
+
     # --- PDUs -----------------------------------------------------------------------------------------------
 
     def _negotiate(self) -> None:
@@ -200,30 +257,33 @@ class Association:
         if refusal is not None:
             self._socket.sendall(pdu.reject(*refusal))
             raise Refused
-        contexts: Sequence[pdu.Accepted] = [self._context(one) for one in request.contexts]
+        offered = (uid for uid, (_, is_scp) in request.roles.items() if is_scp)
+        providers = frozenset(uid for uid in offered if self._provider.may_provide(request, uid))
+        contexts: Sequence[pdu.Accepted] = [
+            self._context(one, is_provider=one.abstract_syntax in providers) for one in request.contexts
+        ]
         self.contexts = {one.id: one for one in contexts if one.result == 0}
         self._max_pdu = request.max_pdu
         if 0 < self._max_pdu < 128:
             raise DicomError("the requestor takes no PDU that a message fits in")
-        roles = self._roles(request.roles)
+        served = {one.abstract_syntax for one in self.contexts.values()}
+        self.providers = providers & served
+        roles = {
+            uid: (is_scu, uid in providers) for uid, (is_scu, _) in request.roles.items() if uid in served
+        }
         self._socket.sendall(pdu.accept(request, contexts, self._limits.max_pdu, roles))
 
-    def _context(self, proposed: pdu.Proposed) -> pdu.Accepted:
-        chosen = self._provider.choose(proposed)
+    def _context(self, proposed: pdu.Proposed, *, is_provider: bool) -> pdu.Accepted:
+        chosen = self._provider.choose(proposed, is_provider=is_provider)
         if chosen:
             return pdu.Accepted(proposed.id, proposed.abstract_syntax, chosen)
         stated = proposed.transfer_syntaxes[0] if proposed.transfer_syntaxes else "1.2.840.10008.1.2"
         return pdu.Accepted(proposed.id, proposed.abstract_syntax, stated, 3)
 
-    def _roles(self, proposed: Mapping[str, tuple[bool, bool]]) -> dict[str, tuple[bool, bool]]:
-        """The requestor is the user of every service here, never its provider."""
-        served = {one.abstract_syntax for one in self.contexts.values()}
-        return {uid: (is_scu, False) for uid, (is_scu, _) in proposed.items() if uid in served}
-
     def _read_pdu(self) -> bool:
         """False once the association is released."""
         deadline = self._deadline()
-        if self._message is None and self.is_stopping:
+        if self.is_idle and self.is_stopping:
             raise Closed
         kind, length = self._head(deadline)
         if kind == pdu.DATA:
@@ -268,6 +328,8 @@ class Association:
             context, control = body[at + 4], body[at + 5]
             value = body[at + 6 : at + 4 + length]
             at += 4 + length
+            if control & 2 and at < len(body):  # what is answered may read on, and the memory is only lent
+                body, at = memoryview(bytes(body[at:])), 0
             message = self._message
             if message is None:
                 message = self._message = _Message(context, time.monotonic())
@@ -309,18 +371,25 @@ class Association:
 
     def _whole(self, message: _Message) -> None:
         command = message.decoded or {}
-        self._is_answering, self._message = True, None
+        was_answering, self._is_answering, self._message = self._is_answering, True, None
         self._answer(message, self.contexts[message.context], command)
-        self._is_answering = False
+        self._is_answering = was_answering
 
     def _answer(self, message: _Message, context: pdu.Accepted, command: Command) -> None:
         kind = number(command, COMMAND_FIELD)
         if message.sink is not None:
             status, comment = message.sink.finish()
             self.send(context.id, response(command, status, comment))
+        elif kind == C_STORE | RESPONSE and number(command, RESPONDED_ID) == self._waits_for:
+            self._awaited = command
         elif kind & RESPONSE:
             self._provider.answered(self, command)
-        elif kind != C_CANCEL:
+        elif kind == C_CANCEL:
+            if self._waits_for:
+                self.cancelled.add(number(command, RESPONDED_ID))
+        elif self._waits_for:
+            raise DicomError("a request came before another one was answered")
+        else:
             self._provider.handle(self, context, command, bytes(message.data))
 
     # --- bytes ----------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ __all__ = [
     "abort",
     "accept",
     "data_pdus",
+    "piece_pdus",
     "read_request",
     "reject",
 ]
@@ -165,15 +166,20 @@ def abort(source: int = 2, reason: int = 0) -> bytes:
 
 def data_pdus(context: int, command: bytes, data: bytes, max_pdu: int) -> bytes:
     """P-DATA-TF (§9.3.5): a command set and, unless empty, a data set, in PDUs of at most ``max_pdu`` (0: any)."""
+    out = piece_pdus(context, command, max_pdu, is_command=True, is_last=True)
+    return out + piece_pdus(context, data, max_pdu, is_command=False, is_last=True) if data else out
+
+
+def piece_pdus(context: int, data: bytes, max_pdu: int, *, is_command: bool, is_last: bool) -> bytes:
+    """P-DATA-TF of a piece of a command set or data set; ``is_last``: none of the same follows."""
     room = (max_pdu or 1 << 20) - 6
     out = bytearray()
-    for kind, value in ((1, command), (0, data)):
-        for at in range(0, len(value), room):
-            piece = value[at : at + room]
-            is_last = at + room >= len(value)
-            out += _PDU.pack(DATA, len(piece) + 6)
-            out += struct.pack(">IBB", len(piece) + 2, context, kind | is_last << 1)
-            out += piece
+    for at in range(0, len(data), room):
+        piece = data[at : at + room]
+        is_end = is_last and at + room >= len(data)
+        out += _PDU.pack(DATA, len(piece) + 6)
+        out += struct.pack(">IBB", len(piece) + 2, context, is_command | is_end << 1)
+        out += piece
     return bytes(out)
 
 

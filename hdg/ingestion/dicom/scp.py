@@ -83,6 +83,9 @@ class Service(Protocol):
     def handle(self, association: Association, context: Accepted, command: Command, data: bytes) -> None:
         """A request; answers with ``association.send``."""
 
+    def sends(self, abstract_syntax: str) -> bool:
+        """Whether objects are sent on the association that asks for them by this abstract syntax (C-GET)."""
+
 
 def is_storage(abstract_syntax: str) -> bool:
     """Whether a SOP class is one of storage; what is not of DICOM itself (private) is taken to be."""
@@ -115,13 +118,29 @@ class _Storage:
             return 2, 3, 2
         return self._archive.refusal(peer)
 
-    def choose(self, proposed: Proposed) -> str:
-        """Storage in any transfer syntax; other services in little endian."""
+    def may_provide(self, request: Request, abstract_syntax: str) -> bool:
+        """Storage, where there is C-GET on the same association (PS3.4 §C.5.3)."""
+        services = self._listener.services
+        known = ((services.get(one.abstract_syntax), one.abstract_syntax) for one in request.contexts)
+        return is_storage(abstract_syntax) and any(
+            service is not None and service.sends(syntax) for service, syntax in known
+        )
+
+    def choose(self, proposed: Proposed, *, is_provider: bool) -> str:
+        """Storage in any transfer syntax; to be sent objects, in one that any can be brought to; the rest in little
+        endian.
+        """
         syntax = proposed.abstract_syntax
         if syntax in (VERIFICATION, commitment.SOP_CLASS) or syntax in self._listener.services:
             known = (EXPLICIT_LITTLE, IMPLICIT_LITTLE)
             return next((one for one in known if one in proposed.transfer_syntaxes), "")
-        return _storage_syntax(proposed.transfer_syntaxes) if is_storage(syntax) else ""
+        if not is_storage(syntax):
+            return ""
+        if is_provider:
+            for plain in (EXPLICIT_LITTLE, IMPLICIT_LITTLE):
+                if plain in proposed.transfer_syntaxes:
+                    return plain
+        return _storage_syntax(proposed.transfer_syntaxes)
 
     def begin(self, association: Association, context: Accepted, command: Command) -> Sink:
         """C-STORE (PS3.4 §B.2)."""

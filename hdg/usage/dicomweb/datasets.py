@@ -24,6 +24,7 @@ __all__ = [
     "INFLATED_MAX",
     "as_json",
     "check_inflated",
+    "data_set_at",
     "described",
     "header",
     "quiet",
@@ -37,6 +38,7 @@ BULK_BYTES = 1024
 INFLATED_MAX = 128 * 1024 * 1024
 """Bytes that a deflated data set may become: it is unpacked as a whole, also for its header."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_META_AT, _UID_MAX = 132, 64
 _LONG = frozenset((b"OB", b"OW", b"UN", b"UT", b"SQ"))
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _CHARSET, _UTF8 = 0x00080005, "ISO_IR 192"
@@ -73,16 +75,31 @@ def whole(source: BufferedIOBase) -> Dataset:
     return _read(source, stop_before_pixels=False)
 
 
+def data_set_at(source: BufferedIOBase) -> tuple[int, str]:
+    """Where the data set of a Part 10 file begins, behind group 0002, and the transfer syntax that is told there.
+
+    0 and '' where there is no such group.
+    """
+    source.seek(_META_AT - 4)
+    if source.read(4) != b"DICM":
+        return 0, ""
+    at, syntax = _META_AT, b""
+    while len(head := source.read(8)) == 8 and head[:2] == b"\x02\0":
+        is_long = head[4:6] in _LONG
+        size = int.from_bytes(source.read(4) if is_long else head[6:8], "little")
+        at += 8 + 4 * is_long + size
+        if head[2:4] == b"\x10\0":
+            syntax = source.read(min(size, _UID_MAX)).rstrip(b"\0 ")
+        source.seek(at)
+    return at, syntax.decode("ascii", "replace")
+
+
 def check_inflated(source: BufferedIOBase) -> None:
     """Raises BadRequest where the data set is deflated and becomes larger than INFLATED_MAX. Leaves off at byte 0."""
-    source.seek(132)
-    syntax = b""
-    while len(head := source.read(8)) == 8 and head[:2] == b"\x02\0":
-        size = int.from_bytes(source.read(4) if head[4:6] in _LONG else head[6:8], "little")
-        value = source.read(min(size, INFLATED_MAX))
-        syntax = value.rstrip(b"\0 ") if head[2:4] == b"\x10\0" else syntax
-    if syntax == _DEFLATED.encode():
-        inflate, data, made = zlib.decompressobj(-zlib.MAX_WBITS), head + source.read(1 << 16), 0
+    at, syntax = data_set_at(source)
+    if syntax == _DEFLATED:
+        source.seek(at)
+        inflate, data, made = zlib.decompressobj(-zlib.MAX_WBITS), source.read(1 << 16), 0
         while data and not inflate.eof:
             try:
                 made += len(inflate.decompress(data, 1 << 20))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import orjson
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,6 +34,7 @@ __all__ = [
     "Handler",
     "Range",
     "bulk",
+    "decompressed",
     "frames",
     "metadata",
     "rendered",
@@ -93,17 +94,18 @@ def _file(image: Image, syntax: str) -> Iterator[bytes]:
             while piece := source.read(_CHUNK):
                 yield piece
             return
-        yield _decompressed(whole(source))
+        yield decompressed(whole(source))
 
 
-def _decompressed(data: Dataset) -> bytes:
-    """In Explicit VR Little Endian."""
+def decompressed(data: Dataset, syntax: UID = ExplicitVRLittleEndian) -> bytes:
+    """A Part 10 file in Explicit or Implicit VR Little Endian. Raises BadRequest where that cannot be made."""
     made = io.BytesIO()
     try:
         if data.file_meta.TransferSyntaxUID.is_encapsulated:
             data.decompress(generate_instance_uid=False)
-        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data.save_as(made, implicit_vr=False, little_endian=True, enforce_file_format=True)
+        data.file_meta.TransferSyntaxUID = syntax
+        is_implicit = syntax.is_implicit_VR
+        data.save_as(made, implicit_vr=is_implicit, little_endian=True, enforce_file_format=True)
     except Exception as error:  # of decoders: what they raise is theirs to choose
         raise BadRequest(
             f"the object cannot be unpacked here ({type(error).__name__})", code="not-supported"
