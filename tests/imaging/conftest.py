@@ -86,17 +86,22 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def site(request: pytest.FixtureRequest, make_site: Callable[..., Site]) -> Site:
-    """The same on either database."""
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """An empty database of either kind; None: SQLite, in the data folder."""
     if request.param == "sqlite":
-        return make_site()
+        return None
     uri = request.getfixturevalue("postgres_uri")
     name = f"img{next(_numbers)}"
     with psycopg.connect(uri, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
     joint = "&" if "?" in uri else "?"
-    url = uri.replace("postgresql://", "postgresql+psycopg://") + f"{joint}options=-csearch_path%3D{name}"
-    return make_site(database_url=url)
+    return f"{uri.replace('postgresql://', 'postgresql+psycopg://')}{joint}options=-csearch_path%3D{name}"
+
+
+@pytest.fixture
+def site(database_url: str | None, make_site: Callable[..., Site]) -> Site:
+    """The same on either database."""
+    return make_site(database_url=database_url)
 
 
 @pytest.fixture

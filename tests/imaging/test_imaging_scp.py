@@ -29,6 +29,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from certificates import Authority
 from dicom_objects import associated, image, part10, uid
+from dicom_wire import connected, store_command
 from hdg.ingestion.dicom import association_dimse as dimse
 from hdg.ingestion.dicom import association_pdu as pdu
 from hdg.ingestion.dicom.association import Limits
@@ -229,46 +230,11 @@ def test_a_report_that_its_association_did_not_take_comes_on_another(make_site) 
 # --- what goes wrong --------------------------------------------------------------------------------------------
 
 
-def _request(*classes: str) -> bytes:
-    items = _item(0x10, pdu.APPLICATION_CONTEXT.encode())
-    for number, one in enumerate(classes):
-        syntaxes = _item(0x30, one.encode()) + _item(0x40, ExplicitVRLittleEndian.encode())
-        items += _item(0x20, bytes((2 * number + 1, 0, 0, 0)) + syntaxes)
-    items += _item(0x50, _item(0x51, struct.pack(">I", 16384)))
-    body = struct.pack(">HH", 1, 0) + b"HDG".ljust(16) + b"RAW".ljust(16) + bytes(32) + items
-    return struct.pack(">BxI", 1, len(body)) + body
-
-
-def _item(kind: int, value: bytes) -> bytes:
-    return struct.pack(">BxH", kind, len(value)) + value
-
-
-def _connect(address: str) -> socket.socket:
-    host, port = address.split(":")
-    made = socket.create_connection((host, int(port)), 10)
-    made.sendall(_request(CTImageStorage))
-    assert made.recv(4096)[0] == pdu.ASSOCIATE_AC
-    return made
-
-
-def _command(instance: str) -> bytes:
-    return dimse.encode(
-        {
-            dimse.AFFECTED_CLASS: CTImageStorage,
-            dimse.COMMAND_FIELD: dimse.C_STORE,
-            dimse.MESSAGE_ID: 1,
-            0x0700: 2,
-            dimse.DATA_SET_TYPE: 1,
-            dimse.AFFECTED_INSTANCE: instance,
-        }
-    )
-
-
 @pytest.mark.parametrize("sent", [100, 100_000, 2_500_000])
 def test_a_connection_cut_in_mid_object_leaves_nothing_visible_and_nothing_over(site, sent) -> None:
     data = part10(image(pixels=bytes(3_000_000)))[330:]
-    whole = pdu.data_pdus(1, _command(uid(1, 1, 1)), data, 16384)
-    with _connect(site.address) as connection:
+    whole = pdu.data_pdus(1, store_command(uid(1, 1, 1)), data, 16384)
+    with connected(site.address) as connection:
         connection.sendall(whole[:sent])
         if sent > 300_000:
             deadline = time.monotonic() + 10
@@ -288,8 +254,8 @@ def test_bytes_in_any_pieces_are_one_object(make_site) -> None:
     site = make_site()
     raw = part10(image())
     data = raw[144 + int.from_bytes(raw[140:144], "little") :]
-    with _connect(site.address) as connection:
-        whole = pdu.data_pdus(1, _command(uid(1, 1, 1)), data, 200)
+    with connected(site.address) as connection:
+        whole = pdu.data_pdus(1, store_command(uid(1, 1, 1)), data, 200)
         for at in range(0, len(whole), 7):
             connection.sendall(whole[at : at + 7])
         answer = connection.recv(4096)
@@ -306,12 +272,12 @@ def test_bytes_in_any_pieces_are_one_object(make_site) -> None:
         struct.pack(">BxI", 4, 6) + struct.pack(">IBB", 2, 77, 3),
         struct.pack(">BxI", 4, 10) + struct.pack(">IBB", 6, 1, 2) + b"data",
         struct.pack(">BxI", 4, 10) + struct.pack(">IBB", 6, 1, 3) + b"junk",
-        pdu.data_pdus(1, _command(uid(1)) * 2000, b"", 16384),
+        pdu.data_pdus(1, store_command(uid(1)) * 2000, b"", 16384),
     ],
 )
 def test_bytes_that_are_no_dicom_abort_the_association_and_nothing_else(make_site, bad) -> None:
     site = make_site()
-    with _connect(site.address) as connection:
+    with connected(site.address) as connection:
         connection.sendall(bad)
         connection.settimeout(10)
         answer = b""
@@ -332,7 +298,7 @@ def test_who_says_nothing_is_hung_up_on(make_site) -> None:
     host, port = listener.address.split(":")
     with socket.create_connection((host, int(port)), 10) as silent:
         assert silent.recv(10) == b""
-    with _connect(listener.address) as idle:
+    with connected(listener.address) as idle:
         assert idle.recv(10) == b""
     listener.close()
 
@@ -341,8 +307,8 @@ def test_closing_finishes_what_is_under_way(make_site) -> None:
     site = make_site()
     data = part10(image(pixels=bytes(600_000)))
     data = data[144 + int.from_bytes(data[140:144], "little") :]
-    whole = pdu.data_pdus(1, _command(uid(1, 1, 1)), data, 16384)
-    with _connect(site.address) as idle, _connect(site.address) as busy:
+    whole = pdu.data_pdus(1, store_command(uid(1, 1, 1)), data, 16384)
+    with connected(site.address) as idle, connected(site.address) as busy:
         busy.sendall(whole[:300_000])
         time.sleep(0.2)
         closing = threading.Thread(target=site.listener.close)
