@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 from lxml import etree
 
 from hdg.errors import DeviceError
+from hdg.ingestion.device.apple_clinical import Clinical
+from hdg.ingestion.device.apple_files import read_files
 from hdg.ingestion.device.apple_records import Fact, Records
 from hdg.ingestion.device.apple_xml import XmlStream, opened
 from hdg.ingestion.device.home import Home
@@ -40,6 +42,7 @@ _RECENT_MAX = 65_536
 class _State:
     home: Home
     records: Records
+    clinical: Clinical
     held: dict[Fact, Any] = field(default_factory=dict)
     """Records of blood pressures whose Correlation has not come yet: their attributes and metadata."""
     told: set[Fact] = field(default_factory=set)
@@ -50,8 +53,7 @@ class _State:
 def read(open_: Callable[[], BinaryIO], home: Home, progress: Progress | None = None) -> Iterator[JsonObject]:
     """The resources of an export. Raises DeviceError; everything that is not carried over is noted in ``home``."""
     with opened(open_) as (stream, beside):
-        _note_files(beside, home)
-        state = _State(home, Records(home))
+        state = _State(home, Records(home), Clinical(home))
         try:
             yield from _walk(stream, state, progress)
         except etree.XMLSyntaxError as error:
@@ -59,6 +61,7 @@ def read(open_: Callable[[], BinaryIO], home: Home, progress: Progress | None = 
         for element in state.held.values():
             yield from state.records.of_record(*element)
         state.records.note_unmapped()
+        yield from read_files(beside, home, state.clinical)
 
 
 def _walk(stream: XmlStream, state: _State, progress: Progress | None) -> Iterator[JsonObject]:
@@ -106,7 +109,7 @@ def _of(element: Any, state: _State) -> Iterator[JsonObject]:
     elif tag == "ActivitySummary":
         home.note("information", "incomplete", tag, "a day's summary is left out: its records are here")
     else:
-        home.note("warning", "incomplete", tag, "a clinical record lies in a file of its own and is left out")
+        state.clinical.add(dict(element.attrib))
 
 
 def _known(tag: Any) -> str:
@@ -203,13 +206,3 @@ def _of_me(element: Any, state: _State) -> Iterator[JsonObject]:
             home.note("error", "value", "Me/@DateOfBirth", "not a date")
     home.patient = f"Patient/{patient['id']}"
     yield patient
-
-
-def _note_files(names: tuple[str, ...], home: Home) -> None:
-    """Files beside the XML stay out, and are counted by kind."""
-    for name in names:
-        folder = name.split("/")[-2] if "/" in name else ""
-        if folder in ("electrocardiograms", "workout-routes", "clinical-records"):
-            home.note("warning", "incomplete", folder, f"a file of {folder} is left out")
-        elif not name.endswith("_cda.xml"):
-            home.note("information", "incomplete", "", "a file that is not known is left out")

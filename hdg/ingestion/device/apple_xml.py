@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from hdg.errors import DeviceError
 
-__all__ = ["XmlStream", "opened"]
+__all__ = ["Beside", "XmlStream", "opened"]
 
 DTD_MAX_BYTES = 256 * 1024
 UNPACKED_MAX_BYTES = 16 * 1024**3
@@ -108,14 +108,42 @@ def _refused(data: bytes, at: int) -> DeviceError:
     return DeviceError("a document type definition may only declare elements and attributes", f"line {line}")
 
 
+class Beside:
+    """What lies beside the XML in a ZIP file. ``names``: in the archive's order, each once."""
+
+    def __init__(self, archive: zipfile.ZipFile | None = None, export: zipfile.ZipInfo | None = None) -> None:
+        self._archive = archive
+        entries = archive.filelist if archive is not None else []
+        self._entries = {one.filename: one for one in entries if one is not export and not one.is_dir()}
+        self.names = tuple(self._entries)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The whole of a small file. Raises DeviceError: larger than ``limit`` bytes, encrypted or damaged."""
+        entry = self._entries[name]
+        if self._archive is None or entry.flag_bits & 1:
+            raise DeviceError("an encrypted file of an export is left out")
+        try:
+            with self._archive.open(entry) as file:
+                data = file.read(limit + 1)
+        except (
+            Exception
+        ) as error:  # zipfile lets out what zlib, bz2 and lzma raise, which have no common ancestor
+            raise DeviceError(
+                f"a file of an export cannot be unpacked ({type(error).__name__}): left out"
+            ) from None
+        if len(data) > limit:
+            raise DeviceError("a file of an export is larger than is taken: left out")
+        return data
+
+
 @contextmanager
-def opened(open_: Callable[[], BinaryIO]) -> Iterator[tuple[XmlStream, tuple[str, ...]]]:
-    """The XML of an export, and the names of what lies beside it in a ZIP file. Raises DeviceError."""
+def opened(open_: Callable[[], BinaryIO]) -> Iterator[tuple[XmlStream, Beside]]:
+    """The XML of an export, and what lies beside it in a ZIP file. Raises DeviceError."""
     with open_() as file:
         head = file.read(4)
         file.seek(0)
         if head[:2] != b"PK":
-            yield XmlStream(file), ()
+            yield XmlStream(file), Beside()
             return
         try:
             archive = zipfile.ZipFile(file)
@@ -125,7 +153,7 @@ def opened(open_: Callable[[], BinaryIO]) -> Iterator[tuple[XmlStream, tuple[str
             if len(archive.filelist) > ENTRIES_MAX:
                 raise DeviceError("a ZIP file of too many files")
             entry = _export(archive)
-            beside = tuple(one.filename for one in archive.filelist if one is not entry and not one.is_dir())
+            beside = Beside(archive, entry)
             with archive.open(entry) as inner:
                 yield XmlStream(inner), beside  # type: ignore[arg-type]  # IO[bytes] reads as BinaryIO does
 

@@ -162,13 +162,14 @@ class _Packer:
         self._sender = Sender(sender.name or f"personal|{kind}", sender.institution)
         self._digest = home.library.digest
         self._resources: dict[tuple[str, str], JsonObject] = {}
-        self._patient = ""
+        self._patient = self._provider = ""
         self._number = 0
 
     def is_full(self, patient: str) -> bool:
         """Whether what comes next belongs into another piece."""
         held = self._resources
-        return bool(held) and (len(held) >= PIECE or patient != self._patient)
+        is_anothers = patient != self._patient or self._home.provider != self._provider
+        return bool(held) and (len(held) >= PIECE or is_anothers)
 
     @property
     def is_empty(self) -> bool:
@@ -189,7 +190,7 @@ class _Packer:
             self._resources[resource["resourceType"], resource["id"]] = resource
         for issue in found:
             self._home.note(issue.severity, issue.code, issue.place, issue.text)
-        self._patient = self._home.patient
+        self._patient, self._provider = self._home.patient, self._home.provider
 
     def piece(self) -> Converted:
         """What was added since the last one, with its Provenance."""
@@ -211,7 +212,12 @@ class _Packer:
 
     def _provenance(self, targets: list[JsonObject]) -> JsonObject:
         home = self._home
-        author = [{"type": role("author"), "who": {"reference": self._patient}}] if home.is_reported else []
+        patient = {"reference": self._patient}
+        if self._provider:
+            given = [{"type": role("author"), "who": {"display": self._provider}}]
+            given.append({"type": role("enterer"), "who": patient})
+        else:
+            given = [{"type": role("author"), "who": patient}] if home.is_reported else []
         made = provenance(
             targets,
             id_key=home.id_key,
@@ -219,7 +225,7 @@ class _Packer:
             sha256=self._sha256,
             mapping_digest=self._digest,
             recorded=instant(home.at_us),
-            agents=[*author, ASSEMBLER],
+            agents=[*given, ASSEMBLER],
             what="data",
         )
         facts = ("provenance", self._sender.name, self._sha256, self._patient, str(self._number))

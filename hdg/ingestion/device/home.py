@@ -76,6 +76,8 @@ class Home:
     """The file's name, for places; '' without one."""
     anonymous: str = ""
     """What tells this input from all others, where it may be about somebody whom nobody names; '' where not."""
+    provider: str = ""
+    """Who made what is being read, where the patient only hands it on; '' for what is the patient's own."""
     counts: dict[tuple[Severity, str, str], tuple[str, int]] = field(default_factory=dict)
     trusted: Trusted = field(default_factory=dict)
     """Objects that many resources share and nobody changes: they are validated once."""

@@ -183,7 +183,7 @@ def test_a_zip_file_is_read_and_the_files_beside_are_counted() -> None:
     packed, plain = convert(held.getvalue()), convert(EXAMPLE.read_bytes())
     assert [one["id"] for one in observations(packed)] == [one["id"] for one in observations(plain)]
     assert [i.text for i in packed.issues if i.place == "electrocardiograms"] == [
-        "a file of electrocardiograms is left out (2 times)"
+        "an electrocardiogram is left out: not an electrocardiogram as HealthKit writes it (2 times)"
     ]
 
 
