@@ -12,7 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from hdg.management.store.schema import _int64
 
-__all__ = ["ImagingDue", "ImagingInstance"]
+__all__ = ["ImagingCommitment", "ImagingDue", "ImagingInstance"]
 
 
 def _text() -> TypeEngine[str]:
@@ -62,3 +62,21 @@ class ImagingDue(SQLModel, table=True):
     first_us: int = Field(sa_column=_int64())
     changed_us: int = Field(sa_column=_int64())
     generation: int = Field(sa_column=_int64())
+
+
+class ImagingCommitment(SQLModel, table=True):
+    """A storage commitment whose outcome is promised to somebody who has not taken the report yet.
+
+    ``calling``, ``called``: AE titles of the association that asked. ``due_us``: when it is to be sent (again), after
+    ``tries``. ``request``: what was asked (imaging_commitment.py), sealed under the institution's key.
+    """
+
+    __tablename__ = "imaging_commitment"
+    ckey: int = Field(sa_column=_int64(primary=True))
+    calling: str = Field(sa_column=Column(_text(), nullable=False))
+    called: str = Field(sa_column=Column(_text(), nullable=False))
+    created_us: int = Field(sa_column=_int64())
+    due_us: int = Field(sa_column=_int64())
+    tries: int = Field(sa_column=_int64())
+    key_code: str = Field(sa_column=Column(_text(), nullable=False))
+    request: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
