@@ -288,14 +288,19 @@ def test_records_refer_to_each_other_and_what_is_not_here_stays_as_an_identifier
         observation(subject={"reference": "Group/abc"}),
         observation(subject={"reference": "https://elsewhere.example/Patient/abc"}),
         observation(implicitRules="https://ehr.example/rules"),
-        {"resourceType": "Observation", "id": "r1", "subject": {"reference": "Patient/abc"}},
         observation(subject={"display": "nobody"}),
     ],
-    ids=["patient", "consent", "group", "elsewhere", "rules", "invalid", "unnamed"],
+    ids=["patient", "consent", "group", "elsewhere", "rules", "unnamed"],
 )
 def test_what_is_not_the_patients_or_not_valid_is_left_out(bad: dict[str, Any]) -> None:
     with pytest.raises(DeviceError, match="left out"):
         convert(clinical(bad))
+
+
+def test_what_is_wrong_in_a_record_is_repaired_as_in_any_input_and_said() -> None:
+    converted = convert(clinical(observation(status="nonsense")))
+    assert "nonsense" not in str(of_type(converted, "Observation"))
+    assert any("status" in one.place + one.text for one in converted.issues)
 
 
 def test_a_record_of_another_patient_of_the_same_source_is_left_out() -> None:
