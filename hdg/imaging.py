@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, cast
 from hdg.documents import Documents
 from hdg.fhir.json import dumps
 from hdg.gateway import Gateway
+from hdg.imaging_commitments import Commitments
 from hdg.imaging_intake import Expected, Intake, Outcome, Sink
 from hdg.imaging_studies import Studies
 from hdg.ingestion.converted import Converted
@@ -54,8 +55,6 @@ _log = logging.getLogger("hdg.imaging")
 
 ENCAPSULATED_CDA = "1.2.840.10008.5.1.4.1.1.104.2"
 _DOCUMENT = 0x00420011
-_REPORTS_MAX = 64
-"""Reports of storage commitment under way, each in a thread that tries for minutes; of further ones none is sent."""
 
 
 class _Said:
@@ -103,14 +102,16 @@ class Imaging:
         """Objects are converted one at a time: more would only take the interpreter from the writer."""
         self._made: Converter | None = None
         self._said = _Said()
-        self._reports = threading.BoundedSemaphore(_REPORTS_MAX)
+        self._commitments = Commitments(gateway, self.failures)
 
     def start(self) -> None:
-        """From now on ImagingStudies are made, those that a former run left due first."""
+        """From now on ImagingStudies are made and reports sent, those that a former run left due first."""
         self.studies.start()
+        self._commitments.start()
 
     def stop(self) -> None:
         """What is due is made before this returns."""
+        self._commitments.stop()
         self.studies.stop()
 
     # --- the listener's side --------------------------------------------------------------------------------
@@ -153,28 +154,17 @@ class Imaging:
             return Status.SUCCESS if is_whole else Status.PROCESSING_FAILURE
         return Status.SUCCESS
 
-    def report(self, peer: Peer, report: commitment.Report) -> None:
-        """On an association of our own, where it is declared to whom."""
-        address = self._declared(peer.calling).address
-        if address is None:
-            _log.warning("a report of storage commitment was not taken, and no address is declared for it")
-            return
-        from hdg.ingestion.dicom.scu import send_report
+    def promise(self, peer: Peer, request: commitment.Request) -> int:
+        """Durable before this returns."""
+        return self._commitments.promise(peer, request, self.sender(peer).institution)
 
-        def send() -> None:
-            try:
-                send_report(address, peer.called, peer.calling, report)
-            finally:
-                self._reports.release()
+    def taken(self, promise: int) -> None:
+        """Nothing is owed any more."""
+        self._commitments.taken(promise)
 
-        if not self._reports.acquire(blocking=False):
-            _log.warning("a report of storage commitment was left out: too many are under way")
-            return
-        try:
-            threading.Thread(target=send, name="hdg-commitment", daemon=True).start()
-        except RuntimeError:  # the system gives no more threads: they pass
-            self._reports.release()
-            _log.error("a report of storage commitment was left out: no thread for it")
+    def untaken(self, promise: int) -> None:
+        """It is sent on an association of our own, where it is declared to whom."""
+        self._commitments.untaken(promise)
 
     def ended(self, peer: Peer) -> None:
         """Nothing waits for it: what came is stored, and its studies are made when it is quiet."""

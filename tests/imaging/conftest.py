@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +100,15 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def site(database_url: str | None, make_site: Callable[..., Site]) -> Site:
+def site_of(database_url: str | None, make_site: Callable[..., Site]) -> Callable[..., Site]:
+    """``make_site`` on either database."""
+    return partial(make_site, database_url=database_url)
+
+
+@pytest.fixture
+def site(site_of: Callable[..., Site]) -> Site:
     """The same on either database."""
-    return make_site(database_url=database_url)
+    return site_of()
 
 
 @pytest.fixture

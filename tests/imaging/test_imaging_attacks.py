@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 
 import pytest
 from test_pull import Archive
@@ -12,7 +11,6 @@ from test_pull import Archive
 from dicom_objects import image, part10, uid
 from hdg import imaging_studies
 from hdg.ingestion.dicom.association import Association, Limits, Peer
-from hdg.ingestion.dicom.scp_commitment import Report, Request
 from hdg.pull import Criteria, by_dicomweb
 
 
@@ -77,25 +75,3 @@ def test_a_defect_is_logged_by_its_place_and_never_by_its_text(caplog, monkeypat
         Association(ours, lambda request: Peer(request.calling, "", ""), _Broken(), Limits()).run()
     assert "ValueError" in caplog.text
     assert "Doe" not in caplog.text
-
-
-def test_reports_that_nobody_takes_are_bounded(make_site, monkeypatch) -> None:
-    from hdg.ingestion.dicom import scu
-
-    done, under_way = threading.Event(), []
-    monkeypatch.setattr(scu, "send_report", lambda *args: under_way.append(args) or done.wait(20))
-    site = make_site(dicom_peers={"CT": {"address": "127.0.0.1:9"}})
-    try:
-        for _ in range(200):
-            site.imaging.report(Peer("CT", "HDG", "127.0.0.1"), Report(Request("1.2", ()), ()))
-        assert len(under_way) <= 64
-    finally:
-        done.set()
-    for thread in threading.enumerate():
-        if thread.name == "hdg-commitment":
-            thread.join(5)
-    site.imaging.report(Peer("CT", "HDG", "127.0.0.1"), Report(Request("1.2", ()), ()))
-    for thread in threading.enumerate():
-        if thread.name == "hdg-commitment":
-            thread.join(5)
-    assert len(under_way) == 65

@@ -199,34 +199,6 @@ def _reference(instance):
     return item
 
 
-def test_a_report_that_its_association_did_not_take_comes_on_another(make_site) -> None:
-    reports = []
-
-    def reported(event):
-        reports.append(event.event_type)
-        return 0, None
-
-    other = AE(ae_title="CT1")
-    other.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
-    server = other.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, reported)]
-    )
-    address = "{}:{}".format(*server.socket.getsockname())
-    site = make_site(dicom_peers={"CT1": DicomPeer(address=address)})
-    request = Dataset()
-    request.TransactionUID = uid(78)
-    request.ReferencedSOPSequence = [_reference(uid(1, 1, 1))]
-    with associated(site.address, CTImageStorage, StorageCommitmentPushModel) as association:
-        assert association.send_c_store(image()).Status == 0
-        association.send_n_action(request, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1")
-        association.abort()
-    deadline = time.monotonic() + 15
-    while not reports and time.monotonic() < deadline:
-        time.sleep(0.01)
-    server.shutdown()
-    assert reports == [1]
-
-
 # --- what goes wrong --------------------------------------------------------------------------------------------
 
 

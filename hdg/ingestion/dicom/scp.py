@@ -70,8 +70,14 @@ class Archive(Protocol):
     def failures(self, peer: Peer, references: Sequence[commitment.Reference]) -> list[int]:
         """For each (class, instance): 0 when it is kept for good, else the failure reason (PS3.3 C.14.1.1)."""
 
-    def report(self, peer: Peer, report: commitment.Report) -> None:
-        """A commitment's outcome that could not be told on its association: tell it on another. Returns at once."""
+    def promise(self, peer: Peer, request: commitment.Request) -> int:
+        """Keeps that the outcome will be told; what is kept is named by the result, 0: nothing. Raises if it cannot."""
+
+    def taken(self, promise: int) -> None:
+        """The outcome was told."""
+
+    def untaken(self, promise: int) -> None:
+        """It could not be told on its association: tell it on another. Returns at once."""
 
     def ended(self, peer: Peer) -> None:
         """An association of this peer is over."""
@@ -109,7 +115,8 @@ class _Storage:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._archive = listener.archive
-        self._reports: dict[int, commitment.Report] = {}
+        self._reports: dict[int, int] = {}
+        """Message ID of a report that is not answered → the promise of it."""
         self._number = 0
 
     def refusal(self, peer: Peer) -> tuple[int, int, int] | None:
@@ -176,23 +183,27 @@ class _Storage:
             return
         try:
             failures = self._archive.failures(association.peer, request.references)
+            promise = self._archive.promise(association.peer, request)
         except Exception as error:  # the store's troubles: nothing is promised, the sender asks again
             _log.error("a storage commitment was refused: %s", type(error).__name__)
             association.send(context.id, response(command, Status.RESOURCE_LIMITATION))
             return
-        association.send(context.id, response(command, Status.SUCCESS))
         self._number = self._number % 0xFFFF + 1
-        report = self._reports[self._number] = commitment.Report(request, tuple(failures))
+        self._reports[self._number] = promise
+        association.send(context.id, response(command, Status.SUCCESS))
+        report = commitment.Report(request, tuple(failures))
         association.send(context.id, *report.message(self._number, context.transfer_syntax))
 
     def answered(self, association: Association, command: Command) -> None:
         """N-EVENT-REPORT-RSP: the report has arrived."""
-        self._reports.pop(commitment.answered(command), None)
+        promise = self._reports.pop(commitment.answered(command), None)
+        if promise is not None:
+            self._archive.taken(promise)
 
     def ended(self, association: Association) -> None:
         """Reports that nobody answered go out another way."""
-        for report in self._reports.values():
-            self._archive.report(association.peer, report)
+        for promise in self._reports.values():
+            self._archive.untaken(promise)
         self._archive.ended(association.peer)
 
 
