@@ -13,6 +13,20 @@ MAKING = Making(
 EXAMPLE = Path(__file__).parents[1] / "examples" / "ccd-summary.xml"
 
 
+_WHOM = {"AllergyIntolerance": "patient", "Coverage": "beneficiary", "Device": "patient"} | dict.fromkeys(
+    ("FamilyMemberHistory", "Immunization"), "patient"
+)
+
+
+def about_one(resource):
+    """A resource as one about a patient, who comes before it; a Patient alone."""
+    if resource["resourceType"] == "Patient":
+        return [resource]
+    about = {_WHOM.get(resource["resourceType"], "subject"): {"reference": "Patient/the-one"}}
+    kept = {name: value for name, value in resource.items() if name != "focus"}
+    return [{"resourceType": "Patient", "id": "the-one"}, {**kept, **about}]
+
+
 def concept(code, **rest):
     return {"coding": [{"system": "http://snomed.info/sct", "code": code}], **rest}
 

@@ -109,3 +109,14 @@ def test_researchers_get_no_document(asthma):
 def test_a_record_that_would_be_cut_short_is_refused(asthma, north, monkeypatch):
     monkeypatch.setattr(record, "RECORD_MAX", 2)
     assert "more than 2" in asked(asthma, north, "Patient/ann/$ccd", 400).text
+
+
+def test_what_the_patient_only_had_a_part_in_is_not_in_the_document(asthma, north):
+    of_bob = {
+        **asthma.observation("of-bob", "bob", "9999-9", "2024-01-01"),
+        "performer": [{"reference": "Patient/ann"}],
+    }
+    asthma.put(of_bob, "north", "bob")
+    found = asthma.client.get("/fhir/Patient/ann/$everything", north).json()
+    assert "of-bob" in [entry["resource"]["id"] for entry in found["entry"]]
+    assert "9999-9" not in asked(asthma, north, "Patient/ann/$ccd").text

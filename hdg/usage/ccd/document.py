@@ -1,7 +1,8 @@
 """A Continuity of Care Document of the resources of one patient. C-CDA R2.1 (https://hl7.org/cda/us/ccda/), pure.
 
 Every section that a CCD needs is there; one without entries says that there is no information. What was entered
-in error is left out, and what a modifier extension gives a meaning that CDA could not tell. Types without a place
+in error is left out, what a modifier extension gives a meaning that CDA could not tell, and what is about somebody
+else: it is in a patient's compartment when the patient only had a part in it. Types without a place
 here (``CARRIED`` lists those that have one) are not in the document.
 """
 
@@ -46,6 +47,8 @@ CARRIED = (
 )
 """The types that become entries; people, organizations, places and Medications come with what names them."""
 _ERROR = "entered-in-error"
+_WHOM = ("subject", "patient", "beneficiary")
+"""Where a resource says whom it is about; the focus of an Observation is somebody or something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +132,13 @@ _SECTIONS = (
 
 
 def document(resources: Iterable[JsonObject], making: Making) -> bytes:
-    """A CCD of one patient. ``resources``: the Patient first among those of its type; all else that may be told.
+    """A CCD of one patient. ``resources``: the Patient first among those of its type, the others of which are records
+    of the same person; all else that may be told.
 
     The same resources and ``making`` give the same bytes. Raises ValueError when there is no Patient.
     """
-    book = Book((one for one in resources if _is_told(one)), making.base_url)
+    whole = Book((one for one in resources if _is_told(one)), making.base_url)
+    book = Book((one for one in whole.resources if _is_about_them(one, whole)), making.base_url)
     patient = next(iter(book.of("Patient")), None)
     if patient is None:
         raise ValueError("a document needs a patient")
@@ -148,6 +153,16 @@ def _is_told(resource: JsonObject) -> bool:
     if resource["resourceType"] == "Patient":
         return True
     return not _is_error(resource) and not _is_modified(resource)
+
+
+def _is_about_them(resource: JsonObject, book: Book) -> bool:
+    """Whether a resource that becomes an entry says that it is about the patient, and nobody else."""
+    type_ = resource["resourceType"]
+    if type_ not in CARRIED or type_ == "Patient":
+        return True
+    whom = [resource[name] for name in _WHOM if name in resource]
+    found = [book.get(one, resource) for one in (*whom, *resource.get("focus", ()))]
+    return bool(whom) and all(one is not None and one["resourceType"] == "Patient" for one in found)
 
 
 def _is_modified(value: Any) -> bool:

@@ -449,3 +449,24 @@ def test_a_report_whose_results_cannot_be_seen_has_its_row():
     report = about("DiagnosticReport", status="final", code=concept("9", text="Panel"), conclusion="all well")
     table = one(root(report), ".//h:table/h:tbody/h:tr")
     assert [e.text for e in table] == ["Panel", "all well", None]
+
+
+def test_what_is_about_somebody_else_is_not_in_it_though_the_patient_had_a_part():
+    child = {"reference": "Patient/child"}
+    seen = {"status": "final", "code": concept("111"), "performer": [{"reference": "Patient/p"}]}
+    others = [
+        {"resourceType": "Observation", "id": "a", "subject": child, **seen},
+        {"resourceType": "Observation", "id": "b", **seen},
+        {**about("Observation", **seen), "id": "c", "focus": [{"reference": "Patient/child"}]},
+        {"resourceType": "Condition", "id": "d", "subject": child, "code": concept("111")},
+        {"resourceType": "Immunization", "id": "e", "patient": child, "vaccineCode": concept("111")},
+    ]
+    text = etree.tostring(root(*others)).decode()
+    assert 'code="111"' not in text
+    report = about(
+        "DiagnosticReport", status="final", code=concept("9"), result=[{"reference": "Observation/a"}]
+    )
+    text = etree.tostring(root(*others, report)).decode()
+    assert ('code="9"' in text, 'code="111"' in text) == (True, False)
+    linked = {"resourceType": "Patient", "id": "child"}
+    assert 'code="111"' in etree.tostring(root(linked, *others)).decode()

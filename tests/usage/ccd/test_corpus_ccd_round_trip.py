@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ccd_cases import about_one
 from ccd_facts import TYPES, disorder, facts, is_denied
 from hdg.fhir import ids, json
 from hdg.fhir.validate import validate
@@ -31,7 +32,6 @@ def test_no_coded_fact_of_the_corpus_is_lost_or_turned_round(cases):
 
 def test_every_example_of_r4_can_be_written_and_what_it_denies_stays_denied(cases):
     converter = Converter(id_key=ids.PUBLIC_KEY)
-    patient = {"resourceType": "Patient", "id": "the-one"}
     count = 0
     for file in sorted((cases / "fhir" / "r4-examples").rglob("*.json")):
         resource = json.loads(file.read_bytes())
@@ -42,8 +42,7 @@ def test_every_example_of_r4_can_be_written_and_what_it_denies_stays_denied(case
         ):
             continue
         count += 1
-        first = resource if resource["resourceType"] == "Patient" else patient
-        made = document([first, *([] if first is resource else [resource])], MAKING)
+        made = document(about_one(resource), MAKING)
         assert disorder(made) == [], file.name
         back = converter.convert(made, at_us=0).resources
         if resource["resourceType"] in TYPES and "entered-in-error" not in file.read_text():
