@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -202,22 +202,38 @@ class Devices:
             raise DeviceError("no such patient")
         if is_known and brought:
             resources = [one for one in resources if one not in brought]
-        if given.origin.is_patient:
-            resources = self._signed(session, resources, patient)
-        statements = replace(piece, resources=tuple(resources))
-        self._gateway.store_statements(session, statements, session.in_order(given.at_us))
+        stamped = session.in_order(given.at_us)
+        if not given.origin.is_patient:
+            self._gateway.store_statements(session, replace(piece, resources=tuple(resources)), stamped)
+            return
+        targets = [one for one in resources if one["resourceType"] != "Provenance"]
+        self._gateway.store_statements(session, replace(piece, resources=tuple(targets)), stamped)
+        signed = tuple(
+            self._signed(session, one, targets, patient)
+            for one in resources
+            if one["resourceType"] == "Provenance"
+        )
+        self._gateway.store_statements(session, replace(piece, resources=signed), stamped)
 
     def _signed(
-        self, session: WriteSession, resources: list[dict[str, object]], patient: str
-    ) -> list[dict[str, object]]:
-        """With the patient's signature on what the patient handed in."""
-        targets = [one for one in resources if one["resourceType"] != "Provenance"]
-        made = signature(session, self._gateway.keys.root, patient, targets, instant(session.at_us))
-        target = [{"reference": f"{one['resourceType']}/{one['id']}"} for one in targets]
-        return [
-            {**one, "target": target, "signature": [made]} if one["resourceType"] == "Provenance" else one
-            for one in resources
+        self,
+        session: WriteSession,
+        provenance: dict[str, object],
+        targets: Sequence[dict[str, object]],
+        patient: str,
+    ) -> dict[str, object]:
+        """The Provenance with the patient's signature on what the patient handed in, as it now stands in the store.
+
+        It is stored behind its targets: what it signs are the versions before it in the ledger.
+        """
+        names = [(str(one["resourceType"]), str(one["id"])) for one in targets]
+        stored = [session.current(*name) for name in names]
+        contents = [one for one in stored if one is not None]
+        made = signature(session, self._gateway.keys.root, patient, contents, instant(session.at_us))
+        target = [
+            {"reference": "/".join(name)} for name, one in zip(names, stored, strict=True) if one is not None
         ]
+        return {**provenance, "target": target, "signature": [made]}
 
     def _known(self, session: WriteSession, given: _Input) -> Taken | None:
         known = session.inbox_find(given.sender, given.sha256)

@@ -29,6 +29,7 @@ from hdg.management.store.reindexing import Reindexing, Scope
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.management.store.session import WriteSession
 from hdg.management.store.values import hasher
+from hdg.management.verify_signatures import check_signatures
 from hdg.settings import Settings
 
 LIST_MAX = 1000
@@ -206,7 +207,8 @@ class Verification:
 def verify_store(settings: Settings, reference: str, progress: Progress | None = None) -> Verification:
     """Recomputes the ledger and opens the stored versions: all, or with ``reference`` (TYPE/ID) that resource's.
 
-    Checks also that the columns that decide about access say what the bodies say (management/store/check.py).
+    Checks also that the columns that decide about access say what the bodies say (management/store/check.py), and that
+    what patients handed in is what they signed (management/verify_signatures.py).
     Raises NotFound when there is no such resource.
     """
     with _open(settings) as gateway:
@@ -222,13 +224,22 @@ def verify_store(settings: Settings, reference: str, progress: Progress | None =
                 progress=progress,
             )
             access = check(connection, gateway.keys.root, only=reference, progress=progress)
+            signed, signatures = check_signatures(
+                connection,
+                gateway.keys.root,
+                lambda version: _opened(reader, version),
+                only=reference,
+                progress=progress,
+            )
     if reference and not report.versions and report.is_sound:
         raise NotFound(f"the store holds no {reference}")
-    total = report.total + access.total
+    total = report.total + access.total + signatures.total
     verdict = f"{total} findings" if total else "verified"
     erased = f", {report.erased} erased" if report.erased else ""
-    summary = f"{verdict}: {report.versions} versions{erased}, {report.size} leaves, root {report.root[:16]}…"
-    return Verification(summary, (*report.findings, *access.kept))
+    signed_by = f", {signed} signatures of patients" if signed else ""
+    size = f"{report.size} leaves, root {report.root[:16]}…"
+    summary = f"{verdict}: {report.versions} versions{erased}{signed_by}, {size}"
+    return Verification(summary, (*report.findings, *access.kept, *signatures.kept))
 
 
 @dataclass(frozen=True, slots=True)
