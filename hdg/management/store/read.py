@@ -7,9 +7,7 @@ ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from io import BufferedIOBase, BytesIO
-from queue import Empty, LifoQueue
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,10 +17,12 @@ from hdg.errors import BadRequest, VaultError
 from hdg.management import vault, vault_stream
 from hdg.management.store import includes, pages, schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.connections import Connections
+from hdg.management.store.custom import TEXTS
 from hdg.management.store.custom_register import are_ready
 from hdg.management.store.derived import Derived, walk
 from hdg.management.store.document import gathered
-from hdg.management.store.engine import Statements, is_database_lost
+from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import Opened, binding, body_in, parse, unpack
 from hdg.management.store.everything import Everything, linked_patients, members, named, shared_names
 from hdg.management.store.index import Indexer
@@ -30,6 +30,7 @@ from hdg.management.store.index_state import IndexState, needs_index
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.probe import fewest
 from hdg.management.store.search import SearchQuery, conditions
+from hdg.management.store.text_state import hold
 from hdg.management.store.values import Hash
 from hdg.management.store.versions import (
     ALWAYS,
@@ -93,8 +94,7 @@ class Reader:
         clock: Callable[[], int],
     ) -> None:
         self._engine = engine
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._idle: LifoQueue[Connection] = LifoQueue()
+        self._connections = Connections(engine)
         self._keks = keks
         self._hash = hash_
         self._files = files
@@ -106,23 +106,6 @@ class Reader:
         self._kek_sql = statements.of("SELECT wrapped_kek FROM owner_key WHERE code = ?")
         self._blob_sql = statements.of("SELECT key_code, data, dek, size FROM blob WHERE cid = ?")
 
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        """A connection in autocommit mode: each statement sees the newest committed state."""
-        try:
-            connection = self._idle.get_nowait()
-        except Empty:
-            connection = self._single.connect()
-            if connection.dialect.name == "postgresql":  # by key: one plan is good for all (engine.py)
-                connection.exec_driver_sql("SET plan_cache_mode = auto")
-        try:
-            yield connection
-        except BaseException:
-            connection.invalidate()
-            connection.close()
-            raise
-        self._idle.put(connection)
-
     def _fetch(self, sql: str, values: Sequence[Any] | dict[str, Any]) -> Any:
         def fetch(connection: Connection) -> Any:
             cursor = connection.connection.cursor()
@@ -131,30 +114,11 @@ class Reader:
             cursor.close()
             return row
 
-        return self._once_more(fetch)
-
-    def _once_more(self, query: Callable[[Connection], Any]) -> Any:
-        """Runs ``query``; a second time, anew, when the idle connection turns out to be lost.
-
-        After a restart of the database all idle ones are, so all are given up.
-        """
-        try:
-            with self._connection() as connection:
-                return query(connection)
-        except Exception as error:
-            if not is_database_lost(error):
-                raise
-        self.close()
-        with self._connection() as connection:
-            return query(connection)
+        return self._connections.once(fetch)
 
     def close(self) -> None:
         """Closes the idle connections."""
-        while True:
-            try:
-                self._idle.get_nowait().close()
-            except Empty:
-                return
+        self._connections.close()
 
     def prepare(self, predicate: Condition) -> Prepared:
         """``predicate`` made ready for many calls of ``read``: a fifth of the time for each."""
@@ -258,34 +222,46 @@ class Reader:
         The total is counted for the first page and travels in the cursor.
         """
         position = pages.decoded(query.cursor, 2 + len(query.sort)) if query.cursor else None
+        return self._connections.snapshot(
+            lambda connection: self._search(connection, query, predicate, position)
+        )
+
+    def _search(
+        self,
+        connection: Connection,
+        query: SearchQuery,
+        predicate: Condition,
+        position: Sequence[Any] | None,
+    ) -> Page:
         included: Sequence[StoredVersion] = ()
         is_cut = False
 
         def content(row: Sequence[Any]) -> dict[str, Any]:
             return parse(self.body(stored(row)))
 
-        with self._engine.connect() as connection:
-            if needs_index(query):
-                self.index.check(connection)
-            terms = conditions(query, self._hash, self._clock(), predicate, fewest(connection))
-            where = [*terms, predicate]
-            if query.custom and not are_ready(connection, query.custom):
-                raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
-            rows: Sequence[Sequence[Any]] = ()
-            total: int | None = None
-            if query.count:
-                rows, total = pages.rows(connection, COLUMNS, query, where, position, content)
-            if position is not None:
-                total = position[1]
-            elif not query.with_total and query.count:
-                total = None
-            elif total is None:
-                counted = select(func.count()).select_from(_RESOURCE).where(*where)
-                total = connection.execute(counted).scalar_one()
-            size = len(COLUMNS)
-            versions = tuple(versions_of(connection, [row[:size] for row in rows[: query.count]]))
-            if query.includes and versions:
-                included, is_cut = self._included(connection, query, versions, predicate)
+        if TEXTS in query.custom:
+            hold(connection)
+        if needs_index(query):
+            self.index.check(connection)
+        terms = conditions(query, self._hash, self._clock(), predicate, fewest(connection))
+        where = [*terms, predicate]
+        if query.custom and not are_ready(connection, query.custom):
+            raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
+        rows: Sequence[Sequence[Any]] = ()
+        total: int | None = None
+        if query.count:
+            rows, total = pages.rows(connection, COLUMNS, query, where, position, content)
+        if position is not None:
+            total = position[1]
+        elif not query.with_total and query.count:
+            total = None
+        elif total is None:
+            counted = select(func.count()).select_from(_RESOURCE).where(*where)
+            total = connection.execute(counted).scalar_one()
+        size = len(COLUMNS)
+        versions = tuple(versions_of(connection, [row[:size] for row in rows[: query.count]]))
+        if query.includes and versions:
+            included, is_cut = self._included(connection, query, versions, predicate)
         next_cursor = ""
         if len(rows) > query.count:
             next_cursor = pages.encoded([versions[-1].rkey, total, *rows[query.count - 1][size:]])
@@ -407,4 +383,4 @@ class Reader:
         return kek
 
     def _first(self, query: Select[Any], values: dict[str, Any]) -> Any:
-        return self._once_more(lambda connection: connection.execute(query, values).first())
+        return self._connections.once(lambda connection: connection.execute(query, values).first())

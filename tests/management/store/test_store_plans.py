@@ -79,9 +79,9 @@ def test_postgresql_compiles_no_search_and_plans_each_for_its_values(store: Stor
 
     with store.engine.connect() as connection:
         assert asked(connection) == ["off", "force_custom_plan"]
-    with store.reader._connection() as connection:
+    with store.reader._connections._autocommit() as connection:
         assert asked(connection) == ["off", "auto"]
-    with store.reader._connection() as connection:
+    with store.reader._connections._autocommit() as connection:
         assert asked(connection) == ["off", "auto"]
     jit = store.submit(lambda session: session.connection.exec_driver_sql("SHOW jit").scalar())
     assert jit.result(20) == "off"
