@@ -23,6 +23,7 @@ from bench.measure import Figure
 from hdg.errors import CdaError
 from hdg.fhir import bundle, ids
 from hdg.fhir import json as fhir_json
+from hdg.helper import tune_collector
 from hdg.ingestion.cda.convert import Converter
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "ccd-summary.xml"
@@ -37,6 +38,7 @@ def convert_cda(folder: Path | None = None) -> Figure:
     documents = small_documents() if folder is None else [one.read_bytes() for one in whole_files(folder)]
     converter = Converter(id_key=ids.PUBLIC_KEY)
     convertible = [one for one in documents if _convert(converter, one) and _is_parsed(one)]
+    tune_collector()  # as hdg serve, its helper and the processes of hdg convert do
     ours, limit = _least(
         lambda: [_convert(converter, one) for one in convertible],
         lambda: [etree.fromstring(one) for one in convertible],

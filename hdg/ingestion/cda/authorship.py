@@ -45,7 +45,7 @@ class Authorship:
         if known is None:
             known = authors_of(element, self._state)
             if known is None:
-                parent = element.getparent()
+                parent = self._state.parents.get(element)
                 known = () if parent is None else self._authors(parent)
             self._above[element] = known
         return known
@@ -91,7 +91,7 @@ class Authorship:
     def _xpath(self, element: Element) -> str:
         known = self._paths.get(element)
         if known is None:
-            parent = element.getparent()
+            parent = self._state.parents.get(element)
             known = (
                 f"/{local(element)}"
                 if parent is None

@@ -18,7 +18,7 @@ from hdg.ingestion.cda.named import NAMED
 from hdg.ingestion.cda.paths import Path, parse_path, texts
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import CONVERTERS, REASON, absent_reason
-from hdg.ingestion.cda.xml import Element, local, place_of
+from hdg.ingestion.cda.xml import Element, local
 from hdg.mapping.actions import Fire
 from hdg.mapping.context import Facts, JsonObject, Several
 from hdg.mapping.programs import Programs
@@ -29,7 +29,7 @@ from hdg.mapping.when import Readers, Test, compile_when, parse_when
 
 __all__ = ["STATEMENTS", "Compiler", "Program", "is_negated", "readers"]
 
-Build = Callable[[Element, State], Any]
+Build = Callable[[Any, State], Any]
 _REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.,\- ]+)\)")
 STATEMENTS = frozenset(
     ("act", "encounter", "observation", "organizer", "procedure", "substanceAdministration", "supply")
@@ -88,7 +88,7 @@ def _run(
     step: Step, element: Element, view: Mapping[str, Sequence[Element]], out: JsonObject, state: State
 ) -> None:
     path = step.path
-    hits = path.found(element, state.known) if path.up else path.among(element, view)
+    hits = path.found(element, state) if path.up else path.among(element, view, state.parents)
     if not hits and step.fallback is None:
         return
     if step.test is not None and not step.test(element, state):
@@ -104,7 +104,7 @@ def _run(
             state.mark(hit)
         if step.fire is None:
             continue
-        value = hit.get(name) if name else hit
+        value: Any = hit.get(name) if name else hit
         if (not name and hit is element and not step.is_whole) or (value is not None and value != ""):
             is_done = step.fire(value, out, state) or is_done
         if state.problems:
@@ -188,7 +188,7 @@ class Compiler(Programs[Program]):
             program.fill(element, out, state)
             if is_negated(element) and (element, "negationInd") not in state.attributes:
                 text = "a negated part was left out: its table does not say what that means"
-                state.issues.append(Issue("error", "not-supported", place_of(element), text))
+                state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
                 return None
             return out or None
 
@@ -219,14 +219,14 @@ class Compiler(Programs[Program]):
         state.problems = problems
         if is_negated(element) and (element, "negationInd") not in state.attributes:
             text = f"a negated statement was left out: the table {name} does not say what that means"
-            state.issues.append(Issue("error", "not-supported", place_of(element), text))
+            state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
             return None
         if len(out) <= 2:
             return None
         for name in _unsaid(kind, out):
             out[name] = {"extension": [{"url": REASON, "valueCode": "unknown"}]}
             text = f"{kind} needs {name.removeprefix('_')}, and nothing says it: said to be unknown"
-            state.issues.append(Issue("warning", "required", place_of(element), text))
+            state.issues.append(Issue("warning", "required", state.place_of(element), text))
         facts = program.identify(element, state) if program.identify else state.facts_of(element)
         made = state.take(out, facts, element)
         for attribute in ("classCode", "moodCode"):
@@ -293,21 +293,19 @@ def readers(operand: str) -> Readers:
     path = parse_path(operand)
 
     def text(element: Element, state: State) -> str:
-        found = texts(path, element, state.known)
+        found = texts(path, element, state)
         return found[0] if found else ""
 
     if path.attribute:
-        return Readers(
-            text, lambda e, s: bool(texts(path, e, s.known)), lambda e, s: len(texts(path, e, s.known))
-        )
+        return Readers(text, lambda e, s: bool(texts(path, e, s)), lambda e, s: len(texts(path, e, s)))
     return Readers(
         text,
-        lambda e, s: any(_has_value(one) for one in path.found(e, s.known)),
-        lambda e, s: len(path.found(e, s.known)),
+        lambda e, s: any(_has_value(one) for one in path.found(e, s)),
+        lambda e, s: len(path.found(e, s)),
     )
 
 
 def _has_value(element: Element) -> bool:
     if element.get("nullFlavor") is not None:
         return False
-    return len(element) > 0 or bool((element.text or "").strip()) or bool(element.attrib)
+    return len(element) > 0 or bool((element.text or "").strip()) or bool(element.keys())

@@ -77,14 +77,15 @@ class Converter:
         Raises CdaError: no XML, no CDA, or no valid resource can be made of it.
         """
         issues: list[Issue] = []
-        root = as_document(read(data, issues), issues)
+        tree = as_document(read(data, issues), issues)
+        root = tree.root
         custodian = _custodian(root)
         sender = sender or Sender("", "")
         sender = replace(
             sender, name=sender.name or f"cda|{custodian}", institution=sender.institution or custodian
         )
         tables = self.tables(sender.mappings, sender.terminology)
-        state = State(root, sender, tables.library, self.id_key, zone(sender.zone), issues)
+        state = State(tree, sender, tables.library, self.id_key, zone(sender.zone), issues)
         state.dispatch = tables.dispatch.statement
         state.build_resource = tables.compiler.resource
         tables.compiler.resource(ROOT_TABLE, root, state)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hdg.errors import Issue, TableError
 from hdg.ingestion.cda.compile import STATEMENTS, Compiler, is_negated, readers
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import Element, children, local, place_of
+from hdg.ingestion.cda.xml import Element, children, local
 from hdg.mapping.context import JsonObject
 from hdg.mapping.library import Library
 from hdg.mapping.table import Rule
@@ -77,7 +77,7 @@ class Dispatch:
         row = self._row(element, state)
         if row is None:
             text = "no table reads such a statement; its narrative is kept"
-            state.issues.append(Issue("warning", "not-supported", place_of(element), text))
+            state.issues.append(Issue("warning", "not-supported", state.place_of(element), text))
             return self._inside(element, state)
         if not row.rule.target:
             state.mark(element)
@@ -92,7 +92,7 @@ class Dispatch:
         name = local(element)
         mood = element.get("moodCode", "")
         templates = [one.get("root", "") for one in children(element, "templateId")]
-        sections = _sections(element) if _stands_alone(element) else []
+        sections = _sections(element, state) if _stands_alone(element, state) else []
         pairs = (
             [(section, one) for section in sections for one in templates] if name in self._is_paired else []
         )
@@ -113,7 +113,7 @@ class Dispatch:
         """A statement that is nothing by itself."""
         if is_negated(element):
             text = "a negated holder of statements was left out with all that is in it"
-            state.issues.append(Issue("error", "not-supported", place_of(element), text))
+            state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
             return []
         for child in element:
             if local(child) in _OF_HOLDERS:
@@ -133,21 +133,25 @@ class Dispatch:
         return found
 
 
-def _stands_alone(element: Element) -> bool:
+def _stands_alone(element: Element, state: State) -> bool:
     """Whether a statement is what its section is about: an entry, or what a concern or an organizer holds."""
-    holder = element.getparent()
+    holder = state.parents.get(element)
     if holder is None or local(holder) == "entry":
         return True
-    around = holder.getparent()
-    return local(around) in ("act", "organizer") and holder.get("typeCode") not in ("MFST", "CAUS", "RSON")
+    around = state.parents.get(holder)
+    return (
+        around is not None
+        and local(around) in ("act", "organizer")
+        and holder.get("typeCode") not in ("MFST", "CAUS", "RSON")
+    )
 
 
-def _sections(element: Element) -> list[str]:
+def _sections(element: Element, state: State) -> list[str]:
     """The codes of the sections around an element, the nearest first."""
     found = []
-    node = element.getparent()
+    node = state.parents.get(element)
     while node is not None:
         if local(node) == "section":
             found += [one.get("code", "") for one in children(node, "code") if one.get("code")]
-        node = node.getparent()
+        node = state.parents.get(node)
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from hdg.fhir.json import dumps
 from hdg.ingestion.cda.compile import Compiler, Program, Step
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import Element, place_of
+from hdg.ingestion.cda.xml import Element
 from hdg.mapping.actions import Fire
 from hdg.mapping.context import JsonObject
 from hdg.mapping.library import Library
@@ -61,7 +61,7 @@ class _Watched(Program):
     places: list[str]
 
     def fill(self, element: Element, out: JsonObject, state: State) -> None:
-        self.places.append(place_of(element))
+        self.places.append(state.place_of(element))
         try:
             Program.fill(self, element, out, state)
         finally:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from lxml import etree
-
 from hdg.errors import CdaError, Issue
 from hdg.ingestion.cda.compile import STATEMENTS
-from hdg.ingestion.cda.xml import HL7, Element, is_hl7, local
+from hdg.ingestion.cda.xml import Tree, is_hl7, local
 
 __all__ = ["as_document"]
 
@@ -24,15 +22,16 @@ _WRAPPED = {
 }
 
 
-def as_document(root: Element, issues: list[Issue]) -> Element:
+def as_document(tree: Tree, issues: list[Issue]) -> Tree:
     """The document itself, or one made around a part. Raises CdaError for anything else."""
+    root = tree.root
     if not is_hl7(root):
         raise CdaError("the root is not in the namespace of HL7 v3")
     if local(root) == "entryRelationship":
         root = next((one for one in root if local(one) in STATEMENTS), root)
     name = local(root)
     if name == "ClinicalDocument":
-        return root
+        return tree
     if name in STATEMENTS:
         way = (*_WRAPPED["entry"], "entry")
     elif name in _WRAPPED:
@@ -49,12 +48,9 @@ def as_document(root: Element, issues: list[Issue]) -> Element:
     else:
         raise CdaError("neither a ClinicalDocument nor a part of one")
     issues.append(Issue("information", "structure", "/", f"only a part of a document ({name})"))
-    document: Element = etree.Element(f"{HL7}ClinicalDocument", nsmap={None: "urn:hl7-org:v3"})  # type: ignore[dict-item]
-    node = document
-    for step in way:
-        node = etree.SubElement(node, HL7 + step)
-    node.append(root)
-    return document
+    tree.root = root
+    tree.wrap(("ClinicalDocument", *way))
+    return tree
 
 
 _HEADER = frozenset(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
-
-from lxml import etree
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, children
@@ -133,13 +130,13 @@ def statement(element: Element, state: State) -> Facts:
 
 def product(element: Element, state: State) -> Facts:
     """A manufacturedProduct: what it says; senders give one id to several."""
-    content = hashlib.sha256(etree.tostring(element, method="c14n", exclusive=True)).hexdigest()
+    content = state.content_of(element)
     return Facts(("product", content), is_thing=True)
 
 
 def part(element: Element, state: State) -> Facts:
     """What belongs to a statement: the statement's own facts."""
-    parent = element.getparent()
+    parent = state.parents.get(element)
     facts = state.facts_of(element)
     above = state.facts_of(parent) if parent is not None else facts
     return Facts(("part", *above.parts, *facts.parts))

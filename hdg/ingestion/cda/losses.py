@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from hdg.errors import Issue
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element, place_of
+from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element
 
 __all__ = ["losses"]
 
@@ -65,12 +65,12 @@ def _unread(root: Element, state: State) -> Iterator[str]:
             if name in _STRUCTURE or name[0] == "{" or (element, name) in attributes:
                 continue
             if value and not value.isspace() and not (name == "negationInd" and value == "false"):
-                yield place_of(element, name)
+                yield state.place_of(element, name)
         text = element.text
         if text and not text.isspace():
-            yield place_of(element)
+            yield state.place_of(element)
         if len(element):
             inner = list(element)
             if any((tail := child.tail) and not tail.isspace() for child in inner):
-                yield place_of(element)
+                yield state.place_of(element)
             stack.extend(reversed(inner))

@@ -89,14 +89,14 @@ def absent(element: Element, state: State) -> JsonObject | None:
 def _section_code(element: Element, state: State, map_name: str) -> JsonObject | None:
     """What a map says of the code of the nearest section that it knows."""
     concepts = state.library.concept_map(map_name)
-    node = element
+    node: Element | None = element
     while node is not None and concepts is not None:
         if local(node) == "section":
             for code in children(node, "code"):
                 target = concepts.translate(code.get("code", ""), state.named_system(code))
                 if target is not None:
                     return {"coding": [target.coding()]}
-        node = node.getparent()
+        node = state.parents.get(node)
     return None
 
 

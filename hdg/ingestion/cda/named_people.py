@@ -8,7 +8,7 @@ from typing import Any
 from hdg.ingestion.cda.named_registry import named
 from hdg.ingestion.cda.state import State, ids_of
 from hdg.ingestion.cda.values import to_coding, to_concept
-from hdg.ingestion.cda.xml import HL7, Element, children, local
+from hdg.ingestion.cda.xml import HL7, Element, children, first_child, local
 from hdg.mapping.context import JsonObject, Several
 
 __all__ = ["actor", "authors_of", "human", "is_patient"]
@@ -51,7 +51,7 @@ def recorder(element: Element, state: State) -> JsonObject | None:
 
 
 def _nearest(element: Element, state: State, read: Callable[[Any, State], Any]) -> JsonObject | None:
-    node = element
+    node: Element | None = element
     while node is not None:
         authors = [one for one in children(node, "author") if _has_author(one)]
         for found in authors:
@@ -60,7 +60,7 @@ def _nearest(element: Element, state: State, read: Callable[[Any, State], Any]) 
                 return reference
         if authors:
             return None  # it has an author, whom R4 does not take here
-        node = node.getparent()
+        node = state.parents.get(node)
     return None
 
 
@@ -87,6 +87,7 @@ _HOLDERS = (
     "intendedRecipient",
     "participantRole",
 )
+_HOLDER_TAGS = frozenset(HL7 + name for name in _HOLDERS)
 
 
 def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject | None:
@@ -100,7 +101,7 @@ def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject
     if meant is not inner:
         state.mark(inner)
         inner = meant
-    if next(children(inner, "assignedAuthoringDevice"), None) is not None:
+    if first_child(inner, "assignedAuthoringDevice") is not None:
         return state.reference("assignedAuthor.Device", inner) if "Device" in kinds else None
     if local(inner) in _ENTITIES and inner.get("classCode") in _RELATED:
         return state.reference("relatedEntity.RelatedPerson", inner)
@@ -146,8 +147,8 @@ def _elsewhere(inner: Element, state: State) -> Element:
     people: dict[tuple[str, str], Element | None] | None = state.known.get("people")
     if people is None:
         people = state.known["people"] = {}
-        for one in state.root.iter(*(HL7 + name for name in _HOLDERS)):
-            if not _is_named(one):
+        for one in state.root.iter():
+            if one.tag not in _HOLDER_TAGS or not _is_named(one):
                 continue
             for id_ in ids_of(one):
                 held = people.setdefault(id_, one)
@@ -196,15 +197,15 @@ def is_patient(inner: Element, state: State) -> bool:
 @named("cda.holder")
 def holder(element: Element, state: State) -> JsonObject | None:
     """Who holds a policy: the patient, or somebody else. ``element`` is a participantRole of a policy."""
-    if state.subject is not None and (is_patient(element, state) or _is_self(element)):
+    if state.subject is not None and (is_patient(element, state) or _is_self(element, state)):
         state.mark(element)
         return state.subject.copy()
     return state.reference("relatedEntity.RelatedPerson", element)
 
 
-def _is_self(element: Element) -> bool:
+def _is_self(element: Element, state: State) -> bool:
     """Whether the policy says that the patient is the subscriber."""
-    policy = element.getparent().getparent()
+    policy = state.parents[state.parents[element]]
     return any(
         code.get("code") == "SELF"
         for participant in children(policy, "participant")
@@ -227,7 +228,7 @@ def organization(element: Element, state: State) -> JsonObject | None:
 def custodian_note(element: Element, state: State) -> str | None:
     """Who keeps an advance directive or speaks for the patient, as the text of a note."""
     said = " ".join(" ".join(text.split()) for text in element.itertext() if text.strip())
-    numbers = [one.get("value", "") for one in element.iter("{*}telecom") if one.get("value")]
+    numbers = [one.get("value", "") for one in element.iter() if local(one) == "telecom" and one.get("value")]
     found = ", ".join(part for part in (said, *numbers) if part)
     return f"Custodian or agent: {found}" if found else None
 

@@ -7,7 +7,7 @@ from typing import Any
 from hdg.ingestion.cda.named_registry import named
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import kind_of, number, to_when
-from hdg.ingestion.cda.xml import Element, children
+from hdg.ingestion.cda.xml import Element, children, first_child
 from hdg.mapping.context import JsonObject
 
 __all__ = ["period"]
@@ -139,8 +139,8 @@ def _periodic(element: Element, state: State) -> JsonObject:
     """Every so often."""
     found: JsonObject = {}
     for one in children(element, "period"):
-        low = next(children(one, "low"), None)
-        high = next(children(one, "high"), None)
+        low = first_child(one, "low")
+        high = first_child(one, "high")
         first = one if one.get("value") else low if low is not None else high
         if first is None or not first.get("value"):
             continue
@@ -148,12 +148,12 @@ def _periodic(element: Element, state: State) -> JsonObject:
         if unit is None:
             state.problem("the unit of a period is none of time", code="value")
             continue
-        found = {"frequency": 1, "period": number(first.get("value")), "periodUnit": unit}
+        found = {"frequency": 1, "period": number(first.get("value", "")), "periodUnit": unit}
         if low is not None and high is not None and low.get("value") and high.get("value"):
             if low.get("unit") != high.get("unit"):
                 state.problem("the bounds of a period have different units", code="value")
             else:
-                found["periodMax"] = number(high.get("value"))
+                found["periodMax"] = number(high.get("value", ""))
     for _ in children(element, "phase"):
         state.problem("the phase of a period was left out", code="incomplete")
     return found

@@ -1,35 +1,177 @@
 """The narrative of a section (StrucDoc) as XHTML that R4 allows.
 
-CDA R2 §4.3.5; R4 narrative.html. narrative.xslt is an allow-list: unknown elements give their text alone; no scripts,
-styles, forms or outer resources. IDs stay, so that references from entries lead somewhere.
+CDA R2 §4.3.5; R4 narrative.html. An allow-list: unknown elements give their text alone; no scripts, styles, forms or
+outer resources. IDs stay, so that references from entries lead somewhere.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
-from lxml import etree
+import re
 
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import Element
+from hdg.ingestion.cda.xml import HL7, Element
 
 __all__ = ["narrative"]
 
-_NOTHING = etree.XSLTAccessControl(  # type: ignore[call-arg]  # the stubs know another signature
-    read_file=False, write_file=False, create_dir=False, read_network=False, write_network=False
+_BLANK = " \t\r\n"
+"""XML 1.0 §2.3: what XPath calls white space."""
+_NAMES = {
+    "paragraph": "p",
+    "item": "li",
+    "caption": "b",
+    "table": "table",
+    "thead": "thead",
+    "tbody": "tbody",
+    "tfoot": "tfoot",
+    "tr": "tr",
+    "th": "th",
+    "td": "td",
+    "colgroup": "colgroup",
+    "sub": "sub",
+    "sup": "sup",
+    "footnote": "span",
+    "footnoteRef": "span",
+}
+_AS = {HL7 + name: html for name, html in _NAMES.items()}
+_TEXT, _LIST, _CONTENT, _LINK, _COL, _BR, _MEDIA, _TABLE, _CAPTION = (
+    HL7 + name
+    for name in ("text", "list", "content", "linkHtml", "col", "br", "renderMultiMedia", "table", "caption")
 )
-
-
-@cache
-def _transform() -> etree.XSLT:
-    sheet = etree.parse(Path(__file__).with_suffix(".xslt"))
-    return etree.XSLT(sheet, access_control=_NOTHING)
+_STYLES = (("Bold", "b"), ("Italics", "i"), ("Underline", "u"))
+_SCHEMES = ("http://", "https://", "mailto:", "#")
+_FOLDED = str.maketrans("HTPSMAILO", "htpsmailo")
+_NUMBERS = frozenset({"colspan", "rowspan", "span"})
+_NUMBER = re.compile(rf"[{_BLANK}]*(-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,3}})?)[{_BLANK}]*")
+_MOST = 1000
+"""Columns or rows that one cell may span."""
 
 
 def narrative(element: Element, state: State) -> dict[str, str] | None:
     """A Narrative, or None for one that says nothing."""
-    if not any(text and not text.isspace() for text in element.itertext()):
+    if not any(not text.isspace() for text in element.itertext()):
         return None
-    div = etree.tostring(_transform()(element).getroot(), encoding="unicode")
-    return {"status": "generated", "div": div}
+    out = ['<div xmlns="http://www.w3.org/1999/xhtml"']
+    _close(element, "div", out)
+    return {"status": "generated", "div": "".join(out)}
+
+
+def _close(element: Element, name: str, out: list[str]) -> None:
+    """What is in an element, and the end of a tag that was begun; short where there is nothing in it."""
+    mark = len(out)
+    out.append(">")
+    _inside(element, out)
+    if len(out) == mark + 1:
+        out[mark] = "/>"
+    else:
+        out.append(f"</{name}>")
+
+
+def _inside(element: Element, out: list[str]) -> None:
+    text = element.text
+    if text:
+        out.append(_escaped(text))
+    for child in element:
+        if (
+            child.get("revised") == "delete" and child.tag != _TEXT
+        ):  # what was taken back must not read as if it stood
+            mark = len(out)
+            out.append('<span style="text-decoration:line-through">')
+            _element(child, element, out)
+            if len(out) == mark + 1:
+                out[mark] = '<span style="text-decoration:line-through"/>'
+            else:
+                out.append("</span>")
+        else:
+            _element(child, element, out)
+        text = child.tail
+        if text:
+            out.append(_escaped(text))
+
+
+def _element(element: Element, around: Element, out: list[str]) -> None:
+    tag = element.tag
+    name = _AS.get(tag)
+    if name is not None:
+        if tag == _CAPTION and around.tag == _TABLE:
+            name = "caption"
+        out.append(f"<{name}{_attributes(element)}")
+        _close(element, name, out)
+    elif tag == _CONTENT:
+        _content(element, out)
+    elif tag == _BR:
+        out.append("<br/>")
+    elif tag == _LIST:
+        name = "ol" if element.get("listType") == "ordered" else "ul"
+        out.append(f"<{name}{_attributes(element)}")
+        _close(element, name, out)
+    elif tag == _COL:
+        out.append(f"<col{_numbers(element)}/>")
+    elif tag == _LINK:
+        out.append(f"<a{_href(element)}{_attributes(element)}")
+        _close(element, "a", out)
+    elif tag == _MEDIA:
+        out.append(f"<span{_id(element)}>[{_escaped(element.get('referencedObject', ''))}]")
+        _inside(element, out)
+        out.append("</span>")
+    elif tag == _TEXT:
+        out.append("<div")
+        _close(element, "div", out)
+    else:
+        _inside(element, out)
+
+
+def _content(element: Element, out: list[str]) -> None:
+    out.append(f"<span{_id(element)}")
+    styles = element.get("styleCode")
+    words = _words(styles) if styles else ()
+    style = next((name for word, name in _STYLES if word in words), "")
+    if not style:
+        _close(element, "span", out)
+        return
+    out.append(f"><{style}")
+    _close(element, style, out)
+    out.append("</span>")
+
+
+def _words(text: str) -> list[str]:
+    """XPath's normalize-space, as words."""
+    return [word for word in re.split(f"[{_BLANK}]+", text) if word]
+
+
+def _attributes(element: Element) -> str:
+    """The id, and the numbers of a cell."""
+    if not element.keys():
+        return ""
+    return _id(element) + _numbers(element)
+
+
+def _id(element: Element) -> str:
+    found = element.get("ID")
+    return "" if found is None or " " in found else f' id="{_quoted(found)}"'
+
+
+def _numbers(element: Element) -> str:
+    said = ""
+    for name, value in element.items():
+        if name in _NUMBERS:
+            match = _NUMBER.fullmatch(value)
+            number = float(match[1]) if match else 0
+            if 0 < number <= _MOST:
+                said += f' {name}="{int(number + 0.5)}"'
+    return said
+
+
+def _href(element: Element) -> str:
+    href = " ".join(_words(element.get("href", "")))
+    return f' href="{_quoted(href)}"' if href.translate(_FOLDED).startswith(_SCHEMES) else ""
+
+
+def _escaped(text: str) -> str:
+    if "&" in text or "<" in text or ">" in text or "\r" in text:
+        text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
+    return text
+
+
+def _quoted(text: str) -> str:
+    text = _escaped(text).replace('"', "&quot;")
+    return text.replace("\n", "&#10;").replace("\t", "&#9;")

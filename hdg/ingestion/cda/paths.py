@@ -16,16 +16,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
 __all__ = ["Find", "Path", "PathError", "parse_path", "texts"]
 
-Find = Callable[[Element], Sequence[Element]]
-Check = Callable[[Element], bool]
+Parents = Mapping[Element, Element]
+"""What each element stands in."""
+Find = Callable[[Element, Parents], Sequence[Element]]
+Check = Callable[[Element, Parents], bool]
+Pick = Callable[[Sequence[Element], Parents], Sequence[Element]]
 _NAME = re.compile(r"(?:sdtc:|xsi:)?[A-Za-z][A-Za-z0-9]*")
 _COMPARED = re.compile(r"(?P<path>[^=!']+?)\s*(?P<sign>!?=)\s*'(?P<text>[^']*)'")
+
+
+class Known(Protocol):
+    """What a document is looked at with (state.State)."""
+
+    known: dict[Any, Any]
+    parents: dict[Element, Element]
 
 
 class PathError(ValueError):
@@ -41,7 +51,7 @@ class Path:
     attribute: str = ""
     first: str = ""
     """The tag (Clark notation) without which nothing is found; '' when it does not begin with a child."""
-    head: Callable[[Sequence[Element]], Sequence[Element]] | None = None
+    head: Pick | None = None
     """What the predicates of the first step leave of the children of that tag; None: all."""
     rest: Find | None = None
     """The steps after the first; None for none."""
@@ -50,34 +60,37 @@ class Path:
     below: Find | None = None
     """What it finds from up there."""
 
-    def found(self, element: Element, known: dict[Any, Any]) -> Sequence[Element]:
-        """``find``; what lies above is looked for once for all siblings and kept in ``known``."""
+    def found(self, element: Element, state: Known) -> Sequence[Element]:
+        """``find``; what lies above is looked for once for all siblings and kept in ``state.known``."""
+        known, parents = state.known, state.parents
         if not self.up or self.below is None:
-            return self.find(element)
+            return self.find(element, parents)
         above = element
         for _ in range(self.up):
-            parents = _parent(above)
-            if not parents:
+            around = parents.get(above)
+            if around is None or around.tag == _SECTION:
                 return ()
-            above = parents[0]
+            above = around
         key = ("above", self.text, above)
         hits: Sequence[Element] | None = known.get(key)
         if hits is None:
-            hits = known[key] = self.below(above)
+            hits = known[key] = self.below(above, parents)
         return hits
 
-    def among(self, element: Element, view: Mapping[str, Sequence[Element]]) -> Sequence[Element]:
+    def among(
+        self, element: Element, view: Mapping[str, Sequence[Element]], parents: Parents
+    ) -> Sequence[Element]:
         """``find`` for an element whose children are at hand by tag."""
         if not self.first:
-            return self.find(element)
+            return self.find(element, parents)
         hits: Sequence[Element] = view.get(self.first, ())
         if hits and self.head is not None:
-            hits = self.head(hits)
+            hits = self.head(hits, parents)
         if hits and self.rest is not None:
             rest = self.rest
             if len(hits) == 1:
-                return rest(hits[0])
-            return [found for node in hits for found in rest(node)]
+                return rest(hits[0], parents)
+            return [found for node in hits for found in rest(node, parents)]
         return hits
 
 
@@ -92,7 +105,7 @@ def parse_path(text: str) -> Path:
         if step.startswith("@"):
             attribute = _attribute(step[1:], text)
         elif step == ".":
-            finds.append(lambda element: (element,))
+            finds.append(lambda element, parents: (element,))
         elif step == "..":
             finds.append(_parent)
         else:
@@ -109,10 +122,12 @@ def _tag(name: str) -> str:
     return SDTC + name[5:] if name.startswith("sdtc:") else HL7 + name
 
 
-def texts(path: Path, element: Element, known: dict[Any, Any] | None = None) -> list[str]:
+def texts(path: Path, element: Element, state: Known) -> list[str]:
     """What the path reads as texts: attributes, or the texts of elements; blank ones are left out."""
-    name = path.attribute
-    hits = path.find(element) if known is None else path.found(element, known)
+    return _said(path.found(element, state), path.attribute)
+
+
+def _said(hits: Sequence[Element], name: str) -> list[str]:
     found = [one.get(name, "") if name else "".join(one.itertext()) for one in hits]
     return [one for one in (text.strip() for text in found) if one]
 
@@ -139,19 +154,16 @@ def _attribute(name: str, text: str) -> str:
 
 def _chained(finds: list[Find]) -> Find:
     if not finds:
-        return lambda element: (element,)
+        return lambda element, parents: (element,)
     if len(finds) == 1:
         return finds[0]
     *first, last = finds
     way = _chained(first)
 
-    def find(element: Element) -> list[Element]:
-        return [found for node in way(element) for found in last(node)]
+    def find(element: Element, parents: Parents) -> list[Element]:
+        return [found for node in way(element, parents) for found in last(node, parents)]
 
     return find
-
-
-Pick = Callable[[Sequence[Element]], Sequence[Element]]
 
 
 def _step(step: str, text: str) -> tuple[str, Pick | None]:
@@ -172,9 +184,9 @@ def _step(step: str, text: str) -> tuple[str, Pick | None]:
     if not checks and not number:
         return _tag(name), None
 
-    def pick(hits: Sequence[Element]) -> Sequence[Element]:
+    def pick(hits: Sequence[Element], parents: Parents) -> Sequence[Element]:
         for check in checks:
-            hits = [one for one in hits if check(one)]
+            hits = [one for one in hits if check(one, parents)]
         return hits[number - 1 : number] if number else hits
 
     return _tag(name), pick
@@ -196,19 +208,19 @@ def _brackets(step: str) -> list[str]:
 
 def _picking(tag: str, pick: Pick | None) -> Find:
     if pick is None:
-        return lambda element: list(element.iterchildren(tag))
-    return lambda element: pick(list(element.iterchildren(tag)))
+        return lambda element, parents: element.findall(tag)
+    return lambda element, parents: pick(element.findall(tag), parents)
 
 
 _SECTION = f"{HL7}section"
 
 
-def _parent(element: Element) -> Sequence[Element]:
-    parent = element.getparent()
+def _parent(element: Element, parents: Parents) -> Sequence[Element]:
+    parent = parents.get(element)
     return () if parent is None or parent.tag == _SECTION else (parent,)
 
 
-def _is_not_negated(element: Element) -> bool:
+def _is_not_negated(element: Element, parents: Parents) -> bool:
     return bool(element.get("negationInd", "false") == "false")
 
 
@@ -218,15 +230,17 @@ def _check(inner: str, text: str) -> Check:
         is_wanted = not inner.startswith("not ")
         path = parse_path(inner.removeprefix("not ").strip())
         if path.attribute:
-            return lambda element: bool(texts(path, element)) is is_wanted
-        return lambda element: bool(path.find(element)) is is_wanted
+            return lambda element, parents: (
+                bool(_said(path.find(element, parents), path.attribute)) is is_wanted
+            )
+        return lambda element, parents: bool(path.find(element, parents)) is is_wanted
     named, sign, value = compared["path"].strip(), compared["sign"], compared["text"]
     path = parse_path("templateId/@root" if named == "templateId" else named)
     if not path.attribute:
         raise PathError(f"only an attribute can be compared in {text!r}")
     is_equal = sign == "="
 
-    def check(element: Element) -> bool:
-        return any(one.get(path.attribute) == value for one in path.find(element)) is is_equal
+    def check(element: Element, parents: Parents) -> bool:
+        return any(one.get(path.attribute) == value for one in path.find(element, parents)) is is_equal
 
     return check

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from datetime import tzinfo
 from typing import Any
 
-from lxml import etree
-
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
-from hdg.ingestion.cda.xml import HL7, Element, children, local, place_of
+from hdg.ingestion.cda.canonical import Canonical
+from hdg.ingestion.cda.xml import HL7, Element, Tree, children, local
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import to_instant
 from hdg.mapping.context import Context, Facts, JsonObject, Unfit, is_same
@@ -32,12 +30,15 @@ class State(Context):
         "attributes",
         "build_resource",
         "consumed",
+        "content_of",
         "dispatch",
         "id_key",
         "institution",
         "issues",
         "known",
         "library",
+        "parents",
+        "place_of",
         "resources",
         "root",
         "sender",
@@ -45,12 +46,13 @@ class State(Context):
         "statements",
         "subject",
         "systems",
+        "tree",
         "zone",
     )
 
     def __init__(
         self,
-        root: Element,
+        tree: Tree,
         sender: Sender,
         library: Library,
         id_key: bytes,
@@ -58,7 +60,13 @@ class State(Context):
         issues: list[Issue],
     ) -> None:
         super().__init__()
-        self.root = root
+        self.tree = tree
+        self.root = tree.root
+        self.parents = tree.parents
+        """What each element stands in; the root in nothing."""
+        self.place_of = tree.place_of
+        self.content_of = Canonical(tree).digest
+        """A hash of all that an element says."""
         self.sender = sender
         self.institution = sender.institution
         self.library = library
@@ -103,7 +111,7 @@ class State(Context):
 
     def settle_at(self, element: Element, attribute: str = "") -> None:
         """Problems become Issues at an element."""
-        place = place_of(element, attribute)
+        place = self.place_of(element, attribute)
         for problem in self.problems:
             self.issues.append(Issue(problem.severity, problem.code, place, problem.text))
         self.problems.clear()
@@ -112,7 +120,7 @@ class State(Context):
         """The element of the narrative with that ID."""
         if self._ids is None:
             self._ids = {}
-            for element in self.root.iter(etree.Element):
+            for element in self.root.iter():
                 found = element.get("ID")
                 if found is not None:
                     self._ids.setdefault(found, element)
@@ -122,7 +130,9 @@ class State(Context):
         """The fullest statement with an id of this one; None when there is none and this one says only who it is."""
         if self._statements is None:
             self._statements = {}
-            for one in self.root.iter(*_LINKED):
+            for one in self.root.iter():
+                if one.tag not in _LINKED:
+                    continue
                 for id_ in ids_of(one):
                     held = self._statements.get(id_)
                     if held is None or _fullness(one) > _fullness(held):
@@ -162,7 +172,7 @@ class State(Context):
         )
         if ids:
             return Facts(("cda", *(part for pair in ids for part in pair)))
-        content = hashlib.sha256(etree.tostring(element, method="c14n", exclusive=True)).hexdigest()
+        content = self.content_of(element)
         about = self.subject["reference"] if self.subject else ""
         return Facts(("cda-content", about, content))
 
@@ -206,7 +216,7 @@ class State(Context):
                 held[name] = [*mine, *(item for item in value if item not in mine)]
         if differing:
             text = f"two statements about one {held['resourceType']} differ in {', '.join(differing)}; the first stays"
-            self.issues.append(Issue("information", "conflict", place_of(element), text))
+            self.issues.append(Issue("information", "conflict", self.place_of(element), text))
 
     def stated(self, name: str) -> str | None:
         """The instant that the root's child of that name tells, if it is one."""
@@ -218,7 +228,7 @@ class State(Context):
         return None
 
 
-_LINKED = tuple(
+_LINKED = frozenset(
     HL7 + name
     for name in (
         "act",

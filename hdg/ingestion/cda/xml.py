@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from lxml import etree
+from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from hdg.errors import CdaError, Issue
+from hdg.ingestion.cda.prefixes import parsed, prefixes_of, wrapped
 
-__all__ = ["HL7", "SDTC", "XSI_TYPE", "Element", "children", "is_hl7", "local", "place_of", "read"]
+__all__ = [
+    "HL7",
+    "SDTC",
+    "XSI_TYPE",
+    "Element",
+    "Tree",
+    "children",
+    "first_child",
+    "is_hl7",
+    "local",
+    "mended",
+    "read",
+]
 
-Element = Any
-"""An lxml element; the stubs make of every child a union."""
 HL7 = "{urn:hl7-org:v3}"
 SDTC = "{urn:hl7-org:sdtc}"
 XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+_PHARM_URI = b"urn:hl7-org:pharm"
 _PHARM = "{urn:hl7-org:pharm}"
 """The pharmacy models' additions to CDA: ingredients and forms, read as if CDA had them."""
 MAX_DEPTH = 100
@@ -50,40 +61,112 @@ _MARKS = (
 )
 
 
-def read(data: bytes, issues: list[Issue]) -> Element:
-    """The root element. Raises CdaError; what had to be mended on the way is an Issue."""
+class Tree:
+    """A document as elements of the standard library, which know nothing of what is around them."""
+
+    __slots__ = ("_document", "body", "parents", "prefixed", "prefixes", "root")
+
+    def __init__(self, root: Element, parents: dict[Element, Element], body: bytes) -> None:
+        self.root = self._document = root
+        self.parents = parents
+        """What each element stands in."""
+        self.body = body
+        """The document in UTF-8."""
+        self.prefixed: dict[Element, Any] | None = None
+        """lxml's elements, which know their prefixes; None where ``prefixes`` says it all."""
+        self.prefixes: Mapping[str, str] = {}
+        """URI → prefix."""
+        found = prefixes_of(body)
+        if found is None:
+            self.as_written(root)
+        else:
+            self.prefixes = found
+
+    def as_written(self, element: Element) -> Any:
+        """lxml's element; to be asked for before anything is removed."""
+        if self.prefixed is None:
+            other = parsed(self.body)
+            _make_truths(other, self.body)
+            self.prefixed = dict(zip(self._document.iter(), other.iter(), strict=True))
+        return self.prefixed[element]
+
+    def rename(self, element: Element, tag: str) -> None:
+        """Gives an element another name; before anything is removed."""
+        self.as_written(element).tag = tag
+        element.tag = tag
+
+    def remove(self, element: Element) -> None:
+        """Takes an element out, with all that is in it."""
+        self.parents.pop(element).remove(element)
+        if self.prefixed is not None:
+            other = self.prefixed[element]
+            other.getparent().remove(other)
+
+    def wrap(self, names: Sequence[str]) -> None:
+        """Puts elements of HL7 v3 around the root, the outermost first."""
+        if self.prefixed is None and self.prefixes.get(HL7[1:-1]):
+            self.as_written(self.root)
+        inner, made = self.root, []
+        for name in reversed(names):
+            around = Element(HL7 + name)
+            around.append(self.root)
+            self.parents[self.root] = self.root = around
+            made.append(around)
+        if self.prefixed is not None:
+            others = wrapped(self.prefixed[inner], [one.tag for one in reversed(made)])
+            self.prefixed.update(zip(reversed(made), others, strict=True))
+
+    def place_of(self, element: Element, attribute: str = "") -> str:
+        """Where it lies: ``component[2]/section/entry[1]/act/@negationInd``, numbered where it has siblings."""
+        steps = [f"@{attribute.rpartition('}')[2]}"] if attribute else []
+        node, root, parents = element, self.root, self.parents
+        while node is not root:
+            parent = parents.get(node)
+            if parent is None:
+                break
+            name = local(node)
+            same = parent.findall(node.tag)
+            steps.append(f"{name}[{same.index(node) + 1}]" if len(same) > 1 else name)
+            node = parent
+        return "/".join(reversed(steps)) or local(element)
+
+
+def read(data: bytes, issues: list[Issue]) -> Tree:
+    """Raises CdaError; what had to be mended on the way is an Issue."""
+    body = mended(data, issues)
+    parser = XMLParser(encoding="utf-8")  # noqa: S314  # without a DTD there are no entities, and mended() lets none pass
+    try:
+        parser.feed(body)
+        root: Element = parser.close()
+    except ParseError as error:
+        raise CdaError("not well-formed XML", f"line {error.position[0]}") from None
+    tree = Tree(root, _parents(root), body)
+    _make_truths(root, body)
+    if not root.tag.startswith("{"):
+        issues.append(Issue("information", "structure", "/", "the namespace urn:hl7-org:v3 is missing"))
+        for element in root.iter():
+            if not element.tag.startswith("{"):
+                tree.rename(element, HL7 + element.tag)
+    if _PHARM_URI in body:
+        for element in root.iter():
+            if element.tag.startswith(_PHARM):
+                tree.rename(element, HL7 + local(element))
+    return tree
+
+
+def mended(data: bytes, issues: list[Issue]) -> bytes:
+    """The root element in UTF-8, its prefixes declared. Raises CdaError: there is none, or a DTD before it."""
     text = _decoded(data, issues)
     start = _BEFORE_ROOT.match(text)
     at = start.end() if start else 0
     if text.startswith("<!", at):
         raise CdaError("a document type definition is not allowed")
-    if not text[at:].strip():
+    if at >= len(text):
         raise CdaError("the document is empty")
-    body = _declared(text[at:], issues)
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=True,  # a scanned letter is one text of megabytes; without entities nothing can grow
-        remove_comments=True,
-        remove_pis=True,
-    )
     try:
-        root: Element = etree.fromstring(body.encode("utf-8"), parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        raise CdaError("not well-formed XML", f"line {line}" if line else "") from None
-    _check(root)
-    if ":negationInd" in body:
-        _without_prefix(root)
-    if etree.QName(root).namespace is None:
-        issues.append(Issue("information", "structure", "/", "the namespace urn:hl7-org:v3 is missing"))
-        for element in root.iter():
-            if isinstance(element.tag, str) and not element.tag.startswith("{"):
-                element.tag = HL7 + element.tag
-    for element in list(root.iter(f"{_PHARM}*")):
-        element.tag = HL7 + local(element)
-    return root
+        return _declared(text[at:] if at else text, issues).encode("utf-8")
+    except UnicodeEncodeError:
+        raise CdaError("not well-formed XML") from None
 
 
 def _decoded(data: bytes, issues: list[Issue]) -> str:
@@ -140,65 +223,76 @@ def _declared(text: str, issues: list[Issue]) -> str:
     return text[: found.end()] + "".join(missing) + text[found.end() :]
 
 
-_TOO_DEEP = etree.XPath(f"boolean({'/*' * (MAX_DEPTH + 1)})")
-_TOO_WIDE = etree.XPath(f"boolean(//*/@*[{MAX_ATTRIBUTES + 1}])")
-_ODD_TRUTH = etree.XPath("//@negationInd[. != 'true' and . != 'false']/..")
+def _parents(root: Element) -> dict[Element, Element]:
+    """What each element stands in. Raises CdaError for a tree that is nested too deeply or too wide."""
+    parents: dict[Element, Element] = {}
+    level, depth = [root], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise CdaError(f"nested more than {MAX_DEPTH} deep")
+        below: list[Element] = []
+        for element in level:
+            if len(element.keys()) > MAX_ATTRIBUTES:
+                raise CdaError(f"an element has more than {MAX_ATTRIBUTES} attributes")
+            if len(element):
+                inner = list(element)
+                parents.update(dict.fromkeys(inner, element))
+                below += inner
+        level = below
+    return parents
 
 
-def _check(root: Element) -> None:
-    """Raises CdaError for a tree that is nested too deeply or too wide; makes one word of each truth."""
-    if _TOO_DEEP(root):
-        raise CdaError(f"nested more than {MAX_DEPTH} deep")
-    if _TOO_WIDE(root):
-        raise CdaError(f"an element has more than {MAX_ATTRIBUTES} attributes")
-    odd: Any = _ODD_TRUTH(root)
-    for element in odd:  # xs:boolean: 1 is true, and tables compare with one word
+def _make_truths(root: Any, body: bytes) -> None:
+    """Makes one word of each truth, of elements of either library: xs:boolean has two, and tables compare with one."""
+    if b"negationInd" not in body:
+        return
+    is_prefixed = b":negationInd" in body
+    for element in root.iter():
         text = element.get("negationInd")
-        element.set("negationInd", _TRUTH.get(text.strip().lower(), text))
+        if text is not None and text != "true" and text != "false":
+            element.set("negationInd", _TRUTH.get(text.strip().lower(), text))
+        if is_prefixed:
+            _without_prefix(element)
 
 
-def _without_prefix(root: Element) -> None:
+def _without_prefix(element: Any) -> None:
     """sdtc:negationInd, which HL7 withdrew and senders use at supplies and encounters, is read as negationInd.
 
     Where both stand, either denies.
     """
-    for element in root.iter(etree.Element):
-        for name in list(element.attrib):
-            if name.endswith("}negationInd"):
-                text = _TRUTH.get(element.get(name, "").strip().lower(), element.get(name))
-                if element.get("negationInd", "false") == "false":
-                    element.set("negationInd", text)
-                del element.attrib[name]
+    for name in [one for one in element.keys() if one.endswith("}negationInd")]:  # noqa: SIM118  # of an element
+        text = element.attrib.pop(name)
+        if element.get("negationInd", "false") == "false":
+            element.set("negationInd", _TRUTH.get(text.strip().lower(), text))
 
 
-def children(element: Element, name: str) -> Iterator[Element]:
+class _Tags(dict[str, str]):
+    """Names in the namespace of HL7 v3; tables and converters know a few hundred."""
+
+    def __missing__(self, name: str) -> str:
+        tag = self[name] = HL7 + name
+        return tag
+
+
+_TAGS = _Tags()
+
+
+def children(element: Element, name: str) -> Sequence[Element]:
     """The children of that name in the namespace of HL7 v3."""
-    found: Iterator[Element] = element.iterchildren(HL7 + name)
-    return found
+    return element.findall(_TAGS[name])
+
+
+def first_child(element: Element, name: str) -> Element | None:
+    """The first of ``children``."""
+    return element.find(_TAGS[name])
 
 
 def is_hl7(element: Element) -> bool:
     """Whether an element is of the namespace of HL7 v3."""
-    return isinstance(element.tag, str) and element.tag.startswith(HL7)
+    return element.tag.startswith(HL7)
 
 
 def local(element: Element) -> str:
     """The name without its namespace."""
-    name: str = element.tag
-    return name.rpartition("}")[2]
-
-
-def place_of(element: Element, attribute: str = "") -> str:
-    """Where an element lies: ``component[2]/section/entry[1]/act/@negationInd``, numbered where it has siblings."""
-    steps = [f"@{attribute.rpartition('}')[2]}"] if attribute else []
-    node = element
-    while node is not None:
-        name = local(node)
-        parent = node.getparent()
-        if parent is not None:
-            before = sum(1 for _ in node.itersiblings(node.tag, preceding=True))
-            if before or next(node.itersiblings(node.tag), None) is not None:
-                name += f"[{before + 1}]"
-            steps.append(name)
-        node = parent
-    return "/".join(reversed(steps)) or local(element)
+    return element.tag.rpartition("}")[2]

@@ -6,7 +6,6 @@ HL7 v3 Transmission Infrastructure (MCCI_MT000200UV01); IHE ITI-44 §3.44.4.1.3
 
 from __future__ import annotations
 
-import copy
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,11 +14,14 @@ from typing import Any
 from lxml import etree
 
 from hdg.errors import CdaError, Issue
-from hdg.ingestion.cda.xml import HL7, Element, children
+from hdg.ingestion.cda.xml import HL7, children
+from hdg.ingestion.cda.xml import Element as Read
 from hdg.ingestion.hl7v3.message import Message, below, opened
 
 __all__ = ["acknowledge"]
 
+Element = Any
+"""An lxml element; the stubs make of every child a union."""
 _NAME = "MCCI_IN000002UV01"
 _INTERACTIONS = "2.16.840.1.113883.1.6"
 _NAMESPACES: dict[Any, str] = {None: "urn:hl7-org:v3"}
@@ -53,7 +55,7 @@ def _written(message: Message | None, issues: Sequence[Issue], at_us: int, *, is
     _put(ack, "typeCode", code="AA" if is_accepted else "AE")
     if message is not None:
         for one in list(children(message.root, "id"))[:1]:
-            _put(ack, "targetMessage").append(copy.deepcopy(one))
+            _copy(one, _put(ack, "targetMessage"))
     for issue in () if is_accepted else issues:
         detail = _put(ack, "acknowledgementDetail", typeCode="E")
         _put(detail, "text").text = issue.text
@@ -72,6 +74,14 @@ def _opened(raw: bytes) -> Message | None:
         return None
 
 
+def _copy(one: Read, parent: Element) -> None:
+    """Puts a copy of what was read into what is written."""
+    made = etree.SubElement(parent, one.tag, dict(one.items()))
+    made.text, made.tail = one.text, one.tail
+    for child in one:
+        _copy(child, made)
+
+
 def _put(parent: Element, name: str, **attributes: str) -> Element:
     return etree.SubElement(parent, HL7 + name, attributes)
 
@@ -79,7 +89,7 @@ def _put(parent: Element, name: str, **attributes: str) -> Element:
 def _code_of(message: Message | None, name: str, otherwise: str) -> str:
     if message is None:
         return otherwise
-    return next((one.get("code") for one in children(message.root, name) if one.get("code")), otherwise)
+    return next((code for one in children(message.root, name) if (code := one.get("code"))), otherwise)
 
 
 def _device(root: Element, name: str, kind: str, message: Message | None, from_: str) -> None:
@@ -89,7 +99,7 @@ def _device(root: Element, name: str, kind: str, message: Message | None, from_:
     if not ids:
         _put(device, "id", nullFlavor="UNK")
     for one in ids:
-        device.append(copy.deepcopy(one))
+        _copy(one, device)
 
 
 def _enveloped(root: Element, uri: str) -> Element:

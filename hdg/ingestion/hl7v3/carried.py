@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 from lxml import etree
 
@@ -22,9 +23,13 @@ _SUBJECT = ("controlActProcess", "subject")
 
 def document_in(message: Message) -> bytes:
     """The bytes of the document. Raises Hl7v3Error unless there is exactly one."""
-    found = [
+    root: Any = message.tree.as_written(message.root)
+    around = root.getparent()
+    if around is not None:
+        around.remove(root)  # the envelope's declarations are none of the document's
+    found: list[bytes] = [
         etree.tostring(one, encoding="UTF-8", with_tail=False)
-        for subject in below(message.root, *_SUBJECT)
+        for subject in _written(root)
         for one in subject.iter(f"{HL7}ClinicalDocument")
     ]
     if not found:
@@ -33,6 +38,11 @@ def document_in(message: Message) -> bytes:
     if len(found) != 1:
         raise Hl7v3Error("the message does not carry one CDA document", "/".join(_SUBJECT))
     return found[0]
+
+
+def _written(root: Any) -> list[Any]:
+    """The subjects, as elements of lxml."""
+    return list(below(root, *_SUBJECT))
 
 
 def _held(text: Element) -> bytes:

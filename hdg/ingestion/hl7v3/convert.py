@@ -17,7 +17,7 @@ from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.cda.losses import losses
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import Element, children, place_of
+from hdg.ingestion.cda.xml import Element, children
 from hdg.ingestion.converted import Converted, Defaulted, Deletion, JsonObject, Source
 from hdg.ingestion.hl7v3 import named as _named  # noqa: F401  registers its converters
 from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
@@ -100,7 +100,7 @@ class Converter:
         events = _events(message)
         sender = _sender(sender or Sender("", ""), message)
         tables = self.tables(sender.mappings, sender.terminology)
-        state = State(message.root, sender, tables.library, self.id_key, zone(sender.zone), issues)
+        state = State(message.tree, sender, tables.library, self.id_key, zone(sender.zone), issues)
         state.build_resource = tables.compiler.resource
         sha256 = hashlib.sha256(data).hexdigest()
         state.known["sha256"] = sha256
@@ -184,26 +184,28 @@ def _events(message: Message) -> list[Element]:
         status = next((one.get("code", "").lower() for one in children(event, "statusCode")), "")
         if status not in _REGISTERED:
             text = "a registration that is not active is not supported"
-            raise Hl7v3Error(text, f"{place_of(event)}/statusCode")
+            raise Hl7v3Error(text, f"{message.tree.place_of(event)}/statusCode")
         if len(list(below(event, "subject1", "patient"))) != 1:
-            raise Hl7v3Error("a registration is of one patient", f"{place_of(event)}/subject1")
+            raise Hl7v3Error("a registration is of one patient", f"{message.tree.place_of(event)}/subject1")
         if message.interaction.startswith(MERGE):
-            _check_merge(event)
+            _check_merge(event, message)
     kept = [patient_key(patient) for event in events for patient in below(event, "subject1", "patient")]
     for one in (one for event in events for one in prior_ids(event)):
         if key_of(one) in kept:
-            raise Hl7v3Error("a record cannot be merged and stay at once", place_of(one))
+            raise Hl7v3Error("a record cannot be merged and stay at once", message.tree.place_of(one))
     return events
 
 
-def _check_merge(event: Element) -> None:
+def _check_merge(event: Element, message: Message) -> None:
     """Raises Hl7v3Error unless each earlier registration says whose it was."""
     prior = list(below(event, "replacementOf", "priorRegistration"))
     if not prior:
-        raise Hl7v3Error("nothing says which record was merged", f"{place_of(event)}/replacementOf")
+        raise Hl7v3Error(
+            "nothing says which record was merged", f"{message.tree.place_of(event)}/replacementOf"
+        )
     for one in prior:
         if not any(key_of(id_) for id_ in below(one, "subject1", "priorRegisteredRole", "id")):
-            raise Hl7v3Error("no usable prior patient identifier", place_of(one))
+            raise Hl7v3Error("no usable prior patient identifier", message.tree.place_of(one))
 
 
 _RESPONSE = ("controlActProcess", "queryAck", "queryResponseCode")
@@ -221,7 +223,7 @@ def _register(event: Element, compiler: Compiler, state: State, said: _Said) -> 
     names = removed(patient, compiler.program("patient.Patient"), state)
     made = compiler.resource("patient.Patient", patient, state)
     if made is None:
-        raise Hl7v3Error("nothing is said of the patient", place_of(patient))
+        raise Hl7v3Error("nothing is said of the patient", state.place_of(patient))
     state.subject = made
     _focus(made, said)
     said.deleted.extend(deletions("Patient", made["reference"], names, state))

@@ -114,7 +114,7 @@ def custodian(element: Element, state: State) -> Facts:
     """An assignedEntity that keeps registrations: the providing organization where the number is that one's."""
     name = _name_of(element, "assignedOrganization", "name")
     own = {key_text(one) for one in children(element, "id")} - {""}
-    event = element.getparent().getparent()
+    event = state.parents[state.parents[element]]
     for provider in below(event, "subject1", "patient", "providerOrganization"):
         is_one = not own.isdisjoint(key_text(one) for one in children(provider, "id"))
         if is_one and name in ("", _name_of(provider, "name")):

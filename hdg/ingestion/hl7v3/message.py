@@ -10,10 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lxml import etree
-
 from hdg.errors import CdaError, Hl7v3Error, Issue
-from hdg.ingestion.cda.xml import HL7, Element, children, local, read
+from hdg.ingestion.cda.xml import HL7, Element, Tree, children, local, read
 
 __all__ = ["INTERACTIONS", "Message", "below", "key_text", "opened"]
 
@@ -34,9 +32,14 @@ _SOAP = ("http://www.w3.org/2003/05/soap-envelope", "http://schemas.xmlsoap.org/
 class Message:
     """``interaction`` is the name of the root; ``soap`` the namespace of the envelope, '' without one."""
 
-    root: Element
+    tree: Tree
     interaction: str
     soap: str = ""
+
+    @property
+    def root(self) -> Element:
+        """The element of the interaction."""
+        return self.tree.root
 
     @property
     def control_id(self) -> str:
@@ -85,31 +88,33 @@ def key_text(one: Element, separator: str = "^") -> str:
 def opened(data: bytes, issues: list[Issue]) -> Message:
     """The message that the bytes hold. Raises Hl7v3Error: no XML, no message, or one that is not taken in."""
     try:
-        root = read(data, issues)
+        tree = read(data, issues)
     except CdaError as error:
         raise Hl7v3Error(error.text, error.place) from None
-    root, soap = _unwrapped(root)
+    soap = _unwrap(tree)
+    root = tree.root
     name = local(root)
     if not _NAME.fullmatch(name):
         raise Hl7v3Error("the root element is no HL7 v3 interaction", "/")
     if root.tag == name:  # without a namespace, in an envelope that has one
-        for element in root.iter(etree.Element):
+        for element in root.iter():
             if not element.tag.startswith("{"):
-                element.tag = HL7 + element.tag
+                tree.rename(element, HL7 + element.tag)
     if root.tag != HL7 + name:
         raise Hl7v3Error("the root element is not in the namespace urn:hl7-org:v3", "/")
-    return Message(root, name, soap)
+    return Message(tree, name, soap)
 
 
-def _unwrapped(root: Element) -> tuple[Element, str]:
-    """What the body of a SOAP envelope holds; anything else as it is."""
+def _unwrap(tree: Tree) -> str:
+    """Makes a root of what the body of a SOAP envelope holds; the namespace of the envelope, '' for none."""
+    root = tree.root
     for uri in _SOAP:
         if root.tag != f"{{{uri}}}Envelope":
             continue
-        held = [child for body in root.iterchildren(f"{{{uri}}}Body") for child in body]
+        held = [child for body in root.findall(f"{{{uri}}}Body") for child in body]
         if len(held) != 1:
             raise Hl7v3Error("the SOAP body does not hold one message", "Envelope/Body")
-        inner = held[0]
-        inner.getparent().remove(inner)
-        return inner, uri
-    return root, ""
+        tree.root = held[0]
+        del tree.parents[held[0]]
+        return uri
+    return ""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from hdg.errors import Hl7v3Error, Issue
 from hdg.ingestion.cda.compile import Program
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import Element, local, place_of
+from hdg.ingestion.cda.xml import Element, local
 from hdg.ingestion.converted import Deletion
 
 __all__ = ["deletions", "removed"]
@@ -31,24 +31,26 @@ def removed(root: Element, program: Program, state: State) -> list[str]:
     Raises Hl7v3Error when the record itself is to be removed.
     """
     names: dict[str, None] = {}
-    for element in [one for one in root.iter("*") if one.get("updateMode")]:
-        mode = element.get("updateMode").strip()
+    for element in [one for one in root.iter() if one.get("updateMode")]:
+        mode = element.get("updateMode", "").strip()
         state.mark(element, "updateMode")
         if mode in _REMOVED and local(element) in _WHOLE:
-            raise Hl7v3Error("a whole record is to be removed: that is not supported", place_of(element))
-        if element is root or any(local(one) in _KEPT for one in _around(element, root)):
+            raise Hl7v3Error(
+                "a whole record is to be removed: that is not supported", state.place_of(element)
+            )
+        if element is root or any(local(one) in _KEPT for one in _around(element, root, state)):
             continue
-        about = dict.fromkeys(_targets(element, root, program))
+        about = dict.fromkeys(_targets(element, root, program, state))
         if mode in _REMOVED or mode == "I":
             if mode != "I":
                 names |= about
                 if not about:
                     text = "what is to be removed has no place in the resource"
-                    state.issues.append(Issue("warning", "not-supported", place_of(element), text))
-            element.getparent().remove(element)
+                    state.issues.append(Issue("warning", "not-supported", state.place_of(element), text))
+            state.tree.remove(element)
         elif mode in _ADDED and any(_is_list(name, program) for name in about):
             text = "said to be an addition; what is stated here is taken as all that the sender says of it"
-            state.issues.append(Issue("warning", "not-supported", place_of(element), text))
+            state.issues.append(Issue("warning", "not-supported", state.place_of(element), text))
     return list(names)
 
 
@@ -61,22 +63,22 @@ def deletions(kind: str, reference: str, names: list[str], state: State) -> Iter
             yield Deletion(kind, id_, name)
 
 
-def _around(element: Element, root: Element) -> Iterator[Element]:
+def _around(element: Element, root: Element, state: State) -> Iterator[Element]:
     """The element and what is around it, below the root."""
-    node = element
+    node: Element | None = element
     while node is not None and node is not root:
         yield node
-        node = node.getparent()
+        node = state.parents.get(node)
 
 
-def _targets(element: Element, root: Element, program: Program) -> Iterator[str]:
+def _targets(element: Element, root: Element, program: Program, state: State) -> Iterator[str]:
     """The elements of the resource to which the rows lead that read this element, or what it is in."""
-    around = list(_around(element, root))
+    around = list(_around(element, root, state))
     for _, step in program.steps:
         target = step.rule.target
         if not target or target == "id" or step.rule.source.startswith((".", "..")):
             continue
-        hits = step.path.find(root)
+        hits = step.path.find(root, state.parents)
         if any(one in hits for one in around):
             yield target.partition(".")[0].partition("[")[0].removeprefix("_")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC
 
 import pytest
-from lxml import etree
 
 from cda_documents import LN, SCT, converted, of
 from hdg.ingestion.cda.named import NAMED
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import CONVERTERS
+from hdg.ingestion.cda.xml import read
 from hdg.ingestion.sender import Sender
 from hdg.mapping.context import Choice, Several, Unfit
 from hdg.mapping.library import Library
@@ -20,12 +20,13 @@ LIBRARY = Library("cda")
 
 def made(as_, xml, zone=UTC):
     """What a converter makes of an element, with the problems that it says."""
-    root = etree.fromstring(
-        f'<x xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">{xml}</x>'
+    tree = read(
+        f'<x xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">{xml}</x>'.encode(),
+        [],
     )
-    state = State(root, Sender("", "here"), LIBRARY, b"k", zone, [])
+    state = State(tree, Sender("", "here"), LIBRARY, b"k", zone, [])
     convert = CONVERTERS.get(as_) or NAMED[as_].convert
-    found = convert(root[0], state)
+    found = convert(tree.root[0], state)
     found = found.value if isinstance(found, Choice) else found
     return found, [problem.text for problem in state.problems]
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from hdg.errors import CdaError
-from hdg.ingestion.cda.xml import HL7, MAX_DEPTH, local, place_of, read
+from hdg.ingestion.cda.xml import HL7, MAX_DEPTH, local
+from hdg.ingestion.cda.xml import read as read_tree
+
+
+def read(data, issues):
+    """The root element."""
+    return read_tree(data, issues).root
+
 
 DOCUMENT = '<ClinicalDocument xmlns="urn:hl7-org:v3"><title>Grüße</title></ClinicalDocument>'
 
@@ -99,8 +106,8 @@ def test_a_missing_namespace_and_undeclared_prefixes_are_mended_and_said():
 
 
 def test_a_place_is_numbered_where_an_element_has_siblings():
-    root = read(b'<a xmlns="urn:hl7-org:v3"><b/><b><c/></b></a>', [])
-    assert place_of(root[1][0], "x") == "b[2]/c/@x"
+    tree = read_tree(b'<a xmlns="urn:hl7-org:v3"><b/><b><c/></b></a>', [])
+    assert tree.place_of(tree.root[1][0], "x") == "b[2]/c/@x"
 
 
 def test_a_text_may_be_as_long_as_a_scanned_letter():

@@ -1,0 +1,70 @@
+"""Under which prefix a document writes a namespace, and lxml's tree of the document where there are several.
+
+Namespaces in XML 1.0 (https://www.w3.org/TR/xml-names/). A prefix says nothing; what is hashed or handed on as it was
+written has it all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lxml import etree
+
+from hdg.errors import CdaError
+
+__all__ = ["parsed", "prefixes_of", "wrapped"]
+
+_DECLARED = re.compile(rb"""xmlns(?::([^\s=]+))?\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+
+
+def prefixes_of(body: bytes) -> Mapping[str, str] | None:
+    """URI → prefix ('' for none), or None where that is not sure. ``body``: the document in UTF-8.
+
+    What looks like a declaration and is none only makes it less sure.
+    """
+    found: dict[str, str] = {}
+    pairs = {(prefix, double or single) for prefix, double, single in _DECLARED.findall(body)}
+    for prefix, uri in pairs:
+        if b"&" in uri:
+            return None
+        if prefix and b"<" + prefix + b":" not in body and not _is_used(prefix, body):
+            continue
+        try:
+            name = uri.decode("utf-8")
+            if found.setdefault(name, prefix.decode("utf-8")) != prefix.decode("utf-8"):
+                return None
+        except UnicodeDecodeError:
+            return None
+    return found
+
+
+def _is_used(prefix: bytes, body: bytes) -> bool:
+    """Whether an attribute may bear a prefix."""
+    return re.search(rb"\s" + re.escape(prefix) + b":", body) is not None
+
+
+def parsed(body: bytes) -> Any:
+    """lxml's root element of a document that has been read already, in UTF-8. Raises CdaError."""
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=True,  # a scanned letter is one text of megabytes; without entities nothing can grow
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        return etree.fromstring(body, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        raise CdaError("not well-formed XML") from None
+
+
+def wrapped(inner: Any, tags: Sequence[str]) -> list[Any]:
+    """New elements around one of lxml's, the outermost first; without prefixes, and so is what is in them."""
+    made: list[Any] = [etree.Element(tags[0], nsmap={None: tags[0][1:].partition("}")[0]})]  # type: ignore[dict-item]
+    for tag in tags[1:]:
+        made.append(etree.SubElement(made[-1], tag))
+    made[-1].append(inner)
+    return made
