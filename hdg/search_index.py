@@ -1,9 +1,10 @@
 """Keeps the search index complete, in a thread beside the server.
 
 R4 searchparameter.html. After an upgrade that changed the rules it fills the index anew (refill.py). It takes over
-what packages define, fills the index of what is new and empties that of what is gone (custom_fill.py), a batch at a
-time with pauses, so that what is written meanwhile waits for no more than one batch. Any number of processes may run
-one; a database that is not there is waited for.
+what packages define, fills the index of what is new and empties that of what is gone (custom_fill.py), and makes or
+removes that of words as the settings say (text_fill.py), a batch at a time with pauses, so that what is written
+meanwhile waits for no more than one batch. Any number of processes may run one; a database that is not there is waited
+for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hdg.management.store.custom_fill import Filler
 from hdg.management.store.custom_packages import Packages
 from hdg.management.store.index import Indexer
 from hdg.management.store.refill import Refill
+from hdg.management.store.text_fill import TextFill
 from hdg.management.store.values import Hash
 from hdg.settings import Settings
 from hdg.throttle import Throttle
@@ -38,6 +40,7 @@ class SearchIndex:
         self._packages = Packages(Shelf(settings.data / FOLDER), store)
         self._filler = Filler(store, hash_)
         self._refill = Refill(store, Indexer(hash_))
+        self._texts = TextFill(store, hash_, is_on=settings.search_text)
         self._poll_s = poll_s
         self._stopping = threading.Event()
         self._tell = Throttle(_log)
@@ -70,6 +73,6 @@ class SearchIndex:
         is_busy = True
         while is_busy and not self._stopping.is_set():
             started = time.monotonic()
-            is_busy = self._refill.step() or self._filler.step()
+            is_busy = self._refill.step() or self._filler.step() or self._texts.step()
             if is_busy:
                 self._stopping.wait((time.monotonic() - started) * _SHARE)

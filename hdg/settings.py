@@ -182,6 +182,10 @@ class Settings(BaseSettings):
     """How long the writer waits for company once it has work; 0 takes what has queued up."""
     search_page_default: int = 50
     search_page_max: int = 1000
+    search_text: bool = False
+    """Searches by words of the narrative and of all text (_text, _content; docs/fhir-api.md); their index lies in the
+    database. What the process says that was started last counts for all on one database.
+    """
     validate_claimed_profiles: bool = True
     """$validate asks the loaded profiles that meta.profile names, beside those that the request names."""
     enforce_profiles: bool = False

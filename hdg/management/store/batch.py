@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Table
@@ -23,6 +23,9 @@ from hdg.management.store.index import Indexer, IndexRows
 from hdg.management.store.merge import JsonObject, Parts
 from hdg.management.store.ready import Ready
 from hdg.management.store.stale import Heard, Said
+
+if TYPE_CHECKING:
+    from hdg.management.store.texts import Texts
 
 __all__ = ["Batch", "Echo", "State", "table_of"]
 
@@ -195,10 +198,11 @@ class Batch:
         indexer: Indexer,
         first_leaf: int,
         custom: Rows | None = None,
+        texts: Texts | None = None,
     ) -> None:
         """Writes everything; ``first_leaf`` is the ledger index of the group's first leaf.
 
-        ``custom``: makes the rows of search parameters beside R4's own.
+        ``custom``: makes the rows of search parameters beside R4's own; ``texts``: those of the index of words.
         """
         cursor = connection.connection.cursor()
         written = self.written()
@@ -231,6 +235,8 @@ class Batch:
             for table, outdated, wanted in zip(_INDEXES, *_custom(written, custom), strict=True):
                 many(statements.delete(table), sorted(outdated))
                 many(statements.insert_missing(table), sorted(wanted))
+        if texts is not None:
+            texts.write(cursor, statements, written)
         changes: dict[str, list[Row]] = {}
         for sql, row in self.changes:
             changes.setdefault(sql, []).append(row)

@@ -25,11 +25,13 @@ from hdg.throttle import Throttle
 
 __all__ = [
     "INDEXED",
+    "TEXTS",
     "Component",
     "CustomSet",
     "Definition",
     "Parameter",
     "Rows",
+    "TextStand",
     "definition_of",
     "selected",
 ]
@@ -270,26 +272,55 @@ def _number_of(type_: str) -> int:
     return sorted(definitions.resource_types()).index(type_)
 
 
+TEXTS = 0
+"""Stands among the serials for the index of words (texts.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextStand:
+    """How far the index of words has come: of every resource up to the rkey ``position`` of ``until`` (-1: it has not
+    begun). ``version``: of the rules that it is made by.
+    """
+
+    version: str
+    position: int = 0
+    until: int = -1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all of them are in it."""
+        return 0 <= self.until <= self.position
+
+    @property
+    def done(self) -> int:
+        """Percent, less than 100."""
+        return 0 if self.until <= 0 else min(99, self.position * 100 // self.until)
+
+
 _Writer = Callable[[JsonObject, int, int, IndexRows], None]
 
 
 @dataclass(frozen=True, slots=True)
 class CustomSet:
-    """All that are in use. ``version`` changes whenever one comes, goes, or becomes ready."""
+    """All that are in use. ``version`` changes whenever one comes, goes, or becomes ready.
+
+    ``texts``: of the index of words; None: there is none.
+    """
 
     version: str
     parameters: tuple[Parameter, ...] = ()
+    texts: TextStand | None = None
     _named: dict[tuple[str, str], Parameter] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, version: str, parameters: Iterable[Parameter]) -> CustomSet:
+    def of(cls, version: str, parameters: Iterable[Parameter], texts: TextStand | None = None) -> CustomSet:
         """Of two with the same code and type the older counts (the register lets in none)."""
         every = tuple(sorted(parameters, key=lambda one: one.serial))
         named: dict[tuple[str, str], Parameter] = {}
         for one in every:
             for type_ in one.definition.bases:
                 named.setdefault((type_, one.definition.code), one)
-        return cls(version, every, named)
+        return cls(version, every, texts, named)
 
     def find(self, type_: str, code: str) -> Parameter | None:
         """The parameter of that code for a type."""

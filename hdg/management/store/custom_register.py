@@ -31,9 +31,10 @@ from sqlmodel import Field, SQLModel
 from hdg.errors import Issue, ValidationFailed
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
-from hdg.management.store.custom import CustomSet, Definition, Parameter
+from hdg.management.store.custom import TEXTS, CustomSet, Definition, Parameter
 from hdg.management.store.schema import _int64, _text
 from hdg.management.store.session import WriteSession
+from hdg.management.store.text_state import stand_of
 
 __all__ = [
     "BUMP",
@@ -116,7 +117,7 @@ def current_set(connection: Connection) -> CustomSet:
     if version is None:
         return CustomSet.of("", ())
     rows = connection.execute(select(_ROWS).where(_IN_USE)).all()
-    return CustomSet.of(str(version), map(_parameter, rows))
+    return CustomSet.of(str(version), map(_parameter, rows), stand_of(connection))
 
 
 def _parameter(row: Row[tuple[object, ...]]) -> Parameter:
@@ -136,7 +137,8 @@ class Catalog:
         known = self._known
         with self._engine.connect() as connection:
             version = str(connection.execute(stand).scalar() or "")
-            if version == known.version and all(one.is_ready for one in known.parameters):
+            is_ready = known.texts is None or known.texts.is_full
+            if version == known.version and is_ready and all(one.is_ready for one in known.parameters):
                 return known
             self._known = current_set(connection)
             return self._known
@@ -156,7 +158,8 @@ def registered(connection: Connection) -> list[Registered]:
 
 
 def are_ready(connection: Connection, serials: Sequence[int]) -> bool:
-    """Whether all of them can be searched by."""
+    """Whether all of them can be searched by, apart from the index of words (text_state.hold)."""
+    serials = [serial for serial in serials if serial != TEXTS]
     if not serials:
         return True
     among = _ROWS.c.serial.in_(serials)

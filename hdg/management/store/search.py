@@ -26,6 +26,7 @@ from hdg.management.store.matching import RANGED, Clause, CodesOf, Matching
 from hdg.management.store.membership import has_row
 from hdg.management.store.operators import unescape
 from hdg.management.store.probe import Fewest
+from hdg.management.store.texts import TEXT_INDEX, words_match
 from hdg.management.store.values import Hash
 
 __all__ = ["Clause", "CodesOf", "Include", "SearchQuery", "Sort", "conditions"]
@@ -55,6 +56,7 @@ _RANKS = {
     "uri": 1.0,
     "composite": 2.0,
     "special": 2.0,
+    "text": 2.2,
     "token": 3.0,
     "quantity": 4.0,
     "number": 4.0,
@@ -165,7 +167,7 @@ def _terms(
     has_chains = any(clause.links and clause.kind != "filter" for clause in clauses)
     if among is None:
         leader, found = _leader(wheres, asked.fewest)
-        if leader is None or leader.is_id():  # else the type is part of what the leader's rows are of
+        if leader is None or not leader.is_typed():  # else the type is part of what the leader's rows are of
             terms += _of(types)
         if leader is not None and (has_chains or not leader.is_id()):
             among = leader.rows(None) if found is None else found
@@ -238,6 +240,10 @@ class _Where:
         is_id = self.clause.param == "_id" and not self.clause.modifier and not self.clause.links
         return is_id or self.clause.kind == "list"
 
+    def is_typed(self) -> bool:
+        """Whether what it finds can be of its types only."""
+        return not self.is_id() and self.clause.kind != "text"
+
     def rank(self) -> float:
         """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches."""
         clause = self.clause
@@ -284,6 +290,8 @@ class _Where:
             updated = _RESOURCE.c.updated_us
             return or_(*(self._matching.date(updated, updated, value) for value in self.clause.values))
         found = or_(*(self._has(table, terms) for table, terms in self._indexes()))
+        if self.clause.kind == "text":
+            return and_(found, *_of(self.types))
         return ~found if self.rank() == _NEVER else found
 
     def _filter(self) -> Condition:
@@ -298,7 +306,9 @@ class _Where:
                 return ~and_(*terms)
 
     def _has(self, table: Table, terms: list[Condition]) -> Condition:
-        if table.name == "idx_composite" or (table.name == "idx_token" and not self._names_codes()):
+        if table.name in ("idx_composite", "text_index") or (
+            table.name == "idx_token" and not self._names_codes()
+        ):
             return has_row(_RESOURCE, table, terms)
         return select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
 
@@ -331,6 +341,8 @@ class _Where:
     def _indexes(self, *, is_leading: bool = False) -> list[tuple[Table, list[Condition]]]:
         """The index tables of the clause, and what their rows must be. ``is_leading``: nothing else leads to them."""
         clause, matching = self.clause, self._matching
+        if clause.kind == "text":
+            return [(TEXT_INDEX, [self._words()])]
         if clause.modifier in TABLES:
             table, terms = self._form(clause.modifier)
             return [(table, [*terms, or_(*(matching.match(table.c, value) for value in clause.values))])]
@@ -353,6 +365,16 @@ class _Where:
         self._is_missing()
         others = [name for name in ("text", "identifier") if self._numbers(name)]
         return [(found, terms), *(self._form(name) for name in others)]
+
+    def _words(self) -> Condition:
+        """What the index of words is asked for."""
+        self._matching.only("")
+        try:
+            return words_match(
+                self.clause.param, [unescape(value) for value in self.clause.values], self.asked.hash
+            )
+        except ValueError as error:
+            raise self._matching.bad(str(error)) from None
 
     def _form(self, name: str) -> tuple[Table, list[Condition]]:
         """The table of a form (forms.py), and what rows it has of the parameter."""

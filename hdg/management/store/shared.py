@@ -13,6 +13,7 @@ from hdg.management.store.batch import Batch, State
 from hdg.management.store.custom import CustomSet, Rows
 from hdg.management.store.engine import Statements
 from hdg.management.store.index import Indexer
+from hdg.management.store.texts import Texts
 
 __all__ = ["Shared"]
 
@@ -34,6 +35,8 @@ class Shared:
     """Search parameters beside R4's own, as of the running transaction."""
     custom_rows: Rows | None = None
     """Makes their rows; None: there are none."""
+    texts: Texts | None = None
+    """Writes the index of words; None: there is none."""
     states: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
     owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
     random: vault.Randomness = field(default_factory=vault.Randomness)
@@ -49,6 +52,12 @@ class Shared:
         """Other search parameters are in use from this transaction on."""
         self.custom = custom
         self.custom_rows = Rows(self.indexer.id_hash, custom.parameters) if custom.parameters else None
+        stand = custom.texts
+        self.texts = (
+            Texts(self.indexer.id_hash, is_postgresql=self.is_postgresql, is_full=stand.is_full)
+            if stand is not None
+            else None
+        )
 
     def settle(self, batch: Batch) -> None:
         """Remembers what a group committed; forgets the least recently used."""

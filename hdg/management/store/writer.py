@@ -377,7 +377,8 @@ class Store:
             first_leaf = checkpoint.first_index(len(batch.leaves))
         try:
             shared = self._shared
-            batch.flush(connection, shared.statements, shared.indexer, first_leaf, shared.custom_rows)
+            made = shared.custom_rows, shared.texts
+            batch.flush(connection, shared.statements, shared.indexer, first_leaf, *made)
             for consent, rkey in batch.consents:
                 connection.execute(_RULES.delete().where(_RULES.c.rkey == rkey))
                 rows = rows_for(consent, rkey) if consent is not None else []

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from hdg.errors import BadRequest
 from hdg.management.store import SearchQuery
+from hdg.management.store.custom import TEXTS
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.negotiation import take_format
 from hdg.usage.fhir_api.parameters import Limits
@@ -56,6 +57,8 @@ def condition(resource_type: str, given: Pairs, limits: Limits) -> tuple[SearchQ
     if not given:
         raise PreconditionFailed("a condition needs at least one search parameter")
     query = parameters.parse(resource_type, given, limits)
+    if TEXTS in query.custom:
+        raise BadRequest("_text and _content are not for conditions", code="not-supported")
     return query, f"{resource_type}?{urlencode(given)}"
 
 

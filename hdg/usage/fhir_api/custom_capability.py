@@ -8,6 +8,7 @@ from __future__ import annotations
 from hdg.fhir import definitions
 from hdg.fhir.json import JsonObject
 from hdg.management.store.custom import CustomSet, Parameter, is_followed
+from hdg.management.store.text_state import is_complete
 from hdg.usage.fhir_api import parameters
 
 __all__ = ["with_custom"]
@@ -15,6 +16,8 @@ __all__ = ["with_custom"]
 
 def with_custom(statement: JsonObject, custom: CustomSet) -> JsonObject:
     """``statement`` with them; it is changed."""
+    if is_complete(custom.texts):
+        statement["rest"][0]["searchParam"] += _words()
     ready = [one for one in custom.parameters if one.is_ready]
     for resource in statement["rest"][0]["resource"] if ready else ():
         type_ = resource["type"]
@@ -27,6 +30,15 @@ def with_custom(statement: JsonObject, custom: CustomSet) -> JsonObject:
         if referring:
             resource["searchRevInclude"] = [*resource.get("searchRevInclude", ()), *referring]
     return statement
+
+
+def _words() -> list[JsonObject]:
+    """Parameters of all types that are there while the index of words is."""
+    how = 'words, "phrases", beginnings*, and, or, parentheses'
+    return [
+        {"name": "_text", "type": "string", "documentation": f"the narrative: {how}"},
+        {"name": "_content", "type": "string", "documentation": f"all text: {how}"},
+    ]
 
 
 def _stated(type_: str, one: Parameter) -> JsonObject:

@@ -12,15 +12,18 @@ from functools import lru_cache
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
-from hdg.management.store.custom import CustomSet, Parameter, is_followed
+from hdg.management.store.custom import TEXTS, CustomSet, Parameter, is_followed
 from hdg.management.store.custom_register import Catalog
 from hdg.management.store.index import lookups
 from hdg.management.store.search import Clause, Include, Sort
 from hdg.management.store.sorting import READ_KINDS
+from hdg.management.store.text_state import is_complete
 
-__all__ = ["Custom", "NotComplete"]
+__all__ = ["WORDS", "Custom", "NotComplete"]
 
 Types = Sequence[str]
+WORDS = frozenset({"_text", "_content"})
+"""Parameters that ask the index of words."""
 
 
 class NotComplete(BadRequest):
@@ -56,6 +59,8 @@ class Custom:
 
     def kind(self, type_: str, code: str) -> str | None:
         """The kind of a parameter that is asked by; None when there is none. Raises NotComplete."""
+        if code in WORDS:
+            return self._text(code)
         found = self.find(type_, code)
         if found is None:
             return None
@@ -63,6 +68,16 @@ class Custom:
             raise NotComplete(f"parameter '{code}': not complete yet: {found.done} %", code="not-supported")
         self._used[found.serial] = None
         return found.definition.kind
+
+    def _text(self, code: str) -> str | None:
+        self._set = self._set or (self._catalog.current() if self._catalog is not None else None)
+        stand = None if self._set is None else self._set.texts
+        if stand is None:
+            return None
+        if not is_complete(stand):
+            raise NotComplete(f"parameter '{code}': not complete yet: {stand.done} %", code="not-supported")
+        self._used[TEXTS] = None
+        return "text"
 
     def targets(self, type_: str, code: str) -> tuple[str, ...] | None:
         """The types that a reference may point at (empty: any); None when it is no such parameter."""

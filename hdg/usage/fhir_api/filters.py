@@ -2,8 +2,8 @@
 
 R4 search_filter.html. What maps to a parameter's own search directly is understood: ``eq ne gt lt ge le sa eb ap`` of
 dates, numbers and quantities, ``eq`` and ``ne`` of codes (``ne``: none of them is), ``eq`` of references and URIs,
-``eq co sw`` of strings, ``pr`` of all; ``and``, ``or``, ``not (…)``, parentheses, and chains by points. Everything else
-(``ew po ss sb in ni re``, brackets) is a BadRequest.
+``eq co sw`` of strings, ``co`` of ``_text`` and ``_content``, ``pr`` of all; ``and``, ``or``, ``not (…)``,
+parentheses, and chains by points. Everything else (``ew po ss sb in ni re``, brackets) is a BadRequest.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _MODIFIERS = {
     ("token", "ne"): "not",
     ("reference", "eq"): "",
     ("uri", "eq"): "",
+    ("text", "co"): "",
 }
 
 

@@ -38,6 +38,7 @@ MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "quantity": frozenset({"missing"}),
     "composite": frozenset({"missing"}),
     "special": frozenset({"missing"}),
+    "text": frozenset(),
 }
 PAGE: Final = "_page"
 _CHAIN_MAX = 8
