@@ -250,13 +250,15 @@ def _fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build
 def _run(
     row: Row, view: list[str], segment: Segment, place: Group, builds: list[Build], state: State
 ) -> None:
-    build = _existing(row, segment, place)
+    build = _existing(row, segment, place, state)
     if build is None:
         if row.put is not None:
             text = f"there is no {row.label} that it could belong to"
             state.issues.append(Issue("warning", "not-found", segment.place(), text))
             return
         build = _begin(row, segment, place, builds)
+        if state.began.setdefault(row.label, segment.name) != segment.name:
+            state.began[row.label] = ""
     state.build = build
     is_part = row.put is not None
     state.labels = {} if is_part else build.labels
@@ -277,8 +279,8 @@ def _run(
         if not (out or row.links):
             return
         _attach(row, out, build, segment, state, start)
-    for link in row.links:
-        build.links.append((link, out, place, segment))
+    if row.links:
+        build.links.append((row, out, place, segment))
 
 
 def _limit(build: Build, deleted: int, defaulted: int, segment: Segment, state: State) -> None:
@@ -304,12 +306,15 @@ def _attach(row: Row, out: JsonObject, build: Build, segment: Segment, state: St
         drop(state, start, lambda event: True)
 
 
-def _existing(row: Row, segment: Segment, place: Group) -> Build | None:
+def _existing(row: Row, segment: Segment, place: Group, state: State) -> Build | None:
     """The nearest resource of the row's label that the row adds to.
 
     A row for a part of a resource adds to whatever is nearest; a row for the resource itself only to one that
     another kind of segment began.
     """
+    began = state.began.get(row.label)
+    if began is None or (row.put is None and began == segment.name):
+        return None  # without a walk: there is none, or none that another kind of segment began
     here: Group | None = place
     while here is not None:
         found = here.builds.get(row.label)

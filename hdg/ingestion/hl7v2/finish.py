@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hdg.errors import Issue
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.ids import resource_id, resource_ids
 from hdg.ingestion.converted import Defaulted, Deletion
-from hdg.ingestion.hl7v2.groups import Group
-from hdg.ingestion.hl7v2.message import Link
+from hdg.ingestion.hl7v2.groups import Definition, Group
+from hdg.ingestion.hl7v2.message import Link, Row
 from hdg.ingestion.hl7v2.parser import Segment
 from hdg.ingestion.hl7v2.state import State, unite
 from hdg.mapping.context import Build, Conflict, Facts, JsonObject
@@ -44,8 +45,8 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
             build.id = first.id
             # What links would have put into the resource that is not needed goes to the one that stays.
             build.links = [
-                (link, first.resource if item.get("id") == "" else item, *rest)
-                for link, item, *rest in build.links
+                (row, first.resource if item.get("id") == "" else item, *rest)
+                for row, item, *rest in build.links
             ]
             first.deletions.update(build.deletions)
             continue
@@ -111,6 +112,14 @@ def _differs(build: Build, elements: tuple[str, ...], state: State) -> None:
     state.issues.append(Issue("information", "conflict", build.origin.place(), text))
 
 
+class _Alike(NamedTuple):
+    """What one row's links put into an item, when sisters of its group get the same."""
+
+    references: JsonObject
+    lists: tuple[str, ...]
+    """The elements that are lists: each item gets a list of its own."""
+
+
 class Linker:
     """Resolves the links of all builds. The references to one resource are one object, never changed."""
 
@@ -118,10 +127,45 @@ class Linker:
         self.state = state
         self._references: dict[Build, JsonObject] = {}
         self._resolved: dict[tuple[Group | None, str], list[Build]] = {}
+        self._alike: dict[tuple[Row, Group | None, Definition], _Alike | None] = {}
 
     def link(self, build: Build) -> None:
         """Apply every link that rows gave to a build."""
-        for link, item, group, segment in build.links:
+        for row, item, group, segment in build.links:
+            if row.labels is None or not row.labels.isdisjoint(group.subtree):
+                self._apply(row, item, group, segment, build)
+                continue
+            key = (row, group.parent, group.definition)
+            if key in self._alike:
+                alike = self._alike[key]
+            else:
+                alike = self._alike[key] = self._shared(row, group)
+            if alike is None or not alike.references.keys().isdisjoint(item):
+                self._apply(row, item, group, segment, build)
+                continue
+            item.update(alike.references)
+            for name in alike.lists:
+                item[name] = item[name].copy()
+
+    def _shared(self, row: Row, group: Group) -> _Alike | None:
+        """What a row's links put into an item of a group that has none of their targets in itself: the same for
+        each of the group's sisters. None where an item may get several references.
+        """
+        references: JsonObject = {}
+        lists = []
+        for link in row.links:
+            targets = self.resolve(group, link.label or "")
+            if len(targets) > 1 or (targets and link.element in references):
+                return None
+            if targets:
+                reference = self._reference(targets[0])
+                references[link.element] = [reference] if link.is_list else reference
+                if link.is_list:
+                    lists.append(link.element)
+        return _Alike(references, tuple(lists))
+
+    def _apply(self, row: Row, item: JsonObject, group: Group, segment: Segment, build: Build) -> None:
+        for link in row.links:
             if link.label is None:
                 self._put(link, item, link.value, build)
             elif link.owner:

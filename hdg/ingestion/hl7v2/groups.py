@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 from hdg.errors import Issue
 from hdg.ingestion.hl7v2.earlier import earlier_result
@@ -23,6 +23,8 @@ FOLLOWS = frozenset({"NTE"})
 """Segments that belong to whatever stands before them."""
 _TURNS = frozenset({"PID", "ORC"})
 """Segments that may begin or end an earlier result inside an order."""
+_PLANNED_MAX = 300  # segments of a message whose groups are kept for the next one with the same names
+_PLANS_MAX = 512
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +43,8 @@ class Definition:
     children: list[Definition] = field(default_factory=list)
     ways: dict[str, tuple[Definition, ...]] = field(default_factory=dict)
     """Segment → groups to open below this one to place it; () for a direct child."""
+    may_hold_earlier: bool = False
+    """Whether this group or one below it may hold an earlier result: then what segments say decides, too."""
 
 
 class Group:
@@ -109,6 +113,7 @@ def _define(nodes: Sequence[Any], path: tuple[str, ...], *, is_repeating: bool) 
             made.ways.setdefault(name, ())
     if nodes:
         made.opener = nodes[0][0] if len(nodes[0]) == 2 else made.children[0].opener
+    made.may_hold_earlier = any(child.is_apart or child.may_hold_earlier for child in made.children)
     for child in made.children:
         if child.is_apart:
             made.apart = child
@@ -133,14 +138,69 @@ class Grouped:
     placed: list[tuple[Segment, Group]]
 
 
+class _Plan(NamedTuple):
+    """Where the segments of every message with the same names in the same order go."""
+
+    groups: tuple[tuple[Definition, int], ...]
+    """Each group below the root, after its parent and its elder siblings: definition, number of the parent."""
+    places: tuple[int, ...]
+    """Each segment's group, by number; 0 is the root."""
+    unplaced: tuple[int, ...]
+    """Indexes of the segments that the structure does not have."""
+
+
 def group(segments: Sequence[Segment], structure_name: str, issues: list[Issue]) -> Grouped:
     """Group a message's segments by a structure; adds an Issue for each segment that the structure does not
     place.
     """
-    root = Group(definition(structure_name), None)
+    known = definition(structure_name)
+    if known.may_hold_earlier or len(segments) > _PLANNED_MAX:
+        grouped, unplaced = _walk(segments, known)
+    else:  # nothing but the names decides
+        plan = _plan(structure_name, tuple([segment.name for segment in segments]))
+        grouped, unplaced = _planned(plan, segments, known), [*plan.unplaced]
+    for index in unplaced:
+        _report(segments[index], issues)
+    return grouped
+
+
+@lru_cache(maxsize=_PLANS_MAX)
+def _plan(structure_name: str, names: tuple[str, ...]) -> _Plan:
+    bare = [Segment(name, index, 1, name) for index, name in enumerate(names, 1)]
+    grouped, unplaced = _walk(bare, definition(structure_name))
+    numbers = {grouped.root: 0}
+    groups: list[tuple[Definition, int]] = []
+    pending = [grouped.root]
+    for here in pending:  # grows while it is gone through
+        for child in here.children:
+            numbers[child] = len(numbers)
+            groups.append((child.definition, numbers[here]))
+            pending.append(child)
+    places = tuple([numbers[place] for _, place in grouped.placed])
+    grouped.root.dissolve()
+    return _Plan(tuple(groups), places, tuple(unplaced))
+
+
+def _planned(plan: _Plan, segments: Sequence[Segment], known: Definition) -> Grouped:
+    root = Group(known, None)
+    groups = [root]
+    for kind, parent in plan.groups:
+        groups.append(Group(kind, groups[parent]))
+    placed = []
+    for segment, number in zip(segments, plan.places, strict=True):
+        place = groups[number]
+        place.add(segment)
+        placed.append((segment, place))
+    return Grouped(root, placed)
+
+
+def _walk(segments: Sequence[Segment], known: Definition) -> tuple[Grouped, list[int]]:
+    """The groups, and the indexes of the segments that the structure does not have."""
+    root = Group(known, None)
     current = place = root
-    ways = root.definition.ways
+    ways = known.ways
     placed: list[tuple[Segment, Group]] = []
+    unplaced: list[int] = []
     last = len(segments) - 1
     for index, segment in enumerate(segments):
         name = segment.name
@@ -154,7 +214,7 @@ def group(segments: Sequence[Segment], structure_name: str, issues: list[Issue])
             if name in ways:
                 found = _place(name, start, segments[index + 1].name if index < last else "")
             if found is None:
-                _unplaced(segment, issues)
+                unplaced.append(index)
                 place = current
             else:
                 place = found
@@ -164,7 +224,7 @@ def group(segments: Sequence[Segment], structure_name: str, issues: list[Issue])
                     current = found
         place.add(segment)
         placed.append((segment, place))
-    return Grouped(root, placed)
+    return Grouped(root, placed), unplaced
 
 
 def _is_latest(group: Group) -> bool:
@@ -175,7 +235,7 @@ def _is_latest(group: Group) -> bool:
     return True
 
 
-def _unplaced(segment: Segment, issues: list[Issue]) -> None:
+def _report(segment: Segment, issues: list[Issue]) -> None:
     place = segment.place()
     if segment.name.startswith("Z"):
         issues.append(Issue("information", "not-supported", place, "a local segment"))

@@ -56,6 +56,10 @@ class Row:
     links: tuple[Link, ...]
     least: int = 0
     """The highest field that must be valued for the row to run; 0 for none."""
+    labels: frozenset[str] | None = None
+    """Whom the links name, when each does nothing but put a reference to a resource of another label into the
+    row's own item; else None.
+    """
 
 
 class MessageProgram:
@@ -110,7 +114,9 @@ def _row(rule: Rule, table: Table, compiler: Compiler, grammar: V2Grammar) -> Ro
     put = compile_target(parse_target(path)) if path else None
     owner = types_at(kind, parse_target(path))[0] if path else kind
     links = tuple(_link(*pair, owner, compiler.library) for pair in split_default(rule.default)[1])
-    return Row(rule, label, kind, program, put, test, links, least)
+    is_plain = all(link.label and not link.owner and link.element_alone for link in links)
+    labels = frozenset(link.label or "" for link in links) if is_plain and links else None
+    return Row(rule, label, kind, program, put, test, links, least, labels)
 
 
 def _readers(rule: Rule, grammar: V2Grammar) -> Callable[[str], Any]:

@@ -27,6 +27,7 @@ class State(Context):
 
     __slots__ = (
         "_scope",
+        "began",
         "charset",
         "compiler",
         "group",
@@ -71,6 +72,9 @@ class State(Context):
         self._scope: dict[tuple[Group | None, str], Segment | None] = {}
         self.things: dict[tuple[str, str], JsonObject] = {}
         """Resources that datatype tables built (people, places), by type and id."""
+
+        self.began: dict[str, str] = {}
+        """Label → the kind of segment that began every resource of it so far; '' for several kinds."""
 
         self.parts: dict[tuple[str, str], Part] = {}
         """Where a thing came from, while nothing else has been said about it."""
