@@ -21,7 +21,11 @@ from bench import fuzz_fhir
 from bench.fhir_requests import Ask
 from bench.fhir_words import CANARY, stored
 from bench.fuzz_fhir import Answer, Target, judge
+from hdg import device_api, imaging_api
+from hdg.devices import Devices
 from hdg.fhir.validate import validate
+from hdg.imaging import Imaging
+from tests import described_bodies  # noqa: F401  # it registers
 
 CHECKS = [
     not_a_server_error,
@@ -52,6 +56,8 @@ def test_requests_that_no_client_would_send_are_answered_as_requests(target):
 
 
 def test_every_operation_of_the_description_answers_as_it_says(world):
+    device_api.mount(world.app, world.gate, world.gateway, Devices(world.gateway))
+    imaging_api.mount(world.app, world.gate, Imaging(world.gateway))
     headers = {"authorization": f"Bearer {world.token('clinician', institution='north')}"}
     schema = schemathesis.openapi.from_asgi("/openapi.json", world.app)
     operations = [result.ok() for result in schema.get_all_operations()]

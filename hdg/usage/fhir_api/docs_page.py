@@ -30,6 +30,8 @@ _GROUPS = (
     ("Ledger and health", "/ledger/"),
     ("Ledger and health", "/healthz"),
     ("Ledger and health", "/readyz"),
+    ("Taking data in", "/ingest/"),
+    ("Taking data in", "/dicomweb/"),
     ("Subscriptions", "/fhir/Subscription/"),
     ("Operations", "/$"),
     ("One resource", "/fhir/{type}/{id}"),
@@ -172,7 +174,8 @@ def _curl(path: str, method: str, takes: list[str], base_url: str, *, is_public:
     if not is_public:
         parts.append('-H "Authorization: Bearer $TOKEN"')
     if takes:
-        parts.append(f"-H 'Content-Type: {takes[0].partition(';')[0]}' -d @FILE")
+        kind = takes[0] if takes[0].startswith("multipart/") else takes[0].partition(";")[0]
+        parts.append(f"-H 'Content-Type: {kind}' --data-binary @FILE")
     return " ".join([*parts, f"'{place}'"])
 
 

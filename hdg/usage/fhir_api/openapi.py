@@ -10,6 +10,7 @@ from hdg.fhir import definitions
 from hdg.fhir.json import JsonObject
 from hdg.usage.fhir_api.bodies import JSON_PATCH
 from hdg.usage.fhir_api.negotiation import FHIR_JSON
+from hdg.usage.fhir_api.openapi_ingest import ingest_paths
 from hdg.usage.fhir_api.query import FORM
 
 _ID = {"type": "string", "pattern": r"^[A-Za-z0-9\-.]{1,64}$"}
@@ -24,7 +25,7 @@ _ERRORS = {
 
 
 def openapi() -> JsonObject:
-    """The description of every route; bodies are FHIR JSON."""
+    """The description of every route; bodies under ``/fhir`` are FHIR JSON."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -168,6 +169,7 @@ def openapi() -> JsonObject:
                 "parameters": _path("type", "id", "target"),
                 "post": _post_search(),
             },
+            **ingest_paths(),
             "/ledger/checkpoint": {"get": _plain("Signed checkpoint (C2SP tlog-checkpoint)", "text/plain")},
             "/ledger/proof": {"get": _proof()},
             "/healthz": {"get": _plain("The process answers", "text/plain")},
