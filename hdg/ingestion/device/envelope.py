@@ -231,7 +231,7 @@ def _tags(frame: _Frame) -> tuple[JsonObject, ...]:
 
 def _characteristic(one: JsonObject, frame: _Frame, ties: dict[int, str]) -> Iterator[JsonObject]:
     uuid = _uuid(one.get("characteristic"), frame.place)
-    said = gatt.read(uuid, _bytes(one, frame.place), has_crc=one.get("crc") is True)
+    said = gatt.read(uuid, _bytes(one, frame.place), has_crc=_crc(one.get("crc")))
     for place, text in said.issues:
         frame.home.note("warning", "structure", f"{frame.place}: {place}", text)
     received = _moment(one.get("received"), frame.home, f"{frame.place}.received") or frame.received
@@ -437,6 +437,11 @@ def _uuid(text: Any, place: str) -> str:
     if short not in gatt.characteristics():
         raise DeviceError("characteristic: none that is read", place)
     return short
+
+
+def _crc(told: Any) -> bool | None:
+    """Whether records end with a checksum; None where nobody says."""
+    return told if isinstance(told, bool) else None
 
 
 def _bytes(one: JsonObject, place: str) -> bytes:

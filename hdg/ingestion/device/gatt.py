@@ -1,8 +1,9 @@
 """Measurements of BLE health profiles, from the bytes of their characteristics.
 
 Bluetooth GATT Specification Supplement (https://www.bluetooth.com/specifications/gss/): blood pressure, temperature,
-weight, body composition, pulse oximetry, heart rate; glucose is in gatt_glucose.py. What each becomes is a code of
-``terminology/maps/gatt-mdc.csv``.
+weight, body composition, pulse oximetry, heart rate; glucose is in gatt_glucose.py. Flags, order of fields, units and
+status bits were checked one by one against the Bluetooth SIG's XML of each (https://github.com/oesmith/gatt-xml,
+``org.bluetooth.characteristic.*.xml``). What each becomes is a code of ``terminology/maps/gatt-mdc.csv``.
 Every optional field is read as its flag says; a flag that is reserved is an issue; missing bytes are a DeviceError.
 """
 
@@ -26,8 +27,11 @@ def characteristics() -> frozenset[str]:
     return frozenset(_READERS)
 
 
-def read(uuid: str, data: bytes, *, has_crc: bool = False) -> Said:
-    """Reads one value. ``has_crc``: the device protects it with an E2E-CRC. Raises DeviceError."""
+def read(uuid: str, data: bytes, *, has_crc: bool | None = None) -> Said:
+    """Reads one value. ``has_crc``: whether the device protects it with an E2E-CRC; None: its length says so.
+
+    Raises DeviceError.
+    """
     reader = _READERS.get(uuid)
     if reader is None:
         raise DeviceError(
@@ -42,7 +46,7 @@ def read(uuid: str, data: bytes, *, has_crc: bool = False) -> Said:
     return said
 
 
-def _blood_pressure(c: Cursor, has_crc: bool) -> Said:
+def _blood_pressure(c: Cursor, has_crc: bool | None) -> Said:
     flags = c.unsigned(1)
     c.reserved(flags, 0xE0, 0)
     ucum = "kPa" if flags & 1 else "mm[Hg]"
@@ -73,7 +77,7 @@ def _user(c: Cursor) -> tuple[str, ...]:
     return () if user == 255 else (f"user {user} of the device",)
 
 
-def _temperature(c: Cursor, has_crc: bool) -> Said:
+def _temperature(c: Cursor, has_crc: bool | None) -> Said:
     flags = c.unsigned(1)
     c.reserved(flags, 0xF8, 0)
     amount = Amount(c.float(), "[degF]" if flags & 1 else "Cel")
@@ -88,7 +92,7 @@ def _temperature(c: Cursor, has_crc: bool) -> Said:
     return Said([Reading(key=key, value=amount, stamp=stamp)])
 
 
-def _weight(c: Cursor, has_crc: bool) -> Said:
+def _weight(c: Cursor, has_crc: bool | None) -> Said:
     flags = c.unsigned(1)
     c.reserved(flags, 0xF0, 0)
     raw = c.unsigned(2)
@@ -112,7 +116,7 @@ def _length(raw: int, *, is_imperial: bool) -> Amount:
     return Amount(decimal_of(raw, -1), "[in_i]") if is_imperial else Amount(decimal_of(raw, -3), "m")
 
 
-def _body_composition(c: Cursor, has_crc: bool) -> Said:
+def _body_composition(c: Cursor, has_crc: bool | None) -> Said:
     flags = c.unsigned(2)
     c.reserved(flags, 0xE000, 0)
     is_imperial = bool(flags & 1)
@@ -184,7 +188,7 @@ def _oximeter_rest(
     return found, conditions, notes
 
 
-def _oximeter_spot(c: Cursor, has_crc: bool) -> Said:
+def _oximeter_spot(c: Cursor, has_crc: bool | None) -> Said:
     flags = c.unsigned(1)
     c.reserved(flags, 0xE0, 0)
     saturation, pulse = c.sfloat(), c.sfloat()
@@ -208,7 +212,7 @@ def _oximeter_spot(c: Cursor, has_crc: bool) -> Said:
     return Said(found + rest)
 
 
-def _oximeter_continuous(c: Cursor, has_crc: bool) -> Said:
+def _oximeter_continuous(c: Cursor, has_crc: bool | None) -> Said:
     flags = c.unsigned(1)
     c.reserved(flags, 0xE0, 0)
     values: list[tuple[tuple[str, ...], Value, Value]] = [((), c.sfloat(), c.sfloat())]
@@ -231,7 +235,7 @@ def _oximeter_continuous(c: Cursor, has_crc: bool) -> Said:
     return Said(found + rest)
 
 
-def _heart_rate(c: Cursor, has_crc: bool) -> Said:
+def _heart_rate(c: Cursor, has_crc: bool | None) -> Said:
     flags = c.unsigned(1)
     c.reserved(flags, 0xE0, 0)
     rate = c.unsigned(2 if flags & 1 else 1)
@@ -264,7 +268,7 @@ def _milliseconds(raw: int) -> Decimal:
     return Decimal(f"{whole}.{rest:07}".rstrip("0").rstrip("."))
 
 
-_READERS: dict[str, Callable[[Cursor, bool], Said]] = {
+_READERS: dict[str, Callable[[Cursor, bool | None], Said]] = {
     "2A35": _blood_pressure,
     "2A18": gatt_glucose.measurement,
     "2A34": gatt_glucose.context,

@@ -76,7 +76,11 @@ class Cursor:
 
 
 def crc_of(data: bytes) -> int:
-    """The E2E-CRC: polynomial 0x1021, start 0xFFFF, lowest bit first (Bluetooth CGM Service)."""
+    """The E2E-CRC of the Bluetooth CGM Service: g(D) = D16+D12+D5+1, seed 0xFFFF, lowest bit first, low byte first.
+
+    https://github.com/oesmith/gatt-xml (cgm_measurement.xml); it is CRC-16/MCRF4XX, whose check value is 0x6F91:
+    https://reveng.sourceforge.io/crc-catalogue/16.htm#crc.cat.crc-16-mcrf4xx.
+    """
     crc = 0xFFFF
     for byte in data:
         crc ^= byte

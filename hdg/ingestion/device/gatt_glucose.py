@@ -1,7 +1,9 @@
 """Glucose meters and sensors: the characteristics of the Glucose and Continuous Glucose Monitoring profiles.
 
-Bluetooth GATT Specification Supplement (https://www.bluetooth.com/specifications/gss/). The
-meter writes kilograms, moles and litres; the values come out in the units that people use, with the same digits.
+Bluetooth GATT Specification Supplement (https://www.bluetooth.com/specifications/gss/); flags, order of fields, units,
+enumerations and status bits checked one by one against the Bluetooth SIG's XML of 2A18, 2A34 and 2AA7
+(https://github.com/oesmith/gatt-xml). The meter writes kilograms, moles and litres; the values come out in the units
+that people use, with the same digits.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from hdg.ingestion.device.home import shifted
 
 __all__ = ["context", "continuous", "measurement"]
 
+_CRC_BYTES = 2
 
-def measurement(c: Cursor, has_crc: bool) -> Said:
+
+def measurement(c: Cursor, has_crc: bool | None) -> Said:
     """Glucose Measurement, 0x2A18. Raises DeviceError."""
     flags = c.unsigned(1)
     c.reserved(flags, 0xE0, 0)
@@ -64,7 +68,7 @@ def measurement(c: Cursor, has_crc: bool) -> Said:
     return Said(found, sequence=sequence)
 
 
-def context(c: Cursor, has_crc: bool) -> Said:
+def context(c: Cursor, has_crc: bool | None) -> Said:
     """Glucose Measurement Context, 0x2A34. Raises DeviceError."""
     flags = c.unsigned(1)
     sequence = c.unsigned(2)
@@ -114,15 +118,18 @@ def _choice(c: Cursor, key: str, number: int, most: int, *, without: int = 0) ->
     return []
 
 
-def continuous(c: Cursor, has_crc: bool) -> Said:
-    """CGM Measurement, 0x2AA7: one record or several. Raises DeviceError."""
+def continuous(c: Cursor, has_crc: bool | None) -> Said:
+    """CGM Measurement, 0x2AA7: one record or several. Raises DeviceError, also for a wrong checksum.
+
+    Two bytes behind the fields that the flags announce are the record's E2E-CRC, unless it is said that there is none.
+    """
     found: list[Reading] = []
     while c.rest:
         found += _continuous_record(c, has_crc)
     return Said(found)
 
 
-def _continuous_record(c: Cursor, has_crc: bool) -> list[Reading]:
+def _continuous_record(c: Cursor, has_crc: bool | None) -> list[Reading]:
     start = c.at
     size = c.unsigned(1)
     if size < 6 or start + size > len(c.data):
@@ -140,7 +147,7 @@ def _continuous_record(c: Cursor, has_crc: bool) -> list[Reading]:
         record.reserved(value, 0xFF & ~sum(1 << number for number, _ in _ANNUNCIATIONS[bit]), record.at)
     trend = record.sfloat() if flags & 1 else None
     quality = record.sfloat() if flags & 2 else None
-    if has_crc:
+    if has_crc or (has_crc is None and record.rest == _CRC_BYTES):
         end = record.at
         if record.unsigned(2) != crc_of(c.data[start:end]):
             raise DeviceError("the checksum is wrong", f"{c.name} byte {end}")
@@ -182,7 +189,7 @@ _ANNUNCIATIONS: dict[int, tuple[tuple[int, str], ...]] = {
         (3, "calibration required"),
         (4, "sensor temperature too high"),
         (5, "sensor temperature too low"),
-        (6, "calibration pending"),
+        (6, "calibration pending"),  # reserved in the XML of 2014; https://github.com/tidepool-org names it
     ),
     0x20: (
         (0, "below the patient's low level"),

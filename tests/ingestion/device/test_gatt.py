@@ -21,6 +21,10 @@ def s(text: str) -> bytes:
     return sfloat_bits(Decimal(text)).to_bytes(2, "little")
 
 
+def secured(record: bytes) -> bytes:
+    return record + crc_of(record).to_bytes(2, "little")
+
+
 def read(uuid: str, *parts: bytes | int, has_crc: bool = False) -> Said:
     data = b"".join(bytes([part]) if isinstance(part, int) else part for part in parts)
     return gatt.read(uuid, data, has_crc=has_crc)
@@ -81,7 +85,7 @@ def test_reserved_bits_and_bytes_behind_the_end_are_reported_with_their_place() 
         ("2A5E", b"\x0f" + s("97") + s("60") + STAMP + b"\x00\x01\x00\x00\x00" + s("5.1")),
         ("2A5F", b"\x1f" + s("97") * 6 + b"\x00\x01\x00\x00\x00" + s("5.1")),
         ("2A37", b"\x0f\x48\x00\x10\x00"),
-        ("2AA7", b"\x0f\xe3" + s("108") + b"\x05\x00\x00\x00\x00" + s("1") + s("9") + b"\x00\x00"),
+        ("2AA7", secured(b"\x0f\xe3" + s("108") + b"\x05\x00\x00\x00\x00" + s("1") + s("9"))),
     ],
 )
 def test_bytes_cut_off_anywhere_are_an_error_that_names_the_offset(uuid: str, whole: bytes) -> None:
@@ -195,6 +199,20 @@ def test_records_of_a_glucose_sensor_follow_each_other_and_their_checksum_is_che
 
 def test_the_checksum_is_the_published_one() -> None:
     assert crc_of(b"123456789") == 0x6F91
+
+
+def test_a_checksum_that_nobody_announced_is_known_by_its_length_and_checked() -> None:
+    body = b"\x08\x00" + s("108") + b"\x05\x00"
+    good = body + crc_of(body).to_bytes(2, "little")
+    said = gatt.read("2AA7", good)
+    assert (len(said.readings), said.issues) == (1, [])
+    for at in range(len(good)):
+        damaged = bytearray(good)
+        damaged[at] ^= 0x10
+        with pytest.raises(DeviceError):
+            gatt.read("2AA7", bytes(damaged))
+    without = gatt.read("2AA7", body + b"\x00\x00", has_crc=False)
+    assert "behind the last field" in without.issues[0][1]
 
 
 def test_alarms_and_trend_of_a_glucose_sensor_are_kept() -> None:
