@@ -12,7 +12,7 @@ from hdg.management.store.values import hasher
 
 XHTML = "http://www.w3.org/1999/xhtml"
 SYMBOL = symbols_of(hasher(b"k" * 32))
-WORDS = st.text(min_size=1, max_size=60).flatmap(lambda text: st.sampled_from(words_in(text) or ["x"]))
+WORDS = st.text(min_size=1, max_size=60).flatmap(lambda text: st.sampled_from(plain(text) or ["x"]))
 
 
 def plain(text):
@@ -86,7 +86,7 @@ def test_symbols_are_equal_or_begin_alike_exactly_where_the_words_do(one, other)
     assert first.startswith(second) is cut.encode("utf-8", "surrogatepass").startswith(
         other_cut.encode("utf-8", "surrogatepass")
     )
-    assert first.replace("\xff", "").isprintable()
+    assert first.isprintable()
     assert not set(first) & set(" '\"\\:*&|!()<>\xff")
 
 
