@@ -10,7 +10,7 @@ from hdg.errors import Issue
 from hdg.ingestion.dicom.charset import Charset, charset_of, declared, decoded
 from hdg.ingestion.dicom.dictionary import shown, vr_of
 
-__all__ = ["SPECIFIC_CHARACTER_SET", "Dataset", "Deferred", "Shared"]
+__all__ = ["NOWHERE", "SPECIFIC_CHARACTER_SET", "Dataset", "Deferred", "Shared"]
 
 SPECIFIC_CHARACTER_SET = 0x00080005
 _TEXT = frozenset(("SH", "LO", "PN", "UC", "ST", "LT", "UT"))
@@ -30,8 +30,12 @@ _PACKED = {
 }
 
 
+NOWHERE = -1
+"""``offset`` of a value in a sequence."""
+
+
 class Deferred(NamedTuple):
-    """A long value that was passed over: where it lies in the (inflated) stream, in bytes."""
+    """A long value that was passed over: where it lies in the (inflated) stream, in bytes, if at the top level."""
 
     offset: int
     length: int

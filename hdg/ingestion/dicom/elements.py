@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from hdg.errors import DicomError, Issue
-from hdg.ingestion.dicom.dataset import Dataset
+from hdg.ingestion.dicom.dataset import NOWHERE, Dataset, Deferred
 from hdg.ingestion.dicom.dictionary import shown, vr_of
 
 __all__ = ["Ended", "Limits", "Parser", "Short"]
@@ -25,7 +25,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 class Limits:
     """How much a header may hold: bytes (inflated), elements in all, sequences within sequences.
 
-    ``value_bytes``: a longer value at the top level is passed over, and can be read later.
+    ``value_bytes``: a longer value is passed over; one at the top level can be read later.
     """
 
     header_bytes: int = 64 * 1024 * 1024
@@ -109,7 +109,7 @@ class Parser:
                     raise DicomError("this goes beyond the sequence that it is in", shown(cut.tag)) from None
                 self._put(out, tag, ("SQ", value))
                 at = end
-            elif length > long_values:
+            elif length > long_values and not (vr == "UN" and vr_of(tag) == "SQ"):
                 self.deferred = (tag, vr, length)
                 return start
             else:
@@ -126,7 +126,7 @@ class Parser:
         if self._shared.elements > self._limits.elements:
             raise DicomError("the header has more elements than are allowed", shown(tag))
 
-    def _put(self, out: Dataset, tag: int, value: tuple[str, bytes | list[Dataset]]) -> None:
+    def _put(self, out: Dataset, tag: int, value: tuple[str, bytes | list[Dataset] | Deferred]) -> None:
         if out.raw.setdefault(tag, value) is not value:
             self._shared.issues.append(
                 Issue("warning", "duplicate", shown(tag), "the element is there twice; the first stays")
@@ -228,6 +228,9 @@ class Parser:
             if vr == "SQ" or length == _UNDEFINED:
                 value, at = self._sequence(data, start, stop, length, out, tag, vr, depth + 1)
                 self._put(out, tag, ("SQ", value))
+            elif length > self._limits.value_bytes and not (vr == "UN" and vr_of(tag) == "SQ"):
+                self._put(out, tag, (vr, Deferred(NOWHERE, length)))
+                at = stop
             else:
                 self._put(out, tag, self._value(tag, vr, data[start:stop], out, depth + 1))
                 at = stop

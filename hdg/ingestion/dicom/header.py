@@ -22,7 +22,8 @@ __all__ = ["DEFLATED", "Header", "Limits", "is_part10", "read_header"]
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-DEFLATED = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.8.1"))
+DEFLATED = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
+"""Those that deflate the whole data set (PS3.5 §A.5, §A.7, §A.12). 1.2.840.10008.1.2.8.1 deflates frames (§A.4.13)."""
 _PREAMBLE_BYTES = 128
 _MAGIC = b"DICM"
 _TRANSFER_SYNTAX = 0x00020010

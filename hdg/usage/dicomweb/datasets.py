@@ -1,11 +1,13 @@
 """The header of an object as a data set and as DICOM JSON. DICOM PS3.18 §F.2 (DICOM JSON Model), PS3.10.
 
-What comes here was read within limits when it was taken in (ingestion/dicom/header.py).
+What comes here was read within limits when it was taken in (ingestion/dicom/header.py). A long binary value is passed
+over there as it is here, and read when somebody asks for it.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable
@@ -13,8 +15,8 @@ from io import BufferedIOBase
 from typing import Any
 
 from pydicom import Dataset, config, dcmread
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 
 from hdg.errors import BadRequest, VaultError
 from hdg.usage.dicomweb.archive import Image
@@ -22,11 +24,14 @@ from hdg.usage.dicomweb.archive import Image
 __all__ = [
     "BULK_BYTES",
     "INFLATED_MAX",
+    "VALUE_BYTES",
     "as_json",
     "check_inflated",
     "data_set_at",
     "described",
     "header",
+    "hush",
+    "passed_over",
     "quiet",
     "tag_of",
     "whole",
@@ -35,6 +40,8 @@ __all__ = [
 JsonObject = dict[str, Any]
 BULK_BYTES = 1024
 """Longer binary values are named by a BulkDataURI."""
+VALUE_BYTES = 1024 * 1024
+"""Longer binary values are passed over when a header is read, unless the data set is deflated."""
 INFLATED_MAX = 128 * 1024 * 1024
 """Bytes that a deflated data set may become: it is unpacked as a whole, also for its header."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -42,14 +49,26 @@ _META_AT, _UID_MAX = 132, 64
 _LONG = frozenset((b"OB", b"OW", b"UN", b"UT", b"SQ"))
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _CHARSET, _UTF8 = 0x00080005, "ISO_IR 192"
+_READERS = re.compile(r"(pydicom|PIL|hdg\.usage\.dicomweb)(\.|$)")
+_RULE = ("ignore", None, Warning, _READERS, 0)
+_BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 
 
 def quiet() -> None:
     """From now on pydicom tells nobody of values that are not as they should be: its warnings show them."""
     config.settings.reading_validation_mode = config.IGNORE
     config.settings.writing_validation_mode = config.IGNORE
-    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    hush()
+
+
+def hush() -> None:
+    """Has the warnings of what reads values passed over: they leave as they are, and warnings show them.
+
+    The rule stays. ``warnings.catch_warnings`` would take back what another thread has set meanwhile.
+    """
+    if _RULE not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_READERS.pattern)
 
 
 def header(source: BufferedIOBase) -> Dataset:
@@ -94,8 +113,8 @@ def data_set_at(source: BufferedIOBase) -> tuple[int, str]:
     return at, syntax.decode("ascii", "replace")
 
 
-def check_inflated(source: BufferedIOBase) -> None:
-    """Raises BadRequest where the data set is deflated and becomes larger than INFLATED_MAX. Leaves off at byte 0."""
+def check_inflated(source: BufferedIOBase) -> bool:
+    """Whether the data set is deflated. Raises BadRequest where it becomes larger than INFLATED_MAX. Ends at byte 0."""
     at, syntax = data_set_at(source)
     if syntax == _DEFLATED:
         source.seek(at)
@@ -109,16 +128,47 @@ def check_inflated(source: BufferedIOBase) -> None:
                 raise BadRequest("the object is too large to be unpacked", code="too-costly")
             data = inflate.unconsumed_tail or source.read(1 << 16)
     source.seek(0)
+    return syntax == _DEFLATED
 
 
 def _read(source: BufferedIOBase, *, stop_before_pixels: bool) -> Dataset:
-    check_inflated(source)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that are not as they should be: they leave as they are
-        try:
-            return dcmread(source, stop_before_pixels=stop_before_pixels, force=False)
-        except Exception as error:
-            raise VaultError(f"a stored DICOM object cannot be read ({type(error).__name__})") from None
+    is_deflated = check_inflated(source)
+    hush()
+    defer_size = VALUE_BYTES if stop_before_pixels and not is_deflated else None
+    try:
+        data = dcmread(source, defer_size, stop_before_pixels=stop_before_pixels, force=False)
+        if defer_size is not None:
+            _complete(data, source)
+    except Exception as error:
+        raise VaultError(f"a stored DICOM object cannot be read ({type(error).__name__})") from None
+    return data
+
+
+def _complete(data: Dataset, source: BufferedIOBase) -> None:
+    """Reads those of the values that were passed over that are no binary ones: sequences, texts."""
+    at = source.tell()
+    for tag in list(data.keys()):
+        raw = passed_over(data, tag)
+        if raw is not None and vr_of(raw) not in _BINARY:
+            source.seek(raw.value_tell)
+            data[tag] = raw._replace(value=source.read(raw.length))
+    source.seek(at)
+
+
+def passed_over(data: Dataset, tag: int) -> RawDataElement | None:
+    """An element of a header whose value was passed over: it lies in the file at ``value_tell``."""
+    raw: Any = data.get_item(tag, keep_deferred=True)  # its overloads leave RawDataElement out
+    return raw if isinstance(raw, RawDataElement) and raw.value is None and raw.length else None
+
+
+def vr_of(raw: RawDataElement) -> str:
+    """The value representation; the dictionary's where the object does not say."""
+    if raw.VR not in (None, "UN"):
+        return str(raw.VR)
+    try:
+        return dictionary_VR(raw.tag)
+    except KeyError:
+        return "UN"
 
 
 def as_json(
@@ -131,18 +181,22 @@ def as_json(
     """
     tags = sorted(map(int, data.keys() if wanted is None else set(wanted)))
     found: JsonObject = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for tag in tags:
-            element = _element(data, tag)
-            if element is None or tag == _CHARSET:
-                continue
-            made = _value(element, bulk)
-            if made is not None:
-                found[f"{tag:08X}"] = made
+    hush()
+    for tag in tags:
+        made = None if tag == _CHARSET else _told(data, tag, bulk)
+        if made is not None:
+            found[f"{tag:08X}"] = made
     if any(tag != _CHARSET for tag in tags):
         found["00080005"] = {"vr": "CS", "Value": [_UTF8]}
     return dict(sorted(found.items()))
+
+
+def _told(data: Dataset, tag: int, bulk: Callable[[str], str] | None) -> JsonObject | None:
+    raw = passed_over(data, tag)
+    if raw is not None:
+        return {"vr": vr_of(raw), "BulkDataURI": bulk(f"{tag:08X}")} if bulk is not None else None
+    element = _element(data, tag)
+    return None if element is None else _value(element, bulk)
 
 
 def _element(data: Dataset, tag: int) -> DataElement | None:

@@ -13,13 +13,20 @@ from dataclasses import dataclass
 
 import orjson
 from pydicom import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 from starlette.requests import Request
 from starlette.responses import Response
 
 from hdg.errors import BadRequest, NotFound
+from hdg.management.vault_stream import chunks
 from hdg.usage.dicomweb.archive import Image
-from hdg.usage.dicomweb.datasets import as_json, described, header, tag_of, whole
+from hdg.usage.dicomweb.datasets import as_json, described, header, passed_over, tag_of, whole
 from hdg.usage.dicomweb.media import Range, boundary, multipart
 from hdg.usage.dicomweb.pixels import PICTURE_TYPES, WHOLE_MAX, Frames, View, picture
 from hdg.usage.fhir_api.negotiation import NotAcceptable
@@ -49,6 +56,9 @@ FRAMES_MAX = 1_000
 THUMBNAIL, VIEWPORT_MAX = 200, 8_192
 _CHUNK = 1 << 20
 _LITTLE = str(ExplicitVRLittleEndian)
+_PLAIN = frozenset(
+    (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +89,20 @@ def _check_syntax(image: Image, syntax: str) -> None:
     """Raises NotAcceptable where an object is neither stored in this transfer syntax nor can be brought to it."""
     if syntax in ("", "*", image.transfer_syntax):
         return
-    if syntax != _LITTLE or image.size > WHOLE_MAX:
+    if syntax != _LITTLE or image.size > WHOLE_MAX or not _is_unpacked_here(image.transfer_syntax):
         raise NotAcceptable(f'{DICOM}; transfer-syntax="{image.transfer_syntax}"')
+
+
+def _is_unpacked_here(syntax: str) -> bool:
+    """Whether a transfer syntax is no compressed one, or its decoder is there."""
+    if syntax in _PLAIN:
+        return True
+    from pydicom.pixels.decoders.base import get_decoder  # brings numpy
+
+    try:
+        return get_decoder(UID(syntax)).is_available
+    except NotImplementedError:
+        return False
 
 
 def _dicom_type(image: Image, syntax: str) -> str:
@@ -176,15 +198,22 @@ def bulk(image: Image, tag: str, accepted: Sequence[Range]) -> Answer:
         return frames(image, range(1, count + 1), [Range("*/*", True, "", 1.0)])
     with image.open() as source:
         data = header(source)
+    raw = passed_over(data, number)
+    if raw is not None:
+        return _octets(chunks(image.open(), raw.value_tell, raw.length))
     try:
         value = data[number].value if number in data else None
     except Exception:
         value = None
     if not isinstance(value, bytes):
         raise NotFound("no such value")
+    return _octets([value])
+
+
+def _octets(pieces: Iterable[bytes]) -> Answer:
     mark = boundary()
     return Answer(
-        multipart([({"Content-Type": OCTETS}, [value])], mark),
+        multipart([({"Content-Type": OCTETS}, pieces)], mark),
         f'multipart/related; type="{OCTETS}"; boundary={mark}',
     )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
@@ -15,10 +14,10 @@ from typing import Any
 
 from pydicom import Dataset
 from pydicom.encaps import get_frame
-from pydicom.uid import UID
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from hdg.errors import BadRequest, NotFound
-from hdg.usage.dicomweb.datasets import header, whole
+from hdg.usage.dicomweb.datasets import header, hush, whole
 
 __all__ = ["PICTURE_TYPES", "Frames", "View", "picture"]
 
@@ -40,6 +39,7 @@ _FRAME_TYPES = {
     "1.2.840.10008.1.2.5": "image/dicom-rle",
 }
 _CHUNK = 1 << 20
+_UNDEFINED = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Frames:
     """The frames of one object. Read through ``source``, which stays open as long as they are asked for."""
 
     def __init__(self, source: BufferedIOBase, transfer_syntax: str, size: int) -> None:
-        self._syntax = UID(transfer_syntax)
+        self._syntax = transfer_syntax
         self._source = source
         self._bytes: bytes | None = None
         if transfer_syntax == _DEFLATED:
@@ -73,9 +73,14 @@ class Frames:
     @property
     def media_type(self) -> str:
         """Of one frame as it is stored (PS3.18 Table 8.7.3-5)."""
-        if not self._syntax.is_encapsulated:
+        if not self._is_encapsulated:
             return "application/octet-stream"
-        return _FRAME_TYPES.get(str(self._syntax), "application/octet-stream")
+        return _FRAME_TYPES.get(self._syntax, "application/octet-stream")
+
+    @property
+    def _is_encapsulated(self) -> bool:
+        """As the pixel data lies (PS3.5 §A.4), whatever the transfer syntax. Raises NotFound: there is none."""
+        return self._bytes is None and self._pixel_data()[0] == _UNDEFINED
 
     def check(self, number: int) -> None:
         """Raises NotFound where there is no such frame."""
@@ -84,7 +89,7 @@ class Frames:
 
     def held(self) -> int:
         """How many of them are there. Raises NotFound where there is no pixel data."""
-        if self._syntax.is_encapsulated:
+        if self._is_encapsulated:
             return self.count
         length = self._pixel_data()[0] if self._bytes is None else len(self._bytes)
         return min(self.count, length // self._frame_bytes())
@@ -97,15 +102,14 @@ class Frames:
             yield self._bytes[(number - 1) * size : number * size]
             return
         length, value_at = self._pixel_data()
-        if self._syntax.is_encapsulated:
+        if length == _UNDEFINED:
             self._source.seek(value_at)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try:
-                    found = get_frame(self._source, number - 1, number_of_frames=self.count)
-                except Exception as error:  # of what is no sequence of fragments
-                    text = f"the pixels cannot be read here ({type(error).__name__})"
-                    raise BadRequest(text, code="not-supported") from None
+            hush()
+            try:
+                found = get_frame(self._source, number - 1, number_of_frames=self.count)
+            except Exception as error:  # of what is no sequence of fragments
+                text = f"the pixels cannot be read here ({type(error).__name__})"
+                raise BadRequest(text, code="not-supported") from None
             yield found
             return
         size = self._frame_bytes()
@@ -137,14 +141,14 @@ class Frames:
     def _pixel_data(self) -> tuple[int, int]:
         """Length of the value and where it begins. Raises NotFound where there is none."""
         self._source.seek(self._at)
-        order = "little" if self._syntax.is_little_endian else "big"
+        order = "big" if self._syntax == ExplicitVRBigEndian else "little"
         head = self._source.read(12)
         if len(head) < 12:
             raise NotFound("the object has no pixel data")
         group, element = int.from_bytes(head[:2], order), int.from_bytes(head[2:4], order)  # type: ignore[arg-type]
         if (group, element) not in ((0x7FE0, 0x10), (0x7FE0, 0x8), (0x7FE0, 0x9)):
             raise NotFound("the object has no pixel data")
-        if self._syntax.is_implicit_VR:
+        if self._syntax == ImplicitVRLittleEndian:
             return int.from_bytes(head[4:8], order), self._at + 8  # type: ignore[arg-type]
         if head[4:6] in (b"OB", b"OW", b"OF", b"OD", b"OV", b"UN"):
             return int.from_bytes(head[8:12], order), self._at + 12  # type: ignore[arg-type]
@@ -178,15 +182,14 @@ def picture(source: BufferedIOBase, number: int, view: View, media_type: str) ->
     if rows * columns > PIXELS_MAX:
         raise BadRequest("the frame is too large for a picture", code="too-costly")
     source.seek(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            samples = _samples(source, data, number, view)
-        except (BadRequest, NotFound):
-            raise
-        except Exception as error:  # of decoders: what they raise is theirs to choose
-            text = f"the pixels cannot be unpacked here ({type(error).__name__})"
-            raise BadRequest(text, code="not-supported") from None
+    hush()
+    try:
+        samples = _samples(source, data, number, view)
+    except (BadRequest, NotFound):
+        raise
+    except Exception as error:  # of decoders: what they raise is theirs to choose
+        text = f"the pixels cannot be unpacked here ({type(error).__name__})"
+        raise BadRequest(text, code="not-supported") from None
     return _encoded(samples, view, media_type)
 
 

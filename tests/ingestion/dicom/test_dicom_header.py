@@ -19,7 +19,7 @@ from pydicom.uid import (
 from dicom_headers import PYDICOM as FOLDER
 from dicom_headers import dataset, item, obj, part10_files, written
 from hdg.errors import DicomError
-from hdg.ingestion.dicom.dataset import Dataset, Deferred
+from hdg.ingestion.dicom.dataset import NOWHERE, Dataset, Deferred
 from hdg.ingestion.dicom.header import Limits, read_header
 
 FILES = list(part10_files())
@@ -73,6 +73,44 @@ def test_all_transfer_syntaxes_of_headers_are_read(syntax):
     assert items[0].items(0x00081110)[0].text(0x00081155) == "1.2.3"
     assert header.data.texts(0x00280010) == ["512"]
     assert header.study_uid == "1.2.826.1"
+
+
+@pytest.mark.parametrize(
+    "syntax", ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"]
+)
+def test_a_data_set_that_is_deflated_as_a_whole_is_inflated(syntax):
+    """PS3.5 §A.5, §A.7, §A.12."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(_explicit(0x00100010, b"PN", b"Doe^Jane")) + packer.flush()
+    header = read_header(_with(packed, syntax.encode()))
+    assert header.data.text(0x00100010) == "Doe^Jane"
+
+
+def test_a_data_set_whose_frames_are_deflated_is_read_as_it_lies():
+    """PS3.5 §A.4.13: Deflated Image Frame Compression is explicit VR little endian."""
+    header = read_header(_with(_explicit(0x00100010, b"PN", b"Doe^Jane"), b"1.2.840.10008.1.2.8.1"))
+    assert header.data.text(0x00100010) == "Doe^Jane"
+    assert header.issues == []
+
+
+def test_a_long_value_in_a_sequence_is_passed_over_and_what_stands_beside_it_is_not():
+    nested = item(AccessionNumber="A1")
+    nested.add_new(0x00091010, "OB", bytes(2_000_000))
+    header = read_header(obj(RequestAttributesSequence=[nested, item(AccessionNumber="A2")]))
+    items = header.data.items(0x00400275)
+    assert items[0].raw[0x00091010] == ("OB", Deferred(NOWHERE, 2_000_000))
+    assert items[0].data(0x00091010) == b""
+    assert [one.text(0x00080050) for one in items] == ["A1", "A2"]
+
+
+def test_a_long_sequence_that_was_sent_as_unknown_is_read_and_not_passed_over():
+    """PS3.5 §6.2.2."""
+    one = struct.pack("<HHI", 0x0008, 0x0050, 2) + b"A1"
+    items = (struct.pack("<HHI", 0xFFFE, 0xE000, len(one)) + one) * 70_000
+    unknown = struct.pack("<HH2sHI", 0x0040, 0x0275, b"UN", 0, len(items)) + items
+    found = read_header(_with(_explicit(0x00100010, b"PN", b"Doe^Jane") + unknown)).data.items(0x00400275)
+    assert len(found) == 70_000
+    assert found[-1].text(0x00080050) == "A1"
 
 
 def test_a_stream_that_gives_little_at_a_time_is_read_as_well():
