@@ -44,8 +44,10 @@ def whole(*resources):
     }
     found = [patient]
     for number, one in enumerate(resources):
-        name = "patient" if one["resourceType"] in ("AllergyIntolerance", "Immunization") else "subject"
+        name = _WHOM.get(one["resourceType"], "subject")
         found.append({"id": f"r{number}", name: {"reference": "Patient/p"}, **one})
+    text = json.dumps(found)
+    found += [one for one in AROUND if f"{one['resourceType']}/{one['id']}".encode() in text]
     return [json.loads(json.dumps(one)) for one in found]
 
 
@@ -166,4 +168,117 @@ FACTS = [
             {"dataAbsentReason": verified("not-asked", "data-absent-reason")},
         )
     ),
+    *(
+        {
+            "resourceType": "DeviceUseStatement",
+            "status": status,
+            "timingPeriod": {"start": "2024-01-02"},
+            "device": {"reference": "Device/device"},
+            "reasonCode": [concept("2")],
+        }
+        for status in ("active", "stopped", "intended", "on-hold")
+    ),
+    *(
+        {
+            "resourceType": "CareTeam",
+            "status": status,
+            "name": "Team of ward 3",
+            "category": [concept("7")],
+            "period": {"start": "2024-01-02", "end": "2024-02"},
+            "participant": [
+                {"role": [concept("3"), concept("4")], "member": {"reference": "Practitioner/doctor"}},
+                {"member": {"reference": "RelatedPerson/aunt"}, "period": {"start": "2024-01-03"}},
+            ],
+        }
+        for status in ("active", "inactive", "suspended", "proposed")
+    ),
+    *(
+        {
+            "resourceType": "Coverage",
+            "status": status,
+            "type": concept("5"),
+            "beneficiary": {"reference": "Patient/p"},
+            "subscriberId": "M-1",
+            "policyHolder": {"reference": "Patient/p"},
+            "subscriber": {"reference": "Patient/p"},
+            "relationship": {
+                "coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-RoleCode", "code": "SELF"}]
+            },
+            "period": {"start": "2024-01-02"},
+            "payor": [{"reference": "Organization/insurer"}],
+            "order": 2,
+        }
+        for status in ("active", "cancelled", "draft")
+    ),
+    *(
+        {
+            "resourceType": "CarePlan",
+            "status": status,
+            "intent": "plan",
+            "category": [concept("6")],
+            "period": {"start": "2024-01-02"},
+            "activity": [
+                {"reference": {"reference": "ServiceRequest/planned"}},
+                {"outcomeReference": [{"reference": "Procedure/done"}]},
+            ],
+            "goal": [{"reference": "Goal/goal"}],
+            "addresses": [{"reference": "Condition/problem"}],
+        }
+        for status in ("active", "completed", "revoked", "on-hold", "draft", "unknown")
+    ),
 ]
+
+_ABOUT = {"subject": {"reference": "Patient/p"}}
+AROUND = [
+    {
+        "resourceType": "Device",
+        "id": "device",
+        "patient": {"reference": "Patient/p"},
+        "type": concept("87405001"),
+        "modelNumber": "M1",
+        "manufacturer": "Maker",
+        "lotNumber": "L1",
+        "serialNumber": "S1",
+        "expirationDate": "2030-01-01",
+        "udiCarrier": [{"deviceIdentifier": "0099", "carrierHRF": "(01)0099(10)L1"}],
+    },
+    {"resourceType": "Practitioner", "id": "doctor", "name": [{"given": ["Dora"], "family": "Doctor"}]},
+    {
+        "resourceType": "RelatedPerson",
+        "id": "aunt",
+        "patient": {"reference": "Patient/p"},
+        "name": [{"given": ["Ada"], "family": "Aunt"}],
+    },
+    {"resourceType": "Organization", "id": "insurer", "name": "Insurer"},
+    {
+        "resourceType": "ServiceRequest",
+        "id": "planned",
+        "status": "active",
+        "intent": "plan",
+        "code": concept("8"),
+        **_ABOUT,
+    },
+    {
+        "resourceType": "Procedure",
+        "id": "done",
+        "status": "completed",
+        "code": concept("9"),
+        "performedDateTime": "2024-01-02",
+        **_ABOUT,
+    },
+    {
+        "resourceType": "Goal",
+        "id": "goal",
+        "lifecycleStatus": "active",
+        "description": concept("10"),
+        **_ABOUT,
+    },
+    {
+        "resourceType": "Condition",
+        "id": "problem",
+        "code": concept("11"),
+        "clinicalStatus": verified("active", "condition-clinical"),
+        **_ABOUT,
+    },
+]
+"""What the facts name."""

@@ -10,7 +10,14 @@ from hdg.fhir import json
 
 TYPES = (
     "AllergyIntolerance",
+    "CarePlan",
+    "CareTeam",
     "Condition",
+    "Coverage",
+    "DeviceUseStatement",
+    "Encounter",
+    "FamilyMemberHistory",
+    "Goal",
     "Immunization",
     "MedicationAdministration",
     "MedicationDispense",
@@ -18,8 +25,9 @@ TYPES = (
     "MedicationStatement",
     "Observation",
     "Procedure",
+    "ServiceRequest",
 )
-_STEMS = ("onset", "abatement", "effective", "performed", "occurrence")
+_STEMS = ("onset", "abatement", "effective", "performed", "occurrence", "timing", "period", "start")
 
 
 def _codes(concept):
@@ -28,7 +36,7 @@ def _codes(concept):
 
 
 def _code(resource, at):
-    for name in ("code", "vaccineCode", "medicationCodeableConcept"):
+    for name in ("code", "vaccineCode", "medicationCodeableConcept", "description"):
         if name in resource:
             return _codes(resource[name])
     reference = resource.get("medicationReference", {}).get("reference")
@@ -63,18 +71,83 @@ def _codes_list(concept):
     return sorted(one.get("code", "") for one in (concept or {}).get("coding", ()))
 
 
+def _name(reference, at):
+    """Who is meant: the names of a person, those of a role's person and place, or of an organization."""
+    found = at.get((reference or {}).get("reference"), {})
+    if found.get("resourceType") == "PractitionerRole":
+        return (_name(found.get("practitioner"), at), _name(found.get("organization"), at))
+    name = found.get("name", (reference or {}).get("display", ""))
+    if isinstance(name, str):
+        return name
+    return " ".join([*name[0].get("given", ()), name[0].get("family", "") or name[0].get("text", "")])
+
+
+def _device(reference, at):
+    found = at.get((reference or {}).get("reference"), {})
+    udi = tuple((one.get("carrierHRF"), one.get("deviceIdentifier")) for one in found.get("udiCarrier", ()))
+    names = (
+        "modelNumber",
+        "manufacturer",
+        "lotNumber",
+        "serialNumber",
+        "expirationDate",
+        "distinctIdentifier",
+    )
+    safety = frozenset(
+        (_codes(one["type"]), _codes(one["valueCode"][0])) for one in found.get("property", ())
+    )
+    return (_codes(found.get("type")), udi, tuple(found.get(name) for name in names), safety)
+
+
+def _plan(resource, at):
+    named = [(name, one) for name in ("goal", "addresses") for one in resource.get(name, ())]
+    for one in resource.get("activity", ()):
+        named += [("outcome", outcome) for outcome in one.get("outcomeReference", ())]
+        named += [("activity", one["reference"])] if "reference" in one else []
+    return frozenset((name, _code(at.get(one.get("reference"), {}), at)) for name, one in named)
+
+
+def _details(one, at):
+    """What else a fact of its type must keep."""
+    kind = one["resourceType"]
+    if kind == "CareTeam":
+        members = (
+            (_codes(role), _name(member["member"], at), member.get("period", {}).get("start", "")[:10])
+            for member in one.get("participant", ())
+            for role in member.get("role", [None])
+        )
+        return (one.get("name"), frozenset(map(_codes, one.get("category", ()))), frozenset(members))
+    if kind == "Coverage":
+        said = tuple(one.get(name) for name in ("subscriberId", "order"))
+        plan = tuple(c.get("name") for c in one.get("class", ()) if _codes_list(c["type"]) == ["plan"])
+        people = tuple(_name(one.get(name), at) for name in ("policyHolder", "subscriber"))
+        payors = tuple(_name(payor, at) for payor in one["payor"])
+        return (said, plan, people, payors, _codes(one.get("type")), _codes(one.get("relationship")))
+    if kind == "DeviceUseStatement":
+        return (_device(one["device"], at), frozenset(map(_codes, one.get("reasonCode", ()))))
+    if kind == "Procedure":
+        return frozenset(_device(focal["manipulated"], at) for focal in one.get("focalDevice", ()))
+    if kind == "CarePlan":
+        return (_plan(one, at), frozenset(map(_codes, one.get("category", ()))))
+    if kind == "FamilyMemberHistory":
+        found = ((_codes(c["code"]), json.dumps(c.get("onsetAge"))) for c in one.get("condition", ()))
+        return (_codes(one["relationship"]), frozenset(found))
+    return ()
+
+
 def facts(resources):
-    """Each fact: type, codes, denied, status, dates to the day, value."""
+    """Each fact: type, codes, denied, status, dates to the day, value, and what belongs to its type."""
     at = {f"{one['resourceType']}/{one['id']}": one for one in resources}
     return Counter(
         (
             one["resourceType"],
             _code(one, at),
             is_denied(one),
-            one.get("status", ""),
+            one.get("status", one.get("lifecycleStatus", "")),
             _codes(one.get("clinicalStatus")),
             tuple(_dates(one)),
             _value(one) if one["resourceType"] == "Observation" else "",
+            _details(one, at),
         )
         for one in resources
         if one["resourceType"] in TYPES

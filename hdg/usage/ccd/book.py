@@ -22,6 +22,15 @@ def template(number: str, version: str = "") -> list[Node]:
     )
 
 
+def _identifiers(resource: JsonObject) -> list[JsonObject]:
+    given = resource.get("identifier", ())
+    return [given] if isinstance(given, dict) else list(given)
+
+
+def _number(identifier: JsonObject) -> tuple[str, str]:
+    return identifier.get("system", ""), identifier.get("value", "")
+
+
 class Book:
     """One document in the making; used once. ``base_url``: what names of resources without identifiers start with."""
 
@@ -52,8 +61,13 @@ class Book:
 
     def ids(self, resource: JsonObject) -> list[Node]:
         """The identifiers of a resource; else one made of where it is."""
-        given = resource.get("identifier", ())
-        return ids([given] if isinstance(given, dict) else given, f"{self.base_url}/{self.name(resource)}")
+        return ids(_identifiers(resource), f"{self.base_url}/{self.name(resource)}")
+
+    def is_alone(self, resource: JsonObject) -> bool:
+        """Whether no other resource here has an identifier of this one."""
+        mine = {_number(one) for one in _identifiers(resource)}
+        others = (one for one in self.resources if one is not resource)
+        return all(mine.isdisjoint(map(_number, _identifiers(one))) for one in others)
 
     def begin(self, resource: JsonObject) -> bool:
         """Whether a resource can be written here: not while it is being written (a circle of references)."""

@@ -9,17 +9,20 @@ here (``CARRIED`` lists those that have one) are not in the document.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from hdg.usage.ccd.administrations import administration
 from hdg.usage.ccd.book import Book
+from hdg.usage.ccd.coverages import coverage
+from hdg.usage.ccd.devices import device_use
 from hdg.usage.ccd.events import family, immunization, procedure
 from hdg.usage.ccd.header import Making, header
 from hdg.usage.ccd.medications import dispense, is_supply, medication, supply
 from hdg.usage.ccd.observations import observation, panel, report, section_of
 from hdg.usage.ccd.plans import encounter, goal, is_planned, order
 from hdg.usage.ccd.problems import allergy, condition
+from hdg.usage.ccd.sections import sections
+from hdg.usage.ccd.teams import care_plan, care_team
 from hdg.usage.ccd.values import codings_of
 from hdg.usage.ccd.xml import Node, node, serialized
 
@@ -30,7 +33,11 @@ JsonObject = dict[str, Any]
 MEDIA_TYPE = "application/hl7-cda+xml"
 CARRIED = (
     "AllergyIntolerance",
+    "CarePlan",
+    "CareTeam",
     "Condition",
+    "Coverage",
+    "DeviceUseStatement",
     "DiagnosticReport",
     "Encounter",
     "FamilyMemberHistory",
@@ -48,87 +55,7 @@ CARRIED = (
 """The types that become entries; people, organizations, places and Medications come with what names them."""
 _ERROR = "entered-in-error"
 _WHOM = ("subject", "patient", "beneficiary")
-"""Where a resource says whom it is about; the focus of an Observation is somebody or something else."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """One section. ``root``, ``version``: its template; ``columns``: the head of its table."""
-
-    key: str
-    code: str
-    root: str
-    version: str
-    title: str
-    columns: tuple[str, ...]
-    is_required: bool = False
-
-
-_T = "2.16.840.1.113883.10.20.22.2."
-_SECTIONS = (
-    _Section(
-        "allergies",
-        "48765-2",
-        f"{_T}6.1",
-        "2015-08-01",
-        "Allergies",
-        ("Substance", "Reactions", "Status", "Since"),
-        True,
-    ),
-    _Section(
-        "medications",
-        "10160-0",
-        f"{_T}1.1",
-        "2014-06-09",
-        "Medications",
-        ("Medication", "Instructions", "Status", "When"),
-        True,
-    ),
-    _Section(
-        "problems",
-        "11450-4",
-        f"{_T}5.1",
-        "2015-08-01",
-        "Problems",
-        ("Problem", "Status", "Since", "Until"),
-        True,
-    ),
-    _Section(
-        "procedures", "47519-4", f"{_T}7.1", "2014-06-09", "Procedures", ("Procedure", "Status", "When"), True
-    ),
-    _Section("results", "30954-2", f"{_T}3.1", "2015-08-01", "Results", ("Test", "Result", "When"), True),
-    _Section(
-        "social", "29762-2", f"{_T}17", "2015-08-01", "Social history", ("What", "Finding", "When"), True
-    ),
-    _Section("vitals", "8716-3", f"{_T}4.1", "2015-08-01", "Vital signs", ("Sign", "Value", "When"), True),
-    _Section(
-        "administered",
-        "29549-3",
-        f"{_T}38",
-        "2014-06-09",
-        "Medications administered",
-        ("Medication", "Instructions", "Status", "When"),
-    ),
-    _Section("immunizations", "11369-6", f"{_T}2.1", "2015-08-01", "Immunizations", ("Vaccine", "When")),
-    _Section(
-        "encounters", "46240-8", f"{_T}22.1", "2015-08-01", "Encounters", ("Encounter", "When", "Status")
-    ),
-    _Section("family", "10157-6", f"{_T}15", "2015-08-01", "Family history", ("Relation", "Problems")),
-    _Section(
-        "functional", "47420-5", f"{_T}14", "2014-06-09", "Functional status", ("What", "Finding", "When")
-    ),
-    _Section(
-        "exam",
-        "29545-1",
-        "2.16.840.1.113883.10.20.2.10",
-        "2015-08-01",
-        "Physical findings",
-        ("What", "Finding", "When"),
-    ),
-    _Section("history", "11329-0", f"{_T}39", "", "Other findings", ("What", "Finding", "When")),
-    _Section("goals", "61146-7", f"{_T}60", "", "Goals", ("Goal", "Status", "Since", "Due")),
-    _Section("plan", "18776-5", f"{_T}10", "2014-06-09", "Plan of treatment", ("What", "When", "Status")),
-)
+"""Where a resource says whom it is about; the focus of an Observation is somebody else: CDA knows a carer there."""
 
 
 def document(resources: Iterable[JsonObject], making: Making) -> bytes:
@@ -143,7 +70,7 @@ def document(resources: Iterable[JsonObject], making: Making) -> bytes:
     if patient is None:
         raise ValueError("a document needs a patient")
     entries = _entries(book)
-    body = node("structuredBody", _sections(entries, book))
+    body = node("structuredBody", sections(entries, book))
     root = node("ClinicalDocument", header(patient, book.resources, making, book), node("component", body))
     return serialized(root)
 
@@ -161,8 +88,13 @@ def _is_about_them(resource: JsonObject, book: Book) -> bool:
     if type_ not in CARRIED or type_ == "Patient":
         return True
     whom = [resource[name] for name in _WHOM if name in resource]
-    found = [book.get(one, resource) for one in (*whom, *resource.get("focus", ()))]
-    return bool(whom) and all(one is not None and one["resourceType"] == "Patient" for one in found)
+    found = [book.get(one, resource) for one in whom]
+    carers = [book.get(one, resource) for one in resource.get("focus", ())]
+    return (
+        bool(whom)
+        and all(one is not None and one["resourceType"] == "Patient" for one in found)
+        and all(one is not None and one["resourceType"] == "RelatedPerson" for one in carers)
+    )
 
 
 def _is_modified(value: Any) -> bool:
@@ -195,6 +127,10 @@ def _entries(book: Book) -> dict[str, list[Node]]:
         "FamilyMemberHistory": ("family", family),
         "Goal": ("goals", goal),
         "ServiceRequest": ("plan", order),
+        "CarePlan": ("plan", care_plan),
+        "DeviceUseStatement": ("equipment", device_use),
+        "CareTeam": ("teams", care_team),
+        "Coverage": ("payers", coverage),
     }
     for type_, (section, write) in simple.items():
         for resource in book.of(type_):
@@ -246,29 +182,3 @@ def _members(book: Book) -> set[str]:
             if meant is not None:
                 found.add(book.name(meant))
     return found
-
-
-def _sections(entries: dict[str, list[Node]], book: Book) -> list[Node]:
-    made = [_section(one, entries.get(one.key, []), book) for one in _SECTIONS]
-    return [node("component", one) for one in made if one is not None]
-
-
-def _section(section: _Section, entries: list[Node], book: Book) -> Node | None:
-    if not entries and not section.is_required:
-        return None
-    root, version = section.root, section.version
-    return node(
-        "section",
-        node("templateId", root=root),
-        node("templateId", root=root, extension=version) if version else None,
-        node("code", code=section.code, codeSystem="2.16.840.1.113883.6.1", codeSystemName="LOINC"),
-        node("title", section.title),
-        node("text", _table(section, book) if entries else "No information"),
-        [node("entry", one, typeCode="DRIV") for one in entries],
-        nullFlavor=None if entries else "NI",
-    )
-
-
-def _table(section: _Section, book: Book) -> Node:
-    head = node("thead", node("tr", [node("th", one) for one in section.columns]))
-    return node("table", head, node("tbody", book.rows(section.key)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from hdg.usage.ccd.book import Book, template
+from hdg.usage.ccd.devices import products
 from hdg.usage.ccd.medications import material
 from hdg.usage.ccd.observations import observation
 from hdg.usage.ccd.parts import (
@@ -157,6 +158,7 @@ def procedure(resource: JsonObject, book: Book) -> Node:
         if meant is not None and meant["resourceType"] == "Observation":
             found.append(related("COMP", observation(meant, book, "procedures")))
     reason = resource.get("statusReason") if is_refused else None
+    devices, udi = products(resource, book)
     return node(
         "procedure",
         template("14", "2014-06-09"),
@@ -168,6 +170,8 @@ def procedure(resource: JsonObject, book: Book) -> Node:
         [code("targetSiteCode", site) for site in resource.get("bodySite", ())],
         done,
         author(resource.get("recorder"), resource.get("recordedDate"), resource, book),
+        devices,
+        udi,
         _not_done(reason),
         [] if is_refused else indications(resource, book),
         found,

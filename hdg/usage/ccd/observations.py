@@ -6,7 +6,7 @@ from typing import Any
 
 from hdg.usage.ccd.book import Book, template
 from hdg.usage.ccd.parts import visit
-from hdg.usage.ccd.people import author, performer
+from hdg.usage.ccd.people import author, performer, relative
 from hdg.usage.ccd.values import (
     absence,
     code,
@@ -72,7 +72,9 @@ def observation(
 
 
 def _observation(resource: JsonObject, book: Book, section: str, templates: list[Node] | None) -> Node:
-    text = book.row(section, resource, said(resource.get("code")), value_words(resource), _time(resource))
+    carers = [one for focus in resource.get("focus", ()) if (one := book.get(focus, resource)) is not None]
+    what = said(resource.get("code")) + (" (of a caregiver)" if carers else "")
+    text = book.row(section, resource, what, value_words(resource), _time(resource))
     members: list[Node] = []
     for name, type_code in (("hasMember", "COMP"), ("derivedFrom", "SPRT")):
         for reference in resource.get(name, ()):
@@ -84,7 +86,7 @@ def _observation(resource: JsonObject, book: Book, section: str, templates: list
         members.append(node("entryRelationship", _component(part, resource, book, section), typeCode="COMP"))
     return node(
         "observation",
-        _templates(resource, section) if templates is None else templates,
+        template("72") if carers else _templates(resource, section) if templates is None else templates,
         book.ids(resource),
         code("code", resource.get("code")),
         text,
@@ -96,6 +98,7 @@ def _observation(resource: JsonObject, book: Book, section: str, templates: list
         code("targetSiteCode", resource["bodySite"]) if resource.get("bodySite") else None,
         [performer(one, resource, book) for one in resource.get("performer", ())],
         author(None, resource.get("issued"), resource, book),
+        [node("participant", relative(one, book, "CAREGIVER"), typeCode="IND") for one in carers],
         [node("entryRelationship", one, typeCode="REFR") for one in visit(resource, book)],
         members,
         _notes(resource, book),

@@ -8,7 +8,7 @@ from hdg.usage.ccd.book import Book
 from hdg.usage.ccd.values import absence, code, ids, moment
 from hdg.usage.ccd.xml import Node, node
 
-__all__ = ["addresses", "author", "entity", "name", "organization", "performer", "telecoms"]
+__all__ = ["addresses", "author", "entity", "name", "organization", "performer", "relative", "telecoms"]
 
 JsonObject = dict[str, Any]
 
@@ -173,4 +173,20 @@ def performer(
         code("sdtc:functionCode", function) if function else None,
         entity("assignedEntity", reference, within, book),
         typeCode=type_code,
+    )
+
+
+def relative(found: JsonObject, book: Book, class_code: str | None = "PRS") -> Node:
+    """participantRole of a RelatedPerson (or of the patient): no assigned entity, which would be a professional."""
+    called = next(iter(found.get("name", ())), None)
+    is_patient = found["resourceType"] == "Patient"
+    relation = None if is_patient else next(iter(found.get("relationship", ())), None)
+    return node(
+        "participantRole",
+        book.ids(found),
+        code("code", relation) if relation else None,
+        addresses(found.get("address")),
+        telecoms(found.get("telecom")),
+        node("playingEntity", name(called)) if called else None,
+        classCode=class_code,
     )

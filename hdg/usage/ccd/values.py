@@ -194,10 +194,10 @@ def stamp(text: str) -> str:
     return "".join(part or "" for part in found.groups()[:7]) + offset
 
 
-def moment(name: str, text: str | None, flavor: str = "UNK") -> Node:
+def moment(name: str, text: str | None, flavor: str = "UNK", *, xsi: str = "") -> Node:
     """TS."""
     value = stamp(text or "")
-    return node(name, value=value) if value else node(name, nullFlavor=flavor)
+    return node(name, xsi=xsi, value=value) if value else node(name, xsi=xsi, nullFlavor=flavor)
 
 
 def interval(name: str, period: JsonObject, *, xsi: str = "", is_over: bool = False) -> Node:

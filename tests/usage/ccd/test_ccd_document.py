@@ -470,3 +470,65 @@ def test_what_is_about_somebody_else_is_not_in_it_though_the_patient_had_a_part(
     assert ('code="9"' in text, 'code="111"' in text) == (True, False)
     linked = {"resourceType": "Patient", "id": "child"}
     assert 'code="111"' in etree.tostring(root(linked, *others)).decode()
+
+
+# --- teams, plans, insurance, devices ------------------------------------------------------------------------------
+
+
+def test_a_use_of_a_device_that_is_over_is_not_a_completed_supply_which_says_that_it_is_in_use():
+    device = {"resourceType": "Device", "id": "d", "type": concept("87405001")}
+    for status_, code in (("active", "active"), ("completed", "aborted"), ("intended", "new")):
+        tree = root(about("DeviceUseStatement", status=status_, device={"reference": "Device/d"}), device)
+        supply = one(section(tree, "46264-8"), ".//h:supply")
+        assert one(supply, "h:statusCode").get("code") == code
+        notes = [e.text for e in supply.iterfind(".//h:act/h:text", NS)]
+        assert notes == (["The device is no longer in use"] if status_ == "completed" else [])
+
+
+def test_a_member_of_a_care_team_who_is_a_relative_is_no_professional():
+    aunt = {
+        "resourceType": "RelatedPerson",
+        "id": "a",
+        "patient": {"reference": "Patient/p"},
+        "name": [{"text": "Aunt"}],
+    }
+    team = about(
+        "CareTeam", status="active", name="Team", participant=[{"member": {"reference": "RelatedPerson/a"}}]
+    )
+    act = one(section(root(team, aunt), "85847-2"), ".//h:component/h:act")
+    assert act.find("h:performer", NS) is None
+    assert one(act, "h:participant/h:participantRole").get("classCode") == "PRS"
+
+
+def test_an_activity_of_a_plan_that_is_not_to_be_done_is_negated():
+    detail = {"code": concept("229065009"), "status": "not-started", "doNotPerform": True}
+    plan = about("CarePlan", status="active", intent="plan", activity=[{"detail": detail}])
+    inner = one(section(root(plan), "18776-5"), ".//h:entry/h:act/h:entryRelationship/h:act")
+    assert (inner.get("negationInd"), one(inner, "h:code").get("code")) == ("true", "229065009")
+
+
+def test_the_numbers_of_two_devices_of_one_procedure_are_not_mixed_up():
+    devices = [
+        {"resourceType": "Device", "id": id_, "type": concept(id_), "lotNumber": f"lot{id_}"}
+        for id_ in ("1", "2")
+    ]
+    focal = [{"manipulated": {"reference": f"Device/{one['id']}"}} for one in devices]
+    both = root(about("Procedure", status="completed", code=concept("9"), focalDevice=focal), *devices)
+    assert both.find(".//h:organizer", NS) is None
+    assert [e.get("code") for e in both.iterfind(".//h:playingDevice/h:code", NS)] == ["1", "2"]
+    alone = root(about("Procedure", status="completed", code=concept("9"), focalDevice=focal[:1]), *devices)
+    assert one(alone, ".//h:organizer//h:value").text == "lot1"
+
+
+def test_a_policy_that_another_person_is_covered_by_is_not_the_patients():
+    policy = {
+        "resourceType": "Coverage",
+        "id": "c",
+        "status": "active",
+        "beneficiary": {"reference": "Patient/child"},
+        "policyHolder": {"reference": "Patient/p"},
+        "payor": [{"display": "Insurer"}],
+    }
+    assert "Insurer" not in etree.tostring(root(policy)).decode()
+    own = {**policy, "beneficiary": {"reference": "Patient/p"}}
+    assert "Insurer" in etree.tostring(root(own)).decode()

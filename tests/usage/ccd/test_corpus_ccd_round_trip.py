@@ -19,15 +19,24 @@ MAKING = Making(
 
 def test_no_coded_fact_of_the_corpus_is_lost_or_turned_round(cases):
     converter = Converter(id_key=ids.PUBLIC_KEY)
-    files = sorted((cases / "cda" / "sample_ccdas").rglob("*.xml"))
-    assert len(files) == 64
+    samples = sorted((cases / "cda" / "sample_ccdas").rglob("*.xml"))
+    assert len(samples) == 64
+    examples = sorted((cases / "cda" / "c-cda-examples").rglob("*.[xX][mM][lL]"))
+    files = [*samples, *(file for file in examples if b"</ClinicalDocument>" in file.read_bytes())]
+    count = documents = 0
     for file in files:
         resources = converter.convert(file.read_bytes(), at_us=0).resources
+        if not any(one["resourceType"] == "Patient" for one in resources):
+            continue
+        documents += 1
+        count += facts(resources).total()
         made = document(resources, MAKING)
         assert disorder(made) == [], file.name
         back = converter.convert(made, at_us=0).resources
         assert facts(resources) - facts(back) == {}, file.name
         assert not [issue for one in back for issue in validate(one)], file.name
+    assert documents > 80
+    assert count > 2800
 
 
 def test_every_example_of_r4_can_be_written_and_what_it_denies_stays_denied(cases):
