@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 from hdg.mapping.context import Converter
@@ -35,6 +36,8 @@ class Named:
     """Whether it gives a text whenever the same parts are valued, whatever letters stand in them."""
     is_filling: bool = False
     """Whether it would be pure if it did not note that its value only fills a gap."""
+    beside: tuple[int, ...] = ()
+    """Fields of the row's own segment that it also reads; it would be pure otherwise."""
 
 
 class Registry:
@@ -42,6 +45,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._named: dict[str, Named] = {}
+        self._late: dict[str, str] = {}
 
     def register(
         self,
@@ -53,6 +57,7 @@ class Registry:
         reads: tuple[int, ...] | None = None,
         is_composing: bool = False,
         is_filling: bool = False,
+        beside: tuple[int, ...] = (),
     ) -> Callable[[Callable[[str, Any], Any]], Callable[[str, Any], Any]]:
         """Decorator. ``takes="field"`` hands over the whole field with all its repetitions; for the others see
         Named.
@@ -61,15 +66,25 @@ class Registry:
         def keep(function: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
             summary = (function.__doc__ or "").strip().partition("\n")[0]
             self._named[name] = Named(
-                name, function, type, takes, is_pure, summary, reads, is_composing, is_filling
+                name, function, type, takes, is_pure, summary, reads, is_composing, is_filling, beside
             )
             return function
 
         return keep
 
+    def expect(self, prefix: str, module: str) -> None:
+        """Converters whose names begin with ``prefix`` register when ``module`` is imported: once one is asked for."""
+        self._late[prefix] = module
+
     def get(self, name: str) -> Named | None:
         """The converter of that name, or None."""
+        if name not in self._named:
+            for prefix, module in self._late.items():
+                if name.startswith(prefix):
+                    import_module(module)
         return self._named.get(name)
 
     def __iter__(self) -> Iterator[Named]:
+        for module in self._late.values():
+            import_module(module)
         return iter(self._named.values())
