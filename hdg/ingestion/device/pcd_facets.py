@@ -19,7 +19,8 @@ from hdg.fhir.json import Decimal, JsonObject
 from hdg.ingestion.device.mdc import MDC, Mdc
 from hdg.ingestion.device.observations import PHD, Samples, absent, bit_component, condition, sampled_data
 from hdg.ingestion.device.pcd_metric import calibration
-from hdg.ingestion.device.pcd_tree import Key, Node, key_of
+from hdg.ingestion.device.pcd_profile import Key, key_of
+from hdg.ingestion.device.pcd_tree import Node
 from hdg.ingestion.device.pcd_values import (
     WAVEFORM,
     bit_repetitions,

@@ -9,24 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache
 
 from hdg.errors import Issue
 from hdg.ingestion.device.mdc import ATTRIBUTE, DEVICE, METRIC, PROFILE, Mdc, kind_of
+from hdg.ingestion.device.pcd_profile import Key, key_of
 from hdg.ingestion.hl7v2.groups import Definition, Grouped
-from hdg.ingestion.hl7v2.parser import Message, Segment
+from hdg.ingestion.hl7v2.parser import Segment
 
-__all__ = ["COMPONENT", "MDS", "PART", "Key", "Node", "grown", "is_pcd", "key_of"]
+__all__ = ["COMPONENT", "MDS", "PART", "Devices", "Node", "grown"]
 
-Key = tuple[int, ...]
 MDS, COMPONENT, PART = "MDS", "COMPONENT", "PART"
 """Names of the groups that OBX of devices, of their components and of parts of something go to; a measurement of its
 own stays in OBSERVATION.
 """
-_PROFILE_NAMES = ("IHE_PCD_001", "IHE_PCD_ORU_R01", "IHE PCD ORU-R012006")
-_PROFILE_OID = "1.3.6.1.4.1.19376.1.6.1.1.1"
-_PATH_MAX = 64
-_DIGITS_MAX = 10
 _COMPONENT_LEVEL = 2
 _ATTRIBUTES = ("MDC_ATTR_", "MDC_ID_", "MDC_TIME_", "MDC_REG_CERT_")
 _DEVICES = ("_MDS", "_VMD", "_CHAN")
@@ -46,47 +42,6 @@ class Node:
     scope: int = 0
     above: Key = ()
     """The key one level up."""
-
-
-def is_pcd(message: Message) -> bool:
-    """Whether MSH-21 names PCD-01, or an OBX has an MDC code and a containment path of at least two levels."""
-    header = message.segments[0]
-    named = header.field(21)
-    if named and any(_is_profile(text) for text in named.split("~")):
-        return True
-    return any(
-        segment.name == "OBX"
-        and "^MDC" in segment.text
-        and _is_mdc(segment.field(3))
-        and len(key_of(segment.field(4))) > 1
-        for segment in message.segments
-    )
-
-
-def _is_mdc(text: str) -> bool:
-    parts = text.split("^")
-    return "MDC" in parts[2:3] or "MDC" in parts[5:6]
-
-
-def _is_profile(text: str) -> bool:
-    parts = text.split("^")
-    return parts[0].strip() in _PROFILE_NAMES or (len(parts) > 2 and parts[2].strip() == _PROFILE_OID)
-
-
-def key_of(text: str) -> Key:
-    """OBX-4 as numbers without the zeros at the end; () when it is no containment path."""
-    return _key_of(text) if len(text) <= _PATH_MAX else ()
-
-
-@lru_cache(maxsize=4096)
-def _key_of(text: str) -> Key:
-    levels = text.strip().split(".")
-    if not all(level.isascii() and level.isdecimal() and len(level) <= _DIGITS_MAX for level in levels):
-        return ()
-    numbers = [int(level) for level in levels]
-    while len(numbers) > 1 and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers)
 
 
 DEVICE_ROLES = frozenset(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hdg.ingestion.device import pcd_values  # noqa: F401  # it registers, too
 from hdg.ingestion.hl7v2 import (  # noqa: F401  # they register
     converters_adt,
     converters_families_a,
@@ -28,6 +27,7 @@ from hdg.mapping.convert import Registry
 from hdg.mapping.table import Table
 from hdg.mapping.when import Readers
 
+CONVERTERS.expect("pcd.", "hdg.ingestion.device.pcd_values")  # it registers, too, once a table wants it
 _SEPARATORS = {1: "^", 2: "&"}
 HEADER = "MSH"
 _SHORT = 64

@@ -11,11 +11,11 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 from time import time_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hdg.errors import Hl7v2Error, Issue, SourceError
 from hdg.ingestion.converted import Converted, JsonObject, Source
-from hdg.ingestion.device import pcd
+from hdg.ingestion.device.pcd_profile import TABLE, profiled
 from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.families import link_families
 from hdg.ingestion.hl7v2.finish import Linker, defaulted, deletions, identify
@@ -34,6 +34,9 @@ from hdg.mapping.compile import Compiler
 from hdg.mapping.context import Build, Conflict, Event, Shared
 from hdg.mapping.library import Library
 from hdg.mapping.tracing import drop
+
+if TYPE_CHECKING:
+    from hdg.ingestion.device.pcd import Containment
 
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
@@ -119,7 +122,7 @@ class Converter:
         message = parse(data, charset=sender.charset if sender else None)
         sender = sender or _unknown_sender(message)
         tables = self.tables(sender.mappings, sender.terminology)
-        found = tables.program(pcd.profiled(message)) or tables.program(message.message_type)
+        found = tables.program(profiled(message)) or tables.program(message.message_type)
         if found is None:
             raise _unsupported(message, tables)
         state = State(message, sender, tables.compiler, self.id_key, zone(sender.zone))
@@ -129,7 +132,7 @@ class Converter:
             state.shared = tables.shared(sender)
             state.values = state.shared.fields
         grouped = group(message.segments, found[0], state.issues)
-        contained = pcd.Containment(grouped, state) if found[1].table.name == pcd.TABLE else None
+        contained = _containment(grouped, state) if found[1].table.name == TABLE else None
         builds = _fill(grouped, found[1], state)
         if contained is not None:
             builds = contained.assemble(builds)
@@ -168,6 +171,12 @@ class Converter:
             mapping_digest=digest,
         )
         return converted, state
+
+
+def _containment(grouped: Grouped, state: State) -> Containment:
+    from hdg.ingestion.device.pcd import Containment  # it takes long to import, and few messages need it
+
+    return Containment(grouped, state)
 
 
 def _unknown_sender(message: Message) -> Sender:
