@@ -55,6 +55,7 @@ _log = logging.getLogger("hdg.imaging")
 
 ENCAPSULATED_CDA = "1.2.840.10008.5.1.4.1.1.104.2"
 _DOCUMENT = 0x00420011
+_ABOUT = frozenset(("subject", "patient"))
 
 
 class _Said:
@@ -339,5 +340,15 @@ def _instance(
         transfer_syntax=header.transfer_syntax,
         sha256=sha256,
         size=size,
+        made=_made(converted),
         facts={} if facts is None else {name: getattr(facts, name) for name in facts.__slots__},
+    )
+
+
+def _made(converted: Converted) -> tuple[tuple[str, str], ...]:
+    """The resources about the patient that say what the object says: not the ImagingStudy, which is asked itself."""
+    return tuple(
+        (resource["resourceType"], resource["id"])
+        for resource in converted.resources
+        if resource["resourceType"] != "ImagingStudy" and not _ABOUT.isdisjoint(resource)
     )

@@ -29,6 +29,7 @@ from hdg.errors import VaultError
 from hdg.ingestion.dicom import association_dimse as dimse
 from hdg.ingestion.dicom import association_pdu as pdu
 from hdg.ingestion.dicom.association import Association, Closed, Limits
+from hdg.management.consent.resource import grant
 
 SLICES = [uid(1, 1, 1), uid(1, 1, 2), uid(1, 2, 1)]
 
@@ -82,6 +83,24 @@ def test_who_may_see_nothing_gets_nothing_as_if_it_were_not_there(asking) -> Non
         assert (received, answers[-1][0].Status) == ([], 0x0124)
     answers, received = asking.get("READER", PatientID="4711")
     assert (received, answers[-1][0].Status) == ([], 0xA900)
+
+
+def test_an_object_of_which_a_finding_is_withheld_is_withheld_too(asking) -> None:
+    asking.site.take(part10(image(3, PatientWeight="70.5")), "north")
+    asking.site.imaging.studies.make_due()
+    (study,) = [one for one in asking.site.all_of("ImagingStudy") if one["numberOfInstances"] == 4]
+    patient = study["subject"]["reference"].removeprefix("Patient/")
+    until = asking.site.gateway.clock() + 3_600_000_000
+    consent = grant(patient, ["Organization/east"], ["TREAT"], ["ImagingStudy"], from_us=0, until_us=until)
+    work = lambda session: session.put(consent, institution="north", patient=patient)  # noqa: E731
+    asking.site.gateway.store.submit(work).result(10)
+    _, received = asking.get("STRANGER", StudyInstanceUID=uid(1))
+    assert sops(received) == SLICES
+    found, _ = asking.find(
+        "STRANGER", "IMAGE", StudyInstanceUID=uid(1), SeriesInstanceUID=uid(1, 1), SOPInstanceUID=""
+    )
+    assert [one.SOPInstanceUID for one in found] == SLICES[:2]
+    assert asking.get("STRANGER", StudyInstanceUID=uid(1), SOPInstanceUID=uid(1, 1, 3))[1] == []
 
 
 def test_without_the_role_of_a_provider_nothing_is_sent_and_each_object_is_named_as_failed(asking) -> None:

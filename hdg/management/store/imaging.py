@@ -2,7 +2,7 @@
 
 DESIGN §6. An object's leaf has kind ``object``, key ``Object/<CID>`` (of the ciphertext) and, as commitment,
 HMAC-SHA-256 under the row's salt of the SHA-256 of the data set (without preamble and group 0002, which are of the
-transfer). Reading for listings and downloads: ``listed`` and ``Reader.blob_open``.
+transfer). Reading for listings and downloads: ``listed`` (who may see what: imaging_made.py) and ``Reader.blob_open``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Engine, Select, and_, select
 
 from hdg.fhir.json import dumps, loads
 from hdg.management.ledger.leaf import Leaf, commit
-from hdg.management.store import schema
+from hdg.management.store import imaging_made, schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.imaging_schema import ImagingDue, ImagingInstance
 from hdg.management.store.read import Reader
@@ -63,7 +63,8 @@ _SETTLE = "DELETE FROM imaging_due WHERE imaging_study = ? AND generation = ?"
 class NewInstance:
     """What is stored of an instance. ``sha256``: of the data set, hex. ``facts``: JSON texts by name.
 
-    ``patient``: id of the Patient; None: the institution's key seals it.
+    ``patient``: id of the Patient; None: the institution's key seals it. ``made``: (type, id) of the resources about
+    the patient that were made from it.
     """
 
     sop_uid: str
@@ -77,6 +78,7 @@ class NewInstance:
     sha256: str
     size: int
     facts: dict[str, str] = field(repr=False)
+    made: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ def add(session: WriteSession, hash_: Hash, new: NewInstance, content: bytes | S
             session.at_us,
             code,
             sealed,
+            imaging_made.note(session, hash_, new.made),
         ),
     )
     commitment = commit(salt, bytes.fromhex(new.sha256))
@@ -237,6 +240,7 @@ def listed(
 ) -> Iterator[Instance]:
     """Rows whose ImagingStudy the predicate (over ``resource``'s columns) shows, narrowed by what is given.
 
+    Nor is an instance there of which something was made that the predicate hides.
     An instance whose ImagingStudy is not made yet, or is deleted, is not there; nor is one whose ImagingStudy is now
     another patient's or another institution's: like an old version, it shows what was under other consents.
     ``page``: rows read at a time.
@@ -246,14 +250,17 @@ def listed(
         _RESOURCE.c.institution == _ROWS.c.institution,
         _RESOURCE.c.patient.is_not_distinct_from(_ROWS.c.patient),
     )
-    query = select(*_COLUMNS).join(_RESOURCE, is_study)
-    query = query.where(_RESOURCE.c.deleted.is_(False), is_as_sent, predicate)
-    for column, uid in ((_ROWS.c.study, study_uid), (_ROWS.c.series, series_uid), (_ROWS.c.sop, sop_uid)):
-        if uid:
-            query = query.where(column == hash_(uid))
+    narrow: dict[str, int | str] = {
+        name: hash_(uid)
+        for name, uid in (("study", study_uid), ("series", series_uid), ("sop", sop_uid))
+        if uid
+    }
     if imaging_study:
-        query = query.where(_ROWS.c.imaging_study == imaging_study)
-    yield from _paged(engine, query, page)
+        narrow["imaging_study"] = imaging_study
+    query = select(*_COLUMNS).join(_RESOURCE, is_study)
+    query = query.where(*(_ROWS.c[name] == value for name, value in narrow.items()))
+    query = query.where(_RESOURCE.c.deleted.is_(False), is_as_sent, predicate)
+    yield from _paged(engine, query.where(imaging_made.is_shown(predicate, narrow)), page)
 
 
 def _paged(engine: Engine, query: Select[Any], size: int = PAGE) -> Iterator[Instance]:

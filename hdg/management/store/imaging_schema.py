@@ -12,7 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from hdg.management.store.schema import _int64
 
-__all__ = ["ImagingCommitment", "ImagingDue", "ImagingInstance"]
+__all__ = ["ImagingCommitment", "ImagingDue", "ImagingInstance", "ImagingMade"]
 
 
 def _text() -> TypeEngine[str]:
@@ -25,7 +25,8 @@ class ImagingInstance(SQLModel, table=True):
     ``sop``, ``series``, ``study``: keyed hashes of the UIDs. ``imaging_study``: id of the ImagingStudy that the
     instance belongs to; the consent predicate is asked of that resource. ``patient``: id of the Patient whose key
     seals it, NULL: the institution's does. ``blob``: CID of the Part 10 file in the vault, ``size``: its plaintext
-    bytes. ``facts``: sealed JSON (imaging.py), opened by ``key_code``.
+    bytes. ``facts``: sealed JSON (imaging.py), opened by ``key_code``. ``made``: names the set of resources that were
+    made from it (ImagingMade); 0: none, NULL: it is not known, for it came before that was noted.
     """
 
     __tablename__ = "imaging_instance"
@@ -48,6 +49,19 @@ class ImagingInstance(SQLModel, table=True):
     received_us: int = Field(sa_column=_int64())
     key_code: str = Field(sa_column=Column(_text(), nullable=False))
     facts: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    made: int | None = Field(default=None, sa_column=_int64(nullable=True))
+
+
+class ImagingMade(SQLModel, table=True):
+    """Sets of resources that are about the patient and were made from one object; many slices share one.
+
+    ``made``: keyed hash of the set.
+    """
+
+    __tablename__ = "imaging_made"
+    made: int = Field(sa_column=_int64(primary=True))
+    type: str = Field(sa_column=Column(_text(), primary_key=True, nullable=False))
+    id: str = Field(sa_column=Column(_text(), primary_key=True, nullable=False))
 
 
 class ImagingDue(SQLModel, table=True):
