@@ -1,48 +1,29 @@
 """The JSON envelope of a body-sensor gateway: characteristics as bytes, or samples, with what the bytes do not say.
 
-docs/devices.md has its fields. The device's clock is corrected by the two clocks' readings at one moment; both times
-stay: the corrected one is effective, the device's own is a component, and a coincident time stamp says by how much
-they differ (PHD guide, https://hl7.org/fhir/uv/phd/TimeStamping.html).
+docs/devices.md has its fields. Here: whose it is, its devices, and what it holds; one characteristic is read in
+envelope_readings.py, the clocks in envelope_clock.py, streams in envelope_streams.py.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, tzinfo
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from hdg.errors import DeviceError
 from hdg.fhir.ids import resource_id
-from hdg.fhir.times import instant
-from hdg.ingestion.device import gatt
+from hdg.ingestion.device.envelope_clock import clock_of, moment_of
+from hdg.ingestion.device.envelope_readings import Frame, characteristic, coincidence, identified, tags_of
 from hdg.ingestion.device.envelope_streams import segments
-from hdg.ingestion.device.gatt_readings import Amount, Choice, Flags, Intervals, Pressures, Reading
-from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, UCUM, Home, is_id
+from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, Home, is_id
 from hdg.ingestion.device.json_points import dig, objects
 from hdg.ingestion.device.mdc import Mdc
-from hdg.ingestion.device.observations import (
-    PHD,
-    Absent,
-    Bits,
-    Coded,
-    Compound,
-    Measurement,
-    Member,
-    Quantity,
-    Value,
-    facts_of,
-    observation,
-)
+from hdg.ingestion.device.observations import Absent, Measurement
 from hdg.mapping.context import JsonObject
 
 __all__ = ["read"]
 
-_MAP = "gatt-mdc"
-_BASE = "-0000-1000-8000-00805F9B34FB"
-_CLOCK_CODE, _SIMPLE_DEVICE, _GATEWAY = 67975, 65573, 531981
+_SIMPLE_DEVICE, _GATEWAY = 65573, 531981
 _KNOWN = frozenset(
     {
         "patient",
@@ -60,41 +41,6 @@ _KNOWN = frozenset(
         "crc",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """The device's and the gateway's clock at one moment. ``zone``: where the device is."""
-
-    device: datetime
-    gateway: datetime
-    zone: tzinfo | None
-
-    def corrected(self, stamp: datetime) -> datetime:
-        """The moment at which the device's clock showed ``stamp``."""
-        moment = self.gateway - (_plain(self.device) - _plain(stamp))
-        return moment.astimezone(self.zone or self.gateway.tzinfo)
-
-    def shown(self, stamp: datetime) -> datetime:
-        """``stamp`` with the offset that the gateway's clock has: the device's clock knows none."""
-        return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=self.gateway.tzinfo)
-
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """What all measurements of an envelope share."""
-
-    home: Home
-    mdc: Mdc
-    place: str
-    device: str
-    device_facts: tuple[str, ...]
-    gateway: str
-    clock: _Clock | None
-    clock_id: str
-    zone: tzinfo | None
-    received: datetime | None
-    marks: tuple[JsonObject, ...]
 
 
 def read(
@@ -174,9 +120,9 @@ def _envelope(envelope: JsonObject, home: Home, place: str) -> Iterator[JsonObje
         yield hub
     name = dig(told, "zone")
     zone = home.named_zone(name) if isinstance(name, str) else None
-    received = _moment(envelope.get("received"), home, f"{place}.received")
-    clock = _clock(envelope.get("clock"), home, zone, place)
-    frame = _Frame(
+    received = moment_of(envelope.get("received"), home, f"{place}.received")
+    clock = clock_of(envelope.get("clock"), home, zone, place)
+    frame = Frame(
         home,
         mdc,
         place,
@@ -190,13 +136,13 @@ def _envelope(envelope: JsonObject, home: Home, place: str) -> Iterator[JsonObje
         (PATIENT_ASSERTED if envelope.get("entered") is True else DEVICE_ASSERTED,),
     )
     if clock is not None:
-        stamp = _coincidence(frame, clock)
+        stamp = coincidence(frame, clock)
         frame = replace(frame, clock_id=f"Observation/{stamp['id']}")
         yield stamp
     yield from _measurements(envelope, frame)
 
 
-def _measurements(envelope: JsonObject, frame: _Frame) -> Iterator[JsonObject]:
+def _measurements(envelope: JsonObject, frame: Frame) -> Iterator[JsonObject]:
     listed = envelope.get("measurements")
     several = listed if isinstance(listed, list) else [envelope] if "characteristic" in envelope else []
     streams = envelope.get("streams")
@@ -207,7 +153,7 @@ def _measurements(envelope: JsonObject, frame: _Frame) -> Iterator[JsonObject]:
         place = f"{frame.place}.measurements[{number}]" if one is not envelope else frame.place
         if not isinstance(one, dict):
             raise DeviceError("a measurement is an object", place)
-        yield from _characteristic(one, replace(frame, place=place), ties)
+        yield from characteristic(one, replace(frame, place=place), ties)
     for number, stream in enumerate(streams if isinstance(streams, list) else []):
         place = f"{frame.place}.streams[{number}]"
         shared = Measurement(
@@ -218,127 +164,11 @@ def _measurements(envelope: JsonObject, frame: _Frame) -> Iterator[JsonObject]:
             subject=frame.home.patient,
             performer=frame.home.patient,
             clock=frame.clock_id,
-            tags=_tags(frame),
+            tags=tags_of(frame),
         )
         correct = None if frame.clock is None else frame.clock.corrected
         for made in segments(stream, shared, frame.mdc, frame.home, place, correct):
-            yield _identified(made, frame, (place,))
-
-
-def _tags(frame: _Frame) -> tuple[JsonObject, ...]:
-    return tuple(frame.home.tags(*frame.marks)["tag"])
-
-
-def _characteristic(one: JsonObject, frame: _Frame, ties: dict[int, str]) -> Iterator[JsonObject]:
-    uuid = _uuid(one.get("characteristic"), frame.place)
-    said = gatt.read(uuid, _bytes(one, frame.place), has_crc=_crc(one.get("crc")))
-    for place, text in said.issues:
-        frame.home.note("warning", "structure", f"{frame.place}: {place}", text)
-    received = _moment(one.get("received"), frame.home, f"{frame.place}.received") or frame.received
-    session = _moment(one.get("sessionStart"), frame.home, f"{frame.place}.sessionStart", is_plain=True)
-    first = ""
-    for number, reading in enumerate(said.readings):
-        made = _measurement(reading, frame, received, session)
-        about = first if reading.is_about_first else ""
-        if uuid == "2A34":
-            about = ties.get(said.sequence or 0, "")
-        if about:
-            made = replace(made, derived_from=(about,))
-        resource = _identified(made, frame, (str(said.sequence), uuid) if said.sequence is not None else ())
-        if not number:
-            first = f"Observation/{resource['id']}"
-            if uuid == "2A18" and said.sequence is not None:
-                ties[said.sequence] = first
-        yield resource
-
-
-def _identified(made: Measurement, frame: _Frame, more: tuple[str, ...]) -> JsonObject:
-    facts = facts_of(made, frame.device_facts, (frame.home.patient,))
-    return observation(made, frame.mdc, frame.home.id("Observation", *facts, *more))
-
-
-def _measurement(
-    reading: Reading, frame: _Frame, received: datetime | None, session: datetime | None
-) -> Measurement:
-    home = frame.home
-    code, name = _code(reading.key, home)
-    time, stated = _times(reading, frame, received, session)
-    return Measurement(
-        code=code,
-        name=name,
-        value=_value(reading.value, frame),
-        time=time,
-        stated=stated,
-        device=frame.device,
-        gateway=frame.gateway,
-        subject=home.patient,
-        performer=home.patient,
-        clock=frame.clock_id,
-        supplemental=tuple(_code(key, home)[0] for key in reading.supplemental),
-        conditions=reading.conditions,
-        tags=_tags(frame),
-        notes=reading.notes,
-    )
-
-
-def _times(
-    reading: Reading, frame: _Frame, received: datetime | None, session: datetime | None
-) -> tuple[str, str | None]:
-    """(on our clock, on the device's): with offsets; the second only where there is one."""
-    home, stamp = frame.home, reading.stamp
-    if reading.minutes is not None and session is not None:
-        stamp = session + timedelta(minutes=reading.minutes)
-    if stamp is None:
-        if received is None:
-            text = "neither the device nor the gateway says when: the time of receipt is taken"
-            home.note("warning", "required", f"{frame.place}.received", text)
-            return instant(home.at_us), None
-        return _text(received), None
-    if stamp.tzinfo is not None:
-        return _text(stamp), None
-    if frame.clock is not None and not reading.is_time_fault:
-        try:
-            return _text(frame.clock.corrected(stamp)), _text(frame.clock.shown(stamp))
-        except OverflowError:
-            home.note("warning", "value", frame.place, "a time beyond the calendar")
-    if reading.is_time_fault and received is not None:
-        return _text(received), _text(home.at(stamp, received.tzinfo))
-    local = home.at(stamp, frame.zone)
-    if local.tzinfo is None:
-        home.note("warning", "value", frame.place, "a time without zone or clock reading was cut to its date")
-        return stamp.date().isoformat(), None
-    return _text(local), None
-
-
-def _value(value: Amount | Choice | Flags | Pressures | Intervals, frame: _Frame) -> Value:
-    home, mdc = frame.home, frame.mdc
-    if isinstance(value, Amount):
-        return Quantity(value.number, _unit(value.ucum))
-    if isinstance(value, Choice):
-        return Coded(mdc.concept(*_code(value.key, home)))
-    if isinstance(value, Flags):
-        return Bits(value.value, 16)
-    if isinstance(value, Pressures):
-        parts = ((mdc.concept(*_code(key, home)), amount) for key, amount in value.parts)
-        return Compound(tuple(Member(concept, Quantity(a.number, _unit(a.ucum))) for concept, a in parts))
-    concept = mdc.concept(*_code("2A37.interval", home))
-    return Compound(tuple(Member(concept, Quantity(time, _unit("ms"))) for time in value.times))
-
-
-def _unit(ucum: str) -> JsonObject:
-    return {"unit": ucum, "system": UCUM, "code": ucum}
-
-
-def _code(key: str, home: Home) -> tuple[int, str]:
-    """(MDC code, reference identifier). Raises DeviceError when a site's own map has lost it."""
-    found = home.library.concept_map(_MAP)
-    target = found.translate(key) if found else None
-    if target is None or not target.code.isdigit():
-        raise DeviceError(f"the map {_MAP} has no code for {key}")
-    return int(target.code), target.display
-
-
-# --- devices and clocks ---------------------------------------------------------------------------------------
+            yield identified(made, frame, (place,))
 
 
 def _facts(told: Any, place: str) -> tuple[str, ...]:
@@ -366,89 +196,3 @@ def _device(told: Any, mdc: Mdc, code: int = _SIMPLE_DEVICE) -> JsonObject:
     if "firmware" in text:
         made["version"] = [{"type": {"text": "firmware"}, "value": text["firmware"]}]
     return {**made, "type": mdc.concept(code)}
-
-
-def _clock(told: Any, home: Home, zone: tzinfo | None, place: str) -> _Clock | None:
-    if told is None:
-        return None
-    device = _moment(dig(told, "device"), home, f"{place}.clock.device", is_plain=True)
-    gateway = _moment(dig(told, "gateway"), home, f"{place}.clock.gateway")
-    if device is None or gateway is None:
-        home.note("warning", "incomplete", f"{place}.clock", "both clocks are needed: times stay as they are")
-        return None
-    if device.tzinfo is not None:
-        device = _plain(device.astimezone(gateway.tzinfo))
-    return _Clock(device, gateway, zone)
-
-
-def _coincidence(frame: _Frame, clock: _Clock) -> JsonObject:
-    """The coincident time stamp: what both clocks showed at one moment."""
-    effective, shown = _text(clock.gateway), _text(clock.shown(clock.device))
-    home = frame.home
-    made: JsonObject = {
-        "resourceType": "Observation",
-        "id": home.id("Observation", "clock", *frame.device_facts, effective, shown),
-        "meta": {"profile": [f"{PHD}PhdCoincidentTimeStampObservation"], "tag": list(_tags(frame))},
-        "status": "final",
-        "code": frame.mdc.concept(_CLOCK_CODE),
-        "subject": {"reference": frame.device},
-        "effectiveDateTime": effective,
-        "valueDateTime": shown,
-    }
-    if frame.gateway:
-        made["device"] = {"reference": frame.gateway}
-    return made
-
-
-def _moment(text: Any, home: Home, place: str, *, is_plain: bool = False) -> datetime | None:
-    """An ISO 8601 time; ``is_plain``: one without offset stays so, a device's clock has none."""
-    if text is None or text == "":
-        return None
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) and "T" in text else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        home.note("error", "value", place, "not a time (ISO 8601): left out")
-        return None
-    moment = moment if is_plain else home.at(moment, None)
-    if moment.tzinfo is None and not is_plain:
-        home.note("error", "value", place, "a time without offset: left out")
-        return None
-    return moment
-
-
-def _plain(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=None)
-
-
-def _text(moment: datetime) -> str:
-    text = moment.isoformat()
-    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
-
-
-def _uuid(text: Any, place: str) -> str:
-    """A characteristic's 16-bit UUID in hex. Raises DeviceError."""
-    if not isinstance(text, str):
-        raise DeviceError("characteristic: a UUID is needed", place)
-    short = text.strip().upper().removeprefix("0X")
-    if short.startswith("0000") and short.endswith(_BASE):
-        short = short[4:8]
-    if short not in gatt.characteristics():
-        raise DeviceError("characteristic: none that is read", place)
-    return short
-
-
-def _crc(told: Any) -> bool | None:
-    """Whether records end with a checksum; None where nobody says."""
-    return told if isinstance(told, bool) else None
-
-
-def _bytes(one: JsonObject, place: str) -> bytes:
-    text, encoding = one.get("value"), one.get("encoding", "base64")
-    if isinstance(text, str) and encoding in ("base64", "hex"):
-        try:
-            return base64.b64decode(text, validate=True) if encoding == "base64" else bytes.fromhex(text)
-        except (ValueError, binascii.Error):
-            pass
-    raise DeviceError("value: bytes in base64, or in hex with encoding hex", place)
