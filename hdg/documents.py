@@ -24,7 +24,8 @@ from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
 from hdg.ingestion.inbox import losses
 from hdg.ingestion.received import origin_of, origin_text
-from hdg.ingestion.sender import Origin, Sender
+from hdg.ingestion.sender import Facts, Origin, Sender
+from hdg.ingestion.senders import sender_of
 from hdg.ingestion.sniff import format_of
 from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.replaced import is_replaced, note_replaced
@@ -36,6 +37,8 @@ from hdg.replaying import Replayed, replayed
 __all__ = ["Documents", "Taken"]
 
 _log = logging.getLogger("hdg.documents")
+_EDITION = 13
+"""Letters of an interaction of HL7 v3 before its realm and edition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +149,18 @@ class Documents:
         ):  # tables and maps are read anew with the file
             self._generation = self._gateway.senders.generation
             self._make_converters()
-        settings = self._gateway.settings
-        sender = Sender("", origin.institution or settings.institution, zone=settings.zone)
+        met: list[Sender] = []
+
+        def declared(said: Facts) -> Sender:
+            met.append(self._sender(said, origin))
+            return met[-1]
+
         if format_of(raw) == "hl7v3":
-            converted = self._messages.convert(raw, sender, at_us=at_us, with_original=True)
+            converted = self._messages.convert(raw, declared, at_us=at_us, with_original=True)
         else:
-            converted = self._documents.convert(raw, sender, at_us=at_us, with_original=True)
+            converted = self._documents.convert(raw, declared, at_us=at_us, with_original=True)
+        for sender in met:
+            _check_declared(converted, sender)
         types = [resource["resourceType"] for resource in converted.resources]
         if "Composition" in types and types.count("Patient") > 1:
             # Which of it is about whom is not said, and the original would be shown to whoever may see the first.
@@ -159,6 +168,13 @@ class Documents:
         if "Patient" not in types:
             raise CdaError("the document says of nobody whom it is about", "ClinicalDocument/recordTarget")
         return converted
+
+    def _sender(self, said: Facts, origin: Origin) -> Sender:
+        """What is declared about the sender; a credential's institution goes before a table's."""
+        settings = self._gateway.settings
+        _, declared = self._gateway.senders.current().find_document(said, origin)
+        found = sender_of(declared, "", origin.institution or settings.institution, settings.zone)
+        return replace(found, institution=origin.institution) if origin.institution else found
 
     # --- replay ---------------------------------------------------------------------------------------------
 
@@ -317,6 +333,17 @@ def _as_it_stands(session: WriteSession, resource: JsonObject) -> JsonObject:
     if not is_replaced(session, resource["id"], subject):
         return resource
     return {**resource, "status": "superseded"}
+
+
+def _check_declared(converted: Converted, sender: Sender) -> None:
+    """Raises CdaError for what the sender's declaration refuses."""
+    kind = converted.source.message_type
+    if sender.documents and sender.documents.isdisjoint((kind, kind[:_EDITION])):
+        text = f"this sender is declared not to send a {_what(converted.source.format)} of this type"
+        raise CdaError(text, "ClinicalDocument/code" if _what(converted.source.format) == "document" else "/")
+    if sender.is_strict:
+        for loss in losses(converted.issues):
+            raise CdaError(f"strict: {loss.kind}: {loss.text}", loss.place)
 
 
 def _inbox_sender(institution: str, sender: str) -> str:

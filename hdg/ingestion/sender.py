@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +23,8 @@ class Sender:
     - ``ack``: ``original`` or ``enhanced`` whatever MSH-15 and MSH-16 ask; ``message``: as they ask.
     - ``is_strict``: lost data or a code that no map has refuses the message (AE).
     - ``messages``: the types taken (``ADT``, ``ADT^A01``); empty: all.
+    - ``documents``: the types of documents taken (ClinicalDocument/code) and of HL7 v3 messages (the interaction);
+      empty: all.
     """
 
     name: str
@@ -35,6 +37,15 @@ class Sender:
     ack: str = "message"
     is_strict: bool = False
     messages: frozenset[str] = frozenset()
+    documents: frozenset[str] = frozenset()
+
+
+Facts = Mapping[str, Sequence[str]]
+"""What a document says of its sender: ``custodian``, ``author``, ``device`` → their ids, as ``root`` and
+``root|extension``.
+"""
+Declare = Callable[[Facts], Sender]
+"""The declared facts about the sender of a document, by what it says of itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """``senders.toml``: what is declared about each sending system (docs/hl7v2.md); read again when it changes.
 
 A table belongs to a message when everything it names matches: ``application`` (MSH-3.1), ``facility``
-(MSH-4.1), ``listener``, ``tls_subject``. A table that names none of the four is known by its own name,
-``APPLICATION|FACILITY``. Of several, the one that names most counts; among equals the first in the file. A
-wrong file is refused whole, with file and line.
+(MSH-4.1), ``listener``, ``tls_subject``; of documents (docs/cda.md) ``custodian``, ``author``, ``device`` and
+``credential``. A table that names none of these is known by its own name, ``APPLICATION|FACILITY``. Of several,
+the one that names most counts; among equals the first in the file. A wrong file is refused whole, with file and
+line.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hdg.errors import SettingsError, TableError
 from hdg.ingestion.hl7v2.charset_names import resolve
 from hdg.ingestion.hl7v2.lint import findings
-from hdg.ingestion.sender import Origin, Sender
+from hdg.ingestion.sender import Facts, Origin, Sender
 from hdg.ingestion.times import zone
 from hdg.ingestion.toml_tables import Problem, Reloaded, read, validated
 from hdg.terminology.concepts import load_map
@@ -31,6 +32,21 @@ from hdg.terminology.systems import registry
 __all__ = ["FILE", "Declared", "Senders", "SendersFile", "load", "sender_of"]
 
 FILE = "senders.toml"
+_CONDITIONS = (
+    "application",
+    "facility",
+    "listener",
+    "tls_subject",
+    "custodian",
+    "author",
+    "device",
+    "credential",
+)
+_NUMBERS = ("custodian", "author", "device")
+_NUMBER = re.compile(
+    r"([0-2](\.(0|[1-9][0-9]*))+|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(\|.+)?", re.ASCII
+)
+_DOCUMENT = re.compile(r"\d+-\d|[A-Z]{4}_IN\d{6}([A-Z]{2}\d\d)?|[A-Za-z0-9._-]+", re.ASCII)
 _TYPE = re.compile(r"[A-Z][A-Z0-9]{2}(\^[A-Z0-9]{3})?", re.ASCII)
 _log = logging.getLogger("hdg.senders")
 
@@ -46,6 +62,10 @@ class Declared(BaseModel):
     facility: str | None = None
     listener: Literal["mllp", "mllps", "http", "folder"] | None = None
     tls_subject: str | None = None
+    custodian: str | None = None
+    author: str | None = None
+    device: str | None = None
+    credential: str | None = None
     institution: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")
     zone: str | None = None
     charset: str | None = None
@@ -56,15 +76,16 @@ class Declared(BaseModel):
     strict: bool = False
     queries: bool = False
     messages: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
 
-    def matches(self, facts: dict[str, str]) -> int:
+    def matches(self, facts: Facts) -> int:
         """How many of its own conditions hold; 0 when one does not."""
         given = self.conditions()
-        return len(given) if all(facts[name] == value for name, value in given.items()) else 0
+        return len(given) if all(value in facts.get(name, ()) for name, value in given.items()) else 0
 
     def conditions(self) -> dict[str, str]:
         """What must match, by name."""
-        named = {name: getattr(self, name) for name in ("application", "facility", "listener", "tls_subject")}
+        named = {name: getattr(self, name) for name in _CONDITIONS}
         return {name: value for name, value in named.items() if value is not None}
 
 
@@ -76,12 +97,13 @@ class Senders:
 
     def find(self, application: str, facility: str, origin: Origin) -> tuple[str, Declared | None]:
         """(name, table) of a message's sender; ('', None) when none is declared."""
-        facts = {
-            "application": application,
-            "facility": facility,
-            "listener": origin.listener,
-            "tls_subject": origin.tls_subject,
-        }
+        return self._best({"application": (application,), "facility": (facility,), **_way(origin)})
+
+    def find_document(self, said: Facts, origin: Origin) -> tuple[str, Declared | None]:
+        """As ``find``, for a document or a message of HL7 v3."""
+        return self._best({**said, **_way(origin), "credential": (origin.institution,)})
+
+    def _best(self, facts: Facts) -> tuple[str, Declared | None]:
         best, name = 0, ""
         for each, table in self.tables.items():
             if (count := table.matches(facts)) > best:
@@ -90,6 +112,10 @@ class Senders:
 
     def __str__(self) -> str:
         return f"{len(self.tables)} senders"
+
+
+def _way(origin: Origin) -> Facts:
+    return {"listener": (origin.listener,), "tls_subject": (origin.tls_subject,)}
 
 
 def sender_of(declared: Declared | None, name: str, institution: str, default_zone: str | None) -> Sender:
@@ -109,6 +135,7 @@ def sender_of(declared: Declared | None, name: str, institution: str, default_zo
         ack=declared.ack,
         is_strict=declared.strict,
         messages=frozenset(declared.messages),
+        documents=frozenset(declared.documents),
     )
 
 
@@ -143,6 +170,13 @@ def _problems(table: Declared) -> Iterator[Problem]:
     for kind in table.messages:
         if not _TYPE.fullmatch(kind):
             yield "messages", f"{kind!r} is no message type such as ADT or ADT^A01"
+    for kind in table.documents:
+        if not _DOCUMENT.fullmatch(kind):
+            yield "documents", f"{kind!r} is no type of document such as 34133-9 or PRPA_IN201301UV02"
+    for key in _NUMBERS:
+        number = getattr(table, key)
+        if number is not None and not _NUMBER.fullmatch(number):
+            yield key, "an OID or UUID is needed, or that with |extension"
     for key, folder in (("mappings", table.mappings), ("terminology", table.terminology)):
         if folder is not None and not folder.is_dir():
             yield key, f"there is no folder {folder}"
@@ -153,9 +187,22 @@ def _problems(table: Declared) -> Iterator[Problem]:
         except TableError as error:
             yield "terminology", str(error)
             return
-    for finding in findings(table.mappings, table.terminology) if table.mappings else ():
-        if finding.file.startswith(str(table.mappings)):  # the shipped tables are not the site's to mend
+    for finding in _findings(table.mappings, table.terminology) if table.mappings else ():
+        if str(finding).startswith(str(table.mappings)):  # the shipped tables are not the site's to mend
             yield "mappings", str(finding)
+
+
+def _findings(mappings: Path, terminology: Path | None) -> Iterator[object]:
+    """Those of every format that the folder has tables of; what reads documents is imported when there are some."""
+    yield from findings(mappings, terminology)
+    if (mappings / "cda").is_dir():
+        from hdg.ingestion.cda.lint import findings as cda_findings
+
+        yield from cda_findings(mappings, terminology)
+    if (mappings / "hl7v3").is_dir():
+        from hdg.ingestion.hl7v3.lint import findings as hl7v3_findings
+
+        yield from hl7v3_findings(mappings, terminology)
 
 
 class SendersFile(Reloaded[Senders]):

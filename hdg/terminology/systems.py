@@ -56,8 +56,25 @@ class Systems:
         table = _TABLE.fullmatch(name)
         return self._by_name.get(f"v2-{table[1]}") if table else None
 
+    def declaring(self, names: Mapping[str, str]) -> Systems:
+        """The same where ``names`` (OID or name → URI), what a sender declares, goes before the registry."""
+        return _Declared(self, names) if names else self
+
     def __contains__(self, name: str) -> bool:
         return self.uri(name) is not None
+
+
+class _Declared(Systems):
+    """A registry with names before it."""
+
+    def __init__(self, registered: Systems, names: Mapping[str, str]) -> None:
+        self.rows = registered.rows
+        self._registered = registered
+        self._names = {name.removeprefix("urn:oid:"): uri for name, uri in names.items()}
+
+    def uri(self, name: str) -> str | None:
+        """As ``Systems.uri``."""
+        return self._names.get(name.removeprefix("urn:oid:")) or self._registered.uri(name)
 
 
 def load_systems(path: Path) -> Systems:

@@ -25,11 +25,11 @@ from hdg.ingestion.cda.values_basic import REASON
 from hdg.ingestion.cda.xml import Element, children, read
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.repair import made_valid
-from hdg.ingestion.sender import Sender
+from hdg.ingestion.sender import Declare, Facts, Sender
 from hdg.ingestion.times import zone
 from hdg.mapping.library import Library
 
-__all__ = ["Converter"]
+__all__ = ["Converter", "facts_of"]
 
 ROOT_TABLE = "ClinicalDocument.Composition"
 
@@ -64,15 +64,16 @@ class Converter:
     def convert(
         self,
         data: bytes,
-        sender: Sender | None = None,
+        sender: Sender | Declare | None = None,
         *,
         at_us: int | None = None,
         with_original: bool = False,
     ) -> Converted:
         """Convert one document. ``at_us``: time of receipt, µs since the epoch (default: now).
 
-        A sender without name or institution is called by the custodian. ``with_original``: the document itself is
-        among the resources (original.py).
+        ``sender``: who sends it, or what tells that of what the document says of itself; one without name or
+        institution is called by the custodian. ``with_original``: the document itself is among the resources
+        (original.py).
 
         Raises CdaError: no XML, no CDA, or no valid resource can be made of it.
         """
@@ -80,6 +81,8 @@ class Converter:
         tree = as_document(read(data, issues), issues)
         root = tree.root
         custodian = _custodian(root)
+        if callable(sender):
+            sender = sender(facts_of(root))
         sender = sender or Sender("", "")
         sender = replace(
             sender, name=sender.name or f"cda|{custodian}", institution=sender.institution or custodian
@@ -155,6 +158,28 @@ def _without(value: Any, gone: set[str]) -> Any:
 
 def _tables(compiler: Compiler) -> _Tables:
     return _Tables(compiler.library, compiler, Dispatch(compiler.library, compiler))
+
+
+_PLACES = {
+    "custodian": ("custodian", "assignedCustodian", "representedCustodianOrganization", "id"),
+    "author": ("author", "assignedAuthor", "id"),
+}
+
+
+def facts_of(root: Element) -> Facts:
+    """What a document says of who sends it: the ids of its custodian and of its authors and their organizations."""
+    found = {name: _numbers(root, *path) for name, path in _PLACES.items()}
+    found["author"] += _numbers(root, "author", "assignedAuthor", "representedOrganization", "id")
+    return found
+
+
+def _numbers(root: Element, *path: str) -> list[str]:
+    nodes = [root]
+    for name in path:
+        nodes = [child for node in nodes for child in children(node, name)]
+    roots = [node for node in nodes if node.get("root") and node.get("nullFlavor") is None]
+    whole = [f"{node.get('root')}|{node.get('extension')}" for node in roots if node.get("extension")]
+    return [*(node.get("root") or "" for node in roots), *whole]
 
 
 def _custodian(root: Element) -> str:

@@ -70,7 +70,7 @@ class State(Context):
         self.sender = sender
         self.institution = sender.institution
         self.library = library
-        self.systems: Systems = library.systems
+        self.systems: Systems = library.systems.declaring(sender.authorities)
         self.id_key = id_key
         self.zone = zone
         self.issues = issues

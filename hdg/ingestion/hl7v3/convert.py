@@ -26,7 +26,7 @@ from hdg.ingestion.hl7v3.message import INTERACTIONS, MERGE, Message, below, ope
 from hdg.ingestion.hl7v3.provenance import provenance
 from hdg.ingestion.hl7v3.updates import deletions, removed
 from hdg.ingestion.repair import made_valid
-from hdg.ingestion.sender import Sender
+from hdg.ingestion.sender import Declare, Facts, Sender
 from hdg.ingestion.times import zone
 from hdg.mapping.library import Library
 
@@ -80,7 +80,7 @@ class Converter:
     def convert(
         self,
         data: bytes,
-        sender: Sender | None = None,
+        sender: Sender | Declare | None = None,
         *,
         at_us: int | None = None,
         with_original: bool = False,
@@ -89,15 +89,18 @@ class Converter:
 
         A message that carries a document becomes what the document becomes; ``with_original`` is for that one.
 
-        A sender without a name is called by the sending device, one without institution by the custodian.
+        ``sender``: as for a document; one without a name is called by the sending device, without institution by the
+        custodian.
 
         Raises Hl7v3Error: no XML, no message that is taken in, no patient in it, or nothing valid can be made of it.
         """
         issues: list[Issue] = []
         message = opened(data, issues)
         if message.interaction.startswith(DOCUMENT):
-            return self._document(data, message, sender or Sender("", ""), issues, at_us, with_original)
+            return self._document(data, message, sender, issues, at_us, with_original)
         events = _events(message)
+        if callable(sender):
+            sender = sender(_facts(message))
         sender = _sender(sender or Sender("", ""), message)
         tables = self.tables(sender.mappings, sender.terminology)
         state = State(message.tree, sender, tables.library, self.id_key, zone(sender.zone), issues)
@@ -140,14 +143,20 @@ class Converter:
         self,
         data: bytes,
         message: Message,
-        sender: Sender,
+        sender: Sender | Declare | None,
         issues: list[Issue],
         at_us: int | None,
         with_original: bool,
     ) -> Converted:
         """What the document that a message carries becomes; known by the number of the message."""
         inner = document_in(message)
-        named = replace(sender, name=_sender(sender, message).name)
+
+        def named(said: Facts) -> Sender:
+            """The sender of the document: what the message around it says counts too."""
+            by_message = {**said, "device": _facts(message)["device"]}
+            declared = sender(by_message) if callable(sender) else sender or Sender("", "")
+            return replace(declared, name=_sender(declared, message).name)
+
         found = self._documents.convert(inner, named, at_us=at_us, with_original=with_original)
         text = "the message around the document was not carried over"
         issues.append(Issue("information", "informational", "controlActProcess", text))
@@ -159,6 +168,15 @@ class Converter:
             sha256=hashlib.sha256(data).hexdigest(),
         )
         return replace(found, source=source, issues=tuple(dict.fromkeys((*issues, *found.issues))))
+
+
+def _facts(message: Message) -> Facts:
+    """What a message says of who sends it."""
+    numbers = {"device": message.sender, "custodian": message.keeper}
+    return {
+        name: [text.partition("^")[0], text.replace("^", "|")] if text else []
+        for name, text in numbers.items()
+    }
 
 
 def _sender(sender: Sender, message: Message) -> Sender:
