@@ -307,11 +307,12 @@ class Compiler:
         if is_open or self._is_fleeting(rule):
             return Extent(None, elements)
         named = self.grammar.converters.get(rule.as_)
-        is_repeatable = not rule.as_ or is_reference or (named is not None and named.is_filling)
+        beside = named.beside if named is not None else ()
+        is_repeatable = not rule.as_ or is_reference or beside or (named is not None and named.is_filling)
         if not is_repeatable and not self._is_pure_as(rule.as_):
             return Extent(None, elements)
         slot = self.grammar.slot(rule.source, table, 0)
-        return Extent((slot.number,), elements, slot.separator if is_reference else "")
+        return Extent((slot.number, *beside), elements, slot.separator if is_reference else "")
 
     def _is_fleeting(self, rule: Rule) -> bool:
         return rule.source.partition(".")[0].partition("[")[0] in self.grammar.fleeting

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
+
 from hdg.errors import Issue
 from hdg.ingestion.hl7v2.earlier import earlier_result
 from hdg.ingestion.hl7v2.grammar import structure
@@ -47,23 +49,18 @@ class Definition:
     """Whether this group or one below it may hold an earlier result: then what segments say decides, too."""
 
 
-class Group:
+class Group(msgspec.Struct, eq=False):
     """An instance of a group in one message; ``builds`` and ``subtree`` index the resources begun in it, by
-    label.
+    label. ``names`` has the first segment of each name directly in it.
     """
 
-    __slots__ = ("builds", "children", "definition", "names", "parent", "segments", "subtree")
-
-    def __init__(self, definition: Definition, parent: Group | None) -> None:
-        self.definition = definition
-        self.parent = parent
-        self.segments: list[Segment] = []
-        self.names: dict[str, Segment] = {}
-        self.children: list[Group] = []
-        self.builds: dict[str, list[Build]] = {}
-        self.subtree: dict[str, list[Build]] = {}
-        if parent is not None:
-            parent.children.append(self)
+    definition: Definition
+    parent: Group | None
+    segments: list[Segment] = []
+    names: dict[str, Segment] = {}
+    children: list[Group] = []
+    builds: dict[str, list[Build]] = {}
+    subtree: dict[str, list[Build]] = {}
 
     def dissolve(self) -> None:
         """Undo the whole tree, so that its memory is free at once and not when cycles are next searched."""
@@ -94,6 +91,13 @@ class Group:
         """Take a segment in."""
         self.segments.append(segment)
         self.names.setdefault(segment.name, segment)
+
+
+def _child(definition: Definition, parent: Group) -> Group:
+    """A new group, the last one of its parent."""
+    made = Group(definition, parent)
+    parent.children.append(made)
+    return made
 
 
 @cache
@@ -185,7 +189,7 @@ def _planned(plan: _Plan, segments: Sequence[Segment], known: Definition) -> Gro
     root = Group(known, None)
     groups = [root]
     for kind, parent in plan.groups:
-        groups.append(Group(kind, groups[parent]))
+        groups.append(_child(kind, groups[parent]))
     placed = []
     for segment, number in zip(segments, plan.places, strict=True):
         place = groups[number]
@@ -257,14 +261,14 @@ def _place(name: str, current: Group, following: str) -> Group | None:
                 if _accepts(name, group, following):
                     return group
                 if group.definition.is_repeating and group.parent is not None:
-                    return Group(group.definition, group.parent)
+                    return _child(group.definition, group.parent)
                 fallback = fallback or group
             else:
                 found = _descend(name, group, way, following)
                 if found is not None:
                     return found
                 if group.definition.is_repeating and group.parent is not None:
-                    return _open(Group(group.definition, group.parent), way)
+                    return _open(_child(group.definition, group.parent), way)
                 fallback = fallback or group.children[-1]
         group = group.parent
     return fallback
@@ -294,7 +298,7 @@ def _misplaced(name: str, group: Group) -> Group | None:
             return None
         if sibling.opener == name and name in sibling.segments:
             has_one = any(child.definition is sibling for child in parent.children)
-            return None if has_one else Group(sibling, parent)
+            return None if has_one else _child(sibling, parent)
     return None
 
 
@@ -321,5 +325,5 @@ def _descend(name: str, group: Group, way: tuple[Definition, ...], following: st
 
 def _open(group: Group, way: Sequence[Definition]) -> Group:
     for step in way:
-        group = Group(step, group)
+        group = _child(step, group)
     return group

@@ -266,7 +266,7 @@ def stray_units(text: str, state: State) -> str | None:
     return f"Units: {found}" if found else None
 
 
-@CONVERTERS.register("hl7v2.reference_range", type="Observation.referenceRange")
+@CONVERTERS.register("hl7v2.reference_range", type="Observation.referenceRange", beside=(6,))
 def reference_range(text: str, state: State) -> JsonObject | None:
     """OBX-7: its text, and low and high when it is plainly ``low-high`` or one bound."""
     shared = state.shared
