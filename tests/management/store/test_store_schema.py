@@ -168,6 +168,8 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
             "search_parameter",
             "imaging_instance",
             "imaging_due",
+            "imaging_commitment",
+            "imaging_made",
             "replaced_document",
         ):  # of later revisions
             connection.execute(text(f"DROP TABLE {table}"))
