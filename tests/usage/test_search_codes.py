@@ -103,7 +103,7 @@ REFUSED = [
     ("Patient?identifier:in=urn:vs:own", "not-supported"),
     ("CodeSystem?code:in=urn:vs:own", "not-supported"),
     ("Patient?active:in=urn:vs:own", "not-supported"),
-    ("Condition?_list=$current-problems", "not-supported"),
+    ("Condition?_list=$current-drug-allergies", "not-supported"),
     ("Condition?_list:not=mine", "not-supported"),
     ("Condition?subject._list=mine", "not-supported"),
 ]  # fmt: skip

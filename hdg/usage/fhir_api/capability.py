@@ -15,6 +15,7 @@ from hdg.management.consent.policy import Policy
 from hdg.usage import permits
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.bodies import JSON_PATCH
+from hdg.usage.fhir_api.current_lists import CURRENT
 from hdg.usage.fhir_api.operations import EVERYTHING
 from hdg.usage.fhir_api.subscriptions import socket_url
 from hdg.usage.subscriptions.definition import BACKPORT
@@ -65,7 +66,11 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
                 },
                 "interaction": [{"code": code} for code in SYSTEM],
                 "searchParam": [
-                    {"name": "_list", "type": "string", "documentation": "the id of a List"},
+                    {
+                        "name": "_list",
+                        "type": "string",
+                        "documentation": f"the id of a List, or one of {', '.join(sorted(CURRENT))}",
+                    },
                     {
                         "name": "_filter",
                         "type": "special",

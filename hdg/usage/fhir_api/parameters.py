@@ -20,6 +20,7 @@ from hdg.management.store.forms import coded_numbers, form_numbers
 from hdg.management.store.index import lookups
 from hdg.management.store.paths import routes
 from hdg.management.store.search import Clause, SearchQuery, Sort
+from hdg.usage.fhir_api.current_lists import current
 from hdg.usage.fhir_api.custom_parameters import Custom, NotComplete
 from hdg.usage.fhir_api.filters import FILTER, read_filter
 from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
@@ -172,7 +173,7 @@ def _clause(types: tuple[str, ...], whole: str, name: str, value: str, own: _Own
         return _chain(types, whole, head, rest, value, own, depth)
     code, colon, modifier = name.partition(":")
     if name == "_list" and not depth:
-        return _list(value)
+        return _list(types, value)
     kinds = {own.kind(type_, code) for type_ in types}
     kind = kinds.pop() if len(kinds) == 1 else None
     if kind is None or (colon and not modifier):
@@ -195,11 +196,11 @@ def _clause(types: tuple[str, ...], whole: str, name: str, value: str, own: _Own
     return own.custom.placed(types, Clause(param=code, kind=kind, modifier=modifier, values=values))
 
 
-def _list(value: str) -> Clause:
-    """Resources that a List names. R4 search.html#list."""
+def _list(types: tuple[str, ...], value: str) -> Clause:
+    """Resources that a List names, or a functional list. R4 search.html#list."""
     values = alternatives("_list", value)
     if any(text.startswith("$") for text in values):
-        raise BadRequest("parameter '_list': functional lists are not supported", code="not-supported")
+        return current(types, values)
     return Clause("_list", "_list", "", values)
 
 
