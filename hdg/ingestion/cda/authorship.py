@@ -7,7 +7,6 @@ the XPath of the element that it was made of (names are in the namespace ``urn:h
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from hdg.ingestion.cda.named_people import authors_of
@@ -104,12 +103,15 @@ class Authorship:
         """What each child is called there: numbered where it has siblings of its name."""
         known = self._numbers.get(parent)
         if known is None:
-            names = [local(child) for child in parent]
-            counts, seen = Counter(names), Counter[str]()
+            named: dict[str, list[Element]] = {}
+            for child in parent:
+                named.setdefault(local(child), []).append(child)
             known = self._numbers[parent] = {}
-            for child, name in zip(parent, names, strict=True):
-                seen[name] += 1
-                known[child] = f"{name}[{seen[name]}]" if counts[name] > 1 else name
+            for name, inner in named.items():
+                if len(inner) == 1:
+                    known[inner[0]] = name
+                else:
+                    known.update((child, f"{name}[{number}]") for number, child in enumerate(inner, 1))
         return known
 
 

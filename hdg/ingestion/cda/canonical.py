@@ -7,7 +7,10 @@ elements of the standard library do not have: they are looked for in the text (p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
+
+from lxml import etree
 
 from hdg.ingestion.cda.xml import Element, Tree
 
@@ -21,59 +24,85 @@ class Canonical:
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
+        self._digests: dict[Element, str] = {}
 
     def digest(self, element: Element) -> str:
         """SHA-256 in hexadecimal."""
-        return hashlib.sha256(canonical(element, self._tree)).hexdigest()
+        found = self._digests.get(element)
+        if found is None:
+            found = self._digests[element] = hashlib.sha256(canonical(element, self._tree)).hexdigest()
+        return found
 
 
 def canonical(element: Element, tree: Tree) -> bytes:
     """An element with all that is in it."""
     if tree.prefixed is not None:
-        from lxml import etree
-
         return etree.tostring(tree.prefixed[element], method="c14n", exclusive=True)
-    return "".join(_written(element, {**tree.prefixes, _XML: "xml"}, {})).encode("utf-8")
+    out: list[str] = []
+    _write(element, {**tree.prefixes, "": "", _XML: "xml"}, {"": "", "xml": _XML}, out)
+    return "".join(out).encode("utf-8")
 
 
-def _written(element: Element, prefixes: Mapping[str, str], around: Mapping[str, str]) -> Iterator[str]:
+def _write(element: Element, prefixes: Mapping[str, str], around: Mapping[str, str], out: list[str]) -> None:
     """``around``: the declarations that are in force, prefix → URI."""
-    uri, _, name = element.tag.rpartition("}")
-    uri = uri[1:]
-    prefix = prefixes[uri] if uri else ""
-    used = {prefix: uri}
-    attributes = []
-    for full, value in element.items():
-        of, _, own = full.rpartition("}")
-        of = of[1:]
-        if of:
-            used[prefixes[of]] = of
-            attributes.append((of, own, f"{prefixes[of]}:{own}", value))
-        else:
-            attributes.append(("", own, own, value))
-    new = {one: of for one, of in used.items() if one != "xml" and (around.get(one) or "") != of}
-    qualified = f"{prefix}:{name}" if prefix else name
-    declared = "".join(
-        f' xmlns:{one}="{_attribute(of)}"' if one else f' xmlns="{_attribute(of)}"'
-        for one, of in sorted(new.items())
-    )
-    attributes.sort()
-    said = "".join([f' {full}="{_attribute(value)}"' for _, _, full, value in attributes])
-    yield f"<{qualified}{declared}{said}>"
-    if element.text:
-        yield _text(element.text)
-    inside = {**around, **new} if new else around
+    uri, _, name = element.tag[1:].rpartition("}") if element.tag[0] == "{" else ("", "", element.tag)
+    prefix = prefixes[uri]
+    if prefix:
+        name = f"{prefix}:{name}"
+    new = {} if around.get(prefix) == uri else {prefix: uri}
+    said = ""
+    items = element.items()
+    if items:
+        for full, value in sorted(items, key=_place) if len(items) > 1 else items:
+            if full[0] == "{":
+                uri, _, full = full[1:].rpartition("}")
+                prefix = prefixes[uri]
+                full = f"{prefix}:{full}"
+                if around.get(prefix) != uri:
+                    new[prefix] = uri
+            said += f' {full}="{_attribute(value)}"'
+    inside = around
+    if new:
+        inside = {**around, **new}
+        for prefix, uri in sorted(new.items(), reverse=True):
+            said = f' {f"xmlns:{prefix}" if prefix else "xmlns"}="{_attribute(uri)}"{said}'
+    text = element.text
+    out.append(f"<{name}{said}>{_text(text)}" if text else f"<{name}{said}>")
     for child in element:
-        yield from _written(child, prefixes, inside)
-        if child.tail:
-            yield _text(child.tail)
-    yield f"</{qualified}>"
+        _write(child, prefixes, inside, out)
+        text = child.tail
+        if text:
+            out.append(_text(text))
+    out.append(f"</{name}>")
+
+
+def _place(item: tuple[str, str]) -> tuple[str, str]:
+    """Attributes lie by namespace and name; those without a namespace first."""
+    full = item[0]
+    if full[0] != "{":
+        return "", full
+    uri, _, name = full[1:].rpartition("}")
+    return uri, name
+
+
+_IN_TEXT = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord("\r"): "&#xD;"}
+_IN_ATTRIBUTE = {
+    ord("&"): "&amp;",
+    ord("<"): "&lt;",
+    ord('"'): "&quot;",
+    ord("\t"): "&#x9;",
+    ord("\n"): "&#xA;",
+    ord("\r"): "&#xD;",
+}
+_ANY_IN_TEXT = re.compile("[&<>\r]").search
+_ANY_IN_ATTRIBUTE = re.compile('[&<"\t\n\r]').search
 
 
 def _text(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#xD;")
+    return (
+        text if (text.isspace() and "\r" not in text) or not _ANY_IN_TEXT(text) else text.translate(_IN_TEXT)
+    )
 
 
 def _attribute(text: str) -> str:
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return text.replace("\t", "&#x9;").replace("\n", "&#xA;").replace("\r", "&#xD;")
+    return text if text.isalnum() or not _ANY_IN_ATTRIBUTE(text) else text.translate(_IN_ATTRIBUTE)

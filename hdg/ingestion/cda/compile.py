@@ -7,7 +7,7 @@ no row has read can be reported (losses.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from hdg.errors import Issue, TableError
 from hdg.fhir.definitions import ElementInfo, element_info, resource_types, type_definition
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
-from hdg.ingestion.cda.paths import Path, parse_path, texts
+from hdg.ingestion.cda.paths import Path, View, parse_path, texts
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import CONVERTERS, REASON, absent_reason
 from hdg.ingestion.cda.xml import Element, local
@@ -73,20 +73,23 @@ class Program:
         """Runs every row. ``out`` is changed in place."""
         labels, state.labels = state.labels, {}
         state.statements[element] = None
-        view: dict[str, list[Element]] = {}
+        named: dict[str, list[Element]] = {}
         for child in element:
-            view.setdefault(child.tag, []).append(child)
+            tag = child.tag
+            if tag in named:
+                named[tag].append(child)
+            else:
+                named[tag] = [child]
+        view: View = {**named}
         try:
             for first, step in self.steps:
-                if not first or first in view:
+                if not first or first in named:
                     _run(step, element, view, out, state)
         finally:
             state.labels = labels
 
 
-def _run(
-    step: Step, element: Element, view: Mapping[str, Sequence[Element]], out: JsonObject, state: State
-) -> None:
+def _run(step: Step, element: Element, view: View, out: JsonObject, state: State) -> None:
     path = step.path
     hits = path.found(element, state) if path.up else path.among(element, view, state.parents)
     if not hits and step.fallback is None:
@@ -94,19 +97,20 @@ def _run(
     if step.test is not None and not step.test(element, state):
         return
     is_done = False
-    name = path.attribute
+    name, fire, is_whole = path.attribute, step.fire, step.is_whole
     for hit in hits:
+        value: Any = hit
         if name:
-            if hit.get(name) is None:
+            value = hit.get(name)
+            if value is None:
                 continue
-            state.mark(hit, name)
-        elif step.is_whole:
-            state.mark(hit)
-        if step.fire is None:
+            state.attributes[hit, name] = None
+        elif is_whole:
+            state.consumed[hit] = None
+        if fire is None:
             continue
-        value: Any = hit.get(name) if name else hit
-        if (not name and hit is element and not step.is_whole) or (value is not None and value != ""):
-            is_done = step.fire(value, out, state) or is_done
+        if value != "" and fire(value, out, state):
+            is_done = True
         if state.problems:
             state.settle_at(hit, name)
     if is_done:
@@ -296,6 +300,13 @@ def readers(operand: str) -> Readers:
         found = texts(path, element, state)
         return found[0] if found else ""
 
+    if path.is_own:
+        name = path.attribute
+
+        def own(element: Element, state: State) -> str:
+            return element.get(name, "").strip()
+
+        return Readers(own, lambda e, s: bool(own(e, s)), lambda e, s: int(bool(own(e, s))))
     if path.attribute:
         return Readers(text, lambda e, s: bool(texts(path, e, s)), lambda e, s: len(texts(path, e, s)))
     return Readers(

@@ -9,6 +9,7 @@ for what has happened (EVN) unless its ``when`` asks for a mood.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hdg.errors import Issue, TableError
@@ -26,6 +27,7 @@ _SOURCE = re.compile(r"([A-Za-z]+)(?:\[section='([^']+)'\])?(?:\[templateId='([^
 _HOLDERS = ("entryRelationship", "component", "reference")
 _OF_HOLDERS = frozenset({"code", "statusCode", "text"})
 """What says only that something holds others, and how far holding them has come."""
+_ASKED_MAX = 10_000
 _EVENTS = frozenset({"", "EVN", "DEF"})
 
 
@@ -43,6 +45,8 @@ class Dispatch:
         self._compiler = compiler
         self._rows: dict[tuple[str, str, str], list[_Row]] = {}
         """By name of the statement, code of the section and template; '' where a row does not ask for it."""
+        self._asked: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[_Row, ...]] = {}
+        """Rows by name, templates and sections, as statements came with them; bounded."""
         self._is_paired: set[str] = set()
         """Names of which some row asks for both."""
         table = library.table("dispatch", "statements")
@@ -91,23 +95,33 @@ class Dispatch:
     def _row(self, element: Element, state: State) -> _Row | None:
         name = local(element)
         mood = element.get("moodCode", "")
-        templates = [one.get("root", "") for one in children(element, "templateId")]
-        sections = _sections(element, state) if _stands_alone(element, state) else []
+        templates = tuple([one.get("root", "") for one in children(element, "templateId")])
+        sections = tuple(_sections(element, state)) if _stands_alone(element, state) else ()
+        key = (name, templates, sections)
+        rows = self._asked.get(key)
+        if rows is None:
+            rows = self._in_order(*key)
+            if len(self._asked) < _ASKED_MAX:
+                self._asked[key] = rows
+        for row in rows:
+            if not row.is_any_mood and mood not in _EVENTS:
+                continue
+            if row.test is None or row.test(element, state):
+                return row
+        return None
+
+    def _in_order(self, name: str, templates: Sequence[str], sections: Sequence[str]) -> tuple[_Row, ...]:
+        """The rows for such a statement, the most exact first."""
         pairs = (
             [(section, one) for section in sections for one in templates] if name in self._is_paired else []
         )
-        for section, one in (
+        asked = (
             *pairs,
             *(("", one) for one in templates),
             *((section, "") for section in sections),
             ("", ""),
-        ):
-            for row in self._rows.get((name, section, one), ()):
-                if not row.is_any_mood and mood not in _EVENTS:
-                    continue
-                if row.test is None or row.test(element, state):
-                    return row
-        return None
+        )
+        return tuple(row for section, one in asked for row in self._rows.get((name, section, one), ()))
 
     def _holder(self, element: Element, state: State) -> list[JsonObject]:
         """A statement that is nothing by itself."""
@@ -148,10 +162,12 @@ def _stands_alone(element: Element, state: State) -> bool:
 
 def _sections(element: Element, state: State) -> list[str]:
     """The codes of the sections around an element, the nearest first."""
-    found = []
-    node = state.parents.get(element)
-    while node is not None:
-        if local(node) == "section":
-            found += [one.get("code", "") for one in children(node, "code") if one.get("code")]
-        node = state.parents.get(node)
+    node = state.section_of(element)
+    if node is None:
+        return []
+    found: list[str] | None = state.known.get(("sections", node))
+    if found is None:
+        own = [one.get("code", "") for one in children(node, "code") if one.get("code")]
+        above = state.parents.get(node)
+        found = state.known["sections", node] = own if above is None else [*own, *_sections(node, state)]
     return found

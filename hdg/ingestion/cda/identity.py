@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from hdg.ingestion.cda.state import State
@@ -11,7 +10,6 @@ from hdg.mapping.context import Facts
 
 __all__ = ["IDENTITIES"]
 
-_BLANKS = re.compile(r"\s+")
 _NPI = "2.16.840.1.113883.4.6"
 
 
@@ -28,7 +26,7 @@ def _words(element: Element, *path: str) -> str:
     nodes = [element]
     for name in path:
         nodes = [child for node in nodes for child in children(node, name)]
-    return " ".join(_BLANKS.sub(" ", " ".join(node.itertext())).strip().lower() for node in nodes)
+    return " ".join([" ".join(" ".join(node.itertext()).split()).lower() for node in nodes])
 
 
 def _thing(kind: str, ids: list[tuple[str, str]], otherwise: str) -> Facts:

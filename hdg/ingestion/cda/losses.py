@@ -69,8 +69,11 @@ def _unread(root: Element, state: State) -> Iterator[str]:
         text = element.text
         if text and not text.isspace():
             yield state.place_of(element)
-        if len(element):
-            inner = list(element)
-            if any((tail := child.tail) and not tail.isspace() for child in inner):
-                yield state.place_of(element)
-            stack.extend(reversed(inner))
+        inner = element[::-1]
+        if inner:
+            for child in inner:
+                text = child.tail
+                if text and not text.isspace():
+                    yield state.place_of(element)
+                    break
+            stack += inner

@@ -11,6 +11,7 @@ from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import absent_reason, kind_of, said_of, text_of, to_any, to_coding, to_concept
 from hdg.ingestion.cda.xml import Element, children, local
 from hdg.mapping.context import Choice, JsonObject, Unfit
+from hdg.terminology.concepts import Target
 
 __all__ = ["NAMED", "Named"]
 
@@ -88,15 +89,25 @@ def absent(element: Element, state: State) -> JsonObject | None:
 
 def _section_code(element: Element, state: State, map_name: str) -> JsonObject | None:
     """What a map says of the code of the nearest section that it knows."""
+    section = element if local(element) == "section" else state.section_of(element)
+    if section is None:
+        return None
+    key = (map_name, section)
+    if key not in state.known:
+        state.known[key] = _translated(section, state, map_name)
+    target: Target | None = state.known[key]
+    return None if target is None else {"coding": [target.coding()]}
+
+
+def _translated(section: Element, state: State, map_name: str) -> Target | None:
     concepts = state.library.concept_map(map_name)
-    node: Element | None = element
+    node: Element | None = section
     while node is not None and concepts is not None:
-        if local(node) == "section":
-            for code in children(node, "code"):
-                target = concepts.translate(code.get("code", ""), state.named_system(code))
-                if target is not None:
-                    return {"coding": [target.coding()]}
-        node = state.parents.get(node)
+        for code in children(node, "code"):
+            target = concepts.translate(code.get("code", ""), state.named_system(code))
+            if target is not None:
+                return target
+        node = state.section_of(node)
     return None
 
 

@@ -51,17 +51,21 @@ def recorder(element: Element, state: State) -> JsonObject | None:
 
 
 def _nearest(element: Element, state: State, read: Callable[[Any, State], Any]) -> JsonObject | None:
-    node: Element | None = element
-    while node is not None:
-        authors = [one for one in children(node, "author") if _has_author(one)]
-        for found in authors:
-            reference: JsonObject | None = read(found, state)
-            if reference is not None:
-                return reference
-        if authors:
-            return None  # it has an author, whom R4 does not take here
-        node = state.parents.get(node)
-    return None
+    around = state.parents.get(element)
+    authors = [one for one in children(element, "author") if _has_author(one)]
+    for found in authors:
+        reference: JsonObject | None = read(found, state)
+        if reference is not None:
+            return reference
+    if authors or around is None:
+        return None  # it has an author, whom R4 does not take here
+    if state.subject is None:
+        return _nearest(around, state, read)
+    key = (read, around)
+    if key not in state.known:
+        state.known[key] = _nearest(around, state, read)
+    known: JsonObject | None = state.known[key]
+    return None if known is None else known.copy()
 
 
 def authors_of(element: Element, state: State) -> tuple[str, ...] | None:
@@ -75,7 +79,7 @@ def authors_of(element: Element, state: State) -> tuple[str, ...] | None:
 
 def _has_author(element: Element) -> bool:
     """Whether it says anything of the author."""
-    return any(any(ids_of(one)) or _has_text(one) for name in _HOLDERS for one in children(element, name))
+    return any(bool(ids_of(one)) or _has_text(one) for one in element if one.tag in _HOLDER_TAGS)
 
 
 _HOLDERS = (
@@ -91,7 +95,12 @@ _HOLDER_TAGS = frozenset(HL7 + name for name in _HOLDERS)
 
 
 def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject | None:
-    inner = next((child for name in _HOLDERS for child in children(element, name)), None)
+    held = [child for child in element if child.tag in _HOLDER_TAGS]
+    inner = (
+        held[0]
+        if len(held) == 1
+        else next((one for name in _HOLDERS for one in children(element, name)), None)
+    )
     if inner is None:
         return None
     if state.subject is not None and is_patient(inner, state):
@@ -117,11 +126,15 @@ def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject
 
 
 def _organization_of(inner: Element) -> Element | None:
-    return next((one for name in _ORGANIZATIONS for one in children(inner, name)), None)
+    for name in _ORGANIZATIONS:
+        found = first_child(inner, name)
+        if found is not None:
+            return found
+    return None
 
 
 def _is_named(inner: Element) -> bool:
-    return any(_has_text(child) for name in _PEOPLE for child in children(inner, name))
+    return any(_has_text(child) for child in inner if child.tag in _PEOPLE_TAGS)
 
 
 def _says_nothing_else(inner: Element, organization: Element) -> bool:
@@ -168,12 +181,13 @@ def _names(inner: Element) -> str:
 
 _ENTITIES = ("relatedEntity", "associatedEntity", "participantRole")
 _PEOPLE = ("assignedPerson", "relatedPerson", "associatedPerson", "informationRecipient", "playingEntity")
+_PEOPLE_TAGS = frozenset(HL7 + name for name in _PEOPLE)
 _ORGANIZATIONS = ("representedOrganization", "receivedOrganization", "scopingOrganization")
 _RELATED = frozenset({"PRS", "NOK", "ECON", "GUARD", "GUAR", "CAREGIVER", "CON", "AGNT"})
 
 
 def _has_text(element: Element) -> bool:
-    return any((text or "").strip() for text in element.itertext())
+    return bool("".join(element.itertext()).strip())
 
 
 def is_patient(inner: Element, state: State) -> bool:

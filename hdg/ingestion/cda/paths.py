@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
@@ -27,6 +27,8 @@ Parents = Mapping[Element, Element]
 Find = Callable[[Element, Parents], Sequence[Element]]
 Check = Callable[[Element, Parents], bool]
 Pick = Callable[[Sequence[Element], Parents], Sequence[Element]]
+View = dict[str, Sequence[Element]]
+"""The children of an element by tag (in Clark notation), and what paths have found so far, by their keys."""
 _NAME = re.compile(r"(?:sdtc:|xsi:)?[A-Za-z][A-Za-z0-9]*")
 _COMPARED = re.compile(r"(?P<path>[^=!']+?)\s*(?P<sign>!?=)\s*'(?P<text>[^']*)'")
 
@@ -53,12 +55,18 @@ class Path:
     """The tag (Clark notation) without which nothing is found; '' when it does not begin with a child."""
     head: Pick | None = None
     """What the predicates of the first step leave of the children of that tag; None: all."""
-    rest: Find | None = None
-    """The steps after the first; None for none."""
+    before: Path | None = None
+    """The path without its last step; None where there is one step."""
+    last: Find | None = None
+    """The last step."""
     up: int = 0
     """How many steps it goes up first."""
     below: Find | None = None
     """What it finds from up there."""
+    key: str = ""
+    """What it has found is kept under; no name of an element."""
+    is_own: bool = False
+    """Whether it is an attribute of the element itself."""
 
     def found(self, element: Element, state: Known) -> Sequence[Element]:
         """``find``; what lies above is looked for once for all siblings and kept in ``state.known``."""
@@ -77,45 +85,72 @@ class Path:
             hits = known[key] = self.below(above, parents)
         return hits
 
-    def among(
-        self, element: Element, view: Mapping[str, Sequence[Element]], parents: Parents
-    ) -> Sequence[Element]:
-        """``find`` for an element whose children are at hand by tag."""
+    def among(self, element: Element, view: View, parents: Parents) -> Sequence[Element]:
+        """``find`` for an element whose children are at hand: rows with a part of their way in common look once."""
         if not self.first:
-            return self.find(element, parents)
-        hits: Sequence[Element] = view.get(self.first, ())
-        if hits and self.head is not None:
-            hits = self.head(hits, parents)
-        if hits and self.rest is not None:
-            rest = self.rest
-            if len(hits) == 1:
-                return rest(hits[0], parents)
-            return [found for node in hits for found in rest(node, parents)]
+            return (element,) if self.is_own else self.find(element, parents)
+        hits: Sequence[Element] | None = view.get(self.key)
+        if hits is not None:
+            return hits
+        if self.before is None:
+            hits = view.get(self.first, ())
+            if hits and self.head is not None:
+                hits = self.head(hits, parents)
+        else:
+            nodes, last = self.before.among(element, view, parents), self.last
+            hits = (
+                ()
+                if last is None
+                else [found for node in nodes for found in last(node, parents)]
+                if nodes
+                else nodes
+            )
+        view[self.key] = hits
         return hits
 
 
 def parse_path(text: str) -> Path:
     """Raises PathError."""
     finds: list[Find] = []
-    attribute = ""
-    first, head = "", None
+    attribute = way = ""
+    before: Path | None = None
+    path: Path | None = None
     for step in _steps(text):
         if attribute:
             raise PathError(f"nothing can follow an attribute in {text!r}")
         if step.startswith("@"):
             attribute = _attribute(step[1:], text)
-        elif step == ".":
-            finds.append(lambda element, parents: (element,))
+            continue
+        first, head = "", None
+        if step == ".":
+            find: Find = _itself
         elif step == "..":
-            finds.append(_parent)
+            find = _parent
         else:
             tag, pick = _step(step, text)
-            if not finds:
-                first, head = tag, pick
-            finds.append(_picking(tag, pick))
-    rest = _chained(finds[1:]) if len(finds) > 1 else None
+            find = _picking(tag, pick)
+            first, head = (tag, pick) if not finds else ("", None)
+        finds.append(find)
+        way = f"{way}/{step}" if way else step
+        before = path
+        path = Path(
+            way,
+            _chained(finds),
+            first=before.first if before else first,
+            head=before.head if before else head,
+            before=before,
+            last=find,
+            key=f"/{way}",
+        )
     up = next((number for number, find in enumerate(finds) if find is not _parent), len(finds))
-    return Path(text, _chained(finds), attribute, first, head, rest, up, _chained(finds[up:]) if up else None)
+    below = _chained(finds[up:]) if up else None
+    if path is None:
+        return Path(text, _itself, attribute, is_own=True)
+    return replace(path, attribute=attribute, up=up, below=below)
+
+
+def _itself(element: Element, parents: Parents) -> Sequence[Element]:
+    return (element,)
 
 
 def _tag(name: str) -> str:

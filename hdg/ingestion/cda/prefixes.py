@@ -29,7 +29,7 @@ def prefixes_of(body: bytes) -> Mapping[str, str] | None:
     for prefix, uri in pairs:
         if b"&" in uri:
             return None
-        if prefix and b"<" + prefix + b":" not in body and not _is_used(prefix, body):
+        if prefix and not _is_used(prefix, body):
             continue
         try:
             name = uri.decode("utf-8")
@@ -41,8 +41,10 @@ def prefixes_of(body: bytes) -> Mapping[str, str] | None:
 
 
 def _is_used(prefix: bytes, body: bytes) -> bool:
-    """Whether an attribute may bear a prefix."""
-    return re.search(rb"\s" + re.escape(prefix) + b":", body) is not None
+    """Whether an element or an attribute may bear a prefix."""
+    if prefix + b":" not in body:
+        return False
+    return b"<" + prefix + b":" in body or re.search(rb"\s" + re.escape(prefix) + b":", body) is not None
 
 
 def parsed(body: bytes) -> Any:

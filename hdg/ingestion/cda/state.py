@@ -25,8 +25,8 @@ class State(Context):
     """One document on its way. Owned by Converter.convert; never shared."""
 
     __slots__ = (
-        "_ids",
         "_statements",
+        "_uris",
         "attributes",
         "build_resource",
         "consumed",
@@ -91,7 +91,7 @@ class State(Context):
         self.dispatch: Callable[[Element, State], list[JsonObject]] | None = None
         self.build_resource: Callable[[str, Element, State], JsonObject | None] | None = None
         """Makes a resource of an element by the table of that name; gives a reference to it."""
-        self._ids: dict[str, Element] | None = None
+        self._uris: dict[str, str | None] = {}
         self._statements: dict[tuple[str, str], Element] | None = None
 
     def reference(self, table: str, element: Element) -> JsonObject | None:
@@ -118,13 +118,15 @@ class State(Context):
 
     def named(self, id_: str) -> Element | None:
         """The element of the narrative with that ID."""
-        if self._ids is None:
-            self._ids = {}
-            for element in self.root.iter():
-                found = element.get("ID")
-                if found is not None:
-                    self._ids.setdefault(found, element)
-        return self._ids.get(id_)
+        return self.tree.identified.get(id_)
+
+    def section_of(self, element: Element) -> Element | None:
+        """The nearest section that an element stands in."""
+        parents = self.parents
+        node = parents.get(element)
+        while node is not None and local(node) != "section":
+            node = parents.get(node)
+        return node
 
     def linked(self, element: Element) -> Element | None:
         """The fullest statement with an id of this one; None when there is none and this one says only who it is."""
@@ -146,20 +148,24 @@ class State(Context):
     def identified(self, element: Element) -> JsonObject | None:
         """A reference by identifier to a statement that is not in the document."""
         for root, extension in ids_of(element):
-            urn = self.systems.uri(root) or (
-                f"urn:oid:{root}" if "-" not in root else f"urn:uuid:{root.lower()}"
-            )
+            urn = self.uri(root) or (f"urn:oid:{root}" if "-" not in root else f"urn:uuid:{root.lower()}")
             if extension:
                 return {"identifier": {"system": urn, "value": extension}}
             return {"identifier": {"system": "urn:ietf:rfc:3986", "value": urn}}
         return None
+
+    def uri(self, oid: str) -> str | None:
+        """The URI of a code system or of a domain of identifiers; a document names a few, again and again."""
+        if oid not in self._uris:
+            self._uris[oid] = self.systems.uri(oid)
+        return self._uris[oid]
 
     def named_system(self, text: Any) -> str | None:
         """URI of the code system that a coded element names; None when it names none."""
         if isinstance(text, str):
             return None
         oid = text.get("codeSystem")
-        return self.systems.uri(oid) or f"urn:oid:{oid}" if oid else None
+        return self.uri(oid) or f"urn:oid:{oid}" if oid else None
 
     # --- what is built --------------------------------------------------------------------------------------
 

@@ -17,7 +17,6 @@ from hdg.ingestion.times import to_date, to_datetime, to_instant
 from hdg.mapping.context import JsonObject, Unfit
 
 __all__ = [
-    "BLANKS",
     "CONVERTERS",
     "OID",
     "REASON",
@@ -38,8 +37,6 @@ Function = TypeVar("Function", bound=Convert)
 CONVERTERS: dict[str, Convert] = {}
 """By the name that the column ``as`` gives it. An attribute comes as text, anything else as an element."""
 OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
-BLANKS = re.compile(r"\s+")
-"""To make one of many."""
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d{1,9}")
 _CODE = re.compile(r"\S+(?: \S+)*")
@@ -88,7 +85,7 @@ def text_of(element: Element | None, state: State) -> str:
     """The text of an ST or ED, by way of a reference into the narrative where there is one."""
     if element is None:
         return ""
-    inner = BLANKS.sub(" ", "".join(element.itertext())).strip()
+    inner = " ".join("".join(element.itertext()).split())
     if inner:
         return inner
     for reference in children(element, "reference"):
@@ -96,7 +93,7 @@ def text_of(element: Element | None, state: State) -> str:
         if value.startswith("#"):
             target = state.named(value[1:])
             if target is not None:
-                return BLANKS.sub(" ", " ".join(target.itertext())).strip()
+                return " ".join(" ".join(target.itertext()).split())
     return ""
 
 
@@ -111,7 +108,7 @@ def _text(value: Any, state: State) -> str:
 @converter("markdown")
 def to_string(value: Any, state: State) -> str | None:
     """Text with single blanks."""
-    return BLANKS.sub(" ", _text(value, state)).strip() or None
+    return " ".join(_text(value, state).split()) or None
 
 
 @converter("code")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.values_basic import BLANKS, OID, converter, kind_of, text_of, urn_of
+from hdg.ingestion.cda.values_basic import OID, converter, kind_of, text_of, urn_of
 from hdg.ingestion.cda.xml import Element, children
 from hdg.mapping.context import JsonObject, Unfit
 
@@ -34,7 +34,7 @@ def to_identifier(element: Element, state: State) -> JsonObject | None:
 
 
 def _system_of(root: str, state: State) -> str:
-    uri = state.systems.uri(root) if OID.fullmatch(root) else None
+    uri = state.uri(root) if OID.fullmatch(root) else None
     if uri is not None:
         return uri
     urn = urn_of(root)
@@ -49,6 +49,8 @@ def to_concept(element: Element, state: State) -> JsonObject | None:
 
     Qualifiers stand in the text, and beside SNOMED CT codes as a postcoordinated expression.
     """
+    if len(element) == 0 and not element.text:
+        return _plain(element, state)
     codings: list[JsonObject] = []
     _codings(element, codings, state, 0)
     found: JsonObject = {}
@@ -66,6 +68,15 @@ def to_concept(element: Element, state: State) -> JsonObject | None:
     if text:
         found["text"] = text
     return found or None
+
+
+def _plain(element: Element, state: State) -> JsonObject | None:
+    """A concept with nothing in it."""
+    coding = to_coding(element, state)
+    if coding is not None:
+        return {"coding": [coding]}
+    text = element.get("displayName", "").strip() if element.get("nullFlavor") else ""
+    return {"text": text} if text else None
 
 
 def _qualified(element: Element) -> list[str]:
@@ -125,7 +136,7 @@ def to_coding(element: Element, state: State) -> JsonObject | None:
         return None
     found: JsonObject = {}
     if oid:
-        uri = state.systems.uri(oid)
+        uri = state.uri(oid)
         found["system"] = uri or urn_of(oid) or oid
         if uri is None and urn_of(oid) is None:
             del found["system"]
@@ -133,9 +144,8 @@ def to_coding(element: Element, state: State) -> JsonObject | None:
     version = element.get("codeSystemVersion", "").strip()
     if version:
         found["version"] = version
-    code = BLANKS.sub(" ", code)
-    found["code"] = code
-    display = BLANKS.sub(" ", element.get("displayName", "")).strip()
+    found["code"] = " ".join(code.split())
+    display = " ".join(element.get("displayName", "").split())
     if display:
         found["display"] = display
     return found

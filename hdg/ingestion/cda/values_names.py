@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.values_basic import BLANKS, converter, to_string
+from hdg.ingestion.cda.values_basic import converter, to_string
 from hdg.ingestion.cda.values_times import to_period
 from hdg.ingestion.cda.xml import Element, children, local
 from hdg.mapping.context import JsonObject, Several
@@ -66,6 +66,12 @@ def _useable(element: Element, state: State, name: str) -> JsonObject | None:
     return None
 
 
+def _text(part: Element) -> str:
+    """The text of a part, with single blanks."""
+    found = (part.text or "") if len(part) == 0 else "".join(part.itertext())
+    return " ".join(found.split())
+
+
 @converter("PN.HumanName")
 def to_name(element: Element, state: State) -> JsonObject | None:
     """PN or EN, with parts or as one text."""
@@ -73,7 +79,7 @@ def to_name(element: Element, state: State) -> JsonObject | None:
     parts: dict[str, list[str]] = {}
     families: list[tuple[str, Element]] = []
     for part in element:
-        text = BLANKS.sub(" ", "".join(part.itertext())).strip()
+        text = _text(part)
         if not text or part.get("nullFlavor"):
             continue
         name = local(part)
@@ -90,7 +96,7 @@ def to_name(element: Element, state: State) -> JsonObject | None:
         found["family"] = " ".join(current)
     found |= parts
     if not current and not parts and not births:
-        loose = BLANKS.sub(" ", "".join(element.itertext())).strip()
+        loose = " ".join("".join(element.itertext()).split())
         if loose:
             found["text"] = loose
     period = _useable(element, state, "validTime")
@@ -113,7 +119,7 @@ def to_address(element: Element, state: State) -> JsonObject | None:
     lines: list[str] = []
     single: dict[str, str] = {}
     for part in element:
-        text = BLANKS.sub(" ", "".join(part.itertext())).strip()
+        text = _text(part)
         if not text or part.get("nullFlavor"):
             continue
         name = local(part)
@@ -133,7 +139,7 @@ def to_address(element: Element, state: State) -> JsonObject | None:
         found["line"] = lines
     found |= single
     if not lines and not single:
-        loose = BLANKS.sub(" ", element.text or "").strip()
+        loose = " ".join((element.text or "").split())
         if loose:
             found["text"] = loose
     period = _useable(element, state, "useablePeriod")

@@ -50,6 +50,8 @@ _PREFIXES = {
 _NO_CHARSETS = ("punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "charmap")
 """Python's codecs that are no charset: punycode takes quadratic time, the escapes would change what is written."""
 _TRUTH = {"1": "true", "true": "true", "0": "false", "false": "false", "": "false"}
+_ODD_TRUTH = re.compile(rb"""negationInd(?!="(?:true|false)")""")
+"""Most senders write it in one way."""
 _BEFORE_ROOT = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s)*", re.DOTALL)
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
@@ -64,12 +66,13 @@ _MARKS = (
 class Tree:
     """A document as elements of the standard library, which know nothing of what is around them."""
 
-    __slots__ = ("_document", "body", "parents", "prefixed", "prefixes", "root")
+    __slots__ = ("_document", "body", "identified", "parents", "prefixed", "prefixes", "root")
 
-    def __init__(self, root: Element, parents: dict[Element, Element], body: bytes) -> None:
+    def __init__(self, root: Element, body: bytes) -> None:
+        """Raises CdaError for a tree that is nested too deeply or too wide."""
         self.root = self._document = root
-        self.parents = parents
-        """What each element stands in."""
+        self.parents, self.identified = _around(root)
+        """What each element stands in, and the element with each ID."""
         self.body = body
         """The document in UTF-8."""
         self.prefixed: dict[Element, Any] | None = None
@@ -140,7 +143,7 @@ def read(data: bytes, issues: list[Issue]) -> Tree:
         root: Element = parser.close()
     except ParseError as error:
         raise CdaError("not well-formed XML", f"line {error.position[0]}") from None
-    tree = Tree(root, _parents(root), body)
+    tree = Tree(root, body)
     _make_truths(root, body)
     if not root.tag.startswith("{"):
         issues.append(Issue("information", "structure", "/", "the namespace urn:hl7-org:v3 is missing"))
@@ -223,9 +226,10 @@ def _declared(text: str, issues: list[Issue]) -> str:
     return text[: found.end()] + "".join(missing) + text[found.end() :]
 
 
-def _parents(root: Element) -> dict[Element, Element]:
-    """What each element stands in. Raises CdaError for a tree that is nested too deeply or too wide."""
+def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element]]:
+    """What each element stands in, and the first element with each ID. Raises CdaError: too deep, or too wide."""
     parents: dict[Element, Element] = {}
+    named: list[Element] = []
     level, depth = [root], 0
     while level:
         depth += 1
@@ -233,21 +237,31 @@ def _parents(root: Element) -> dict[Element, Element]:
             raise CdaError(f"nested more than {MAX_DEPTH} deep")
         below: list[Element] = []
         for element in level:
-            if len(element.keys()) > MAX_ATTRIBUTES:
+            names = element.keys()
+            if "ID" in names:
+                named.append(element)
+            if len(names) > MAX_ATTRIBUTES:
                 raise CdaError(f"an element has more than {MAX_ATTRIBUTES} attributes")
-            if len(element):
-                inner = list(element)
-                parents.update(dict.fromkeys(inner, element))
+            inner = element[:]
+            if inner:
                 below += inner
+                for child in inner:
+                    parents[child] = element
         level = below
-    return parents
+    identified = {element.get("ID", ""): element for element in named}
+    if len(identified) < len(named):  # the first in the document counts
+        identified.clear()
+        for element in root.iter():
+            if (name := element.get("ID")) is not None:
+                identified.setdefault(name, element)
+    return parents, identified
 
 
 def _make_truths(root: Any, body: bytes) -> None:
     """Makes one word of each truth, of elements of either library: xs:boolean has two, and tables compare with one."""
-    if b"negationInd" not in body:
-        return
     is_prefixed = b":negationInd" in body
+    if not is_prefixed and _ODD_TRUTH.search(body) is None:
+        return
     for element in root.iter():
         text = element.get("negationInd")
         if text is not None and text != "true" and text != "false":
@@ -278,6 +292,20 @@ class _Tags(dict[str, str]):
 _TAGS = _Tags()
 
 
+class _Local(dict[str, str]):
+    """Names without their namespace; bounded, since a document may make up as many as it likes."""
+
+    def __missing__(self, tag: str) -> str:
+        name = tag.rpartition("}")[2]
+        if len(self) < _NAMES_MAX:
+            self[tag] = name
+        return name
+
+
+_LOCAL = _Local()
+_NAMES_MAX = 10_000
+
+
 def children(element: Element, name: str) -> Sequence[Element]:
     """The children of that name in the namespace of HL7 v3."""
     return element.findall(_TAGS[name])
@@ -295,4 +323,4 @@ def is_hl7(element: Element) -> bool:
 
 def local(element: Element) -> str:
     """The name without its namespace."""
-    return element.tag.rpartition("}")[2]
+    return _LOCAL[element.tag]
