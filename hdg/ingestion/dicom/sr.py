@@ -24,7 +24,10 @@ __all__ = ["conclusion", "key_images", "report_status", "report_text", "results"
 _MOST = 100_000
 """Observations and their components: what modifies a container is told of everything in it."""
 _OBSERVED, _OBSERVATION_UID = 0x0040A032, 0x0040A171
-_COORDINATES = frozenset(("SCOORD", "SCOORD3D", "TCOORD", "TABLE"))
+_NUMBERS = 16
+"""Numbers of an outline that count as one statement."""
+_TABLE = "TABLE"
+_REGION = {"text": "region"}
 _OBJECTS = frozenset(("IMAGE", "COMPOSITE", "WAVEFORM"))
 _CONCLUSIONS = frozenset(
     (("121073", "DCM"), ("121077", "DCM"), ("19005-8", "LN"), ("55110-1", "LN"), ("121111", "DCM"))
@@ -75,7 +78,8 @@ class _Tree:
         self.effective = _when(root, state) or _day_of(root, state)
         self.device = state.reference("object.Device", root)
         self.count = 0
-        self.has_coordinates = False
+        self.is_cut = False
+        """Something is told in part, or not at all: it stays in the object."""
 
     def members(self, item: Dataset, path: str, context: Sequence[Modifier]) -> list[JsonObject]:
         """References to what stands in a container, in order."""
@@ -113,15 +117,18 @@ class _Tree:
             if (not inner and not own) or code is None:
                 return inner
             made: JsonObject = {"hasMember": inner} if inner else {}
-        elif what in _OBJECTS or what in _COORDINATES:
-            self.has_coordinates = self.has_coordinates or what in _COORDINATES
-            if code is None or what in _COORDINATES:
+        elif what == _TABLE:
+            self.is_cut = True
+            return []
+        elif what in _OBJECTS:
+            if code is None:
                 return []
             made = {"derivedFrom": _objects(item)} if _objects(item) else {}
         else:
             made = self._leaf(item, path, context, own)
             if not made:
                 return []
+            code = code or (_REGION if what in items.COORDINATES else None)
         others = [one for one in context if one[0] is not item]
         components = [part for _, part in (*own, *others) if part]
         if limits is not None and "dataAbsentReason" not in made:
@@ -137,6 +144,7 @@ class _Tree:
         self, item: Dataset, path: str, context: Sequence[Modifier], own: Sequence[Modifier]
     ) -> JsonObject:
         element, value = items.value_of(item, self.state)
+        self._weigh(item)
         made: JsonObject = {element: value} if element else {}
         if element == "valueCodeableConcept":
             made[element] = self._in_words(item, value, [*context, *own])
@@ -148,13 +156,19 @@ class _Tree:
             inner = self.observe(child, f"{path}.{at}", context)
             if items.kind(child) in _OBJECTS:
                 inner = _objects(child)
-            elif items.kind(child) in _COORDINATES:
-                inner = [one for image in items.children(child) for one in _objects(image)]
+            elif items.kind(child) in items.COORDINATES:
+                inner = [*inner, *(one for image in items.children(child) for one in _objects(image))]
             if inner:
                 name = "hasMember" if items.relation(child) == "CONTAINS" else "derivedFrom"
                 held = made.setdefault(name, [])
                 held.extend(one for one in inner if one not in held)
         return made
+
+    def _weigh(self, item: Dataset) -> None:
+        """Long outlines count as many statements."""
+        numbers = items.points(item)
+        self.is_cut = self.is_cut or numbers > items.POINTS_MAX
+        self.count += min(numbers, items.POINTS_MAX) // _NUMBERS
 
     def _in_words(self, item: Dataset, value: JsonObject, modifiers: Sequence[Modifier]) -> JsonObject:
         """A coded value, or words alone where a modifier may deny it."""
@@ -182,9 +196,10 @@ class _Tree:
             for child in inner
             if (part := f"{items.label(child)}: {items.words(child, self.state)}".strip(": "))
         )
-        if items.kind(item) in _COORDINATES:
-            self.has_coordinates = True
+        if items.kind(item) == _TABLE:
+            self.is_cut = True
             return {}
+        self._weigh(item)
         if not element and not said:
             return {}
         if element == "valueQuantity" and items.qualifier(item, self.state) is not None:
@@ -267,8 +282,8 @@ def results(root: Dataset, state: State) -> Any:
     if tree.count > _MOST:
         text = "the report has more content than is taken apart; its text has the rest"
         state.issues.append(Issue("warning", "too-long", "ContentSequence", text))
-    if tree.has_coordinates:
-        text = "coordinates of what was measured stay in the object"
+    if tree.is_cut:
+        text = "tables and the rest of long outlines stay in the object"
         state.issues.append(Issue("information", "not-supported", "ContentSequence", text))
     return Several(found) if found else None
 

@@ -23,12 +23,14 @@ from hdg.ingestion.times import to_datetime
 from hdg.mapping.context import JsonObject, Unfit
 
 __all__ = [
+    "COORDINATES",
     "MODIFIERS",
     "children",
     "code_of",
     "concept",
     "is_negative",
     "label",
+    "points",
     "qualifier",
     "relation",
     "value_of",
@@ -40,6 +42,12 @@ REFERENCED_SOP, SOP_UID, SOP_CLASS = 0x00081199, 0x00081155, 0x00081150
 _CODE, _TEXT, _MEASURED, _QUALIFIER = 0x0040A168, 0x0040A160, 0x0040A300, 0x0040A301
 _NUMERIC, _UNITS = 0x0040A30A, 0x004008EA
 _DATE, _TIME, _DATETIME, _PERSON, _UID = 0x0040A121, 0x0040A122, 0x0040A120, 0x0040A123, 0x0040A124
+_GRAPHIC, _POINTS, _FRAME = 0x00700023, 0x00700022, 0x30060024
+_RANGE, _OF_TIME = 0x0040A130, (0x0040A132, 0x0040A138, 0x0040A13A)
+COORDINATES = frozenset(("SCOORD", "SCOORD3D", "TCOORD"))
+"""Where in an image or when in a waveform (PS3.3 C.18.6, C.18.7, C.18.9)."""
+POINTS_MAX = 10_000
+"""Numbers of one outline; of a longer one the first are told, and that it is longer."""
 MODIFIERS = frozenset(("HAS CONCEPT MOD", "HAS OBS CONTEXT", "HAS ACQ CONTEXT", "HAS PROPERTIES"))
 """Relationships by which an item says more of the one that it belongs to."""
 _NEGATIVE = re.compile(
@@ -122,6 +130,8 @@ def _value(item: Dataset, what: str, state: State) -> tuple[str, Any]:
         return "valueDateTime", to_datetime(item.text(_DATETIME), state.zone)
     if what == "PNAME" and item.text(_PERSON):
         return "valueString", words(item, state)
+    if what in COORDINATES and (place := _place(item)):
+        return "valueString", place
     if what == "UIDREF" and item.text(_UID):
         return "valueString", f"urn:oid:{uid_of(item.text(_UID), state)}"
     return "", None
@@ -190,11 +200,35 @@ def words(item: Dataset, state: State) -> str:
             )
             for n in names
         )
+    if what in COORDINATES:
+        return _place(item)
     tag = {"TEXT": _TEXT, "DATE": _DATE, "TIME": _TIME, "DATETIME": _DATETIME, "UIDREF": _UID}.get(what)
     if tag is not None:
         return item.text(tag)
     uids = [one.text(SOP_UID) for one in item.items(REFERENCED_SOP)]
     return " ".join(uids)
+
+
+def _place(item: Dataset) -> str:
+    """Shape and numbers as they stand: ``POLYLINE 1.5 2.5 3 4``; a frame of reference behind those in space."""
+    if kind(item) == "TCOORD":
+        shape, numbers = item.text(_RANGE), [one for tag in _OF_TIME for one in item.texts(tag)]
+    else:
+        shape, numbers = item.text(_GRAPHIC), item.texts(_POINTS)
+    if not numbers:
+        return ""
+    rest = ["…"] if len(numbers) > POINTS_MAX else []
+    frame = item.text(_FRAME)
+    return " ".join(
+        [shape, *numbers[:POINTS_MAX], *rest, *([f"in urn:oid:{frame}"] if frame else [])]
+    ).strip()
+
+
+def points(item: Dataset) -> int:
+    """How many numbers an outline has; more than POINTS_MAX where its value was passed over."""
+    if kind(item) not in COORDINATES or not item.is_valued(_POINTS):
+        return 0
+    return len(item.data(_POINTS)) // 4 or POINTS_MAX + 1
 
 
 def is_negative(item: Dataset, state: State) -> bool:
@@ -205,7 +239,8 @@ def is_negative(item: Dataset, state: State) -> bool:
 def rendered(item: Dataset, state: State, depth: int = 0) -> Iterator[str]:
     """The report as lines of text, as it is nested."""
     for child in children(item):
-        name, value = label(child), words(child, state).replace("\r\n", "\n").replace("\r", "\n")
+        said = child.text(_GRAPHIC) if kind(child) in COORDINATES else words(child, state)
+        name, value = label(child), said.replace("\r\n", "\n").replace("\r", "\n")
         if kind(child) == "CONTAINER" and not name:
             yield from rendered(child, state, depth)
             continue

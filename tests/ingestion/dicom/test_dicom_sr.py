@@ -331,14 +331,75 @@ def test_a_measurement_says_of_which_image_it_was_taken():
     )
     measured = number(DIAMETER, "3", MM, outline, ObservationUID="1.2.3.77")
     found = made(report(TITLE, measured, Manufacturer="ACME"))
-    (one,) = [each for each in found.resources if each["resourceType"] == "Observation"]
-    assert one["derivedFrom"] == [
-        {"type": "Media", "identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3.1"}}
-    ]
+    observations = [each for each in found.resources if each["resourceType"] == "Observation"]
+    one = next(each for each in observations if "identifier" in each)
+    (region,) = [each for each in observations if each is not one]
+    media = {"type": "Media", "identifier": {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3.1"}}
+    assert one["derivedFrom"] == [{"reference": f"Observation/{region['id']}"}, media]
     assert one["identifier"] == [{"system": "urn:dicom:uid", "value": "urn:oid:1.2.3.77"}]
+    assert (region["code"], region["derivedFrom"]) == ({"text": "region"}, [media])
+    assert region["valueString"] == "CIRCLE 0 0 1 1"
     device = next(each for each in found.resources if each["resourceType"] == "Device")
     assert one["device"] == {"reference": f"Device/{device['id']}"}
-    assert ("not-supported", "ContentSequence") in {(issue.code, issue.place) for issue in found.issues}
+    assert "not-supported" not in {issue.code for issue in found.issues}
+
+
+def region(kind="SCOORD", relation="CONTAINS", **more):
+    image = content(
+        "IMAGE",
+        None,
+        relation="SELECTED FROM",
+        ReferencedSOPSequence=[item(ReferencedSOPClassUID=CT, ReferencedSOPInstanceUID="1.2.3.1")],
+    )
+    name = code("111030", "DCM", "Image Region")
+    return content(kind, name, *([image] if kind == "SCOORD" else []), relation=relation, **more)
+
+
+def test_an_image_region_stands_in_its_measurement_group_with_its_numbers_and_its_image():
+    """PS3.16 TID 1410."""
+    outline = region(GraphicType="POLYLINE", GraphicData=[1.5, 2.25, 3, 4, 1.5, 2.25])
+    group = content("CONTAINER", GROUP, outline, number(DIAMETER, "12.50", MM))
+    diagnostic, observations = parts(report(TITLE, group))
+    outer, inside = named(observations, "Measurement Group"), named(observations, "Image Region")
+    assert {"reference": f"Observation/{inside['id']}"} in outer["hasMember"]
+    assert inside["valueString"] == "POLYLINE 1.5 2.25 3 4 1.5 2.25"
+    assert inside["derivedFrom"][0]["identifier"]["value"] == "urn:oid:1.2.3.1"
+    assert "Image Region: POLYLINE" in text_of(diagnostic)
+
+
+def test_a_region_in_space_names_its_frame_of_reference_and_one_in_time_its_range():
+    volume = region(
+        "SCOORD3D", GraphicType="POINT", GraphicData=[1, 2, 3], ReferencedFrameOfReferenceUID="1.2.3.9"
+    )
+    moments = region("TCOORD", TemporalRangeType="SEGMENT", ReferencedTimeOffsets=["0.5", "1.25"])
+    _, observations = parts(report(TITLE, volume, moments))
+    assert {one["valueString"] for one in observations.values()} == {
+        "POINT 1 2 3 in urn:oid:1.2.3.9",
+        "SEGMENT 0.5 1.25",
+    }
+
+
+def test_what_modifies_by_a_region_is_a_component_with_its_numbers():
+    where = region(relation="HAS PROPERTIES", GraphicType="POINT", GraphicData=[7, 8])
+    _, observations = parts(report(TITLE, number(DIAMETER, "3", MM, where)))
+    (component,) = named(observations, "Diameter")["component"]
+    assert component["valueString"] == "POINT 7 8"
+
+
+@pytest.mark.filterwarnings("ignore:.*exceeds the size of 64 kByte")
+@pytest.mark.parametrize("count", [10_002, 300_000])
+def test_the_rest_of_a_long_outline_is_reported(count):
+    found = made(report(TITLE, region(GraphicType="POLYLINE", GraphicData=[1.0] * count)))
+    assert [issue.code for issue in found.issues if "outlines" in issue.text] == ["not-supported"]
+    told = [one["valueString"] for one in found.resources if "valueString" in one]
+    assert [text.split().count("1") for text in told] == ([10_000] if count < 20_000 else [])
+
+
+def test_outlines_are_bounded_together():
+    many = [region(GraphicType="POLYLINE", GraphicData=[1.0] * 9_998) for _ in range(400)]
+    found = made(report(TITLE, *many))
+    assert len([one for one in found.resources if "valueString" in one]) < 200
+    assert "too-long" in {issue.code for issue in found.issues}
 
 
 @pytest.mark.parametrize(
