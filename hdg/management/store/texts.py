@@ -18,6 +18,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
 from hdg.management.store.engine import Statements
+from hdg.management.store.envelope import parse
 from hdg.management.store.text_query import as_fts5, as_tsquery, parsed
 from hdg.management.store.text_words import BREAK, Words, symbols_of, words_of
 from hdg.management.store.values import Hash
@@ -33,8 +34,8 @@ Row = tuple[Any, ...]
 _OWN_NARRATIVE: Final = "_text"
 _PLACES_MAX = 8_000
 """Of two parts, below PostgreSQL's 16,383."""
-_BYTES_MAX = 900_000
-"""Of one tsvector; PostgreSQL takes a mebibyte."""
+_BYTES_MAX = 450_000
+"""Of each of them; PostgreSQL takes a mebibyte."""
 _REST, _NARRATIVE = "", "A"
 """Weights, by which PostgreSQL tells the parts apart."""
 
@@ -112,15 +113,21 @@ class Texts:
             return None
         return (rkey, _vector(found)) if self._is_postgresql else (rkey, *map(" ".join, found))
 
+    def _of(self, state: State) -> Row | None:
+        if state.deleted:
+            return None
+        # Parsed apart where it is not yet: what is written is rarely read again, and its content is heavy.
+        return self.row(state.rkey, state.content() if state.is_parsed else parse(state.body))
+
     def write(self, cursor: Any, statements: Statements, written: Iterable[State]) -> None:
         """The rows of resources as they are now; those of what is deleted go."""
         gone: list[Row] = []
         new: list[Row] = []
         for state in written:
-            row = None if state.deleted else self.row(state.rkey, state.content())
+            row = self._of(state)
             base = state.base
             if base is not None:
-                if self._is_full and not base.deleted and row == self.row(base.rkey, base.content()):
+                if self._is_full and row == self._of(base):
                     continue
                 gone.append((state.rkey,))
             if row is not None:
@@ -146,9 +153,8 @@ class Texts:
 def _vector(words: Words) -> str:
     """A tsvector as PostgreSQL reads it: ``'symbol':1,2A``. Symbols hold nothing that means anything there."""
     places: dict[str, list[str]] = {}
-    size = 0
     for first, weight, part in ((1, _REST, words.rest), (_PLACES_MAX + 4, _NARRATIVE, words.narrative)):
-        last = first + _PLACES_MAX - 1
+        size, last = 0, first + _PLACES_MAX - 1
         for place, word in enumerate(part, first):
             if word == BREAK:
                 continue

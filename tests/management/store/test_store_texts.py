@@ -328,3 +328,15 @@ def test_long_texts_are_found_by_all_their_words_and_by_phrases_at_their_beginni
         assert found(store, "_text", value) == ["long"]
     assert found(store, "_content", "last") == ["long"]
     assert found(store, "_content", '"w8998 w3"') == []
+
+
+def test_a_text_of_more_words_than_the_index_takes_is_stored_all_the_same(store, do) -> None:
+    turn(store)
+    words = " ".join(f"{'ü' * 30}{number:x}" for number in range(40_000))
+    put(do, condition("huge", words, note=[{"text": words[::-1]}, {"text": "\x1e\x00 ' \\ end"}]))
+    put(do, condition("next", "small"))
+    assert found(store, "_text", f"{'ü' * 30}1") == ["huge"]
+    assert found(store, "_text", "small") == ["next"]
+    put(do, condition("huge", "small"))
+    assert found(store, "_text", "small") == ["huge", "next"]
+    assert found(store, "_text", f"{'ü' * 30}1") == []
