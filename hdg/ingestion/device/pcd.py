@@ -16,6 +16,7 @@ from hdg.ingestion.device.pcd_measurement import Measurements
 from hdg.ingestion.device.pcd_systems import Systems
 from hdg.ingestion.device.pcd_tree import COMPONENT, MDS, Devices, grown
 from hdg.ingestion.hl7v2.groups import Grouped
+from hdg.ingestion.hl7v2.identity import patient_facts
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Build, Facts
 
@@ -54,7 +55,7 @@ class Containment:
             if node.owner is None and node.kind not in (MDS, COMPONENT):
                 self._measurements.add(node)
         self._measurements.link_sources()
-        self._reports(builds)
+        self._events(builds)
         kept = []
         for build in builds:
             if build.label != _PARTS or build.facts is not None:
@@ -64,9 +65,18 @@ class Containment:
                 one.state.issues.append(Issue("warning", "not-supported", build.origin.place(), text))
         return [*kept, *one.extra, *self._clocks.builds, *self._measurements.metrics.builds]
 
-    def _reports(self, builds: Sequence[Build]) -> None:
-        """The report of one moment: many monitors repeat the order number for ever."""
+    def _events(self, builds: Sequence[Build]) -> None:
+        """The report of one moment, since many monitors repeat the order number for ever; and a visit without a number:
+        the same for all messages that say the same of it, not one of its own for each of a thousand snapshots.
+        """
+        state = self._one.state
         for build in builds:
-            if build.type == "DiagnosticReport" and build.facts is not None:
-                when = order_time(build.group) or self._one.state.message.segments[0].field(7)
+            if build.facts is None:
+                continue
+            if build.type == "DiagnosticReport":
+                when = order_time(build.group) or state.message.segments[0].field(7)
                 build.facts = Facts((*build.facts.parts, "pcd", when), build.facts.is_thing)
+            elif build.type == "Encounter" and build.facts.is_local:
+                state.segment, state.group = build.origin, build.group
+                said = "|".join(build.origin.fields[2:]).rstrip("|")
+                build.facts = Facts(("pcd visit", *patient_facts(state), "", said), is_thing=True)

@@ -7,6 +7,7 @@ where the device is a personal one. IHE Devices TF-2 §3.1; https://hl7.org/fhir
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from hdg.fhir.json import JsonObject
@@ -31,6 +32,7 @@ from hdg.ingestion.device.pcd_facets import (
     waveform,
 )
 from hdg.ingestion.device.pcd_metric import Metrics, Place
+from hdg.ingestion.device.pcd_profile import Key
 from hdg.ingestion.device.pcd_systems import Systems
 from hdg.ingestion.device.pcd_tree import Node
 from hdg.ingestion.device.pcd_values import WAVEFORM, special_reason
@@ -237,7 +239,7 @@ class Measurements:
             if named is not None:
                 return Facts(("OBX-21", *named))
         observed = str(node.code) if node.code else node.segment.field(3)
-        path = ".".join(map(str, node.key)) or node.segment.field(4)
+        path = _dotted(node.key) or node.segment.field(4)
         patient, moment = self._one.scope(node)
         when = (fields[14] if size > _TIME else "") or self._clocks.own_time(node) or moment
         return Facts(("pcd", *device, "", *patient, "", observed, path, when))
@@ -257,6 +259,11 @@ class Measurements:
                 else:
                     text = "the measurement that this one is derived from is not in the message"
                     self._one.issue(node, "warning", "not-found", text)
+
+
+@lru_cache(maxsize=4096)
+def _dotted(key: Key) -> str:
+    return ".".join(map(str, key))
 
 
 def _has_value(out: JsonObject) -> bool:

@@ -51,7 +51,7 @@ class Metrics:
     def __init__(self, state: State, mdc: Mdc) -> None:
         self._state = state
         self._mdc = mdc
-        self._known: dict[tuple[str, int, str, str], JsonObject] = {}
+        self._known: dict[tuple[int, int, str, str], JsonObject] = {}
         self.builds: list[Build] = []
 
     def of(
@@ -63,8 +63,11 @@ class Metrics:
         """
         if place.device is None or not node.code:
             return None
-        unit, method = _unit_text(node), node.segment.field(_METHOD)
-        key = (place.device["reference"], node.code, unit, method)
+        fields = node.segment.fields
+        size = len(fields)
+        method = fields[_METHOD] if size > _METHOD else ""
+        unit = _unit_text(node) if node.parts else fields[_UNIT] if size > _UNIT else ""
+        key = (id(place.device), node.code, unit, method)  # one object in all of a message
         known = self._known.get(key)
         if known is not None and not calibrations:
             return known

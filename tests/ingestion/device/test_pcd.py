@@ -395,6 +395,23 @@ def ids(converted: Converted) -> set[str]:
     return {one["id"] for one in converted.resources if one["resourceType"] in kinds}
 
 
+def visits(pv1: str, **options: str) -> list[str]:
+    line = number(SPO2, "1.1.1.1", "97", PERCENT)
+    data = pcd(MONITOR, line, **options).replace(b"\rOBR|1", f"\r{pv1}\rOBR|1".encode())
+    found = Converter(id_key=PUBLIC_KEY).convert(data, at_us=0).resources
+    return [one["id"] for one in found if one["resourceType"] == "Encounter"]
+
+
+def test_a_visit_without_a_number_is_one_for_all_snapshots_that_say_the_same_of_it() -> None:
+    first = visits("PV1||I|ICU^1^7")
+    assert len(first) == 1
+    assert visits("PV1|1|I|ICU^1^7||", control="P2", observed="20260101130000+0000") == first
+    assert visits("PV1||I|ICU^1^8", control="P3") != first
+    assert visits("PV1||I|ICU^1^7", patient="10043") != first
+    nobody = [visits("PV1||I|ICU^1^7", patient="", control=control) for control in ("P4", "P5")]
+    assert nobody[0] != nobody[1], "whose visit it is, nobody says: nothing is fused"
+
+
 @pytest.mark.parametrize("lines", BROKEN.values(), ids=BROKEN)
 def test_a_broken_tree_loses_nothing_and_gives_valid_resources(lines: list[str]) -> None:
     converted = convert(*lines)
