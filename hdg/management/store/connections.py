@@ -17,11 +17,26 @@ from sqlalchemy import Connection, Engine
 from hdg.errors import HdgError
 from hdg.management.store.engine import is_database_lost
 
-__all__ = ["Connections"]
+__all__ = ["BY_KEY", "BY_VALUES", "ONCE", "Connections"]
 
 Found = TypeVar("Found")
-_IDLE_MAX = 8
-"""Connections of each kind that are kept."""
+BY_KEY, BY_VALUES, ONCE = "by key", "by values", "once"
+_SNAPSHOT = "snapshot"
+_SETTINGS = {
+    BY_KEY: ["plan_cache_mode = auto"],  # one plan is good for all, as PostgreSQL will find
+    BY_VALUES: [],  # as the engine has it (engine.py)
+    ONCE: [
+        "plan_cache_mode = force_generic_plan",
+        "enable_seqscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+    ],
+}
+"""Of statements that say themselves where to begin, a plan is made once. It outlives the time when tables were small:
+so it is one that reads no table through.
+"""
+_IDLE_MAX = 4
+"""Connections of each kind that are kept: all kinds together leave some of the engine's to others."""
 
 
 class Connections:
@@ -29,13 +44,19 @@ class Connections:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._is_postgresql = engine.dialect.name == "postgresql"
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._of_one: LifoQueue[Connection] = LifoQueue()
-        self._of_many: LifoQueue[Connection] = LifoQueue()
+        self._at_rest: dict[str, LifoQueue[Connection]] = {
+            kind: LifoQueue() for kind in (*_SETTINGS, _SNAPSHOT)
+        }
 
-    def once(self, query: Callable[[Connection], Found]) -> Found:
-        """Runs ``query`` on a connection in autocommit mode: each statement sees the newest committed state."""
-        return self._again(self._autocommit, query)
+    def once(self, query: Callable[[Connection], Found], planned: str = BY_KEY) -> Found:
+        """Runs ``query`` on a connection in autocommit mode: each statement sees the newest committed state.
+
+        ``planned``: what PostgreSQL does about plans; it is BY_KEY, BY_VALUES or ONCE.
+        """
+        kind = planned if self._is_postgresql else BY_KEY
+        return self._again(lambda: self._autocommit(kind), query)
 
     def snapshot(self, query: Callable[[Connection], Found]) -> Found:
         """Runs ``query`` in a transaction: all its statements see one state."""
@@ -43,8 +64,8 @@ class Connections:
 
     def close(self) -> None:
         """Closes those at rest."""
-        for idle in (self._of_one, self._of_many):
-            while (connection := _at_rest(idle)) is not None:
+        for idle in self._at_rest.values():
+            while (connection := _taken(idle)) is not None:
                 connection.close()
 
     def _again(
@@ -67,23 +88,26 @@ class Connections:
             return query(connection)
 
     @contextmanager
-    def _autocommit(self) -> Iterator[Connection]:
-        connection = _at_rest(self._of_one)
+    def _autocommit(self, planned: str) -> Iterator[Connection]:
+        idle = self._at_rest[planned]
+        connection = _taken(idle)
         if connection is None:
             connection = self._single.connect()
-            if connection.dialect.name == "postgresql":  # by key: one plan is good for all (engine.py)
-                connection.exec_driver_sql("SET plan_cache_mode = auto")
-        with _kept(connection, self._of_one):
+            if self._is_postgresql:
+                for setting in _SETTINGS[planned]:
+                    connection.exec_driver_sql(f"SET {setting}")
+        with _kept(connection, idle):
             yield connection
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        connection = _at_rest(self._of_many) or self._engine.connect()
-        with _kept(connection, self._of_many), connection.begin():
+        idle = self._at_rest[_SNAPSHOT]
+        connection = _taken(idle) or self._engine.connect()
+        with _kept(connection, idle), connection.begin():
             yield connection
 
 
-def _at_rest(idle: LifoQueue[Connection]) -> Connection | None:
+def _taken(idle: LifoQueue[Connection]) -> Connection | None:
     try:
         return idle.get_nowait()
     except Empty:

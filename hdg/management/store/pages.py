@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -23,9 +24,11 @@ from sqlalchemy import (
     case,
     column,
     func,
+    literal_column,
     or_,
     select,
     table,
+    true,
 )
 from sqlalchemy.exc import DataError
 
@@ -35,11 +38,12 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.index import lookups
 from hdg.management.store.measures import CANONICAL
 from hdg.management.store.packed import packed, unpacked
-from hdg.management.store.search import SearchQuery, Sort
+from hdg.management.store.search import Led, SearchQuery, Sort
 from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ordered, read_value
 
-__all__ = ["BY_HASH", "SORTED_KINDS", "decoded", "encoded", "page", "rows"]
+__all__ = ["BY_HASH", "SORTED_KINDS", "decoded", "encoded", "led_rows", "page", "rows"]
 
+Ask = Callable[[Select[Any]], Sequence[Sequence[Any]]]
 Condition = ColumnElement[bool]
 
 _RESOURCE = table_of(schema.Resource)
@@ -57,6 +61,10 @@ _FOUND = ("rkey", "updated_us", "version", "patient", "patients")
 BY_HASH = "_hash"
 """A sort key that no client can name: an order that tells neither ids nor times."""
 _COLUMNS = {"_lastUpdated": _RESOURCE.c.updated_us, "_id": _RESOURCE.c.id, BY_HASH: _RESOURCE.c.id_hash}
+LED_MAX = 2_000
+"""With so many rows of what leads, or fewer, a search is not planned for its values: that takes longer than to read
+them.
+"""
 COUNTED_MAX = 1_000
 """So many matches are counted with the page, by one query; if there are more, another counts them."""
 SORTED_KINDS = READ_KINDS.union(_VALUES)
@@ -65,6 +73,7 @@ SORTED_KINDS = READ_KINDS.union(_VALUES)
 
 def rows(
     connection: Connection,
+    ask: Ask,
     columns: Sequence[Any],
     query: SearchQuery,
     where: Sequence[Condition],
@@ -73,15 +82,13 @@ def rows(
 ) -> tuple[Sequence[Sequence[Any]], int | None]:
     """The rows of ``page``, and how many match in all, None where that was not seen in passing.
 
-    ``content``: the resource of a row's ``columns``. Raises BadRequest.
+    ``ask``: runs a query on the connection; ``content``: the resource of a row's ``columns``. Raises BadRequest.
     """
     if not any(map(is_read, query.sort)):
         is_counted = query.with_total and position is None
-        found = _fetched(connection, columns, query, where, position, is_counted=is_counted)
-        if not is_counted:
-            return found, None
-        counted = found[0][-1] if found else 0
-        return [row[:-1] for row in found], counted if counted <= COUNTED_MAX else None
+        return _counted(
+            _fetched(connection, ask, columns, query, where, position, is_counted=is_counted), is_counted
+        )
     listed = tuple(key for key in query.sort if not is_read(key))
     every = replace(query, count=READ_MAX, sort=listed)
     found = connection.execute(page(columns, every, where, None)).all()
@@ -101,8 +108,33 @@ def rows(
     return [(*by_rkey[rkey], *values) for rkey, values in behind], len(found)
 
 
+def _counted(found: Sequence[Sequence[Any]], is_counted: bool) -> tuple[Sequence[Sequence[Any]], int | None]:
+    if not is_counted:
+        return found, None
+    counted = found[0][-1] if found else 0
+    return [row[:-1] for row in found], counted if counted <= COUNTED_MAX else None
+
+
+def led_rows(
+    ask: Ask,
+    columns: Sequence[Any],
+    query: SearchQuery,
+    by: Led,
+    visible: Condition,
+    position: Sequence[Any] | None,
+) -> tuple[Sequence[Sequence[Any]], int | None] | None:
+    """``rows`` of an unsorted search that one clause leads, in any plan; None: that clause finds more than LED_MAX."""
+    is_counted = query.with_total and position is None
+    found = ask(_led_page(columns, query, by, visible, position, is_counted=is_counted))
+    if found[0][-1] > LED_MAX:
+        return None
+    found = [row[:-1] for row in found if row[0] is not None]
+    return _counted(sorted(found, key=lambda row: row[0], reverse=True), is_counted)
+
+
 def _fetched(
     connection: Connection,
+    ask: Ask,
     columns: Sequence[Any],
     query: SearchQuery,
     where: Sequence[Condition],
@@ -112,12 +144,12 @@ def _fetched(
 ) -> Sequence[Sequence[Any]]:
     """The rows of ``page``; from SQLite as one, unless sorted by values: JSON would cut the digits of a number."""
     if connection.dialect.name == "sqlite" and not query.sort:
-        with contextlib.suppress(DataError):  # more than SQLite can hold in one value
+        with contextlib.suppress(DataError, sqlite3.DataError):  # more than SQLite can hold in one value
             asked = page(columns, query, where, position, is_counted=is_counted, is_packed=True)
-            text, bodies = connection.execute(asked).one()
+            ((text, bodies),) = ask(asked)
             found = unpacked(text, bodies, [one.name for one in columns].index("body"))
             return sorted(found, key=lambda row: row[0], reverse=True)
-    return connection.execute(page(columns, query, where, position, is_counted=is_counted)).all()
+    return ask(page(columns, query, where, position, is_counted=is_counted))
 
 
 def page(
@@ -141,11 +173,7 @@ def page(
         keys = keys.where(_after(query.sort, [value.element for value in values], position))
     keys = keys.order_by(*_order(query.sort, values, resource.rkey))
     if is_counted:
-        some = keys.limit(max(query.count, COUNTED_MAX) + 1).cte("matching").prefix_with("MATERIALIZED")
-        sorted_by = [some.c[value.name] for value in values]
-        counted = select(func.count()).select_from(some).scalar_subquery()
-        keys = select(*some.c, counted.label("total"))
-        keys = keys.order_by(*_order(query.sort, sorted_by, some.c.rkey))
+        keys = _with_total(keys, query, [value.name for value in values])
     if not query.sort:
         unsorted = _shown(tuple(columns), is_counted=is_counted, is_packed=is_packed)
         return unsorted.add_cte(keys.limit(query.count + 1).cte("found"))
@@ -158,15 +186,68 @@ def page(
     return joined.order_by(*_order(query.sort, picked, found.c.rkey))
 
 
+def _with_total(keys: Select[Any], query: SearchQuery, values: Sequence[str]) -> Select[Any]:
+    """The first of ``keys``, last how many there are; ``values``: the names of what they are sorted by."""
+    some = keys.limit(max(query.count, COUNTED_MAX) + 1).cte("matching").prefix_with("MATERIALIZED")
+    counted = select(func.count()).select_from(some).scalar_subquery()
+    counting = select(*some.c, counted.label("total"))
+    return counting.order_by(*_order(query.sort, [some.c[name] for name in values], some.c.rkey))
+
+
+def _led_page(
+    columns: Sequence[Any],
+    query: SearchQuery,
+    by: Led,
+    visible: Condition,
+    position: Sequence[Any] | None,
+    *,
+    is_counted: bool,
+) -> Select[Any]:
+    """``page`` of an unsorted search as PostgreSQL can plan it once for all values: from the few rows of what leads.
+
+    There is always a row, whose last value is how many rows lead: if they are more than LED_MAX, it is all there is.
+    """
+    resource = _RESOURCE.c
+    few = by.rows.limit(LED_MAX + 1).cte("few").prefix_with("MATERIALIZED")
+    leading = (
+        select(few.c.rkey).distinct().order_by(few.c.rkey.desc()).offset(literal_column("0")).subquery("led")
+    )
+    are_few = select(func.count()).select_from(few).scalar_subquery() <= LED_MAX
+    keys = select(*(resource[name] for name in _FOUND)).select_from(
+        leading.join(_RESOURCE, resource.rkey == leading.c.rkey)
+    )
+    keys = keys.where(are_few, *by.terms, visible)
+    if position is not None:
+        keys = keys.where(leading.c.rkey < position[0])
+    keys = keys.order_by(leading.c.rkey.desc())
+    if is_counted:
+        keys = _with_total(keys, query, ())
+    return _led_shown(tuple(columns), is_counted=is_counted).add_cte(keys.limit(query.count + 1).cte("found"))
+
+
 @lru_cache(maxsize=16)
-def _shown(columns: tuple[Any, ...], *, is_counted: bool, is_packed: bool) -> Select[Any]:
-    """The page in order of creation, of rows called ``found``: the same in all searches, so it is made once."""
+def _led_shown(columns: tuple[Any, ...], *, is_counted: bool) -> Select[Any]:
+    """As ``_shown``, but for the order."""
+    found, values, is_found = _found(columns, is_counted=is_counted)
+    counted = select(func.count().label("few")).select_from(table("few")).subquery("counted")
+    joined = counted.outerjoin(found.join(_VERSION, is_found), true())
+    return select(*values, counted.c.few).select_from(joined)
+
+
+def _found(columns: tuple[Any, ...], *, is_counted: bool) -> tuple[Any, list[Any], Condition]:
+    """Rows called ``found``; the ``columns`` of them and their versions; what joins the two."""
     names = [*_FOUND, "total"] if is_counted else _FOUND
     found = table("found", *map(column, names))
     values = [found.c[one.name] if one.table is _RESOURCE else one for one in columns]
     is_found = and_(_VERSION.c.rkey == found.c.rkey, _VERSION.c.version == found.c.version)
-    total = [found.c.total] if is_counted else []
-    joined = select(*values, *total).select_from(found.join(_VERSION, is_found))
+    return found, [*values, *([found.c.total] if is_counted else [])], is_found
+
+
+@lru_cache(maxsize=16)
+def _shown(columns: tuple[Any, ...], *, is_counted: bool, is_packed: bool) -> Select[Any]:
+    """The page in order of creation, of rows called ``found``: the same in all searches, so it is made once."""
+    found, values, is_found = _found(columns, is_counted=is_counted)
+    joined = select(*values).select_from(found.join(_VERSION, is_found))
     return packed(joined) if is_packed else joined.order_by(found.c.rkey.desc())
 
 

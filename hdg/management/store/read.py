@@ -7,6 +7,8 @@ ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from io import BufferedIOBase, BytesIO
 from typing import Any, Protocol
 
@@ -15,9 +17,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, Select, True_, and_, b
 
 from hdg.errors import BadRequest, VaultError
 from hdg.management import vault, vault_stream
+from hdg.management.audit_text import whole
 from hdg.management.store import includes, pages, schema
+from hdg.management.store.asking import Asker
 from hdg.management.store.batch import table_of
-from hdg.management.store.connections import Connections
+from hdg.management.store.connections import BY_VALUES, ONCE, Connections
 from hdg.management.store.custom import TEXTS
 from hdg.management.store.custom_register import are_ready
 from hdg.management.store.derived import Derived, walk
@@ -29,7 +33,7 @@ from hdg.management.store.index import Indexer
 from hdg.management.store.index_state import IndexState, needs_index
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.probe import fewest
-from hdg.management.store.search import SearchQuery, conditions
+from hdg.management.store.search import SearchQuery, conditions, led
 from hdg.management.store.text_state import hold
 from hdg.management.store.values import Hash
 from hdg.management.store.versions import (
@@ -53,6 +57,9 @@ from hdg.management.store.versions import (
 __all__ = ["Reader"]
 
 Condition = ColumnElement[bool]
+Position = Sequence[Any] | None
+"""Of the last row of the page before, as pages.page has it."""
+FoundRows = tuple[Sequence[Sequence[Any]], int | None, list[Condition]]
 
 _RESOURCE = table_of(schema.Resource)
 _VERSION = table_of(schema.Version)
@@ -95,6 +102,7 @@ class Reader:
     ) -> None:
         self._engine = engine
         self._connections = Connections(engine)
+        self._asker = Asker(engine.dialect)
         self._keks = keks
         self._hash = hash_
         self._files = files
@@ -222,19 +230,43 @@ class Reader:
         The total is counted for the first page and travels in the cursor.
         """
         position = pages.decoded(query.cursor, 2 + len(query.sort)) if query.cursor else None
-        return self._connections.snapshot(
-            lambda connection: self._search(connection, query, predicate, position)
+        page = None if query.includes or query.custom else self._by_one(query, predicate, position)
+        return page or self._connections.snapshot(
+            lambda connection: self._by_several(connection, query, predicate, position)
         )
 
-    def _search(
-        self,
-        connection: Connection,
-        query: SearchQuery,
-        predicate: Condition,
-        position: Sequence[Any] | None,
-    ) -> Page:
-        included: Sequence[StoredVersion] = ()
-        is_cut = False
+    def _by_one(self, query: SearchQuery, predicate: Condition, position: Position) -> Page | None:
+        """The page by one statement, which needs no transaction; None: it takes more."""
+        if not query.count:
+            return None
+        found = None
+        if self._engine.dialect.name == "postgresql":
+            found = self._connections.once(partial(self._led, query, predicate, position), ONCE)
+        if found is None:
+            found = self._connections.once(partial(self._rows, query, predicate, position), BY_VALUES)
+        rows, total, _ = found
+        is_uncounted = query.with_total and position is None and total is None
+        if is_uncounted or any(row[PATIENTS_AT] > 1 for row in rows):
+            return None
+        versions = tuple(stored(row[: len(COLUMNS)]) for row in rows[: query.count])
+        return _page(query, position, rows, versions, total)
+
+    def _led(
+        self, query: SearchQuery, predicate: Condition, position: Position, connection: Connection
+    ) -> FoundRows | None:
+        """The rows of a search that few rows lead; None: it is not one."""
+        by = led(query, self._hash, self._clock(), predicate)
+        if by is None:
+            return None
+        if needs_index(query):
+            self.index.check(connection)
+        found = pages.led_rows(partial(self._asker.rows, connection), COLUMNS, query, by, predicate, position)
+        return None if found is None else (*found, [])
+
+    def _rows(
+        self, query: SearchQuery, predicate: Condition, position: Position, connection: Connection
+    ) -> FoundRows:
+        """The rows of a page, how many match in all (None: not known in passing), and what they must fulfil."""
 
         def content(row: Sequence[Any]) -> dict[str, Any]:
             return parse(self.body(stored(row)))
@@ -247,25 +279,25 @@ class Reader:
         where = [*terms, predicate]
         if query.custom and not are_ready(connection, query.custom):
             raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
-        rows: Sequence[Sequence[Any]] = ()
-        total: int | None = None
-        if query.count:
-            rows, total = pages.rows(connection, COLUMNS, query, where, position, content)
-        if position is not None:
-            total = position[1]
-        elif not query.with_total and query.count:
-            total = None
-        elif total is None:
+        if not query.count:
+            return (), None, where
+        ask = partial(self._asker.rows, connection)
+        return (*pages.rows(connection, ask, COLUMNS, query, where, position, content), where)
+
+    def _by_several(
+        self, connection: Connection, query: SearchQuery, predicate: Condition, position: Position
+    ) -> Page:
+        rows, total, where = self._rows(query, predicate, position, connection)
+        if position is None and total is None and (query.with_total or not query.count):
             counted = select(func.count()).select_from(_RESOURCE).where(*where)
             total = connection.execute(counted).scalar_one()
         size = len(COLUMNS)
         versions = tuple(versions_of(connection, [row[:size] for row in rows[: query.count]]))
+        included: Sequence[StoredVersion] = ()
+        is_cut = False
         if query.includes and versions:
             included, is_cut = self._included(connection, query, versions, predicate)
-        next_cursor = ""
-        if len(rows) > query.count:
-            next_cursor = pages.encoded([versions[-1].rkey, total, *rows[query.count - 1][size:]])
-        return Page(versions, total, next_cursor, tuple(included), is_cut)
+        return _page(query, position, rows, versions, total, included, is_cut=is_cut)
 
     def _included(
         self,
@@ -355,8 +387,9 @@ class Reader:
         return vault.open_sealed(self._kek(version.patient_code), version.sealed, place)
 
     def open_row(self, owner_code: str, sealed: bytes, key: str) -> Opened:
-        """Opens what WriteSession.seal sealed for another module's row."""
-        return unpack(vault.open_sealed(self._kek(owner_code), sealed, b"row/" + key.encode()))
+        """Opens what WriteSession.seal sealed for another module's row; of an AuditEvent the event itself."""
+        opened = unpack(vault.open_sealed(self._kek(owner_code), sealed, b"row/" + key.encode()))
+        return replace(opened, body=whole(opened.body)) if key.startswith("AuditEvent/") else opened
 
     def blob(self, cid: str) -> bytes:
         """A vault object's plaintext. Raises VaultError when it is missing or cannot be opened."""
@@ -384,3 +417,25 @@ class Reader:
 
     def _first(self, query: Select[Any], values: dict[str, Any]) -> Any:
         return self._connections.once(lambda connection: connection.execute(query, values).first())
+
+
+def _page(
+    query: SearchQuery,
+    position: Position,
+    rows: Sequence[Sequence[Any]],
+    versions: tuple[StoredVersion, ...],
+    total: int | None,
+    included: Sequence[StoredVersion] = (),
+    *,
+    is_cut: bool = False,
+) -> Page:
+    """The page of ``rows``, one of which may be that of the next. ``position``: behind which they are."""
+    if position is not None:
+        total = position[1]
+    elif not query.with_total and query.count:
+        total = None
+    next_cursor = ""
+    if len(rows) > query.count:
+        values = rows[query.count - 1][len(COLUMNS) :]
+        next_cursor = pages.encoded([versions[-1].rkey, total, *values])
+    return Page(versions, total, next_cursor, tuple(included), is_cut)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sqlalchemy import ColumnElement, Table, and_, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, Table, and_, literal, literal_column, or_, select, union_all
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
@@ -29,7 +29,7 @@ from hdg.management.store.probe import Fewest
 from hdg.management.store.texts import TEXT_INDEX, words_match
 from hdg.management.store.values import Hash
 
-__all__ = ["Clause", "CodesOf", "Include", "SearchQuery", "Sort", "conditions"]
+__all__ = ["Clause", "CodesOf", "Include", "Led", "SearchQuery", "Sort", "conditions", "led"]
 
 Condition = ColumnElement[bool]
 
@@ -65,6 +65,9 @@ _RANKS = {
 _STEP = 1.5
 """What a reference on the way adds to a rank: many refer to one, so two steps come after a code."""
 _NEVER = 100.0
+_LOOKED_UP = frozenset({"reference", "string", "uri", "date", "number", "quantity"})
+"""Kinds of which an index leads from a resource to its rows."""
+_UNIQUE = frozenset({"identifier", "_id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,34 @@ def conditions(
     types = query.types or (query.type,)
     among = inside(types, query.compartment, hash_) if query.compartment else None
     return _terms(types, query.clauses, _Asked(hash_, now_us, visible, fewest), among)
+
+
+@dataclass(frozen=True, slots=True)
+class Led:
+    """A search that one clause leads: ``rows`` are its rkeys, ``terms`` the others', each a look-up for a resource."""
+
+    rows: Rows
+    terms: tuple[Condition, ...]
+
+
+def led(query: SearchQuery, hash_: Hash, now_us: int, visible: Condition) -> Led | None:
+    """The search as one that needs no plan of its own if the rows of what leads are few; None: there is no such one.
+
+    Raises BadRequest as ``conditions`` does.
+    """
+    types = query.types or (query.type,)
+    if query.compartment or query.sort:
+        return None
+    asked = _Asked(hash_, now_us, visible)
+    wheres = [_Where(types, clause, asked) for clause in query.clauses]
+    leader, _ = _leader(wheres, None)
+    if leader is None or leader.is_id() or not leader.is_leading_alone():
+        return None
+    others = [where for where in wheres if where is not leader]
+    if not all(where.is_looked_up() for where in others):
+        return None
+    fenced = [where.condition(None, is_fenced=True) for where in others]
+    return Led(leader.rows(None), (_RESOURCE.c.deleted.is_(False), *fenced))
 
 
 def _terms(
@@ -258,6 +289,29 @@ class _Where:
             return _FORM_RANKS[clause.modifier]
         return 0.0 if clause.param in ("identifier", "_id", "_list") else _RANKS.get(clause.kind, 9.0)
 
+    def is_leading_alone(self) -> bool:
+        """Whether an index leads to its rows and to no others; of a chain, to what is at its end."""
+        clause = self.clause
+        if clause.links:
+            inner = [one for _, one in clause.links]
+            return all(
+                one.param in _UNIQUE and not (one.modifier or one.links or one.places) for one in inner
+            )
+        if clause.kind == "token":
+            return not clause.modifier and self._names_codes()
+        if clause.kind == "reference":
+            return clause.modifier not in (*_FORM_RANKS, "missing")
+        return clause.kind == "string" and clause.modifier in ("", "exact")
+
+    def is_looked_up(self) -> bool:
+        """Whether an index leads from a resource to those of its rows that fulfil it."""
+        clause = self.clause
+        if clause.links or self.is_id() or clause.param == "_lastUpdated" or clause.modifier == "missing":
+            return False
+        if clause.kind == "token":
+            return clause.modifier in ("", "not") and self._names_codes()
+        return clause.kind in _LOOKED_UP and clause.modifier not in _FORM_RANKS
+
     def rows(self, among: Rows | None) -> Rows:
         """The rkeys of its matches; ``among``: the only ones that matter."""
         if self.clause.links:
@@ -273,8 +327,8 @@ class _Where:
         every = union_all(*parts).subquery()
         return select(every.c.rkey)
 
-    def condition(self, among: Rows | None) -> Condition:
-        """The clause as a term over ``resource``."""
+    def condition(self, among: Rows | None, *, is_fenced: bool = False) -> Condition:
+        """The clause as a term over ``resource``. ``is_fenced``: PostgreSQL makes no join of it."""
         if self.clause.kind == "filter":
             return self._filter()
         if self.clause.links:
@@ -289,7 +343,7 @@ class _Where:
             self._matching.only("")
             updated = _RESOURCE.c.updated_us
             return or_(*(self._matching.date(updated, updated, value) for value in self.clause.values))
-        found = or_(*(self._has(table, terms) for table, terms in self._indexes()))
+        found = or_(*(self._has(table, terms, is_fenced=is_fenced) for table, terms in self._indexes()))
         if self.clause.kind == "text":
             return and_(found, *_of(self.types))
         return ~found if self.rank() == _NEVER else found
@@ -305,12 +359,13 @@ class _Where:
             case _:
                 return ~and_(*terms)
 
-    def _has(self, table: Table, terms: list[Condition]) -> Condition:
+    def _has(self, table: Table, terms: list[Condition], *, is_fenced: bool) -> Condition:
         if table.name in ("idx_composite", "text_index") or (
             table.name == "idx_token" and not self._names_codes()
         ):
             return has_row(_RESOURCE, table, terms)
-        return select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE).exists()
+        rows = select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE)
+        return (rows.offset(literal_column("0")) if is_fenced else rows).exists()
 
     def _names_codes(self) -> bool:
         """Whether a token's rows are told by their codes."""

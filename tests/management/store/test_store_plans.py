@@ -5,13 +5,14 @@ Read from the databases' own plans, so that no clock decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from sqlalchemy import event
 
 from hdg.management.store import Clause, SearchQuery, Store, pages
 from hdg.management.store.batch import table_of
+from hdg.management.store.connections import BY_KEY, ONCE
 from hdg.management.store.schema import Resource
 from hdg.management.store.search import CodesOf, Sort, conditions
 from hdg.management.store.versions import Span
@@ -79,21 +80,46 @@ def test_postgresql_compiles_no_search_and_plans_each_for_its_values(store: Stor
 
     with store.engine.connect() as connection:
         assert asked(connection) == ["off", "force_custom_plan"]
-    with store.reader._connections._autocommit() as connection:
+    with store.reader._connections._autocommit(BY_KEY) as connection:
         assert asked(connection) == ["off", "auto"]
-    with store.reader._connections._autocommit() as connection:
+    with store.reader._connections._autocommit(BY_KEY) as connection:
         assert asked(connection) == ["off", "auto"]
+    with store.reader._connections._autocommit(ONCE) as connection:
+        assert asked(connection) == ["off", "force_generic_plan"]
     jit = store.submit(lambda session: session.connection.exec_driver_sql("SHOW jit").scalar())
     assert jit.result(20) == "off"
 
 
 def plan(store: Store, query: SearchQuery) -> str:
-    """What the database says it does for the page."""
-    return planned(store, lambda: store.reader.search(query, VISIBLE))
+    """What the database says it does for the page, both with and without knowledge of the values (pages.led_rows)."""
+    asker = store.reader._asker
+    seen: list[tuple[str, Sequence[object]]] = []
+
+    class Listening(type(asker)):
+        def _fetched(self, connection, sql, values):
+            seen.append((sql, values))
+            return super()._fetched(connection, sql, values)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pages, "LED_MAX", -1)
+        patched.setattr(asker, "__class__", Listening)
+        other = planned(store, lambda: store.reader.search(query, VISIBLE))
+    is_sqlite = store.engine.dialect.name == "sqlite"
+    with store.engine.connect() as connection:
+        if not is_sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explained = [
+            row
+            for sql, values in seen
+            for row in asker._fetched(
+                connection, f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{sql}", values
+            )
+        ]
+    return "\n".join([other, *(str(row[-1]) for row in explained)])
 
 
 def planned(store: Store, ask: Callable[[], object]) -> str:
-    """What the database says it does for the first query of versions."""
+    """The same of the first query of versions that SQLAlchemy runs, if there is one."""
     seen: list[tuple[str, object]] = []
 
     def listen(_connection, _cursor, statement, parameters, *_rest) -> None:
@@ -102,13 +128,18 @@ def planned(store: Store, ask: Callable[[], object]) -> str:
     event.listen(store.engine, "before_cursor_execute", listen)
     ask()
     event.remove(store.engine, "before_cursor_execute", listen)
-    statement, parameters = next(one for one in seen if "version" in one[0])
+    statements = [one for one in seen if "version" in one[0]]
     is_sqlite = store.engine.dialect.name == "sqlite"
     with store.engine.connect() as connection:
         if not is_sqlite:
             connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        explained = f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{statement}"
-        return "\n".join(str(row[-1]) for row in connection.exec_driver_sql(explained, parameters))
+        return "\n".join(
+            str(row[-1])
+            for statement, parameters in statements[:1]
+            for row in connection.exec_driver_sql(
+                f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{statement}", parameters
+            )
+        )
 
 
 @pytest.mark.parametrize("name", QUERIES)
