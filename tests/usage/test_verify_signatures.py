@@ -13,8 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hdg import device_api
 from hdg.devices import Devices
 from hdg.fhir import json as fhir_json
+from hdg.fhir.json import dumps
 from hdg.management import patient_signature
 from hdg.operator import verify_store
+from tests.ingestion.device.test_apple_files import HEAD, archive, observation, record
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 EXPORT = (EXAMPLES / "apple-health-export.xml").read_bytes()
@@ -28,9 +30,9 @@ def world(either):
     return either
 
 
-def hand_in(world, content):
+def hand_in(world, content, kind="application/xml"):
     token = world.token("patient", patient="ann")
-    headers = {"content-type": "application/xml"}
+    headers = {"content-type": kind}
     answer = world.client.request("POST", device_api.PATH, token, headers=headers, content=content)
     assert answer.status_code == 200, answer.text
 
@@ -69,6 +71,29 @@ def test_what_is_handed_in_again_otherwise_is_signed_as_it_then_stands(world):
     summary, found = findings(world)
     assert found == {}
     assert "2 signatures of patients" in summary
+
+
+def test_an_archive_of_own_and_clinical_data_is_signed_piece_by_piece(world):
+    files = {
+        "electrocardiograms/ecg_1.csv": HEAD + "1.5\n2.50\n",
+        "clinical-records/Observation-r1.json": dumps(observation()),
+    }
+    hand_in(world, archive(files, record("Observation")), "application/zip")
+    summary, found = findings(world)
+    assert found == {}
+    assert "3 signatures of patients" in summary
+    token = world.token("patient", patient="ann")
+    bundle = fhir_json.loads(world.client.get("/fhir/Observation?_count=100", token).content)
+    texts = [entry["resource"]["code"].get("text") for entry in bundle["entry"]]
+    assert {"Hemoglobin", "Electrocardiogram Lead I"} <= set(texts)
+
+
+def test_a_signature_whose_key_was_destroyed_is_no_finding_of_its_own(world):
+    keys = "wrapped_kek = NULL, wrapped_private_key = NULL"
+    change(world, f"UPDATE owner_key SET {keys} WHERE kind = 'patient' AND owner = ?", "ann")
+    codes = {code for code, _ in findings(world)[1]}
+    assert "body-unreadable" in codes
+    assert not [code for code in codes if code.startswith("signature")]
 
 
 def test_a_target_whose_versions_are_gone_is_named(world):
