@@ -28,6 +28,7 @@ from hdg.management.store.refill import Refill
 from hdg.management.store.reindexing import Reindexing, Scope
 from hdg.management.store.search import Clause, SearchQuery
 from hdg.management.store.session import WriteSession
+from hdg.management.store.text_check import put_right
 from hdg.management.store.values import hasher
 from hdg.management.verify_signatures import check_signatures
 from hdg.settings import Settings
@@ -264,10 +265,12 @@ def reindex_store(settings: Settings, scope: Scope, *, resume: bool, progress: P
         run = Reindexing(gateway.store, indexer, scope, progress=progress)
         made = run.repair(run.position() if resume else 0)
         left = run.verify()
+        words = 0 if scope.type or scope.parameter else put_right(gateway.store, indexer.id_hash)
     problems = [f"{place}: its body does not open" for place in left.unreadable]
     if left.missing or left.extra:
         problems.append(f"{left.missing} index rows are missing and {left.extra} have no reason even now")
     rows = f"{made.missing} rows added, {made.extra} removed"
+    rows += f", words of {words} resources put right" if words else ""
     verdict = "not verified" if problems else "verified"
     return Reindexed(f"{made.resources} resources indexed: {rows}; {verdict}", tuple(problems))
 

@@ -10,6 +10,9 @@ from typer.testing import CliRunner
 
 from hdg.cli import app
 from hdg.gateway import Gateway
+from hdg.management.store.meta import index_key
+from hdg.management.store.text_fill import TextFill
+from hdg.management.store.values import hasher
 from hdg.settings import Settings
 from messages import oru
 
@@ -56,3 +59,17 @@ def test_what_does_not_open_is_named_with_exit_1(folder: Path) -> None:
     assert done.exit_code == 1
     assert "its body does not open" in done.output
     assert "not verified" in done.output
+
+
+def test_the_index_of_words_is_held_to_the_bodies_too(folder: Path) -> None:
+    with Gateway.open(Settings(data=folder)) as gateway:
+        gateway.receive_now(oru())
+        hash_ = hasher(index_key(gateway.keys.root))
+        filling = TextFill(gateway.store, hash_, is_on=True)
+        while filling.step():
+            pass
+        assert "words" not in hdg(folder).stdout
+        damage = "DELETE FROM text_index WHERE rowid = (SELECT rkey FROM resource WHERE type = 'Patient')"
+        gateway.store.submit(lambda session: session.connection.execute(text(damage)) and None).result(20)
+        assert "words of 1 resources put right; verified" in hdg(folder).stdout
+        assert "words" not in hdg(folder).stdout

@@ -44,9 +44,11 @@ TEXT_INDEX = Table(
     MetaData(),
     Column("rowid", BigInteger, key="rkey", primary_key=True),
     Column("text_index", Text, key="all"),
+    Column("narrative", Text),
+    Column("rest", Text),
     Column("words", Text),
 )
-"""As both see it: ``all`` is FTS5's name for its whole row, ``words`` PostgreSQL's tsvector."""
+"""FTS5 has ``narrative`` and ``rest``, and ``all`` for its whole row; PostgreSQL has ``words``, a tsvector."""
 _SQLITE = (
     "CREATE VIRTUAL TABLE IF NOT EXISTS text_index USING fts5 (narrative, rest, tokenize = 'ascii', columnsize = 0)",
 )

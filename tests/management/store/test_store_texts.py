@@ -11,6 +11,7 @@ from hdg.errors import BadRequest
 from hdg.management.store import Clause, SearchQuery, Store
 from hdg.management.store.custom import TEXTS
 from hdg.management.store.custom_register import Catalog
+from hdg.management.store.text_check import put_right
 from hdg.management.store.text_fill import TextFill
 
 XHTML = "http://www.w3.org/1999/xhtml"
@@ -300,6 +301,30 @@ def test_other_rules_make_it_anew(ward, do, monkeypatch) -> None:
     turn(ward)
     assert stand(ward).version == "next"
     assert found(ward, "_text", "femur") == ["bone"]
+
+
+def test_what_was_lost_or_changed_in_it_is_put_right(ward, do) -> None:
+    is_sqlite = ward.engine.dialect.name == "sqlite"
+    columns, other = ("narrative, rest", "'x', 'y'") if is_sqlite else ("words", "to_tsvector('simple', 'x')")
+    hash_ = ward._shared.indexer.id_hash
+    assert put_right(ward, hash_) == 0
+
+    def harm(session):
+        for sql in (
+            "DELETE FROM text_index WHERE rowid IN (SELECT rkey FROM resource WHERE id IN ('bone', 'liver'))",
+            f"INSERT INTO text_index (rowid, {columns}) SELECT rkey, {other} FROM resource WHERE id = 'liver'",
+            f"INSERT INTO text_index (rowid, {columns}) VALUES (999, {other})",
+        ):
+            session.connection.execute(text(sql))
+
+    do(harm)
+    assert found(ward, "_text", "bone") == []
+    assert put_right(ward, hash_, window=2) == 3
+    assert put_right(ward, hash_) == 0
+    assert found(ward, "_text", "bone or liver") == ["bone", "liver"]
+    assert count(ward) == 6
+    turn(ward, is_on=False)
+    assert put_right(ward, hash_) == 0
 
 
 def test_another_process_keeps_an_index_that_it_did_not_turn_on(ward, settings, keys, clock) -> None:
