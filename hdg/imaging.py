@@ -216,7 +216,10 @@ class Imaging:
         with self._turn:
             converted = self._converter().convert(header, sender, at_us=at_us, sha256=sha256)
         size = len(content) if isinstance(content, bytes) else content.plain_size
-        new = _instance(header, converted, sender, sha256, size)
+        made = _made(converted)
+        if outcome.sop_class == ENCAPSULATED_CDA:
+            made += self._made_of_document(header, source, sender, at_us)
+        new = _instance(header, converted, sender, sha256, size, made)
         said = replace(
             converted,
             resources=tuple(r for r in converted.resources if r["resourceType"] != "ImagingStudy"),
@@ -269,12 +272,22 @@ class Imaging:
         try:
             raw = self._encapsulated(header, source)
             if raw:
-                self._documents.take_now(raw, Origin("dicom", institution=sender.institution))
+                self._documents.take_now(raw, _origin(sender))
         except NotCommitted:
             raise
         except Exception as error:
             _log.error("a document in a DICOM object was not taken: %s", type(error).__name__)
             raise NotCommitted("the document in the object could not be kept") from error
+
+    def _made_of_document(
+        self, header: Header, source: BufferedIOBase, sender: Sender, at_us: int
+    ) -> tuple[tuple[str, str], ...]:
+        """What ``_document`` will make of it; nothing where it goes into quarantine."""
+        raw = self._encapsulated(header, source)
+        try:
+            return _made(self._documents.converted(raw, _origin(sender), at_us)) if raw else ()
+        except Exception:  # what is wrong with it is told when it is taken
+            return ()
 
     def _encapsulated(self, header: Header, source: BufferedIOBase) -> bytes:
         """The document; b'' when there is none, or it is too large for one."""
@@ -310,6 +323,10 @@ def is_dicom(path: Path) -> bool:
         return is_part10(file.read(HEAD_MAX))
 
 
+def _origin(sender: Sender) -> Origin:
+    return Origin("dicom", institution=sender.institution)
+
+
 def _named(header: Header) -> Outcome:
     return Outcome(Status.SUCCESS, "", header.sop_class, header.sop_uid, header.study_uid)
 
@@ -326,7 +343,12 @@ def _mismatch(found: Outcome, expected: Expected) -> str:
 
 
 def _instance(
-    header: Header, converted: Converted, sender: Sender, sha256: str, size: int
+    header: Header,
+    converted: Converted,
+    sender: Sender,
+    sha256: str,
+    size: int,
+    made: tuple[tuple[str, str], ...],
 ) -> rows.NewInstance:
     facts: InstanceFacts | None = facts_of(converted)
     return rows.NewInstance(
@@ -340,7 +362,7 @@ def _instance(
         transfer_syntax=header.transfer_syntax,
         sha256=sha256,
         size=size,
-        made=_made(converted),
+        made=made,
         facts={} if facts is None else {name: getattr(facts, name) for name in facts.__slots__},
     )
 

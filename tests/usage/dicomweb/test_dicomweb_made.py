@@ -6,9 +6,10 @@ import json
 
 import pytest
 from pydicom import Dataset
-from pydicom.uid import BasicTextSRStorage, EncapsulatedPDFStorage
+from pydicom.uid import BasicTextSRStorage, EncapsulatedCDAStorage, EncapsulatedPDFStorage
 from sqlalchemy import text
 
+from cda_documents import document
 from dicom_objects import image, part10, uid
 
 OBJECTS = 'multipart/related; type="application/dicom"'
@@ -144,3 +145,21 @@ def test_the_sender_of_a_report_sees_it(mixed):
     assert seen(mixed, mixed.clinician) == ALL
     found = json.loads(mixed.get(f"/studies/{uid(1)}/series", mixed.clinician).content)
     assert len(found) == 3
+
+
+def test_an_encapsulated_cda_is_withheld_where_any_entry_of_it_is(on_either):
+    made = image(1, series=7, sop_class=EncapsulatedCDAStorage, PixelData=None, Modality="DOC")
+    raw = document("")
+    made.EncapsulatedDocument = raw + b" " * (len(raw) % 2)
+    made.MIMETypeOfEncapsulatedDocument = "text/XML"
+    on_either.take(part10(made))
+    with on_either.world.store.engine.connect() as connection:
+        types = set(connection.scalars(text("SELECT type FROM imaging_made")))
+    assert {"DocumentReference", "Composition"} <= types
+    other = on_either.world.token("clinician", user="x", institution="east", purpose="TREAT")
+    on_either.world.grant(patient_of(on_either), "Organization/east")
+    assert seen(on_either, other) == set()  # the document names its patient by another number
+    (composition,) = on_either.world.client.get("/fhir/Composition", on_either.clinician).json()["entry"]
+    subject = composition["resource"]["subject"]["reference"].removeprefix("Patient/")
+    on_either.world.grant(subject, "Organization/east")
+    assert seen(on_either, other) == {uid(1, 7, 1)}
