@@ -23,7 +23,7 @@ DEFAULT_DATA = Path("hdg-data")
 
 
 class DicomReads(BaseModel):
-    """As whom a DICOM peer reads by C-FIND and C-MOVE. ``institution``: None: the gateway's own."""
+    """As whom a DICOM peer reads by C-FIND, C-MOVE and C-GET. ``institution``: None: the gateway's own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
