@@ -18,7 +18,7 @@ from hdg.fhir.invariants import Rule
 from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import Check, Finding, primitive_check
 
-__all__ = ["ASK", "Part", "made_check"]
+__all__ = ["ASK", "Part", "literal", "made_check"]
 
 ASK: list[Finding] = [("", "processing", "to be asked in full")]
 
@@ -160,10 +160,22 @@ def _type_of(text: str) -> str | None:
     head, _, rest = text.partition("/")
     if not (rest.isalnum() and len(rest) <= _MAX_ID and rest.isascii() and head in _TYPES):
         return None
+    _keep(text, head)
+    return head
+
+
+def _keep(text: str, kind: str) -> None:
     if len(_types) >= _MAX_REFERENCES:
         _types.clear()
-    _types[text] = head
-    return head
+    _types[text] = kind
+
+
+def literal(kind: str, identity: str) -> str:
+    """``Type/id`` of a resource whose id hdg.fhir.ids made; checks need not read it again."""
+    text = f"{kind}/{identity}"
+    if kind in _TYPES:
+        _keep(text, kind)
+    return text
 
 
 _STRING = primitive_check("string")

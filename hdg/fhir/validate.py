@@ -22,7 +22,7 @@ from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import Check, Finding
 from hdg.fhir.validate_objects import object_check
 
-__all__ = ["validate"]
+__all__ = ["is_accepted", "validate"]
 
 
 def validate(resource: JsonObject, trusted: Trusted | None = None) -> list[Issue]:
@@ -33,7 +33,7 @@ def validate(resource: JsonObject, trusted: Trusted | None = None) -> list[Issue
     """
     if type(resource) is not dict:
         return [Issue("error", "structure", "", "a resource is a JSON object")]
-    if _is_accepted(resource, trusted):
+    if is_accepted(resource, trusted):
         return []
     kind = resource.get("resourceType")
     try:
@@ -46,8 +46,11 @@ def validate(resource: JsonObject, trusted: Trusted | None = None) -> list[Issue
     return [Issue("error", code, place + below, text) for below, code, text in found]
 
 
-def _is_accepted(resource: JsonObject, trusted: Trusted | None) -> bool:
-    """Whether the short way finds the resource right; the other way finds out about all the others."""
+def is_accepted(resource: JsonObject, trusted: Trusted | None) -> bool:
+    """Whether the short way finds the resource right; ``validate`` finds out about all the others.
+
+    ``trusted``: as for ``validate``.
+    """
     kind = resource.get("resourceType")
     accept = resource_accept(kind) if type(kind) is str and "contained" not in resource else None
     try:

@@ -14,6 +14,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from hdg.errors import Hl7v2Error, Issue, SourceError
+from hdg.fhir.validate import is_accepted
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.device.pcd_profile import TABLE, profiled
 from hdg.ingestion.hl7v2.adapter import V2Grammar
@@ -151,14 +152,18 @@ class Converter:
         trusted = None if state.values is None else state.values.trusted
         for resource in resources:
             part = state.parts.get((resource["resourceType"], resource["id"]))
-            if part is None or not part.is_valid:
+            if part is not None and part.is_valid:
+                continue
+            is_valid = is_accepted(resource, trusted)
+            if not is_valid:
                 mark = len(state.issues)
                 try:
                     made_valid(resource, state.issues, trusted)
                 except SourceError as error:
                     raise Hl7v2Error(error.text, error.place) from None
-                if part is not None:
-                    part.is_valid = len(state.issues) == mark
+                is_valid = len(state.issues) == mark
+            if part is not None:
+                part.is_valid = is_valid
         converted = Converted(
             source=_source(message, sender, sha256, state),
             resources=tuple(resources),

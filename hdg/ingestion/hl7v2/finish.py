@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hdg.errors import Issue
+from hdg.fhir.accept_parts import literal
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.ids import resource_id, resource_ids
 from hdg.ingestion.converted import Defaulted, Deletion
@@ -218,7 +219,7 @@ class Linker:
     def _reference(self, build: Build) -> JsonObject:
         found = self._references.get(build)
         if found is None:
-            found = self._references[build] = {"reference": f"{build.type}/{build.id}"}
+            found = self._references[build] = {"reference": literal(build.type, build.id)}
         return found
 
     def resolve(self, group: Group, label: str) -> list[Build]:
