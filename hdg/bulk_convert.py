@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,10 +20,12 @@ from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.device.kinds import HEAD_BYTES, kind_of
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.sender import Sender
 from hdg.ingestion.sniff import XML, Format, format_of
 
 if TYPE_CHECKING:  # what takes long to import is, when there is such an input
     from hdg.ingestion.cda.convert import Converter as CdaConverter
+    from hdg.ingestion.cda.coverage import Coverage
     from hdg.ingestion.device.convert import Converter as DeviceConverter
     from hdg.ingestion.dicom.convert import Converter as DicomConverter
     from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
@@ -215,9 +217,22 @@ def _convert_document(job: Job, plan: Plan, data: bytes, source: Format) -> Outc
     except CdaError as error:
         return Outcome(job.name, 1, "failed", error=str(error))
     lost: tuple[str, ...] = ()
+    places = None
     if plan.with_coverage:
-        lost = tuple(issue.place for issue in converted.issues if issue.code == "incomplete")
-    return delivered(job, plan, 1, 1, converted, lost, None)
+        covered = _document_coverage(source)(data, plan.sender)
+        lost = covered.lost
+        places = Counter[str](place.status for place in covered.places)
+    return delivered(job, plan, 1, 1, converted, lost, places)
+
+
+def _document_coverage(source: Format) -> Callable[[bytes, Sender | None], Coverage]:
+    if source == "hl7v3":
+        from hdg.ingestion.hl7v3.coverage import coverage as of_message
+
+        return of_message
+    from hdg.ingestion.cda.coverage import coverage as of_document
+
+    return of_document
 
 
 def _convert_message(job: Job, plan: Plan, number: int, raw: bytes, total: int) -> Outcome:

@@ -68,7 +68,9 @@ class Outcome:
     error: str = ""
     lost: tuple[str, ...] = ()
     places: Mapping[str, int] | None = None
-    """With coverage: how many valued places were mapped, unmapped (a row says why), reported by an issue, lost."""
+    """With coverage: how many valued places were mapped (of documents: or put into an extension), unmapped (a row says
+    why), reported by an issue, lost.
+    """
     output: bytes | None = None
     part: Converted | None = None
     """What one DICOM object states: ``run`` makes one ImagingStudy of all objects of a study."""

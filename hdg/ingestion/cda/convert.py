@@ -77,6 +77,17 @@ class Converter:
 
         Raises CdaError: no XML, no CDA, or no valid resource can be made of it.
         """
+        return self.run(data, sender, at_us=at_us, with_original=with_original)[0]
+
+    def run(
+        self,
+        data: bytes,
+        sender: Sender | Declare | None = None,
+        *,
+        at_us: int | None = None,
+        with_original: bool = False,
+    ) -> tuple[Converted, State]:
+        """``convert``, and the state in which it ended (coverage.py)."""
         issues: list[Issue] = []
         tree = as_document(read(data, issues), issues)
         root = tree.root
@@ -108,13 +119,14 @@ class Converter:
         resources += _valid(
             authorship.provenances(resources, sha256=sha256, mapping_digest=digest, recorded=recorded), issues
         )
-        return Converted(
+        converted = Converted(
             source=_source(root, sender, sha256, microseconds(moment(stated)) if stated else None),
             resources=tuple(resources),
             issues=tuple(dict.fromkeys(issues)),
             patient_id=None if state.subject is None else state.subject["reference"].partition("/")[2],
             mapping_digest=digest,
         )
+        return converted, state
 
 
 _NEEDED = frozenset({"Composition", "Patient", "Provenance"})

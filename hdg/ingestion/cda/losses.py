@@ -11,9 +11,9 @@ from hdg.errors import Issue
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element
 
-__all__ = ["losses"]
+__all__ = ["SILENT", "STRUCTURE", "losses"]
 
-_STRUCTURE = frozenset(
+STRUCTURE = frozenset(
     {
         "classCode",
         "moodCode",
@@ -40,7 +40,7 @@ _STRUCTURE = frozenset(
     }
 )
 """Attributes that say nothing without others, or how something is to be read."""
-_SILENT = frozenset({f"{HL7}templateId", f"{HL7}realmCode", f"{HL7}typeId"})
+SILENT = frozenset({f"{HL7}templateId", f"{HL7}realmCode", f"{HL7}typeId"})
 _MOST = 500
 
 
@@ -59,10 +59,10 @@ def _unread(root: Element, state: State) -> Iterator[str]:
     stack = [root]
     while stack:
         element = stack.pop()
-        if element in consumed or element.tag in _SILENT:
+        if element in consumed or element.tag in SILENT:
             continue
         for name, value in element.items():
-            if name in _STRUCTURE or name[0] == "{" or (element, name) in attributes:
+            if name in STRUCTURE or name[0] == "{" or (element, name) in attributes:
                 continue
             if value and not value.isspace() and not (name == "negationInd" and value == "false"):
                 yield state.place_of(element, name)

@@ -94,10 +94,21 @@ class Converter:
 
         Raises Hl7v3Error: no XML, no message that is taken in, no patient in it, or nothing valid can be made of it.
         """
+        return self.run(data, sender, at_us=at_us, with_original=with_original)[0]
+
+    def run(
+        self,
+        data: bytes,
+        sender: Sender | Declare | None = None,
+        *,
+        at_us: int | None = None,
+        with_original: bool = False,
+    ) -> tuple[Converted, State | None]:
+        """``convert``, and the state in which it ended; None for a document that a message carries."""
         issues: list[Issue] = []
         message = opened(data, issues)
         if message.interaction.startswith(DOCUMENT):
-            return self._document(data, message, sender, issues, at_us, with_original)
+            return self._document(data, message, sender, issues, at_us, with_original), None
         events = _events(message)
         if callable(sender):
             sender = sender(_facts(message))
@@ -121,16 +132,10 @@ class Converter:
         )
         _made_valid(resources, issues)
         patients = [one["reference"].partition("/")[2] for one in said.focus]
-        return Converted(
-            source=Source(
-                FORMAT,
-                sender.name,
-                sender.institution,
-                message.control_id,
-                message.interaction,
-                sha256,
-                None if stated is None else microseconds(moment(stated)),
-            ),
+        stated_us = None if stated is None else microseconds(moment(stated))
+        number, kind = message.control_id, message.interaction
+        converted = Converted(
+            source=Source(FORMAT, sender.name, sender.institution, number, kind, sha256, stated_us),
             resources=tuple(resources),
             deletions=tuple(said.deleted),
             defaulted=tuple(said.defaulted),
@@ -138,6 +143,7 @@ class Converter:
             patient_id=patients[0] if len(events) == 1 else None,
             mapping_digest=digest,
         )
+        return converted, state
 
     def _document(
         self,
