@@ -6,6 +6,7 @@ R4 search.html#_text; docs/fhir-api.md.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from urllib.parse import quote, urlencode
 
@@ -246,3 +247,67 @@ def test_no_query_is_a_500(ward, north):
     assert statuses == {200, 400}
     for value in ("%00bone", "%ED%A0%80", "%FF", "x" * 65_000, "bone+" * 13_000, "%22" * 999, "(" * 20_000):
         assert ward.client.get(f"/fhir/Observation?_text={value}", north).status_code in (200, 400)
+
+
+def test_every_way_to_ask_answers_or_refuses(ward, north):
+    for path, status in {
+        "Observation/$lastn?patient=ann&category=laboratory&_text=bone": (200, 400),
+        "Observation/$stats?subject=Patient/ann&_text=bone": (400,),
+        "Patient/ann/$everything?_text=bone": (400,),
+        "Observation/_history?_text=bone": (400,),
+        "Observation/ann-0?_text=bone": (400,),
+    }.items():
+        assert ward.client.get(f"/fhir/{path}", north).status_code in status, path
+    reads = [
+        {"request": {"method": "GET", "url": f"Observation?_text={asked}"}}
+        for asked in ("bone", "(", "secret")
+    ]
+    for kind in ("batch", "transaction"):
+        bundle = {"resourceType": "Bundle", "type": kind, "entry": reads}
+        answer = ward.client.send("POST", "/fhir", north, bundle)
+        assert answer.status_code == 200
+        statuses = [entry["response"]["status"][:3] for entry in answer.json()["entry"]]
+        assert statuses == ["200", "400", "200"]
+        assert [answer.json()["entry"][number]["resource"]["total"] for number in (0, 2)] == [1, 0]
+    content = observation(ward, "new", "ann", "bone") | {"id": ""}
+    del content["id"]
+    for request in (
+        {"method": "POST", "url": "Observation", "ifNoneExist": "_text=bone"},
+        {"method": "PUT", "url": "Observation?_content=bone"},
+    ):
+        bundle = {
+            "resourceType": "Bundle",
+            "type": "transaction",
+            "entry": [{"resource": content, "request": request}],
+        }
+        assert ward.client.send("POST", "/fhir", north, bundle).status_code == 400
+
+
+def test_what_a_client_writes_is_found_at_once_by_its_new_words_only(ward, north):
+    made = ward.client.send(
+        "PUT", "/fhir/Observation/ann-0", north, observation(ward, "ann-0", "ann", "spleen")
+    )
+    assert made.status_code == 200
+    assert ids(ward, "/fhir/Observation?_text=spleen", north) == ["ann-0"]
+    assert ids(ward, "/fhir/Observation?_text=bone", north) == []
+    assert ward.client.send("DELETE", "/fhir/Observation/ann-0", north).status_code == 204
+    assert ids(ward, "/fhir/Observation?_text=spleen", north) == []
+
+
+def test_it_may_be_turned_off_and_on_while_searches_go_on(ward, north):
+    done = threading.Event()
+
+    def turns():
+        for is_on in (False, True) * 4:
+            turn(ward, is_on=is_on)
+        done.set()
+
+    turning = threading.Thread(target=turns)
+    turning.start()
+    statuses = set()
+    while not done.is_set() or 200 not in statuses:
+        path = "/fhir/Observation?_text=bone&_sort=date"
+        statuses |= {answer.status_code for answer in ward.client.gather([(path, north)] * 8)}
+    turning.join()
+    assert statuses <= {200, 400}
+    assert ids(ward, "/fhir/Observation?_text=bone", north) == ["ann-0"]

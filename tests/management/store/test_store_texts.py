@@ -365,3 +365,25 @@ def test_a_text_of_more_words_than_the_index_takes_is_stored_all_the_same(store,
     put(do, condition("huge", "small"))
     assert found(store, "_text", "small") == ["huge", "next"]
     assert found(store, "_text", f"{'ü' * 30}1") == []
+
+
+def test_what_no_key_opens_any_more_loses_its_words_and_is_not_taken_in(
+    ward, do, settings, keys, clock
+) -> None:
+    patient = {
+        "resourceType": "Basic",
+        "id": "of-p",
+        "code": {"text": "femur"},
+        "subject": {"reference": "Patient/p"},
+    }
+    do(lambda session: session.put(patient, institution="s", patient="p"))
+    assert found(ward, "_content", "femur", "Basic") == ["of-p"]
+    erase = "UPDATE owner_key SET wrapped_kek = NULL WHERE kind = 'patient' AND owner = 'p'"
+    do(lambda session: session.connection.execute(text(erase)) and None)
+    ward.close()
+    with Store.open(settings, keys, clock) as store:
+        assert put_right(store, store._shared.indexer.id_hash) == 6
+        assert found(store, "_content", "femur", "Basic") == []
+        turn(store, is_on=False)
+        turn(store)
+        assert count(store) == 1
