@@ -55,6 +55,8 @@ _log = logging.getLogger("hdg.imaging")
 
 ENCAPSULATED_CDA = "1.2.840.10008.5.1.4.1.1.104.2"
 _DOCUMENT = 0x00420011
+_READERS = 4
+"""Headers that are read from the disk at a time: one with long sequences may take 128 MB."""
 _ABOUT = frozenset(("subject", "patient"))
 
 
@@ -101,6 +103,7 @@ class Imaging:
         self._documents = Documents(gateway)
         self._turn = threading.Lock()
         """Objects are converted one at a time: more would only take the interpreter from the writer."""
+        self._reading = threading.BoundedSemaphore(_READERS)
         self._made: Converter | None = None
         self._said = _Said()
         self._commitments = Commitments(gateway, self.failures)
@@ -303,7 +306,8 @@ class Imaging:
     def _header(self, source: BufferedIOBase, content: bytes | Stored) -> Header:
         """Raises DicomError. One from the disk is read beside others: to pass over long values takes time there."""
         if isinstance(content, Stored):
-            return read_header(cast(IO[bytes], source))
+            with self._reading:
+                return read_header(cast(IO[bytes], source))
         with self._turn:
             return read_header(cast(IO[bytes], source))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
+import time
 
 import pytest
 from test_pull import Archive
 
 from dicom_objects import image, part10, uid
-from hdg import imaging_studies
+from hdg import imaging, imaging_studies
 from hdg.ingestion.dicom.association import Association, Limits, Peer
 from hdg.pull import Criteria, by_dicomweb
 
@@ -75,3 +77,33 @@ def test_a_defect_is_logged_by_its_place_and_never_by_its_text(caplog, monkeypat
         Association(ours, lambda request: Peer(request.calling, "", ""), _Broken(), Limits()).run()
     assert "ValueError" in caplog.text
     assert "Doe" not in caplog.text
+
+
+def test_few_headers_of_large_objects_are_read_at_a_time(make_site, monkeypatch) -> None:
+    """Each may hold long sequences."""
+    lock, under_way, most = threading.Lock(), [0], [0]
+    original = imaging.read_header
+
+    def counted(source):
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        time.sleep(0.05)
+        try:
+            return original(source)
+        finally:
+            with lock:
+                under_way[0] -= 1
+
+    monkeypatch.setattr(imaging, "read_header", counted)
+    site = make_site(inline_blob_bytes=1000)
+    threads = [
+        threading.Thread(target=site.take, args=(part10(image(number, pixels=bytes(4000))),))
+        for number in range(1, 13)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most[0] <= 4
+    assert site.study()["numberOfInstances"] == 12
