@@ -19,6 +19,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
 from sqlmodel import Field, SQLModel
 
 from hdg.fhir.times import instant
+from hdg.management.audit_text import shortened
 from hdg.management.identity import Principal
 from hdg.management.ledger.leaf import commit, encode
 
@@ -129,11 +130,12 @@ class Access:
 
 
 class Event(NamedTuple):
-    """An AuditEvent as JSON; ``patient``: the one patient concerned, '' for none."""
+    """An AuditEvent as JSON; ``patient``: the one patient concerned, '' for none; ``kept``: as audit_text.py has it."""
 
     id: str
     patient: str
     data: bytes
+    kept: bytes = b""
 
 
 def audit_events(
@@ -145,18 +147,22 @@ def audit_events(
     """
     if not any(patients):
         event = audit_event(principal, access, at_us=at_us, server=server)
-        return [Event(event["id"], "", orjson.dumps(event))]
+        data = orjson.dumps(event)
+        return [Event(event["id"], "", data, shortened(data)[0])]
     if not all(patients):
         each = (audit_events(principal, access, (one,), at_us=at_us, server=server) for one in patients)
         return [event for events in each for event in events]
     mark = secrets.token_hex(16)  # random, so it is nowhere else in the text
     event = audit_event(principal, replace(access, patients=(mark,)), at_us=at_us, server=server)
     head, middle, tail = orjson.dumps({**event, "id": mark}).split(mark.encode())
+    kept_head, kept_middle, kept_tail = shortened(head, middle, tail)
     found: list[Event] = []
     for patient in patients:
         id_ = _new_id(at_us)
-        quoted = orjson.dumps(patient)[1:-1]
-        found.append(Event(id_, patient, b"".join((head, id_.encode(), middle, quoted, tail))))
+        name, quoted = id_.encode(), orjson.dumps(patient)[1:-1]
+        data = b"".join((head, name, middle, quoted, tail))
+        kept = b"".join((kept_head, name, kept_middle, quoted, kept_tail))
+        found.append(Event(id_, patient, data, kept))
     return found
 
 
@@ -281,7 +287,7 @@ def seal_event(
     ``institution``: the one that keeps the record.
     """
     key = f"AuditEvent/{event.id}"
-    subject, salt, sealed = seal(event.data, key)
+    subject, salt, sealed = seal(event.kept or event.data, key)
     agent = principal.user or principal.patient or principal.role
     leaf = encode("access", subject, key, 0, institution, at_us, commit(salt, event.data))
     return SealedEvent((event.id, at_us, event.patient, agent, sealed), leaf)
