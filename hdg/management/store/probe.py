@@ -7,6 +7,7 @@ search itself reads them before it tests that.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 __all__ = ["FEW", "Fewest", "fewest"]
 
+Ask = Callable[[Select[Any]], Sequence[Sequence[Any]]]
 Fewest = Callable[[Sequence[Select[tuple[int]]]], int]
 """Queries for rows, the most promising first → which of them finds the fewest."""
 
@@ -29,20 +31,21 @@ _STEPS_PER_ROW = 16
 _LOOKS = 8
 
 
-def fewest(connection: Connection) -> Fewest | None:
-    """What tells queries apart on this connection; None: its database does that itself."""
+def fewest(connection: Connection, ask: Ask | None = None) -> Fewest | None:
+    """What tells queries apart on this connection; None: its database does that itself. ``ask``: runs a query on it."""
     if connection.dialect.name != "sqlite":
         return None
-    return lambda queries: _fewest(connection, queries)
+    asked: Ask = ask or (lambda query: connection.execute(query).all())
+    return lambda queries: _fewest(connection, asked, queries)
 
 
-def _fewest(connection: Connection, queries: Sequence[Select[tuple[int]]]) -> int:
+def _fewest(connection: Connection, ask: Ask, queries: Sequence[Select[tuple[int]]]) -> int:
     """Counts a few rows of each, then more, until one has no more: so this costs less than to read that one."""
     limit = _LIMIT
     while limit <= _LIMIT_MAX:
         found: dict[int, int] = {}
         for place, query in enumerate(queries):
-            count = _count(connection, query, limit)
+            count = _count(connection, ask, query, limit)
             if count is not None and count < FEW:
                 return place
             if count is not None and count < limit:
@@ -53,14 +56,14 @@ def _fewest(connection: Connection, queries: Sequence[Select[tuple[int]]]) -> in
     return 0
 
 
-def _count(connection: Connection, query: Select[tuple[int]], limit: int) -> int | None:
+def _count(connection: Connection, ask: Ask, query: Select[tuple[int]], limit: int) -> int | None:
     """How many rows it finds, at most ``limit``; None: it takes too long to say."""
     some = query.limit(limit).subquery()
     try:
         with _limited(connection, limit * _STEPS_PER_ROW):
-            return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
-    except OperationalError as error:
-        if "interrupted" in str(error.orig):
+            return int(ask(select(func.count()).select_from(some))[0][0])
+    except (OperationalError, sqlite3.OperationalError) as error:
+        if "interrupted" in str(getattr(error, "orig", error)):
             return None
         raise
 

@@ -275,13 +275,13 @@ class Reader:
             hold(connection)
         if needs_index(query):
             self.index.check(connection)
-        terms = conditions(query, self._hash, self._clock(), predicate, fewest(connection))
+        ask = partial(self._asker.rows, connection)
+        terms = conditions(query, self._hash, self._clock(), predicate, fewest(connection, ask))
         where = [*terms, predicate]
         if query.custom and not are_ready(connection, query.custom):
             raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
         if not query.count:
             return (), None, where
-        ask = partial(self._asker.rows, connection)
         return (*pages.rows(connection, ask, COLUMNS, query, where, position, content), where)
 
     def _by_several(
