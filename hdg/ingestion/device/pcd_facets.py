@@ -6,18 +6,15 @@ in the PHD guide; any other facet becomes a component, so that nothing is droppe
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Context
-from decimal import Decimal as Number
 from typing import Any
 
 from hdg.errors import Issue
-from hdg.fhir.json import Decimal, JsonObject
+from hdg.fhir.json import JsonObject
 from hdg.ingestion.device.mdc import MDC, Mdc
-from hdg.ingestion.device.observations import PHD, Samples, absent, bit_component, condition, sampled_data
+from hdg.ingestion.device.observations import PHD, absent, bit_component, condition
 from hdg.ingestion.device.pcd_metric import calibration
 from hdg.ingestion.device.pcd_profile import Key, key_of
 from hdg.ingestion.device.pcd_tree import Node
@@ -26,16 +23,15 @@ from hdg.ingestion.device.pcd_values import (
     bit_repetitions,
     microseconds,
     moment,
-    numbers,
     shifted,
     special_reason,
     words,
 )
-from hdg.ingestion.hl7v2.segment import Segment
+from hdg.ingestion.device.pcd_waveform import keep_unit, waveform
 from hdg.ingestion.hl7v2.state import State
-from hdg.mapping.context import Build, Unfit
+from hdg.mapping.context import Unfit
 
-__all__ = ["FACETS", "Target", "bit_parts", "fold", "keep_unit", "phd_profile", "settle_status", "waveform"]
+__all__ = ["FACETS", "Target", "bit_parts", "fold", "phd_profile", "settle_status"]
 
 _SAMPLING = frozenset({"sample-rate", "sample-period", "resolution", "data-range"})
 _TIMES = {"time-stamp-relative": 125, "time-stamp-relative-us": 1}
@@ -189,7 +185,7 @@ def _member(target: Target, part: Node, built: JsonObject, state: State) -> None
         target.bits(part, bits)
         return
     if part.segment.field(2) in WAVEFORM:
-        waveform(Target(built, part, target.mdc), {}, state)
+        waveform(built, part, target.mdc, {}, state)
     if part.segment.field(2) == "NM" and "valueString" in built:
         keep_unit(target.out, part.segment)
     target.statuses.append(built.get("status", "unknown"))
@@ -308,93 +304,6 @@ def _alerting(target: Target, inner: JsonObject) -> None:
             extension["extension"].append(inner)
             return
     target.extension({"url": url, "extension": [inner]})
-
-
-def waveform(target: Target, built: Mapping[int, Build], state: State) -> None:
-    """NA and MA as SampledData, by the sampling facets beside it; without a period the samples stay as text."""
-    node, out = target.node, target.out
-    text = node.segment.field(5)
-    said: dict[str, JsonObject] = {}
-    for part in node.parts:
-        build = built.get(part.segment.position)
-        if build is not None:
-            said.setdefault(target.mdc.role(part.code, part.name), build.resource)
-    try:
-        samples = numbers(text)
-    except Unfit:
-        _as_text(node, out, "samples that are no numbers were kept as text", state)
-        return
-    period = _period_ms(said)
-    if not text or not samples:
-        return
-    if period is None:
-        _as_text(node, out, "samples without a sample rate or period were kept as text", state)
-        return
-    data = " ".join("E" if one is None else str(getattr(one, "literal", one)) for one in samples)
-    limits = said.get("data-range", {}).get("valueRange", {})
-    factor = said.get("resolution", {}).get("valueQuantity", {}).get("value")
-    unit = _unit(node, said, target.mdc)
-    dimensions = len(text.partition("~")[0].split("^")) if node.segment.field(2) == "MA" else 1
-    out["valueSampledData"] = sampled_data(
-        Samples(
-            origin=0,
-            unit=unit,
-            period_ms=period,
-            data=data,
-            factor=factor,
-            lower=limits.get("low", {}).get("value"),
-            upper=limits.get("high", {}).get("value"),
-            dimensions=dimensions,
-        )
-    )
-    out.pop("dataAbsentReason", None)
-    out["note"] = [note for note in out.get("note", ()) if not note.get("text", "").startswith("Units: ")]
-    if not out["note"]:
-        del out["note"]
-
-
-def _unit(node: Node, said: Mapping[str, JsonObject], mdc: Mdc) -> JsonObject:
-    """The unit of the samples: OBX-6, else that of their resolution or range."""
-    parts = [*node.segment.field(6).partition("~")[0].split("^"), "", ""]
-    if parts[2] == "MDC" and parts[0].isdecimal():
-        return mdc.unit(int(parts[0]), parts[1])
-    if parts[0]:
-        system = {"system": "http://unitsofmeasure.org", "code": parts[0]} if parts[2] == "UCUM" else {}
-        return {"unit": parts[1] or parts[0], **system}
-    held = said.get("resolution", {}).get("valueQuantity") or said.get("data-range", {}).get(
-        "valueRange", {}
-    ).get("low", {})
-    return {key: held[key] for key in ("unit", "system", "code") if key in held}
-
-
-def _as_text(node: Node, out: JsonObject, problem: str, state: State) -> None:
-    state.segment = node.segment
-    state.problem(problem, code="incomplete")
-    state.settle(5, 1)
-    out["valueString"] = re.sub(r"[\^~]+", " ", node.segment.field(5)).strip()
-    keep_unit(out, node.segment)
-    out.pop("dataAbsentReason", None)
-
-
-def keep_unit(out: JsonObject, segment: Segment) -> None:
-    """The unit of a number that had to stay text, in words."""
-    unit = [*segment.field(6).partition("~")[0].split("^"), ""]
-    if unit[0]:
-        out.setdefault("note", []).append({"text": f"Units: {unit[1] or unit[0]}"})
-
-
-def _period_ms(said: Mapping[str, JsonObject]) -> Decimal | int | None:
-    rate, period = (said.get(role, {}).get("valueQuantity", {}) for role in ("sample-rate", "sample-period"))
-    factors = {"s": Number(1000), "ms": Number(1), "us": Number("0.001")}
-    found: Number | None = None
-    if period.get("code") in factors and period.get("value") is not None:
-        found = Number(period["value"]) * factors[period["code"]]
-    elif rate.get("code") in ("Hz", "/s") or (rate and "code" not in rate):
-        found = _EXACT.divide(Number(1000), Number(rate["value"])) if rate.get("value") else None
-    if found is None or found <= 0:
-        return None
-    plain = found.normalize(_EXACT)
-    return int(plain) if plain == plain.to_integral_value() else Decimal(format(plain, "f"))
 
 
 def phd_profile(out: JsonObject, node: Node) -> list[str]:

@@ -26,16 +26,15 @@ from hdg.ingestion.device.pcd_facets import (
     Target,
     bit_parts,
     fold,
-    keep_unit,
     phd_profile,
     settle_status,
-    waveform,
 )
 from hdg.ingestion.device.pcd_metric import Metrics, Place
 from hdg.ingestion.device.pcd_profile import Key
 from hdg.ingestion.device.pcd_systems import Systems
 from hdg.ingestion.device.pcd_tree import Node
 from hdg.ingestion.device.pcd_values import WAVEFORM, special_reason
+from hdg.ingestion.device.pcd_waveform import keep_unit, waveform
 from hdg.ingestion.hl7v2.identity import entity_facts
 from hdg.mapping.context import Build, Facts
 
@@ -74,7 +73,7 @@ class Measurements:
         calibrations: list[JsonObject] = []
         categories = self._code(node, out)
         if kind in WAVEFORM:
-            waveform(Target(out, node, self._one.mdc), self._one.built, self._one.state)
+            waveform(out, node, self._one.mdc, self._one.built, self._one.state)
         elif self._one.mdc.bits(node.code) if kind == "NM" else size > _VALUE and "(" in fields[5]:
             bits = bit_parts(node, self._one.mdc)
             if bits:
