@@ -69,6 +69,8 @@ class Clause:
     read yet, and ``codes`` None in a clause by value set or hierarchy (modifiers in, not-in, and above and below of
     a token) means the same: such a clause is refused.
 
+    ``kind`` text: words of the narrative (``_text``) or of all text (``_content``); the query's ``custom`` names TEXTS.
+
     ``places``: of a parameter that is not R4's own, where its rows are (as index.lookups says of R4's own), and
     ``parts``: the kinds of its components.
     """

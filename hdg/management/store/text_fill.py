@@ -11,6 +11,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy import Connection, func, select
 
@@ -54,9 +55,11 @@ class TextFill:
         """Does one window; False: there is nothing to do. Raises NotCommitted."""
         if self._is_complete:
             return False
-        if not self._is_turned:
-            self._store.submit(lambda session: _turned(session, is_on=self._is_on)).result()
-            self._is_turned = True
+        with self._store.engine.connect() as connection:
+            stand = stand_of(connection)
+        if not self._is_turned and not _is_right(stand, is_on=self._is_on):
+            self._store.submit(partial(_turned, is_on=self._is_on)).result()
+        self._is_turned = True
         with self._store.engine.connect() as connection:
             stand = stand_of(connection)
             if stand is None or stand.is_full:
@@ -118,16 +121,20 @@ class TextFill:
 def _turned(session: WriteSession, *, is_on: bool) -> None:
     """Begins it (anew, where the rules are others), or removes it."""
     connection = session.connection
-    stand = stand_of(connection)
-    if is_on and (stand is None or stand.version != TEXT_VERSION):
+    if _is_right(stand_of(connection), is_on=is_on):
+        return
+    if is_on:
         create(connection)
-        set_stand(connection, TextStand(TEXT_VERSION))
-        connection.exec_driver_sql(BUMP)
-    elif not is_on and stand is not None:
+    else:
         drop(connection)
-        set_stand(connection, None)
-        connection.exec_driver_sql(BUMP)
-        _log.info("the index of words was removed")
+        _log.info("the index of words is removed")
+    set_stand(connection, TextStand(TEXT_VERSION) if is_on else None)
+    connection.exec_driver_sql(BUMP)
+
+
+def _is_right(stand: TextStand | None, *, is_on: bool) -> bool:
+    """Whether it is there, by the rules of this release, or is not there, as it should be."""
+    return stand is not None and stand.version == TEXT_VERSION if is_on else stand is None
 
 
 def _check_fts5() -> None:

@@ -42,7 +42,7 @@ Symbol = Callable[[str], str]
 TEXT_VERSION = "1"
 """Raise it when words or symbols change: the index is then made anew."""
 WORD_MAX = 40
-"""Characters of a word that count."""
+"""Characters of a word; a longer one is several, which are looked for one behind the other."""
 BREAK = "\xff"
 """Stands between two texts: no phrase goes over it, and no word is it."""
 _BREAK = "\x1e"
@@ -52,7 +52,7 @@ _TEXT = "text"
 _DIV = "div"
 _TEXT_TYPES = frozenset({"string", "markdown", "code"})
 _LEFT_OUT = frozenset({("Reference", "reference"), ("Narrative", "status"), ("Coding", "version")})
-_TOKEN = re.compile(r"[^\W_]+|\x1e")
+_TOKEN = re.compile(rf"[^\W_]{{1,{WORD_MAX}}}|\x1e")
 _SIGN = re.compile(
     "([\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
 )
@@ -114,7 +114,7 @@ def symbols_of(hash_: Hash) -> Symbol:
             return BREAK
         found = []
         state = b""
-        for byte in word[:WORD_MAX].encode("utf-8", "surrogatepass"):
+        for byte in word.encode("utf-8", "surrogatepass"):
             state = hashlib.blake2b(state, digest_size=16, key=key).digest()
             place = _PLACES.get(byte)
             if place is None:

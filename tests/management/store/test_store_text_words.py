@@ -105,3 +105,12 @@ def test_any_text_is_understood_or_refused(text) -> None:
         return
     assert as_fts5(node, "narrative").startswith("{narrative} : (")
     assert "'" in as_tsquery(node, "A")
+
+
+def test_a_long_word_is_found_whole_and_is_not_kept_whole() -> None:
+    long = "".join(chr(97 + number * 7 % 26) for number in range(100))
+    assert list(map(len, plain(long))) == [40, 40, 20]
+    node = parsed([f"{long[:-5]}*"], SYMBOL)
+    whole = [SYMBOL(word) for word in plain(long)]
+    assert list(node.words[:2]) == whole[:2]
+    assert whole[2].startswith(node.words[2])
