@@ -105,12 +105,14 @@ def _run(step: Step, element: Element, view: View, out: JsonObject, state: State
             if value is None:
                 continue
             state.attributes[hit, name] = None
-        elif is_whole:
-            state.consumed[hit] = None
         if fire is None:
+            if is_whole:
+                state.consumed[hit] = None
             continue
-        if value != "" and fire(value, out, state):
-            is_done = True
+        has_fired = value != "" and fire(value, out, state)
+        is_done = is_done or has_fired
+        if is_whole and (has_fired or state.problems):
+            state.consumed[hit] = None  # what nothing has come of, and no problem says why, is a loss
         if state.problems:
             state.settle_at(hit, name)
     if is_done:

@@ -108,6 +108,8 @@ class Tracing(Compiler):
                     return False
                 state.mark(hit, name)
             done = bool(fire is not None and value != "" and fire(value, out, state))
+            if fire is None and step.is_whole:
+                state.mark(hit)
             event = _Event(step.rule, done, step.is_whole, out if step.rule.target else None)
             self.events.setdefault((hit, name), []).append(event)
             return done

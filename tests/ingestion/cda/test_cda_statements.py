@@ -289,3 +289,25 @@ def test_a_denial_in_the_namespace_of_the_extensions_is_one(attributes):
     assert [issue.severity for issue in found.issues if "denied" in issue.text or "negat" in issue.text] == [
         "error"
     ]
+
+
+def test_what_a_row_has_read_and_could_make_nothing_of_is_named_as_lost():
+    problem = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}4"/><id root="2.999.7"/>
+      <statusCode code="completed"/><value xsi:type="PQ" value="13.20" unit="g/dL"/></observation></entry>"""
+    places = [issue.place for issue in converted(problem).issues if issue.code == "incomplete"]
+    assert [place.rpartition("/observation/")[2] for place in places] == ["value/@value"]
+    dangling = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}4"/><id root="2.999.7"/>
+      <statusCode code="completed"/><value xsi:type="CD" code="195967001" {SCT}/><entryRelationship typeCode="SUBJ">
+      <act classCode="ACT" moodCode="EVN"><templateId root="{T}64"/><text><reference value="#nowhere"/></text></act>
+      </entryRelationship></observation></entry>"""
+    places = [issue.place for issue in converted(dangling).issues if issue.code == "incomplete"]
+    assert [place.rpartition("/act/")[2] for place in places] == ["text/reference/@value"]
+
+
+def test_a_result_is_one_in_whatever_section_it_stands():
+    result = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}2"/><id root="2.999.7"/>
+      <code code="718-7" {LN}/><statusCode code="completed"/><value xsi:type="PQ" value="13.20" unit="g/dL"/>
+      </observation></entry>"""
+    found = converted(result, section="11450-4")
+    (one,) = of(found, "Observation")
+    assert (one["valueQuantity"]["value"].literal, of(found, "Condition")) == ("13.20", [])
