@@ -42,12 +42,13 @@ from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.ingestion.senders import SendersFile, sender_of
 from hdg.management.keys import KeyRing
 from hdg.management.store import outbox
+from hdg.management.store.ahead import Expected, Planned
 from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.meta import index_key
 from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
-from hdg.management.store.unit import InboxRow
+from hdg.management.store.unit import InboxRow, inbox_key
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
 from hdg.replaying import Replayed, replayed
 from hdg.settings import Settings
@@ -201,7 +202,11 @@ class Gateway:
             _check_declared(converted, received.sender)
         except Hl7v2Error:
             return None
-        return lambda session: self._accept(session, _in_order(session, received), converted, made)
+        return _planned(
+            received,
+            [(resource.type, resource.id) for resource in made],
+            lambda session: self._accept(session, _in_order(session, received), converted, made),
+        )
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
         """``receive`` for callers without an event loop."""
@@ -238,7 +243,11 @@ class Gateway:
             _log.error("conversion failed: %s at %s", type(error).__name__, _origin(error))
             failure = Hl7v2Error(f"internal error while converting ({type(error).__name__})", condition="207")
         else:
-            return lambda session: self._accept(session, _in_order(session, received), converted)
+            return _planned(
+                received,
+                [(resource["resourceType"], resource["id"]) for resource in converted.resources],
+                lambda session: self._accept(session, _in_order(session, received), converted),
+            )
         return lambda session: self._quarantine(session, received, failure)
 
     def _received(self, raw: bytes, origin: Origin, at_us: int) -> Received:
@@ -439,6 +448,12 @@ def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> st
         return key[1]
     is_own = is_several and key[0] not in _ABOUT_MESSAGE and patient_compartment(key[0])
     return None if is_own else patient
+
+
+def _planned(received: Received, keys: list[tuple[str, str]], work: Work) -> Work:
+    """A work that tells what it will look up: what the message is about, and whether it came before."""
+    message = inbox_key(received.header.sender, received.header.control_id)
+    return Planned(work, Expected(keys, [message]))
 
 
 def _in_order(session: WriteSession, received: Received) -> Received:

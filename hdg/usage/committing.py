@@ -7,22 +7,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from hdg.errors import Conflict, HdgError, LedgerError
 from hdg.management.audit import Access
 from hdg.management.store import Store, WriteSession
+from hdg.management.store.ahead import Expected, Planned
 from hdg.management.store.engine import NotCommitted
 from hdg.usage.trail import Caller, Trail
 from hdg.usage.views import Views
 from hdg.usage.writing import Again, Means, Writing, check_types
 
-__all__ = ["Committing"]
+__all__ = ["Committing", "Finding"]
 
 Found = TypeVar("Found")
 _ATTEMPTS = 200
 """How often a write may meet another of its group; each time it waits for a whole group of the writer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding(Generic[Found]):
+    """A work that tells beforehand what it will ``find``, and what of this it may write: (type, id)."""
+
+    work: Callable[[Writing], Found]
+    found: Collection[tuple[str, str]]
+    written: Collection[tuple[str, str]] = ()
+
+    def __call__(self, writing: Writing) -> Found:
+        """Runs it."""
+        return self.work(writing)
 
 
 class _TakenBack(Exception):
@@ -52,6 +66,9 @@ class Committing:
             self._record(session, caller, access, writing)
             return result
 
+        if isinstance(work, Finding):
+            places = [(visible, *key) for key in work.found]
+            return await self._perform(Planned(unit, Expected(keys=work.written, places=places)))
         return await self._perform(unit)
 
     async def rehearse(

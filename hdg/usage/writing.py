@@ -198,10 +198,7 @@ class Writing:
             return self._places[type_, id_]
         if self._is_pending((type_, id_)):
             raise Again
-        cursor = self._session.connection.connection.cursor()
-        cursor.execute(self._visible.sql, self._visible.values(type_, id_))
-        row = cursor.fetchone()
-        cursor.close()
+        row = self._session.ahead.place(self._session.connection, self._visible, type_, id_)
         return None if row is None else _place(row)
 
     def look_for(self, queries: Collection[SearchQuery]) -> None:
@@ -343,6 +340,7 @@ class Writing:
 
     def create(self, draft: Draft) -> Written:
         """A new resource under an id that the server has chosen. Raises AccessDenied, ValidationFailed."""
+        self._session.expect_none(draft.type, draft.id)
         return self._store(draft, None, ())
 
     def put(self, draft: Draft, place: Place | None) -> Written:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Row, Table, bindparam, insert, select, text, update
+from sqlalchemy import Connection, Table, select
 
 from hdg.errors import LedgerError
 from hdg.management.ledger import merkle
@@ -36,12 +36,14 @@ _LEAF_SQL = f"INSERT INTO {_LEAF.name} (leaf_index, entry) VALUES (?, ?)"  # noq
 _AT_ONCE = 32
 """Leaves of one SQLite statement: after each statement the writer may have to wait for the GIL."""
 _LEAVES_SQL = f"{_LEAF_SQL}{', (?, ?)' * (_AT_ONCE - 1)}"
-_LEAF_COPY = f"COPY {_LEAF.name} (leaf_index, entry) FROM STDIN"
-_GROW_TILE = (
-    update(_TILE)
-    .where(_TILE.c.level == bindparam("at_level"), _TILE.c.position == bindparam("at_position"))
-    .values(hashes=bindparam("hashes"))
+_LEAVES_ARRAYS = (
+    f"INSERT INTO {_LEAF.name} (leaf_index, entry) SELECT * FROM unnest(%s::bigint[], %s::bytea[])"  # noqa: S608
 )
+_GROW_TILE = f"UPDATE {_TILE.name} SET hashes = ? WHERE level = ? AND position = ?"  # noqa: S608
+_NEW_TILE = f"INSERT INTO {_TILE.name} (hashes, level, position) VALUES (?, ?, ?)"  # noqa: S608
+_TILE_AT = f"SELECT hashes FROM {_TILE.name} WHERE level = ? AND position = ?"  # noqa: S608
+_NEW_HEAD = f"INSERT INTO {_HEAD.name} (size, root, parent, at_us, note) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+_NEWEST_HEAD = f"SELECT size, root, parent, at_us, note FROM {_HEAD.name} ORDER BY size DESC LIMIT 1"  # noqa: S608
 
 
 class Log:
@@ -66,66 +68,75 @@ class Log:
         checkpoint, nothing is written; LedgerError if there is none yet, if a leaf is longer than
         ENTRY_MAX_BYTES, or if stored tiles do not fit the stored checkpoint.
         """
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEQUENCER_LOCK})
-        head = self.checkpoint(connection)
+        # A group has hundreds of leaves: Core costs more than the databases here, and waits for each answer.
+        if not connection.in_transaction():
+            connection.begin()  # as Core would
+        cursor: Any = connection.connection.cursor()
+        is_postgresql = connection.dialect.name == "postgresql"
+        if is_postgresql:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SEQUENCER_LOCK,))
+        row = cursor.execute(_NEWEST_HEAD).fetchone()
+        head = None if row is None else self._checkpoint_of(row)
         if not leaves:
             if head is None:
                 raise LedgerError("the log is empty: no checkpoint yet")
             return head
         if max(map(len, leaves)) > ENTRY_MAX_BYTES:
             raise LedgerError("a leaf is too long for an entry bundle")
-        edge = self._edge_at(connection, head)
+        edge = self._edge_at(cursor, head, "%s" if is_postgresql else "?")
         grown, tiles = merkle.extend(edge, map(merkle.leaf_hash, leaves))
         parent, not_before = (head.digest, head.at_us) if head else (NO_PARENT, at_us)
         checkpoint = sign(self.origin, grown.size, grown.root(), parent, max(at_us, not_before), self._signer)
-        self._write(connection, edge, leaves, tiles, checkpoint)
+        self._write(cursor, edge, leaves, tiles, checkpoint, is_postgresql=is_postgresql)
+        cursor.close()
         self._edge, self._head = grown, checkpoint
         return checkpoint
 
-    def _edge_at(self, connection: Connection, head: Checkpoint | None) -> merkle.Edge:
+    def _edge_at(self, cursor: Any, head: Checkpoint | None, mark: str) -> merkle.Edge:
         if head is None:
             return merkle.EMPTY_EDGE
         if self._head is not None and (self._head.size, self._head.note) == (head.size, head.note):
             return self._edge
-        edge = merkle.edge_of(head.size, _Tiles(connection).read)
+        sql = _TILE_AT.replace("?", mark)
+
+        def read(level: int, position: int) -> bytes:
+            row = cursor.execute(sql, (level, position)).fetchone()
+            return _tile(level, position, None if row is None else row[0])
+
+        edge = merkle.edge_of(head.size, read)
         if edge.root() != head.root:
             raise LedgerError("the stored tiles do not make the stored checkpoint's root")
         return edge
 
     def _write(
         self,
-        connection: Connection,
+        cursor: Any,
         edge: merkle.Edge,
         leaves: Sequence[bytes],
         tiles: dict[tuple[int, int], bytes],
         checkpoint: Checkpoint,
+        *,
+        is_postgresql: bool,
     ) -> None:
-        # A group has hundreds of leaves: Core costs more than the databases here.
-        numbered = list(enumerate(leaves, edge.size))
-        cursor: Any = connection.connection.cursor()
-        if connection.dialect.name == "sqlite":
+        def run(sql: str, row: Sequence[Any]) -> None:
+            cursor.execute(sql.replace("?", "%s") if is_postgresql else sql, row)
+
+        if is_postgresql:
+            entries = ",".join([f'"\\\\x{leaf.hex()}"' for leaf in leaves])
+            numbers = ",".join(map(str, range(edge.size, edge.size + len(leaves))))
+            cursor.execute(_LEAVES_ARRAYS, (f"{{{numbers}}}", f"{{{entries}}}"))
+        else:
+            numbered = list(enumerate(leaves, edge.size))
             whole = len(numbered) - len(numbered) % _AT_ONCE
             for start in range(0, whole, _AT_ONCE):
                 cursor.execute(_LEAVES_SQL, list(chain.from_iterable(numbered[start : start + _AT_ONCE])))
             cursor.executemany(_LEAF_SQL, numbered[whole:])
-            cursor.close()
-        else:
-            with cursor, cursor.copy(_LEAF_COPY) as copy:
-                for row in numbered:
-                    copy.write_row(row)
-        fresh = []
         for (level, position), hashes in sorted(tiles.items()):
             count = edge.size >> (merkle.TILE_HEIGHT * level)
-            if count % merkle.TILE_WIDTH and position == count // merkle.TILE_WIDTH:
-                key = {"at_level": level, "at_position": position, "hashes": hashes}
-                connection.execute(_GROW_TILE, key)
-            else:
-                fresh.append({"level": level, "position": position, "hashes": hashes})
-        if fresh:
-            connection.execute(insert(_TILE), fresh)
-        head = {"size": checkpoint.size, "root": checkpoint.root, "parent": checkpoint.parent}
-        connection.execute(insert(_HEAD), head | {"at_us": checkpoint.at_us, "note": checkpoint.note})
+            is_begun = count % merkle.TILE_WIDTH and position == count // merkle.TILE_WIDTH
+            run(_GROW_TILE if is_begun else _NEW_TILE, (hashes, level, position))
+        head = checkpoint
+        run(_NEW_HEAD, (head.size, head.root, head.parent, head.at_us, head.note))
 
     def checkpoint(self, connection: Connection, size: int | None = None) -> Checkpoint | None:
         """The newest checkpoint, or the one of exactly that size; None when there is none."""
@@ -133,8 +144,9 @@ class Log:
         row = connection.execute(query if size is None else query.where(_HEAD.c.size == size)).first()
         return None if row is None else self._checkpoint_of(row)
 
-    def _checkpoint_of(self, row: Row[tuple[int, bytes, bytes, int, str]]) -> Checkpoint:
-        return Checkpoint(self.origin, row.size, bytes(row.root), bytes(row.parent), row.at_us, row.note)
+    def _checkpoint_of(self, row: Sequence[Any]) -> Checkpoint:
+        size, root, parent, at_us, note = row
+        return Checkpoint(self.origin, size, bytes(root), bytes(parent), at_us, note)
 
     def leaf(self, connection: Connection, index: int) -> bytes:
         """The stored bytes of one leaf. Raises LedgerError when there is none."""
@@ -175,7 +187,11 @@ class _Tiles:
         if key not in self._seen:
             query = select(_TILE.c.hashes).where(_TILE.c.level == level, _TILE.c.position == position)
             hashes = self._connection.execute(query).scalar()
-            if hashes is None:
-                raise LedgerError(f"the tile {merkle.tile_path(level, position)} is missing")
-            self._seen[key] = bytes(hashes)
+            self._seen[key] = _tile(level, position, hashes)
         return self._seen[key]
+
+
+def _tile(level: int, position: int, hashes: bytes | None) -> bytes:
+    if hashes is None:
+        raise LedgerError(f"the tile {merkle.tile_path(level, position)} is missing")
+    return bytes(hashes)

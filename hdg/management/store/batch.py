@@ -118,7 +118,10 @@ class State:
         """After the commit: this is what the database holds."""
         self.before, self.is_stored = None, True
         self.made = None
-        hashes = sum(len(items) for own in self.parts.values() if own for items in own.values())
+        hashes = 0
+        for own in self.parts.values():
+            if own:
+                hashes += sum(map(len, own.values()))
         self.weight = 1200 + len(self.body) + 100 * hashes + 200 * len(self.said)
         if self._content is None:
             self._rows = None
@@ -198,17 +201,18 @@ class Batch:
         indexer: Indexer,
         first_leaf: int,
         custom: Rows | None = None,
-        texts: Texts | None = None,
     ) -> None:
-        """Writes everything; ``first_leaf`` is the ledger index of the group's first leaf.
+        """Writes all but what ``flush_later`` does; ``first_leaf`` is the ledger index of the group's first leaf.
 
-        ``custom``: makes the rows of search parameters beside R4's own; ``texts``: those of the index of words.
+        ``custom``: makes the rows of search parameters beside R4's own.
         """
         cursor = connection.connection.cursor()
         written = self.written()
 
         def many(sql: str, rows: list[Row]) -> None:
-            if rows:
+            if len(rows) == 1:
+                cursor.execute(sql, rows[0])
+            elif rows:
                 cursor.executemany(sql, rows)
 
         def insert(table: Table, rows: list[Row]) -> None:
@@ -230,13 +234,11 @@ class Batch:
         insert(_COMPARTMENT, new)
         for table, gone, fresh in zip(_INDEXES, *_differences(written, indexer), strict=True):
             many(statements.delete(table), sorted(gone))
-            insert(table, sorted(set(fresh)))
+            insert(table, sorted(fresh))
         if custom is not None:
             for table, outdated, wanted in zip(_INDEXES, *_custom(written, custom), strict=True):
                 many(statements.delete(table), sorted(outdated))
                 many(statements.insert_missing(table), sorted(wanted))
-        if texts is not None:
-            texts.write(cursor, statements, written)
         changes: dict[str, list[Row]] = {}
         for sql, row in self.changes:
             changes.setdefault(sql, []).append(row)
@@ -248,6 +250,13 @@ class Batch:
         for table, rows in whole.items():
             insert(table, rows)
         cursor.close()
+
+    def flush_later(self, connection: Connection, statements: Statements, texts: Texts | None = None) -> None:
+        """Writes what cannot be pipelined: the index of words (``texts``), and what goes through Core."""
+        if texts is not None:
+            cursor = connection.connection.cursor()
+            texts.write(cursor, statements, self.written())
+            cursor.close()
         together: dict[tuple[Table, tuple[str, ...]], list[dict[str, Any]]] = {}
         for table, named in self.later:
             if named:
@@ -280,7 +289,7 @@ def _update_row(s: State) -> Row:
 
 
 def _differences(written: list[State], indexer: Indexer) -> tuple[list[list[Row]], list[list[Row]]]:
-    """(rows to delete, rows to insert) of each index table; of the latter one may be there twice."""
+    """(rows to delete, rows to insert) of each index table."""
     old: list[list[Row]] = [[] for _ in _INDEXES]
     new: list[list[Row]] = [[] for _ in _INDEXES]
     for state in written:

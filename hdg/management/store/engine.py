@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hdg.errors import HdgError, SettingsError
 from hdg.management.locks import exclusive
+from hdg.management.store.arrays import Encode, arrays_of, insertion
 from hdg.settings import Settings
 
 __all__ = [
@@ -29,12 +30,14 @@ __all__ = [
     "migrate",
     "open_engine",
     "opening",
+    "pipelined",
 ]
 
 _WRITER_LOCK = 0x68646773746F7265
 """PostgreSQL advisory lock: one writer at a time across processes, held to the end of each group."""
 _BUSY_MS = 10_000
-_COPY_FROM = 8
+_COPY_FROM = 4096
+"""Rows of one table from which on COPY is cheaper than to wait for its answers."""
 _CHUNK_ROWS = (64, 8)
 """Rows of one SQLite statement, and for what is left; with the widest table well below its 32,766 parameters."""
 _OR_FAIL = ("INSERT INTO ", "INSERT OR FAIL INTO ")
@@ -145,11 +148,28 @@ def is_database_lost(error: BaseException) -> bool:
     return any(each.__name__ in {"OperationalError", "InterfaceError"} for each in type(original).__mro__)
 
 
+@contextmanager
+def pipelined(connection: Connection) -> Iterator[None]:
+    """In here the raw driver's statements wait for no answer on PostgreSQL, until one is fetched or the block ends.
+
+    Then the first error is raised. https://www.postgresql.org/docs/current/libpq-pipeline-mode.html. Not for Core,
+    which looks at each answer.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    with driver.pipeline():
+        yield
+
+
 def lock_writer(connection: Connection) -> None:
     """Makes this transaction the only writing one (SQLite: BEGIN IMMEDIATE has done so already)."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+        cursor = connection.connection.cursor()
+        cursor.execute("SET LOCAL synchronous_commit = on")
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITER_LOCK,))
+        cursor.close()
 
 
 @contextmanager
@@ -194,6 +214,7 @@ class Statements:
         self._column = dialect.identifier_preparer.quote
         self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
         self._chunks: dict[tuple[str, int], str] = {}
+        self._arrays: dict[str, tuple[str, tuple[Encode, ...]]] = {}
 
     def of(self, sql: str) -> str:
         """``sql`` written with ``?``, in the driver's own parameter style."""
@@ -214,21 +235,32 @@ class Statements:
         return f"{self.insert(table)} ON CONFLICT DO NOTHING"
 
     def insert_many(self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Inserts whole rows: many to a statement on SQLite, COPY on PostgreSQL from a few rows on.
+        """Inserts whole rows: many to a statement on SQLite, as arrays or by COPY on PostgreSQL.
 
         SQLite runs a statement without the GIL: a few long ones let the other threads work, many short ones
         would wait for the GIL after each row.
         """
+        if not rows:
+            return
         if self._is_sqlite:
             rows = self._insert_chunks(cursor, table, rows)
-        if self._is_sqlite or len(rows) < _COPY_FROM:
             if rows:
                 cursor.executemany(self.insert(table), rows)
-            return
-        listed = ", ".join(self._column(column.name) for column in table.columns)
-        with cursor.copy(f"COPY {self._quote(table)} ({listed}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
+        elif len(rows) < _COPY_FROM or cursor.connection.info.pipeline_status:
+            self._insert_arrays(cursor, table, rows)
+        else:
+            listed = ", ".join(self._column(column.name) for column in table.columns)
+            with cursor.copy(f"COPY {self._quote(table)} ({listed}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+
+    def _insert_arrays(self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        found = self._arrays.get(table.name)
+        if found is None:
+            head = self.insert(table).partition(" VALUES ")[0]
+            found = self._arrays[table.name] = insertion(table, head)
+        sql, encoders = found
+        cursor.execute(sql, arrays_of(encoders, rows))
 
     def _insert_chunks(
         self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]

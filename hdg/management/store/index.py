@@ -70,10 +70,7 @@ _Field = Callable[[Any, Tables, set[str]], None]
 
 @dataclass(slots=True)
 class IndexRows:
-    """Whole rows, one list per table of schema.INDEX_TABLES (a row may come twice).
-
-    The compartments' patient ids.
-    """
+    """Whole rows, one list per table of schema.INDEX_TABLES, no row twice; the compartments' patient ids."""
 
     tables: Tables = field(default_factory=lambda: _no_rows())
     patients: set[str] = field(default_factory=set)
@@ -151,6 +148,11 @@ class Indexer:
 
     def heads(self, resource: dict[str, Any]) -> tuple[Tables, set[str]]:
         """``rows`` without the last column (rkey), and the patients."""
+        tables, patients = self._heads(resource)
+        return tuple([list(dict.fromkeys(rows)) if len(rows) > 1 else rows for rows in tables]), patients
+
+    def _heads(self, resource: dict[str, Any]) -> tuple[Tables, set[str]]:
+        """The same; a row may come twice."""
         type_ = resource["resourceType"]
         program = self._programs.get(type_)
         if program is None:

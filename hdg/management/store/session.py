@@ -5,19 +5,22 @@ DESIGN §3 (partial statements), §6. A session lives on the writer's thread onl
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from hdg.errors import NotFound
+from hdg.errors import HdgError, NotFound
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.json import dumps
 from hdg.management import vault
 from hdg.management.ledger.leaf import commit, encode
+from hdg.management.store import named
+from hdg.management.store.ahead import Expected
 from hdg.management.store.batch import Echo, State
 from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack, unpack
 from hdg.management.store.index import IndexRows
@@ -34,28 +37,11 @@ from hdg.management.store.stale import (
     said_again,
     said_by,
 )
-from hdg.management.store.unit import Unit
+from hdg.management.store.unit import Unit, newest
 
 __all__ = ["Put", "WriteSession"]
 
 _ECHOES_MAX = 16
-_LOOKED_UP = 24
-"""Resources that one query looks up."""
-
-
-_FOUND = (
-    "SELECT r.type, r.id, r.rkey, r.version, r.deleted, v.updated_us, v.institution, v.patient_code, v.body "
-)
-_CURRENT = "JOIN version v ON v.rkey = r.rkey AND v.version = r.version"
-_FIND_ANY = (
-    f"{_FOUND} FROM unnest(%s::text[], %s::text[]) AS asked (t, i) "
-    f"JOIN resource r ON r.type = asked.t AND r.id = asked.i {_CURRENT}"
-)
-_FIND_EACH = (
-    f"WITH asked (t, i) AS (VALUES {', '.join(['(?, ?)'] * _LOOKED_UP)}) "
-    f"{_FOUND} FROM asked CROSS JOIN resource r ON r.type = asked.t AND r.id = asked.i {_CURRENT}"
-)
-_FIND_ONE = f"{_FOUND} FROM resource r {_CURRENT} WHERE r.type = ? AND r.id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +69,15 @@ class WriteSession(Unit):
 
     def prefetch(self, keys: Iterable[tuple[str, str]]) -> None:
         """Looks up (type, id) pairs at once, so that ``current`` and writes need no query each."""
+        missing = self._missing(keys)
+        if not missing:
+            return
+        self.batch.states.update(dict.fromkeys(missing))
+        for row in named.find(self._cursor, missing, is_postgresql=self._shared.is_postgresql):
+            self.batch.states[row[0], row[1]] = self._load(*row)
+
+    def _missing(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those that nothing is known about."""
         states, known = self.batch.states, self._shared.states
         missing: list[tuple[str, str]] = []
         for key in dict.fromkeys(keys):
@@ -92,21 +87,46 @@ class WriteSession(Unit):
                     missing.append(key)
                 else:
                     states[key] = state
-        if not missing:
+        return missing
+
+    def look_ahead(self, expected: Sequence[Expected]) -> None:
+        """Looks up what the group's works will, where one question takes as long as all (PostgreSQL)."""
+        if not self._shared.is_postgresql or not expected:
             return
-        rows: list[Any] = []
-        if self._shared.is_postgresql:
-            self._cursor.execute(_FIND_ANY, ([key[0] for key in missing], [key[1] for key in missing]))
-            rows += self._cursor.fetchall()
-        else:
-            for at in range(0, len(missing), _LOOKED_UP):
-                asked: list[str | None] = [text for key in missing[at : at + _LOOKED_UP] for text in key]
-                asked += [None] * (2 * _LOOKED_UP - len(asked))
-                self._cursor.execute(_FIND_EACH, asked)
-                rows += self._cursor.fetchall()
-        states.update(dict.fromkeys(missing))
+
+        numbered = [("resource", "rkey")]
+        if any(one.messages for one in expected):
+            numbered += [("blob", "bkey"), ("inbox", "ikey")]
+
+        def ask(cursor: Callable[[], Any], keys: Iterable[tuple[str, str]]) -> Callable[[], None]:
+            missing, states = self._missing(keys), cursor()
+            if missing:
+                named.ask(states, missing)
+            numbers = [(table, cursor().execute(newest(table, column))) for table, column in numbered]
+
+            def take() -> None:
+                for table, number in numbers:
+                    self._next[table] = number.fetchone()[0]
+                self._learn_readable(missing, states.fetchall() if missing else ())
+
+            return take
+
+        self.ahead.ask(self._connection, expected, ask)
+
+    def _learn_readable(self, missing: Iterable[tuple[str, str]], rows: Iterable[Any]) -> None:
+        """What cannot be opened stays unknown: the work that needs it is to fail, and no other."""
+        self.batch.states.update(dict.fromkeys(missing))
         for row in rows:
-            states[row[0], row[1]] = self._load(*row)
+            del self.batch.states[row[0], row[1]]
+            with contextlib.suppress(HdgError):
+                self.batch.states[row[0], row[1]] = self._load(*row)
+
+    def expect_none(self, type_: str, id_: str) -> None:
+        """No resource has that id, which was drawn at random just now: it need not be looked up.
+
+        If there is one all the same, the database refuses the new one.
+        """
+        self.batch.states.setdefault((type_, id_), None)
 
     def current(self, type_: str, id_: str) -> JsonObject | None:
         """The current content, meta included; None when absent or deleted.
@@ -406,7 +426,7 @@ class WriteSession(Unit):
             return states[key]
         state = self._shared.states.get(key)
         if state is None:
-            self._cursor.execute(self._sql(_FIND_ONE), key)
+            self._cursor.execute(self._sql(named.FIND_ONE), key)
             row = self._row()
             state = None if row is None else self._load(*row)
         states[key] = state

@@ -16,12 +16,13 @@ from sqlalchemy import Connection, Table
 from hdg.fhir.times import instant
 from hdg.management import vault, vault_stream
 from hdg.management.ledger.leaf import Leaf
+from hdg.management.store.ahead import MESSAGES, Known
 from hdg.management.store.batch import Batch
 from hdg.management.store.custom import CustomSet, Rows
 from hdg.management.store.envelope import SALT_BYTES, owned, unpack
 from hdg.management.store.shared import Shared
 
-__all__ = ["InboxRow", "Unit"]
+__all__ = ["InboxRow", "Unit", "inbox_key", "newest"]
 
 _UNOWNED = owned({})
 _KEY_MAX = 200
@@ -53,6 +54,8 @@ class Unit:
         self.floor_us = floor_us
         """See ``in_order``."""
         self.batch = Batch()
+        self.ahead = Known()
+        """What was looked up for the whole group."""
         self._shared = shared
         self._connection = connection
         self._cursor = connection.connection.cursor()
@@ -101,7 +104,7 @@ class Unit:
     def _take(self, table: str, column: str) -> int:
         """The next surrogate key; the group holds the only writing transaction, so the maximum is final."""
         if table not in self._next:
-            self._cursor.execute(f"SELECT coalesce(max({column}), 0) FROM {table}")  # noqa: S608  # our own names
+            self._cursor.execute(newest(table, column))
             self._next[table] = self._row()[0]
         self._next[table] += 1
         return self._next[table]
@@ -234,15 +237,12 @@ class Unit:
 
     def inbox_find(self, sender: str, control_id: str, sha256: str | None = None) -> InboxRow | None:
         """The message with that MSH-10 (and digest, when given): the accepted one if any, else the newest."""
-        key = (_key(sender), _key(control_id))
-        self._cursor.execute(
-            self._sql(
-                "SELECT ikey, sender, control_id, sha256, status, received_us, blob, ack, reason, place "
-                "FROM inbox WHERE sender = ? AND control_id = ?"
-            ),
-            key,
-        )
-        rows = [*self._cursor.fetchall(), *(row for row in self.batch.inbox if (row[1], row[2]) == key)]
+        key = inbox_key(sender, control_id)
+        stored: Sequence[Any] | None = self.ahead.messages.get(key)
+        if stored is None:
+            self._cursor.execute(self._sql(MESSAGES), key)
+            stored = self._cursor.fetchall()
+        rows: list[Any] = [*stored, *(row for row in self.batch.inbox if (row[1], row[2]) == key)]
         rows = [row for row in rows if sha256 is None or row[3] == sha256]
         if not rows:
             return None
@@ -273,6 +273,16 @@ class Unit:
     def change_later(self, sql: str, row: tuple[Any, ...]) -> None:
         """Runs ``sql`` (our own, with ``?``) at the end of the group, in this transaction."""
         self.batch.changes.append((sql, row))
+
+
+def newest(table: str, column: str) -> str:
+    """The query for the surrogate key that was given last."""
+    return f"SELECT coalesce(max({column}), 0) FROM {table}"  # noqa: S608  # our own names
+
+
+def inbox_key(sender: str, control_id: str) -> tuple[str, str]:
+    """What a message is found by in the inbox."""
+    return _key(sender), _key(control_id)
 
 
 def _key(text: str) -> str:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TypeVar
 
@@ -29,7 +30,8 @@ from hdg.management.keys import KeyRing
 from hdg.management.ledger.log import Log
 from hdg.management.ledger.schema import LedgerCheckpoint
 from hdg.management.store import schema
-from hdg.management.store.batch import table_of
+from hdg.management.store.ahead import Planned
+from hdg.management.store.batch import Batch, table_of
 from hdg.management.store.custom_register import current_set, stand
 from hdg.management.store.engine import (
     NotCommitted,
@@ -40,6 +42,7 @@ from hdg.management.store.engine import (
     migrate,
     open_engine,
     opening,
+    pipelined,
 )
 from hdg.management.store.index import Indexer
 from hdg.management.store.job import Job, tell
@@ -67,6 +70,8 @@ log = logging.getLogger("hdg.store")
 
 QUEUE_MAX = 1024
 READ_CONNECTIONS = 8
+_PIPELINED_MAX = 1024
+"""Rows (versions, events) of a group that is sent to PostgreSQL without waiting; for more COPY is better."""
 _RULES = table_of(ConsentRuleRow)
 _BLOB = table_of(schema.Blob)
 _HEAD = table_of(LedgerCheckpoint)
@@ -74,6 +79,7 @@ _META = table_of(schema.StoreMeta)
 _COUNTED = select(_META.c.value).where(_META.c.name == UNLEDGERED).scalar_subquery()
 _STAND = stand.scalar_subquery()
 _NEWEST = select(_HEAD.c.size, _HEAD.c.at_us, _COUNTED, _STAND).order_by(_HEAD.c.size.desc()).limit(1)
+_Newest = tuple[int, int, str | None, str]
 
 
 class _Refused(Exception):
@@ -113,6 +119,9 @@ class Store:
         """Messages stored from now on count as received after this (WriteSession.in_order)."""
         self._tell = Throttle(log)
         self._connection: Connection | None = None
+        self._unsettled: Batch | None = None
+        compiled = _NEWEST.compile(dialect=engine.dialect, compile_kwargs={"literal_binds": True})
+        self._newest_sql = str(compiled)
         self._turn = Turn(settings.data if engine.dialect.name == "sqlite" else None)
         self._queue: queue.Queue[Job | None] = queue.Queue(QUEUE_MAX)
         self._is_closed = False
@@ -296,6 +305,17 @@ class Store:
         except BaseException as error:
             self._fail(jobs, error)
         tell(jobs)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Remembers what was committed: once its callers know."""
+        batch, self._unsettled = self._unsettled, None
+        if batch is not None:
+            try:
+                self._shared.settle(batch)
+            except Exception as error:
+                self._shared.forget()
+                self._tell(logging.ERROR, "what was committed is not remembered: %s", type(error).__name__)
 
     def _commit_alone(self, jobs: list[Job], refusal: _Refused) -> None:
         if len(jobs) == 1:
@@ -329,12 +349,12 @@ class Store:
 
     def _transact(self, jobs: list[Job]) -> None:
         """Runs the works that have not failed yet and commits those that do not fail now."""
+        self._settle()
         if self._connection is None:
             self._connection = self._writer_engine.connect()
         connection = self._connection
         with self._turn, connection.begin() as transaction:
-            lock_writer(connection)
-            size, newest_us, unledgered, version = _newest(connection)
+            size, newest_us, unledgered, version = self._begin(connection)
             if version != self._shared.custom.version:
                 self._shared.learn(current_set(connection))
             if (size, unledgered) != self._seen:
@@ -343,6 +363,7 @@ class Store:
             floor_us = self._floor_us + len(jobs)  # each may be moved behind it by one
             self._last_us = max(self._clock(), self._last_us + 1, newest_us + 1, floor_us)
             session = WriteSession(self._shared, connection, self._last_us, self._floor_us)
+            self._look_ahead(session, jobs)
             done = [job for job in jobs if job.error is None and self._run_one(session, job)]
             if not done:
                 transaction.rollback()
@@ -353,7 +374,26 @@ class Store:
         self._seen = (size + len(session.batch.leaves), unledgered)
         self._floor_us = session.floor_us
         self._last_us = session.at_us
-        self._shared.settle(session.batch)
+        self._unsettled = session.batch
+
+    def _begin(self, connection: Connection) -> _Newest:
+        """Makes this transaction the only writing one; what it finds."""
+        cursor = connection.connection.cursor()
+        with pipelined(connection):
+            lock_writer(connection)
+            cursor.execute(self._newest_sql)
+        row = cursor.fetchone()
+        cursor.close()
+        return _newest(connection) if row is None else (row[0], row[1], row[2], row[3] or "")
+
+    def _look_ahead(self, session: WriteSession, jobs: list[Job]) -> None:
+        expected = [job.work.expected for job in jobs if isinstance(job.work, Planned) and job.error is None]
+        try:
+            session.look_ahead(expected)
+        except Exception as error:
+            if _is_lost(error):
+                raise
+            raise _Refused from error
 
     def _run_one(self, session: WriteSession, job: Job) -> bool:
         if session.batch.leaves:
@@ -370,27 +410,30 @@ class Store:
         return True
 
     def _flush(self, session: WriteSession, connection: Connection) -> None:
-        batch = session.batch
-        first_leaf = 0
-        if batch.leaves:
-            checkpoint = self.log.append(connection, batch.leaves, session.at_us)
-            first_leaf = checkpoint.first_index(len(batch.leaves))
+        batch, shared = session.batch, self._shared
+        is_small = len(batch.versions) + len(batch.rows) <= _PIPELINED_MAX
+        is_in_ledger = False
         try:
-            shared = self._shared
-            made = shared.custom_rows, shared.texts
-            batch.flush(connection, shared.statements, shared.indexer, first_leaf, *made)
+            with pipelined(connection) if is_small else nullcontext():
+                first_leaf = 0
+                if batch.leaves:
+                    checkpoint = self.log.append(connection, batch.leaves, session.at_us)
+                    first_leaf = checkpoint.first_index(len(batch.leaves))
+                is_in_ledger = True
+                batch.flush(connection, shared.statements, shared.indexer, first_leaf, shared.custom_rows)
+            batch.flush_later(connection, shared.statements, shared.texts)
             for consent, rkey in batch.consents:
                 connection.execute(_RULES.delete().where(_RULES.c.rkey == rkey))
                 rows = rows_for(consent, rkey) if consent is not None else []
                 if rows:
                     connection.execute(_RULES.insert(), rows)
         except Exception as error:
-            if _is_lost(error):
+            if not is_in_ledger or _is_lost(error):
                 raise
             raise _Refused from error
 
 
-def _newest(connection: Connection) -> tuple[int, int, str | None, str]:
+def _newest(connection: Connection) -> _Newest:
     """Size and time (µs) of the ledger's newest checkpoint, zeros when there is none; UNLEDGERED; the version
     of custom_register.
     """

@@ -13,6 +13,7 @@ from hdg.errors import BadRequest, Issue
 from hdg.fhir import json
 from hdg.fhir.outcome import operation_outcome
 from hdg.usage.access import Caller
+from hdg.usage.committing import Finding
 from hdg.usage.fhir_api import changes
 from hdg.usage.fhir_api.bodies import JSON_PATCH, json_of, media_type, resource_of
 from hdg.usage.fhir_api.changes import Change, Patch, new_id
@@ -136,13 +137,12 @@ async def _patch(request: Request, most_bytes: int) -> Patch:
 
 
 async def _perform(api: Api, request: Request, caller: Caller, change: Change) -> Response:
+    own = {(change.type, change.id)} if change.id and change.query is None else set[tuple[str, str]]()
+    about = change.draft.patients if change.draft is not None else frozenset[str]()
+    found = own | {("Patient", patient) for patient in about}
+    work = Finding(lambda writing: changes.run(change, writing), found, own)
     written = await api.gate.write(
-        caller,
-        change.interaction,
-        change.place,
-        {change.type},
-        lambda writing: changes.run(change, writing),
-        change.asked,
+        caller, change.interaction, change.place, {change.type}, work, change.asked
     )
     return answer(api.base_url, change, written, prefer(request.headers.get("prefer")))
 
