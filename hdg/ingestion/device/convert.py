@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from hdg.errors import DeviceError, Issue, SourceError
 from hdg.fhir.ids import resource_id
+from hdg.fhir.json import dumps
 from hdg.fhir.times import instant
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.device.home import Home, is_id
@@ -30,6 +31,8 @@ __all__ = ["PIECE", "Converter", "Input"]
 
 PIECE = 500
 """Resources of a piece, Provenance aside: one transaction of the gateway."""
+PIECE_BYTES = 8 * 1024 * 1024
+"""From this size on of what may be large, recordings and clinical records, a piece is full too."""
 
 Progress = Callable[[int], None]
 
@@ -163,13 +166,13 @@ class _Packer:
         self._digest = home.library.digest
         self._resources: dict[tuple[str, str], JsonObject] = {}
         self._patient = self._provider = ""
-        self._number = 0
+        self._number = self._large_bytes = 0
 
     def is_full(self, patient: str) -> bool:
         """Whether what comes next belongs into another piece."""
         held = self._resources
         is_anothers = patient != self._patient or self._home.provider != self._provider
-        return bool(held) and (len(held) >= PIECE or is_anothers)
+        return bool(held) and (len(held) >= PIECE or self._large_bytes >= PIECE_BYTES or is_anothers)
 
     @property
     def is_empty(self) -> bool:
@@ -188,6 +191,8 @@ class _Packer:
             found.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
         else:
             self._resources[resource["resourceType"], resource["id"]] = resource
+            if self._home.provider or "valueSampledData" in resource:
+                self._large_bytes += len(dumps(resource))
         for issue in found:
             self._home.note(issue.severity, issue.code, issue.place, issue.text)
         self._patient, self._provider = self._home.patient, self._home.provider
@@ -195,7 +200,7 @@ class _Packer:
     def piece(self) -> Converted:
         """What was added since the last one, with its Provenance."""
         home, resources = self._home, list(self._resources.values())
-        self._resources, self._number = {}, self._number + 1
+        self._resources, self._number, self._large_bytes = {}, self._number + 1, 0
         if resources:
             resources.append(self._provenance(resources))
         kind = self._kind

@@ -13,6 +13,7 @@ from hdg.fhir.json import dumps, loads
 from hdg.fhir.validate import validate
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.device import apple_ecg, apple_files
+from hdg.ingestion.device import convert as device_convert
 from hdg.ingestion.device.convert import Converter, Input
 from tests.case_pairs import references
 
@@ -188,6 +189,15 @@ def test_a_file_that_unpacks_to_more_than_is_taken_is_left_out(monkeypatch: pyte
     converted = convert(ecg(HEAD + "1\n" * 200, HEAD + "1\n"))
     assert len(of_type(converted, "Observation")) == 1
     assert any("larger than is taken" in one.text for one in converted.issues)
+
+
+def test_recordings_come_in_pieces_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_convert, "PIECE_BYTES", 3000)
+    texts = [HEAD.replace("16:32:18", f"16:32:{second}") + "1.25\n" * 400 for second in range(10, 20)]
+    pieces = list(Converter(id_key=KEY).pieces(Input.of_bytes(ecg(*texts), patient="p1"), at_us=1))
+    held = [sum(one["resourceType"] == "Observation" for one in piece.resources) for piece in pieces]
+    assert sum(held) == 10
+    assert max(held) == 1
 
 
 def test_routes_are_named_as_not_carried_over() -> None:
