@@ -9,6 +9,7 @@ behind them is found by itself.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from hdg.management.store.envelope import parse
 from hdg.management.store.text_query import as_fts5, as_tsquery, parsed
 from hdg.management.store.text_words import BREAK, Words, symbols_of, words_of
 from hdg.management.store.values import Hash
+from hdg.throttle import Throttle
 
 if TYPE_CHECKING:
     from hdg.management.store.batch import State
@@ -30,6 +32,9 @@ __all__ = ["TEXT_INDEX", "Row", "Texts", "create", "drop", "words_match"]
 
 JsonObject = dict[str, Any]
 Row = tuple[Any, ...]
+
+_FAILURES = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_tell = Throttle(logging.getLogger("hdg.store"))
 
 _OWN_NARRATIVE: Final = "_text"
 _PLACES_MAX = 8_000
@@ -109,8 +114,12 @@ class Texts:
         self._is_full = is_full
 
     def row(self, rkey: int, content: JsonObject) -> Row | None:
-        """A resource's row; None: it has no words."""
-        found = words_of(content, self._symbol)
+        """A resource's row; None: it has no words, or they cannot be read: that keeps nothing from being stored."""
+        try:
+            found = words_of(content, self._symbol)
+        except _FAILURES as error:
+            _tell(logging.WARNING, "the words of a resource cannot be read: %s", type(error).__name__)
+            return None
         if not any(word != BREAK for part in found for word in part):
             return None
         return (rkey, _vector(found)) if self._is_postgresql else (rkey, *map(" ".join, found))
