@@ -24,6 +24,10 @@ _THINGS = frozenset(
 """What statements name; nobody is said to have written it beside the author of the document."""
 
 
+_SHORT = 20
+"""Children that are counted each time."""
+
+
 class Authorship:
     """The authors of what one document became. They are read when this is made, so that losses count them as read."""
 
@@ -37,6 +41,14 @@ class Authorship:
             key: self._document if key[0] in _THINGS else self._authors(element)
             for key, element in list(state.sources.items())
         }
+        self._above.clear()
+        self._places: dict[tuple[str, str], str] = {}
+
+    def place(self) -> None:
+        """Notes where everything stands; the document is not asked after that."""
+        self._places = {key: self._xpath(element) for key, element in self._state.sources.items()}
+        self._numbers.clear()
+        self._paths.clear()
 
     def _authors(self, element: Element) -> tuple[str, ...]:
         """References to the nearest authors."""
@@ -82,10 +94,10 @@ class Authorship:
         return found
 
     def _placed(self, target: JsonObject, resource: JsonObject) -> JsonObject:
-        element = self._state.sources.get((resource["resourceType"], resource["id"]))
-        if element is None:
+        place = self._places.get((resource["resourceType"], resource["id"]))
+        if place is None:
             return target
-        return {"extension": [{"url": SOURCE_XPATH, "valueString": self._xpath(element)}], **target}
+        return {"extension": [{"url": SOURCE_XPATH, "valueString": place}], **target}
 
     def _xpath(self, element: Element) -> str:
         known = self._paths.get(element)
@@ -94,13 +106,21 @@ class Authorship:
             known = (
                 f"/{local(element)}"
                 if parent is None
-                else f"{self._xpath(parent)}/{self._steps(parent)[element]}"
+                else f"{self._xpath(parent)}/{self._step(parent, element)}"
             )
             self._paths[element] = known
         return known
 
+    def _step(self, parent: Element, element: Element) -> str:
+        """What a child is called there: numbered where it has siblings of its name."""
+        if len(parent) > _SHORT:
+            return self._steps(parent)[element]
+        name = local(element)
+        same = [child for child in parent if local(child) == name]
+        return f"{name}[{same.index(element) + 1}]" if len(same) > 1 else name
+
     def _steps(self, parent: Element) -> dict[Element, str]:
-        """What each child is called there: numbered where it has siblings of its name."""
+        """``_step`` of each child."""
         known = self._numbers.get(parent)
         if known is None:
             named: dict[str, list[Element]] = {}

@@ -77,7 +77,7 @@ class Converter:
 
         Raises CdaError: no XML, no CDA, or no valid resource can be made of it.
         """
-        return self.run(data, sender, at_us=at_us, with_original=with_original)[0]
+        return self.run(data, sender, at_us=at_us, with_original=with_original, keeps_document=False)[0]
 
     def run(
         self,
@@ -86,8 +86,12 @@ class Converter:
         *,
         at_us: int | None = None,
         with_original: bool = False,
+        keeps_document: bool = True,
     ) -> tuple[Converted, State]:
-        """``convert``, and the state in which it ended (coverage.py)."""
+        """``convert``, and the state in which it ended (coverage.py).
+
+        Without ``keeps_document`` the state lets go of the document before the resources are checked.
+        """
         issues: list[Issue] = []
         tree = as_document(read(data, issues), issues)
         root = tree.root
@@ -110,6 +114,13 @@ class Converter:
         resources.sort(key=lambda one: one["resourceType"] != "Composition")
         digest = tables.library.digest
         stated = state.stated("effectiveTime")
+        source = _source(root, sender, sha256, microseconds(moment(stated)) if stated else None)
+        if not keeps_document:
+            state.forget_reading()
+        authorship.place()
+        if not keeps_document:
+            state.forget()
+            del tree, root
         recorded = stated or instant(time_ns() // 1000 if at_us is None else at_us)
         if with_original and resources[0]["resourceType"] == "Composition":
             resources += original(
@@ -120,7 +131,7 @@ class Converter:
             authorship.provenances(resources, sha256=sha256, mapping_digest=digest, recorded=recorded), issues
         )
         converted = Converted(
-            source=_source(root, sender, sha256, microseconds(moment(stated)) if stated else None),
+            source=source,
             resources=tuple(resources),
             issues=tuple(dict.fromkeys(issues)),
             patient_id=None if state.subject is None else state.subject["reference"].partition("/")[2],

@@ -59,7 +59,7 @@ def _nearest(element: Element, state: State, read: Callable[[Any, State], Any]) 
             return reference
     if authors or around is None:
         return None  # it has an author, whom R4 does not take here
-    if state.subject is None:
+    if state.subject is None or local(around) != "section":
         return _nearest(around, state, read)
     key = (read, around)
     if key not in state.known:

@@ -60,6 +60,7 @@ class State(Context):
         issues: list[Issue],
     ) -> None:
         super().__init__()
+        tree.body = b""  # nothing is renamed from here on
         self.tree = tree
         self.root = tree.root
         self.parents = tree.parents
@@ -97,6 +98,20 @@ class State(Context):
     def reference(self, table: str, element: Element) -> JsonObject | None:
         """A reference to what a table makes of an element."""
         return None if self.build_resource is None else self.build_resource(table, element, self)
+
+    def forget_reading(self) -> None:
+        """Lets go of what was worked out for the document; what was built and the document stay."""
+        for held in (self.consumed, self.attributes, self.statements, self.known):
+            held.clear()
+
+    def forget(self) -> None:
+        """Lets go of the document too."""
+        self.forget_reading()
+        self.sources.clear()
+        self.parents.clear()
+        self.root = self.tree.root = Element("")
+        self.tree = Tree(self.root, b"")
+        self.place_of, self.content_of = self.tree.place_of, Canonical(self.tree).digest
 
     def mark(self, element: Element, attribute: str = "") -> None:
         """Says that an element (with all that is in it) or one of its attributes has been read."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
 from hdg.errors import CdaError
+from hdg.ingestion.cda import xml
 from hdg.ingestion.cda.xml import HL7, MAX_DEPTH, local
 from hdg.ingestion.cda.xml import read as read_tree
 
@@ -123,3 +126,24 @@ def test_the_depth_is_bounded_by_us_and_by_the_parser(depth):
     else:
         with pytest.raises(CdaError):
             read(data, [])
+
+
+@pytest.mark.parametrize("size", [0, 1, 300_000])
+def test_a_large_document_is_the_same_tree_with_equal_parts_shared(monkeypatch, size):
+    once = '<b x="1" sdtc:negationInd="1">é<c root="2.999"/> t <c root="2.999">\n</c></b>\n'
+    data = (
+        '<a xmlns="urn:hl7-org:v3" xmlns:sdtc="urn:hl7-org:sdtc" negationInd="0">'
+        + once * (size // len(once) + 1)
+        + "</a>"
+    ).encode()
+    plain = read_tree(data, [])
+    monkeypatch.setattr(xml, "LARGE", 0)
+    shared = read_tree(data, [])
+    assert ElementTree.tostring(shared.root) == ElementTree.tostring(plain.root)
+    assert [one.get("negationInd") for one in shared.root] == ["true"] * len(plain.root)
+    last = shared.root[-1]
+    assert last.tail is shared.root[0].tail
+    assert last[0].get("root") is shared.root[0][1].get("root")
+    for broken in (data[:-1], data[:100], data[:-4], data + b"<", data.replace(b"</a>", b"&x;</a>")):
+        with pytest.raises(CdaError, match="well-formed"):
+            read_tree(broken, [])
