@@ -30,6 +30,8 @@ _PROMISES_MAX = 1_000
 """Promises to one AE title that wait; further requests are refused until some are taken."""
 _PEERS_MAX = 4
 """Peers that are told at a time."""
+_CLAIM_US = 300 * 1_000_000
+"""For so long nobody else sends what is being sent; what was being sent in a crash is sent again then."""
 _GRACE_S = 5.0
 _LOOK_S = 30.0
 
@@ -159,11 +161,21 @@ class Commitments:
 
     def _tell(self, key: Key, promises: Sequence[Promise]) -> None:
         try:
-            self._note(promises, self._sent(key, promises))
+            mine = self._claimed(promises)
+            if mine:
+                self._note(mine, self._sent(key, mine))
         except Exception as error:  # the store's troubles, or its end
             _log.error("storage commitment: %s; tried again soon", type(error).__name__)
         finally:
             self._done(key)
+
+    def _claimed(self, promises: Sequence[Promise]) -> list[Promise]:
+        until_us = self._store.now_us() + _CLAIM_US
+
+        def work(session: WriteSession) -> list[Promise]:
+            return [one for one in promises if rows.claim(session, one, until_us)]
+
+        return self._store.submit(work).result()
 
     def _sent(self, key: Key, promises: Sequence[Promise]) -> list[bool]:
         """Which reports were taken."""

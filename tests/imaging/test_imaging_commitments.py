@@ -32,7 +32,8 @@ SOON_S = 40
 class Modality:
     """What asked for a commitment, waiting for reports. ``statuses``: what it answers, one after the other."""
 
-    def __init__(self, *statuses: int, port: int = 0) -> None:
+    def __init__(self, *statuses: int, port: int = 0, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
         self.reports: list[tuple[int, Any]] = []
         self._statuses = list(statuses)
         entity = AE(ae_title="CT1")
@@ -43,6 +44,7 @@ class Modality:
         self.address = "{}:{}".format(*self.server.socket.getsockname())
 
     def _reported(self, event: evt.Event) -> tuple[int, None]:
+        time.sleep(self._pause_s)
         status = self._statuses.pop(0) if self._statuses else 0
         self.reports.append((event.event_type, event.event_information))
         return status, None
@@ -120,6 +122,20 @@ def test_a_report_is_sent_again_until_it_is_taken(site_of, monkeypatch) -> None:
     ask(site.address)
     wait_for(lambda: len(modality.reports) == 3 and waiting(site) == 0)
     modality.close()
+
+
+def test_of_two_gateways_on_one_database_one_sends(site_of) -> None:
+    modality = Modality(pause_s=0.5)
+    peers = {"CT1": DicomPeer(address=modality.address)}
+    site = site_of(dicom_peers=peers)
+    other = site_of(folder=site.folder, dicom_peers=peers)
+    request = Request(uid(78), ((CTImageStorage, uid(1, 1, 1)),))
+    site.imaging.untaken(site.imaging.promise(Peer("CT1", "HDG", ""), request))
+    for one in (site, other):
+        one.imaging.start()
+    wait_for(lambda: waiting(site) == 0)
+    modality.close()
+    assert len(modality.reports) == 1
 
 
 def test_what_is_told_is_what_is_so_when_it_is_told(site_of, monkeypatch) -> None:

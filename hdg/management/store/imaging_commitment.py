@@ -17,11 +17,12 @@ from hdg.management.store.imaging_schema import ImagingCommitment
 from hdg.management.store.read import Reader
 from hdg.management.store.session import WriteSession
 
-__all__ = ["Promise", "add", "count", "drop", "due", "next_due_us", "postpone"]
+__all__ = ["Promise", "add", "claim", "count", "drop", "due", "next_due_us", "postpone"]
 
 _ROWS = table_of(ImagingCommitment)
 _DROP = "DELETE FROM imaging_commitment WHERE ckey = ?"
 _POSTPONE = "UPDATE imaging_commitment SET due_us = ?, tries = ? WHERE ckey = ?"
+_DUE = "SELECT due_us FROM imaging_commitment WHERE ckey = ?"
 _PAGE = 100
 
 Reference = tuple[str, str]
@@ -67,6 +68,15 @@ def drop(session: WriteSession, ckey: int) -> None:
 def postpone(session: WriteSession, ckey: int, due_us: int, tries: int) -> None:
     """It is to be sent later."""
     session.change_later(_POSTPONE, (due_us, tries, ckey))
+
+
+def claim(session: WriteSession, promise: Promise, until_us: int) -> bool:
+    """Takes one for the time of sending, so that no other process sends it too. False: another has, or it is gone."""
+    row = session.fetch(_DUE, (promise.ckey,))
+    if row is None or row[0] != promise.due_us:
+        return False
+    postpone(session, promise.ckey, until_us, promise.tries)
+    return True
 
 
 def count(engine: Engine, calling: str) -> int:
