@@ -17,7 +17,7 @@ _PREAMBLE_BYTES = 128
 """DICOM PS3.10 §7.1."""
 _PROLOG = r"(?>(?>\s+|<\?.*?\?>|<!--.*?-->)*)"
 """Atomic: what was taken for a comment stays one, or many of them would be tried in all ways."""
-_INTERACTION = r"[A-Z]{4}_IN[0-9]{6}[A-Z]{2}[0-9]{2}"
+_INTERACTION = r"[A-Z]{4}_IN[0-9]{6}[A-Z]{2}(?:[0-9]{2})?"
 _V3 = re.compile(rf"{_PROLOG}<(?:[\w.-]+:)?(?:{_INTERACTION}|Envelope)[\s/>]", re.DOTALL)
 
 

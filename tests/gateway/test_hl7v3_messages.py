@@ -181,3 +181,22 @@ def test_a_carried_document_is_stored_with_its_original_and_known_by_the_message
     (again,) = take(gateway, message(registration(), number="m2"))
     assert again.is_accepted
     assert len(of_type(gateway, "Patient")) == 1
+
+
+def test_a_care_record_is_stored_and_known_again(gateway):
+    record = f"""<subject typeCode="SUBJ"><registrationEvent classCode="REG" moodCode="EVN"><subject2 typeCode="SUBJ">
+      <careProvisionEvent classCode="PCPR" moodCode="EVN"><recordTarget><patient classCode="PAT">{number("p1")}
+      <patientPerson>{PERSON}</patientPerson></patient></recordTarget><pertinentInformation3 typeCode="PERT">
+      <observation classCode="OBS" moodCode="EVN"><id root="2.999.5"/><code code="718-7"
+      codeSystem="2.16.840.1.113883.6.1"/><statusCode code="completed"/><value xsi:type="PQ" value="13.20" unit="g/dL"/>
+      </observation></pertinentInformation3></careProvisionEvent></subject2></registrationEvent></subject>"""
+    documents = Documents(gateway)
+    raw = message(record, interaction="REPC_IN004014UV")
+    assert documents.take_now(raw, HTTP).is_accepted
+    again = documents.take_now(raw, HTTP)
+    assert (again.is_accepted, again.is_repeat) == (True, True)
+    assert [one["valueQuantity"]["value"].literal for one in of_type(gateway, "Observation")] == ["13.20"]
+    assert len(of_type(gateway, "Patient")) == 1
+    assert of_type(gateway, "DocumentReference") == []
+    other = documents.take_now(raw.replace(b"13.20", b"14.20"), HTTP)
+    assert other.status == "quarantined"

@@ -20,6 +20,7 @@ from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, children
 from hdg.ingestion.converted import Converted, Defaulted, Deletion, JsonObject, Source
 from hdg.ingestion.hl7v3 import named as _named  # noqa: F401  registers its converters
+from hdg.ingestion.hl7v3.care_record import CARE_RECORDS, record_in
 from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
 from hdg.ingestion.hl7v3.identity import key_of, patient_key, prior_ids
 from hdg.ingestion.hl7v3.message import INTERACTIONS, MERGE, Message, below, opened
@@ -107,7 +108,7 @@ class Converter:
         """``convert``, and the state in which it ended; None for a document that a message carries."""
         issues: list[Issue] = []
         message = opened(data, issues)
-        if message.interaction.startswith(DOCUMENT):
+        if message.interaction.startswith((DOCUMENT, *CARE_RECORDS)):
             return self._document(data, message, sender, issues, at_us, with_original), None
         events = _events(message)
         if callable(sender):
@@ -155,7 +156,8 @@ class Converter:
         with_original: bool,
     ) -> Converted:
         """What the document that a message carries becomes; known by the number of the message."""
-        inner = document_in(message)
+        is_record = message.interaction.startswith(CARE_RECORDS)
+        inner = record_in(message) if is_record else document_in(message)
 
         def named(said: Facts) -> Sender:
             """The sender of the document: what the message around it says counts too."""
@@ -163,8 +165,11 @@ class Converter:
             declared = sender(by_message) if callable(sender) else sender or Sender("", "")
             return replace(declared, name=_sender(declared, message).name)
 
-        found = self._documents.convert(inner, named, at_us=at_us, with_original=with_original)
-        text = "the message around the document was not carried over"
+        found = self._documents.convert(
+            inner, named, at_us=at_us, with_original=with_original and not is_record
+        )
+        what = "care record, which was read as a document" if is_record else "document"
+        text = f"the message around the {what} was not carried over"
         issues.append(Issue("information", "informational", "controlActProcess", text))
         source = replace(
             found.source,

@@ -10,6 +10,7 @@ from pathlib import Path
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.ingestion.cda.coverage import Coverage, Place, Tracing, judged
 from hdg.ingestion.cda.coverage import coverage as of_document
+from hdg.ingestion.hl7v3.care_record import CARE_RECORDS, record_in
 from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
 from hdg.ingestion.hl7v3.convert import FORMAT, Converter
 from hdg.ingestion.hl7v3.message import opened
@@ -29,6 +30,8 @@ def coverage(data: bytes, sender: Sender | None = None) -> Coverage:
     """What the tables make of one message, or of the document that it carries. Raises CdaError."""
     sender = sender or Sender("", "")
     message = opened(data, [])
+    if message.interaction.startswith(CARE_RECORDS):
+        return of_document(record_in(message), sender)
     if message.interaction.startswith(DOCUMENT):
         return of_document(document_in(message), sender)
     converter, tracing = _converter(sender.mappings, sender.terminology)

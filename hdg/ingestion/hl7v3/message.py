@@ -24,7 +24,7 @@ INTERACTIONS = {
 }
 """What is taken in, by the root element; the edition (UV02) may be another one."""
 MERGE = "PRPA_IN201304"
-_NAME = re.compile(r"[A-Z]{4}_IN\d{6}[A-Z]{2}\d\d")
+_NAME = re.compile(r"[A-Z]{4}_IN\d{6}[A-Z]{2}(?:\d\d)?")
 _SOAP = ("http://www.w3.org/2003/05/soap-envelope", "http://schemas.xmlsoap.org/soap/envelope/")
 
 
