@@ -30,8 +30,8 @@ _PROMISES_MAX = 1_000
 """Promises to one AE title that wait; further requests are refused until some are taken."""
 _PEERS_MAX = 4
 """Peers that are told at a time."""
-_CLAIM_US = 300 * 1_000_000
-"""For so long nobody else sends what is being sent; what was being sent in a crash is sent again then."""
+_CLAIM_US = 20 * 1_000_000
+"""For so long no other gateway sends what is being sent: what was being sent in a crash is sent again then."""
 _GRACE_S = 5.0
 _LOOK_S = 30.0
 
