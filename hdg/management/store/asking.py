@@ -37,7 +37,7 @@ class Asker:
 
     def __init__(self, dialect: Dialect) -> None:
         self._is_postgresql = dialect.name == "postgresql"
-        self._dialect = type(dialect)(paramstyle="numeric_dollar") if self._is_postgresql else dialect  # type: ignore[call-arg]  # every DefaultDialect takes it
+        self.dialect = type(dialect)(paramstyle="numeric_dollar") if self._is_postgresql else dialect  # type: ignore[call-arg]  # every DefaultDialect takes it
         self._texts: dict[Any, _Text] = {}
         self._lock = Lock()
 
@@ -52,10 +52,10 @@ class Asker:
         given = text.compiled.construct_params(extracted_parameters=key.bindparams, escape_names=False)
         for name, process in text.processors.items():
             given[name] = process(given[name])
-        return self._fetched(connection, text.sql, [given[name] for name in text.names])
+        return self.fetched(connection, text.sql, [given[name] for name in text.names])
 
     def _made(self, query: Select[Any], key: Any) -> _Text:
-        compiled: Any = query.compile(dialect=self._dialect, cache_key=key)
+        compiled: Any = query.compile(dialect=self.dialect, cache_key=key)
         text = _Text(None)
         if not (compiled.post_compile_params or compiled.literal_execute_params):
             names = tuple(compiled.positiontup)
@@ -69,7 +69,8 @@ class Asker:
             self._texts[key.key] = text
         return text
 
-    def _fetched(self, connection: Connection, sql: str, values: Sequence[Any]) -> list[Any]:
+    def fetched(self, connection: Connection, sql: str, values: Sequence[Any] | dict[str, Any]) -> list[Any]:
+        """The rows of a text that was compiled for ``dialect``; ``values`` in the order of its marks."""
         driver: Any = connection.connection.driver_connection
         if not self._is_postgresql:
             return list(driver.execute(sql, values).fetchall())

@@ -130,12 +130,14 @@ class Reader:
 
     def prepare(self, predicate: Condition) -> Prepared:
         """``predicate`` made ready for many calls of ``read``: a fifth of the time for each."""
-        return Prepared(current(), predicate, self._engine.dialect)
+        return Prepared(current(), predicate, self._asker.dialect)
 
     def read(self, type_: str, id_: str, predicate: Condition | Prepared) -> StoredVersion | None:
         """The current version (``deleted`` set if it is a deletion), or None when absent or hidden."""
         if isinstance(predicate, Prepared):
-            row = self._fetch(predicate.sql, predicate.values(type_, id_))
+            values = predicate.values(type_, id_)
+            rows = self._connections.once(lambda c: self._asker.fetched(c, predicate.sql, values))
+            row = rows[0] if rows else None
         elif isinstance(predicate, True_):
             row = self._fetch(self._read_sql, (type_, id_))
         else:

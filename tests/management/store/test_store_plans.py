@@ -96,9 +96,9 @@ def plan(store: Store, query: SearchQuery) -> str:
     seen: list[tuple[str, Sequence[object]]] = []
 
     class Listening(type(asker)):
-        def _fetched(self, connection, sql, values):
+        def fetched(self, connection, sql, values):
             seen.append((sql, values))
-            return super()._fetched(connection, sql, values)
+            return super().fetched(connection, sql, values)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(pages, "LED_MAX", -1)
@@ -111,9 +111,7 @@ def plan(store: Store, query: SearchQuery) -> str:
         explained = [
             row
             for sql, values in seen
-            for row in asker._fetched(
-                connection, f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{sql}", values
-            )
+            for row in asker.fetched(connection, f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{sql}", values)
         ]
     return "\n".join([other, *(str(row[-1]) for row in explained)])
 
