@@ -116,7 +116,8 @@ class Authorship:
         if len(parent) > _SHORT:
             return self._steps(parent)[element]
         name = local(element)
-        same = [child for child in parent if local(child) == name]
+        tag = element.tag
+        same = [child for child in parent if child.tag == tag or local(child) == name]
         return f"{name}[{same.index(element) + 1}]" if len(same) > 1 else name
 
     def _steps(self, parent: Element) -> dict[Element, str]:

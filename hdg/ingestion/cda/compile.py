@@ -7,7 +7,7 @@ no row has read can be reported (losses.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,11 @@ class Program:
 
 def _run(step: Step, element: Element, view: View, out: JsonObject, state: State) -> None:
     path = step.path
-    hits = path.found(element, state) if path.up else path.among(element, view, state.parents)
+    hits: Sequence[Element]
+    if path.plain:
+        hits = view.get(path.plain, ())
+    else:
+        hits = path.found(element, state) if path.up else path.among(element, view, state.parents)
     if not hits and step.fallback is None:
         return
     if step.test is not None and not step.test(element, state):

@@ -65,6 +65,8 @@ class Path:
     """What it finds from up there."""
     key: str = ""
     """What it has found is kept under; no name of an element."""
+    plain: str = ""
+    """The tag of a path that is all children of one name; '' for any other."""
     is_own: bool = False
     """Whether it is an attribute of the element itself."""
 
@@ -146,7 +148,8 @@ def parse_path(text: str) -> Path:
     below = _chained(finds[up:]) if up else None
     if path is None:
         return Path(text, _itself, attribute, is_own=True)
-    return replace(path, attribute=attribute, up=up, below=below)
+    plain = path.first if path.before is None and path.head is None else ""
+    return replace(path, attribute=attribute, up=up, below=below, plain=plain)
 
 
 def _itself(element: Element, parents: Parents) -> Sequence[Element]:
@@ -273,9 +276,18 @@ def _check(inner: str, text: str) -> Check:
     path = parse_path("templateId/@root" if named == "templateId" else named)
     if not path.attribute:
         raise PathError(f"only an attribute can be compared in {text!r}")
-    is_equal = sign == "="
+    return _comparison(path, value, is_equal=sign == "=")
+
+
+def _comparison(path: Path, value: str, *, is_equal: bool) -> Check:
+    name, tag = path.attribute, path.plain
+    if path.is_own:
+        return lambda element, parents: (element.get(name) == value) is is_equal
 
     def check(element: Element, parents: Parents) -> bool:
-        return any(one.get(path.attribute) == value for one in path.find(element, parents)) is is_equal
+        for one in element.findall(tag) if tag else path.find(element, parents):
+            if one.get(name) == value:
+                return is_equal
+        return not is_equal
 
     return check
