@@ -24,6 +24,8 @@ def about_one(resource):
         return [resource]
     about = {_WHOM.get(resource["resourceType"], "subject"): {"reference": "Patient/the-one"}}
     kept = {name: value for name, value in resource.items() if name != "focus"}
+    if resource["resourceType"] == "Appointment":
+        about = {"participant": [{"actor": {"reference": "Patient/the-one"}, "status": "accepted"}]}
     return [{"resourceType": "Patient", "id": "the-one"}, {**kept, **about}]
 
 
@@ -45,7 +47,8 @@ def whole(*resources):
     found = [patient]
     for number, one in enumerate(resources):
         name = _WHOM.get(one["resourceType"], "subject")
-        found.append({"id": f"r{number}", name: {"reference": "Patient/p"}, **one})
+        about = {} if one["resourceType"] == "Appointment" else {name: {"reference": "Patient/p"}}
+        found.append({"id": f"r{number}", **about, **one})
     text = json.dumps(found)
     found += [one for one in AROUND if f"{one['resourceType']}/{one['id']}".encode() in text]
     return [json.loads(json.dumps(one)) for one in found]
@@ -210,6 +213,17 @@ FACTS = [
         }
         for status in ("active", "cancelled", "draft")
     ),
+    {
+        "resourceType": "Appointment",
+        "status": "proposed",
+        "serviceType": [concept("12")],
+        "requestedPeriod": [{"start": "2024-05-06", "end": "2024-05-07"}],
+        "patientInstruction": "Come sober",
+        "participant": [
+            {"actor": {"reference": "Patient/p"}, "status": "needs-action"},
+            {"actor": {"reference": "Practitioner/doctor"}, "status": "needs-action"},
+        ],
+    },
     *(
         {
             "resourceType": "CarePlan",

@@ -10,6 +10,7 @@ from hdg.fhir import json
 
 TYPES = (
     "AllergyIntolerance",
+    "Appointment",
     "CarePlan",
     "CareTeam",
     "Condition",
@@ -127,6 +128,14 @@ def _details(one, at):
         return (_device(one["device"], at), frozenset(map(_codes, one.get("reasonCode", ()))))
     if kind == "Procedure":
         return frozenset(_device(focal["manipulated"], at) for focal in one.get("focalDevice", ()))
+    if kind == "Appointment":
+        period = next(iter(one.get("requestedPeriod", ())), {})
+        kinds = frozenset(map(_codes, one.get("serviceType", ())))
+        return (
+            kinds,
+            tuple(period.get(key, "")[:10] for key in ("start", "end")),
+            one.get("patientInstruction"),
+        )
     if kind == "CarePlan":
         return (_plan(one, at), frozenset(map(_codes, one.get("category", ()))))
     if kind == "FamilyMemberHistory":

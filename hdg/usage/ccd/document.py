@@ -19,7 +19,7 @@ from hdg.usage.ccd.events import family, immunization, procedure
 from hdg.usage.ccd.header import Making, header
 from hdg.usage.ccd.medications import dispense, is_supply, medication, supply
 from hdg.usage.ccd.observations import observation, panel, report, section_of
-from hdg.usage.ccd.plans import encounter, goal, is_planned, order
+from hdg.usage.ccd.plans import appointment, encounter, goal, is_planned, order
 from hdg.usage.ccd.problems import allergy, condition
 from hdg.usage.ccd.sections import sections
 from hdg.usage.ccd.teams import care_plan, care_team
@@ -33,6 +33,7 @@ JsonObject = dict[str, Any]
 MEDIA_TYPE = "application/hl7-cda+xml"
 CARRIED = (
     "AllergyIntolerance",
+    "Appointment",
     "CarePlan",
     "CareTeam",
     "Condition",
@@ -88,6 +89,10 @@ def _is_about_them(resource: JsonObject, book: Book) -> bool:
     if type_ not in CARRIED or type_ == "Patient":
         return True
     whom = [resource[name] for name in _WHOM if name in resource]
+    if type_ == "Appointment":
+        actors = [one.get("actor") for one in resource.get("participant", ())]
+        met = [(one, book.get(one, resource)) for one in actors if one]
+        whom = [one for one, found in met if _is_patient(one, found)]
     found = [book.get(one, resource) for one in whom]
     carers = [book.get(one, resource) for one in resource.get("focus", ())]
     return (
@@ -95,6 +100,11 @@ def _is_about_them(resource: JsonObject, book: Book) -> bool:
         and all(one is not None and one["resourceType"] == "Patient" for one in found)
         and all(one is not None and one["resourceType"] == "RelatedPerson" for one in carers)
     )
+
+
+def _is_patient(reference: JsonObject, found: JsonObject | None) -> bool:
+    """Whether a patient is meant, here or not."""
+    return (found or {}).get("resourceType") == "Patient" or "Patient/" in reference.get("reference", "")
 
 
 def _is_modified(value: Any) -> bool:
@@ -118,7 +128,7 @@ def _entries(book: Book) -> dict[str, list[Node]]:
         if made is not None:
             found.setdefault(section, []).append(made)
 
-    simple: dict[str, tuple[str, Callable[[JsonObject, Book], Node]]] = {
+    simple: dict[str, tuple[str, Callable[[JsonObject, Book], Node | None]]] = {
         "AllergyIntolerance": ("allergies", allergy),
         "Immunization": ("immunizations", immunization),
         "MedicationAdministration": ("administered", administration),
@@ -127,6 +137,7 @@ def _entries(book: Book) -> dict[str, list[Node]]:
         "FamilyMemberHistory": ("family", family),
         "Goal": ("goals", goal),
         "ServiceRequest": ("plan", order),
+        "Appointment": ("plan", appointment),
         "CarePlan": ("plan", care_plan),
         "DeviceUseStatement": ("equipment", device_use),
         "CareTeam": ("teams", care_team),

@@ -13,7 +13,7 @@ from hdg.usage.ccd.problems import problem
 from hdg.usage.ccd.values import code, interval, literal, measure, said, span, stamp, when
 from hdg.usage.ccd.xml import Node, node
 
-__all__ = ["diagnoses", "encounter", "goal", "is_planned", "order"]
+__all__ = ["appointment", "diagnoses", "encounter", "goal", "is_planned", "order"]
 
 JsonObject = dict[str, Any]
 
@@ -113,6 +113,45 @@ def encounter(resource: JsonObject, book: Book) -> Node:
         acts,
         classCode="ENC",
         moodCode="INT" if planned else "EVN",
+    )
+
+
+_ASKED = {"proposed": "ARQ", "pending": "ARQ", "waitlist": "ARQ", "booked": "APT"}
+"""R4 appointmentstatus → v3 ActMood; what was cancelled or missed is no plan, what was kept is an Encounter."""
+
+
+def appointment(resource: JsonObject, book: Book) -> Node | None:
+    """A planned encounter of an Appointment that is asked for or made; None of any other."""
+    mood = _ASKED.get(resource.get("status", ""))
+    if mood is None:
+        return None
+    kinds = resource.get("serviceType", ()) or resource.get("serviceCategory", ())
+    concept: JsonObject = next(iter(kinds), {})
+    period: JsonObject = {key: resource[key] for key in ("start", "end") if resource.get(key)}
+    period = period or next(iter(resource.get("requestedPeriod", ())), {})
+    time = " to ".join(period[key] for key in ("start", "end") if period.get(key))
+    text = book.row("plan", resource, said(concept) or "appointment", time, resource["status"])
+    actors = [one["actor"] for one in resource.get("participant", ()) if one.get("actor")]
+    found = [(one, book.get(one, resource) or {}) for one in actors]
+    people = [
+        one for one, meant in found if meant.get("resourceType") in ("Practitioner", "PractitionerRole")
+    ]
+    places = [one for one, meant in found if meant.get("resourceType") == "Location"]
+    return node(
+        "encounter",
+        template("40", "2014-06-09"),
+        book.ids(resource),
+        code("code", concept),
+        text,
+        status_code("active"),
+        interval("effectiveTime", period) if period else None,
+        [performer(one, resource, book) for one in people],
+        [_place({"location": one}, resource, book) for one in places],
+        indications(resource, book),
+        _instruction(resource.get("patientInstruction")),
+        comments(resource, book, *(f"Also: {said(one)}" for one in kinds[1:] if said(one))),
+        classCode="ENC",
+        moodCode=mood,
     )
 
 

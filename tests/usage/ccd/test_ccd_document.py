@@ -532,3 +532,29 @@ def test_a_policy_that_another_person_is_covered_by_is_not_the_patients():
     assert "Insurer" not in etree.tostring(root(policy)).decode()
     own = {**policy, "beneficiary": {"reference": "Patient/p"}}
     assert "Insurer" in etree.tostring(root(own)).decode()
+
+
+def appointment(status, patient="p"):
+    return {
+        "resourceType": "Appointment",
+        "id": "a",
+        "status": status,
+        "start": "2026-05-06T10:00:00Z",
+        "end": "2026-05-06T10:30:00Z",
+        "participant": [{"actor": {"reference": f"Patient/{patient}"}, "status": "accepted"}],
+    }
+
+
+def test_an_appointment_that_is_to_be_is_planned_and_one_that_was_is_not():
+    moods = {
+        "proposed": "ARQ",
+        "pending": "ARQ",
+        "booked": "APT",
+        "fulfilled": "",
+        "cancelled": "",
+        "noshow": "",
+    }
+    for status_, mood in moods.items():
+        found = root(appointment(status_)).findall(".//h:encounter", NS)
+        assert [one_.get("moodCode") for one_ in found] == ([mood] if mood else [])
+    assert root(appointment("booked", "child")).findall(".//h:encounter", NS) == []

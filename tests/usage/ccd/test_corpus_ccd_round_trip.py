@@ -54,7 +54,8 @@ def test_every_example_of_r4_can_be_written_and_what_it_denies_stays_denied(case
         made = document(about_one(resource), MAKING)
         assert disorder(made) == [], file.name
         back = converter.convert(made, at_us=0).resources
-        if resource["resourceType"] in TYPES and "entered-in-error" not in file.read_text():
+        comes_back = resource["resourceType"] in TYPES and resource["resourceType"] != "Appointment"
+        if comes_back and "entered-in-error" not in file.read_text():
             found = [is_denied(one) for one in back if one["resourceType"] == resource["resourceType"]]
             assert is_denied(resource) in found, file.name
     assert count > 150
