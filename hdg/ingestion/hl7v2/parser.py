@@ -120,7 +120,7 @@ def parse(data: bytes, *, charset: str | None = None, max_bytes: int = MAX_BYTES
     is_plain = charset is None and start.isascii() and b"\x1b" not in start and start.startswith(b"MSH")
     decoded = charsets.PLAIN if is_plain else charsets.read(start, charset)
     issues = list(decoded.issues)
-    text = _line_ends((start.decode("ascii") if is_plain else decoded.text).rstrip(_TRAILING), issues)
+    text = _line_ends(start.decode("ascii") if is_plain else decoded.text, issues)
     delimiters = delimiters_of(text)
     _check_bounds(text, delimiters)
     if not delimiters.is_standard:
@@ -146,10 +146,12 @@ def _rejected(text: str, place: str = "", condition: str = "207") -> Hl7v2Error:
 
 
 def _line_ends(text: str, issues: list[Issue]) -> str:
-    """The text with CR line ends. Beside CRs, a line feed before no segment belongs to its field."""
+    """The text with CR line ends, none at its end. Beside CRs, a line feed before no segment belongs to its field."""
+    is_standard = "\r" in text  # the CR of the only segment says so too
+    text = text.rstrip(_TRAILING)
     if "\n" not in text:
         return text
-    if "\r" not in text:
+    if not is_standard:
         return text.replace("\n", "\r")
     text = text.replace("\r\n", "\r")
     if "\n" in text:

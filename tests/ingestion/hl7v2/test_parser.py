@@ -129,6 +129,13 @@ def test_line_feed_inside_a_field_is_kept_and_named_where_cr_ends_segments() -> 
     assert [(issue.place, issue.severity) for issue in message.issues] == [("OBX-5", "warning")]
 
 
+def test_a_line_feed_in_a_message_of_one_segment_is_kept_too() -> None:
+    header = b"MSH|^~\\&|A|B|||2026\n01||ADT^A01|1|P|2.5\r"
+    message = parse(header)
+    assert [segment.field(7) for segment in message.segments] == ["2026\n01"]
+    assert fields(parse(message.encode())) == fields(message)
+
+
 def test_mixed_line_ends_before_segments_all_count() -> None:
     assert fields(parse(ADT.replace(b"\rPV1", b"\nPV1").replace(b"\rPID", b"\r\nPID"))) == fields(parse(ADT))
 
