@@ -26,9 +26,8 @@ from hdg.cli import main
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.management.ledger.log import Log
-from hdg.management.store import engine
+from hdg.management.store import engine, writer
 from hdg.management.store.session import WriteSession
-from hdg.management.store.shared import Shared
 
 
 def _die() -> None:
@@ -36,30 +35,30 @@ def _die() -> None:
 
 
 class _Dying:
-    """A connection that is not there for the statement of that number."""
+    """A cursor that is not there for the statement of that number."""
 
-    def __init__(self, connection: Any, statements: int) -> None:
-        self._connection = connection
+    def __init__(self, cursor: Any, statements: int) -> None:
+        self._cursor = cursor
         self._left = statements
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
+        return getattr(self._cursor, name)
 
     def execute(self, *arguments: Any) -> Any:
         if self._left == 0:
             _die()
         self._left -= 1
-        return self._connection.execute(*arguments)
+        return self._cursor.execute(*arguments)
 
 
 def _ledger(number: str) -> None:
     write, count = Log._write, 0
 
-    def dying(self: Log, connection: Any, *rest: Any) -> None:
+    def dying(self: Log, cursor: Any, *rest: Any) -> None:
         nonlocal count
         count += 1
         is_last = count == int(number)
-        write(self, _Dying(connection, 1 + count % 2) if is_last else connection, *rest)
+        write(self, _Dying(cursor, 1 + count % 2) if is_last else cursor, *rest)
         if is_last:
             _die()
 
@@ -67,16 +66,16 @@ def _ledger(number: str) -> None:
 
 
 def _commit(number: str) -> None:
-    settle, count = Shared.settle, 0
+    tell, count = writer.tell, 0
 
-    def dying(self: Shared, batch: Any) -> None:
+    def dying(jobs: Any) -> None:
         nonlocal count
         count += 1
         if count == int(number):
             _die()
-        settle(self, batch)
+        tell(jobs)
 
-    Shared.settle = dying  # type: ignore[method-assign]
+    writer.tell = dying
 
 
 def _wal(_: str) -> None:

@@ -83,11 +83,12 @@ class Log:
             return head
         if max(map(len, leaves)) > ENTRY_MAX_BYTES:
             raise LedgerError("a leaf is too long for an entry bundle")
-        edge = self._edge_at(cursor, head, "%s" if is_postgresql else "?")
+        mark = "%s" if is_postgresql else "?"
+        edge = self._edge_at(cursor, head, mark)
         grown, tiles = merkle.extend(edge, map(merkle.leaf_hash, leaves))
         parent, not_before = (head.digest, head.at_us) if head else (NO_PARENT, at_us)
         checkpoint = sign(self.origin, grown.size, grown.root(), parent, max(at_us, not_before), self._signer)
-        self._write(cursor, edge, leaves, tiles, checkpoint, is_postgresql=is_postgresql)
+        self._write(cursor, edge, leaves, tiles, checkpoint, mark)
         cursor.close()
         self._edge, self._head = grown, checkpoint
         return checkpoint
@@ -115,13 +116,12 @@ class Log:
         leaves: Sequence[bytes],
         tiles: dict[tuple[int, int], bytes],
         checkpoint: Checkpoint,
-        *,
-        is_postgresql: bool,
+        mark: str,
     ) -> None:
         def run(sql: str, row: Sequence[Any]) -> None:
-            cursor.execute(sql.replace("?", "%s") if is_postgresql else sql, row)
+            cursor.execute(sql.replace("?", mark), row)
 
-        if is_postgresql:
+        if mark == "%s":
             entries = ",".join([f'"\\\\x{leaf.hex()}"' for leaf in leaves])
             numbers = ",".join(map(str, range(edge.size, edge.size + len(leaves))))
             cursor.execute(_LEAVES_ARRAYS, (f"{{{numbers}}}", f"{{{entries}}}"))
