@@ -19,10 +19,10 @@ demo: $(VENV)/made  ## the main job on examples/
 	$(BIN)/hdg demo
 
 test: $(VENV)/made-test  ## the whole suite
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 3 --dist worksteal
 
 corpus: $(VENV)/made-test  ## tests over the real inputs in ../shared/cases
-	$(BIN)/pytest -n 2 --dist worksteal -m corpus
+	$(BIN)/pytest -n 3 --dist worksteal -m corpus
 
 interop: $(VENV)/made-test  ## clients that others wrote, in Java (Maven), Node, Python and R; a browser
 	tests/interop/tools.sh

@@ -6,6 +6,7 @@ gateway has for one. One thread an association; what an object is made of is han
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -39,6 +40,7 @@ _log = logging.getLogger("hdg.dicom")
 _HEAD_BYTES = 6
 _COMMAND_MAX = 64 * 1024
 _QUICKACK = getattr(socket, "TCP_QUICKACK", 0)
+_CLOSE_S = 1.0
 _BYTES_S = 32 * 1024
 """A message that arrives slower than this, after ``Limits.idle_s``, ends its association."""
 
@@ -256,6 +258,7 @@ class Association:
             refusal = (1, 1, 2)
         if refusal is not None:
             self._socket.sendall(pdu.reject(*refusal))
+            self._wait_for_close()
             raise Refused
         offered = (uid for uid, (_, is_scp) in request.roles.items() if is_scp)
         providers = frozenset(uid for uid in offered if self._provider.may_provide(request, uid))
@@ -308,6 +311,16 @@ class Association:
             self._socket.recv(1)
         except OSError:
             return
+
+    def _wait_for_close(self) -> None:
+        """After a refusal it is the requestor who closes (PS3.8 §9.2.3, Sta13); some take our close for an abort."""
+        deadline = time.monotonic() + _CLOSE_S
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            while (left := deadline - time.monotonic()) > 0:
+                self._socket.settimeout(left)
+                if not self._socket.recv(4096):
+                    return
 
     def _abort(self) -> None:
         try:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     LargeBinary,
     MetaData,
     Table,
     Text,
     create_engine,
-    event,
     select,
     true,
 )
 from sqlalchemy.exc import DataError
 
 from hdg.management.store import SearchQuery, Store, WriteSession, pages
+from hdg.management.store.asking import Asker
 from hdg.management.store.packed import packed, unpacked
 from tests.management.store.conftest import Do
 
@@ -97,7 +99,9 @@ def test_a_page_is_the_same_packed_and_not_packed(
     assert [store.reader.search(query, true()) for query in queries] == shown
 
 
-def test_a_page_on_sqlite_is_one_row_of_the_driver(store: Store, do: Do) -> None:
+def test_a_page_on_sqlite_is_one_row_of_the_driver(
+    store: Store, do: Do, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if store.engine.dialect.name != "sqlite":
         return
     do(
@@ -107,6 +111,12 @@ def test_a_page_on_sqlite_is_one_row_of_the_driver(store: Store, do: Do) -> None
         ]
     )
     said: list[str] = []
-    event.listen(store.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    fetched = Asker.fetched
+
+    def noted(self: Asker, connection: Connection, sql: str, values: Any) -> list[Any]:
+        said.append(sql)
+        return fetched(self, connection, sql, values)
+
+    monkeypatch.setattr(Asker, "fetched", noted)
     assert len(store.reader.search(SearchQuery("Basic"), true()).versions) == 9
     assert any("json_group_array" in text for text in said)
