@@ -22,7 +22,7 @@ test: $(VENV)/made-test  ## the whole suite
 	$(BIN)/pytest -n 3 --dist worksteal
 
 corpus: $(VENV)/made-test  ## tests over the real inputs in ../shared/cases
-	$(BIN)/pytest -n 3 --dist worksteal -m corpus
+	$(BIN)/pytest -n 3 --dist worksteal -m "corpus and not interop"
 
 interop: $(VENV)/made-test  ## clients that others wrote, in Java (Maven), Node, Python and R; a browser
 	tests/interop/tools.sh
