@@ -11,13 +11,17 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import cda, cli_figures, core, device, dicom, dicom_store, imports, pcd, service
+from bench import cda, cli_figures, core, device, dicom, dicom_store, hl7v2, imports, pcd, service
 from bench.measure import Figure
 
 OUT = Path(__file__).parent / "out" / "results.json"
 FIGURES = {
     "parse": core.parse,
     "convert_oru": core.convert_oru,
+    "convert_mix": hl7v2.convert_mix,
+    "convert_oru_200": hl7v2.convert_oru_200,
+    "convert_mdm_5mb": hl7v2.convert_mdm_5mb,
+    "convert_linear": hl7v2.convert_linear,
     "validate_observation": core.validate_observation,
     "convert_cda": cda.convert_cda,
     "cda_linear": cda.cda_linear,
