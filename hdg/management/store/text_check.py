@@ -19,6 +19,7 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import parse
 from hdg.management.store.session import WriteSession
+from hdg.management.store.text_erase import sealed
 from hdg.management.store.text_state import is_complete, stand_of
 from hdg.management.store.texts import TEXT_INDEX, Row, Texts
 from hdg.management.store.values import Hash
@@ -103,7 +104,7 @@ def _write(
     same = [number for number in wrong if now.get(number) == known.get(number)]
     connection.execute(delete(TEXT_INDEX).where(TEXT_INDEX.c.rkey.in_(same)))
     cursor = connection.connection.cursor()
-    texts.replace(
-        cursor, Statements(connection.dialect), [], [made[number] for number in same if number in made]
-    )
+    closed = sealed(connection, min(wrong) - 1, max(wrong))  # erased meanwhile
+    new = [made[number] for number in same if number in made and number not in closed]
+    texts.replace(cursor, Statements(connection.dialect), [], new)
     cursor.close()

@@ -23,6 +23,7 @@ from hdg.management.store.custom_register import BUMP
 from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import parse
 from hdg.management.store.session import WriteSession
+from hdg.management.store.text_erase import Sweep, guard, is_guarded, sealed, unguard
 from hdg.management.store.text_state import set_stand, stand_of
 from hdg.management.store.text_words import TEXT_VERSION
 from hdg.management.store.texts import TEXT_INDEX, Row, Texts, create, drop
@@ -48,23 +49,24 @@ class TextFill:
         self._is_postgresql = store.engine.dialect.name == "postgresql"
         self._texts = Texts(hash_, is_postgresql=self._is_postgresql, is_full=False)
         self._is_turned = self._is_complete = False
+        self._sweep = Sweep(store)
         if is_on and not self._is_postgresql:
             _check_fts5()
 
     def step(self) -> bool:
         """Does one window; False: there is nothing to do. Raises NotCommitted."""
         if self._is_complete:
-            return False
+            return self._sweep.step()
         with self._store.engine.connect() as connection:
-            stand = stand_of(connection)
-        if not self._is_turned and not _is_right(stand, is_on=self._is_on):
+            is_right = _is_right(connection, is_on=self._is_on)
+        if not self._is_turned and not is_right:
             self._store.submit(partial(_turned, is_on=self._is_on)).result()
         self._is_turned = True
         with self._store.engine.connect() as connection:
             stand = stand_of(connection)
             if stand is None or stand.is_full:
                 self._is_complete = True
-                return False
+                return self._sweep.step()
             until = stand.until if stand.until >= 0 else _last(connection)
             terms = [
                 _RESOURCE.c.rkey > stand.position,
@@ -104,6 +106,8 @@ class TextFill:
             return  # somebody else has gone on, or turned it off
         now = _versions(connection, [version.rkey for version in versions])
         there = _there(connection, versions)
+        if versions:
+            there |= sealed(connection, versions[0].rkey - 1, versions[-1].rkey)  # erased meanwhile
         new = [
             rows[one.rkey]
             for one in versions
@@ -121,20 +125,30 @@ class TextFill:
 def _turned(session: WriteSession, *, is_on: bool) -> None:
     """Begins it (anew, where the rules are others), or removes it."""
     connection = session.connection
-    if _is_right(stand_of(connection), is_on=is_on):
+    if _is_right(connection, is_on=is_on):
+        return
+    if is_on and _is_made(stand_of(connection)):  # by a release that did not heed erasures
+        guard(connection)
         return
     if is_on:
         create(connection)
+        guard(connection)
     else:
         drop(connection)
+        unguard(connection)
         _log.info("the index of words is removed")
     set_stand(connection, TextStand(TEXT_VERSION) if is_on else None)
     connection.exec_driver_sql(BUMP)
 
 
-def _is_right(stand: TextStand | None, *, is_on: bool) -> bool:
+def _is_right(connection: Connection, *, is_on: bool) -> bool:
     """Whether it is there, by the rules of this release, or is not there, as it should be."""
-    return stand is not None and stand.version == TEXT_VERSION if is_on else stand is None
+    stand = stand_of(connection)
+    return _is_made(stand) and is_guarded(connection) if is_on else stand is None
+
+
+def _is_made(stand: TextStand | None) -> bool:
+    return stand is not None and stand.version == TEXT_VERSION
 
 
 def _check_fts5() -> None:
