@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from hdg.fhir import json
-from hdg.usage.ccd.document import Making
+from hdg.fhir.validate import validate
+from hdg.usage.ccd.document import CARRIED, Making
 
 MAKING = Making(
     "0a0a0a0a-1111-4222-8333-444444444444", "2026-01-02T03:04:05Z", "north", "https://gw.example/fhir"
@@ -27,6 +28,15 @@ def about_one(resource):
     if resource["resourceType"] == "Appointment":
         about = {"participant": [{"actor": {"reference": "Patient/the-one"}, "status": "accepted"}]}
     return [{"resourceType": "Patient", "id": "the-one"}, {**kept, **about}]
+
+
+def carried_examples(cases):
+    """(file, resource) of every valid R4 example of a type that a CCD carries."""
+    for file in sorted((cases / "fhir" / "r4-examples").rglob("*.json")):
+        resource = json.loads(file.read_bytes())
+        is_carried = isinstance(resource, dict) and resource.get("resourceType") in CARRIED
+        if is_carried and not validate(resource):
+            yield file, resource
 
 
 def concept(code, **rest):

@@ -9,13 +9,7 @@ import json
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
+from hypothesis import given
 
 from bench import fuzz_fhir
 from bench.fhir_requests import Ask
@@ -25,14 +19,7 @@ from hdg import device_api, imaging_api
 from hdg.devices import Devices
 from hdg.fhir.validate import validate
 from hdg.imaging import Imaging
-from tests import described_bodies  # noqa: F401  # it registers
-
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_schema_conformance,
-]
+from tests.described_bodies import CHECKS, asking
 
 
 @pytest.fixture
@@ -65,14 +52,7 @@ def test_every_operation_of_the_description_answers_as_it_says(world):
     for operation in operations:
 
         @given(case=operation.as_strategy())
-        @settings(
-            max_examples=5,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
+        @asking(5)
         def asked(case):
             case.call_and_validate(headers=headers, checks=CHECKS)
 

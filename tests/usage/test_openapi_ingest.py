@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
+from hypothesis import given
 
 from hdg import device_api, imaging_api, ingest_api
 from hdg.devices import Devices
 from hdg.imaging import Imaging
 from hdg.usage.fhir_api import openapi_ingest
 from hdg.usage.fhir_api.openapi import openapi
-from tests import described_bodies  # noqa: F401  # it registers
+from tests.described_bodies import CHECKS, asking
 from tests.messages import oru
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 TAKEN = {
     "/ingest/hl7v2": ingest_api.Ingest.types,
     "/ingest/cda": ingest_api._IngestDocuments.types,
@@ -68,14 +61,7 @@ def test_what_schemathesis_asks_of_a_route_is_answered_as_described(served, path
     operation = schema[path]["POST"]
 
     @given(case=operation.as_strategy())
-    @settings(
-        max_examples=8,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @asking(8)
     def asked(case):
         case.call_and_validate(headers=who, checks=CHECKS)
 

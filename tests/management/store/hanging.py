@@ -1,9 +1,30 @@
-"""What processes share that fill an index until a test kills them."""
+"""Processes that fill an index until a test kills them: what they share, and how a test starts and kills one."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
+
+
+def started(script: Path, settings, *arguments: object) -> subprocess.Popen[str]:
+    """``script`` on the store of ``settings``; its standard output is to be read."""
+    command = [sys.executable, script, settings.data, settings.database_url or "", *arguments]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+
+
+def kill_at(process: subprocess.Popen[str], line: str = "hangs") -> None:
+    """SIGKILL once the process has printed ``line``; it must not have ended before."""
+    assert process.stdout is not None
+    for said in process.stdout:
+        if said.strip() == line:
+            break
+    process.kill()
+    assert process.wait(20) == -signal.SIGKILL
+    process.stdout.close()
 
 
 def fill(filler, count: int) -> None:

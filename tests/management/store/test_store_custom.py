@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from hdg.management.store import Clause, SearchQuery, Store, custom, custom_fill
 from hdg.management.store.custom import definition_of
 from hdg.management.store.custom_fill import Filler
 from hdg.management.store.custom_register import Catalog, save
+from tests.management.store.hanging import kill_at, started
 
 URL = "http://example.org/SearchParameter/"
 NICK = "http://example.org/nickname"
@@ -110,11 +108,6 @@ def test_what_is_there_is_indexed_in_batches_and_what_is_written_meanwhile_at_on
 PROCESS = Path(__file__).with_name("custom_filler_process.py")
 
 
-def process(settings, batches: int) -> subprocess.Popen[str]:
-    arguments = [str(settings.data), settings.database_url or "", str(batches)]
-    return subprocess.Popen([sys.executable, str(PROCESS), *arguments], stdout=subprocess.PIPE, text=True)
-
-
 def test_processes_that_are_killed_in_the_middle_lose_and_double_nothing(settings, keys, tmp_path) -> None:
     """Other processes write meanwhile; each that fills is killed inside a batch's transaction but the last."""
 
@@ -130,13 +123,7 @@ def test_processes_that_are_killed_in_the_middle_lose_and_double_nothing(setting
         define(do, NICKNAME)
         define(do, parameter("nick-url", "uri", f"Patient.extension('{NICK}').url"), "resource/2")
     for turn in range(3):
-        filler = process(settings, 2)
-        assert filler.stdout is not None
-        while filler.stdout.readline().strip() != "hangs":
-            pass
-        filler.kill()
-        assert filler.wait() == -signal.SIGKILL
-        filler.stdout.close()
+        kill_at(started(PROCESS, settings, 2))
         with Store.open(settings, keys, now) as store:
             do = lambda work: store.submit(work).result(60)  # noqa: E731
             assert not Catalog(store.engine).current().find("Patient", "nickname").is_ready
@@ -147,7 +134,7 @@ def test_processes_that_are_killed_in_the_middle_lose_and_double_nothing(setting
             wanted |= {f"new{turn}": f"new {turn}", f"p{turn:02}": f"again {turn}"}
             wanted |= {f"p{20 + turn}": f"again {20 + turn}"}
             del wanted[f"p{10 + turn}"]
-    both = [process(settings, 0) for _ in "12"]
+    both = [started(PROCESS, settings, 0) for _ in "12"]
     for each in both:
         out, _ = each.communicate(timeout=120)
         assert each.returncode == 0

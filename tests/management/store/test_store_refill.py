@@ -4,9 +4,6 @@ databases (DESIGN §6).
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,7 @@ from hdg.management.store.everything import Everything
 from hdg.management.store.index_state import mark_of
 from hdg.management.store.refill import Refill
 from hdg.management.store.search import Include, Sort
+from tests.management.store.hanging import kill_at, started
 from tests.management.store.test_store_reindexing import change, filled, observation, over, put, rows
 from tests.management.store.test_store_schema import derived
 
@@ -209,19 +207,7 @@ def test_it_goes_on_where_it_was_after_a_kill(filled, settings, keys, clock, ane
     before = prepared(filled)
     change(filled, *DAMAGE)
     filled.close()
-    url = settings.database_url or ""
-    process = subprocess.Popen(
-        [sys.executable, str(PROCESS), str(settings.data), str(url), str(windows)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == ("hangs" if windows else "1"):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait(20)
-    process.stdout.close()
+    kill_at(started(PROCESS, settings, windows), "hangs" if windows else "1")
     anew()
     with Store.open(settings, keys, clock) as store:
         with store.engine.connect() as connection:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from hdg.management.store.custom import definition_of
 from hdg.management.store.custom_fill import Filler
 from hdg.management.store.custom_register import save
 from hdg.management.store.reindexing import Reindexing, Scope
+from tests.management.store.hanging import kill_at, started
 
 TABLES = tuple(table_of(model) for model in schema.INDEX_TABLES)
 NICKNAME = {
@@ -183,28 +181,7 @@ def test_what_is_written_meanwhile_is_neither_lost_nor_doubled(filled, monkeypat
     assert over(filled).verify().is_equal
 
 
-PROCESS = """
-import sys, time
-from pathlib import Path
-from hdg.management.keys import KeyRing
-from hdg.management.store import Store, reindexing
-from hdg.management.store.reindexing import Reindexing, Scope
-from hdg.settings import Settings
-keys = KeyRing.of_bytes(*(bytes([number]) * 32 for number in range(1, 6)))
-reindexing.WINDOW = 2
-fix, windows = reindexing._fix, []
-def slow(session, window, rkeys):
-    done = fix(session, window, rkeys)
-    windows.append(rkeys)
-    if len(windows) == 2:
-        print("hangs", flush=True)
-        time.sleep(600)
-    return done
-reindexing._fix = slow
-settings = Settings(data=Path(sys.argv[1]), database_url=sys.argv[2] or None)
-with Store.open(settings, keys, lambda: time.time_ns() // 1000) as store:
-    Reindexing(store, store._shared.indexer, Scope()).repair()
-"""
+PROCESS = Path(__file__).with_name("reindexing_process.py")
 
 
 def test_a_run_that_is_killed_goes_on_where_it_was(settings, keys, monkeypatch) -> None:
@@ -216,17 +193,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(settings, keys, monkeypatch) 
         put(store, *(observation(f"o{number}", str(number)) for number in range(7)))
         before = rows(store)
         change(store, "DELETE FROM idx_token")
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(settings.data), settings.database_url or ""],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(reindexing.__file__).parents[3],
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().strip() == "hangs"
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
+    kill_at(started(PROCESS, settings))
     with Store.open(settings, keys, now) as store:
         assert rows(store) != before
         assert over(store, Scope("Observation")).position() == 0

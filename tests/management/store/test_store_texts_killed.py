@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,14 +12,10 @@ from hdg.management.store import SearchQuery, Store
 from hdg.management.store.custom_register import Catalog
 from hdg.management.store.envelope import parse
 from hdg.management.store.texts import Texts
+from tests.management.store.hanging import kill_at, started
 
 PROCESS = Path(__file__).with_name("text_fill_process.py")
 WORDS = ["bone", "liver", "heart", "naïve", "femur", "肺炎", "환자", "non-small", "metastases"]
-
-
-def process(settings, windows: int) -> subprocess.Popen[str]:
-    arguments = [str(settings.data), settings.database_url or "", str(windows)]
-    return subprocess.Popen([sys.executable, str(PROCESS), *arguments], stdout=subprocess.PIPE, text=True)
 
 
 def now() -> int:
@@ -69,17 +62,11 @@ def test_processes_that_are_killed_in_the_middle_lose_and_double_nothing(setting
     with Store.open(settings, keys, now) as store:
         write(store, chance, [f"b{number}" for number in range(40)])
     for turn in range(2):
-        filler = process(settings, 2)
-        assert filler.stdout is not None
-        while filler.stdout.readline().strip() != "hangs":
-            pass
-        filler.kill()
-        assert filler.wait() == -signal.SIGKILL
-        filler.stdout.close()
+        kill_at(started(PROCESS, settings, 2))
         with Store.open(settings, keys, now) as store:
             assert not Catalog(store.engine).current().texts.is_full
             write(store, chance, [f"b{chance.randrange(40)}" for _ in range(6)] + [f"n{turn}", f"m{turn}"])
-    both = [process(settings, 0) for _ in "12"]
+    both = [started(PROCESS, settings, 0) for _ in "12"]
     for each in both:
         out, _ = each.communicate(timeout=120)
         assert each.returncode == 0

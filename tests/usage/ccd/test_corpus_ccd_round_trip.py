@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ccd_cases import about_one
+from ccd_cases import MAKING, about_one, carried_examples
 from ccd_facts import TYPES, disorder, facts, is_denied
-from hdg.fhir import ids, json
+from hdg.fhir import ids
 from hdg.fhir.validate import validate
 from hdg.ingestion.cda.convert import Converter
-from hdg.usage.ccd.document import CARRIED, Making, document
+from hdg.usage.ccd.document import document
 
 pytestmark = pytest.mark.corpus
-MAKING = Making(
-    "0a0a0a0a-1111-4222-8333-444444444444", "2026-01-02T03:04:05Z", "north", "https://gw.example/fhir"
-)
 
 
 def test_no_coded_fact_of_the_corpus_is_lost_or_turned_round(cases):
@@ -41,16 +38,8 @@ def test_no_coded_fact_of_the_corpus_is_lost_or_turned_round(cases):
 
 def test_every_example_of_r4_can_be_written_and_what_it_denies_stays_denied(cases):
     converter = Converter(id_key=ids.PUBLIC_KEY)
-    count = 0
-    for file in sorted((cases / "fhir" / "r4-examples").rglob("*.json")):
-        resource = json.loads(file.read_bytes())
-        if (
-            not isinstance(resource, dict)
-            or resource.get("resourceType") not in CARRIED
-            or validate(resource)
-        ):
-            continue
-        count += 1
+    examples = list(carried_examples(cases))
+    for file, resource in examples:
         made = document(about_one(resource), MAKING)
         assert disorder(made) == [], file.name
         back = converter.convert(made, at_us=0).resources
@@ -58,4 +47,4 @@ def test_every_example_of_r4_can_be_written_and_what_it_denies_stays_denied(case
         if comes_back and "entered-in-error" not in file.read_text():
             found = [is_denied(one) for one in back if one["resourceType"] == resource["resourceType"]]
             assert is_denied(resource) in found, file.name
-    assert count > 150
+    assert len(examples) > 150
