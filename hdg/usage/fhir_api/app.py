@@ -14,6 +14,7 @@ from hdg.errors import HdgError
 from hdg.settings import Settings
 from hdg.usage import health, ledger_api
 from hdg.usage.access import Gate
+from hdg.usage.dicomweb import page as images_page
 from hdg.usage.dicomweb import routes as dicomweb
 from hdg.usage.fhir_api import (
     bundle,
@@ -40,7 +41,7 @@ from hdg.usage.fhir_api.wire import Pretty
 from hdg.usage.subscriptions.lane import Pace
 
 PUBLIC_PATHS = frozenset(
-    {"/healthz", "/readyz", "/fhir/metadata", "/ledger/checkpoint", "/docs", "/openapi.json"}
+    {"/healthz", "/readyz", "/fhir/metadata", "/ledger/checkpoint", "/docs", "/openapi.json", "/images"}
 )
 """Every route that answers without a token. Any other must pass the gate; a test walks them all."""
 
@@ -84,6 +85,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *ledger_api.routes(gate),
         *health.routes(gate),
         *docs_page.routes(api.base_url),
+        *images_page.routes(),
     ]
     app.add_exception_handler(HdgError, handle_hdg_error)
     app.add_exception_handler(HTTPException, handle_http_error)
