@@ -9,6 +9,7 @@ from hdg.usage.ccd.parts import (
     comments,
     indications,
     negation,
+    range_words,
     related,
     span_words,
     status_code,
@@ -228,15 +229,31 @@ def doses(dosage: JsonObject) -> list[Node | None]:
 def _sig(dosage: JsonObject) -> str:
     """The instruction in words: its own, and what else CDA cannot hold."""
     rest = [timing_words(dosage)]
-    given = _dose_of(dosage)
-    if given.get("rateRatio") and _rate(given["rateRatio"]) is None:
-        parts = [words_of(given["rateRatio"].get(name) or {}) for name in ("numerator", "denominator")]
-        rest.append(f"rate {parts[0]} per {parts[1]}")
+    ratio = _dose_of(dosage).get("rateRatio")
+    if ratio and _rate(ratio) is None:
+        rest.append(f"rate {_ratio_words(ratio)}")
+    rest += [
+        f"{said(one.get('type')) or 'also'} {_dose_words(one)}" for one in dosage.get("doseAndRate", ())[1:]
+    ]
     limits = [name for name in ("maxDosePerAdministration", "maxDosePerLifetime") if dosage.get(name)]
     rest += [f"{name} {words_of(dosage[name])}" for name in limits]
     rest += [said(one) for one in dosage.get("additionalInstruction", ())]
     words = "; ".join(part for part in rest if part and part not in dosage.get("text", ""))
     return "; ".join(part for part in (dosage.get("text", ""), words) if part)
+
+
+def _ratio_words(ratio: JsonObject) -> str:
+    return " per ".join(words_of(ratio.get(name) or {}) for name in ("numerator", "denominator"))
+
+
+def _dose_words(given: JsonObject) -> str:
+    """A dose and its rate."""
+    forms = {"Quantity": words_of, "Range": range_words, "Ratio": _ratio_words}
+    found = {
+        stem: [form(given[f"{stem}{kind}"]) for kind, form in forms.items() if given.get(f"{stem}{kind}")]
+        for stem in ("dose", "rate")
+    }
+    return "; ".join([*found["dose"], *(f"rate {words}" for words in found["rate"])])
 
 
 def sig_entry(dosages: Any) -> Node | None:
@@ -260,13 +277,18 @@ def _further(dosages: Any) -> list[str]:
     """The dosages after the first: an entry has room for one."""
     found = []
     for one in dosages[1:]:
-        given = _dose_of(one)
-        dose = words_of(given.get("doseQuantity") or {})
         repeat = (one.get("timing") or {}).get("repeat") or {}
         every = every_of(repeat)
         often = f"every {every[0]}{'-' + every[1] if every[1] else ''} {every[2]}" if every else ""
         events = ", ".join(repeat.get("when", ()))
-        parts = [dose, said(one.get("route")), often, events, _sig(one), one.get("patientInstruction", "")]
+        parts = [
+            _dose_words(_dose_of(one)),
+            said(one.get("route")),
+            often,
+            events,
+            _sig(one),
+            one.get("patientInstruction", ""),
+        ]
         found.append("Further dosage: " + "; ".join(part for part in parts if part))
     return found
 

@@ -324,6 +324,25 @@ def test_every_dosage_is_said():
     assert "Further dosage: two at night" in said
 
 
+def test_every_dose_of_a_dosage_is_said():
+    def milligrams(value):
+        return {"value": value, "unit": "mg"}
+
+    calculated = {"type": {"text": "calculated"}, "doseQuantity": milligrams(48)}
+    limits = {"low": milligrams(5), "high": milligrams(10)}
+    hourly = {"numerator": milligrams(1), "denominator": {"value": 2, "unit": "h"}}
+    doses = [
+        {"doseAndRate": [{"doseQuantity": milligrams(50)}, calculated]},
+        {"doseAndRate": [{"doseRange": limits, "rateRatio": hourly}]},
+    ]
+    tree = root(
+        about("MedicationStatement", status="active", medicationCodeableConcept=concept("1"), dosage=doses)
+    )
+    said = "".join(tree.itertext())
+    assert "calculated 48 mg" in said
+    assert "Further dosage: 5 mg to 10 mg; rate 1 mg per 2 h" in said
+
+
 def test_a_medication_that_cannot_be_seen_is_unknown_not_left_out():
     tree = root(
         about("MedicationStatement", status="active", medicationReference={"reference": "Medication/hidden"})
