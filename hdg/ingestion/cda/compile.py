@@ -7,25 +7,26 @@ no row has read can be reported (losses.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hdg.errors import Issue, TableError
 from hdg.fhir.definitions import ElementInfo, element_info, resource_types, type_definition
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
-from hdg.ingestion.cda.paths import Path, View, parse_path, texts
+from hdg.ingestion.cda.paths import View, parse_path
+from hdg.ingestion.cda.rows import Rows, Step, readers
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.values import CONVERTERS, REASON, absent_reason
+from hdg.ingestion.cda.values import CONVERTERS, REASON
 from hdg.ingestion.cda.xml import Element, local
-from hdg.mapping.actions import Fire
 from hdg.mapping.context import Facts, JsonObject, Several
 from hdg.mapping.programs import Programs
 from hdg.mapping.puts import put_of
 from hdg.mapping.shape import result_type
 from hdg.mapping.table import Rule, Table
-from hdg.mapping.when import Readers, Test, compile_when, parse_when
+from hdg.mapping.when import compile_when, parse_when
 
 __all__ = ["STATEMENTS", "Compiler", "Program", "is_negated", "readers"]
 
@@ -38,23 +39,6 @@ STATEMENTS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One row. ``fire`` puts what was read; ``fallback`` steps in when nothing came of it.
-
-    ``is_whole``: what is read is read with all that is in it. ``gap``: a required element for whose absence the
-    source may give a reason.
-    """
-
-    rule: Rule
-    path: Path
-    test: Test | None
-    fire: Fire | None
-    fallback: Fire | None
-    is_whole: bool
-    gap: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Program:
     """A compiled table. ``type`` is the R4 type (or backbone path) that it builds."""
 
@@ -63,6 +47,7 @@ class Program:
     steps: tuple[tuple[str, Step], ...]
     """Each with the child without which it does nothing; '' for none."""
     identify: Callable[[Element, State], Facts] | None
+    rows: Rows
 
     @property
     def is_resource(self) -> bool:
@@ -80,58 +65,13 @@ class Program:
                 named[tag].append(child)
             else:
                 named[tag] = [child]
+        runs = self.rows.needed(frozenset(named))
         view: View = {**named}
         try:
-            for first, step in self.steps:
-                if not first or first in named:
-                    _run(step, element, view, out, state)
+            for run in runs:
+                run(element, view, out, state)
         finally:
             state.labels = labels
-
-
-def _run(step: Step, element: Element, view: View, out: JsonObject, state: State) -> None:
-    path = step.path
-    hits: Sequence[Element]
-    if path.plain:
-        hits = view.get(path.plain, ())
-    else:
-        hits = path.found(element, state) if path.up else path.among(element, view, state.parents)
-    if not hits and step.fallback is None:
-        return
-    if step.test is not None and not step.test(element, state):
-        return
-    is_done = False
-    name, fire, is_whole = path.attribute, step.fire, step.is_whole
-    for hit in hits:
-        value: Any = hit
-        if name:
-            value = hit.get(name)
-            if value is None:
-                continue
-            state.attributes[hit, name] = None
-        if fire is None:
-            if is_whole:
-                state.consumed[hit] = None
-            continue
-        has_fired = value != "" and fire(value, out, state)
-        is_done = is_done or has_fired
-        if is_whole and (has_fired or state.problems):
-            state.consumed[hit] = None  # what nothing has come of, and no problem says why, is a loss
-        if state.problems:
-            state.settle_at(hit, name)
-    if is_done:
-        return
-    if step.fallback is not None:
-        step.fallback("", out, state)
-        if state.problems:
-            state.settle_at(element)
-    elif step.gap and hits and step.gap not in out and f"_{step.gap}" not in out:
-        _say_absent(step.gap, hits[0], out, state)
-
-
-def _say_absent(gap: str, hit: Element, out: JsonObject, state: State) -> None:
-    if hit.get("nullFlavor") is not None:
-        out[gap] = absent_reason(hit)
 
 
 def is_negated(element: Element) -> bool:
@@ -157,7 +97,7 @@ class Compiler(Programs[Program]):
                     steps.append(("" if step.fallback is not None else step.path.first, step))
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
-        return Program(table.name, kind, tuple(steps), identify)
+        return Program(table.name, kind, tuple(steps), identify, Rows(steps))
 
     def _step(self, rule: Rule, root: str) -> Step:
         path = parse_path(rule.source)
@@ -196,7 +136,7 @@ class Compiler(Programs[Program]):
             program = self.program(name)
             out: JsonObject = {}
             program.fill(element, out, state)
-            if is_negated(element) and (element, "negationInd") not in state.attributes:
+            if is_negated(element) and not state.has_read(element, "negationInd"):
                 text = "a negated part was left out: its table does not say what that means"
                 state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
                 return None
@@ -218,16 +158,16 @@ class Compiler(Programs[Program]):
         """A reference to what a table makes of an element; None for nothing."""
         program = self.program(name)
         kind = program.type
-        key = (name, element)
-        known: JsonObject | None = state.known.get(key, _MISSING)
-        if known is not _MISSING:
-            return None if known is None else known.copy()
-        state.known[key] = None
+        made = state.made[name]
+        if element in made:
+            known = made[element]
+            return None if known is None else {"reference": known}
+        made[element] = None
         out: JsonObject = {"resourceType": kind, "id": ""}
         problems, state.problems = state.problems, []
         program.fill(element, out, state)
         state.problems = problems
-        if is_negated(element) and (element, "negationInd") not in state.attributes:
+        if is_negated(element) and not state.has_read(element, "negationInd"):
             text = f"a negated statement was left out: the table {name} does not say what that means"
             state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
             return None
@@ -238,28 +178,37 @@ class Compiler(Programs[Program]):
             text = f"{kind} needs {name.removeprefix('_')}, and nothing says it: said to be unknown"
             state.issues.append(Issue("warning", "required", state.place_of(element), text))
         facts = program.identify(element, state) if program.identify else state.facts_of(element)
-        made = state.take(out, facts, element)
+        reference = state.take(out, facts, element)
         for attribute in ("classCode", "moodCode"):
             state.mark(element, attribute)
         if kind == "Patient" and state.subject is None:
-            state.subject = made
-        state.known[key] = made
-        return made.copy()
-
-
-_MISSING: Any = object()
+            state.subject = reference.copy()
+        made[element] = reference["reference"]
+        return reference
 
 
 def _unsaid(kind: str, out: JsonObject) -> list[str]:
     """Required choices of a resource that have no value: the property where its absence is said."""
     return [
-        f"{element.name}CodeableConcept" if "CodeableConcept" in element.types else f"_{element.name}DateTime"
-        for element in type_definition(kind).elements
-        if element.is_choice
-        and element.min
-        and not {"CodeableConcept", "dateTime"}.isdisjoint(element.types)
-        and not any(name.removeprefix("_").startswith(element.name) for name in out)
+        property_
+        for stem, property_ in _choices(kind)
+        if not any(name.removeprefix("_").startswith(stem) for name in out)
     ]
+
+
+@lru_cache(maxsize=200)
+def _choices(kind: str) -> tuple[tuple[str, str], ...]:
+    """Required choices of a resource: name, and the property where its absence is said."""
+    return tuple(
+        (
+            element.name,
+            f"{element.name}CodeableConcept"
+            if "CodeableConcept" in element.types
+            else f"_{element.name}DateTime",
+        )
+        for element in type_definition(kind).elements
+        if element.is_choice and element.min and not {"CodeableConcept", "dateTime"}.isdisjoint(element.types)
+    )
 
 
 def _dispatched(targets: frozenset[str], *, is_link: bool) -> Build:
@@ -296,33 +245,3 @@ def _gap(root: str, target: str) -> str:
     if info is None or not info.definition.min or info.is_choice or info.is_list or info.type[0].islower():
         return ""
     return target
-
-
-def readers(operand: str) -> Readers:
-    """How ``when`` reads a path below the element. Raises PathError."""
-    path = parse_path(operand)
-
-    def text(element: Element, state: State) -> str:
-        found = texts(path, element, state)
-        return found[0] if found else ""
-
-    if path.is_own:
-        name = path.attribute
-
-        def own(element: Element, state: State) -> str:
-            return element.get(name, "").strip()
-
-        return Readers(own, lambda e, s: bool(own(e, s)), lambda e, s: int(bool(own(e, s))))
-    if path.attribute:
-        return Readers(text, lambda e, s: bool(texts(path, e, s)), lambda e, s: len(texts(path, e, s)))
-    return Readers(
-        text,
-        lambda e, s: any(_has_value(one) for one in path.found(e, s)),
-        lambda e, s: len(path.found(e, s)),
-    )
-
-
-def _has_value(element: Element) -> bool:
-    if element.get("nullFlavor") is not None:
-        return False
-    return len(element) > 0 or bool((element.text or "").strip()) or bool(element.keys())

@@ -17,9 +17,10 @@ from typing import Any, Literal, NamedTuple
 
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.json import Decimal
-from hdg.ingestion.cda.compile import Compiler, Step
+from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.convert import Converter
 from hdg.ingestion.cda.losses import SILENT, STRUCTURE
+from hdg.ingestion.cda.rows import Step
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element
 from hdg.ingestion.sender import Sender

@@ -67,11 +67,14 @@ class Dispatch:
 
     def statement(self, element: Element, state: State) -> list[JsonObject]:
         """References to what a statement becomes; once, however often it is asked for."""
-        known: list[JsonObject] | None = state.known.get(("statement", element))
-        if known is None:
-            state.known["statement", element] = []
-            known = state.known["statement", element] = self._read(element, state)
-        return [reference.copy() for reference in known]
+        told = state.told.get(element)
+        if told is None:
+            state.told[element] = ()
+            found = self._read(element, state)
+            if found:
+                state.told[element] = tuple([one["reference"] for one in found])
+            return found
+        return [{"reference": one} for one in told]
 
     def _read(self, element: Element, state: State) -> list[JsonObject]:
         if local(element) not in STATEMENTS:

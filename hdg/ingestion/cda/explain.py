@@ -8,7 +8,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 from hdg.fhir.json import dumps
-from hdg.ingestion.cda.compile import Compiler, Program, Step
+from hdg.ingestion.cda.compile import Compiler, Program
+from hdg.ingestion.cda.rows import Rows, Step
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element
 from hdg.mapping.actions import Fire
@@ -34,7 +35,7 @@ class Watching(Compiler):
     def _program(self, table: Table) -> Program:
         plain = super()._program(table)
         steps = tuple((first, self._watched(step)) for first, step in plain.steps)
-        return _Watched(plain.name, plain.type, steps, plain.identify, self._places)
+        return _Watched(plain.name, plain.type, steps, plain.identify, Rows(steps), self._places)
 
     def _watched(self, step: Step) -> Step:
         return replace(

@@ -61,9 +61,10 @@ def _unread(root: Element, state: State) -> Iterator[str]:
         element = stack.pop()
         if element in consumed or element.tag in SILENT:
             continue
-        for name, value in element.items():
-            if name in STRUCTURE or name[0] == "{" or (element, name) in attributes:
+        for name in element.keys():  # noqa: SIM118  # of an element
+            if name in STRUCTURE or name[0] == "{" or ((read := attributes.get(name)) and element in read):
                 continue
+            value = element.get(name)
             if value and not value.isspace() and not (name == "negationInd" and value == "false"):
                 yield state.place_of(element, name)
         text = element.text

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
@@ -29,6 +29,8 @@ Check = Callable[[Element, Parents], bool]
 Pick = Callable[[Sequence[Element], Parents], Sequence[Element]]
 View = dict[str, Sequence[Element]]
 """The children of an element by tag (in Clark notation), and what paths have found so far, by their keys."""
+_ABOVE_MAX = 64
+"""Elements of which is kept what lies below them."""
 _NAME = re.compile(r"(?:sdtc:|xsi:)?[A-Za-z][A-Za-z0-9]*")
 _COMPARED = re.compile(r"(?P<path>[^=!']+?)\s*(?P<sign>!?=)\s*'(?P<text>[^']*)'")
 
@@ -36,7 +38,7 @@ _COMPARED = re.compile(r"(?P<path>[^=!']+?)\s*(?P<sign>!?=)\s*'(?P<text>[^']*)'"
 class Known(Protocol):
     """What a document is looked at with (state.State)."""
 
-    known: dict[Any, Any]
+    above: dict[Element, dict[str, Sequence[Element]]]
     parents: dict[Element, Element]
 
 
@@ -71,8 +73,8 @@ class Path:
     """Whether it is an attribute of the element itself."""
 
     def found(self, element: Element, state: Known) -> Sequence[Element]:
-        """``find``; what lies above is looked for once for all siblings and kept in ``state.known``."""
-        known, parents = state.known, state.parents
+        """``find``; what lies above is looked for once for all siblings and kept in ``state.above``."""
+        parents = state.parents
         if not self.up or self.below is None:
             return self.find(element, parents)
         above = element
@@ -81,10 +83,14 @@ class Path:
             if around is None or around.tag == _SECTION:
                 return ()
             above = around
-        key = ("above", self.text, above)
-        hits: Sequence[Element] | None = known.get(key)
+        known = state.above.get(above)
+        if known is None:
+            if len(state.above) >= _ABOVE_MAX:
+                state.above.clear()
+            known = state.above[above] = {}
+        hits = known.get(self.text)
         if hits is None:
-            hits = known[key] = self.below(above, parents)
+            hits = known[self.text] = self.below(above, parents)
         return hits
 
     def among(self, element: Element, view: View, parents: Parents) -> Sequence[Element]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import Any
 
@@ -27,6 +28,7 @@ class State(Context):
     __slots__ = (
         "_statements",
         "_uris",
+        "above",
         "attributes",
         "build_resource",
         "consumed",
@@ -37,6 +39,7 @@ class State(Context):
         "issues",
         "known",
         "library",
+        "made",
         "parents",
         "place_of",
         "resources",
@@ -46,6 +49,7 @@ class State(Context):
         "statements",
         "subject",
         "systems",
+        "told",
         "tree",
         "zone",
     )
@@ -83,12 +87,18 @@ class State(Context):
         """Reference to the patient that the document is about."""
         self.consumed: dict[Element, None] = {}
         """Elements that were read with all that is in them."""
-        self.attributes: dict[tuple[Element, str], None] = {}
-        """Attributes that were read for themselves."""
+        self.attributes: defaultdict[str, dict[Element, None]] = defaultdict(dict)
+        """By name, the elements of which that attribute was read for itself."""
         self.statements: dict[Element, None] = {}
         """Statements that a table has read."""
         self.known: dict[Any, Any] = {}
         """What converters have worked out for this document, by their own keys."""
+        self.made: defaultdict[str, dict[Element, str | None]] = defaultdict(dict)
+        """By table, what it made of an element: ``Type/id``."""
+        self.told: dict[Element, tuple[str, ...]] = {}
+        """What became of a statement: each ``Type/id``."""
+        self.above: dict[Element, dict[str, Sequence[Element]]] = {}
+        """What rows have found below an element around what they read; bounded."""
         self.dispatch: Callable[[Element, State], list[JsonObject]] | None = None
         self.build_resource: Callable[[str, Element, State], JsonObject | None] | None = None
         """Makes a resource of an element by the table of that name; gives a reference to it."""
@@ -101,8 +111,13 @@ class State(Context):
 
     def forget_reading(self) -> None:
         """Lets go of what was worked out for the document; what was built and the document stay."""
-        for held in (self.consumed, self.attributes, self.statements, self.known):
-            held.clear()
+        self.consumed.clear()
+        self.attributes.clear()
+        self.statements.clear()
+        self.known.clear()
+        self.made.clear()
+        self.told.clear()
+        self.above.clear()
 
     def forget(self) -> None:
         """Lets go of the document too."""
@@ -116,9 +131,13 @@ class State(Context):
     def mark(self, element: Element, attribute: str = "") -> None:
         """Says that an element (with all that is in it) or one of its attributes has been read."""
         if attribute:
-            self.attributes[element, attribute] = None
+            self.attributes[attribute][element] = None
         else:
             self.consumed[element] = None
+
+    def has_read(self, element: Element, attribute: str) -> bool:
+        """Whether an attribute was read for itself."""
+        return element in self.attributes[attribute]
 
     def is_read(self, element: Element) -> bool:
         """Whether a table has made something of a statement already."""
