@@ -102,7 +102,8 @@ class Place:
 class Written:
     """What a write came to. ``is_changed`` False: nothing new was said, and no version was made.
 
-    ``body``: the stored bytes of the version, b'' for a deletion; ``updated_us``: µs, UTC.
+    ``body``: the stored bytes of the version, b'' for a deletion; ``updated_us``: µs, UTC. ``version`` 0: there
+    was nothing to delete.
     """
 
     type: str
@@ -323,6 +324,11 @@ class Writing:
             raise NotFound("nothing is here")
         self._note(place, self._patients_of(place))
         return Written(place.type, place.id, place.version, place.updated_us, False, False, False, state.body)
+
+    def nothing(self, type_: str) -> Written:
+        """A conditional deletion that finds nothing has nothing to do (R4 http.html#cdelete). Raises AccessDenied."""
+        self._check_type(type_)
+        return Written(type_, "", 0, self.at_us, False, False, True, b"")
 
     def draft(self, content: JsonObject, id_: str) -> Draft:
         """What could not be made ready before, since it depends on what is there. Raises ValidationFailed."""

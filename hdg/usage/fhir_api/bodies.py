@@ -20,6 +20,8 @@ __all__ = [
     "PART",
     "Room",
     "body_of",
+    "check_parameters",
+    "json_given",
     "json_of",
     "media_type",
     "parsed",
@@ -33,11 +35,24 @@ JSON_PATCH = "application/json-patch+json"
 PART = "hdg.part"
 """Key of the scope of a request that is an entry of another one, which has room for it already."""
 _JSON = frozenset({"application/fhir+json", "application/json", "text/json"})
+_UNDERSTOOD = {"fhirversion": ("4.0", "4.0.1"), "charset": ("utf-8", "utf8", "us-ascii")}
+"""Parameters of a Content-Type that change what the bytes mean, and what they may say."""
 
 
 def media_type(request: Request) -> str:
     """The Content-Type without its parameters, in lower case."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def check_parameters(request: Request) -> None:
+    """Raises HTTPException (415) for a body that says it is in another FHIR version or not in UTF-8.
+
+    R4 http.html#version-parameter, json.html: read as R4 and UTF-8 it would come out as something else.
+    """
+    for piece in request.headers.get("content-type", "").lower().split(";")[1:]:
+        name, _, value = (part.strip() for part in piece.partition("="))
+        if value.strip('"') not in _UNDERSTOOD.get(name, (value.strip('"'),)):
+            raise HTTPException(415)
 
 
 class Busy(HdgError):
@@ -90,7 +105,19 @@ async def json_of(request: Request, most_bytes: int) -> Any:
     """The body as a JSON value. Raises HTTPException (413, 415), BadRequest."""
     if media_type(request) not in _JSON | {JSON_PATCH}:
         raise HTTPException(415)
+    check_parameters(request)
     return parsed(await _body(request, most_bytes))
+
+
+async def json_given(request: Request, most_bytes: int) -> Any:
+    """The body as a JSON value; None when there is none, however that is said. Raises what ``json_of`` does."""
+    body = await _body(request, most_bytes)
+    if not body:
+        return None
+    if media_type(request) not in _JSON:
+        raise HTTPException(415)
+    check_parameters(request)
+    return parsed(body)
 
 
 def parsed(body: bytes) -> Any:
@@ -105,6 +132,7 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
     """The body of a request that brings a resource. Raises HTTPException (413, 415)."""
     if media_type(request) not in _JSON:
         raise HTTPException(415)
+    check_parameters(request)
     return await _body(request, most_bytes)
 
 

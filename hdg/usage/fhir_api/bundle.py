@@ -116,8 +116,9 @@ def _written(base_url: str, written: Written, wanted: str) -> JsonObject:
     response: JsonObject = {"status": f"{status} {_REASONS[status]}"}
     if not written.is_deleted:
         response["location"] = f"{base_url}/{version_url(written)}"
-    response["etag"] = etag(written.version)
-    response["lastModified"] = instant(written.updated_us)
+    if written.version:
+        response["etag"] = etag(written.version)
+        response["lastModified"] = instant(written.updated_us)
     entry: JsonObject = {"response": response}
     if wanted == "representation" and written.body:
         entry["resource"] = orjson.Fragment(written.body)

@@ -28,8 +28,9 @@ class Change:
     """One write. ``method``: POST, PUT, PATCH or DELETE; ``id`` '' where the server or a search decides.
 
     ``query``: the condition (If-None-Exist of a POST, the URL's search of the others); ``asked``: the same as
-    text, for the audit. ``if_match``: versions of which one must be current; None: any. ``only_new``:
-    If-None-Match ``*``. ``draft``: the resource of a POST or PUT, under ``id`` or an id made for it.
+    text, for the audit. ``if_match``: versions of which one must be current, empty: there must be one at all;
+    None: no condition. ``only_new``: If-None-Match ``*``. ``draft``: the resource of a POST or PUT, under
+    ``id`` or an id made for it.
     """
 
     method: str
@@ -69,11 +70,15 @@ def resolve(change: Change, writing: Writing) -> Place | None:
     else:
         place = writing.find(change.type, change.id) if change.id else None
     is_live = place is not None and not place.is_deleted
-    if change.if_match is not None and (place is None or place.version not in change.if_match):
+    if change.if_match is not None and not _is_expected(place, change.if_match):
         raise PreconditionFailed("If-Match: the current version is another one, or there is none")
     if change.only_new and is_live:
         raise PreconditionFailed("If-None-Match: there is one already")
     return place
+
+
+def _is_expected(place: Place | None, versions: frozenset[int]) -> bool:
+    return place is not None and (place.version in versions if versions else not place.is_deleted)
 
 
 def _match(change: Change, writing: Writing) -> Place | None:
@@ -101,6 +106,8 @@ def apply(change: Change, place: Place | None, writing: Writing) -> Written:
         return writing.seen(place) if place is not None else writing.create(_drafted(change))
     if change.method == "PUT":
         return _update(change, place, writing)
+    if place is None and change.method == "DELETE" and change.query is not None:
+        return writing.nothing(change.type)
     if place is None:
         raise NotFound("nothing is here")
     if change.method == "DELETE":

@@ -29,10 +29,15 @@ _RESULTS = RESULTS | SHAPING | {parameters.PAGE}
 
 
 def if_match(headers: Mapping[str, str]) -> frozenset[int] | None:
-    """The versions one of which must be current; None where the header is missing. Raises BadRequest."""
+    """The versions one of which must be current, none named: any (``*``); None where the header is missing.
+
+    Raises BadRequest.
+    """
     text = headers.get("if-match")
     if text is None:
         return None
+    if text.strip() == "*":
+        return frozenset()
     if not _TAGS.fullmatch(text):
         raise BadRequest('If-Match: W/"version" is expected', code="value")
     return frozenset(map(int, _DIGITS.findall(text)))

@@ -11,11 +11,14 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
 from hdg.errors import BadRequest, HdgError
 from hdg.fhir import definitions
+from hdg.fhir.times import is_instant, moment
 from hdg.management.store.engine import NotCommitted
 from hdg.usage.fhir_api.bodies import JSON_PATCH, parsed
 from hdg.usage.fhir_api.read import ID
@@ -137,6 +140,8 @@ def _entry(index: int, item: Any, base_url: str) -> Entry:
     if method in _NEEDS_RESOURCE and not isinstance(resource, dict):
         raise BadRequest("a resource is needed", code="required", place="resource")
     headers = {name: _header(request[key]) for key, name in _HEADERS.items() if key in request}
+    if "if-modified-since" in headers:
+        headers["if-modified-since"] = _date(headers["if-modified-since"])
     id_ = unquote(rest.partition("/")[0])
     return Entry(index, method, item.get("fullUrl", ""), type_, id_, path, query, headers, resource)
 
@@ -144,6 +149,13 @@ def _entry(index: int, item: Any, base_url: str) -> Entry:
 def _header(text: str) -> str:
     """A condition as it would come in a header, where UTF-8 is read as ISO 8859-1 (RFC 9110 §5.5)."""
     return text if text.isascii() else text.encode().decode("latin-1")
+
+
+def _date(text: str) -> str:
+    """An instant as the header has it, to the second (RFC 9110 §13.1.3). Raises BadRequest."""
+    if not is_instant(text):
+        raise BadRequest("an instant is needed", code="value", place="request.ifModifiedSince")
+    return format_datetime(moment(text).astimezone(UTC), usegmt=True)
 
 
 def _is_text(value: Any) -> bool:

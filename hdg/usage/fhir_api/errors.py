@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hdg.errors import (
@@ -157,9 +158,19 @@ def handle_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code, text = _HTTP_ISSUES.get(error.status_code, ("processing", "the request cannot be processed"))
-    return outcome_response(
-        error.status_code, code, text, headers=dict(error.headers or {}), method=request.method
-    )
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 405:
+        headers["allow"] = _allowed(request)
+    return outcome_response(error.status_code, code, text, headers=headers, method=request.method)
+
+
+def _allowed(request: Request) -> str:
+    """Every method of the URL (RFC 9110 §15.5.6): the router names those of the first route that has the path."""
+    found: set[str] = set()
+    for route in request.app.router.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return ", ".join(sorted(found))
 
 
 def internal_error(error: BaseException, method: str = "GET") -> Response:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hdg.errors import BadRequest
 from hdg.fhir import json, xml
+from hdg.usage.fhir_api.query import FORM, MAX_QUERY_BYTES
 
 __all__ = ["FHIR_XML", "XML_TYPES", "Formats", "without"]
 
@@ -35,6 +36,9 @@ class Formats:
             await self._app(scope, receive, send)
             return
         headers: Headers = list(scope["headers"])
+        if scope["method"] == "POST" and _media_type(_header(headers, b"content-type")) == FORM:
+            scope, receive = await _with_form(scope, receive)
+            headers = list(scope["headers"])
         is_sent = _media_type(_header(headers, b"content-type")) in XML_TYPES
         is_wanted = _wants_xml(scope, _header(headers, b"accept"))
         if not is_sent and not is_wanted:
@@ -45,8 +49,9 @@ class Formats:
             headers = [*_without(headers, b"accept"), (b"accept", b"application/fhir+json")]
             inner["query_string"] = without(scope["query_string"], "_format")
         if is_sent:
+            said = _header(headers, b"content-type").partition(";")[1:]
             headers = _without(_without(headers, b"content-type"), b"content-length")
-            headers.append((b"content-type", b"application/fhir+json"))
+            headers.append((b"content-type", ("application/fhir+json" + "".join(said)).encode("latin-1")))
             receive = self._reading(receive)
         inner["headers"] = headers
         await self._app(inner, receive, _Answer(send, scope["method"]).take if is_wanted else send)
@@ -73,6 +78,29 @@ class Formats:
             return {"type": "http.request", "body": json.dumps(xml.loads(bytes(body))), "more_body": False}
 
         return read
+
+
+async def _with_form(scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+    """A request with the ``_format`` of its form in the URL, as R4 search.html#post has them mean the same."""
+    messages: list[Message] = []
+    size = 0
+    while size <= MAX_QUERY_BYTES:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            break
+    body = b"".join(message.get("body", b"") for message in messages)
+    asked = b"&".join(piece for piece in body.split(b"&") if piece.startswith(b"_format="))
+    if asked and messages[-1]["type"] == "http.request" and not messages[-1].get("more_body"):
+        scope = {**scope, "query_string": b"&".join(filter(None, (scope["query_string"], asked)))}
+        scope["headers"] = _without(list(scope["headers"]), b"content-length")
+        messages = [{"type": "http.request", "body": without(body, "_format"), "more_body": False}]
+
+    async def again() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return scope, again
 
 
 class _Answer:

@@ -19,7 +19,7 @@ from hdg.management.store.search import Sort
 from hdg.management.store.values import date_range
 from hdg.usage.access import Results, Visible
 from hdg.usage.fhir_api import bundles, parameters
-from hdg.usage.fhir_api.bodies import json_of
+from hdg.usage.fhir_api.bodies import json_given, json_of
 from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
 from hdg.usage.fhir_api.query import FORBIDDEN, Pairs
 from hdg.usage.fhir_api.read import logical_id
@@ -168,9 +168,9 @@ def _key(item: Any) -> Any:
 async def parameters_given(request: Request) -> Pairs:
     """The parameters of an operation: of the URL, and of the Parameters resource that a POST brings."""
     found = query_of(request)
-    if request.method != "POST" or request.headers.get("content-length", "0") == "0":
+    body = await json_given(request, 65_536) if request.method == "POST" else None
+    if body is None:
         return found
-    body = await json_of(request, 65_536)
     if not isinstance(body, dict) or body.get("resourceType") != "Parameters":
         raise BadRequest("an operation takes a Parameters resource", code="structure")
     parts = body.get("parameter", [])

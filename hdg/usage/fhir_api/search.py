@@ -14,6 +14,7 @@ from hdg.errors import BadRequest, NotFound
 from hdg.fhir import definitions
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api import bundles, parameters
+from hdg.usage.fhir_api.bodies import check_parameters
 from hdg.usage.fhir_api.bundles import Link
 from hdg.usage.fhir_api.context import Api, binding, caller_of, query_of
 from hdg.usage.fhir_api.errors import outcome_response
@@ -79,6 +80,7 @@ async def _given(request: Request) -> Pairs | Response:
     content_type = request.headers.get("content-type", FORM).partition(";")[0].strip().lower()
     if content_type != FORM:
         return outcome_response(415, "not-supported", f"_search takes {FORM}")
+    check_parameters(request)
     body = await _body(request)
     if body is None:
         return outcome_response(413, "too-long", f"a search body holds at most {MAX_QUERY_BYTES} bytes")
@@ -112,6 +114,8 @@ async def _search(api: Api, request: Request, caller: Caller, scope: Scope) -> R
     query = parameters.parse(
         scope.type, asked, api.limits, token.cursor, types=types, compartment=scope.compartment
     )
+    if shape.summary == "text" and query.includes:
+        raise BadRequest("_summary=text goes with no _include and no _revinclude", code="not-supported")
     if shape.is_count:
         query = replace(query, count=0, with_total=True)
     page = await api.gate.search(caller, query, f"{scope.place}?{urlencode(token.pairs)}")

@@ -21,7 +21,7 @@ from hdg.fhir.statistics import CODES, TooWide, computed
 from hdg.fhir.validate import validate
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api import parameters
-from hdg.usage.fhir_api.bodies import json_of
+from hdg.usage.fhir_api.bodies import json_given
 from hdg.usage.fhir_api.context import Api, query_of
 from hdg.usage.fhir_api.query import FORBIDDEN, Pairs, describe
 from hdg.usage.fhir_api.responses import fhir_response
@@ -193,9 +193,9 @@ def _asked(given: Pairs) -> _Asked:
 
 async def _posted(request: Request) -> Pairs:
     """The parameters of a Parameters resource, a Coding and a Period as the texts that a URL has."""
-    if request.method != "POST" or request.headers.get("content-length", "0") == "0":
+    body = await json_given(request, 65_536) if request.method == "POST" else None
+    if body is None:
         return []
-    body = await json_of(request, 65_536)
     parts = body.get("parameter", []) if isinstance(body, dict) else None
     if not isinstance(parts, list) or body.get("resourceType") != "Parameters":
         raise BadRequest("an operation takes a Parameters resource", code="structure")

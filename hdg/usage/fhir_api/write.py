@@ -150,7 +150,9 @@ async def _perform(api: Api, request: Request, caller: Caller, change: Change) -
 def answer(base_url: str, change: Change, written: Written, preferred: Prefer) -> Response:
     """The response to one write."""
     status = status_of(change, written)
-    headers = {"etag": etag(written.version), "last-modified": http_date(written.updated_us)}
+    headers: dict[str, str] = {}
+    if written.version:
+        headers = {"etag": etag(written.version), "last-modified": http_date(written.updated_us)}
     if not written.is_deleted:
         headers["location"] = f"{base_url}/{version_url(written)}"
     if preferred.returns == "OperationOutcome":
@@ -177,6 +179,8 @@ def version_url(written: Written) -> str:
 def outcome_of(written: Written) -> bytes:
     """An OperationOutcome that says what was done."""
     text = "deleted" if written.is_deleted else "created" if written.is_created else "updated"
-    if not written.is_changed:
+    if not written.version:
+        text = "nothing was found to delete"
+    elif not written.is_changed:
         text = "nothing was changed: the content was there already"
     return json.dumps(operation_outcome([Issue("information", "informational", "", text)]))
