@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from io import BufferedIOBase, BytesIO
 from typing import Any
 
+from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from hdg.errors import HdgError
@@ -30,6 +31,7 @@ from hdg.ingestion.dicom.association_dimse import (
     response,
 )
 from hdg.ingestion.dicom.association_pdu import Accepted
+from hdg.ingestion.dicom.scu import no_delay
 from hdg.usage.dicomweb.archive import Image
 from hdg.usage.dicomweb.datasets import data_set_at, whole
 from hdg.usage.dicomweb.objects import decompressed
@@ -46,6 +48,8 @@ _STORED = (0x0000, 0xB000, 0xB006, 0xB007)
 """Success, and the warnings of C-STORE: it is kept (PS3.4 §B.2.3)."""
 _FAILED_UIDS = 0x00080058
 _CHUNK = 1 << 20
+_CONTEXTS_MAX = 128
+"""Presentation contexts of an association (PS3.8 §9.3.2.2: odd numbers to 255)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +135,13 @@ def _move_all(
     target: Target,
     counts: _Counts,
 ) -> None:
-    from pynetdicom import AE
+    from pynetdicom import AE, build_context
 
     entity = AE(ae_title=target.ours)
-    for sop_class, syntax in dict.fromkeys((one.sop_class, one.transfer_syntax) for one in found):
-        if len(entity.requested_contexts) < 128:
-            entity.add_requested_context(sop_class, syntax)
+    entity.requested_contexts = [build_context(*pair) for pair in _offered(found)]
     host, _, port = target.address.rpartition(":")
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
-    other: Any = entity.associate(host.strip("[]"), int(port), ae_title=target.title)
+    other: Any = entity.associate(host.strip("[]"), int(port), ae_title=target.title, evt_handlers=no_delay())
     if not other.is_established:
         for image in found:
             counts.add(image, is_sent=False)
@@ -153,13 +155,24 @@ def _move_all(
         other.release()
 
 
+def _offered(found: Sequence[Image]) -> list[tuple[str, str]]:
+    """SOP class and transfer syntax of each context: what is stored, then what it can be unpacked to."""
+    stored = dict.fromkeys((one.sop_class, one.transfer_syntax) for one in found)
+    plain = dict.fromkeys(
+        (sop_class, str(syntax))
+        for sop_class, _ in stored
+        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+    )
+    return list({**stored, **plain})[:_CONTEXTS_MAX]
+
+
 def _moved(target: Any, image: Image, asking: str, command: Command) -> bool:
     """Whether an object has arrived. A very large one is not held in memory for this: it is told as failed."""
     if image.size > WHOLE_MAX or not target.is_established:
         return False
     try:
         with image.open() as source:
-            data = whole(source)
+            data = _fitting(whole(source), target, image)
         status = target.send_c_store(data, originator_aet=asking, originator_id=number(command, MESSAGE_ID))
     except (
         ValueError,
@@ -169,6 +182,17 @@ def _moved(target: Any, image: Image, asking: str, command: Command) -> bool:
     ):  # pynetdicom: no context accepted, the other side gone
         return False
     return bool(status) and status.Status in _STORED
+
+
+def _fitting(data: Dataset, target: Any, image: Image) -> Dataset:
+    """As it is stored where that is taken, else unpacked where that can be done. Raises BadRequest."""
+    taken = {
+        one.transfer_syntax[0] for one in target.accepted_contexts if one.abstract_syntax == image.sop_class
+    }
+    plain = next((one for one in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) if one in taken), None)
+    if data.file_meta.TransferSyntaxUID in taken or plain is None:
+        return data
+    return whole(BytesIO(decompressed(data, plain)))
 
 
 # --- C-GET ------------------------------------------------------------------------------------------------------

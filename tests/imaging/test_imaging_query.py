@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import CTImageStorage, RLELossless
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
 )
 
-from dicom_objects import uid
+from dicom_objects import image, part10, uid
 from hdg.errors import SettingsError
 from hdg.settings import load
 
@@ -75,6 +76,18 @@ def test_a_study_is_sent_to_the_station_that_asks(asking, station) -> None:
     station.received.clear()
     asking.move("READER", "READER", StudyInstanceUID=uid(1), SeriesInstanceUID=uid(1, 2))
     assert [one.SOPInstanceUID for one in station.received] == [uid(1, 2, 1)]
+
+
+def test_a_compressed_object_is_sent_as_it_is_or_unpacked_as_the_station_takes_it(asking, station) -> None:
+    made = image(1, study=5)
+    pixels = made.PixelData = bytes(range(256)) * 2
+    made.compress(RLELossless, generate_instance_uid=False)
+    asking.site.take(part10(made), "north")
+    asking.site.imaging.studies.make_due()
+    assert asking.move("READER", "READER", StudyInstanceUID=uid(5))[-1].Status == 0x0000
+    station.entity.add_supported_context(CTImageStorage, RLELossless)
+    assert asking.move("READER", "READER", StudyInstanceUID=uid(5))[-1].Status == 0x0000
+    assert [one.PixelData for one in station.received] == [pixels, made.PixelData]
 
 
 def test_nothing_is_sent_to_others_or_of_what_is_hidden(asking, station) -> None:

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
+    AllTransferSyntaxes,
     CTImageStorage,
     EncapsulatedCDAStorage,
     ExplicitVRBigEndian,
@@ -24,7 +25,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGLSLossless,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from certificates import Authority
@@ -34,6 +35,7 @@ from hdg.ingestion.dicom import association_dimse as dimse
 from hdg.ingestion.dicom import association_pdu as pdu
 from hdg.ingestion.dicom.association import Limits
 from hdg.ingestion.dicom.scp import Listener, is_storage
+from hdg.ingestion.dicom.scu import no_delay
 from hdg.ingestion.hl7v2.mllp_tls import server_context, subject_of
 from hdg.settings import DicomPeer
 
@@ -69,6 +71,61 @@ def test_every_transfer_syntax_is_taken_and_kept(make_site, syntax) -> None:
     association.release()
     study = site.study()
     assert study["numberOfInstances"] == 1
+
+
+def test_every_storage_class_of_the_standard_is_taken_in_every_transfer_syntax_that_is_proposed(
+    make_site,
+) -> None:
+    """Those that pynetdicom and pydicom know, in associations of 128 presentation contexts (PS3.8 §9.3.2.2)."""
+    classes = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    syntaxes = [str(one) for one in AllTransferSyntaxes]
+    assert (len(classes) > 150, len(syntaxes) > 35) == (True, True)
+    host, port = make_site().address.split(":")
+    pairs = [(one, syntaxes[number % len(syntaxes)]) for number, one in enumerate(classes)]
+    pairs += [(str(CTImageStorage), one) for one in syntaxes]
+    accepted = []
+    for start in range(0, len(pairs), 128):
+        entity = AE()
+        entity.requested_contexts = [build_context(*pair) for pair in pairs[start : start + 128]]
+        association = entity.associate(host, int(port))
+        accepted += [
+            (str(one.abstract_syntax), *one.transfer_syntax) for one in association.accepted_contexts
+        ]
+        association.release()
+    assert sorted(accepted) == sorted(pairs)
+
+
+def test_an_object_of_every_storage_class_becomes_its_instance(make_site) -> None:
+    site = make_site()
+    kinds = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    for number, kind in enumerate(kinds, 1):
+        made = image(number, sop_class=UID(kind), series=number, PixelData=None, Modality="OT")
+        assert site.take(part10(made)).status == 0, kind
+    study = site.study()
+    found = {one["instance"][0]["sopClass"]["code"] for one in study["series"]}
+    assert found == {f"urn:oid:{kind}" for kind in kinds}
+
+
+def test_small_answers_do_not_wait_for_more_on_connections_that_come_and_on_those_of_ours(
+    make_site, monkeypatch
+) -> None:
+    """TCP_NODELAY."""
+    site = make_site()
+    accepted: list[socket.socket] = []
+    serve = Listener._serve
+
+    def spied(self, sock, address):
+        accepted.append(sock.dup())
+        serve(self, sock, address)
+
+    monkeypatch.setattr(Listener, "_serve", spied)
+    with associated(site.address, Verification) as association:
+        assert association.send_c_echo().Status == 0
+        assert accepted[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with associated(site.address, Verification, evt_handlers=no_delay()) as association:
+        assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    for sock in accepted:
+        sock.close()
 
 
 @pytest.mark.filterwarnings("ignore:The value length")

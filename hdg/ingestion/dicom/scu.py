@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
@@ -9,10 +10,20 @@ from typing import Any
 from hdg.errors import DicomError
 from hdg.ingestion.dicom import scp_commitment as commitment
 
-__all__ = ["send_reports"]
+__all__ = ["no_delay", "send_reports"]
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _WAIT_S = 30.0
+
+
+def no_delay() -> list[Any]:
+    """``evt_handlers`` of an association of ours: TCP_NODELAY, without which each object waits for an acknowledgement."""
+    from pynetdicom import evt
+
+    def opened(event: Any) -> None:
+        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    return [(evt.EVT_CONN_OPEN, opened)]
 
 
 def send_reports(address: str, ours: str, theirs: str, reports: Sequence[commitment.Report]) -> list[bool]:
@@ -31,7 +42,7 @@ def send_reports(address: str, ours: str, theirs: str, reports: Sequence[commitm
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = _WAIT_S
     entity.add_requested_context(commitment.SOP_CLASS, _IMPLICIT_LITTLE)
     association: Any = entity.associate(
-        host.strip("[]"), int(port), ae_title=theirs[:16], ext_neg=[role], evt_handlers=[]
+        host.strip("[]"), int(port), ae_title=theirs[:16], ext_neg=[role], evt_handlers=no_delay()
     )
     if not association.is_established:
         raise DicomError("no association for a report of storage commitment")
