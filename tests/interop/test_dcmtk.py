@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 from pydicom import data as pydicom_data
 from pydicom import dcmread
+from sqlalchemy import true
 
 from bench.measure import Running, start_gateway
+from certificates import Authority
 from dicom_objects import image, part10, uid
 from hdg.gateway import Gateway
 from hdg.imaging import Imaging
+from hdg.management.store import imaging as store
 from hdg.settings import Settings
 from stored import all_of
 
@@ -199,3 +204,72 @@ def test_getscu_receives_a_study_and_nothing_of_what_is_hidden(
             if count
             else {}
         )
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[tuple[Running, int, Authority]]:
+    """A gateway that takes objects over TLS only from CT1 with its certificate."""
+    authority = Authority(tmp_path / "ca")
+    own = authority.issue("localhost")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "hdg.toml").write_text(
+        f'dicom_tls = "127.0.0.1:{port}"\ndicom_tls_certificate = "{own.certificate}"\n'
+        f'dicom_tls_key = "{own.key}"\ndicom_tls_client_ca = "{authority.ca}"\n'
+        '[dicom_peers.CT1]\ntls_subject = "CN=ct-1"\n'
+    )
+    running = start_gateway(data)
+    yield running, port, authority
+    if running.process.poll() is None:
+        running.process.terminate()
+    running.close()
+
+
+def test_over_tls_only_a_listed_title_with_its_certificate_stores(
+    secured: tuple[Running, int, Authority], tmp_path: Path
+) -> None:
+    running, port, authority = secured
+    files = write(tmp_path / "a", 1, 2)
+    right, wrong = authority.issue("ct-1"), authority.issue("ct-2")
+    for pair, title, is_taken in ((right, "CT1", True), (right, "CT2", False), (wrong, "CT1", False)):
+        secure = ("+tls", pair.key, pair.certificate, "+cf", authority.ca, "localhost", str(port))
+        done = subprocess.run(
+            ["storescu", "-aet", title, *map(str, secure), files[0 if is_taken else 1]],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode == 0) == is_taken
+    plain = ["storescu", "-aet", "CT1", *map(str, running.dicom), str(files[1])]
+    assert subprocess.run(plain, capture_output=True, timeout=60, check=False).returncode != 0
+    assert studies(running)[0]["numberOfInstances"] == 1
+
+
+@pytest.mark.parametrize(
+    ("packer", "option", "syntax"),
+    [
+        (("dcmcjpeg",), "-xs", "1.2.840.10008.1.2.4.70"),
+        (("dcmcjpeg", "+eb"), "-xy", "1.2.840.10008.1.2.4.50"),
+        (("dcmcjpls",), "-xt", "1.2.840.10008.1.2.4.80"),
+        (("dcmcjpls", "+en"), "-xu", "1.2.840.10008.1.2.4.81"),
+        (("dcmcrle",), "-xr", "1.2.840.10008.1.2.5"),
+        (("dcmconv", "+td"), "-xd", "1.2.840.10008.1.2.1.99"),
+    ],
+)
+def test_what_dcmtk_packed_is_kept_as_it_came(
+    served: Running, tmp_path: Path, packer, option, syntax
+) -> None:
+    plain, packed = tmp_path / "plain.dcm", tmp_path / "packed.dcm"
+    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    plain.write_bytes(part10(image(pixels=bytes(range(256)), **eight)))
+    run(*packer, plain, packed)
+    run("storescu", option, *served.dicom, packed)
+    assert studies(served)[0]["numberOfInstances"] == 1
+    with Gateway.open(Settings(data=served.data)) as gateway:
+        (row,) = store.listed(gateway.store.engine, true(), hash_=Imaging(gateway).hash)
+        kept = dcmread(BytesIO(gateway.store.reader.blob(row.blob)))
+    assert kept.file_meta.TransferSyntaxUID == syntax
+    assert kept.PixelData == dcmread(packed).PixelData

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from dicom_objects import image, part10, uid
 pytestmark = pytest.mark.interop
 PLUGIN = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 QUIET_S = 30
+GIGABYTE = 1_000_000_000
 
 
 def hdg(*arguments: str) -> str:
@@ -244,3 +247,102 @@ def test_findscu_finds_a_study(served: Running) -> None:
         [*command, *keys, "-v", host, str(port)], capture_output=True, text=True, check=True
     )
     assert uid(1) in done.stdout + done.stderr
+
+
+def test_orthanc_is_given_storage_commitment_for_what_is_there_and_for_nothing_else(
+    served: Running, orthanc: Orthanc
+) -> None:
+    for one in slices(2):
+        orthanc.post("/instances", part10(one))
+    (study,) = orthanc.get("/studies")
+    sent = orthanc.post(
+        "/modalities/hdg/store", {"Resources": [study], "StorageCommitment": True, "Synchronous": True}
+    )
+    unknown = ["1.2.840.10008.5.1.4.1.1.2", uid(1, 1, 9)]
+    asked = orthanc.post("/modalities/hdg/storage-commitment", {"DicomInstances": [unknown]})
+    kept = wait_for_report(orthanc, sent["StorageCommitmentTransactionUID"])
+    assert (kept["Status"], kept["Failures"]) == ("Success", [])
+    assert {one["SOPInstanceUID"] for one in kept["Success"]} == {uid(1, 1, 1), uid(1, 1, 2)}
+    refused = wait_for_report(orthanc, asked["ID"])
+    assert (refused["Status"], refused["Success"]) == ("Failure", [])
+    assert [one["SOPInstanceUID"] for one in refused["Failures"]] == [uid(1, 1, 9)]
+
+
+def wait_for_report(orthanc: Orthanc, transaction: str) -> Any:
+    end = time.monotonic() + QUIET_S
+    while True:
+        found = orthanc.get(f"/storage-commitment/{transaction}")
+        if found["Status"] != "Pending" or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
+
+
+def write_large(file: Path) -> str:
+    """An object of 1 GB without it ever being in memory; the hash of its pixels."""
+    frames, frame = GIGABYTE // 2_000_000, 2_000_000
+    head = part10(image(1, pixels=b"", Rows=1000, Columns=1000, NumberOfFrames=frames))
+    digest = hashlib.sha256()
+    with file.open("wb") as out:
+        out.write(head[:-4] + GIGABYTE.to_bytes(4, "little"))  # the pixels are last
+        for number in range(frames):
+            made = hashlib.sha256(b"%d" % number).digest() * (frame // 32)
+            out.write(made)
+            digest.update(made)
+    return digest.hexdigest()
+
+
+def peak_mb(served: Running) -> float:
+    """The most memory that the gateway had so far."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{served.process.pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1000
+
+
+@pytest.mark.parametrize("way", ["c-store", "stow-rs"])
+def test_an_object_of_1_gb_goes_in_and_out_whole_in_constant_memory(
+    served: Running, tmp_path: Path, way: str
+) -> None:
+    reader = client(served, "clinician")
+    client(served, "sender").store_instances([image(2, pixels=bytes(5_000_000))])
+    wait_for(reader.search_for_studies, 1)
+    reader.retrieve_study(uid(1))
+    before = peak_mb(served)
+    file = tmp_path / "large.dcm"
+    digest = write_large(file)
+    if way == "c-store":
+        subprocess.run(["storescu", "-aet", "ORTHANC", *map(str, served.dicom), str(file)], check=True)
+    else:
+        stow(served, file)
+    assert len(wait_for(reader.search_for_instances, 2)) == 2
+    place = f"{url(served)}/studies/{uid(1)}/series/{uid(1, 1)}/instances/{uid(1, 1, 1)}"
+    headers = {"authorization": f"Bearer {token(served, 'clinician')}", "accept": "application/dicom"}
+    with urllib.request.urlopen(urllib.request.Request(place, headers=headers), timeout=120) as answer:
+        rest = hashlib.sha256()
+        head = answer.read(4096)
+        at = head.index(GIGABYTE.to_bytes(4, "little")) + 4
+        rest.update(head[at:])
+        while piece := answer.read(1 << 20):
+            rest.update(piece)
+    assert rest.hexdigest() == digest
+    assert peak_mb(served) - before < 60
+
+
+def stow(served: Running, file: Path) -> None:
+    """One part, streamed."""
+    start, end = b"--B\r\nContent-Type: application/dicom\r\n\r\n", b"\r\n--B--"
+
+    def body() -> Iterator[bytes]:
+        yield start
+        with file.open("rb") as source:
+            while piece := source.read(1 << 20):
+                yield piece
+        yield end
+
+    headers = {
+        "authorization": f"Bearer {token(served, 'sender')}",
+        "content-type": 'multipart/related; type="application/dicom"; boundary=B',
+        "content-length": str(len(start) + file.stat().st_size + len(end)),
+    }
+    request = urllib.request.Request(url(served) + "/studies", body(), headers, method="POST")
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        assert answer.status == 200
