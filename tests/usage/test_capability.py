@@ -45,6 +45,7 @@ def test_the_openapi_description_names_every_route_once():
         "/fhir/Subscription/$status",
         "/fhir/Subscription/{id}/$status",
         "/fhir/Subscription/{id}/$events",
+        "/fhir/Subscription/{id}/$resend",
         "/fhir/Subscription/$get-ws-binding-token",
         "/fhir/Subscription/{id}/$get-ws-binding-token",
         "/fhir/{type}/$lastn",

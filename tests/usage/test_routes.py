@@ -43,7 +43,8 @@ BODIES_OF = {
     "/fhir/{type}/{id}/$document": NOTHING,
     "/fhir/{type}/{id}/$everything": NOTHING,
     **{
-        f"/fhir/Subscription/{{id}}/${name}": NOTHING for name in ("status", "events", "get-ws-binding-token")
+        f"/fhir/Subscription/{{id}}/${name}": NOTHING
+        for name in ("status", "events", "resend", "get-ws-binding-token")
     },
     **{f"/fhir/Subscription/${name}": NOTHING for name in ("status", "get-ws-binding-token")},
     "/fhir/{type}/{id}/$meta-add": META,

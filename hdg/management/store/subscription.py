@@ -36,6 +36,7 @@ __all__ = [
     "head",
     "one",
     "retry_later",
+    "rewind",
     "rows",
     "save",
     "types_between",
@@ -129,6 +130,7 @@ _ADVANCE = (
     "UPDATE subscription SET done_leaf = ?, failures = 0, next_us = 0 "
     "WHERE id = ? AND epoch = ? AND done_leaf <= ?"
 )
+_REWIND = "UPDATE subscription SET done_leaf = ?, failures = 0, next_us = 0, epoch = epoch + 1 WHERE id = ? AND epoch = ?"
 _RETRY = "UPDATE subscription SET failures = ?, next_us = ? WHERE id = ? AND epoch = ?"
 _STATUS = (
     "UPDATE subscription SET status = ?, version = ?, failures = 0, next_us = 0 WHERE id = ? AND epoch = ?"
@@ -217,6 +219,15 @@ def claim(session: WriteSession, row: Row, *, is_fresh: bool = False) -> None:
 def advance(session: WriteSession, row: Row, leaf: int) -> None:
     """Everything up to ``leaf`` is done."""
     session.change_later(_ADVANCE, (leaf, row.id, row.epoch, leaf))
+
+
+def rewind(session: WriteSession, row: Row, leaf: int) -> None:
+    """Everything behind ``leaf`` is to be told again, under the numbers that it has. Raises Conflict.
+
+    The lease is taken from whoever delivers just now: what it had found is not what comes next.
+    """
+    check_epoch(session, row)
+    session.change_later(_REWIND, (leaf, row.id, row.epoch))
 
 
 def retry_later(session: WriteSession, row: Row, failures: int, next_us: int) -> None:

@@ -28,7 +28,7 @@ _BACKPORT_OPERATION = (
 _SUBSCRIBED: list[JsonObject] = [
     {"name": name, "definition": _BACKPORT_OPERATION + name}
     for name in ("status", "events", "get-ws-binding-token")
-]
+] + [{"name": "resend", "definition": "https://hdg.dev/fhir/OperationDefinition/Subscription-resend"}]
 _OWN: list[JsonObject] = [
     {"name": "ccd", "definition": "https://hdg.dev/fhir/OperationDefinition/Patient-ccd"}
 ]

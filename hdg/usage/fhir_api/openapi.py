@@ -91,6 +91,10 @@ def openapi() -> JsonObject:
                 ),
                 "post": _write("$events with a Parameters resource"),
             },
+            "/fhir/Subscription/{id}/$resend": {
+                "parameters": _path("id"),
+                "post": _write("Events that one's own Subscription was told of, again (eventsSinceNumber)"),
+            },
             "/fhir/Subscription/$get-ws-binding-token": {
                 "get": _operation("A token to bind a websocket with", [_text("id")]),
                 "post": _write("$get-ws-binding-token with a Parameters resource"),

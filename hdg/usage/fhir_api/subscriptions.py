@@ -1,4 +1,4 @@
-"""``$status``, ``$events``, ``$get-ws-binding-token`` of a Subscription, and the websocket.
+"""``$status``, ``$events``, ``$resend``, ``$get-ws-binding-token`` of a Subscription, and the websocket.
 
 Subscriptions R5 Backport, OperationDefinitions; docs/subscriptions.md. All are for the principal whose the
 Subscription is; to everybody else it looks as if it were not there.
@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from hdg.errors import AccessDenied, BadRequest, Conflict, NotFound
+from hdg.errors import AccessDenied, BadRequest, Conflict, Issue, NotFound
+from hdg.fhir.outcome import operation_outcome
 from hdg.fhir.times import instant
 from hdg.usage.access import Caller
 from hdg.usage.fhir_api.context import Api, caller_of
@@ -110,6 +111,17 @@ def routes(api: Api, pace: Pace) -> list[BaseRoute]:
         made = bundle(_status(told, content, "query-event", count), notices, level, feed.now_us())
         return fhir_response(made, method=request.method)
 
+    async def resend(request: Request) -> Response:
+        caller, given, ids = await enter(request)
+        _only(given, "eventsSinceNumber")
+        ((told, _),) = await own(caller, ids)
+        if told.row.status not in ("requested", "active"):
+            raise Conflict("it is off or in error: write it anew first")
+        first = await feed.resend(told, _number(dict(given), "eventsSinceNumber") or 1)
+        text = f"sent again from number {first}" if first else "nothing to send again"
+        outcome = operation_outcome([Issue("information", "informational", "", text)])
+        return fhir_response(orjson.dumps(outcome))
+
     async def token(request: Request) -> Response:
         caller, given, ids = await enter(request)
         _only(given, "id")
@@ -144,6 +156,7 @@ def routes(api: Api, pace: Pace) -> list[BaseRoute]:
         Route(f"{place}/$status", status, methods=["GET", "POST"]),
         Route("/fhir/Subscription/$status", status, methods=["GET", "POST"]),
         Route(f"{place}/$events", events, methods=["GET", "POST"]),
+        Route(f"{place}/$resend", resend, methods=["POST"]),
         Route(f"{place}/$get-ws-binding-token", token, methods=["GET", "POST"]),
         Route("/fhir/Subscription/$get-ws-binding-token", token, methods=["GET", "POST"]),
         WebSocketRoute(SOCKET_PATH, talk),

@@ -36,7 +36,13 @@ _OWN_HEADERS = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "expect", "te",
      "trailer", "keep-alive", "proxy-authorization", "proxy-connection", "accept-encoding"}
 )  # fmt: skip
-_JSON = ("application/fhir+json", "application/json")
+_FORMATS = {
+    "application/fhir+json": "application/fhir+json",
+    "application/json": "application/fhir+json",
+    "application/fhir+xml": "application/fhir+xml",
+    "application/xml": "application/fhir+xml",
+}
+"""What may be asked for → what is sent."""
 _WATCHED = ("criteria", "_criteria", "channel", "end")
 
 
@@ -59,6 +65,8 @@ class Definition:
     heartbeat_s: int = 0
     timeout_s: int = 0
     end_us: int | None = None
+    format: str = "application/fhir+json"
+    """The media type of what is sent, where anything is."""
 
 
 def digest(content: JsonObject) -> str:
@@ -110,6 +118,7 @@ class Reading:
             times.get("backport-heartbeat-period", 0),
             times.get("backport-timeout", 0),
             _end(content.get("end")),
+            _FORMATS.get(_payload(channel), "application/fhir+json"),
         )
 
     def _query(self, texts: list[str]) -> SearchQuery:
@@ -159,11 +168,15 @@ def _timings(channel: JsonObject) -> dict[str, int]:
     return made
 
 
+def _payload(channel: JsonObject) -> str:
+    return str(channel.get("payload", "")).partition(";")[0].strip()
+
+
 def _content(channel: JsonObject, *, is_topic: bool) -> str:
     """How much a notification holds. R4's own form: a payload is the resource, none is nothing."""
-    payload = channel.get("payload", "").partition(";")[0].strip()
-    if payload and payload not in _JSON:
-        raise _bad("application/fhir+json is supported", "payload")
+    payload = _payload(channel)
+    if payload and payload not in _FORMATS:
+        raise _bad("application/fhir+json and application/fhir+xml are supported", "payload")
     given = _values(
         channel.get("_payload"), "backport-payload-content", "valueCode", "Subscription.channel.payload"
     )
@@ -172,7 +185,7 @@ def _content(channel: JsonObject, *, is_topic: bool) -> str:
             raise _bad("a content level is for topics", "payload")
         return "full-resource" if payload and channel["type"] == "rest-hook" else "empty"
     if not payload or len(given) != 1 or given[0] not in ("empty", "id-only", "full-resource"):
-        raise _bad("a topic needs application/fhir+json and a content level", "payload", "required")
+        raise _bad("a topic needs application/fhir+json (or +xml) and a content level", "payload", "required")
     return str(given[0])
 
 

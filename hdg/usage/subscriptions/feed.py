@@ -325,6 +325,16 @@ class Feed:
         _log.info("Subscription/%s is %s%s", row.id, status, f": {error}" if error else "")
         return await self.row(row.id)
 
+    async def resend(self, told: Told, since: int) -> int:
+        """Has the events from that number on told again; the first of them, 0: there is none. Raises Conflict."""
+        found = await self.aside(lambda: subscription.events(self.engine, told.row.id, since=since, most=1))
+        if not found:
+            return 0
+        leaf = min(found[0].leaf_index - 1, told.row.done_leaf)
+        await self._store.perform(lambda session: subscription.rewind(session, told.row, leaf))
+        self.tell()
+        return found[0].number
+
     def count(self, id_: str) -> int:
         """How many events it was told of."""
         return subscription.event_count(self.engine, id_)

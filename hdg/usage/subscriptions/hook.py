@@ -19,8 +19,6 @@ from hdg.usage.subscriptions.post import Connection, NotDelivered
 
 __all__ = ["Hook", "tls_context"]
 
-_FHIR = ("Content-Type", "application/fhir+json")
-
 
 def tls_context(ca: Path | None) -> ssl.SSLContext:
     """Verifies certificates and names; ``ca``: issuers to trust in place of the system's. Raises SettingsError."""
@@ -53,7 +51,8 @@ class Hook:
             method, path = "POST", target.path
             if is_bare and version is not None and told.definition.content == "full-resource":
                 method, path = "PUT", _below(target, version)
-            headers = [*told.definition.headers, *([_FHIR] if body else [])]
+            kind = [("Content-Type", told.definition.format)] if body else []
+            headers = [*told.definition.headers, *kind]
             await connection.request(method, path, headers, body)
         return True
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from hdg.errors import Conflict, NotFound
+from hdg.fhir import json, xml
 from hdg.management.store import StoredVersion
 from hdg.management.store.subscription import Row
 from hdg.settings import Settings
@@ -229,6 +230,11 @@ class Lane:
         return is_sent
 
     async def _body(self, told: Told, kind: str, notices: list[Notice]) -> bytes:
+        body = await self._json(told, kind, notices)
+        is_xml = body and told.definition.format == "application/fhir+xml"
+        return await self._feed.aside(_in_xml, body) if is_xml else body
+
+    async def _json(self, told: Told, kind: str, notices: list[Notice]) -> bytes:
         if told.definition.topic is None:
             return notices[0].body if notices else b""
         count = await self._feed.aside(self._feed.count, self._row.id)
@@ -252,3 +258,7 @@ class Lane:
             self._row = await self._feed.status(self._row, status, error)
         except (Conflict, NotFound):
             self._row = await self._feed.row(self._row.id)
+
+
+def _in_xml(body: bytes) -> bytes:
+    return xml.dumps(json.loads(body))
