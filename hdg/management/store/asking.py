@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Select
+from sqlalchemy import BindParameter, Connection, Dialect, Select
 
 __all__ = ["Asker"]
 
@@ -53,6 +53,20 @@ class Asker:
         for name, process in text.processors.items():
             given[name] = process(given[name])
         return self.fetched(connection, text.sql, [given[name] for name in text.names])
+
+    def bound(self, query: Select[Any]) -> tuple[str, list[BindParameter[Any]]] | None:
+        """The text of a query and what it binds, in the order of its marks; None: one that ``rows`` leaves to Core,
+        or where values are not bound as they are.
+        """
+        key = query._generate_cache_key()
+        text = None if key is None else self._texts.get(key.key) or self._made(query, key)
+        if key is None or text is None or text.compiled is None:
+            return None
+        given = dict(zip(text.compiled.cache_key.bindparams, key.bindparams, strict=True))
+        by_name = {name: given.get(one, one) for one, name in text.compiled.bind_names.items()}
+        if not text.processors.keys().isdisjoint(text.names):
+            return None
+        return text.sql, [by_name[name] for name in text.names]
 
     def _made(self, query: Select[Any], key: Any) -> _Text:
         compiled: Any = query.compile(dialect=self.dialect, cache_key=key)

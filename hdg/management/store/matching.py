@@ -26,7 +26,7 @@ from hdg.management.store.values import TEXT_MAX, Hash, date_range, fold, index_
 from hdg.management.store.veil import VEILED_MAX, veiler
 from hdg.terminology import ucum
 
-__all__ = ["RANGED", "Clause", "CodesOf", "Matching"]
+__all__ = ["LAST", "RANGED", "Clause", "CodesOf", "Matching"]
 
 Condition = ColumnElement[bool]
 
@@ -36,7 +36,7 @@ _MODIFIERS = {
     "string": frozenset({"", "exact", "contains"}),
     "uri": frozenset({"", "above", "below"}),
 }
-_LAST = "\U0010ffff"
+LAST = "\U0010ffff"
 RANGED = frozenset({"number", "quantity"})
 """Kinds whose alternatives each name the parameter: else SQLite would not use an index for each of them."""
 
@@ -159,7 +159,7 @@ class Matching:
         if len(folded.encode()) > VEILED_MAX:
             raise self.bad(f"at most {VEILED_MAX} bytes of text")
         veiled = veiler(self.hash)(folded)
-        return and_(column >= veiled, column < veiled + _LAST)
+        return and_(column >= veiled, column < veiled + LAST)
 
     def _of_type(self, columns: Any, value: str) -> Condition:
         parts = [unescape(part) for part in split_at(value, "|")]
@@ -227,7 +227,7 @@ class Matching:
         if self.clause.modifier == "contains":
             contains: Condition = columns.value.contains(folded, autoescape=True)
             return contains
-        return and_(columns.value >= folded, columns.value < folded + _LAST)
+        return and_(columns.value >= folded, columns.value < folded + LAST)
 
     def _sound(self, columns: Any, text: str) -> Condition:
         self.only("")
@@ -245,7 +245,7 @@ class Matching:
     def _uri(self, column: Any, value: str) -> Condition:
         text = index_text(unescape(value))
         if self.clause.modifier == "below":
-            return and_(column >= text, column < text + _LAST)
+            return and_(column >= text, column < text + LAST)
         if self.clause.modifier == "above":
             above: Condition = column.in_([text[:end] for end in range(1, len(text) + 1)])
             return above

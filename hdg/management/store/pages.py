@@ -41,7 +41,17 @@ from hdg.management.store.packed import packed, unpacked
 from hdg.management.store.search import Led, SearchQuery, Sort
 from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ordered, read_value
 
-__all__ = ["BY_HASH", "SORTED_KINDS", "decoded", "encoded", "led_rows", "page", "rows"]
+__all__ = [
+    "BY_HASH",
+    "SORTED_KINDS",
+    "decoded",
+    "encoded",
+    "led_found",
+    "led_page",
+    "page",
+    "rows",
+    "unsorted",
+]
 
 Ask = Callable[[Select[Any]], Sequence[Sequence[Any]]]
 Condition = ColumnElement[bool]
@@ -86,9 +96,13 @@ def rows(
     """
     if not any(map(is_read, query.sort)):
         is_counted = query.with_total and position is None
-        return _counted(
-            _fetched(connection, ask, columns, query, where, position, is_counted=is_counted), is_counted
-        )
+
+        def asked(is_packed: bool) -> Sequence[Sequence[Any]]:
+            return ask(page(columns, query, where, position, is_counted=is_counted, is_packed=is_packed))
+
+        # JSON, in which rows are packed, would cut the digits of a number.
+        is_packable = connection.dialect.name == "sqlite" and not query.sort
+        return unsorted(asked, columns, is_sqlite=is_packable, is_counted=is_counted)
     listed = tuple(key for key in query.sort if not is_read(key))
     every = replace(query, count=READ_MAX, sort=listed)
     found = connection.execute(page(columns, every, where, None)).all()
@@ -115,41 +129,30 @@ def _counted(found: Sequence[Sequence[Any]], is_counted: bool) -> tuple[Sequence
     return [row[:-1] for row in found], counted if counted <= COUNTED_MAX else None
 
 
-def led_rows(
-    ask: Ask,
-    columns: Sequence[Any],
-    query: SearchQuery,
-    by: Led,
-    visible: Condition,
-    position: Sequence[Any] | None,
+def led_found(
+    found: Sequence[Sequence[Any]], *, is_counted: bool
 ) -> tuple[Sequence[Sequence[Any]], int | None] | None:
-    """``rows`` of an unsorted search that one clause leads, in any plan; None: that clause finds more than LED_MAX."""
-    is_counted = query.with_total and position is None
-    found = ask(_led_page(columns, query, by, visible, position, is_counted=is_counted))
+    """``rows`` by what ``led_page`` has found; None: the clause that leads finds more than LED_MAX."""
     if found[0][-1] > LED_MAX:
         return None
     found = [row[:-1] for row in found if row[0] is not None]
     return _counted(sorted(found, key=lambda row: row[0], reverse=True), is_counted)
 
 
-def _fetched(
-    connection: Connection,
-    ask: Ask,
+def unsorted(
+    ask: Callable[[bool], Sequence[Sequence[Any]]],
     columns: Sequence[Any],
-    query: SearchQuery,
-    where: Sequence[Condition],
-    position: Sequence[Any] | None,
     *,
+    is_sqlite: bool,
     is_counted: bool,
-) -> Sequence[Sequence[Any]]:
-    """The rows of ``page``; from SQLite as one, unless sorted by values: JSON would cut the digits of a number."""
-    if connection.dialect.name == "sqlite" and not query.sort:
+) -> tuple[Sequence[Sequence[Any]], int | None]:
+    """``rows`` of an unsorted page; from SQLite as one row. ``ask``: runs ``page``, packed or not."""
+    if is_sqlite:
         with contextlib.suppress(DataError, sqlite3.DataError):  # more than SQLite can hold in one value
-            asked = page(columns, query, where, position, is_counted=is_counted, is_packed=True)
-            ((text, bodies),) = ask(asked)
+            ((text, bodies),) = ask(True)
             found = unpacked(text, bodies, [one.name for one in columns].index("body"))
-            return sorted(found, key=lambda row: row[0], reverse=True)
-    return ask(page(columns, query, where, position, is_counted=is_counted))
+            return _counted(sorted(found, key=lambda row: row[0], reverse=True), is_counted)
+    return _counted(ask(False), is_counted)
 
 
 def page(
@@ -194,7 +197,7 @@ def _with_total(keys: Select[Any], query: SearchQuery, values: Sequence[str]) ->
     return counting.order_by(*_order(query.sort, [some.c[name] for name in values], some.c.rkey))
 
 
-def _led_page(
+def led_page(
     columns: Sequence[Any],
     query: SearchQuery,
     by: Led,

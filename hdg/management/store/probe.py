@@ -15,9 +15,11 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.exc import OperationalError
 
-__all__ = ["FEW", "Fewest", "fewest"]
+__all__ = ["FEW", "Fewest", "counting", "fewest", "fewest_of"]
 
 Ask = Callable[[Select[Any]], Sequence[Sequence[Any]]]
+Count = Callable[[int, int], Sequence[Sequence[Any]]]
+"""(place of a query, limit) → one row with one number."""
 Fewest = Callable[[Sequence[Select[tuple[int]]]], int]
 """Queries for rows, the most promising first → which of them finds the fewest."""
 
@@ -36,32 +38,45 @@ def fewest(connection: Connection, ask: Ask | None = None) -> Fewest | None:
     if connection.dialect.name != "sqlite":
         return None
     asked: Ask = ask or (lambda query: connection.execute(query).all())
-    return lambda queries: _fewest(connection, asked, queries)
+
+    def of(queries: Sequence[Select[tuple[int]]]) -> int:
+        return fewest_of(
+            connection, len(queries), lambda place, limit: asked(counting(queries[place], limit))
+        )
+
+    return of
 
 
-def _fewest(connection: Connection, ask: Ask, queries: Sequence[Select[tuple[int]]]) -> int:
-    """Counts a few rows of each, then more, until one has no more: so this costs less than to read that one."""
+def counting(query: Select[tuple[int]], limit: int) -> Select[int]:
+    """How many rows a query finds, at most ``limit``."""
+    return select(func.count()).select_from(query.limit(limit).subquery())
+
+
+def fewest_of(connection: Connection, number: int, count: Count) -> int:
+    """Which of ``number`` queries finds the fewest rows. ``count``: runs ``counting`` of one of them on SQLite.
+
+    Counts a few rows of each, then more, until one has no more: so this costs less than to read that one.
+    """
     limit = _LIMIT
     while limit <= _LIMIT_MAX:
         found: dict[int, int] = {}
-        for place, query in enumerate(queries):
-            count = _count(connection, ask, query, limit)
-            if count is not None and count < FEW:
+        for place in range(number):
+            rows = _count(connection, count, place, limit)
+            if rows is not None and rows < FEW:
                 return place
-            if count is not None and count < limit:
-                found[place] = count
+            if rows is not None and rows < limit:
+                found[place] = rows
         if found:
             return min(found, key=lambda place: (found[place], place))
         limit *= _GROWTH
     return 0
 
 
-def _count(connection: Connection, ask: Ask, query: Select[tuple[int]], limit: int) -> int | None:
+def _count(connection: Connection, count: Count, place: int, limit: int) -> int | None:
     """How many rows it finds, at most ``limit``; None: it takes too long to say."""
-    some = query.limit(limit).subquery()
     try:
         with _limited(connection, limit * _STEPS_PER_ROW):
-            return int(ask(select(func.count()).select_from(some))[0][0])
+            return int(count(place, limit)[0][0])
     except (OperationalError, sqlite3.OperationalError) as error:
         if "interrupted" in str(getattr(error, "orig", error)):
             return None

@@ -33,7 +33,8 @@ from hdg.management.store.index import Indexer
 from hdg.management.store.index_state import IndexState, needs_index
 from hdg.management.store.prepared import Prepared
 from hdg.management.store.probe import fewest
-from hdg.management.store.search import SearchQuery, conditions, led
+from hdg.management.store.search import SearchQuery, conditions
+from hdg.management.store.single import Asked, Found, Single
 from hdg.management.store.text_state import hold
 from hdg.management.store.values import Hash
 from hdg.management.store.versions import (
@@ -103,6 +104,8 @@ class Reader:
         self._engine = engine
         self._connections = Connections(engine)
         self._asker = Asker(engine.dialect)
+        is_sqlite = engine.dialect.name == "sqlite"
+        self._single = Single(self._asker, COLUMNS, hash_, clock, is_sqlite=is_sqlite)
         self._keks = keks
         self._hash = hash_
         self._files = files
@@ -241,29 +244,32 @@ class Reader:
         """The page by one statement, which needs no transaction; None: it takes more."""
         if not query.count:
             return None
-        found = None
+        asked = self._single.asked(query, position, predicate)
+        found: Found | None = None
         if self._engine.dialect.name == "postgresql":
-            found = self._connections.once(partial(self._led, query, predicate, position), ONCE)
+            found = self._connections.once(partial(self._led, asked), ONCE)
         if found is None:
-            found = self._connections.once(partial(self._rows, query, predicate, position), BY_VALUES)
-        rows, total, _ = found
+            found = self._connections.once(partial(self._alone, asked), BY_VALUES)
+        rows, total = found
         is_uncounted = query.with_total and position is None and total is None
         if is_uncounted or any(row[PATIENTS_AT] > 1 for row in rows):
             return None
         versions = tuple(stored(row[: len(COLUMNS)]) for row in rows[: query.count])
         return _page(query, position, rows, versions, total)
 
-    def _led(
-        self, query: SearchQuery, predicate: Condition, position: Position, connection: Connection
-    ) -> FoundRows | None:
+    def _led(self, asked: Asked, connection: Connection) -> Found | None:
         """The rows of a search that few rows lead; None: it is not one."""
-        by = led(query, self._hash, self._clock(), predicate)
-        if by is None:
-            return None
-        if needs_index(query):
+        if needs_index(asked.query):
             self.index.check(connection)
-        found = pages.led_rows(partial(self._asker.rows, connection), COLUMNS, query, by, predicate, position)
-        return None if found is None else (*found, [])
+        return self._single.led(connection, asked)
+
+    def _alone(self, asked: Asked, connection: Connection) -> Found:
+        """The rows of a page by one statement that was made before, or by ``_rows``."""
+        if asked.shape is None:
+            return self._rows(asked.query, asked.visible, asked.position, connection)[:2]
+        if needs_index(asked.query):
+            self.index.check(connection)
+        return self._single.rows(connection, asked)
 
     def _rows(
         self, query: SearchQuery, predicate: Condition, position: Position, connection: Connection

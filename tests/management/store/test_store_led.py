@@ -62,7 +62,8 @@ def filled(store: Store) -> Store:
 
 
 def walked(store: Store, query: SearchQuery, visible) -> list[tuple[object, ...]]:
-    """All pages: ids, patients, bodies, totals."""
+    """All pages: ids, patients, bodies, totals; no statement is kept from before."""
+    store.reader._single._plans.clear()
     found: list[tuple[object, ...]] = []
     while True:
         page = store.reader.search(query, visible)

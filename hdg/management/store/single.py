@@ -1,0 +1,243 @@
+"""Unsorted pages of a search by one statement; for searches of a common form it is made only once.
+
+To make a statement of SQLAlchemy's parts takes several times as long as to run it. For a shape (plain.py) that is asked
+again it is kept with what it binds: constants, the time, and values of the search, which are told from constants by a
+second search that differs in all of them. The caller's predicate is part of the statement, with what it binds: each
+predicate has statements of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select
+
+from hdg.management.store import pages
+from hdg.management.store.asking import Asker
+from hdg.management.store.plain import Position, Shape, shape_of, twin_of
+from hdg.management.store.probe import counting, fewest_of
+from hdg.management.store.search import SearchQuery, conditions, led
+from hdg.management.store.values import Hash
+
+__all__ = ["Asked", "Found", "Single"]
+
+Condition = ColumnElement[bool]
+Rows = Sequence[Sequence[Any]]
+Found = tuple[Rows, int | None]
+Build = Callable[[SearchQuery, Position], Select[Any]]
+"""A statement of a search; its text follows from the search's shape."""
+
+_PLANS_MAX = 2_000
+"""Kept statements; one takes about 8 KB."""
+_SEEN_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A page that is asked for. ``shape`` None: of no common form."""
+
+    query: SearchQuery
+    position: Position
+    visible: Condition
+    shape: Shape | None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the page tells how many match in all."""
+        return self.query.with_total and self.position is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A statement and what it binds: ``constants``, but at some places a value of the shape, at others what a call
+    gives. ``sql`` '': such a statement cannot be kept.
+    """
+
+    visible: Condition
+    sql: str = ""
+    constants: tuple[Any, ...] = ()
+    slots: tuple[tuple[int, int], ...] = ()
+    """(place, which value)."""
+    live: tuple[tuple[int, Callable[[], Any]], ...] = ()
+
+    def values(self, shape: Shape) -> list[Any]:
+        values = list(self.constants)
+        for place, slot in self.slots:
+            values[place] = shape.values[slot]
+        for place, source in self.live:
+            values[place] = source()
+        return values
+
+
+class Single:
+    """Thread-safe. ``columns``: as pages.page has them."""
+
+    def __init__(
+        self, asker: Asker, columns: Sequence[Any], hash_: Hash, clock: Callable[[], int], *, is_sqlite: bool
+    ) -> None:
+        self._asker = asker
+        self._columns = columns
+        self._hash = hash_
+        self._clock = clock
+        self._is_sqlite = is_sqlite
+        self._plans: dict[Hashable, _Plan] = {}
+        self._contenders: dict[Hashable, int] = {}
+        self._unled: set[Hashable] = set()
+        self._seen: set[Hashable] = set()
+        self._lock = Lock()
+
+    def asked(self, query: SearchQuery, position: Position, visible: Condition) -> Asked:
+        """A page, with its shape if it has one."""
+        return Asked(query, position, visible, shape_of(query, position, self._hash))
+
+    def rows(self, connection: Connection, asked: Asked) -> Found:
+        """As ``pages.rows``, of an unsorted page. Raises BadRequest."""
+        number = self._number(asked)
+        leader = fewest_of(connection, number, partial(self._count, connection, asked)) if number else 0
+
+        def ask(is_packed: bool) -> Rows:
+            build = partial(self._page, asked.visible, leader, is_packed)
+            return self._ask(connection, asked, ("page", leader, is_packed), build)
+
+        return pages.unsorted(ask, self._columns, is_sqlite=self._is_sqlite, is_counted=asked.is_counted)
+
+    def led(self, connection: Connection, asked: Asked) -> Found | None:
+        """The page of a search that few rows lead, in any plan; None: it is not one. Raises BadRequest."""
+        key = None if asked.shape is None else asked.shape.key
+        if key is not None and key in self._unled:
+            return None
+        found = self._kept(connection, asked, ("led",))
+        if found is None:
+            if led(asked.query, self._hash, self._clock(), asked.visible) is None:
+                if key is not None:
+                    self._note(self._unled, key)
+                return None
+            found = self._made(connection, asked, ("led",), partial(self._led_page, asked.visible))
+        return pages.led_found(found, is_counted=asked.is_counted)
+
+    # --- statements -----------------------------------------------------------------------------------------
+
+    def _number(self, asked: Asked) -> int:
+        """How many clauses may lead and must be tried; 0: it is known which one does."""
+        if not self._is_sqlite:
+            return 0
+        if asked.shape is None:
+            return len(self._leading(asked.query, asked.visible))
+        number = self._contenders.get(asked.shape.key)
+        if number is None:
+            number = len(self._leading(asked.query, asked.visible))
+            with self._lock:
+                if len(self._contenders) >= _SEEN_MAX:
+                    self._contenders.clear()
+                self._contenders[asked.shape.key] = number
+        return number
+
+    def _leading(self, query: SearchQuery, visible: Condition) -> Sequence[Select[tuple[int]]]:
+        """What the clauses that may lead find, where they must be tried."""
+        found: list[Sequence[Select[tuple[int]]]] = [()]
+
+        def note(rows: Sequence[Select[tuple[int]]]) -> int:
+            found.append(rows)
+            return 0
+
+        conditions(query, self._hash, self._clock(), visible, note)
+        return found[-1]
+
+    def _count(self, connection: Connection, asked: Asked, place: int, limit: int) -> Rows:
+        def build(query: SearchQuery, _: Position) -> Select[Any]:
+            return counting(self._leading(query, asked.visible)[place], limit)
+
+        return self._ask(connection, asked, ("count", place, limit), build)
+
+    def _page(
+        self, visible: Condition, leader: int, is_packed: bool, query: SearchQuery, position: Position
+    ) -> Select[Any]:
+        fewest = (lambda _: leader) if self._is_sqlite else None
+        where = [*conditions(query, self._hash, self._clock(), visible, fewest), visible]
+        is_counted = query.with_total and position is None
+        return pages.page(self._columns, query, where, position, is_counted=is_counted, is_packed=is_packed)
+
+    def _led_page(self, visible: Condition, query: SearchQuery, position: Position) -> Select[Any]:
+        by = led(query, self._hash, self._clock(), visible)
+        if by is None:
+            raise ValueError("not a search that one clause leads")
+        is_counted = query.with_total and position is None
+        return pages.led_page(self._columns, query, by, visible, position, is_counted=is_counted)
+
+    # --- what is kept ---------------------------------------------------------------------------------------
+
+    def _ask(self, connection: Connection, asked: Asked, name: Hashable, build: Build) -> Rows:
+        found = self._kept(connection, asked, name)
+        return self._made(connection, asked, name, build) if found is None else found
+
+    def _kept(self, connection: Connection, asked: Asked, name: Hashable) -> Rows | None:
+        """The rows by the statement that is kept; None: there is none."""
+        if asked.shape is None:
+            return None
+        plan = self._plans.get((name, id(asked.visible), asked.shape.key))
+        if plan is None or plan.visible is not asked.visible or not plan.sql:
+            return None
+        return self._asker.fetched(connection, plan.sql, plan.values(asked.shape))
+
+    def _made(self, connection: Connection, asked: Asked, name: Hashable, build: Build) -> Rows:
+        """The rows by a new statement, which is kept if such a search was made before."""
+        statement = build(asked.query, asked.position)
+        rows = self._asker.rows(connection, statement)
+        if asked.shape is not None:
+            key = (name, id(asked.visible), asked.shape.key)
+            if key not in self._seen:
+                self._note(self._seen, key)
+            else:
+                self._learn(key, asked, asked.shape, statement, build)
+        return rows
+
+    def _learn(self, key: Hashable, asked: Asked, shape: Shape, statement: Select[Any], build: Build) -> None:
+        known = self._plans.get(key)
+        if known is not None and known.visible is asked.visible:
+            return
+        query, position = twin_of(asked.query, asked.position)
+        twin = shape_of(query, position, self._hash)
+        plan = _Plan(asked.visible)
+        if twin is not None and twin.key == shape.key:
+            one, other = self._asker.bound(statement), self._asker.bound(build(query, position))
+            if one is not None and other is not None and one[0] == other[0]:
+                plan = _plan(asked.visible, one[0], (one[1], shape), (other[1], twin)) or plan
+        with self._lock:
+            if len(self._plans) >= _PLANS_MAX:
+                self._plans.clear()
+            self._plans[key] = plan
+
+    def _note(self, among: set[Hashable], key: Hashable) -> None:
+        with self._lock:
+            if len(among) >= _SEEN_MAX:
+                among.clear()
+            among.add(key)
+
+
+_Bound = tuple[list[BindParameter[Any]], Shape]
+
+
+def _plan(visible: Condition, sql: str, one: _Bound, other: _Bound) -> _Plan | None:
+    """What binds what, told by two searches of the same shape; None: that cannot be told."""
+    constants: list[Any] = []
+    slots: list[tuple[int, int]] = []
+    live: list[tuple[int, Callable[[], Any]]] = []
+    values = list(zip(one[1].values, other[1].values, strict=True))
+    if any(mine == its for mine, its in values):
+        return None
+    for place, (mine, its) in enumerate(zip(one[0], other[0], strict=True)):
+        constants.append(mine.value)
+        if mine.callable is not None or its.callable is not None:
+            if mine.callable is not its.callable or mine.callable is None:
+                return None
+            live.append((place, mine.callable))
+        elif mine.value != its.value:
+            found = [slot for slot, pair in enumerate(values) if pair == (mine.value, its.value)]
+            if not found:
+                return None
+            slots.append((place, found[0]))
+    return _Plan(visible, sql, tuple(constants), tuple(slots), tuple(live))
