@@ -19,8 +19,8 @@ from hdg.fhir.definitions import ElementDefinition, codes, is_primitive, resourc
 from hdg.fhir.invariants import NEEDS, OF_PRESENCE, Rule, Scope
 from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import Check, Finding, text_check
-from hdg.fhir.validate_elements import bound_primitive, rules_of, with_more
-from hdg.fhir.validate_objects import More, more_checks, remembering
+from hdg.fhir.validate_elements import bound_primitive, remembering, rules_of, with_more
+from hdg.fhir.validate_objects import More, more_checks
 
 __all__ = ["resource_accept"]
 

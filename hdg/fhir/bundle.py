@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import NAMESPACE_URL, uuid5
 
-from hdg.fhir.json import JsonObject
+from hdg.fhir.json import MAX_DEPTH, JsonError, JsonObject
 
 __all__ = ["HistoryEntry", "collection", "document", "history", "searchset", "transaction"]
 
@@ -64,16 +64,21 @@ def document(resources: Sequence[JsonObject], *, identifier: JsonObject, timesta
     return {**made, "entry": entries}
 
 
-def _pointed(value: Any, places: Mapping[str, str]) -> Any:
-    """A copy whose references lead to the places."""
+def _pointed(value: Any, places: Mapping[str, str], room: int = MAX_DEPTH) -> Any:
+    """A copy whose references lead to the places.
+
+    Raises JsonError: more than ``room`` values inside one another.
+    """
+    if not room:
+        raise JsonError("nested too deeply")
     if isinstance(value, dict):
-        made = {key: _pointed(item, places) for key, item in value.items()}
+        made = {key: _pointed(item, places, room - 1) for key, item in value.items()}
         reference = made.get("reference")
         if isinstance(reference, str):
             made["reference"] = places.get(reference, reference)
         return made
     if isinstance(value, list):
-        return [_pointed(item, places) for item in value]
+        return [_pointed(item, places, room - 1) for item in value]
     return value
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from hashlib import _Hash
 
@@ -60,6 +62,7 @@ def _digest(keyed: tuple[_Hash, _Hash], resource_type: str, institution: str, fa
     return outer.digest()[:_ID_BYTES]
 
 
+@mypyc_attr(native_class=False)
 class _Packed(dict[str, bytes]):
     """Parts after their length; kept, since a message's resources have most of their parts in common."""
 

@@ -22,6 +22,7 @@ __all__ = [
     "concept_check",
     "plain_reference_first",
     "reference_check",
+    "remembering",
     "rules_of",
     "simple_quantity",
     "with_more",
@@ -30,6 +31,8 @@ __all__ = [
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _LOOKS_LITERAL = re.compile(r"[A-Z][A-Za-z]+/")  # and yet no type and id were found in it
 _MAX_ID = 64  # characters
+_REMEMBERED = 4096  # codings, units
+_REMEMBERED_LENGTH = 128  # characters of each text
 
 
 def rules_of(invariants: Iterable[Invariant], type_name: str) -> list[tuple[Invariant, Rule]]:
@@ -157,3 +160,39 @@ def plain_reference_first(targets: frozenset[str], check: Check) -> Check:
         return check(value, scope)
 
     return first
+
+
+def remembering(check: Check, label: str, number: str) -> Check:
+    """Codings and units repeat more than anything else: system, code and label that passed pass again.
+
+    Applies to objects with exactly these texts, and a decimal as ``number`` if there is one; without a number
+    also to those of system and code alone.
+    """
+    seen: set[tuple[Any, ...]] = set()
+    count = 4 if number else 3
+    bare = 0 if number else 2
+    decimal_check = primitive_check("decimal")
+
+    def remembered(value: Any, scope: Any) -> list[Finding] | None:
+        size = len(value) if type(value) is dict else 0
+        if size == count:
+            key: tuple[Any, ...] = (value.get("system"), value.get("code"), value.get(label))
+        elif size and size == bare:
+            key = (value.get("system"), value.get("code"))
+        else:
+            return check(value, scope)
+        try:
+            if key in seen and (
+                not number or (number in value and decimal_check(value[number], scope) is None)
+            ):
+                return None
+        except TypeError:  # not hashable, so not texts
+            return check(value, scope)
+        found = check(value, scope)
+        if found is None and all(type(text) is str and len(text) <= _REMEMBERED_LENGTH for text in key):
+            if len(seen) >= _REMEMBERED:
+                seen.clear()
+            seen.add(key)
+        return found
+
+    return remembered

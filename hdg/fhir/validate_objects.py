@@ -20,19 +20,20 @@ from hdg.fhir.definitions import (
 )
 from hdg.fhir.invariants import Rule, Scope
 from hdg.fhir.json import JsonObject
-from hdg.fhir.primitives import NULL, Check, Finding, primitive_check
+from hdg.fhir.primitives import NULL, Check, Finding
 from hdg.fhir.validate_elements import (
     bound_primitive,
     broken_rules,
     concept_check,
     plain_reference_first,
     reference_check,
+    remembering,
     rules_of,
     simple_quantity,
     with_more,
 )
 
-__all__ = ["More", "more_checks", "object_check", "remembering"]
+__all__ = ["More", "more_checks", "object_check"]
 
 More = Callable[[Any, Scope], list[Finding] | None]
 ResourceCheck = Callable[[Any, Scope, bool], list[Finding] | None]
@@ -42,8 +43,6 @@ _UNKNOWN: list[Finding] = [("", "structure", "unknown element")]
 _NAME = re.compile(r"_?[A-Za-z][A-Za-z0-9]{0,63}")
 """What an element can be called. A "name" that is none may be data and is not repeated."""
 _ID_ONLY: list[Finding] = [("", "invariant", "ele-1: an element with an id and nothing else")]
-_REMEMBERED = 4096  # codings, units
-_REMEMBERED_LENGTH = 128  # characters of each text
 
 
 @cache
@@ -195,42 +194,6 @@ def _object_closure(compiler: _ObjectCompiler, rules: list[tuple[Invariant, Rule
 
 def _unknown(value: Any, scope: Any) -> list[Finding]:
     return _UNKNOWN
-
-
-def remembering(check: Check, label: str, number: str) -> Check:
-    """Codings and units repeat more than anything else: system, code and label that passed pass again.
-
-    Applies to objects with exactly these texts, and a decimal as ``number`` if there is one; without a number
-    also to those of system and code alone.
-    """
-    seen: set[tuple[Any, ...]] = set()
-    count = 4 if number else 3
-    bare = 0 if number else 2
-    decimal_check = primitive_check("decimal")
-
-    def remembered(value: Any, scope: Any) -> list[Finding] | None:
-        size = len(value) if type(value) is dict else 0
-        if size == count:
-            key: tuple[Any, ...] = (value.get("system"), value.get("code"), value.get(label))
-        elif size and size == bare:
-            key = (value.get("system"), value.get("code"))
-        else:
-            return check(value, scope)
-        try:
-            if key in seen and (
-                not number or (number in value and decimal_check(value[number], scope) is None)
-            ):
-                return None
-        except TypeError:  # not hashable, so not texts
-            return check(value, scope)
-        found = check(value, scope)
-        if found is None and all(type(text) is str and len(text) <= _REMEMBERED_LENGTH for text in key):
-            if len(seen) >= _REMEMBERED:
-                seen.clear()
-            seen.add(key)
-        return found
-
-    return remembered
 
 
 class _Failures:

@@ -25,7 +25,7 @@ from hdg.mapping.target import Step, compile_target, parse_target
 from hdg.terminology.concepts import ConceptMap
 from hdg.terminology.systems import Systems
 
-Fire = Callable[[str, JsonObject, Any], bool]
+Fire = Callable[[Any, JsonObject, Any], bool]
 """``(text, root, context)``; True when something was put."""
 Assign = Callable[[JsonObject, Any, Any], Any]
 """``(root, value, context)``: puts a value and completes what is there."""
@@ -131,9 +131,9 @@ def _has_choice(node: JsonObject, stem: str) -> bool:
 def finished(convert: Converter, complete: Complete | None, translate: Any) -> Converter:
     """A converter whose values are completed by pairs and translated by a map."""
 
-    def finish(text: str, context: Context) -> Any:
+    def finish(text: Any, context: Context) -> Any:
         value = convert(text, context)
-        if value.__class__ is Several:
+        if type(value) is Several:
             for single in value:
                 if complete is not None:
                     complete(single, None)
@@ -176,7 +176,7 @@ def assign_of(steps: Sequence[Step], complete: Complete | None, translate: Any) 
 
 
 def _fire(convert: Converter, assign: Assign) -> Fire:
-    def fire(text: str, root: JsonObject, context: Context) -> bool:
+    def fire(text: Any, root: JsonObject, context: Context) -> bool:
         try:
             value = convert(text, context)
         except Unfit as unfit:
@@ -184,7 +184,7 @@ def _fire(convert: Converter, assign: Assign) -> Fire:
         if value is None:
             return False
         try:
-            if value.__class__ is Several:
+            if type(value) is Several:
                 for single in value:
                     assign(root, single, context)
                 return bool(value)
@@ -199,14 +199,14 @@ def _fire(convert: Converter, assign: Assign) -> Fire:
 def _plain_fire(convert: Converter, name: str) -> Fire:
     """The most frequent kind: one element that takes one value."""
 
-    def fire(text: str, root: JsonObject, context: Context) -> bool:
+    def fire(text: Any, root: JsonObject, context: Context) -> bool:
         try:
             value = convert(text, context)
         except Unfit as unfit:
             value = _unfit(unfit, context)
         if value is None:
             return False
-        if value.__class__ is Several:
+        if type(value) is Several:
             value = value[0] if value else None
         held = root.setdefault(name, value)
         if held is not value and held != value and not is_same(held, value):
@@ -252,7 +252,7 @@ def fills_gap(rule: Rule) -> bool:
 def gap_filling(element: str, fallback: Fire) -> Fire:
     """A default that notes what it filled, so that it never takes the place of something known."""
 
-    def fire(text: str, root: JsonObject, context: Context) -> bool:
+    def fire(text: Any, root: JsonObject, context: Context) -> bool:
         is_gap = element not in root
         done = fallback(text, root, context)
         if is_gap and done and context.build is not None:
@@ -274,7 +274,7 @@ def compile_map(as_: str, convert: Converter, concepts: ConceptMap) -> tuple[Con
 def _mapped_code(convert: Converter, concepts: ConceptMap) -> Converter:
     miss = f"the code is not in the map {concepts.name}"
 
-    def translated(text: str, context: Any) -> str | None:
+    def translated(text: Any, context: Any) -> str | None:
         code = convert(text, context)
         if code is None:
             return None
@@ -289,7 +289,7 @@ def _mapped_code(convert: Converter, concepts: ConceptMap) -> Converter:
 def _mapped_coding(convert: Converter, concepts: ConceptMap) -> Converter:
     miss = f"the code is not in the map {concepts.name}"
 
-    def translated(text: str, context: Context) -> JsonObject | None:
+    def translated(text: Any, context: Context) -> JsonObject | None:
         coding: JsonObject | None = convert(text, context)
         if not coding or "code" not in coding:
             return coding

@@ -12,6 +12,7 @@ from collections.abc import Container, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hdg.fhir.json import MAX_DEPTH, JsonError
 from hdg.mapping.context import Context, JsonObject, Made, Noted
 from hdg.mapping.remembered import Remembered, fresh
 from hdg.mapping.reuse import taken_again
@@ -213,7 +214,7 @@ def _key_of(made: Made, context: Context) -> Any:
 def _place_of(item: JsonObject, new: JsonObject) -> tuple[str, int] | None:
     """(element, index) of a labelled item; None when it lies deeper."""
     for name, value in new.items():
-        if value.__class__ is list:
+        if type(value) is list:
             for index, other in enumerate(value):
                 if other is item:
                     return name, index
@@ -221,13 +222,18 @@ def _place_of(item: JsonObject, new: JsonObject) -> tuple[str, int] | None:
 
 
 def _lists(item: JsonObject) -> list[str]:
-    return [name for name, value in item.items() if value.__class__ is list]
+    return [name for name, value in item.items() if type(value) is list]
 
 
-def _settled(value: Any, trusted: Container[int]) -> Any:
-    """A value that nobody changes: itself, or a copy of what this message may change yet."""
-    if value.__class__ is list:
-        return [_settled(item, trusted) for item in value]
+def _settled(value: Any, trusted: Container[int], room: int = MAX_DEPTH) -> Any:
+    """A value that nobody changes: itself, or a copy of what this message may change yet.
+
+    Raises JsonError: more than ``room`` lists inside one another.
+    """
+    if not room:
+        raise JsonError("nested too deeply")
+    if type(value) is list:
+        return [_settled(item, trusted, room - 1) for item in value]
     return value if id(value) in trusted else fresh(value)
 
 
@@ -235,8 +241,8 @@ def _objects(fields: JsonObject, copied: set[tuple[str, int]]) -> list[Any]:
     """The JSON objects of a fragment that resources share."""
     found = []
     for name, value in fields.items():
-        items = enumerate(value) if value.__class__ is list else ((-1, value),)
-        found += [item for index, item in items if item.__class__ is dict and (name, index) not in copied]
+        items = enumerate(value) if type(value) is list else ((-1, value),)
+        found += [item for index, item in items if type(item) is dict and (name, index) not in copied]
     return found
 
 

@@ -48,6 +48,7 @@ from hdg.mapping.tracing import nested_traced, skipped, top_traced, traced_defau
 from hdg.mapping.when import Node, Readers, Test, Valued, compile_when, leaves, operands, parse_when
 
 _CODED = ("CodeableConcept", "Coding")
+_DEEPEST = 40  # datatype tables that open one another
 Keep = tuple[str, Converter, Assign, str]
 """What ``runs.kept`` needs: kind, converter, assign, the plain element."""
 
@@ -77,22 +78,35 @@ class Slot(NamedTuple):
 class Grammar(Protocol):
     """What a source format tells the compiler."""
 
-    primitives: Mapping[str, Converter]
-    converters: Registry
-    null: str
-    """The text by which a sender deletes a value."""
-    verbatim: frozenset[str]
-    """Primitives that give a text of letters and digits alone as it is."""
+    @property
+    def primitives(self) -> Mapping[str, Converter]:
+        """Converters of single values, by type."""
 
-    marks: Sequence[str]
-    """What separates the parts of a datatype's text, then all else that a text may not hold to be its own
-    value.
-    """
+    @property
+    def converters(self) -> Registry:
+        """Named converters."""
 
-    between: str
-    """A text that no slot of an outermost view holds."""
-    fleeting: frozenset[str]
-    """Sources whose texts hardly ever come again in another message: its time, the numbers of orders."""
+    @property
+    def null(self) -> str:
+        """The text by which a sender deletes a value."""
+
+    @property
+    def verbatim(self) -> frozenset[str]:
+        """Primitives that give a text of letters and digits alone as it is."""
+
+    @property
+    def marks(self) -> Sequence[str]:
+        """What separates the parts of a datatype's text, then all else that a text may not hold to be its own
+        value.
+        """
+
+    @property
+    def between(self) -> str:
+        """A text that no slot of an outermost view holds."""
+
+    @property
+    def fleeting(self) -> frozenset[str]:
+        """Sources whose texts hardly ever come again in another message: its time, the numbers of orders."""
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies, when the table is opened at ``depth``. Raises ValueError."""
@@ -181,6 +195,8 @@ class Compiler:
                 return self._datatypes[key]
             if key in self._open:
                 return _unfinished(name)
+            if len(self._open) >= _DEEPEST:
+                raise TableError(f"datatypes/{name}.csv", 1, "tables open one another too deeply")
             self._open.add(key)
             try:
                 table = self._table("datatypes", name)
@@ -410,7 +426,7 @@ class Compiler:
         build = self.datatype(name, depth)
         kind = result_type(name.partition(".")[2])
 
-        def refer(text: str, context: Context) -> JsonObject | None:
+        def refer(text: Any, context: Context) -> JsonObject | None:
             memo = context.memo
             if memo is None:  # tracing: every text is read
                 made = referred(build, kind, text, context)
@@ -451,7 +467,7 @@ def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Convert
     """A datatype table as a converter."""
     plan_of, limit = program.plans.of, program.plans.limit
 
-    def build(text: str, context: Context) -> JsonObject | None:
+    def build(text: Any, context: Context) -> JsonObject | None:
         view = open_view(text)
         if len(view) > limit and any(part.strip('^&" ') for part in view[limit:]):
             text = "parts that this datatype does not have were left out"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from hdg.errors import Severity
 from hdg.mapping.remembered import Remembered, fresh
@@ -20,6 +20,7 @@ SHARED_LENGTH = 200
 """Longest text whose result is shared, in characters."""
 
 
+@mypyc_attr(native_class=False)
 class Shared(dict[Any, Any]):
     """What conversions for one sender share: small pure results as a dict, and what ``fields`` remembers."""
 
@@ -30,14 +31,19 @@ class Shared(dict[Any, Any]):
         self.fields: Remembered[Any] = Remembered()
 
 
-class Read(NamedTuple):
+class Read:
     """What a field's text became. ``items``: (repetition, value or None, problems) in order."""
 
-    single: Any
-    """The value of a field of one repetition that is as it should be, else None."""
-    items: tuple[tuple[int, Any, tuple[Problem, ...]], ...]
-    objects: tuple[Any, ...]
-    """The values that are objects."""
+    __slots__ = ("items", "objects", "single")
+
+    def __init__(
+        self, single: Any, items: tuple[tuple[int, Any, tuple[Problem, ...]], ...], objects: tuple[Any, ...]
+    ) -> None:
+        self.single = single
+        """The value of a field of one repetition that is as it should be, else None."""
+        self.items = items
+        self.objects = objects
+        """The values that are objects."""
 
 
 class Choice(NamedTuple):
@@ -47,6 +53,7 @@ class Choice(NamedTuple):
     value: Any
 
 
+@mypyc_attr(native_class=False)
 class Several(tuple[Any, ...]):
     """Several values from one source; each is put at the target in turn."""
 
@@ -70,7 +77,7 @@ class Facts(NamedTuple):
 
 def is_same(held: Any, other: Any) -> bool:
     """Whether two values say the same; references to one resource do, whatever they show."""
-    if held.__class__ is dict and other.__class__ is dict and "reference" in held:
+    if type(held) is dict and type(other) is dict and "reference" in held:
         return bool(held["reference"] == other.get("reference"))
     return bool(held == other)
 
@@ -117,27 +124,32 @@ class Problem:
         return Problem(self.severity, self.code, self.text, self.path.copy(), self.elements)
 
 
-class Build(msgspec.Struct, eq=False):
-    """One resource under construction. Owned by one conversion.
+class Build:
+    """One resource under construction. Owned by one conversion."""
 
-    A msgspec.Struct, as Group and Segment are: a message has many, and making one is a third of the cost.
-    """
+    __slots__ = (
+        "defaulted", "deletions", "facts", "group", "id", "label", "labels", "links", "origin", "resource",
+        "source", "type",
+    )  # fmt: skip
 
-    type: str
-    label: str
-    resource: JsonObject
-    source: str
-    """Name of the segment (or section …) that began it."""
-    group: Any = None
-    labels: dict[str, JsonObject] = {}
-    facts: Facts | None = None
-    links: list[Any] = []
-    id: str = ""
-    deletions: dict[str, None] = {}
-    defaulted: dict[str, None] = {}
-    """Top-level elements whose value only fills a gap: the source said nothing about them."""
-    origin: Any = None
-    """The segment that began it; for facts of last resort and for places."""
+    def __init__(
+        self, type: str, label: str, resource: JsonObject, source: str, group: Any = None, origin: Any = None
+    ) -> None:
+        self.type = type
+        self.label = label
+        self.resource = resource
+        self.source = source
+        """Name of the segment (or section …) that began it."""
+        self.group: Any = group
+        self.labels: dict[str, JsonObject] = {}
+        self.facts: Facts | None = None
+        self.links: list[Any] = []
+        self.id = ""
+        self.deletions: dict[str, None] = {}
+        self.defaulted: dict[str, None] = {}
+        """Top-level elements whose value only fills a gap: the source said nothing about them."""
+        self.origin: Any = origin
+        """The segment that began it; for facts of last resort and for places."""
 
 
 class Event(NamedTuple):
@@ -173,6 +185,7 @@ class Noted(NamedTuple):
     problems: tuple[Problem, ...]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Context:
     """State of one conversion; never shared between threads."""
 
@@ -265,6 +278,10 @@ class Context:
         self.own[id(mine)] = mine
         return mine
 
+    def found_facts(self) -> Facts | None:
+        """``facts``, which a row may have set since it was cleared: a type checker cannot see that."""
+        return self.facts
+
     def named_system(self, text: str) -> str | None:
         """URI of the code system that a coded text names; None when it names none."""
         return None
@@ -275,22 +292,26 @@ class Context:
             self.build.deletions[element] = None
 
 
-@dataclass(slots=True, eq=False)
 class Part:
     """A resource that a text made; never changed. ``is_valid``: it has been validated as it is."""
 
-    resource: JsonObject
-    is_valid: bool = False
+    __slots__ = ("is_valid", "resource")
+
+    def __init__(self, resource: JsonObject, is_valid: bool = False) -> None:
+        self.resource = resource
+        self.is_valid = is_valid
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Made:
     """A Reference and the resources that came with it; ``is_local`` when their ids name one message."""
 
-    reference: JsonObject
-    parts: tuple[Part, ...]
-    is_local: bool
+    __slots__ = ("is_local", "parts", "reference")
+
+    def __init__(self, reference: JsonObject, parts: tuple[Part, ...], is_local: bool) -> None:
+        self.reference = reference
+        self.parts = parts
+        self.is_local = is_local
 
 
-Converter = Callable[[str, Any], Any]
+Converter = Callable[[Any, Any], Any]
 """``(text, context) → value``; None is nothing; raises Unfit."""

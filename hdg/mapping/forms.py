@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from hdg.fhir.json import MAX_DEPTH, JsonError
 from hdg.mapping.context import SHARED_LENGTH, Context, Converter, JsonObject, Unfit
 
 _MARK = "hdgfreepart"
@@ -73,7 +74,7 @@ def formed(name: str, build: Converter, parts: Parts) -> Converter:
         if not found:
             return plainly(text, context)
         key = (name, separator.join(texts))
-        form: _Form | None = shared.get(key, _UNKNOWN)
+        form: Any = shared.get(key, _UNKNOWN)
         if form is _UNKNOWN:
             return _first(key, text, texts, found, context)
         filled = None if form is None else _filled(form, found, text, context)
@@ -157,7 +158,9 @@ def _is_mark(text: str) -> bool:
 
 
 def _leaves(value: Any, path: _Path) -> Iterator[tuple[_Path, str]]:
-    """Every text in a JSON value with its path."""
+    """Every text in a JSON value with its path. Raises JsonError: nested too deeply."""
+    if len(path) > MAX_DEPTH:
+        raise JsonError("nested too deeply")
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Generic, Protocol, TypeVar
 
+from hdg.fhir.json import MAX_DEPTH, JsonError
+
 VALUES_BYTES = 16 << 20
 """Bound of one Remembered, estimated; about 1,500 patients' recurring fields."""
 _OFFERED_MAX = 50_000
@@ -88,16 +90,21 @@ class Remembered(Generic[E]):
         return value
 
 
-def fresh(value: Any) -> Any:
-    """A copy of a constant that later steps may change."""
-    kind = value.__class__
+def fresh(value: Any, room: int = MAX_DEPTH) -> Any:
+    """A copy of a constant that later steps may change.
+
+    Raises JsonError: more than ``room`` values inside one another.
+    """
+    if not room:
+        raise JsonError("nested too deeply")
+    kind = type(value)
     if kind is dict:
         copy = value.copy()
         for key, part in value.items():
-            inner = part.__class__
+            inner = type(part)
             if inner is list or inner is dict:
-                copy[key] = fresh(part)
+                copy[key] = fresh(part, room - 1)
         return copy
     if kind is list:
-        return [fresh(part) for part in value]
+        return [fresh(part, room - 1) for part in value]
     return value

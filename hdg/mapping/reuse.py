@@ -15,7 +15,7 @@ from hdg.mapping.remembered import fresh
 def remembered(name: str, build: Converter) -> Converter:
     """A pure converter of coded values that keeps what it made: the same few thousand codes come again."""
 
-    def convert(text: str, context: Context) -> Any:
+    def convert(text: Any, context: Context) -> Any:
         shared = context.shared
         if shared is None or len(text) > SHARED_LENGTH or "\\" in text:
             return build(text, context)
@@ -36,7 +36,7 @@ def remembered(name: str, build: Converter) -> Converter:
 
 def _thawing(value: Any) -> Callable[[], Any]:
     """Gives a new copy of a coded value each time; parsing JSON is the fastest way to make one."""
-    if value.__class__ is not dict:
+    if type(value) is not dict:
         return lambda: value
     try:
         frozen = orjson.dumps(value)
@@ -75,11 +75,11 @@ def taken_again(key: Any, made: Made, context: Context) -> None:
     context.taken.append(made)
 
 
-def referred(build: Converter, kind: str, text: str, context: Context) -> Made | None:
+def referred(build: Converter, kind: str, text: Any, context: Context) -> Made | None:
     """Build a resource from a text and take it in."""
     outer_facts, context.facts = context.facts, None
     outer_taken, context.taken = context.taken, []
     resource = build(text, context)
-    made = context.refer(kind, resource, context.facts) if resource else None
+    made = context.refer(kind, resource, context.found_facts()) if resource else None
     context.facts, context.taken = outer_facts, outer_taken
     return made

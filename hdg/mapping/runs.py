@@ -163,7 +163,7 @@ def _read_one(text: str, convert: Converter, null: str, context: Context) -> Rea
         except Unfit:
             del context.problems[mark:]
         else:
-            kind = value.__class__
+            kind = type(value)
             if len(context.problems) == mark and kind is not Several and value is not None:
                 return Read(value, ((1, value, ()),), (value,) if kind is dict else ())
             del context.problems[mark:]
@@ -185,10 +185,8 @@ def _read(texts: Sequence[str], convert: Converter, null: str, context: Context)
         problems = tuple(context.problems[mark:])
         del context.problems[mark:]
         items.append((repetition, value, problems))
-    is_single = (
-        len(items) == 1 and items[0][0] == 1 and not items[0][2] and items[0][1].__class__ is not Several
-    )
-    objects = [value for _, value, _ in items if value.__class__ is dict]
+    is_single = len(items) == 1 and items[0][0] == 1 and not items[0][2] and type(items[0][1]) is not Several
+    objects = [value for _, value, _ in items if type(value) is dict]
     return Read(items[0][1] if is_single else None, tuple(items), tuple(objects))
 
 
@@ -206,7 +204,7 @@ def _put_all(read: Read, number: int, assign: Assign, out: JsonObject, context: 
 
 def _put(value: Any, assign: Assign, out: JsonObject, context: Context) -> bool:
     try:
-        if value.__class__ is Several:
+        if type(value) is Several:
             for single in value:
                 assign(out, single, context)
             return bool(value)

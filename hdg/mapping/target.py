@@ -18,7 +18,7 @@ from typing import Any
 
 from hdg.mapping.context import Choice, Conflict, Context, JsonObject, Listed, is_same
 
-Put = Callable[[JsonObject, Any, Context], JsonObject]
+Put = Callable[[JsonObject, Any, Context], Any]
 """``(root, value, context) → item``: sets the value; gives the item that ``default`` pairs are relative to.
 """
 Enter = Callable[[JsonObject, Context], JsonObject]
@@ -118,7 +118,7 @@ def _plain_in(outer: Step, enter: Enter, name: str, key: str) -> Put:
     """
     element, kind, url = outer.element, outer.kind, outer.key
 
-    def put(root: JsonObject, value: Any, context: Context) -> JsonObject:
+    def put(root: JsonObject, value: Any, context: Context) -> Any:
         node: JsonObject | None
         if kind == "label":
             node = context.labels.get(key)
@@ -155,7 +155,7 @@ def _has_url(items: Sequence[JsonObject], url: str) -> bool:
 
 
 def _through_one(enter: Enter, final: Put, *, is_item: bool, is_last_list: bool) -> Put:
-    def put(root: JsonObject, value: Any, context: Context) -> JsonObject:
+    def put(root: JsonObject, value: Any, context: Context) -> Any:
         node = enter(root, context)
         item = final(node, value, context)
         if is_last_list:
@@ -166,7 +166,7 @@ def _through_one(enter: Enter, final: Put, *, is_item: bool, is_last_list: bool)
 
 
 def _through(enters: tuple[Enter, ...], final: Put, item_at: int, *, is_last_list: bool) -> Put:
-    def put(root: JsonObject, value: Any, context: Context) -> JsonObject:
+    def put(root: JsonObject, value: Any, context: Context) -> Any:
         node = item = root
         for index, enter in enumerate(enters):
             node = enter(node, context)
@@ -262,7 +262,7 @@ def _final(step: Step, key: str) -> Put:
     name = step.element
     if step.kind == "plain":
 
-        def plain(node: JsonObject, value: Any, context: Context) -> JsonObject:
+        def plain(node: JsonObject, value: Any, context: Context) -> Any:
             held = node.setdefault(name, value)
             if held is not value and held != value and not is_same(held, value):
                 raise Conflict(name)
@@ -271,7 +271,7 @@ def _final(step: Step, key: str) -> Put:
         return plain
     if step.kind == "new":
 
-        def new(node: JsonObject, value: Any, context: Context) -> JsonObject:
+        def new(node: JsonObject, value: Any, context: Context) -> Any:
             items = node.get(name)
             if items is None:
                 node[name] = [value]
@@ -281,13 +281,13 @@ def _final(step: Step, key: str) -> Put:
                 return held  # two sources that say the same (ORC-2 and OBR-2) make one item
             else:
                 items.append(value)
-            return value  # type: ignore[no-any-return]  # JSON values are Any
+            return value
 
         return new
     if step.kind == "choice":
         elements: dict[str, str] = {}  # by type: FHIR has some fifty
 
-        def choice(node: JsonObject, value: Any, context: Context) -> JsonObject:
+        def choice(node: JsonObject, value: Any, context: Context) -> Any:
             kind = value.type
             element = elements.get(kind)
             if element is None:
@@ -300,7 +300,7 @@ def _final(step: Step, key: str) -> Put:
         return choice
     enter = _enter(step, key)
 
-    def merged(node: JsonObject, value: Any, context: Context) -> JsonObject:
+    def merged(node: JsonObject, value: Any, context: Context) -> Any:
         item = enter(node, context)
         missing = []
         for element, part in value.items():
@@ -310,7 +310,7 @@ def _final(step: Step, key: str) -> Put:
             elif held != part:
                 raise Conflict(name)  # before anything is added: a system belongs to its own value
         for element, part in missing:
-            item[element] = part.copy() if part.__class__ is list else part
+            item[element] = part.copy() if type(part) is list else part
         return item
 
     return merged

@@ -21,6 +21,8 @@ from typing import Any, NoReturn
 
 Test = Callable[[Any, Any], bool]
 """``(view, context) → bool``: the view is what the table's own sources read from."""
+DEEPEST = 50
+"""Brackets and negations inside one another."""
 
 _TOKEN = re.compile(
     r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<symbol><=|>=|!=|[()=<>,])|(?P<word>(?:[^\s()=<>!,"\[]|\[[^\[\]]*\])+))'
@@ -130,6 +132,7 @@ class _Parser:
             self.tokens.append((kind, re.sub(r"\\(.)", r"\1", value[1:-1]) if kind == "quoted" else value))
             position = match.end()
         self.at = 0
+        self.depth = 0
 
     def fail(self, expected: str) -> NoReturn:
         found = repr(self.tokens[self.at][1]) if self.at < len(self.tokens) else "the end"
@@ -173,11 +176,24 @@ class _Parser:
 
     def term(self) -> Node:
         if self.skip("("):
+            self.enter()
             inner = self.expression()
             self.take(")")
+            self.depth -= 1
             return inner
         if self.skip("not"):
-            return Not(self.term())
+            self.enter()
+            node = Not(self.term())
+            self.depth -= 1
+            return node
+        return self.test()
+
+    def enter(self) -> None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise WhenError(f"more than {DEEPEST} brackets and negations inside one another")
+
+    def test(self) -> Node:
         operand = self.word("a source")
         is_negated = self.skip("not")
         if self.skip("valued"):
@@ -338,16 +354,16 @@ def _negation(test: Test) -> Test:
 
 
 def _conjunction(tests: tuple[Test, ...]) -> Test:
-    first, *others = tests
-    if not others:
-        return first
-    rest = _conjunction(tuple(others))
+    if len(tests) == 1:
+        return tests[0]
+    half = len(tests) // 2  # and not one inside another: a condition may have thousands of terms
+    first, rest = _conjunction(tests[:half]), _conjunction(tests[half:])
     return lambda view, context: first(view, context) and rest(view, context)
 
 
 def _disjunction(tests: tuple[Test, ...]) -> Test:
-    first, *others = tests
-    if not others:
-        return first
-    rest = _disjunction(tuple(others))
+    if len(tests) == 1:
+        return tests[0]
+    half = len(tests) // 2
+    first, rest = _disjunction(tests[:half]), _disjunction(tests[half:])
     return lambda view, context: first(view, context) or rest(view, context)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hdg.mapping.when import Readers, WhenError, compared, compile_when, operands, parse_when
+from hdg.mapping.when import DEEPEST, Readers, WhenError, compared, compile_when, operands, parse_when
 
 
 def evaluate(text: str, **values: str) -> bool:
@@ -77,3 +77,21 @@ def test_every_operand_is_known_and_compared_ones_are_those_with_literals() -> N
     node = parse_when("PID-7 length > 8 and (PV1-2 = I or not PID-8 in (M)) and OBX-2 in (NM, SN)")
     assert operands(node) == {"PID-7", "PV1-2", "PID-8", "OBX-2"}
     assert compared(node) == {"PV1-2", "OBX-2"}
+
+
+@pytest.mark.parametrize("text", ["({}a = M{})", "not {}a = M{}"])
+def test_brackets_and_negations_nest_so_deep_and_no_deeper(text: str) -> None:
+    opening, closing = ("(", ")") if text[0] == "(" else ("not ", "")
+    assert evaluate(text.format(opening * (DEEPEST - 1), closing * (DEEPEST - 1)), a="M")
+    for deeper in (DEEPEST, 1_000, 100_000):
+        with pytest.raises(WhenError, match="inside one another"):
+            parse_when(text.format(opening * deeper, closing * deeper))
+
+
+@pytest.mark.parametrize("word, last", [("and", "N"), ("or", "M")])
+def test_a_condition_may_have_any_number_of_terms(word: str, last: str) -> None:
+    first = "M" if word == "and" else "N"
+    terms = [f"a = {first}"] * 20_000
+    text = f" {word} ".join
+    assert evaluate(text(terms), a="M") is (word == "and")
+    assert evaluate(text([*terms, f"a = {last}"]), a="M") is (word == "or")

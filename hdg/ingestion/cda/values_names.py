@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import converter, to_string
@@ -73,7 +74,7 @@ def _text(part: Element) -> str:
 
 
 @converter("PN.HumanName")
-def to_name(element: Element, state: State) -> JsonObject | None:
+def to_name(element: Element, state: State) -> Any:
     """PN or EN, with parts or as one text."""
     found: JsonObject = {}
     parts: dict[str, list[str]] = {}
@@ -109,7 +110,7 @@ def to_name(element: Element, state: State) -> JsonObject | None:
         )
     if not names:
         return None
-    return names[0] if len(names) == 1 else Several(names)  # type: ignore[return-value]  # put in turn
+    return names[0] if len(names) == 1 else Several(names)
 
 
 @converter("AD.Address")

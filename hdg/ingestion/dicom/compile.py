@@ -113,7 +113,7 @@ def _simple(path: Path, test: Test | None, fire: Fire) -> Run:
         state.dataset, state.tag, state.place = dataset, tag, text
         for hit in hits:
             if hit != "":
-                fire(hit, out, state)  # type: ignore[arg-type]  # a text or a data set
+                fire(hit, out, state)
                 if state.problems:
                     state.settle_at(text)
 
@@ -140,7 +140,7 @@ def _run(step: Step, dataset: Dataset, out: JsonObject, state: State) -> None:
             if hit == "":
                 continue
             state.dataset, state.tag, state.place = holder, tag, path.text
-            is_done = step.fire(hit, out, state) or is_done  # type: ignore[arg-type]  # a text or a data set
+            is_done = step.fire(hit, out, state) or is_done
             if state.problems:
                 state.settle_at(path.text)
     if step.fallback is not None and not is_done:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from hdg.ingestion.hl7v2 import (  # noqa: F401  # they register
     converters_adt,
@@ -42,13 +42,13 @@ Text = Callable[[Any, Any], str]
 class V2Grammar:
     """The Grammar of HL7 v2. Depth 0: a segment table; datatype tables open at 1 (``^``), 2 (``&``) or 3."""
 
-    primitives: Mapping[str, Converter] = PRIMITIVES
-    converters: Registry = CONVERTERS
-    null: str = NULL
-    marks: Sequence[str] = ("^", "&", "\\", "~")
-    verbatim: frozenset[str] = frozenset({"string", "markdown", "code", "uri", "url"})
-    between: str = "|"
-    fleeting: frozenset[str] = frozenset(_FLEETING)
+    primitives: ClassVar[Mapping[str, Converter]] = PRIMITIVES
+    converters: ClassVar[Registry] = CONVERTERS
+    null: ClassVar[str] = NULL
+    marks: ClassVar[Sequence[str]] = ("^", "&", "\\", "~")
+    verbatim: ClassVar[frozenset[str]] = frozenset({"string", "markdown", "code", "uri", "url"})
+    between: ClassVar[str] = "|"
+    fleeting: ClassVar[frozenset[str]] = frozenset(_FLEETING)
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies."""

@@ -284,7 +284,7 @@ def _run(
     state.facts = None
     if row.program is not None:
         row.program.fill(view, out, state)
-    facts = state.facts  # what an id row found
+    facts = state.found_facts()  # what an id row found
     if is_part:
         _limit(build, deleted, defaulted, segment, state)
     if build.facts is None:

@@ -31,6 +31,7 @@ def discharge_undone(text: str, state: State) -> None:
 _NULL = '""'
 _TEXT = ("", "TX", "FT", "ST")
 _FILES = ("ED", "RP")
+_PARTS = (*_TEXT, *_FILES)
 
 
 def fill_only(state: State, *elements: str) -> None:
@@ -122,7 +123,7 @@ def document_headings(text: str, state: State) -> str | None:
 def document_absent(text: str, state: State) -> str | None:
     """``unknown`` when no OBX carries any of the document: content is elsewhere, and R4 requires one."""
     for segment in state.message.all("OBX"):
-        if _value_type(segment) in (*_TEXT, *_FILES) and _has_value(segment):
+        if _value_type(segment) in _PARTS and _has_value(segment):
             return None
     fill_only(state, "content")
     return "unknown"

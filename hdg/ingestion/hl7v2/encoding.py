@@ -126,7 +126,7 @@ def _ends_value(found: re.Match[str], source: Delimiters) -> bool:
     """Whether the find ends a value: only there does the truncation character mean truncation."""
     follows = found.string[found.end() : found.end() + 1]
     structure = (source.field, source.component, source.repetition, source.subcomponent)
-    return follows in ("", "\r", "\n", *structure)
+    return follows in ("", "\r", "\n") or follows in structure
 
 
 def _singles(source: Delimiters, target: Delimiters) -> dict[str, str]:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-import msgspec
-
 from hdg.errors import Issue
 from hdg.ingestion.hl7v2.earlier import earlier_result
 from hdg.ingestion.hl7v2.grammar import structure
@@ -49,24 +47,28 @@ class Definition:
     """Whether this group or one below it may hold an earlier result: then what segments say decides, too."""
 
 
-class Group(msgspec.Struct, eq=False):
+class Group:
     """An instance of a group in one message; ``builds`` and ``subtree`` index the resources begun in it, by
     label. ``names`` has the first segment of each name directly in it.
     """
 
-    definition: Definition
-    parent: Group | None
-    segments: list[Segment] = []
-    names: dict[str, Segment] = {}
-    children: list[Group] = []
-    builds: dict[str, list[Build]] = {}
-    subtree: dict[str, list[Build]] = {}
+    __slots__ = ("builds", "children", "definition", "names", "parent", "segments", "subtree")
+
+    def __init__(self, definition: Definition, parent: Group | None) -> None:
+        self.definition = definition
+        self.parent = parent
+        self.segments: list[Segment] = []
+        self.names: dict[str, Segment] = {}
+        self.children: list[Group] = []
+        self.builds: dict[str, list[Build]] = {}
+        self.subtree: dict[str, list[Build]] = {}
 
     def dissolve(self) -> None:
         """Undo the whole tree, so that its memory is free at once and not when cycles are next searched."""
-        while self.parent is not None:
-            self = self.parent
-        pending = [self]
+        root = self
+        while root.parent is not None:
+            root = root.parent
+        pending = [root]
         while pending:
             group = pending.pop()
             pending.extend(group.children)

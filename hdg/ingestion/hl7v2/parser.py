@@ -14,8 +14,6 @@ from __future__ import annotations
 import re
 import string
 
-import msgspec
-
 from hdg.errors import Hl7v2Error, Issue
 from hdg.ingestion.hl7v2 import charset as charsets
 from hdg.ingestion.hl7v2.encoding import STANDARD, Delimiters, component, repetitions, translate, unescape
@@ -47,20 +45,31 @@ _VERSION = re.compile(r"2(?:\.[0-9]{1,2}){0,2}")
 _JUNK_NAMED = 10
 
 
-class Message(msgspec.Struct, eq=False):
+class Message:
     """One parsed message. ``segments`` and every text in it are in the standard delimiters ``|^~\\&``.
 
     ``raw`` is the input as received, ``charset`` the name to give to ``unescape``, ``delimiters`` what the
     sender used, ``issues`` what was tolerated.
     """
 
-    raw: bytes
-    segments: list[Segment]
-    charset: str
-    delimiters: Delimiters
-    issues: list[Issue]
-    _by_name: dict[str, list[Segment]]
-    _control_id: str | None = None
+    __slots__ = ("_by_name", "_control_id", "charset", "delimiters", "issues", "raw", "segments")
+
+    def __init__(
+        self,
+        raw: bytes,
+        segments: list[Segment],
+        charset: str,
+        delimiters: Delimiters,
+        issues: list[Issue],
+        by_name: dict[str, list[Segment]],
+    ) -> None:
+        self.raw = raw
+        self.segments = segments
+        self.charset = charset
+        self.delimiters = delimiters
+        self.issues = issues
+        self._by_name = by_name
+        self._control_id: str | None = None
 
     def first(self, name: str) -> Segment | None:
         """The first segment of that name, or None."""

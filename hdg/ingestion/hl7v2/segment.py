@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import msgspec
-
 HEADER_SEGMENTS = frozenset({"MSH", "FHS", "BHS"})
 """Segments whose first field is the field separator itself (HL7 v2.9 §2.14.9.1)."""
 
 
-class Segment(msgspec.Struct, eq=False, gc=False):
+class Segment:
     """A segment in standard delimiters (``|^~\\&``), whatever the sender used.
 
     ``position`` is its 1-based place in the message, ``occurrence`` its 1-based place among segments of the
     same name, ``text`` the whole segment without its terminator. Nothing is split until a field is asked for.
-
-    A msgspec.Struct because building one is a third of the cost of a slotted class, and a message has many.
     """
 
-    name: str
-    position: int
-    occurrence: int
-    text: str
-    _fields: list[str] | None = None
+    __slots__ = ("_fields", "name", "occurrence", "position", "text")
+
+    def __init__(self, name: str, position: int, occurrence: int, text: str) -> None:
+        self.name = name
+        self.position = position
+        self.occurrence = occurrence
+        self.text = text
+        self._fields: list[str] | None = None
 
     @property
     def fields(self) -> list[str]:

@@ -69,7 +69,7 @@ class State(Context):
         self.issues: list[Issue] = list(message.issues)
         self.segment: Segment = message.segments[0]
         self.group: Group | None = None
-        self._scope: dict[tuple[Group | None, str], Segment | None] = {}
+        self._scope: dict[tuple[Group | None, str], Any] = {}
         self.things: dict[tuple[str, str], JsonObject] = {}
         """Resources that datatype tables built (people, places), by type and id."""
 
@@ -94,14 +94,15 @@ class State(Context):
         if group is None:
             return None
         key = (group, name)
-        found: Segment | None = self._scope.get(key, _NOT_LOOKED_UP)
-        if found is _NOT_LOOKED_UP:
-            found = group.names.get(name)
-            if found is None and name in group.definition.ways:
-                found = group.nearest(name)
-            if found is None:
-                found = self._within(group.parent, name)
-            self._scope[key] = found
+        known = self._scope.get(key, _NOT_LOOKED_UP)
+        if known is not _NOT_LOOKED_UP:
+            return known  # type: ignore[no-any-return]  # what is no segment is the mark alone
+        found = group.names.get(name)
+        if found is None and name in group.definition.ways:
+            found = group.nearest(name)
+        if found is None:
+            found = self._within(group.parent, name)
+        self._scope[key] = found
         return found
 
     def datatype(self, name: str) -> Converter:
