@@ -188,7 +188,7 @@ def _check(header: Header) -> None:
     ):
         if not found:
             raise DicomError(f"no {name}: this is no object of a patient's study", shown(tag))
-        if not is_uid(found):
+        if not is_uid(found) or len(header.data.texts(tag)) > 1:
             raise DicomError(f"the {name} is not a UID", shown(tag))
 
 

@@ -148,6 +148,13 @@ class Dataset:
         found = self.texts(tag)
         return found[0] if found else ""
 
+    def single(self, tag: int) -> str:
+        """The value of an element that has one at most; what the object splits all the same is kept together.
+
+        A number ``NORTH\\4711`` is not the number ``NORTH``.
+        """
+        return "\\".join(self.texts(tag))
+
     def data(self, tag: int) -> bytes:
         """The value as it lies; b'' for none, for a sequence and for one that was passed over."""
         held = self.raw.get(tag)

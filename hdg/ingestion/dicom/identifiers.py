@@ -80,4 +80,4 @@ def patient_number(dataset: Dataset, state: State) -> tuple[str, tuple[str, str]
     if item is not None:
         state.mark(item, _CODE)
         kind = item.text(_CODE)
-    return dataset.text(_PATIENT_ID), authority(dataset.text(_ISSUER), item, state), kind
+    return dataset.single(_PATIENT_ID), authority(dataset.single(_ISSUER), item, state), kind

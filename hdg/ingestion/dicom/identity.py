@@ -22,6 +22,9 @@ def patient(dataset: Dataset, state: State) -> Facts:
     """Patient ID and its issuer; without a number the patient of this one study, never of another."""
     number, (uri, name), _ = patient_number(dataset, state)
     if number:
+        if "\\" in number:
+            state.place = "PatientID"
+            state.problem("several values where there is one: they are one number")
         issuer = uri or (f"#{name}" if name else "")
         parts = (issuer, number) if issuer else ("", state.sender.name, number)
     else:
@@ -44,7 +47,7 @@ def equipment(dataset: Dataset, state: State) -> Facts:
     uid = dataset.text(0x00181002)
     if uid:
         return Facts(("dicom-device", uid), is_thing=True)
-    maker, model, serial = (dataset.text(tag) for tag in (0x00080070, 0x00081090, 0x00181000))
+    maker, model, serial = (dataset.single(tag) for tag in (0x00080070, 0x00081090, 0x00181000))
     station = dataset.text(0x00081010)
     if not (maker or model or serial or station):
         return _NOTHING
@@ -56,7 +59,7 @@ def equipment(dataset: Dataset, state: State) -> Facts:
 
 def admission(dataset: Dataset, state: State) -> Facts:
     """Admission ID and its issuer, of the patient."""
-    number = dataset.text(0x00380010)
+    number = dataset.single(0x00380010)
     if not number:
         return _NOTHING
     identifier = qualified(number, dataset, 0x00380014, state)

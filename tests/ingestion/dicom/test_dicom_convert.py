@@ -163,6 +163,24 @@ def test_numbers_of_two_issuers_are_two_patients():
     assert len(ids) == 3
 
 
+def test_a_number_with_a_backslash_is_one_number_and_no_other_patient():
+    ids = set()
+    for number in ("NORTH", "NORTH\\4711", "NORTH\\4712"):
+        found = converted(obj(PatientID=number.split("\\")))
+        (patient,) = (one for one in found.resources if one["resourceType"] == "Patient")
+        assert [one["value"] for one in patient["identifier"]] == [number]
+        assert (("value", "PatientID") in {(one.code, one.place) for one in found.issues}) == ("\\" in number)
+        ids.add(found.patient_id)
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
+def test_an_object_with_two_uids_of_a_kind_is_rejected(name):
+    raw = obj(**{name: "1.2.826.7"}).replace(b"1.2.826.7\0", b"1.2.8\\1.27")
+    with pytest.raises(DicomError, match="is not a UID"):
+        converted(raw)
+
+
 def test_the_patient_of_an_object_is_the_patient_of_an_hl7_message_with_that_number():
     from hdg.ingestion.hl7v2.convert import Converter as MessageConverter
 
