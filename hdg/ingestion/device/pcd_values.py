@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 from hdg.fhir.json import Decimal, decimal
 from hdg.ingestion.device.mdc import MDC, Mdc
-from hdg.ingestion.device.observations import MEASUREMENT_STATUS
+from hdg.ingestion.device.observations import MEASUREMENT_STATUS, absent
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import NULL
 from hdg.ingestion.hl7v2.primitives import date_time, number, plain_number
@@ -177,6 +177,14 @@ def components(text: str, state: State) -> Several | None:
     if kind in WAVEFORM or bit_repetitions(text):
         return None
     found: Several | None = observation_components(text, state)
+    for one in found or ():
+        for element in ("valueQuantity", "valueRange"):
+            if element in one:
+                one[element] = with_unit(one[element], state)
+        reason = special_reason(one.get("valueString", ""), kind)
+        if reason:
+            del one["valueString"]
+            one["dataAbsentReason"] = absent(reason)
     return found
 
 

@@ -17,7 +17,7 @@ _WAIT_S = 30.0
 
 
 def no_delay() -> list[Any]:
-    """``evt_handlers`` of an association of ours: TCP_NODELAY, without which each object waits for an acknowledgement."""
+    """``evt_handlers`` of associations of ours: TCP_NODELAY, without which each object waits for an acknowledgement."""
     from pynetdicom import evt
 
     def opened(event: Any) -> None:

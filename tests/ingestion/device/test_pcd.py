@@ -162,6 +162,17 @@ def test_a_number_keeps_its_digits_and_has_its_unit_in_ucum_and_its_loinc_code()
     assert "meta" not in found, "a bedside monitor is no personal health device"
 
 
+def test_each_of_several_values_is_a_component_with_the_unit_in_ucum_or_the_reason_why_it_is_missing() -> (
+    None
+):
+    (found,) = observations(convert(MONITOR, number(SPO2, "1.0.0.1", "98.0~97~NaN", PERCENT)))
+    assert [
+        str(one["valueQuantity"]["value"]) + one["valueQuantity"]["code"] for one in found["component"][:2]
+    ] == ["98.0%", "97%"]
+    assert found["component"][2]["dataAbsentReason"]["coding"][0]["code"] == "not-a-number"
+    assert "valueQuantity" not in found
+
+
 def test_reference_limits_have_the_unit_of_the_value() -> None:
     found = by_code(
         observations(convert(MONITOR, number(PULSE, "1.1.1.1", "60", BPM, more="|50-120||||F"))), "149530"
