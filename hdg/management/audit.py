@@ -95,6 +95,7 @@ _SYSTEM_OBJECT = {"system": _ENTITY_TYPE, "code": "2", "display": "System Object
 _PATIENT_ROLE = {"system": _OBJECT_ROLE, "code": "1", "display": "Patient"}
 _DOMAIN_ROLE = {"system": _OBJECT_ROLE, "code": "4", "display": "Domain Resource"}
 _QUERY_ROLE = {"system": _OBJECT_ROLE, "code": "24", "display": "Query"}
+_RANDOM_BYTES = 9
 _ACT_REASON = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
 
 
@@ -157,8 +158,7 @@ def audit_events(
     head, middle, tail = orjson.dumps({**event, "id": mark}).split(mark.encode())
     kept_head, kept_middle, kept_tail = shortened(head, middle, tail)
     found: list[Event] = []
-    for patient in patients:
-        id_ = _new_id(at_us)
+    for patient, id_ in zip(patients, _new_ids(at_us, len(patients)), strict=True):
         name, quoted = id_.encode(), orjson.dumps(patient)[1:-1]
         data = b"".join((head, name, middle, quoted, tail))
         kept = b"".join((kept_head, name, kept_middle, quoted, kept_tail))
@@ -166,9 +166,14 @@ def audit_events(
     return found
 
 
-def _new_id(at_us: int) -> str:
-    """32 hex digits: the time (µs), then 72 random bits. What is written together lies together."""
-    return f"{at_us:014x}{secrets.token_hex(9)}"
+def _new_ids(at_us: int, count: int) -> list[str]:
+    """Each 32 hex digits: the time (µs), then 72 random bits. What is written together lies together.
+
+    All are drawn at once: each time the system is asked for random bits, the other threads get their turn.
+    """
+    drawn = secrets.token_hex(_RANDOM_BYTES * count)
+    digits = 2 * _RANDOM_BYTES
+    return [f"{at_us:014x}{drawn[at : at + digits]}" for at in range(0, digits * count, digits)]
 
 
 def audit_event(principal: Principal, access: Access, *, at_us: int, server: str) -> JsonObject:
@@ -183,7 +188,7 @@ def audit_event(principal: Principal, access: Access, *, at_us: int, server: str
         client["network"] = {"address": access.client, "type": "2"}
     return {
         "resourceType": "AuditEvent",
-        "id": _new_id(at_us),
+        "id": _new_ids(at_us, 1)[0],
         "type": _TYPE,
         "subtype": _SUBTYPES[access.interaction],
         "action": _ACTIONS.get(access.interaction, "R"),
@@ -220,7 +225,7 @@ def refusal_event(count: int, addresses: Mapping[str, int], *, at_us: int, serve
     ]
     return {
         "resourceType": "AuditEvent",
-        "id": _new_id(at_us),
+        "id": _new_ids(at_us, 1)[0],
         "type": {"system": _DICOM, "code": "110114", "display": "User Authentication"},
         "subtype": [{"system": _DICOM, "code": "110122", "display": "Login"}],
         "action": "E",
