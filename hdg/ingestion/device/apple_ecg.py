@@ -38,7 +38,6 @@ _PERIOD = Context(prec=12)
 @dataclass(slots=True)
 class _Head:
     start: datetime | None = None
-    stated: str = ""
     rate: Exact | None = None
     unit: str = ""
     lead: str = ""
@@ -52,7 +51,9 @@ def read_ecg(lines: Iterator[str], home: Home, place: str) -> Iterator[JsonObjec
     """
     head, first = _head(lines, place)
     period = _PERIOD.divide(Exact(1000), head.rate or Exact(1))
-    facts = ("apple-ecg", head.stated, head.behind.get("Device", ""), head.lead)
+    # The offset is that of the phone when it exported, the words its language: neither makes another recording.
+    moment = "" if head.start is None else str(int(head.start.timestamp()))
+    facts = ("apple-ecg", moment, head.behind.get("Device", ""), *head.lead.upper().split()[-1:])
     device = _device(head, home)
     count, run, made = 0, [first], []
     for line in lines:
@@ -86,7 +87,7 @@ def _head(lines: Iterator[str], place: str) -> tuple[_Head, str]:
             continue
         if head.start is None:
             if _TIME.fullmatch(value):
-                head.stated, head.start = value, _moment(value, place)
+                head.start = _moment(value, place)
         elif behind:
             head.behind[behind.pop(0)] = value
         elif head.rate is None and (rate := _RATE.fullmatch(value)):

@@ -26,7 +26,7 @@ from hdg.ingestion.device.home import (
 )
 from hdg.mapping.context import JsonObject
 
-__all__ = ["APPLE", "Fact", "Records"]
+__all__ = ["APPLE", "Fact", "Records", "instant"]
 
 APPLE = "http://developer.apple.com/documentation/healthkit"
 Fact = tuple[str, ...]
@@ -86,7 +86,8 @@ class Records:
         given = record.get
         kind, unit, value = given("type", ""), given("unit", ""), given("value", "")
         devices = self._new_devices(record)
-        facts = (kind, given("sourceName", ""), given("startDate", ""), given("endDate", ""), value)
+        start, end = instant(given("startDate", "")), instant(given("endDate", ""))
+        facts = (kind, given("sourceName", ""), start, end, value)
         made = self._observation(kind, unit, record, metadata, facts)
         self._set_value(made, kind, value, unit)
         beats = _beats(element) if "HeartRateVariability" in kind else ""
@@ -117,7 +118,7 @@ class Records:
         kind = correlation.get("type", "")
         yield from self._new_devices(correlation)
         values = sorted(f"{one.get('type')}={one.get('value')}" for one, _ in members)
-        facts = (kind, correlation.get("sourceName", ""), correlation.get("startDate", ""), *values)
+        facts = (kind, correlation.get("sourceName", ""), instant(correlation.get("startDate", "")), *values)
         all_metadata = dict.fromkeys([*metadata, *(pair for _, pairs in members for pair in pairs)])
         made = self._observation(kind, "", correlation, list(all_metadata) if is_panel else metadata, facts)
         if is_panel:
@@ -141,7 +142,8 @@ class Records:
         facts = (
             "workout",
             activity,
-            *(attributes.get(name, "") for name in ("sourceName", "startDate", "endDate")),
+            attributes.get("sourceName", ""),
+            *(instant(attributes.get(name, "")) for name in ("startDate", "endDate")),
         )
         made = self._observation("HKWorkout", "", attributes, metadata, facts)
         made["category"] = [category("activity")]
@@ -312,10 +314,10 @@ class Records:
         return f"{text[:10]}T{text[11:19]}{text[20:23]}:{text[23:]}"
 
     def _member_id(self, record: dict[str, str]) -> str:
-        facts = tuple(
+        kind, source, start, end, value = (
             record.get(name, "") for name in ("type", "sourceName", "startDate", "endDate", "value")
         )
-        return self._home.id("Observation", "apple-health", *facts)
+        return self._home.id("Observation", "apple-health", kind, source, instant(start), instant(end), value)
 
     def _new_devices(self, record: dict[str, str]) -> tuple[JsonObject, ...]:
         key = _device_key(record)
@@ -390,6 +392,18 @@ def _content(told: dict[str, str]) -> JsonObject:
     if versions:
         made["version"] = versions
     return made
+
+
+@lru_cache(_CACHED_MAX)
+def instant(text: str) -> str:
+    """A time as what it tells apart: seconds since 1970, whatever offset the phone had when it wrote the export."""
+    if _TIME.fullmatch(text) is None:
+        return text
+    try:
+        moment = datetime.fromisoformat(f"{text[:19]}{text[20:]}")
+    except ValueError:
+        return text
+    return str(int(moment.timestamp()))
 
 
 def _moved(text: str, zone: Any) -> str:

@@ -150,6 +150,8 @@ def test_two_recordings_are_two_and_one_that_comes_again_is_the_same() -> None:
     first, second = of_type(convert(ecg(HEAD + "1\n", other + "1\n")), "Observation")
     assert first["id"] != second["id"]
     assert of_type(convert(ecg(HEAD + "1\n")), "Observation")[0]["id"] == first["id"]
+    elsewhere = HEAD.replace("16:32:18 -0700", "19:32:18 -0400").replace("Lead I", "Ableitung I")
+    assert of_type(convert(ecg(elsewhere + "1\n")), "Observation")[0]["id"] == first["id"]
 
 
 def test_a_long_recording_comes_in_segments_each_with_its_own_time() -> None:

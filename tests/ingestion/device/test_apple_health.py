@@ -152,6 +152,37 @@ def test_the_same_record_twice_is_one_with_the_same_id_in_every_export() -> None
     assert observations(other)[0]["id"] != observations(twice)[0]["id"]
 
 
+def test_a_record_of_an_export_made_in_another_time_zone_is_the_same_one() -> None:
+    """HealthKit writes times with the offset that the phone has when it exports."""
+    here = record(startDate="2026-02-27 07:00:00 +0100", endDate="2026-02-27 07:05:00 +0100")
+    there = record(startDate="2026-02-27 01:00:00 -0500", endDate="2026-02-27 01:05:00 -0500")
+    (one,) = observations(convert(export(here, there)))
+    assert one["effectivePeriod"] == {
+        "start": "2026-02-27T07:00:00+01:00",
+        "end": "2026-02-27T07:05:00+01:00",
+    }
+    (other,) = observations(convert(export(there)))
+    assert other["id"] == one["id"]
+    later = record(startDate="2026-02-27 07:00:00 -0500", endDate="2026-02-27 07:05:00 -0500")
+    assert len(observations(convert(export(here, later)))) == 2
+
+
+def test_a_correlation_names_its_members_of_an_export_made_elsewhere_too() -> None:
+    inside = ("<Record {} unit='mg' startDate='2026-02-27 {}' endDate='2026-02-27 {}' value='5'/>",)
+    kind = "type='HKQuantityTypeIdentifierDietaryCaffeine' sourceName='Watch'"
+    ids = set()
+    for when in ("07:00:00 +0100", "01:00:00 -0500"):
+        part = inside[0].format(kind, when, when)
+        head = f"<Correlation type='HKCorrelationTypeIdentifierFood' sourceName='Watch' startDate='2026-02-27 {when}'"
+        made = observations(convert(export(part, f"{head} endDate='2026-02-27 {when}'>{part}</Correlation>")))
+        assert len(made) == 2
+        (whole,) = (one for one in made if "hasMember" in one)
+        (member,) = (one for one in made if "hasMember" not in one)
+        assert whole["hasMember"] == [{"reference": f"Observation/{member['id']}"}]
+        ids.add((whole["id"], member["id"]))
+    assert len(ids) == 1
+
+
 def test_without_a_named_patient_the_export_has_a_person_of_its_own() -> None:
     converted = convert(EXAMPLE.read_bytes(), patient="")
     patient = converted.resources[0]
