@@ -7,6 +7,8 @@ column. A cell that is no number costs its measurement, a time that is none its 
 from __future__ import annotations
 
 import csv
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
@@ -32,6 +34,12 @@ __all__ = ["read"]
 
 HEADER_MAX = 100_000
 _SEPARATORS = (";", "\t", ",")
+_TOLD = re.compile(r"\ufeff?sep=([;,\t])", re.IGNORECASE)
+"""A first line that tells a spreadsheet what separates."""
+_AS_TEXT = re.compile(r'="([^"]*)"')
+"""How a cell is written that a spreadsheet shall leave as it is."""
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
+"""Where a comma is the decimal sign, 12.345 is twelve thousand; where it is not, it is a little more than twelve."""
 
 
 @dataclass(slots=True)
@@ -49,10 +57,13 @@ def read(
     open_: Callable[[], BinaryIO], home: Home, progress: Callable[[int], None] | None = None
 ) -> Iterator[JsonObject]:
     """The resources of a file. Raises DeviceError for a file that no table knows."""
-    with open_() as raw, TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+    with open_() as raw:
+        is_wide = raw.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE)  # a spreadsheet's "Unicode text"
+    encoding = "utf-16" if is_wide else "utf-8-sig"
+    with open_() as raw, TextIOWrapper(raw, encoding=encoding, newline="") as text:
         try:
             yield from _File(home, text).resources()
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise DeviceError("not UTF-8", home.name) from None
 
 
@@ -61,7 +72,11 @@ class _File:
         self._home = home
         self._caller = home.patient
         first = text.readline(HEADER_MAX)
-        self._separator = max(_SEPARATORS, key=first.count)
+        self._first = 1
+        told = _TOLD.fullmatch(first.strip())
+        if told is not None:
+            first, self._first = text.readline(HEADER_MAX), 2
+        self._separator = told[1] if told is not None else max(_SEPARATORS, key=first.count)
         header = next(csv.reader([first], delimiter=self._separator), [])
         self._rows = csv.reader(text, delimiter=self._separator, strict=True)
         self._layout: Layout = layout_for(home.library, header, home.name)
@@ -70,7 +85,7 @@ class _File:
         for at, name in self._layout.unknown:
             shown = name if len(name) <= 40 and name.isprintable() else "?"
             text_ = f"the column {shown!r} is in no row of the table and is left out"
-            home.note("warning", "incomplete", self._place(1, at), text_)
+            home.note("warning", "incomplete", self._place(self._first, at), text_)
 
     def _place(self, line: int, column: int | None = None) -> str:
         """``file:line:column``, the column counted from 1."""
@@ -80,12 +95,12 @@ class _File:
     def resources(self) -> Iterator[JsonObject]:
         """Row by row."""
         streams = Streams(self._home)
-        line = 2
+        line = self._first + 1
         try:
             for cells in self._rows:
                 if any(cell.strip() for cell in cells):
                     yield from self._row(_Row(line, cells), streams)
-                line = self._rows.line_num + 2
+                line = self._rows.line_num + self._first + 1
         except csv.Error as error:
             raise DeviceError(f"not CSV: {error}", self._place(line)) from None
         yield from streams.rest()
@@ -123,7 +138,9 @@ class _File:
     # --- cells --------------------------------------------------------------------------------------------------
 
     def _cell(self, row: _Row, column: Column) -> str:
-        return row.cells[column.at].strip() if column.at < len(row.cells) else ""
+        text = row.cells[column.at].strip() if column.at < len(row.cells) else ""
+        quoted = _AS_TEXT.fullmatch(text) if text.startswith("=") else None
+        return quoted[1].strip() if quoted is not None else text
 
     def _moment(self, row: _Row) -> datetime | str | None:
         """When: a datetime with offset, a date as text where no zone is known; None, with an issue, for neither."""
@@ -175,8 +192,13 @@ class _File:
         text = self._cell(row, column)
         if not text:
             return None
-        if self._separator == ";" and text.count(",") == 1 and "." not in text:
-            text = text.replace(",", ".")
+        if self._separator == ";":
+            if _THOUSANDS.fullmatch(text):
+                problem = "a point that may separate thousands or decimals: the measurement is left out"
+                self._home.note("error", "value", self._place(row.line, column.at), problem)
+                return None
+            if text.count(",") == 1 and "." not in text:
+                text = text.replace(",", ".")
         found = number(text)
         if found is None and column.map and self._reason(text, column):
             return None

@@ -112,6 +112,39 @@ def test_a_time_without_any_zone_is_cut_to_its_date_and_said() -> None:
     assert converted.issues[0].place == "diary.csv:2:1"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"sep=;\r\nDatum;Uhrzeit;Puls\r\n27.02.2026;07:05;62\r\n",
+        b"\xef\xbb\xbfsep=;\r\nDatum;Uhrzeit;Puls\r\n27.02.2026;07:05;62\r\n",
+        "\ufeffDatum\tUhrzeit\tPuls\r\n27.02.2026\t07:05\t62\r\n".encode("utf-16-le"),
+        "\ufeffDatum\tUhrzeit\tPuls\r\n27.02.2026\t07:05\t62\r\n".encode("utf-16-be"),
+        b'Datum,Uhrzeit,Puls\r\n"=""27.02.2026""","=""07:05""","=""62"""\r\n',
+    ],
+)
+def test_what_spreadsheets_write_around_a_table_is_no_part_of_it(data: bytes) -> None:
+    (pulse,) = by_loinc(convert(data, zone="Europe/Berlin"), "8867-4")
+    assert (pulse["effectiveDateTime"], dumps(pulse["valueQuantity"]["value"])) == (
+        "2026-02-27T07:05:00+01:00",
+        b"62",
+    )
+
+
+def test_places_count_the_line_that_tells_the_separator() -> None:
+    found = convert(
+        "sep=;\nDatum;Puls;Neu\n27.02.2026 07:05;x;\n27.02.2026 07:05;62;\n", zone="Europe/Berlin"
+    )
+    assert [issue.place for issue in found.issues] == ["diary.csv:2:3", "diary.csv:3:2"]
+
+
+def test_a_point_that_may_be_of_thousands_costs_its_measurement_and_makes_none_that_is_wrong() -> None:
+    found = convert("Datum;Schritte;Gewicht\n27.02.2026;12.345;71.5\n", zone="Europe/Berlin")
+    assert not by_loinc(found, "55423-8")
+    assert len(by_loinc(found, "29463-7")) == 1
+    assert ("error", "diary.csv:2:2") in {(issue.severity, issue.place) for issue in found.issues}
+    assert by_loinc(convert("date,steps\n2026-02-27,12.345\n"), "55423-8")
+
+
 def test_a_decimal_comma_is_one_only_where_semicolons_separate() -> None:
     (one,) = observations(convert("date;weight\n2026-02-27;71,20\n"))
     assert b'"value":71.20' in dumps(one)
