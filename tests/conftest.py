@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fresh_database import Remembered
+
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
 
 
@@ -20,6 +22,16 @@ def cases() -> Path:
     if not CASES.is_dir():
         raise FileNotFoundError(f"corpus tests need {CASES}")
     return CASES
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_at_once() -> Iterator[None]:
+    """Empty databases get their tables at once (fresh_database.py)."""
+    from hdg.management.store.migrations import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "upgrade", Remembered(run.upgrade))
+        yield
 
 
 @pytest.fixture(scope="session")
