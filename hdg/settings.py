@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -196,6 +196,15 @@ class Settings(BaseSettings):
     """
     subscription_ca: Path | None = None
     """PEM issuers of the endpoints' certificates; None: the system's."""
+    subscription_mail: str = ""
+    """The mail server for Subscriptions by email: ``smtps://[USER@]HOST[:PORT]``, or ``smtp://…`` with STARTTLS."""
+    subscription_mail_from: str = ""
+    """The address that such mail comes from."""
+    subscription_mail_password: SecretStr = SecretStr("")
+    subscription_sms: str = ""
+    """The relay for Subscriptions by sms (docs/subscriptions.md): ``https://HOST[:PORT][/PATH]``."""
+    subscription_sms_authorization: SecretStr = SecretStr("")
+    """The Authorization header that the relay wants."""
     subscription_attempts: int = Field(default=24, gt=0)
     """Failures in a row after which a Subscription is in error."""
     subscription_backoff_s: float = Field(default=1.0, gt=0)

@@ -49,6 +49,7 @@ from hdg.usage.subscriptions.definition import Reading
 from hdg.usage.subscriptions.endpoints import Endpoints
 from hdg.usage.subscriptions.feed import Feed
 from hdg.usage.subscriptions.register import Registrar
+from hdg.usage.subscriptions.ways import channels
 from hdg.usage.trail import Caller, Trail, Unavailable
 from hdg.usage.value_sets import Resolver, is_resolved
 from hdg.usage.views import Views
@@ -96,7 +97,7 @@ class Gate:
         hash_ = hasher(hash_key)
         self._indexer = Indexer(hash_)
         limits = Limits(settings.search_page_default, settings.search_page_max, settings.fhir_base)
-        endpoints = Endpoints(settings.subscription_endpoints)
+        endpoints = Endpoints(settings.subscription_endpoints, channels(settings))
         reading = Reading(limits, hash_, endpoints, clock)
         self.catalog = Catalog(store.engine)
         """The search parameters that are not R4's own: definitions, nothing about anybody."""

@@ -67,6 +67,8 @@ class Definition:
     end_us: int | None = None
     format: str = "application/fhir+json"
     """The media type of what is sent, where anything is."""
+    address: str = field(default="", repr=False)
+    """Of an email or sms: where to."""
 
 
 def digest(content: JsonObject) -> str:
@@ -100,12 +102,16 @@ class Reading:
         query = self._query(texts)
         before = self._query(texts[:1]) if topic is not None and topic.becomes else None
         kind = channel["type"]
-        if kind not in ("rest-hook", "websocket"):
-            raise _bad("rest-hook and websocket are supported", "type")
+        if kind not in ("rest-hook", "websocket", "email", "sms"):
+            raise _bad("rest-hook, websocket, email and sms are supported", "type")
         _values(channel.get("_type"), "", "", "Subscription.channel.type")
         is_hook = kind == "rest-hook"
-        if is_hook and "endpoint" not in channel:
+        if kind != "websocket" and "endpoint" not in channel:
             raise _bad("an endpoint is needed", "endpoint", "required")
+        if kind in ("email", "sms") and channel.get("header"):
+            raise _bad("headers are for rest-hook", "header")
+        if kind == "sms" and (topic is not None or channel.get("payload")):
+            raise _bad("a text message says that there is something, and nothing more", "payload")
         times = _timings(channel)
         return Definition(
             query,
@@ -119,6 +125,7 @@ class Reading:
             times.get("backport-timeout", 0),
             _end(content.get("end")),
             _FORMATS.get(_payload(channel), "application/fhir+json"),
+            self.endpoints.address(kind, channel["endpoint"]) if kind in ("email", "sms") else "",
         )
 
     def _query(self, texts: list[str]) -> SearchQuery:
@@ -183,7 +190,7 @@ def _content(channel: JsonObject, *, is_topic: bool) -> str:
     if not is_topic:
         if given:
             raise _bad("a content level is for topics", "payload")
-        return "full-resource" if payload and channel["type"] == "rest-hook" else "empty"
+        return "full-resource" if payload and channel["type"] in ("rest-hook", "email") else "empty"
     if not payload or len(given) != 1 or given[0] not in ("empty", "id-only", "full-resource"):
         raise _bad("a topic needs application/fhir+json (or +xml) and a content level", "payload", "required")
     return str(given[0])

@@ -1,8 +1,9 @@
-"""Delivers to all rest-hook subscriptions, in a thread and event loop of its own; one gateway of all does so.
+"""Delivers to all subscriptions that are sent to (rest-hook, email, sms), in a thread and event loop of its own.
 
-Each subscription has its own lane, so a slow endpoint holds up its own alone; how many requests are under way at a
-time is bounded. Several gateways on one database: one has the lock, another takes over when it ends. Should two
-ever think that they have it, the lease of each subscription (``epoch``) lets one of them write.
+One gateway of all does so. Each subscription has its own lane, so a slow endpoint holds up its own alone; how many
+requests are under way at a time is bounded. Several gateways on one database: one has the lock, another takes over
+when it ends. Should two ever think that they have it, the lease of each subscription (``epoch``) lets one of them
+write.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from hdg.management.store.subscription import Row
 from hdg.settings import Settings
 from hdg.throttle import Throttle
 from hdg.usage.subscriptions.feed import Feed, Told
-from hdg.usage.subscriptions.hook import Hook, tls_context
-from hdg.usage.subscriptions.lane import Lane, Make, Pace
+from hdg.usage.subscriptions.lane import Carrier, Lane, Make, Pace
+from hdg.usage.subscriptions.ways import Ways
 
 __all__ = ["Dispatcher"]
 
@@ -41,7 +42,7 @@ class Dispatcher:
     def __init__(self, feed: Feed, settings: Settings) -> None:
         self._feed = feed
         self._pace = Pace.of(settings)
-        self._tls = tls_context(settings.subscription_ca)
+        self._ways = Ways(settings)
         self._base_url = settings.fhir_base
         self._lock = LaneLock(settings.data, feed.engine, _LOCK)
         self._thread = threading.Thread(target=self._main, name="hdg-subscriptions", daemon=True)
@@ -100,7 +101,7 @@ class Dispatcher:
         wanted = {
             row.id: row
             for row in rows
-            if row.channel == "rest-hook" and row.status in ("requested", "active")
+            if row.channel in self._ways.channels and row.status in ("requested", "active")
         }
         ended = [
             id_
@@ -125,7 +126,8 @@ class Dispatcher:
             own = await self._feed.claim(row)
         except (Conflict, NotFound):
             return
-        lane = Lane(self._feed, own, _Bounded(Hook(self._tls), room), self._pace, self._base_url)
+        carrier = _Bounded(self._ways.carrier(row.channel), room)
+        lane = Lane(self._feed, own, carrier, self._pace, self._base_url)
         self._lanes[row.id] = own.epoch, lane, asyncio.create_task(lane.run())
 
     async def _end(self, ids: list[str]) -> None:
@@ -145,16 +147,16 @@ def _is_in(wanted: dict[str, Row], id_: str, epoch: int) -> bool:
 class _Bounded:
     """A Carrier that waits for room."""
 
-    def __init__(self, hook: Hook, room: asyncio.Semaphore) -> None:
-        self._hook = hook
+    def __init__(self, carrier: Carrier, room: asyncio.Semaphore) -> None:
+        self._carrier = carrier
         self._room = room
 
     @property
     def client(self) -> str:
         """Where it leads."""
-        return self._hook.client
+        return self._carrier.client
 
     async def carry(self, told: Told, make: Make, version: StoredVersion | None, limit_s: float) -> bool:
-        """As the hook does; waiting for room is not the endpoint's fault."""
+        """As the carrier does; waiting for room is not the endpoint's fault."""
         async with self._room:
-            return await self._hook.carry(told, make, version, limit_s)
+            return await self._carrier.carry(told, make, version, limit_s)

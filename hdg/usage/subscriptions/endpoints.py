@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from hdg.errors import BadRequest, SettingsError
 
-__all__ = ["Endpoints", "Target"]
+__all__ = ["Endpoints", "Target", "relay"]
 
 _PLACE = "Subscription.channel.endpoint"
+_CHANNEL = "Subscription.channel.type"
+_NAMED = ("mailto:", "tel:")
 _URL = re.compile(r"[\x21-\x7e]{1,2048}")
 _PORTS = {"https": 443, "http": 80}
+_MAIL = re.compile(
+    r"mailto:([A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64})@((?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63})",
+    re.IGNORECASE,
+)
+_PHONE = re.compile(r"tel:(\+[0-9]{6,15})")
+_SCHEMES = {"email": "mailto:", "sms": "tel:"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +74,32 @@ class _Rule:
 
 
 class Endpoints:
-    """The setting ``subscription_endpoints``: ``https://host[:port][/path]``, the host may be ``*`` or ``*.x``."""
+    """The setting ``subscription_endpoints``: ``https://host[:port][/path]``, the host may be ``*`` or ``*.x``;
+    ``mailto:name@domain``, the name may be ``*``; ``tel:+number``, which may end with ``*``.
 
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self._rules = tuple(_rule(text) for text in allowed)
+    ``channels``: those beside rest-hook and websocket that this gateway has a way for.
+    """
+
+    def __init__(self, allowed: Sequence[str], channels: Collection[str] = ()) -> None:
+        self._rules = tuple(_rule(text) for text in allowed if not text.startswith(_NAMED))
+        self._named = tuple(_named_rule(text) for text in allowed if text.startswith(_NAMED))
+        self._channels = frozenset(channels)
+
+    def address(self, kind: str, url: str) -> str:
+        """The address that ``mailto:`` or ``tel:`` names. Raises BadRequest when the list does not allow it."""
+        if kind not in self._channels:
+            raise BadRequest("this gateway has no way to send that", code="not-supported", place=_CHANNEL)
+        found = (_MAIL if kind == "email" else _PHONE).fullmatch(url)
+        if found is None:
+            raise BadRequest(f"{_SCHEMES[kind]}… is expected", code="value", place=_PLACE)
+        text = f"mailto:{found[1]}@{found[2].lower()}" if kind == "email" else url
+        if not any(rule.fullmatch(text) for rule in self._named):
+            raise BadRequest(
+                "this gateway does not send there (subscription_endpoints)",
+                code="business-rule",
+                place=_PLACE,
+            )
+        return text.partition(":")[2]
 
     def target(self, url: str) -> Target:
         """The endpoint of a URL. Raises BadRequest when the list does not allow it."""
@@ -99,6 +129,33 @@ def _split(url: str) -> SplitResult:
     if "." in segments or ".." in segments:
         raise ValueError("dot segments")
     return parts
+
+
+def relay(url: str) -> Target:
+    """An endpoint that the operator names. Raises SettingsError."""
+    try:
+        parts = _split(url)
+    except ValueError:
+        raise SettingsError("subscription_sms: https://HOST[:PORT][/PATH] is expected") from None
+    whole = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    port = parts.port or _PORTS[parts.scheme]
+    return Target(parts.scheme == "https", parts.hostname or "", port, whole, is_named=True)
+
+
+def _named_rule(text: str) -> re.Pattern[str]:
+    """Of a ``mailto:`` or ``tel:`` entry. Raises SettingsError."""
+    whole = text.lower() if text.startswith("mailto:*@") else text
+    if whole.startswith("mailto:*@") and _MAIL.fullmatch(whole.replace("*", "x", 1)):
+        return re.compile(r"mailto:[^@]+" + re.escape(whole.removeprefix("mailto:*")))
+    if found := _MAIL.fullmatch(text):
+        return re.compile(re.escape(f"mailto:{found[1]}@{found[2].lower()}"))
+    if re.fullmatch(r"tel:\+[0-9]{1,14}\*", text):
+        return re.compile(re.escape(text[:-1]) + "[0-9]*")
+    if _PHONE.fullmatch(text):
+        return re.compile(re.escape(text))
+    raise SettingsError(
+        "subscription_endpoints: mailto:NAME@DOMAIN (NAME may be *), tel:+NUMBER (or +PREFIX*)"
+    )
 
 
 def _rule(text: str) -> _Rule:

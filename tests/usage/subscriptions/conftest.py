@@ -106,6 +106,22 @@ def lite(request, tmp_path, endpoints):
     yield from _site(request, tmp_path, "sqlite", endpoints)
 
 
+@pytest.fixture
+def make_site(request, tmp_path, endpoints):
+    """Makes the site on SQLite, with settings of the test's own; once a test."""
+    made = []
+
+    def make(**settings):
+        world = usage_world._made(tmp_path / "own", **{**FAST, "subscription_attempts": 3, **settings})
+        made.append(Site(world))
+        return made[0]
+
+    yield make
+    for each in made:
+        each.stop()
+        each.world.close()
+
+
 def _site(request, tmp_path, kind, endpoints):
     url = usage_world.database_url(request, kind)
     allowed = tuple(f"http://127.0.0.1:{each.port}/" for each in endpoints)
