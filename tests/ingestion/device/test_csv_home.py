@@ -13,6 +13,7 @@ from hdg.fhir.validate import validate
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.device.convert import Converter, Input
 from hdg.ingestion.device.csv_table import findings
+from hdg.ingestion.device.kinds import kind_of
 from hdg.ingestion.sender import Sender
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -123,6 +124,7 @@ def test_a_time_without_any_zone_is_cut_to_its_date_and_said() -> None:
     ],
 )
 def test_what_spreadsheets_write_around_a_table_is_no_part_of_it(data: bytes) -> None:
+    assert kind_of(data) == "csv"
     (pulse,) = by_loinc(convert(data, zone="Europe/Berlin"), "8867-4")
     assert (pulse["effectiveDateTime"], dumps(pulse["valueQuantity"]["value"])) == (
         "2026-02-27T07:05:00+01:00",
