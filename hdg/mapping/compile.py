@@ -240,10 +240,15 @@ class Compiler:
         separator, *unclean = self.grammar.marks
         return Parts(separator, free, composing[0] if composing else None, unclean, self.grammar.null)
 
-    def _is_pure(self, table: Table) -> bool:
-        """Whether what a table makes of a text depends on that text and its sender only."""
+    def _is_pure(self, table: Table, room: int = _DEEPEST) -> bool:
+        """Whether what a table makes of a text depends on that text and its sender only.
+
+        A table that contains itself is not: only so many are looked into, ``room``.
+        """
+        if not room:
+            return False
         for rule in table.rules:
-            if rule.target and rule.as_ and not self._is_pure_as(rule.as_):
+            if rule.target and rule.as_ and not self._is_pure_as(rule.as_, room - 1):
                 return False
             if rule.when and not all(
                 operand.partition(".")[0] == table.source for operand in operands(parse_when(rule.when))
@@ -251,13 +256,13 @@ class Compiler:
                 return False
         return True
 
-    def _is_pure_as(self, as_: str) -> bool:
+    def _is_pure_as(self, as_: str, room: int = _DEEPEST) -> bool:
         if as_ in self.grammar.primitives:
             return True
         named = self.grammar.converters.get(as_)
         if named is not None:
             return named.is_pure
-        return not REFERENCE.fullmatch(as_) and self._is_pure(self._table("datatypes", as_))
+        return not REFERENCE.fullmatch(as_) and self._is_pure(self._table("datatypes", as_), room)
 
     def _step(
         self, rule: Rule, table: Table, root: str, depth: int, shared: Mapping[str, frozenset[int]]

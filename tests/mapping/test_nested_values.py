@@ -10,18 +10,23 @@ from typing import Any
 import pytest
 
 from hdg.errors import TableError
-from hdg.fhir import bundle
+from hdg.fhir import bundle, ids
 from hdg.fhir.json import JsonError
 from hdg.ingestion.hl7v2 import groups
 from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.groups import Definition, definition
+from hdg.ingestion.sender import Sender
 from hdg.mapping.blocks import _settled
 from hdg.mapping.compile import Compiler
 from hdg.mapping.forms import _leaves
 from hdg.mapping.library import Library
 from hdg.mapping.remembered import fresh
+from messages import oru
 
 grammar = json.loads((Path(groups.__file__).with_name("grammar.json")).read_bytes())
+
+_MESSAGE = oru().replace(b"OBX|1|NM|", b"OBX|1|CWE|")
 
 
 def nested(depth: int, *, is_list: bool) -> Any:
@@ -66,6 +71,30 @@ def test_tables_that_open_one_another_without_end_are_refused(tmp_path: Path) ->
     compiler = Compiler(Library("hl7v2", override=tmp_path), V2Grammar())
     with pytest.raises(TableError, match="too deeply"):
         compiler.datatype(f"{names[0]}.CodeableConcept", 1)
+
+
+def test_a_table_that_comes_back_to_itself_is_a_problem_of_the_value_and_no_endless_call(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "hl7v2" / "datatypes"
+    folder.mkdir(parents=True)
+    head = "source,name,target,as,map,when,default,note\n"
+    rows = "CWE.1,x,text,string,,,,\nCWE,x,coding[],CWE.CodeableConcept,,,,\n"
+    (folder / "CWE.CodeableConcept.csv").write_text(head + rows, encoding="utf-8")
+    sender = Sender("x", "x", mappings=tmp_path)
+    made = Converter(id_key=ids.PUBLIC_KEY).convert(_MESSAGE, sender, at_us=0)
+    assert any("contains itself" in issue.text for issue in made.issues)
+
+
+def test_a_named_converter_that_comes_back_to_its_table_is_a_problem_too(tmp_path: Path) -> None:
+    folder = tmp_path / "hl7v2" / "datatypes"
+    folder.mkdir(parents=True)
+    head = "source,name,target,as,map,when,default,note\n"
+    rows = "CWE.1,x,text,string,,,,\nCWE,x,extension[http://x.example].value[x],hl7v2.observation_value,,,,\n"
+    (folder / "CWE.CodeableConcept.csv").write_text(head + rows, encoding="utf-8")
+    sender = Sender("x", "x", mappings=tmp_path)
+    made = Converter(id_key=ids.PUBLIC_KEY).convert(_MESSAGE, sender, at_us=0)
+    assert any("too deeply" in issue.text for issue in made.issues)
 
 
 def test_groups_of_messages_are_no_deeper_than_their_definitions() -> None:

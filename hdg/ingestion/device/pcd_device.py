@@ -56,7 +56,7 @@ def equipment(text: str, state: State) -> tuple[tuple[str, ...] | None, JsonObje
     facts = entity_facts(text, state)
     if facts is None:
         return None, {}
-    made = state.datatype("EI.Identifier")(text, state)
+    made = state.by_table("EI.Identifier", text)
     return ("EI", *facts), made if isinstance(made, dict) else {}
 
 

@@ -137,7 +137,7 @@ def interpretation(text: str, state: State) -> JsonObject | None:
     key = ("pcd flag", text)
     found: JsonObject | None = state.shared.get(key) if state.shared is not None else None
     if found is None:
-        made = state.datatype("CWE.CodeableConcept")(text, state)
+        made = state.by_table("CWE.CodeableConcept", text)
         if not isinstance(made, dict) or not made.get("coding"):
             return made if isinstance(made, dict) else None
         first = dict(made["coding"][0])

@@ -104,7 +104,7 @@ def order_identifier(text: str, state: State) -> JsonObject | None:
     """ORC-2, else ORC-3, of an order that is not in the message itself."""
     for field, kind in ((2, "PLAC"), (3, "FILL")):
         given = state.field("ORC", field).partition("~")[0]
-        found: JsonObject | None = state.datatype("EI.Identifier")(given, state) if given else None
+        found: JsonObject | None = state.by_table("EI.Identifier", given) if given else None
         if found:
             system = state.systems.uri("v2-0203")
             return {**found, "type": {"coding": [{"system": system, "code": kind}]}}
@@ -117,7 +117,7 @@ def order_confidentiality(text: str, state: State) -> JsonObject | None:
     given = state.field("ORC", 28).partition("~")[0]
     if not given or given == _NULL:
         return None
-    found: JsonObject | None = state.datatype("CWE.Coding")(given, state)
+    found: JsonObject | None = state.by_table("CWE.Coding", given)
     return found or None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.sender import Sender
-from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject, Made, Part, is_same
+from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject, Made, Part, Unfit, is_same
 from hdg.terminology import Systems
 
 if TYPE_CHECKING:
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 
 _NOT_LOOKED_UP: Any = object()
+_DEEPEST = 20  # datatype tables that named converters open inside one another
 
 
 class State(Context):
     """One message on its way. Owned by Converter.convert; never shared."""
 
     __slots__ = (
+        "_opened",
         "_scope",
         "began",
         "charset",
@@ -66,6 +68,7 @@ class State(Context):
         self.times: dict[str, str] = {}
         self.known: dict[Any, Any] = {}
         """What named converters have worked out for this message, by their own keys."""
+        self._opened = 0
         self.issues: list[Issue] = list(message.issues)
         self.segment: Segment = message.segments[0]
         self.group: Group | None = None
@@ -108,6 +111,20 @@ class State(Context):
     def datatype(self, name: str) -> Converter:
         """A datatype table as a converter for the text of a field's repetition."""
         return self.compiler.datatype(name, 1)
+
+    def by_table(self, name: str, text: str) -> JsonObject | None:
+        """What a datatype table makes of the text of a field's repetition.
+
+        Raises Unfit when a site's tables come back to this one without end, by way of named converters.
+        """
+        if self._opened >= _DEEPEST:
+            raise Unfit("tables open one another too deeply")
+        self._opened += 1
+        try:
+            found: JsonObject | None = self.compiler.datatype(name, 1)(text, self)
+        finally:
+            self._opened -= 1
+        return found
 
     def field(self, name: str, number: int) -> str:
         """Raw text of a field of the nearest segment of that name; '' if absent."""

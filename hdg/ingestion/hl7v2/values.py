@@ -111,7 +111,7 @@ def _compared(comparator: str, quantity: JsonObject, state: State) -> JsonObject
 
 def _coded(table: str) -> Callable[[str, State], Choice | None]:
     def convert(text: str, state: State) -> Choice | None:
-        found = state.datatype(table)(text, state)
+        found = state.by_table(table, text)
         return Choice("CodeableConcept", found) if found else None
 
     return convert
@@ -120,7 +120,7 @@ def _coded(table: str) -> Callable[[str, State], Choice | None]:
 def _by_table(kind: str, table: str) -> Callable[[str, State], Choice | None]:
     def convert(text: str, state: State) -> Choice | None:
         mark = len(state.problems)
-        found = state.datatype(table)(text, state)
+        found = state.by_table(table, text)
         if len(state.problems) > mark:
             raise Unfit(state.problems[mark].text)
         return Choice(kind, found) if found else None
@@ -243,7 +243,7 @@ def observation_components(text: str, state: State) -> Several | None:
     kind = state.segment.field(2).partition("^")[0].strip()
     if len(items) < 2 or kind in _TEXT or kind in _ELSEWHERE:
         return None
-    code = state.datatype("CWE.CodeableConcept")(state.segment.field(3), state)
+    code = state.by_table("CWE.CodeableConcept", state.segment.field(3))
     found = []
     for item in items:
         value = single_value(item, state)
