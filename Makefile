@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test corpus interop lint bench clean
+.PHONY: demo test corpus interop lint bench wheels compiled typeguard bench-compiled clean
 .DELETE_ON_ERROR:
 
 $(VENV)/made: pyproject.toml
@@ -44,5 +44,32 @@ lint: $(VENV)/made-test  ## style, types and import contracts
 bench: $(VENV)/made-test  ## every figure beside its limit; writes bench/out/results.json
 	$(BIN)/python -m bench
 
+# The compiled wheel (docs/wheels.md). Everything above runs the source as it lies here and needs no C compiler.
+# Wheels are built from an unpacked sdist, so that no compiled module ever lies beside its source.
+MYPYC := HATCH_BUILD_HOOK_ENABLE_MYPYC=1
+COMPILED := build/compiled
+WITH_COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR):$(CURDIR)/tests
+
+CONVERSIONS := tests/fhir tests/mapping tests/terminology tests/ingestion tests/devices tests/simulate tests/test_public_api.py
+
+wheels: $(VENV)/made-test  ## the wheel for every machine, and the compiled one for this; in dist/
+	$(BIN)/python -m build --outdir dist
+	$(MYPYC) $(BIN)/python -m build --outdir dist
+
+$(COMPILED)/made: pyproject.toml $(VENV)/made-test $(shell find hdg mappings terminology -type f ! -name '*.pyc')
+	rm -rf build
+	$(MYPYC) $(BIN)/python -m build --outdir build/wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(COMPILED) build/wheel/*.whl
+	touch $@
+
+compiled: $(COMPILED)/made  ## the tests of what is compiled, with the compiled modules
+	$(WITH_COMPILED) $(BIN)/pytest -n 3 --dist worksteal -p compiled_only -o "pythonpath=$(COMPILED) . tests" $(CONVERSIONS)
+
+typeguard: $(VENV)/made-test  ## the same tests, with every annotation of what is compiled looked at (in Python)
+	$(BIN)/pytest -n 3 --dist worksteal --typeguard-packages=$$($(BIN)/python scripts/compiled.py) $(CONVERSIONS)
+
+bench-compiled: $(COMPILED)/made  ## make bench with the compiled modules
+	$(WITH_COMPILED) $(BIN)/python -m bench
+
 clean:
-	rm -rf $(VENV) bench/out
+	rm -rf $(VENV) bench/out build dist

@@ -9,10 +9,12 @@ import json
 import os
 import platform
 import sys
+import sysconfig
 from pathlib import Path
 
 from bench import cda, cli_figures, core, device, dicom, dicom_store, hl7v2, imports, pcd, service
 from bench.measure import Figure
+from hdg.mapping import runs
 
 OUT = Path(__file__).parent / "out" / "results.json"
 FIGURES = {
@@ -47,13 +49,22 @@ FIGURES = {
 }
 
 
+def _interpreter() -> str:
+    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return f"Python {platform.python_version()} built {'with' if optimised else 'without'} optimisations"
+
+
+def _build() -> str:
+    return "pure Python" if (runs.__file__ or "").endswith(".py") else "compiled"
+
+
 def main(names: list[str]) -> None:
     """Measures and prints one table."""
     unknown = [name for name in names if name not in FIGURES]
     if unknown:
         sys.exit(f"no such figure: {', '.join(unknown)}; there are {', '.join(FIGURES)}")
     print(
-        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}\n"
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {_interpreter()}, hdg {_build()}\n"
     )
     print("| figure | measured | goal | limit in the same run | ratio |")
     print("|---|---|---|---|---|")
