@@ -18,6 +18,7 @@ from hdg.cli_imaging import pull
 from hdg.cli_inbox import prune, quarantine_app, replay, work_app
 from hdg.cli_outbox import outbox_app
 from hdg.cli_research import export
+from hdg.cli_terminology import terminology_app
 from hdg.errors import HdgError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(work_app, name="work")
 app.add_typer(outbox_app, name="outbox")
 app.add_typer(fhir_app, name="fhir")
+app.add_typer(terminology_app, name="terminology")
 app.command()(replay)
 app.command()(prune)
 app.command()(export)

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import parse_qs
 
 from hdg.fhir import definitions
 from hdg.fhir.profiles.valuesets import CodeSystem, listed_codes
 
-__all__ = ["Codes", "Expander", "Expansion", "NotExpandable"]
+__all__ = ["Codes", "Expander", "Expansion", "Hierarchy", "NotExpandable"]
 
 JsonObject = dict[str, Any]
 
@@ -56,11 +57,57 @@ Expansion = dict[str, Codes]
 _NONE = Codes(frozenset())
 
 
-class Expander:
-    """Expands. ``find``: (ValueSet or CodeSystem, canonical URL) → what is loaded or stored, None if nothing is."""
+_MOST = 20_001
+"""Codes of one answer of a hierarchy: so many or more are refused, since a part of them would be a wrong answer."""
+_IMPLICIT = "http://snomed.info/sct?"
 
-    def __init__(self, find: Callable[[str, str], JsonObject | None]) -> None:
+
+class Hierarchy(Protocol):
+    """Of a code system that is too large to be held as a whole (hdg.terminology.hierarchies)."""
+
+    def has(self, code: str) -> bool:
+        """Whether it has that code."""
+
+    def above(self, code: str, most: int) -> frozenset[str]:
+        """The codes that a code is a kind of."""
+
+    def below(self, code: str, most: int) -> frozenset[str]:
+        """The codes that are kinds of a code."""
+
+    def children(self, code: str, most: int) -> frozenset[str]:
+        """The codes right below a code."""
+
+
+def _no_tree(_url: str) -> None:
+    return None
+
+
+class Expander:
+    """Expands. ``find``: (ValueSet or CodeSystem, canonical URL) → what is loaded or stored, None if nothing is;
+    ``tree``: the URL of a code system → its hierarchy, where the site has loaded one."""
+
+    def __init__(
+        self,
+        find: Callable[[str, str], JsonObject | None],
+        tree: Callable[[str], Hierarchy | None] = _no_tree,
+    ) -> None:
         self._find = find
+        self._tree = tree
+
+    def related(self, system: str, code: str, *, is_above: bool) -> Codes:
+        """A code and what lies above or below it. Raises NotExpandable."""
+        known = self.system(system)
+        tree = self._tree(system) if known is None else None
+        if known is None and tree is None:
+            raise NotExpandable("the hierarchy of the code system is not loaded")
+        if not (code in known.codes if known is not None else tree is not None and tree.has(code)):
+            raise NotExpandable("the code system has no such code")
+        found = frozenset[str]()
+        if known is not None:
+            found = known.above(code) if is_above else known.below(code)
+        elif tree is not None:
+            found = _all(tree.above if is_above else tree.below, code)
+        return Codes(found | {code})
 
     def expand(self, canonical: str) -> Expansion:
         """The codes of the value set of that URL. Raises NotExpandable."""
@@ -81,6 +128,8 @@ class Expander:
     def _expand(self, canonical: str, depth: int) -> Expansion:
         if depth > _DEEPEST:
             raise NotExpandable("value sets import each other too deeply")
+        if canonical.startswith(_IMPLICIT):
+            return self._implicit(canonical)
         try:
             composed = definitions.value_set(canonical.partition("|")[0])
         except KeyError:
@@ -91,6 +140,19 @@ class Expander:
         if composed is None:
             raise NotExpandable("the value set lists codes of a system that is not shipped")
         return self._composed(composed, depth)
+
+    def _implicit(self, canonical: str) -> Expansion:
+        """SNOMED CT's own: all codes, or a code and its kinds. R4 snomedct.html#implicit."""
+        system, _, query = canonical.partition("?")
+        asked = parse_qs(query, keep_blank_values=True).get("fhir_vs", ["-"])[0]
+        if asked == "":
+            return {system: Codes(frozenset(), is_rest=True)}
+        kind, _, code = asked.partition("/")
+        if kind != "isa":
+            raise NotExpandable(
+                "of SNOMED CT's implicit value sets only fhir_vs and fhir_vs=isa/CODE are supported"
+            )
+        return {system: self.related(system, code, is_above=False)}
 
     def _of(self, value_set: JsonObject, depth: int) -> Expansion:
         listed = listed_codes(value_set)
@@ -141,9 +203,14 @@ class Expander:
         known = self.system(url)
         filters = part.get("filter", ())
         if known is None:
-            if filters:
+            tree = self._tree(url) if filters else None
+            if filters and tree is None:
                 raise NotExpandable("a filter of the value set is on a system whose hierarchy is not loaded")
-            return Codes(frozenset(), is_rest=True)
+            some = Codes(frozenset(), is_rest=True)
+            if tree is not None:
+                for filter_ in filters:
+                    some = some.without(_filtered(tree, filter_).inverse())
+            return some
         codes = known.codes
         for filter_ in filters:
             kept = known.filtered(filter_)
@@ -151,6 +218,33 @@ class Expander:
                 raise NotExpandable("a filter of the value set cannot be evaluated")
             codes &= kept
         return Codes(codes)
+
+
+def _all(ask: Callable[[str, int], frozenset[str]], code: str) -> frozenset[str]:
+    """Raises NotExpandable for too many."""
+    found = ask(code, _MOST)
+    if len(found) >= _MOST - 1:  # it may lack the code itself
+        raise NotExpandable("more codes are meant than one search takes")
+    return found
+
+
+def _filtered(tree: Hierarchy, filter_: JsonObject) -> Codes:
+    """What a filter keeps of a system whose hierarchy the site has loaded. Raises NotExpandable."""
+    name, how, value = filter_.get("property"), filter_.get("op"), str(filter_.get("value", ""))
+    if not tree.has(value):
+        raise NotExpandable("a filter of the value set cannot be evaluated")
+    match name, how:
+        case "concept" | "code", "is-a":
+            return Codes(_all(tree.below, value) | {value})
+        case "concept" | "code", "descendent-of":
+            return Codes(_all(tree.below, value))
+        case "concept" | "code", "is-not-a":
+            return Codes(_all(tree.below, value) | {value}, is_rest=True)
+        case "ancestor", "=":
+            return Codes(_all(tree.below, value))
+        case "parent", "=":
+            return Codes(_all(tree.children, value))
+    raise NotExpandable("a filter of the value set cannot be evaluated")
 
 
 def _explicit(listed: dict[str, frozenset[str]]) -> Expansion:

@@ -35,6 +35,7 @@ from hdg.management.store.space import SpaceGuard
 from hdg.management.store.values import hasher
 from hdg.management.store.versions import ALWAYS, Span
 from hdg.settings import Settings
+from hdg.terminology.hierarchies import Hierarchies
 from hdg.usage import record
 from hdg.usage.ccd.document import CARRIED
 from hdg.usage.committing import Committing
@@ -106,6 +107,7 @@ class Gate:
         """Who keeps what is here."""
         self.profiles = Current(settings.data)
         """The loaded profiles: public definitions, nothing about anybody."""
+        self._hierarchies = Hierarchies(settings.data)
         self._means = Means(
             self.policy,
             Indexer(hash_),
@@ -261,7 +263,8 @@ class Gate:
         if is_resolved(query):
             page = self._reader.search(query, visible_to)
             return (*page.versions, *page.included), self._opened(page)
-        resolver = Resolver(self._reader, visible_to, self.profiles.find, self._base_url)
+        found = self.profiles.find, self._base_url, self._hierarchies.tree
+        resolver = Resolver(self._reader, visible_to, *found)
         page = self._reader.search(resolver.query(query), visible_to)
         return (*page.versions, *page.included, *resolver.consulted), self._opened(page)
 

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 
 from hdg.errors import BadRequest
-from hdg.fhir.expansion import Codes, Expander, Expansion, NotExpandable
+from hdg.fhir.expansion import Codes, Expander, Expansion, Hierarchy, NotExpandable
 from hdg.management.store import SearchQuery
 from hdg.management.store.envelope import parse
 from hdg.management.store.operators import split_at, unescape
@@ -49,7 +49,8 @@ def _names_codes(clause: Clause) -> bool:
 
 
 class Resolver:
-    """For one query of one caller. ``loaded``: definitions of loaded packages by type and canonical URL.
+    """For one query of one caller. ``loaded``: definitions of loaded packages by type and canonical URL; ``tree``:
+    hierarchies that the site has loaded, by the URL of the code system.
 
     ``consulted``: the versions that were read, for the audit. Raises BadRequest throughout.
     """
@@ -60,12 +61,13 @@ class Resolver:
         visible: Prepared | ColumnElement[bool],
         loaded: Callable[[str, str], JsonObject | None],
         base_url: str,
+        tree: Callable[[str], Hierarchy | None],
     ) -> None:
         self._reader = reader
         self._visible = visible
         self._loaded = loaded
         self._base = base_url + "/"
-        self._expander = Expander(self._find)
+        self._expander = Expander(self._find, tree)
         self._size = 0
         self.consulted: list[StoredVersion] = []
 
@@ -121,17 +123,11 @@ class Resolver:
     def _tree(self, clause: Clause, value: str) -> Expansion:
         """A code and what lies above or below it."""
         system, code = _pair(value)
-        known = self._expander.system(system) if system else None
         if not system or not code:
             raise BadRequest(
                 f"parameter '{clause.param}': system|code is needed", code="value", place=clause.param
             )
-        if known is None:
-            raise NotExpandable("the hierarchy of the code system is not loaded")
-        if code not in known.codes:
-            raise NotExpandable("the code system has no such code")
-        related = known.above(code) if clause.modifier == "above" else known.below(code)
-        return {system: Codes(related | {code})}
+        return {system: self._expander.related(system, code, is_above=clause.modifier == "above")}
 
     def _find(self, type_: str, canonical: str) -> JsonObject | None:
         """A definition: of a loaded package, else a ValueSet of the store."""
