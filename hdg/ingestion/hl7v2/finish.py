@@ -202,6 +202,13 @@ class Linker:
                 self.state.issues.append(Issue("warning", "multiple-matches", build.origin.place(), text))
             self._put(link, item, self._reference(targets[0]), build)
             return
+        if link.element_alone and link.element_alone not in item:  # a report may have hundreds of results
+            held: dict[str, JsonObject] = {}
+            for target in targets:
+                reference = self._reference(target)
+                held.setdefault(reference["reference"], reference)
+            item[link.element_alone] = list(held.values())
+            return
         for target in targets:
             self._put(link, item, self._reference(target), build)
 
