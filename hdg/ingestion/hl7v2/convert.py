@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
 _SENDERS_MAX = 16
+_UNREAD = "no row of this message reads the field: it was left out"
+_NOTHING = '^&~" '
+"""What a field without a value may consist of."""
 
 
 def sender_of(message: Message) -> str:
@@ -248,15 +251,23 @@ def _fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build
             )
             state.issues.append(issue)
         is_read = False
+        reads = 0
         for row in rows:
             if row.program is None:
                 state.skipped[segment.position] = row.rule.note
+                reads = -1
             elif row.least < size and (row.test is None or row.test(view, state)):
                 is_read = True
+                reads |= row.reads
                 _run(row, view, segment, place, builds, state)
                 if state.trace is not None:
                     state.trace.append(Event(row.rule, (), segment, True))
-        if not is_read and rows[0].program is not None:
+        if is_read:
+            for number in program.unread(segment.name, reads):
+                if number < size and view[number].strip(_NOTHING):
+                    issue = Issue("warning", "incomplete", segment.place(number), _UNREAD)
+                    state.issues.append(issue)
+        elif rows[0].program is not None:
             state.skipped[segment.position] = f"the segment is used only when {rows[0].rule.when}"
     return builds
 

@@ -112,28 +112,57 @@ class _Category(NamedTuple):
     kind: str
     coding: JsonObject
     text: str
+    further: tuple[JsonObject, ...] = ()
+    """The alternate codings of the repetition."""
 
 
 def _category(text: str, map_name: str, own_system: str, state: State) -> _Category:
     parts = split(text)
     code, display, name = (part(parts, number, state) for number in (1, 2, 3))
-    shown = part(parts, 9, state) or display or code
-    system = state.systems.uri(name) if name else state.systems.uri(own_system)
+    name = part(parts, 14, state) or name
+    codings = [
+        other for number in (4, 10) if (other := _coding(parts, number, 17 if number == 4 else 20, state))
+    ]
+    further = tuple(codings)
+    shown = (
+        part(parts, 9, state)
+        or display
+        or code
+        or next((one.get("display") or one["code"] for one in further), "")
+    )
+    system = _system(name, state) if name else state.systems.uri(own_system)
     held = (state.systems.uri("CDCREC"), state.systems.uri(own_system))
     if code and system in held:
         table = state.library.concept_map(map_name)
         found = table.translate(code, system) if table else None
         if found is not None:
             spoken = shown if shown != code else found.display or code
-            return _Category("ombCategory", found.coding(), spoken)
+            return _Category("ombCategory", found.coding(), spoken, further)
         if _CDC_CODE.fullmatch(code):
             coding = {"system": held[0], "code": code, "display": display}
-            return _Category("detailed", {key: value for key, value in coding.items() if value}, shown)
-    coding = {"system": system if name else "", "code": code, "display": display}
-    kept: JsonObject = {key: value for key, value in coding.items() if value}
-    if name and not system and kept:
+            return _Category(
+                "detailed", {key: value for key, value in coding.items() if value}, shown, further
+            )
+    return _Category("", _coding(parts, 1, 14, state), shown, further)
+
+
+def _coding(parts: list[str], number: int, oid: int, state: State) -> JsonObject:
+    """The coding whose code is component ``number``; without a code there is none."""
+    code, display, name = (part(parts, number + offset, state) for offset in range(3))
+    name = part(parts, oid, state) or name
+    system = _system(name, state) if name else ""
+    if not code:
+        return {}
+    kept: JsonObject = {
+        key: value for key, value in (("system", system), ("code", code), ("display", display)) if value
+    }
+    if name and not system:
         kept["_system"] = {"extension": [{"url": _ORIGINAL, "valueString": name}]}
-    return _Category("", kept, shown)
+    return kept
+
+
+def _system(name: str, state: State) -> str:
+    return state.systems.uri(name) or uri_of(name, "ISO", state) or ""
 
 
 def _sorted(text: str, rule: _Rule, state: State) -> tuple[list[_Category], list[_Category]]:
@@ -149,6 +178,8 @@ def _sorted(text: str, rule: _Rule, state: State) -> tuple[list[_Category], list
             rest.append(found)
         elif all(found.coding["code"] != item.coding["code"] for item in held):
             held.append(found)
+            if found.further:
+                rest.append(_Category("", {}, found.text, found.further))
     return held, rest
 
 
@@ -182,7 +213,13 @@ def _extension(text: str, rule: _Rule, state: State) -> JsonObject | None:
 def _outside(text: str, rule: _Rule, state: State) -> Several | None:
     _, rest = _sorted(text, rule, state)
     concepts = (
-        ({"coding": [item.coding]} if item.coding.get("code") else {}) | {"text": item.text} for item in rest
+        (
+            {"coding": codings}
+            if (codings := [one for one in (item.coding, *item.further) if one.get("code")])
+            else {}
+        )
+        | {"text": item.text}
+        for item in rest
     )
     return Several(concepts) if rest else None
 

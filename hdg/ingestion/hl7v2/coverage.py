@@ -8,7 +8,6 @@ it.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +19,7 @@ from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.encoding import NULL, unescape
 from hdg.ingestion.hl7v2.grammar import SourceError, parse_source, width
+from hdg.ingestion.hl7v2.message import POINTER
 from hdg.ingestion.hl7v2.parser import Message, Segment
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.sender import Sender
@@ -31,8 +31,6 @@ Status = Literal["mapped", "unmapped", "reported", "lost"]
 _DELIMITERS = {("MSH", 1), ("MSH", 2)}
 _UNREAD = frozenset({"not-supported", "structure", "not-found"})
 """Codes of Issues that say that nothing reads a segment."""
-_POINTER = re.compile(r"goes to |read by |.*\bsee [A-Z]")
-"""A note that names another row says where a text goes, not why it goes nowhere."""
 _ENCODES = frozenset({"hl7v2.encapsulated_data", "hl7v2.document_text"})
 """Converters whose value is base64."""
 _SEPARATED = {"Range": "-", "Ratio": "/:"}
@@ -163,7 +161,7 @@ class _Judge:
             if not trail or not trail[0] or leaf[: len(trail)] != trail[:4]:
                 continue
             if event.outcome is None:
-                if len(trail) >= depth and not _POINTER.match(event.rule.note):
+                if len(trail) >= depth and not POINTER.match(event.rule.note):
                     why, depth = event.rule.note, len(trail)
             elif not event.outcome:
                 is_dropped |= event.is_dropped

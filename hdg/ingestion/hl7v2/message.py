@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from hdg.errors import TableError
 from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.grammar import elements, parse_source
 from hdg.ingestion.hl7v2.groups import Definition
 from hdg.mapping.compile import Compiler, Program
 from hdg.mapping.defaults import split_default
@@ -18,7 +20,10 @@ from hdg.mapping.library import Library
 from hdg.mapping.shape import constant, types_at
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Put, compile_target, parse_target
-from hdg.mapping.when import Test, compile_when, needed, parse_when
+from hdg.mapping.when import Test, compared, compile_when, needed, operands, parse_when
+
+POINTER = re.compile(r"goes to |read by |.*\bsee [A-Z]")
+"""A note that names another row says where a text goes, not why it goes nowhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +61,8 @@ class Row:
     links: tuple[Link, ...]
     least: int = 0
     """The highest field that must be valued for the row to run; 0 for none."""
+    reads: int = -1
+    """The fields that its table speaks of, be it in a note: bit n is field n. -1: all."""
     labels: frozenset[str] | None = None
     """Whom the links name, when each does nothing but put a reference to a resource of another label into the
     row's own item; else None.
@@ -69,6 +76,7 @@ class MessageProgram:
         self.table = table
         self._rows: dict[str, list[tuple[tuple[str, ...], Row]]] = {}
         self._plans: dict[tuple[Definition, str], tuple[Row, ...] | None] = {}
+        self._unread: dict[tuple[str, int], tuple[int, ...]] = {}
         for rule in table.rules:
             *groups, segment = rule.source.split(".")
             try:
@@ -87,6 +95,16 @@ class MessageProgram:
         except KeyError:
             found = self._plans[key] = self._choose(definition.path, segment)
             return found
+
+    def unread(self, segment: str, reads: int) -> tuple[int, ...]:
+        """The fields of a segment that no row which ran speaks of; ``reads``: those that they speak of, together."""
+        key = (segment, reads)
+        found = self._unread.get(key)
+        if found is None:
+            known = () if reads == -1 else elements(segment) or ()
+            found = tuple(one.number for one in known if not reads >> one.number & 1)
+            self._unread[key] = found
+        return found
 
     def _choose(self, path: tuple[str, ...], segment: str) -> tuple[Row, ...] | None:
         fitting = [
@@ -116,7 +134,27 @@ def _row(rule: Rule, table: Table, compiler: Compiler, grammar: V2Grammar) -> Ro
     links = tuple(_link(*pair, owner, compiler.library) for pair in split_default(rule.default)[1])
     is_plain = all(link.label and not link.owner and link.element_alone for link in links)
     labels = frozenset(link.label or "" for link in links) if is_plain and links else None
-    return Row(rule, label, kind, program, put, test, links, least, labels)
+    reads = _reads(rule, compiler.library)
+    return Row(rule, label, kind, program, put, test, links, least, reads, labels)
+
+
+def _reads(row: Rule, library: Library) -> int:
+    """The fields of its segment that a row's condition and the rules of its table name, but for mere pointers."""
+    segment = row.source.rpartition(".")[2]
+    table = library.table("segments", row.as_)
+    found = 0
+    for rule in (row, *(table.rules if table is not None else ())):
+        named = (
+            {rule.source} if rule is not row and (rule.is_mapped or not POINTER.match(rule.note)) else set()
+        )
+        if rule.when:  # what decides about the row by being there has its say; of others, only what is compared
+            node = parse_when(rule.when)
+            named |= operands(node) if rule is row else compared(node)
+        for source in named:
+            unit, _, rest = source.partition("-")
+            if unit == segment and rest:
+                found |= 1 << parse_source(source, segment).number
+    return found
 
 
 def _readers(rule: Rule, grammar: V2Grammar) -> Callable[[str], Any]:

@@ -172,6 +172,21 @@ def test_a_race_that_us_core_cannot_hold_is_kept_as_sent() -> None:
     assert convert("hl7v2.us_core_race", "W^White^L") is None
 
 
+def test_the_other_codings_of_a_race_are_kept_beside_us_core() -> None:
+    text = "2106-3^White^HL70005^C^Caucasian^L"
+    assert convert("hl7v2.us_core_race", text)["extension"][0]["valueCoding"]["code"] == "2106-3"
+    (kept,) = convert("hl7v2.race_outside_us_core", text)
+    assert [(one["code"], one["display"]) for one in kept["coding"]] == [("C", "Caucasian")]
+    (alone,) = convert("hl7v2.race_outside_us_core", "^^^C^Caucasian^L")
+    assert alone["text"] == "Caucasian"
+    assert alone["coding"][0]["code"] == "C"
+    by_oid = convert("hl7v2.us_core_race", "2106-3^White^^^^^^^^^^^2.16.840.1.113883.6.238")
+    assert by_oid["extension"][0] == {
+        "url": "ombCategory",
+        "valueCoding": {"system": CDC, "code": "2106-3", "display": "White"},
+    }
+
+
 def test_ethnicity_holds_one_category_and_table_0189_codes_count() -> None:
     made = convert("hl7v2.us_core_ethnicity", "H^Hispanic or Latino^HL70189~2148-5^Mexican^CDCREC")
     assert [part["url"] for part in made["extension"]] == ["ombCategory", "detailed", "text"]

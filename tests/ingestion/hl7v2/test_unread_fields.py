@@ -1,0 +1,50 @@
+"""No field of a segment vanishes without a word: what no row of the message reads is reported (DESIGN §3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from hdg.fhir.ids import PUBLIC_KEY
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.hl7v2.coverage import coverage
+
+HEAD = "MSH|^~\\&|A|B|C|D|20240102030405+0000||{}|1|P|2.8\rPID|1||4711^^^B^MR||Example^Ada\r"
+
+
+def reported(message: str) -> list[str]:
+    found = Converter(id_key=PUBLIC_KEY).convert(message.encode(), at_us=0)
+    return [one.place for one in found.issues if one.code == "incomplete"]
+
+
+def test_a_field_that_no_row_of_the_message_reads_is_reported_with_its_place() -> None:
+    person = "PRT|1|AD||AT^Attending^HL70912|7^Who|||||||||||||20^Batch|N1"
+    message = HEAD.format("ORU^R01") + "OBR|1||F1|X^X^LN|||20240101\r" + person
+    assert reported(message) == ["PRT-18", "PRT-19"]
+
+
+def test_a_field_that_a_note_speaks_of_or_that_is_empty_is_not_reported() -> None:
+    message = HEAD.format("ADT^A01") + 'PV1|1|I\rROL|1|AD|AT|7^Who||||||||||""\r'
+    assert reported(message) == []
+
+
+@pytest.mark.parametrize(
+    "trigger", ["ADT^A01", "ADT^A03", "ADT^A31", "BAR^P01", "DFT^P03", "SIU^S12", "REF^I12"]
+)
+def test_who_performed_an_observation_is_kept_in_every_message(trigger: str) -> None:
+    body = {"DFT": "FT1|1|||20240101|20240101|CG|X\r", "SIU": "", "REF": "RF1|A\r"}.get(
+        trigger[:3], "PV1|1|I\r"
+    )
+    head = HEAD.format(trigger).replace("PID", "SCH|1|2\rPID" if trigger == "SIU^S12" else "PID")
+    row = "OBX|1|NM|8302-2^Height^LN||180|cm|||||F|||20240101|||||||||Good Lab^L|1 Way^^Town\r"
+    found = Converter(id_key=PUBLIC_KEY).convert((head + body + row).encode(), at_us=0)
+    labs = [one["id"] for one in found.resources if one.get("name") == "Good Lab"]
+    (observation,) = (one for one in found.resources if one["resourceType"] == "Observation")
+    assert [one["reference"] for one in observation["performer"]] == [f"Organization/{one}" for one in labs]
+    assert len(labs) == 1
+
+
+def test_alternate_codes_of_race_are_not_lost() -> None:
+    message = HEAD.format("ADT^A31").replace(
+        "Example^Ada", "Example^Ada||||||2106-3^White^HL70005^C^Caucasian^L"
+    )
+    assert coverage(message.encode()).lost == ()
