@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdg.errors import BadRequest
+from hdg.management.store.pages import encoded
 from hdg.usage.fhir_api.negotiation import NotAcceptable, check_accept, take_format
 from hdg.usage.fhir_api.paging import PageToken, PageTokens
 from hdg.usage.fhir_api.query import MAX_PAIRS, alternatives, describe, pairs
@@ -137,3 +138,16 @@ def test_a_page_token_is_refused_for_another_principal_route_or_key():
     ]:
         with pytest.raises(BadRequest):
             tokens.open(sealed, binding)
+
+
+@pytest.mark.parametrize("length", range(0, 140, 7))
+def test_a_page_link_s_length_tells_nothing_of_the_number_that_its_cursor_holds(length):
+    """Whatever the client asks for beside it: the digits would tell how much is stored, hidden or not."""
+    pairs = (("code", "x" * length),)
+    links = set()
+    for number in (1, 9_999, 123_456_789_012):
+        cursor = encoded([number, 17, -(2**63)])
+        sealed = TOKENS.seal(PageToken(pairs, cursor), ("search Observation",))
+        assert TOKENS.open(sealed, ("search Observation",)) == PageToken(pairs, cursor)
+        links.add(len(sealed))
+    assert len(links) == 1

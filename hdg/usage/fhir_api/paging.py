@@ -21,6 +21,11 @@ from hdg.errors import BadRequest
 
 _BLOCK_BYTES = 64
 """Plaintexts are padded to multiples of this, so that a link's length says little about the query."""
+_CURSOR_CHARS = 128
+"""Cursors are padded to multiples of this, apart from the query, whose length the client chooses. A cursor holds the
+number of the last resource in the order of creation: its digits would tell how many there are, hidden ones too, and
+about when it came.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class PageTokens:
 
     def seal(self, token: PageToken, binding: Sequence[str]) -> str:
         """URL-safe text; ``binding`` is what must be the same at opening (route, principal)."""
-        plain = orjson.dumps([token.pairs, token.cursor])
+        plain = orjson.dumps([token.pairs, token.cursor, " " * (-len(token.cursor) % _CURSOR_CHARS)])
         padded = plain + b" " * (-len(plain) % _BLOCK_BYTES)
         sealed = self._aead.encrypt(padded, [part.encode() for part in binding])
         return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
@@ -51,5 +56,5 @@ class PageTokens:
             plain = self._aead.decrypt(sealed, [part.encode() for part in binding])
         except (binascii.Error, InvalidTag, ValueError):
             raise BadRequest("the page link is not valid for this request", code="value") from None
-        pairs, cursor = orjson.loads(plain)
+        pairs, cursor, *_ = orjson.loads(plain)
         return PageToken(tuple((name, value) for name, value in pairs), cursor)
