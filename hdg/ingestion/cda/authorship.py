@@ -26,6 +26,8 @@ _THINGS = frozenset(
 
 _SHORT = 20
 """Children that are counted each time."""
+_PATHS_MAX = 1000
+"""Elements of which is kept where they lie."""
 
 
 class Authorship:
@@ -108,6 +110,8 @@ class Authorship:
                 if parent is None
                 else f"{self._xpath(parent)}/{self._step(parent, element)}"
             )
+            if len(self._paths) >= _PATHS_MAX:  # what follows mostly lies elsewhere
+                self._paths.clear()
             self._paths[element] = known
         return known
 

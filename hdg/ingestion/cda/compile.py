@@ -16,7 +16,7 @@ from hdg.errors import Issue, TableError
 from hdg.fhir.definitions import ElementInfo, element_info, resource_types, type_definition
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
-from hdg.ingestion.cda.paths import View, parse_path
+from hdg.ingestion.cda.paths import STATEMENTS, View, parse_path
 from hdg.ingestion.cda.rows import Rows, Step, readers
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import CONVERTERS, REASON
@@ -32,10 +32,6 @@ __all__ = ["STATEMENTS", "Compiler", "Program", "is_negated", "readers"]
 
 Build = Callable[[Any, State], Any]
 _REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.,\- ]+)\)")
-STATEMENTS = frozenset(
-    ("act", "encounter", "observation", "organizer", "procedure", "substanceAdministration", "supply")
-)
-"""CDA R2: the classes of clinical statements (regionOfInterest and observationMedia are read as parts)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +44,8 @@ class Program:
     """Each with the child without which it does nothing; '' for none."""
     identify: Callable[[Element, State], Facts] | None
     rows: Rows
+    is_of_others: bool
+    """Whether it knows of statements about somebody else than the patient."""
 
     @property
     def is_resource(self) -> bool:
@@ -79,6 +77,32 @@ def is_negated(element: Element) -> bool:
     return bool(element.get("negationInd", "false") != "false")
 
 
+_OF_PATIENTS = frozenset(
+    (
+        "AllergyIntolerance",
+        "Condition",
+        "DeviceUseStatement",
+        "DiagnosticReport",
+        "Goal",
+        "Immunization",
+        "MedicationAdministration",
+        "MedicationDispense",
+        "MedicationRequest",
+        "MedicationStatement",
+        "Observation",
+        "Procedure",
+        "RiskAssessment",
+        "ServiceRequest",
+    )
+)
+"""Resources that would say it of the patient."""
+
+
+def _is_denied(element: Element, state: State) -> bool:
+    """Whether a row has read the negation of a statement, as one that is true: other words may mean anything."""
+    return element.get("negationInd") == "true" and state.has_read(element, "negationInd")
+
+
 class Compiler(Programs[Program]):
     """Compiles the tables of one Library; keeps what it compiled."""
 
@@ -97,19 +121,22 @@ class Compiler(Programs[Program]):
                     steps.append(("" if step.fallback is not None else step.path.first, step))
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
-        return Program(table.name, kind, tuple(steps), identify, Rows(steps))
+        is_of_others = any(step.path.text.startswith("subject/") for _, step in steps)
+        return Program(table.name, kind, tuple(steps), identify, Rows(steps), is_of_others)
 
     def _step(self, rule: Rule, root: str) -> Step:
         path = parse_path(rule.source)
         test = compile_when(parse_when(rule.when), readers) if rule.when else None
         if not rule.target:
-            return Step(rule, path, test, None, None, is_whole=not path.attribute)
+            return Step(rule, path, test, None, None, is_whole=not path.attribute, is_wary=path.is_statement)
         put = put_of(rule, root, self.library)
         if not rule.as_:
             return Step(rule, path, test, put.fallback, None, is_whole=False)
         convert, is_whole = self._converter(rule.as_, put.info)
         is_whole = is_whole and not path.attribute
-        return Step(rule, path, test, put.fire(convert), put.fallback, is_whole, _gap(root, rule.target))
+        is_wary = path.is_statement and (rule.as_ in CONVERTERS or rule.as_ in NAMED)
+        gap = _gap(root, rule.target)
+        return Step(rule, path, test, put.fire(convert), put.fallback, is_whole, gap, is_wary)
 
     def _converter(self, as_: str, info: ElementInfo | None) -> tuple[Build, bool]:
         """What makes the value, and whether it reads all of the element."""
@@ -136,7 +163,7 @@ class Compiler(Programs[Program]):
             program = self.program(name)
             out: JsonObject = {}
             program.fill(element, out, state)
-            if is_negated(element) and not state.has_read(element, "negationInd"):
+            if is_negated(element) and not _is_denied(element, state):
                 text = "a negated part was left out: its table does not say what that means"
                 state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
                 return None
@@ -167,8 +194,12 @@ class Compiler(Programs[Program]):
         problems, state.problems = state.problems, []
         program.fill(element, out, state)
         state.problems = problems
-        if is_negated(element) and not state.has_read(element, "negationInd"):
+        if is_negated(element) and not _is_denied(element, state):
             text = f"a negated statement was left out: the table {name} does not say what that means"
+            state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
+            return None
+        if kind in _OF_PATIENTS and not program.is_of_others and state.is_about_another(element):
+            text = "a statement about somebody else than the patient was left out"
             state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
             return None
         if len(out) <= 2:

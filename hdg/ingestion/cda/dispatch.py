@@ -140,10 +140,13 @@ class Dispatch:
     def _inside(self, element: Element, state: State) -> list[JsonObject]:
         """The statements in a statement that no row of its table has read."""
         found: list[JsonObject] = []
+        is_so = not is_negated(element)
         for name in _HOLDERS:
             for holder in children(element, name):
                 if is_negated(holder):
                     continue  # losses.py says so
+                if not is_so and holder.get("typeCode") != "RSON":
+                    continue  # it says more of what is not so; why that is not so does hold
                 for inner in holder:
                     if local(inner) in STATEMENTS and not state.is_read(inner):
                         found += self.statement(inner, state)

@@ -35,7 +35,9 @@ class Watching(Compiler):
     def _program(self, table: Table) -> Program:
         plain = super()._program(table)
         steps = tuple((first, self._watched(step)) for first, step in plain.steps)
-        return _Watched(plain.name, plain.type, steps, plain.identify, Rows(steps), self._places)
+        return _Watched(
+            plain.name, plain.type, steps, plain.identify, Rows(steps), plain.is_of_others, self._places
+        )
 
     def _watched(self, step: Step) -> Step:
         return replace(

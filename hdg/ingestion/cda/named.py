@@ -50,6 +50,14 @@ def bare_coding(value: Any, state: State) -> JsonObject | None:
     return {"code": value} if value else None
 
 
+@named("cda.denied_twice")
+def denied_twice(value: Any, state: State) -> None:
+    """That it is denied that nothing is known: senders mean that nothing is known, which the code says."""
+    state.problem(
+        "a code says that nothing is known, and is negated; what the code says was kept", code="conflict"
+    )
+
+
 @named("cda.true")
 def true(element: Element, state: State) -> bool:
     """That it is there says so."""

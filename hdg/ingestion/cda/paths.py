@@ -9,6 +9,8 @@
 A name stands in the namespace of HL7 v3; ``sdtc:`` and ``xsi:`` are known besides. ``[templateId='1.2.3']`` asks for a
 template id with that root. Several values: one that fits is enough. A step ``entryRelationship`` passes over those that
 are negated, unless its predicate asks for ``@negationInd``: nothing negated is read by a row that does not know of it.
+So does a statement on the way to something in it, also over one with a nullFlavor, which says nothing. An
+``entryRelationship`` of a type that leads from one to the other (RSON, CAUS) leads back where it is inverted.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Protocol
 
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
-__all__ = ["Find", "Path", "PathError", "parse_path", "texts"]
+__all__ = ["STATEMENTS", "Find", "Path", "PathError", "is_said", "parse_path", "texts"]
 
 Parents = Mapping[Element, Element]
 """What each element stands in."""
@@ -29,6 +31,11 @@ Check = Callable[[Element, Parents], bool]
 Pick = Callable[[Sequence[Element], Parents], Sequence[Element]]
 View = dict[str, Sequence[Element]]
 """The children of an element by tag (in Clark notation), and what paths have found so far, by their keys."""
+STATEMENTS = frozenset(
+    ("act", "encounter", "observation", "organizer", "procedure", "substanceAdministration", "supply")
+)
+"""CDA R2: the classes of clinical statements (regionOfInterest and observationMedia are read as parts)."""
+_DIRECTED = ("@typeCode='RSON'", "@typeCode='CAUS'")
 _ABOVE_MAX = 64
 """Elements of which is kept what lies below them."""
 _NAME = re.compile(r"(?:sdtc:|xsi:)?[A-Za-z][A-Za-z0-9]*")
@@ -71,6 +78,8 @@ class Path:
     """The tag of a path that is all children of one name; '' for any other."""
     is_own: bool = False
     """Whether it is an attribute of the element itself."""
+    is_statement: bool = False
+    """Whether it leads to clinical statements."""
 
     def found(self, element: Element, state: Known) -> Sequence[Element]:
         """``find``; what lies above is looked for once for all siblings and kept in ``state.above``."""
@@ -123,7 +132,8 @@ def parse_path(text: str) -> Path:
     attribute = way = ""
     before: Path | None = None
     path: Path | None = None
-    for step in _steps(text):
+    steps = _steps(text)
+    for number, step in enumerate(steps):
         if attribute:
             raise PathError(f"nothing can follow an attribute in {text!r}")
         if step.startswith("@"):
@@ -135,7 +145,7 @@ def parse_path(text: str) -> Path:
         elif step == "..":
             find = _parent
         else:
-            tag, pick = _step(step, text)
+            tag, pick = _step(step, text, is_way=number + 1 < len(steps))
             find = _picking(tag, pick)
             first, head = (tag, pick) if not finds else ("", None)
         finds.append(find)
@@ -155,7 +165,8 @@ def parse_path(text: str) -> Path:
     if path is None:
         return Path(text, _itself, attribute, is_own=True)
     plain = path.first if path.before is None and path.head is None else ""
-    return replace(path, attribute=attribute, up=up, below=below, plain=plain)
+    is_statement = not attribute and steps[-1].partition("[")[0] in STATEMENTS
+    return replace(path, attribute=attribute, up=up, below=below, plain=plain, is_statement=is_statement)
 
 
 def _itself(element: Element, parents: Parents) -> Sequence[Element]:
@@ -210,8 +221,8 @@ def _chained(finds: list[Find]) -> Find:
     return find
 
 
-def _step(step: str, text: str) -> tuple[str, Pick | None]:
-    """The tag of a child, and what the predicates leave of its elements."""
+def _step(step: str, text: str, *, is_way: bool) -> tuple[str, Pick | None]:
+    """The tag of a child, and what the predicates leave of its elements. ``is_way``: more steps follow."""
     name, *brackets = _brackets(step)
     if not _NAME.fullmatch(name):
         raise PathError(f"{name!r} is not an element in {text!r}")
@@ -223,8 +234,13 @@ def _step(step: str, text: str) -> tuple[str, Pick | None]:
             number = int(inner)
         else:
             checks.append(_check(inner, text))
-    if name == "entryRelationship" and not any("@negationInd" in bracket for bracket in brackets):
-        checks.append(_is_not_negated)
+    if not any("@negationInd" in bracket for bracket in brackets):
+        if name == "entryRelationship":
+            checks.append(_is_not_negated)
+        elif is_way and name in STATEMENTS:
+            checks.append(_is_said)
+    if name == "entryRelationship" and any(sign in bracket for bracket in brackets for sign in _DIRECTED):
+        checks.append(_is_not_inverted)
     if not checks and not number:
         return _tag(name), None
 
@@ -266,6 +282,19 @@ def _parent(element: Element, parents: Parents) -> Sequence[Element]:
 
 def _is_not_negated(element: Element, parents: Parents) -> bool:
     return bool(element.get("negationInd", "false") == "false")
+
+
+def _is_not_inverted(element: Element, parents: Parents) -> bool:
+    return element.get("inversionInd", "false").strip() not in ("true", "1")
+
+
+def is_said(element: Element) -> bool:
+    """Whether a statement says that something is so: neither negated nor with a nullFlavor."""
+    return element.get("negationInd", "false") == "false" and element.get("nullFlavor") is None
+
+
+def _is_said(element: Element, parents: Parents) -> bool:
+    return is_said(element)
 
 
 def _check(inner: str, text: str) -> Check:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdg.ingestion.cda.paths import Path, View, parse_path
+from hdg.ingestion.cda.paths import Path, View, is_said, parse_path
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import absent_reason
 from hdg.ingestion.cda.xml import Element
@@ -42,6 +42,8 @@ class Step:
     fallback: Fire | None
     is_whole: bool
     gap: str = ""
+    is_wary: bool = False
+    """Whether it passes over statements that are negated or not said: tables know of negation, other rows do not."""
 
 
 class Rows:
@@ -67,10 +69,12 @@ class Rows:
 def _run(step: Step) -> Run:
     read = _reading(step)
     path, test, fallback, gap = step.path, step.test, step.fallback, step.gap
-    plain, look = path.plain, _looking(path)
+    plain, look, is_wary = path.plain, _looking(path), step.is_wary
 
     def run(element: Element, view: View, out: JsonObject, state: State) -> None:
         hits = view.get(plain, ()) if plain else look(element, view, state)
+        if is_wary and hits:
+            hits = [hit for hit in hits if is_said(hit)]
         if not hits and fallback is None:
             return
         if test is not None and not test(element, state):

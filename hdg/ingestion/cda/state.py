@@ -10,7 +10,7 @@ from typing import Any
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.cda.canonical import Canonical
-from hdg.ingestion.cda.xml import HL7, Element, Tree, children, local
+from hdg.ingestion.cda.xml import HL7, Element, Tree, children, first_child, local
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import to_instant
 from hdg.mapping.context import Context, Facts, JsonObject, Unfit, is_same
@@ -40,6 +40,7 @@ class State(Context):
         "known",
         "library",
         "made",
+        "names_others",
         "parents",
         "place_of",
         "resources",
@@ -64,6 +65,8 @@ class State(Context):
         issues: list[Issue],
     ) -> None:
         super().__init__()
+        self.names_others = any(one in tree.body for one in _OF_OTHERS)
+        """Whether it may hold statements about somebody else than the patient."""
         tree.body = b""  # nothing is renamed from here on
         self.tree = tree
         self.root = tree.root
@@ -162,6 +165,25 @@ class State(Context):
             node = parents.get(node)
         return node
 
+    def is_about_another(self, element: Element) -> bool:
+        """Whether the nearest subject that is named around a statement is not the patient. CDA R2 §4.3.6.
+
+        The subject of a section or a statement is that of all that it holds.
+        """
+        if not self.names_others:
+            return False
+        node: Element | None = element
+        while node is not None:
+            if local(node) == "section" and any(one.get("code") == _FAMILY for one in children(node, "code")):
+                return True  # family histories say whose they are; nothing else there is about the patient
+            for subject in children(node, "subject"):
+                related = first_child(subject, "relatedSubject")
+                if related is not None:
+                    code = first_child(related, "code")
+                    return code is None or code.get("code") not in _SELF
+            node = self.parents.get(node)
+        return False
+
     def linked(self, element: Element) -> Element | None:
         """The fullest statement with an id of this one; None when there is none and this one says only who it is."""
         if self._statements is None:
@@ -226,11 +248,12 @@ class State(Context):
         parts = facts.parts
         for ordinal in range(2, _ORDINALS_MAX):
             id_ = resource_id(self.id_key, type_, self.institution, parts)
-            held = self.resources.get((type_, id_))
+            key = (type_, id_)
+            held = self.resources.get(key)
             if held is None:
                 resource["id"] = id_
-                self.resources[type_, id_] = resource
-                self.sources[type_, id_] = element
+                self.resources[key] = resource
+                self.sources[key] = element
                 break
             resource["id"] = id_
             if held == resource:
@@ -268,6 +291,11 @@ class State(Context):
         return None
 
 
+_FAMILY = "10157-6"
+"""LOINC: the section of family histories."""
+_OF_OTHERS = (b"relatedSubject", _FAMILY.encode())
+_SELF = ("SELF", "ONESELF")
+"""v3 RoleCode: the patient."""
 _LINKED = frozenset(
     HL7 + name
     for name in (
@@ -338,6 +366,7 @@ def _is_same_encounter(held: JsonObject, other: JsonObject) -> bool:
 
 
 _WHAT = ("code", "medicationCodeableConcept", "vaccineCode", "type")
+_WHETHER = ("verificationStatus", "doNotPerform")
 
 
 def _is_same_event(held: JsonObject, other: JsonObject) -> bool:
@@ -349,5 +378,5 @@ def _is_same_event(held: JsonObject, other: JsonObject) -> bool:
         name for name in (*held, *other) if name.startswith(("effective", "performed", "occurrence", "value"))
     }
     return any(held.get(name) for name in _WHAT) and all(
-        held.get(name) == other.get(name) for name in (*_WHAT, *times)
+        held.get(name) == other.get(name) for name in (*_WHAT, *_WHETHER, *times)
     )

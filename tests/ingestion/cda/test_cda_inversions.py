@@ -1,0 +1,288 @@
+"""What senders write that could be read as its opposite, or as said of the patient when it is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from cda_documents import LN, SCT, T, converted, of
+
+ASTHMA = f'<value xsi:type="CD" code="195967001" {SCT} displayName="Asthma"/>'
+STATUS = f'<code code="33999-4" {LN}/>'
+MOTHER = """<subject><relatedSubject classCode="PRS"><code code="MTH" codeSystem="2.16.840.1.113883.5.111"/>
+  </relatedSubject></subject>"""
+PENICILLIN = '<code code="7980" codeSystem="2.16.840.1.113883.6.88"/>'
+NO_DRUG_ALLERGY = f'<code code="409137002" {SCT}/>'
+
+
+def problem(value=ASTHMA, attributes="", inner="", status="completed", concern="active", about="3"):
+    return f"""<entry><act classCode="ACT" moodCode="EVN"><templateId root="{T}{about}"/>
+      <id root="2.999.7" extension="c"/><code code="281694009" {SCT} displayName="At risk"/>
+      <statusCode code="{concern}"/><entryRelationship typeCode="SUBJ">
+      <observation classCode="OBS" moodCode="EVN" {attributes}><templateId root="{T}4"/>
+      <id root="2.999.8" extension="o"/><statusCode code="{status}"/><effectiveTime><low value="2020"/></effectiveTime>
+      {value}{inner}</observation></entryRelationship></act></entry>"""
+
+
+def allergy(
+    substance="",
+    attributes="",
+    inner="",
+    status="completed",
+    value=f'<value xsi:type="CD" code="419199007" {SCT}/>',
+):
+    named = f"""<participant typeCode="CSM"><participantRole><playingEntity>{substance}</playingEntity>
+      </participantRole></participant>"""
+    return f"""<entry><observation classCode="OBS" moodCode="EVN" {attributes}><templateId root="{T}7"/>
+      <id root="2.999.8" extension="a"/><code code="ASSERTION"/><statusCode code="{status}"/>{value}
+      {named if substance else ""}{inner}</observation></entry>"""
+
+
+def medicine(attributes="", inner="", status="active", template="16", mood="EVN"):
+    return f"""<entry><substanceAdministration classCode="SBADM" moodCode="{mood}" {attributes}>
+      <templateId root="{T}{template}"/><id root="2.999.8" extension="m"/><statusCode code="{status}"/>
+      <effectiveTime value="2020"/><consumable><manufacturedProduct><manufacturedMaterial><code code="197361"
+      codeSystem="2.16.840.1.113883.6.88"/></manufacturedMaterial></manufacturedProduct></consumable>{inner}
+      </substanceAdministration></entry>"""
+
+
+def procedure(attributes="", inner="", status="completed"):
+    return f"""<entry><procedure classCode="PROC" moodCode="EVN" {attributes}><templateId root="{T}14"/>
+      <id root="2.999.8" extension="p"/><code code="80146002" {SCT}/><statusCode code="{status}"/>{inner}
+      </procedure></entry>"""
+
+
+def related(
+    value, *, template="", kind="RSON", attributes="", code=f'<code code="404684003" {SCT}/>', inverted=""
+):
+    known = f'<templateId root="{T}{template}"/>' if template else ""
+    return f"""<entryRelationship typeCode="{kind}" {inverted}><observation classCode="OBS" moodCode="EVN" {attributes}>
+      {known}{code}<statusCode code="completed"/>{value}</observation></entryRelationship>"""
+
+
+def code_of(resource, name="verificationStatus"):
+    return resource.get(name, {}).get("coding", [{}])[0].get("code")
+
+
+def left_out(found):
+    return [one.place for one in found.issues if one.severity == "error"]
+
+
+# --- what is nested ---------------------------------------------------------------------------------------------
+
+
+def test_a_reason_that_is_denied_is_no_reason_and_is_named_as_left_out():
+    found = converted(medicine(inner=related(ASTHMA, attributes='negationInd="true"')))
+    assert "reasonCode" not in of(found, "MedicationStatement")[0]
+    assert [one for one in left_out(found) if one.endswith("entryRelationship/observation")]
+
+
+def test_a_severity_a_status_and_a_criticality_that_are_denied_are_not_read():
+    severe = f'<value xsi:type="CD" code="24484000" {SCT}/>'
+    active = f'<value xsi:type="CD" code="73425007" {SCT}/>'
+    no = 'negationInd="true"'
+    condition = of(
+        converted(
+            problem(
+                inner=related(severe, template="8", kind="SUBJ", attributes=no)
+                + related(active, template="6", kind="REFR", attributes=no, code=STATUS)
+            )
+        ),
+        "Condition",
+    )[0]
+    assert "severity" not in condition
+    assert code_of(condition, "clinicalStatus") == "active", "what the concern says"
+    high = '<value xsi:type="CD" code="CRITH" codeSystem="2.16.840.1.113883.5.1063"/>'
+    found = converted(
+        allergy(PENICILLIN, inner=related(high, template="145", kind="SUBJ", attributes=no)),
+        section="48765-2",
+    )
+    assert "criticality" not in of(found, "AllergyIntolerance")[0]
+
+
+def test_a_nested_statement_with_a_null_flavor_says_nothing():
+    found = converted(medicine(inner=related(ASTHMA, attributes='nullFlavor="NI"')))
+    assert "reasonCode" not in of(found, "MedicationStatement")[0]
+    assert any(one.code == "incomplete" and "value" in one.place for one in found.issues)
+
+
+def test_a_reason_turned_round_is_what_the_medicine_is_the_reason_for():
+    found = converted(medicine(inner=related(ASTHMA, inverted='inversionInd="true"')))
+    assert "reasonCode" not in of(found, "MedicationStatement")[0]
+    assert len(of(found, "Observation")) == 1
+    found = converted(
+        procedure(inner=related(ASTHMA, template="4", kind="CAUS", inverted='inversionInd="1"'))
+    )
+    assert "complicationDetail" not in of(found, "Procedure")[0]
+
+
+def test_what_is_in_a_denied_statement_is_not_said_on_its_own_but_why_it_is_denied_is():
+    reason = f'<value xsi:type="CD" code="105480006" {SCT}/>'
+    found = converted(
+        procedure('negationInd="true"', related(ASTHMA, kind="REFR") + related(reason, kind="RSON"))
+    )
+    assert of(found, "Procedure")[0]["status"] == "not-done"
+    assert [one["valueCodeableConcept"]["coding"][0]["code"] for one in of(found, "Observation")] == [
+        "105480006"
+    ]
+    assert any("entryRelationship[1]" in one.place and one.code == "incomplete" for one in found.issues)
+
+
+@pytest.mark.parametrize("kind", ["RSON", "REFR"])
+def test_the_reason_why_something_was_not_done_is_its_status_reason(kind):
+    inner = related(f'<value xsi:type="CD" code="105480006" {SCT}/>', kind=kind).replace(
+        "<code ", '<templateId root="2.16.840.1.113883.10.20.24.3.88"/><code '
+    )
+    done = of(converted(procedure('negationInd="true"', inner)), "Procedure")[0]
+    assert done["statusReason"]["coding"][0]["code"] == "105480006"
+    taken = of(converted(medicine('negationInd="true"', inner)), "MedicationStatement")[0]
+    assert taken["statusReason"][0]["coding"][0]["code"] == "105480006"
+    assert "reasonCode" not in taken
+
+
+# --- words that are neither true nor false ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["yes", "T", "Y", "junk", "2"])
+def test_a_negation_in_other_words_is_never_read_as_none(word):
+    negated = f'negationInd="{word}"'
+    for entries, kind, section in (
+        (problem(attributes=negated), "Condition", "11450-4"),
+        (allergy(PENICILLIN, negated), "AllergyIntolerance", "48765-2"),
+        (medicine(negated), "MedicationStatement", "10160-0"),
+        (medicine(negated, mood="INT"), "MedicationRequest", "10160-0"),
+        (medicine(negated, template="52"), "Immunization", "11369-6"),
+        (procedure(negated), "Procedure", "47519-4"),
+    ):
+        found = converted(entries, section=section)
+        assert of(found, kind) == []
+        assert left_out(found)
+
+
+# --- what was retracted -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "verification"), [("nullified", "entered-in-error"), ("aborted", "unconfirmed")]
+)
+def test_a_problem_or_allergy_that_was_retracted_or_never_completed_does_not_stand(status, verification):
+    condition = of(converted(problem(status=status)), "Condition")[0]
+    assert code_of(condition) == verification
+    assert ("clinicalStatus" in condition) == (verification == "unconfirmed")
+    found = of(converted(allergy(PENICILLIN, status=status), section="48765-2"), "AllergyIntolerance")[0]
+    assert code_of(found) == verification
+
+
+def test_a_problem_whose_concern_was_retracted_does_not_stand():
+    condition = of(converted(problem(concern="nullified")), "Condition")[0]
+    assert code_of(condition) == "entered-in-error"
+    assert "clinicalStatus" not in condition
+    denied = of(converted(problem(attributes='negationInd="true"', concern="nullified")), "Condition")[0]
+    assert [one["code"] for one in denied["verificationStatus"]["coding"]] == ["entered-in-error"]
+
+
+def test_what_was_retracted_denies_nothing():
+    no = 'negationInd="true"'
+    for entries, kind in (
+        (medicine(no, status="nullified"), "MedicationStatement"),
+        (medicine(no, status="nullified", template="52"), "Immunization"),
+        (procedure(no, status="nullified"), "Procedure"),
+    ):
+        assert of(converted(entries), kind)[0]["status"] == "entered-in-error"
+
+
+# --- nothing known ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "substance",
+    [
+        f'<code nullFlavor="UNK"><translation code="7980" {SCT}/></code>',
+        '<code nullFlavor="UNK"><originalText>Peanuts</originalText></code>',
+        '<code nullFlavor="NA"/><name>Peanuts</name>',
+    ],
+)
+def test_a_denied_allergy_to_what_is_named_without_a_code_is_not_no_known_allergy(substance):
+    found = of(converted(allergy(substance, 'negationInd="true"'), section="48765-2"), "AllergyIntolerance")[
+        0
+    ]
+    assert code_of(found) == "refuted"
+    assert "716186003" not in [one.get("code") for one in found["code"].get("coding", ())]
+
+
+def test_an_allergy_without_a_substance_says_what_its_value_says():
+    value = f'<value xsi:type="CD" code="716186003" {SCT} displayName="No known allergy"/>'
+    found = of(converted(allergy(value=value), section="48765-2"), "AllergyIntolerance")[0]
+    assert found["code"]["coding"][0]["code"] == "716186003"
+    value = f'<value xsi:type="CD" code="91935009" {SCT} displayName="Allergy to peanut"/>'
+    found = of(converted(allergy(value=value), section="48765-2"), "AllergyIntolerance")[0]
+    assert found["code"]["coding"][0]["code"] == "91935009"
+
+
+def test_a_value_of_an_allergy_that_goes_nowhere_is_named():
+    value = f'<value xsi:type="CD" code="91935009" {SCT}/>'
+    found = converted(allergy(PENICILLIN, value=value), section="48765-2")
+    assert any(one.place.endswith("value/@code") and one.code == "incomplete" for one in found.issues)
+
+
+def test_that_nothing_is_known_is_not_denied_by_a_negation_beside_it():
+    found = converted(allergy(NO_DRUG_ALLERGY, 'negationInd="true"'), section="48765-2")
+    assert "verificationStatus" not in of(found, "AllergyIntolerance")[0]
+    assert any(one.code == "conflict" for one in found.issues)
+    none = f'<value xsi:type="CD" code="160245001" {SCT}/>'
+    found = converted(problem(none, 'negationInd="true"'))
+    assert "verificationStatus" not in of(found, "Condition")[0]
+    assert any(one.code == "conflict" for one in found.issues)
+
+
+# --- two statements with one id ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_denied_first", [True, False])
+def test_a_statement_and_its_denial_under_one_id_stay_two(is_denied_first):
+    pair = [problem(), problem(attributes='negationInd="true"')]
+    found = of(converted("".join(pair[::-1] if is_denied_first else pair)), "Condition")
+    assert sorted([code_of(one) or "" for one in found]) == ["", "refuted"]
+    orders = [medicine(mood="INT"), medicine('negationInd="true"', mood="INT")]
+    made = of(converted("".join(orders[::-1] if is_denied_first else orders)), "MedicationRequest")
+    assert sorted(one.get("doNotPerform", False) for one in made) == [False, True]
+
+
+# --- about somebody else ----------------------------------------------------------------------------------------
+
+
+def test_what_is_said_of_somebody_else_is_never_said_of_the_patient():
+    result = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}2"/>
+      <code code="2339-0" {LN}/><statusCode code="completed"/><value xsi:type="PQ" value="5" unit="mg/dL"/>
+      {MOTHER}</observation></entry>"""
+    for entries in (problem(inner=MOTHER), result, MOTHER + result.replace(MOTHER, "")):
+        found = converted(entries)
+        assert of(found, "Condition") == of(found, "Observation") == []
+        assert left_out(found)
+
+
+def test_the_patient_named_as_the_subject_is_the_patient():
+    found = converted(problem(inner=MOTHER.replace("MTH", "SELF")))
+    assert len(of(found, "Condition")) == 1
+
+
+def test_a_finding_in_a_family_history_that_names_no_relative_is_not_the_patients():
+    entry = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}46"/>
+      <code code="64572001" {SCT}/><statusCode code="completed"/>{ASTHMA}</observation></entry>"""
+    found = converted(entry, section="10157-6")
+    assert of(found, "Observation") == of(found, "Condition") == []
+    assert left_out(found)
+
+
+def test_what_a_risk_concern_speaks_of_is_a_risk_and_no_condition():
+    found = converted(problem(about="136"), section="46030-3")
+    assert of(found, "Condition") == []
+    risk = of(found, "RiskAssessment")[0]
+    assert risk["status"] == "final"
+    assert risk["prediction"] == [
+        {
+            "outcome": {
+                "coding": [{"system": "http://snomed.info/sct", "code": "195967001", "display": "Asthma"}]
+            }
+        }
+    ]
+    assert of(converted(problem(about="136", attributes='negationInd="true"')), "RiskAssessment") == []
