@@ -42,6 +42,7 @@ from hdg.usage.committing import Committing
 from hdg.usage.dicomweb.archive import Archive, Told
 from hdg.usage.drafts import Draft, draft
 from hdg.usage.fhir_api.parameters import Limits
+from hdg.usage.reads import Reads
 from hdg.usage.refusals import Refusals
 from hdg.usage.research import view as research
 from hdg.usage.research.desk import Desk, is_researcher, refuse_researcher
@@ -95,6 +96,7 @@ class Gate:
         """What the CapabilityStatement may tell: roles and types, nothing about anybody."""
         self._threads = ThreadPoolExecutor(_SEARCH_THREADS, "hdg-search")
         self._views = Views(store, self.policy, clock)
+        self._reads = Reads(store.reader, self._views, self._aside)
         hash_ = hasher(hash_key)
         self._indexer = Indexer(hash_)
         limits = Limits(settings.search_page_default, settings.search_page_max, settings.fhir_base)
@@ -193,8 +195,7 @@ class Gate:
         """The current version. Raises NotFound (absent or hidden), Gone, Unavailable."""
         if is_researcher(caller):
             return deidentified(await self._desk.read(caller, type_, id_))
-        # On the event loop's own thread: the query takes less time than a hop to another thread and back.
-        found = self._reader.read(type_, id_, self._views.visible_to(caller.principal))
+        found = await self._reads.read(caller.principal, type_, id_)
         return await self._one(caller, "read", f"{type_}/{id_}", found)
 
     async def vread(self, caller: Caller, type_: str, id_: str, version: int) -> Visible:

@@ -17,7 +17,7 @@ __all__ = ["Prepared"]
 class Prepared:
     """``query`` with ``predicate`` in it, as text and values. Thread-safe: it never changes.
 
-    The query binds ``t`` (type) and ``i`` (id). A bound callable (a clock) is called for every use.
+    The query binds ``t`` (type) and ``i`` (id), or lists of both. A bound callable (a clock) is called for every use.
     """
 
     def __init__(self, query: Select[Any], predicate: ColumnElement[bool], dialect: Dialect) -> None:
@@ -33,7 +33,7 @@ class Prepared:
                 self._values[name] = bind.value
         self._order: list[str] | None = compiled.positiontup
 
-    def values(self, type_: str, id_: str) -> list[Any] | dict[str, Any]:
+    def values(self, type_: str | list[str], id_: str | list[str]) -> list[Any] | dict[str, Any]:
         """What to bind, in the driver's own style (by position or by name)."""
         values = self._values | {"t": type_, "i": id_}
         for name, source in self._live:

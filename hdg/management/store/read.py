@@ -6,7 +6,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from io import BufferedIOBase, BytesIO
@@ -48,6 +48,7 @@ from hdg.management.store.versions import (
     Span,
     StoredVersion,
     current,
+    current_among,
     current_of,
     same_scope,
     stored,
@@ -149,6 +150,32 @@ class Reader:
             return None if row is None else stored(row)
         condition = predicate.predicate if isinstance(predicate, Prepared) else predicate
         return self._with_patients(current(condition), {"t": type_, "i": id_})
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the database is another process, to be waited for: then reads that come together share a query."""
+        return self._engine.dialect.name == "postgresql"
+
+    def prepare_among(self, predicate: Condition) -> Prepared:
+        """``predicate`` made ready for ``read_among``."""
+        return Prepared(current_among(), predicate, self._asker.dialect)
+
+    def read_among(
+        self, names: Collection[tuple[str, str]], predicate: Prepared
+    ) -> dict[tuple[str, str], StoredVersion]:
+        """As ``read``, of many (type, id) on PostgreSQL; what is absent or hidden is not in it."""
+        types, ids = [name[0] for name in names], [name[1] for name in names]
+        values = predicate.values(types, ids)
+        rows = self._connections.once(lambda c: self._asker.fetched(c, predicate.sql, values), ONCE)
+        found: dict[tuple[str, str], StoredVersion] = {}
+        for row in rows:
+            version: StoredVersion | None = stored(row)
+            if row[PATIENTS_AT] > 1:
+                named_ = {"t": row[1], "i": row[2]}
+                version = self._with_patients(current(predicate.predicate), named_)
+            if version is not None:
+                found[version.type, version.id] = version
+        return found
 
     def vread(self, type_: str, id_: str, version: int, predicate: Condition) -> StoredVersion | None:
         """One version, or None when absent or hidden (see ``history``)."""

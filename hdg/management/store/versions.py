@@ -10,7 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, True_, and_, bindparam, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Text,
+    True_,
+    and_,
+    bindparam,
+    column,
+    func,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
@@ -26,6 +38,7 @@ __all__ = [
     "Span",
     "StoredVersion",
     "current",
+    "current_among",
     "current_of",
     "current_versions",
     "same_scope",
@@ -107,6 +120,16 @@ class Page:
 def current(*predicate: Condition) -> Select[Any]:
     """The current version of the resource that is bound as ``t`` (type) and ``i`` (id)."""
     return select(*COLUMNS).where(IS_CURRENT, IS_NAMED, *predicate)
+
+
+def current_among() -> Select[Any]:
+    """The current versions of the resources that are bound as ``t`` (types) and ``i`` (ids): lists, on PostgreSQL."""
+    lists = (bindparam(name, type_=ARRAY(Text)) for name in ("t", "i"))
+    asked = (
+        func.unnest(*lists).table_valued(column("t", Text), column("i", Text)).render_derived(name="asked")
+    )
+    is_asked = and_(_RESOURCE.c.type == asked.c.t, _RESOURCE.c.id == asked.c.i)
+    return select(*COLUMNS).select_from(asked.join(_RESOURCE, is_asked).join(_VERSION, IS_CURRENT))
 
 
 def stored(row: Sequence[Any], patients: tuple[str, ...] = ()) -> StoredVersion:
