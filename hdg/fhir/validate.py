@@ -25,7 +25,7 @@ from hdg.fhir.validate_objects import object_check
 __all__ = ["is_accepted", "validate"]
 
 
-def validate(resource: JsonObject, trusted: Trusted | None = None) -> list[Issue]:
+def validate(resource: Any, trusted: Trusted | None = None) -> list[Issue]:
     """Everything wrong with a resource, or an empty list. Never raises for any JSON value.
 
     ``trusted``: objects that are never changed and may be part of many resources; which checks they pass is

@@ -29,7 +29,6 @@ class Named:
     takes: Takes
     is_pure: bool
     """Whether the result depends on nothing but the text, its sender, the registry and the concept maps."""
-    summary: str
     reads: tuple[int, ...] | None = None
     """Of a pure converter that is given a whole value: numbers of the parts that it looks at; None: any."""
     is_composing: bool = False
@@ -64,9 +63,8 @@ class Registry:
         """
 
         def keep(function: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-            summary = (function.__doc__ or "").strip().partition("\n")[0]
             self._named[name] = Named(
-                name, function, type, takes, is_pure, summary, reads, is_composing, is_filling, beside
+                name, function, type, takes, is_pure, reads, is_composing, is_filling, beside
             )
             return function
 

@@ -44,7 +44,6 @@ def _withdrawn(element: str) -> Callable[[str, State], None]:
     def convert(text: str, state: State) -> None:
         state.delete(element)
 
-    convert.__doc__ = f"Takes the stored {element} away, which R4 forbids beside the new status."
     return convert
 
 
@@ -242,7 +241,6 @@ def _identity(name: str) -> Callable[[str, State], Facts]:
     def convert(text: str, state: State) -> Facts:
         return _instance(name, state)
 
-    convert.__doc__ = f"{name}: its own number, else the patient and its code."
     return convert
 
 

@@ -35,7 +35,6 @@ def _index(name: str, field: int) -> Callable[[str, State], str | None]:
         unit = unit_text(given, state) if given and given != _NULL else None
         return f"{name} {value} {unit}" if unit else f"{name} {value}"
 
-    convert.__doc__ = f"SAC-{field} as a note: {name}, value, unit."
     return convert
 
 

@@ -171,7 +171,6 @@ def _whole(least: int, what: str) -> Callable[[str, State], int | None]:
             raise Unfit(f"not {what}")
         return int(text)
 
-    convert.__doc__ = f"NM or SI as {what}."
     return convert
 
 

@@ -39,7 +39,7 @@ def convert(name: str, text: str, state: State) -> Any:
     return named.convert(text, state)
 
 
-def test_every_converter_of_the_module_has_a_summary() -> None:
+def test_the_converters_of_the_module_are_registered() -> None:
     own = [named for named in CONVERTERS if named.convert.__module__ == converters_oru.__name__]
     assert {
         "hl7v2.order_effective",
@@ -51,7 +51,6 @@ def test_every_converter_of_the_module_has_a_summary() -> None:
         "hl7v2.protocol_applied",
         "identity.ordering_role",
     } <= {named.name for named in own}
-    assert all(named.summary for named in own)
 
 
 @pytest.mark.parametrize(
