@@ -205,9 +205,49 @@ def test_a_moved_identifier_list_changes_the_list_or_replaces_the_record(gateway
     assert [item["value"] for item in old["identifier"]] == ["E2", "1"]
 
 
+@pytest.mark.parametrize(("kind", "field", "prior"), [("A46", 2, "|||E1"), ("A48", 4, "|E1")])
+def test_one_changed_number_of_a_person_takes_the_place_of_the_earlier_one_in_the_same_record(
+    gateway: Gateway, kind: str, field: int, prior: str
+) -> None:
+    def told(number: str) -> str:
+        mark = f"1{AUTHORITY}^MR|" if field == 4 else "PID|1|"
+        return person("1").replace(mark, mark + number, 1)
+
+    send(gateway, event("A28", "A1", told("E1")))
+    send(gateway, event(kind, "M1", told("E2"), f"MRG|1{AUTHORITY}^MR{prior}", at="20260314200000"))
+    [patient] = all_of(gateway, "Patient")
+    assert sorted(item["value"] for item in patient["identifier"]) == ["1", "E2"]
+    assert "link" not in patient
+    assert patient.get("active") is not False
+
+
+def test_a_changed_alternate_visit_number_stays_with_its_visit(gateway: Gateway) -> None:
+    pv1 = visit("V1") + "|" * 31
+    send(
+        gateway,
+        event("A01", "A1", person("1"), f"{pv1}ALT1"),
+        event(
+            "A51",
+            "M1",
+            person("1"),
+            f"MRG|1{AUTHORITY}^MR||||V1{AUTHORITY}^VN|ALT1",
+            f"{pv1}ALT2",
+            at="20260314200000",
+        ),
+    )
+    [encounter] = all_of(gateway, "Encounter")
+    assert [item["value"] for item in encounter["identifier"]] == ["V1", "ALT2"]
+    assert encounter["status"] == "in-progress"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        event("A46", "X", person("1"), f"MRG|2{AUTHORITY}^MR|||E1"),
+        event("A46", "X", "PID|1||", "MRG|||E1"),
+        event("A51", "X", person("1"), f"MRG|1{AUTHORITY}^MR", "PV1|1|I"),
+        event("A51", "X", person("1"), f"MRG|1{AUTHORITY}^MR||||OLD{AUTHORITY}^VN", visit("NEW")),
+        event("A51", "X", person("1"), f"MRG|2{AUTHORITY}^MR", visit("NEW")),
         event("A35", "X", person("1", account("A")), f"MRG|1{AUTHORITY}^MR"),
         event("A41", "X", person("1"), f"MRG|1{AUTHORITY}^MR||{account('A')}"),
         event("A41", "X", person("1", account("A")), f"MRG|1{AUTHORITY}^MR||{account('A')}"),

@@ -141,6 +141,27 @@ def moved_account(text: str, state: State) -> Facts:
     return Facts((*patient, "PID-18", *number), is_thing=True)
 
 
+# --- one number of a record or visit is changed, and it stays the same one: A46, A48, A51 ---------------------
+
+
+@CONVERTERS.register("hl7v2.same_record", type="boolean")
+def same_record(text: str, state: State) -> None:
+    """Nothing. Raises Hl7v2Error when MRG-1 names another record, or PID none."""
+    _same_patient(state, "a record under a new number is A47, a merge A40")
+    if patient_number(state) is None:
+        raise Hl7v2Error("no usable patient identifier", "PID-3", condition=_REQUIRED)
+
+
+@CONVERTERS.register("hl7v2.same_visit", type="boolean")
+def same_visit(text: str, state: State) -> None:
+    """Nothing. Raises Hl7v2Error when MRG names another record or visit, or there is no PV1-19."""
+    same_record(text, state)
+    number = _number(state, "PV1", 19)
+    prior = _numbers(state, "MRG", 5)
+    if prior and number not in prior:
+        raise Hl7v2Error("MRG-5 names another visit than PV1-19: a visit under a new number is A50", "MRG-5")
+
+
 # --- a record under a new number, or attached to another person: A43 ------------------------------------------
 
 
