@@ -5,9 +5,12 @@ R4 http.html. Plain Starlette routes, since nothing on the way needs a model: bo
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 
 import hdg
 from hdg.errors import HdgError
@@ -37,6 +40,7 @@ from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_erro
 from hdg.usage.fhir_api.formats import Formats
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
+from hdg.usage.fhir_api.quick import quick
 from hdg.usage.fhir_api.wire import Pretty
 from hdg.usage.subscriptions.lane import Pace
 
@@ -46,6 +50,12 @@ PUBLIC_PATHS = frozenset(
 """Every route that answers without a token. Any other must pass the gate; a test walks them all."""
 
 
+_NO_TELEMETRY: Any = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+}  # older FastAPIs have none, nor a type for it
+"""What FastAPI would tell an OpenTelemetry collector holds URLs, and these what was searched for."""
 GZIP_FROM_BYTES = 1024
 """Shorter answers are not compressed. No answer repeats what a request says, so its length tells no secret."""
 
@@ -63,12 +73,13 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         docs_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
     )
     pages = settings.search_page_default, settings.search_page_max
     limits = Limits(*pages, base_url(settings), gate.catalog)
     api = Api(gate, PageTokens(gate.page_key), limits, Room(settings.ingest_max_bytes))
     # The first that fits answers: "/fhir/metadata" stands before "/fhir/{type}", operations before "/fhir/{type}/{id}".
-    app.router.routes[:0] = [
+    routes: list[BaseRoute] = [
         *metadata.routes(api, gate.now_us()),
         *subscriptions.routes(api, Pace.of(settings, poll_s=1.0)),
         *operations.routes(api),
@@ -87,6 +98,7 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *docs_page.routes(api.base_url),
         *images_page.routes(),
     ]
+    app.router.routes[:0] = map(quick, routes)
     app.add_exception_handler(HdgError, handle_hdg_error)
     app.add_exception_handler(HTTPException, handle_http_error)
     app.add_middleware(Pretty)

@@ -21,10 +21,12 @@ __all__ = [
     "Room",
     "body_of",
     "check_parameters",
+    "is_resource_type",
     "json_given",
     "json_of",
     "media_type",
     "parsed",
+    "raw_body",
     "resource_in",
     "resource_of",
 ]
@@ -87,6 +89,16 @@ class Room:
             yield size
         finally:
             self._bytes -= size
+
+
+def is_resource_type(name: str) -> bool:
+    """Whether a media type is one of FHIR's own forms (XML has become JSON by then)."""
+    return name in _JSON
+
+
+async def raw_body(request: Request, most_bytes: int) -> bytes:
+    """The body, whatever it is. Raises HTTPException (413)."""
+    return await _body(request, most_bytes)
 
 
 async def _body(request: Request, most_bytes: int) -> bytes:

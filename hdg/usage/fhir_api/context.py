@@ -34,14 +34,17 @@ class Api:
         """The public base of the FHIR API."""
         return self.limits.base_url
 
-    def enter(self, request: Request) -> tuple[Caller, str]:
+    def enter(self, request: Request, *, has_own_form: bool = False) -> tuple[Caller, str]:
         """Who asks, and for which resource type. Authentication comes first: a stranger learns nothing.
+
+        ``has_own_form``: a Binary may be asked for in its content's own type.
 
         Raises AccessDenied (401), UnknownType (404), NotAcceptable (406).
         """
         caller = caller_of(self.gate, request)
-        check_accept(request.headers.get("accept"))
         resource_type: str = request.path_params["type"]
+        if not (has_own_form and resource_type == "Binary"):
+            check_accept(request.headers.get("accept"))
         if resource_type not in definitions.resource_types():
             raise UnknownType("not an R4 resource type")
         return caller, resource_type

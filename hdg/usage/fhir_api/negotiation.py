@@ -23,10 +23,15 @@ class NotAcceptable(BadRequest):
 
 def check_accept(accept: str | None) -> None:
     """Raises NotAcceptable when an Accept header rules JSON out. No header accepts everything."""
-    if not accept or accept == "*/*" or accept.startswith("application/fhir+json,"):
-        return
-    if not any(_accepts_json(part) for part in accept.lower().split(",")):
+    if not accepts_json(accept):
         raise NotAcceptable
+
+
+def accepts_json(accept: str | None) -> bool:
+    """Whether an Accept header takes JSON."""
+    if not accept or accept == "*/*" or accept.startswith("application/fhir+json,"):
+        return True
+    return any(_accepts_json(part) for part in accept.lower().split(","))
 
 
 def _accepts_json(media_range: str) -> bool:

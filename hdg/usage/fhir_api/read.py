@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hdg.errors import BadRequest, NotFound
+from hdg.usage.fhir_api.binaries import content_response, wants_content
 from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
 from hdg.usage.fhir_api.responses import resource_response
 from hdg.usage.fhir_api.shaping import Shape, take_shape
@@ -21,18 +22,22 @@ def routes(api: Api) -> list[Route]:
     """The routes of read and vread, GET and HEAD."""
 
     async def read(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
+        caller, resource_type = api.enter(request, has_own_form=True)
         shape = _shape(request, resource_type)
         visible = await api.gate.read(caller, resource_type, logical_id(request))
+        if wants_content(request, resource_type):
+            return content_response(visible, request)
         return resource_response(shape.of(visible), request.headers, request.method)
 
     async def vread(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
+        caller, resource_type = api.enter(request, has_own_form=True)
         shape = _shape(request, resource_type)
         version = request.path_params["version"]
         if not VERSION.match(version):
             raise NotFound("no such version")
         visible = await api.gate.vread(caller, resource_type, logical_id(request), int(version))
+        if wants_content(request, resource_type):
+            return content_response(visible, request)
         return resource_response(shape.of(visible), request.headers, request.method)
 
     return [

@@ -15,6 +15,7 @@ from hdg.fhir.outcome import operation_outcome
 from hdg.usage.access import Caller
 from hdg.usage.committing import Finding
 from hdg.usage.fhir_api import changes
+from hdg.usage.fhir_api.binaries import posted_content
 from hdg.usage.fhir_api.bodies import JSON_PATCH, json_of, media_type, resource_of
 from hdg.usage.fhir_api.changes import Change, Patch, new_id
 from hdg.usage.fhir_api.conditions import condition, exist_condition, if_match, is_only_new
@@ -34,7 +35,8 @@ def routes(api: Api) -> list[Route]:
         refuse_parameters(query_of(request))
         query, asked = exist_condition(resource_type, request.headers, api.limits)
         with api.room.hold(request) as most:
-            content = await resource_of(request, most, resource_type)
+            given = await posted_content(request, most) if resource_type == "Binary" else None
+            content = given or await resource_of(request, most, resource_type)
             (draft,) = await api.gate.drafts([(content, new_id())])
             change = Change("POST", resource_type, query=query, asked=asked, draft=draft)
             return await _perform(api, request, caller, change)
