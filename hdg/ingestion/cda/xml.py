@@ -14,6 +14,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLParser, XMLPullParser
 
 from hdg.errors import CdaError, Issue
+from hdg.ingestion.cda.nulls import without_nulled
 from hdg.ingestion.cda.prefixes import parsed, prefixes_of, wrapped
 
 __all__ = [
@@ -93,6 +94,7 @@ class Tree:
         if self.prefixed is None:
             other = parsed(self.body)
             _make_truths(other, self.body)
+            without_nulled(other, self.body)
             self.prefixed = dict(zip(self._document.iter(), other.iter(), strict=True))
         return self.prefixed[element]
 
@@ -146,6 +148,9 @@ def read(data: bytes, issues: list[Issue]) -> Tree:
         raise CdaError("not well-formed XML", f"line {error.position[0]}") from None
     tree = Tree(root, body)
     _make_truths(root, body)
+    for element, name in without_nulled(root, body):
+        text = "what stands beside a nullFlavor was left out"
+        issues.append(Issue("warning", "value", tree.place_of(element, name), text))
     if not root.tag.startswith("{"):
         issues.append(Issue("information", "structure", "/", "the namespace urn:hl7-org:v3 is missing"))
         for element in root.iter():

@@ -286,3 +286,36 @@ def test_what_a_risk_concern_speaks_of_is_a_risk_and_no_condition():
         }
     ]
     assert of(converted(problem(about="136", attributes='negationInd="true"')), "RiskAssessment") == []
+
+
+# --- nullFlavor -------------------------------------------------------------------------------------------------
+
+
+def test_what_has_a_null_flavor_has_no_value_whatever_stands_beside_it():
+    ended = problem().replace(
+        '<low value="2020"/>', '<low value="2020"/><high nullFlavor="UNK" value="2021"/>'
+    )
+    found = converted(ended)
+    condition = of(found, "Condition")[0]
+    assert code_of(condition, "clinicalStatus") == "active"
+    assert "abatementDateTime" not in condition
+    assert [one.place.rpartition("/")[2] for one in found.issues if one.severity == "warning"] == ["@value"]
+    result = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}2"/>
+      <id nullFlavor="NI" root="2.999.9" extension="x"/><code code="2339-0" {LN}/><statusCode code="completed"/>
+      <value xsi:type="PQ" nullFlavor="NASK" value="5" unit="mg/dL"/></observation></entry>"""
+    observation = of(converted(result), "Observation")[0]
+    assert "identifier" not in observation
+    assert "valueQuantity" not in observation
+    assert observation["dataAbsentReason"]["coding"][0]["code"] == "not-asked"
+    coded = f'<value xsi:type="CD" nullFlavor="UNK" code="195967001" {SCT}><originalText>Asthma?</originalText></value>'
+    assert of(converted(problem(coded)), "Condition")[0]["code"] == {"text": "Asthma?"}
+
+
+def test_a_code_of_no_set_that_was_asked_for_stays():
+    coded = '<value xsi:type="CD" nullFlavor="OTH" code="X1" codeSystem="2.999.77"/>'
+    assert of(converted(problem(coded)), "Condition")[0]["code"]["coding"][0]["code"] == "X1"
+
+
+def test_a_blank_null_flavor_is_none():
+    found = converted(problem().replace("<observation ", '<observation nullFlavor="" '))
+    assert len(of(found, "Condition")) == 1
