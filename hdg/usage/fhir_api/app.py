@@ -54,6 +54,7 @@ _NO_TELEMETRY: Any = {
     "tracing": False,
     "metrics": False,
     "logs": False,
+    "auto_configure": False,
 }  # older FastAPIs have none, nor a type for it
 """What FastAPI would tell an OpenTelemetry collector holds URLs, and these what was searched for."""
 GZIP_FROM_BYTES = 1024
