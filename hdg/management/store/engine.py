@@ -214,6 +214,7 @@ class Statements:
         self._column = dialect.identifier_preparer.quote
         self._inserts: dict[tuple[str, tuple[str, ...]], str] = {}
         self._chunks: dict[tuple[str, int], str] = {}
+        self._deletes: dict[str, str] = {}
         self._arrays: dict[str, tuple[str, tuple[Encode, ...]]] = {}
 
     def of(self, sql: str) -> str:
@@ -284,5 +285,8 @@ class Statements:
 
     def delete(self, table: Table) -> str:
         """DELETE by all columns in their order, for tables whose rows are nothing but key."""
-        wheres = " AND ".join(f"{self._column(c.name)} = {self._mark}" for c in table.columns)
-        return f"DELETE FROM {self._quote(table)} WHERE {wheres}"  # noqa: S608
+        sql = self._deletes.get(table.name)
+        if sql is None:
+            wheres = " AND ".join(f"{self._column(c.name)} = {self._mark}" for c in table.columns)
+            sql = self._deletes[table.name] = f"DELETE FROM {self._quote(table)} WHERE {wheres}"  # noqa: S608
+        return sql
