@@ -6,11 +6,13 @@ change they make goes through the same writer and ledger as the server's, also w
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from sqlalchemy import true
+from sqlalchemy.exc import DBAPIError
 
 from hdg.errors import BadRequest, NotFound, SettingsError
 from hdg.fhir import json as fhir_json
@@ -19,6 +21,7 @@ from hdg.management import identity, revocation
 from hdg.management.consent import resource as consents
 from hdg.management.consent.decide import PROJECT_SYSTEM
 from hdg.management.keys import KeyRing
+from hdg.management.ledger.recompute import lenient
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
 from hdg.management.store.check import check
 from hdg.management.store.index import Indexer
@@ -212,10 +215,23 @@ def verify_store(settings: Settings, reference: str, progress: Progress | None =
     what patients handed in is what they signed (management/verify_signatures.py).
     Raises NotFound when there is no such resource.
     """
+    try:
+        return _verified(settings, reference, progress)
+    except (
+        DBAPIError,
+        sqlite3.Error,
+        TypeError,
+        UnicodeError,
+    ) as error:  # of what somebody has put into the tables
+        text = f"what the tables hold cannot be read ({type(error).__name__})"
+        return Verification("1 findings", (Finding("store-unreadable", "database", text),))
+
+
+def _verified(settings: Settings, reference: str, progress: Progress | None) -> Verification:
     with _open(settings) as gateway:
         reader = gateway.store.reader
         trust = Trust(settings.log_origin, gateway.keys.ledger_key.public_key().public_bytes_raw())
-        with gateway.store.engine.connect() as connection:
+        with gateway.store.engine.connect() as connection, lenient(connection):
             report = verify(
                 connection,
                 trust,

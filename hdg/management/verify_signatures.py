@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select, tuple_
 from hdg.errors import HdgError
 from hdg.fhir import json
 from hdg.fhir.json import JsonObject
-from hdg.management.ledger.recompute import Findings
+from hdg.management.ledger.recompute import Findings, stored
 from hdg.management.ledger.verify import OpenVersion, SealedVersion
 from hdg.management.patient_signature import is_signed_by
 from hdg.management.store import schema
@@ -111,7 +111,7 @@ class _Checker:
             self.findings.add("signature-wrong", place, text)
 
     def _opened(self, row: Any) -> JsonObject | None:
-        sealed = SealedVersion(row.type, row.id, row.version, row.patient_code, bytes(row.body))
+        sealed = SealedVersion(row.type, row.id, row.version, row.patient_code, stored(row.body))
         try:
             opened = self._open(sealed)
             found = None if opened is None else json.loads(opened[1])
@@ -153,11 +153,11 @@ class _Checker:
         if row.wrapped_private_key is None:
             return None
         try:
-            private = unwrap(self._root, bytes(row.wrapped_private_key), b"private/" + row.code.encode())
+            private = unwrap(self._root, stored(row.wrapped_private_key), b"private/" + row.code.encode())
             public = Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
         except (HdgError, InvalidTag, ValueError):
             public = b""
-        if public != bytes(row.public_key):
+        if public != stored(row.public_key):
             text = "the public key of the patient's signatures is not that of the private key"
             self.findings.add("signature-key-changed", place, text)
             return None

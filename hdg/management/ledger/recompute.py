@@ -12,6 +12,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from sqlalchemy import Connection, FromClause, select
 
 from hdg.management.ledger.schema import LedgerCheckpoint, LedgerLeaf, LedgerTile
 
-__all__ = ["Finding", "Findings", "Head", "Trust", "recompute"]
+__all__ = ["Finding", "Findings", "Head", "Trust", "lenient", "recompute", "stored"]
 
 PAGE = 1_024
 _WIDTH = 256
@@ -55,7 +56,10 @@ class Findings:
         """Records one finding."""
         self.total += 1
         if len(self.kept) < self.limit:
-            self.kept.append(Finding(code, place, text))
+            shown = place.encode(
+                "utf-8", "backslashreplace"
+            ).decode()  # of what was tampered with, be it no text
+            self.kept.append(Finding(code, shown, text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,27 @@ class _Tree:
         return _Tree(self.size, tuple(self._peaks))
 
 
+def stored(value: Any) -> bytes:
+    """The bytes of a column; also where somebody has put a text there, as SQLite lets them; b'' for anything else."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape")
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
+
+
+@contextmanager
+def lenient(connection: Connection) -> Iterator[None]:
+    """Reads texts that are no UTF-8 too, so that what was tampered with is named and no failure (SQLite)."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    held, driver.text_factory = driver.text_factory, lambda raw: raw.decode("utf-8", "surrogateescape")
+    try:
+        yield
+    finally:
+        driver.text_factory = held
+
+
 def heads(connection: Connection, trust: Trust, findings: Findings) -> Iterator[Head]:
     """All checkpoints by size, each checked on its own and against the one before it."""
     after, parent, at_us = 0, bytes(32), None
@@ -121,22 +146,22 @@ def heads(connection: Connection, trust: Trust, findings: Findings) -> Iterator[
             problem = _note_problem(row, trust)
             if problem:
                 findings.add("checkpoint-changed", place, problem)
-            if bytes(row.parent) != parent:
+            if stored(row.parent) != parent:
                 findings.add(
                     "checkpoint-chain", place, "its parent hash is not that of the checkpoint before it"
                 )
             if at_us is not None and row.at_us < at_us:
                 findings.add("checkpoint-time", place, "it is older than the checkpoint before it")
             after, at_us = row.size, row.at_us
-            parent = hashlib.sha256(row.note.encode()).digest()
-            yield Head(row.size, bytes(row.root), bytes(row.parent), row.at_us, row.note, not problem)
+            parent = hashlib.sha256(stored(row.note)).digest()
+            yield Head(row.size, stored(row.root), stored(row.parent), row.at_us, row.note, not problem)
 
 
 def _note_problem(row: Any, trust: Trust) -> str:
     """What is wrong with a checkpoint row by itself; '' if nothing."""
     text, _, tail = row.note.rpartition("\n\n")
     text += "\n"
-    if text != f"{trust.origin}\n{row.size}\n{base64.b64encode(bytes(row.root)).decode()}\n":
+    if text != f"{trust.origin}\n{row.size}\n{base64.b64encode(stored(row.root)).decode()}\n":
         return "its note does not say what its row says, or is of another log"
     expected = {1: None, 4: row.at_us // 1_000_000}
     for kind, seconds in expected.items():
@@ -176,7 +201,7 @@ def _leaves(connection: Connection, size: int) -> Iterator[bytes | None]:
     for start in range(0, size, PAGE):
         end = min(start + PAGE, size)
         query = select(_LEAF).where(_LEAF.c.leaf_index >= start, _LEAF.c.leaf_index < end)
-        page = {row.leaf_index: bytes(row.entry) for row in connection.execute(query)}
+        page = {row.leaf_index: stored(row.entry) for row in connection.execute(query)}
         for index in range(start, end):
             yield page.get(index)
 
@@ -185,7 +210,7 @@ def _recorded(connection: Connection, size: int) -> Iterator[bytes | None]:
     """The leaf hashes that the level 0 tiles record; None for one that is not there."""
     for position in range((size + _WIDTH - 1) // _WIDTH):
         query = select(_TILE.c.hashes).where(_TILE.c.level == 0, _TILE.c.position == position)
-        tile = connection.execute(query).scalar() or b""
+        tile = stored(connection.execute(query).scalar() or b"")
         for at in range(min(_WIDTH, size - position * _WIDTH)):
             yield bytes(tile[at * 32 : at * 32 + 32]) if len(tile) >= at * 32 + 32 else None
 

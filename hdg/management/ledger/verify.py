@@ -18,7 +18,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, or_, select, tuple_
 
 from hdg.errors import HdgError
-from hdg.management.ledger.recompute import Finding, Findings, Trust, recompute
+from hdg.management.ledger.recompute import Finding, Findings, Trust, recompute, stored
 from hdg.management.ledger.schema import LedgerCheckpoint, LedgerLeaf
 from hdg.management.ledger.verify_audit import AuditTrail, OpenAudit
 from hdg.management.ledger.verify_revoked import Revocations
@@ -159,7 +159,7 @@ class _Wanted:
         for at, bits in enumerate(self._bits):
             for index in (at * 8 + bit for bit in range(8) if bits >> bit & 1):
                 entry = connection.execute(select(_LEAF.c.entry).where(_LEAF.c.leaf_index == index)).scalar()
-                leaf = _fields(bytes(entry or b"")) or {"key": "?", "version": 0}
+                leaf = _fields(stored(entry or b"")) or {"key": "?", "version": 0}
                 place = f"{leaf['key']}/_history/{leaf['version']}"
                 self._findings.add("version-missing", place, f"leaf {index} has no stored version")
 
@@ -223,7 +223,7 @@ class _Versions:
 
     def _leaves(self, indexes: Sequence[int]) -> dict[int, bytes]:
         query = select(_LEAF).where(_LEAF.c.leaf_index.in_(indexes))
-        return {row.leaf_index: bytes(row.entry) for row in self._connection.execute(query)}
+        return {row.leaf_index: stored(row.entry) for row in self._connection.execute(query)}
 
     def _version(self, row: Any, entry: bytes | None) -> None:
         place = f"{row.type}/{row.id}/_history/{row.version}"
@@ -252,7 +252,7 @@ class _Versions:
         self._body(row, place, leaf["commitment"])
 
     def _body(self, row: Any, place: str, commitment: str) -> None:
-        sealed = SealedVersion(row.type, row.id, row.version, row.patient_code, bytes(row.body))
+        sealed = SealedVersion(row.type, row.id, row.version, row.patient_code, stored(row.body))
         try:
             opened = self._open(sealed)
         except HdgError:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, column, func, select, table
 
 from hdg.errors import HdgError
-from hdg.management.ledger.recompute import Findings
+from hdg.management.ledger.recompute import Findings, stored
 
 __all__ = ["AuditTrail", "OpenAudit"]
 
@@ -58,7 +58,7 @@ class AuditTrail:
 
     def _check(self, row: Any, leaf: dict[str, Any]) -> None:
         try:
-            opened = self._open(leaf["subject"], leaf["key"], bytes(row.body))
+            opened = self._open(leaf["subject"], leaf["key"], stored(row.body))
         except HdgError:
             opened = None
         if opened is None:
