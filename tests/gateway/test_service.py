@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import socket
 import urllib.error
@@ -62,9 +63,15 @@ def test_a_name_of_64_kb_is_taken_whole(client: MllpClient) -> None:
     assert msa(client.send(adt("LONG", number="64000", family="A" * 65_536))) == b"AA"
 
 
-def test_a_message_over_the_size_limit_is_refused_and_the_connection_stays_usable(client: MllpClient) -> None:
+def test_a_message_over_the_size_limit_is_refused_and_the_connection_stays_usable(
+    client: MllpClient, running: Running
+) -> None:
+    status = Path(f"/proc/{running.process.pid}/status")
+    peak = re.compile(r"VmHWM:\s+(\d+) kB")
+    before = int(peak.findall(status.read_text())[0])
     assert msa(client.send(b"MSH" + b"|" * 50_000_000)) in (b"AE", b"AR")
     assert msa(client.send(adt("AFTER-50MB"))) == b"AA"
+    assert int(peak.findall(status.read_text())[0]) - before < 150_000
 
 
 def test_bytes_outside_frames_are_ignored_and_pipelined_frames_answered_in_order(running: Running) -> None:
