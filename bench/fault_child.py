@@ -26,7 +26,7 @@ from hdg.cli import main
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.management.ledger.log import Log
-from hdg.management.store import engine, writer
+from hdg.management.store import engine, groups
 from hdg.management.store.session import WriteSession
 
 
@@ -66,7 +66,7 @@ def _ledger(number: str) -> None:
 
 
 def _commit(number: str) -> None:
-    tell, count = writer.tell, 0
+    tell, count = groups.tell, 0
 
     def dying(jobs: Any) -> None:
         nonlocal count
@@ -75,7 +75,7 @@ def _commit(number: str) -> None:
             _die()
         tell(jobs)
 
-    writer.tell = dying
+    groups.tell = dying
 
 
 def _wal(_: str) -> None:

@@ -12,7 +12,7 @@ import logging
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -205,6 +205,7 @@ class Gateway:
         return _planned(
             received,
             [(resource.type, resource.id) for resource in made],
+            {converted.patient_id}.union(*(resource.patients for resource in made)),
             lambda session: self._accept(session, _in_order(session, received), converted, made),
         )
 
@@ -246,6 +247,7 @@ class Gateway:
             return _planned(
                 received,
                 [(resource["resourceType"], resource["id"]) for resource in converted.resources],
+                {converted.patient_id},
                 lambda session: self._accept(session, _in_order(session, received), converted),
             )
         return lambda session: self._quarantine(session, received, failure)
@@ -450,10 +452,14 @@ def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> st
     return None if is_own else patient
 
 
-def _planned(received: Received, keys: list[tuple[str, str]], work: Work) -> Work:
+def _planned(
+    received: Received, keys: list[tuple[str, str]], patients: Iterable[str | None], work: Work
+) -> Work:
     """A work that tells what it will look up: what the message is about, and whether it came before."""
     message = inbox_key(received.header.sender, received.header.control_id)
-    return Planned(work, Expected(keys, [message]))
+    owners = [("patient", patient) for patient in patients if patient]
+    owners.append(("institution", received.sender.institution))
+    return Planned(work, Expected(keys, [message], owners=owners))
 
 
 def _in_order(session: WriteSession, received: Received) -> Received:

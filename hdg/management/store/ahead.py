@@ -36,12 +36,13 @@ _ALL_MESSAGES = MESSAGES.replace(
 @dataclass(frozen=True, slots=True)
 class Expected:
     """``keys``: resources; ``messages``: of the inbox (sender, control id), as they are stored there; ``places``:
-    (query, type, id).
+    (query, type, id); ``owners``: (kind, owner) whose keys are used.
     """
 
     keys: Collection[Key] = ()
     messages: Collection[Key] = ()
     places: Collection[tuple[Prepared, str, str]] = ()
+    owners: Collection[Key] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,11 @@ class Planned(Generic[T]):
 
 @dataclass(slots=True)
 class Known:
-    """Answers: all rows of a message, the row of a place (None: there is none)."""
+    """Answers: all rows of a message, the row of a place, of an owner's keys (None: there is none)."""
 
     messages: dict[Key, list[Any]] = field(default_factory=dict)
     places: dict[tuple[Prepared, str, str], Any] = field(default_factory=dict)
+    owners: dict[Key, Any] = field(default_factory=dict)
 
     def place(self, connection: Connection, prepared: Prepared, type_: str, id_: str) -> Any:
         """The row of a place; asks for it if nobody has."""

@@ -5,24 +5,20 @@ DESIGN §3 (partial statements), §6. A session lives on the writer's thread onl
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
 
-from hdg.errors import HdgError, NotFound
+from hdg.errors import NotFound
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.json import dumps
 from hdg.management import vault
 from hdg.management.ledger.leaf import commit, encode
-from hdg.management.store import named
-from hdg.management.store.ahead import Expected
 from hdg.management.store.batch import Echo, State
-from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack, unpack
+from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack
 from hdg.management.store.index import IndexRows
 from hdg.management.store.merge import JsonObject, Parts, merge, without_server_meta
 from hdg.management.store.ready import Ready, digest_of
@@ -37,7 +33,7 @@ from hdg.management.store.stale import (
     said_again,
     said_by,
 )
-from hdg.management.store.unit import Unit, newest
+from hdg.management.store.states import States
 
 __all__ = ["Put", "WriteSession"]
 
@@ -55,7 +51,7 @@ class Put:
     is_changed: bool
 
 
-class WriteSession(Unit):
+class WriteSession(States):
     """Handed to every work.
 
     A work may be run a second time if the database refuses its group: no outside effects.
@@ -66,67 +62,6 @@ class WriteSession(Unit):
         self._whole: tuple[tuple[str, Stamp], Parts, Said, bytes] | None = None
 
     # --- resources -----------------------------------------------------------------------------------------
-
-    def prefetch(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Looks up (type, id) pairs at once, so that ``current`` and writes need no query each."""
-        missing = self._missing(keys)
-        if not missing:
-            return
-        self.batch.states.update(dict.fromkeys(missing))
-        for row in named.find(self._cursor, missing, is_postgresql=self._shared.is_postgresql):
-            self.batch.states[row[0], row[1]] = self._load(*row)
-
-    def _missing(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Those that nothing is known about."""
-        states, known = self.batch.states, self._shared.states
-        missing: list[tuple[str, str]] = []
-        for key in dict.fromkeys(keys):
-            if key not in states:
-                state = known.get(key)
-                if state is None:
-                    missing.append(key)
-                else:
-                    states[key] = state
-        return missing
-
-    def look_ahead(self, expected: Sequence[Expected]) -> None:
-        """Looks up what the group's works will, where one question takes as long as all (PostgreSQL)."""
-        if not self._shared.is_postgresql or not expected:
-            return
-
-        numbered = [("resource", "rkey")]
-        if any(one.messages for one in expected):
-            numbered += [("blob", "bkey"), ("inbox", "ikey")]
-
-        def ask(cursor: Callable[[], Any], keys: Iterable[tuple[str, str]]) -> Callable[[], None]:
-            missing, states = self._missing(keys), cursor()
-            if missing:
-                named.ask(states, missing)
-            numbers = [(table, cursor().execute(newest(table, column))) for table, column in numbered]
-
-            def take() -> None:
-                for table, number in numbers:
-                    self._next[table] = number.fetchone()[0]
-                self._learn_readable(missing, states.fetchall() if missing else ())
-
-            return take
-
-        self.ahead.ask(self._connection, expected, ask)
-
-    def _learn_readable(self, missing: Iterable[tuple[str, str]], rows: Iterable[Any]) -> None:
-        """What cannot be opened stays unknown: the work that needs it is to fail, and no other."""
-        self.batch.states.update(dict.fromkeys(missing))
-        for row in rows:
-            del self.batch.states[row[0], row[1]]
-            with contextlib.suppress(HdgError):
-                self.batch.states[row[0], row[1]] = self._load(*row)
-
-    def expect_none(self, type_: str, id_: str) -> None:
-        """No resource has that id, which was drawn at random just now: it need not be looked up.
-
-        If there is one all the same, the database refuses the new one.
-        """
-        self.batch.states.setdefault((type_, id_), None)
 
     def current(self, type_: str, id_: str) -> JsonObject | None:
         """The current content, meta included; None when absent or deleted.
@@ -419,55 +354,6 @@ class WriteSession(Unit):
         self.batch.reseals.append((sealed, state.rkey, state.version))
         echoes = dict(state.echoes) if parts == state.parts else {}  # a copy: this may be reverted
         self.batch.set((state.type, state.id), replace(state, parts=parts, said=said, echoes=echoes))
-
-    def _state(self, key: tuple[str, str]) -> State | None:
-        states = self.batch.states
-        if key in states:
-            return states[key]
-        state = self._shared.states.get(key)
-        if state is None:
-            self._cursor.execute(self._sql(named.FIND_ONE), key)
-            row = self._row()
-            state = None if row is None else self._load(*row)
-        states[key] = state
-        return state
-
-    def _load(
-        self,
-        type_: str,
-        id_: str,
-        rkey: int,
-        version: int,
-        deleted: bool,
-        updated_us: int,
-        institution: str,
-        code: str,
-        sealed: bytes,
-    ) -> State:
-        """The state of a resource from its row and its current version's."""
-        opened = unpack(vault.open_sealed(self._kek(code), sealed, binding(type_, id_, version)))
-        state = State(
-            type_,
-            id_,
-            rkey,
-            version,
-            updated_us,
-            institution,
-            bool(deleted),
-            code,
-            opened.salt,
-            opened.body,
-            opened.parts,
-            said=opened.said,
-        )
-        state.is_stored = True
-        return state
-
-    def _know_patients(self, state: State) -> None:
-        """Compartments of a state that came from the database (they may exceed what its references say)."""
-        if state.patients is None:
-            self._cursor.execute(self._sql("SELECT patient FROM compartment WHERE rkey = ?"), (state.rkey,))
-            state.patients = frozenset(row[0] for row in self._cursor.fetchall())
 
 
 def _is_same(new: JsonObject, stored: JsonObject) -> bool:

@@ -94,3 +94,8 @@ class Shared:
         self.states.clear()
         self.parsed.clear()
         self.held_bytes = 0
+
+    def forget_all(self) -> None:
+        """A group that was remembered is not committed after all: neither are the owners' keys that it made."""
+        self.forget()
+        self.owners.clear()

@@ -6,7 +6,7 @@ DESIGN §6. ``session.WriteSession`` adds the resources. It lives on the writer'
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,9 +56,11 @@ class Unit:
         self.batch = Batch()
         self.ahead = Known()
         """What was looked up for the whole group."""
+        self.enter: Callable[[], None] | None = None
+        """Begins the transaction (groups.py); None: it has begun."""
         self._shared = shared
         self._connection = connection
-        self._cursor = connection.connection.cursor()
+        self._own_cursor = connection.connection.cursor()
         self._sql = shared.statements.of
         self._next: dict[str, int] = {}
         self._instant = instant(at_us)
@@ -71,7 +73,15 @@ class Unit:
     @property
     def connection(self) -> Connection:
         """The transaction's connection, for reads; rows that are still buffered do not show there."""
+        if self.enter is not None:
+            self.enter()
         return self._connection
+
+    @property
+    def _cursor(self) -> Any:
+        if self.enter is not None:
+            self.enter()
+        return self._own_cursor
 
     @property
     def custom(self) -> CustomSet:
@@ -135,15 +145,16 @@ class Unit:
         code = self._shared.owners.get(key)
         kek = None if code is None else self._shared.keks.get(code)
         if code is None or kek is None:
-            sql = "SELECT code, wrapped_kek FROM owner_key WHERE kind = ? AND owner = ?"
-            self._cursor.execute(self._sql(sql), key)
-            row = self._row()
+            row = self.ahead.owners[key] if key in self.ahead.owners else self._owner_row(key)
             if row is None:
                 code, kek = self._new_owner(kind, owner)
             else:
                 code, kek = row[0], self._shared.keks.unwrap(*row)
         self.batch.owners[key] = (code, kek)
         return code, kek
+
+    def _owner_row(self, key: tuple[str, str]) -> Any:
+        return self.fetch("SELECT code, wrapped_kek FROM owner_key WHERE kind = ? AND owner = ?", key)
 
     def _new_owner(self, kind: str, owner: str) -> tuple[str, AESGCM]:
         keys = vault.make_owner_keys(self._shared.keks.root, kind, owner)

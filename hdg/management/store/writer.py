@@ -4,7 +4,7 @@ DESIGN §2 (synchronous=FULL, group commit), §6. SQLite WAL https://www.sqlite.
 only after COMMIT has returned. A work that raises fails alone. When the database refuses the rows of a group
 (not: cannot commit), the works run again one by one, so that one bad unit cannot fail its neighbours. When it
 cannot commit (disk full, locked, connection lost), every work of the group fails with NotCommitted and
-nothing of the group is kept.
+nothing of the group is kept. groups.py does all that.
 """
 
 from __future__ import annotations
@@ -16,43 +16,28 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
 from types import TracebackType
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine, select
 
-from hdg.errors import HdgError
 from hdg.management import vault, vault_stream
-from hdg.management.consent.rules import rows_for
-from hdg.management.consent.schema import ConsentRuleRow
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.log import Log
-from hdg.management.ledger.schema import LedgerCheckpoint
 from hdg.management.store import schema
-from hdg.management.store.ahead import Planned
-from hdg.management.store.batch import Batch, table_of
-from hdg.management.store.custom_register import current_set, stand
+from hdg.management.store.batch import table_of
 from hdg.management.store.engine import (
     NotCommitted,
     RowsRefused,
     Statements,
-    is_database_lost,
-    lock_writer,
     migrate,
     open_engine,
     opening,
-    pipelined,
 )
+from hdg.management.store.groups import Groups, newest
 from hdg.management.store.index import Indexer
 from hdg.management.store.job import Job, tell
-from hdg.management.store.meta import (
-    UNLEDGERED,
-    check_root,
-    index_key,
-    note_unledgered,
-    reindex_if_needed,
-)
+from hdg.management.store.meta import check_root, index_key, reindex_if_needed
 from hdg.management.store.read import Reader
 from hdg.management.store.session import WriteSession
 from hdg.management.store.shared import Shared
@@ -60,7 +45,6 @@ from hdg.management.store.space import SpaceGuard
 from hdg.management.store.turn import Turn
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
-from hdg.throttle import Throttle
 
 __all__ = ["NotCommitted", "RowsRefused", "Store"]
 
@@ -70,20 +54,7 @@ log = logging.getLogger("hdg.store")
 
 QUEUE_MAX = 1024
 READ_CONNECTIONS = 8
-_PIPELINED_MAX = 1024
-"""Rows (versions, events) of a group that is sent to PostgreSQL without waiting; for more COPY is better."""
-_RULES = table_of(ConsentRuleRow)
 _BLOB = table_of(schema.Blob)
-_HEAD = table_of(LedgerCheckpoint)
-_META = table_of(schema.StoreMeta)
-_COUNTED = select(_META.c.value).where(_META.c.name == UNLEDGERED).scalar_subquery()
-_STAND = stand.scalar_subquery()
-_NEWEST = select(_HEAD.c.size, _HEAD.c.at_us, _COUNTED, _STAND).order_by(_HEAD.c.size.desc()).limit(1)
-_Newest = tuple[int, int, str | None, str]
-
-
-class _Refused(Exception):
-    """The database refused a row of the group: run its works one by one."""
 
 
 class Store:
@@ -112,19 +83,10 @@ class Store:
         self._shared = shared
         self._settings = settings
         self._clock = clock
-        self._last_us = newest_us
-        self._seen: tuple[int, str | None] = (-1, None)
-        """What ``_newest`` was after this process's last commit; if it is not, another process has written."""
-        self._floor_us = 0
-        """Messages stored from now on count as received after this (WriteSession.in_order)."""
-        self._tell = Throttle(log)
-        self._connection: Connection | None = None
-        self._unsettled: Batch | None = None
-        compiled = _NEWEST.compile(dialect=engine.dialect, compile_kwargs={"literal_binds": True})
-        self._newest_sql = str(compiled)
         self._turn = Turn(settings.data if engine.dialect.name == "sqlite" else None)
+        self._groups = Groups(engine, shared, ledger, clock, newest_us, self._turn, settings.group_commit_max)
         self._queue: queue.Queue[Job | None] = queue.Queue(QUEUE_MAX)
-        self._is_closed = False
+        self._is_closed = self._is_ending = False
         self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="hdg-writer", daemon=True)
         self._thread.start()
@@ -148,7 +110,7 @@ class Store:
                     check_root(connection, keks)
                 reindex_if_needed(engine, keks, indexer)
             with engine.connect() as connection:
-                _, newest_us, _, _ = _newest(connection)
+                _, newest_us, _, _ = newest(connection)
             readers = open_engine(settings, is_writer=False, pool_size=READ_CONNECTIONS)
         except BaseException:
             engine.dispose()
@@ -211,8 +173,8 @@ class Store:
 
     def now_us(self) -> int:
         """The clock, but never behind what is stored: order by time outlives a clock that is set back."""
-        self._last_us = max(self._clock(), self._last_us)
-        return self._last_us
+        self._groups.last_us = max(self._clock(), self._groups.last_us)
+        return self._groups.last_us
 
     @property
     def queued(self) -> int:
@@ -255,18 +217,19 @@ class Store:
     # --- the writer's thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        is_open = True
-        while is_open:
+        while not self._is_ending:
             first = self._queue.get()
-            jobs = [] if first is None else [first]
-            is_open = first is not None and self._gather(jobs)
-            self._commit(jobs)
+            if first is None:
+                break
+            jobs = [first] if first.begins() else []
+            most = self._settings.group_commit_max - len(jobs)
+            jobs += self._gather(most, self._settings.group_commit_wait_ms / 1000)
+            self._groups.commit(jobs, self._gather)
         left_over = self._left_over()
         for job in left_over:
             job.error = NotCommitted("the store is closed")
         tell(left_over)
-        if self._connection is not None:
-            self._connection.close()
+        self._groups.close()
 
     def _left_over(self) -> list[Job]:
         """Works that slipped in behind the stop mark."""
@@ -279,171 +242,18 @@ class Store:
             if job is not None and job.begins():
                 found.append(job)
 
-    def _gather(self, jobs: list[Job]) -> bool:
-        """Adds what has queued up, at most to a full group; False when the stop mark was among it."""
-        deadline = time.monotonic() + self._settings.group_commit_wait_ms / 1000
-        while len(jobs) < self._settings.group_commit_max:
+    def _gather(self, most: int, wait_s: float = 0.0) -> list[Job]:
+        """What has queued up, at most so many; nothing after the stop mark."""
+        found: list[Job] = []
+        deadline = time.monotonic() + wait_s
+        while len(found) < most and not self._is_ending:
             try:
-                wait_s = deadline - time.monotonic()
-                job = self._queue.get(timeout=wait_s) if wait_s > 0 else self._queue.get_nowait()
+                left_s = deadline - time.monotonic()
+                job = self._queue.get(timeout=left_s) if left_s > 0 else self._queue.get_nowait()
             except queue.Empty:
-                return True
+                break
             if job is None:
-                return False
-            jobs.append(job)
-        return True
-
-    def _commit(self, jobs: list[Job]) -> None:
-        """Runs the works in one transaction, or alone where the database refuses that; tells the callers."""
-        jobs = [job for job in jobs if job.begins()]
-        if not jobs:
-            return
-        try:
-            self._transact(jobs)
-        except _Refused as refusal:
-            self._commit_alone(jobs, refusal)
-        except BaseException as error:
-            self._fail(jobs, error)
-        tell(jobs)
-        self._settle()
-
-    def _settle(self) -> None:
-        """Remembers what was committed: once its callers know."""
-        batch, self._unsettled = self._unsettled, None
-        if batch is not None:
-            try:
-                self._shared.settle(batch)
-            except Exception as error:
-                self._shared.forget()
-                self._tell(logging.ERROR, "what was committed is not remembered: %s", type(error).__name__)
-
-    def _commit_alone(self, jobs: list[Job], refusal: _Refused) -> None:
-        if len(jobs) == 1:
-            (job,) = jobs
-            cause = type(refusal.__cause__).__name__
-            job.error = job.error or RowsRefused(f"the database refused it: {cause}")
-            return
-        for job in jobs:
-            try:
-                self._transact([job])
-            except _Refused as alone:
-                self._commit_alone([job], alone)
-            except BaseException as error:
-                self._fail([job], error)
-
-    def _fail(self, jobs: list[Job], error: BaseException) -> None:
-        """Every work of the group fails; the connection is given up, since its state is unknown."""
-        name = type(getattr(error, "orig", None) or error).__name__
-        self._tell(logging.ERROR, "a group of %d works was not committed: %s", len(jobs), name)
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            try:
-                connection.invalidate()
-                connection.close()
-            except Exception:
-                log.warning("the writer's connection could not be closed")
-        for job in jobs:
-            if job.error is None:
-                is_ours = isinstance(error, HdgError)
-                job.error = error if is_ours else NotCommitted(f"the store could not commit: {name}")
-
-    def _transact(self, jobs: list[Job]) -> None:
-        """Runs the works that have not failed yet and commits those that do not fail now."""
-        self._settle()
-        if self._connection is None:
-            self._connection = self._writer_engine.connect()
-        connection = self._connection
-        with self._turn, connection.begin() as transaction:
-            size, newest_us, unledgered, version = self._begin(connection)
-            if version != self._shared.custom.version:
-                self._shared.learn(current_set(connection))
-            if (size, unledgered) != self._seen:
-                self._shared.forget()
-                self._floor_us = max(self._floor_us, newest_us)
-            floor_us = self._floor_us + len(jobs)  # each may be moved behind it by one
-            self._last_us = max(self._clock(), self._last_us + 1, newest_us + 1, floor_us)
-            session = WriteSession(self._shared, connection, self._last_us, self._floor_us)
-            self._look_ahead(session, jobs)
-            done = [job for job in jobs if job.error is None and self._run_one(session, job)]
-            if not done:
-                transaction.rollback()
-                return
-            self._flush(session, connection)
-            if session.batch.reseals and not session.batch.leaves:
-                unledgered = note_unledgered(connection)
-        self._seen = (size + len(session.batch.leaves), unledgered)
-        self._floor_us = session.floor_us
-        self._last_us = session.at_us
-        self._unsettled = session.batch
-
-    def _begin(self, connection: Connection) -> _Newest:
-        """Makes this transaction the only writing one; what it finds."""
-        cursor = connection.connection.cursor()
-        with pipelined(connection):
-            lock_writer(connection)
-            cursor.execute(self._newest_sql)
-        row = cursor.fetchone()
-        cursor.close()
-        return _newest(connection) if row is None else (row[0], row[1], row[2], row[3] or "")
-
-    def _look_ahead(self, session: WriteSession, jobs: list[Job]) -> None:
-        expected = [job.work.expected for job in jobs if isinstance(job.work, Planned) and job.error is None]
-        try:
-            session.look_ahead(expected)
-        except Exception as error:
-            if _is_lost(error):
-                raise
-            raise _Refused from error
-
-    def _run_one(self, session: WriteSession, job: Job) -> bool:
-        if session.batch.leaves:
-            session.next_work()
-        mark = session.batch.mark()
-        try:
-            job.result = job.work(session)
-        except Exception as error:
-            if _is_lost(error):
-                raise
-            session.batch.revert(mark)
-            job.error = error
-            return False
-        return True
-
-    def _flush(self, session: WriteSession, connection: Connection) -> None:
-        batch, shared = session.batch, self._shared
-        is_small = len(batch.versions) + len(batch.rows) <= _PIPELINED_MAX
-        is_in_ledger = False
-        try:
-            with pipelined(connection) if is_small else nullcontext():
-                first_leaf = 0
-                if batch.leaves:
-                    checkpoint = self.log.append(connection, batch.leaves, session.at_us)
-                    first_leaf = checkpoint.first_index(len(batch.leaves))
-                is_in_ledger = True
-                batch.flush(connection, shared.statements, shared.indexer, first_leaf, shared.custom_rows)
-            batch.flush_later(connection, shared.statements, shared.texts)
-            for consent, rkey in batch.consents:
-                connection.execute(_RULES.delete().where(_RULES.c.rkey == rkey))
-                rows = rows_for(consent, rkey) if consent is not None else []
-                if rows:
-                    connection.execute(_RULES.insert(), rows)
-        except Exception as error:
-            if not is_in_ledger or _is_lost(error):
-                raise
-            raise _Refused from error
-
-
-def _newest(connection: Connection) -> _Newest:
-    """Size and time (µs) of the ledger's newest checkpoint, zeros when there is none; UNLEDGERED; the version
-    of custom_register.
-    """
-    row = connection.execute(_NEWEST).first()
-    if row is None:
-        return 0, 0, None, str(connection.execute(stand).scalar() or "")
-    return row[0], row[1], row[2], row[3] or ""
-
-
-def _is_lost(error: BaseException) -> bool:
-    """Whether the connection or the disk failed (not: one row or one work was wrong)."""
-    original = getattr(error, "orig", None) or error
-    return isinstance(original, OSError | MemoryError) or is_database_lost(error)
+                self._is_ending = True
+            elif job.begins():
+                found.append(job)
+        return found

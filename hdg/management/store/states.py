@@ -1,0 +1,160 @@
+"""What a unit of work knows of stored resources: looked up one by one, for a work, or for all of a group at once.
+
+DESIGN §6, §9. ``session.WriteSession`` adds the writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hdg.errors import HdgError
+from hdg.management import vault
+from hdg.management.store import named
+from hdg.management.store.ahead import MESSAGES, Expected
+from hdg.management.store.batch import State
+from hdg.management.store.envelope import binding, unpack
+from hdg.management.store.unit import Unit, newest
+
+__all__ = ["States"]
+
+_NUMBERED = (("resource", "rkey"), ("blob", "bkey"), ("inbox", "ikey"))
+"""What every message takes numbers of."""
+
+
+class States(Unit):
+    """The states of resources, as far as they are known."""
+
+    def prefetch(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Looks up (type, id) pairs at once, so that ``current`` and writes need no query each."""
+        missing = self._missing(keys)
+        if not missing:
+            return
+        self.batch.states.update(dict.fromkeys(missing))
+        for row in named.find(self._cursor, missing, is_postgresql=self._shared.is_postgresql):
+            self.batch.states[row[0], row[1]] = self._load(*row)
+
+    def _missing(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those that nothing is known about."""
+        states, known = self.batch.states, self._shared.states
+        missing: list[tuple[str, str]] = []
+        for key in dict.fromkeys(keys):
+            if key not in states:
+                state = known.get(key)
+                if state is None:
+                    missing.append(key)
+                else:
+                    states[key] = state
+        return missing
+
+    def look_ahead(self, expected: Sequence[Expected]) -> None:
+        """Looks up what the group's works will, where one question takes as long as all (PostgreSQL)."""
+        if not self._shared.is_postgresql or not expected:
+            return
+
+        numbered = _NUMBERED if any(one.messages for one in expected) else _NUMBERED[:1]
+
+        def ask(cursor: Callable[[], Any], keys: Iterable[tuple[str, str]]) -> Callable[[], None]:
+            missing, states = self._missing(keys), cursor()
+            if missing:
+                named.ask(states, missing)
+            numbers = [(table, cursor().execute(newest(table, column))) for table, column in numbered]
+
+            def take() -> None:
+                for table, number in numbers:
+                    self._next[table] = number.fetchone()[0]
+                self._learn_readable(missing, states.fetchall() if missing else ())
+
+            return take
+
+        self.ahead.ask(self._connection, expected, ask)
+
+    def know(self, expected: Sequence[Expected], before: States) -> None:
+        """Looks up what the works will on SQLite, so that they can run while the group of ``before`` commits.
+
+        In its transaction, when its rows are written.
+        """
+        self._next.update(before._next)
+        cursor = self._cursor
+        for one in expected:
+            missing = self._missing(one.keys)
+            if missing:
+                self._learn_readable(missing, named.find(cursor, missing, is_postgresql=False))
+            for key in one.keys:
+                state = self.batch.states.get(key)
+                if state is not None:
+                    self._know_patients(state)
+            for message in one.messages:
+                if message not in self.ahead.messages:
+                    self.ahead.messages[message] = cursor.execute(MESSAGES, message).fetchall()
+            for owner in one.owners:
+                if owner not in self._shared.owners and owner not in self.ahead.owners:
+                    self.ahead.owners[owner] = self._owner_row(owner)
+        for table, column in _NUMBERED if expected else ():
+            if table not in self._next:
+                self._next[table] = self.fetch(newest(table, column), ())[0]
+
+    def _learn_readable(self, missing: Iterable[tuple[str, str]], rows: Iterable[Any]) -> None:
+        """What cannot be opened stays unknown: the work that needs it is to fail, and no other."""
+        self.batch.states.update(dict.fromkeys(missing))
+        for row in rows:
+            del self.batch.states[row[0], row[1]]
+            with contextlib.suppress(HdgError):
+                self.batch.states[row[0], row[1]] = self._load(*row)
+
+    def expect_none(self, type_: str, id_: str) -> None:
+        """No resource has that id, which was drawn at random just now: it need not be looked up.
+
+        If there is one all the same, the database refuses the new one.
+        """
+        self.batch.states.setdefault((type_, id_), None)
+
+    def _state(self, key: tuple[str, str]) -> State | None:
+        states = self.batch.states
+        if key in states:
+            return states[key]
+        state = self._shared.states.get(key)
+        if state is None:
+            self._cursor.execute(self._sql(named.FIND_ONE), key)
+            row = self._row()
+            state = None if row is None else self._load(*row)
+        states[key] = state
+        return state
+
+    def _load(
+        self,
+        type_: str,
+        id_: str,
+        rkey: int,
+        version: int,
+        deleted: bool,
+        updated_us: int,
+        institution: str,
+        code: str,
+        sealed: bytes,
+    ) -> State:
+        """The state of a resource from its row and its current version's."""
+        opened = unpack(vault.open_sealed(self._kek(code), sealed, binding(type_, id_, version)))
+        state = State(
+            type_,
+            id_,
+            rkey,
+            version,
+            updated_us,
+            institution,
+            bool(deleted),
+            code,
+            opened.salt,
+            opened.body,
+            opened.parts,
+            said=opened.said,
+        )
+        state.is_stored = True
+        return state
+
+    def _know_patients(self, state: State) -> None:
+        """Compartments of a state that came from the database (they may exceed what its references say)."""
+        if state.patients is None:
+            self._cursor.execute(self._sql("SELECT patient FROM compartment WHERE rkey = ?"), (state.rkey,))
+            state.patients = frozenset(row[0] for row in self._cursor.fetchall())
