@@ -46,11 +46,17 @@ class Program:
     rows: Rows
     is_of_others: bool
     """Whether it knows of statements about somebody else than the patient."""
+    is_of_denials: bool
+    """Whether a row of it reads ``@negationInd``."""
 
     @property
     def is_resource(self) -> bool:
         """Whether it builds a resource of its own."""
         return self.type in resource_types()
+
+    def knows_denial(self, element: Element) -> bool:
+        """Whether a row reads the negation of a statement. Other words than true may mean anything."""
+        return self.is_of_denials and element.get("negationInd") == "true"
 
     def fill(self, element: Element, out: JsonObject, state: State) -> None:
         """Runs every row. ``out`` is changed in place."""
@@ -98,11 +104,6 @@ _OF_PATIENTS = frozenset(
 """Resources that would say it of the patient."""
 
 
-def _is_denied(element: Element, state: State) -> bool:
-    """Whether a row has read the negation of a statement, as one that is true: other words may mean anything."""
-    return element.get("negationInd") == "true" and state.has_read(element, "negationInd")
-
-
 class Compiler(Programs[Program]):
     """Compiles the tables of one Library; keeps what it compiled."""
 
@@ -122,7 +123,8 @@ class Compiler(Programs[Program]):
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
         is_of_others = any(step.path.text.startswith("subject/") for _, step in steps)
-        return Program(table.name, kind, tuple(steps), identify, Rows(steps), is_of_others)
+        is_of_denials = any(step.rule.source == "@negationInd" for _, step in steps)
+        return Program(table.name, kind, tuple(steps), identify, Rows(steps), is_of_others, is_of_denials)
 
     def _step(self, rule: Rule, root: str) -> Step:
         path = parse_path(rule.source)
@@ -161,12 +163,17 @@ class Compiler(Programs[Program]):
 
         def build(element: Element, state: State) -> JsonObject | None:
             program = self.program(name)
-            out: JsonObject = {}
-            program.fill(element, out, state)
-            if is_negated(element) and not _is_denied(element, state):
+            if (
+                is_negated(element)
+                and not program.knows_denial(element)
+                and element not in state.attributes["negationInd"]  # a part of what another table reads
+            ):
+                state.statements[element] = None
                 text = "a negated part was left out: its table does not say what that means"
                 state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
                 return None
+            out: JsonObject = {}
+            program.fill(element, out, state)
             return out or None
 
         return build
@@ -190,11 +197,7 @@ class Compiler(Programs[Program]):
             known = made[element]
             return None if known is None else {"reference": known}
         made[element] = None
-        out: JsonObject = {"resourceType": kind, "id": ""}
-        problems, state.problems = state.problems, []
-        program.fill(element, out, state)
-        state.problems = problems
-        if is_negated(element) and not _is_denied(element, state):
+        if is_negated(element) and not program.knows_denial(element):
             text = f"a negated statement was left out: the table {name} does not say what that means"
             state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
             return None
@@ -202,6 +205,10 @@ class Compiler(Programs[Program]):
             text = "a statement about somebody else than the patient was left out"
             state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
             return None
+        out: JsonObject = {"resourceType": kind, "id": ""}
+        problems, state.problems = state.problems, []
+        program.fill(element, out, state)
+        state.problems = problems
         if len(out) <= 2:
             return None
         for name in _unsaid(kind, out):

@@ -28,7 +28,7 @@ _HOLDERS = ("entryRelationship", "component", "reference")
 _OF_HOLDERS = frozenset({"code", "statusCode", "text"})
 """What says only that something holds others, and how far holding them has come."""
 _ASKED_MAX = 10_000
-_EVENTS = frozenset({"", "EVN", "DEF"})
+_EVENTS = frozenset({"", "EVN"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,14 @@ class Watching(Compiler):
         plain = super()._program(table)
         steps = tuple((first, self._watched(step)) for first, step in plain.steps)
         return _Watched(
-            plain.name, plain.type, steps, plain.identify, Rows(steps), plain.is_of_others, self._places
+            plain.name,
+            plain.type,
+            steps,
+            plain.identify,
+            Rows(steps),
+            plain.is_of_others,
+            plain.is_of_denials,
+            self._places,
         )
 
     def _watched(self, step: Step) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from hdg.ingestion.cda.named_registry import named
@@ -57,11 +58,18 @@ def when_text(element: Element, state: State) -> str | None:
     return str(choice.value)
 
 
+def _times(element: Element, name: str = "effectiveTime") -> Iterator[Element]:
+    """All that effective times say: an expression (SXPR_TS) is the times in it."""
+    for one in children(element, name):
+        if kind_of(one) == "SXPR_TS" and one.get("operator", "").strip() != "E":
+            yield from _times(one, "comp")
+        else:
+            yield one
+
+
 def _intervals(element: Element) -> list[Element]:
     return [
-        one
-        for one in children(element, "effectiveTime")
-        if kind_of(one) in _PLAIN and one.get("operator", "").strip() != "E"
+        one for one in _times(element) if kind_of(one) in _PLAIN and one.get("operator", "").strip() != "E"
     ]
 
 
@@ -105,7 +113,7 @@ def timing_bounded(element: Element, state: State) -> JsonObject | None:
 
 def _timing(element: Element, state: State) -> JsonObject | None:
     found: JsonObject = {}
-    for one in children(element, "effectiveTime"):
+    for one in _times(element):
         if one.get("operator", "").strip() == "E":
             state.mark(one)
             state.problem("a time that is excluded was left out", code="not-supported", severity="error")

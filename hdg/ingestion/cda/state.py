@@ -138,10 +138,6 @@ class State(Context):
         else:
             self.consumed[element] = None
 
-    def has_read(self, element: Element, attribute: str) -> bool:
-        """Whether an attribute was read for itself."""
-        return element in self.attributes[attribute]
-
     def is_read(self, element: Element) -> bool:
         """Whether a table has made something of a statement already."""
         return element in self.consumed or element in self.statements

@@ -139,6 +139,38 @@ def test_the_reason_why_something_was_not_done_is_its_status_reason(kind):
     assert "reasonCode" not in taken
 
 
+def test_nothing_in_what_is_left_out_as_denied_is_said_of_the_patient():
+    inner = related(ASTHMA, template="4", kind="COMP")
+    entry = f"""<entry><encounter classCode="ENC" moodCode="EVN" negationInd="true"><templateId root="{T}49"/>
+      <id root="2.999.8" extension="e"/><code code="99213" codeSystem="2.16.840.1.113883.6.12"/>
+      <effectiveTime value="2020"/>{inner}</encounter></entry>"""
+    found = converted(entry, section="46240-8")
+    assert of(found, "Encounter") == of(found, "Condition") == []
+    assert any(one.place.endswith("observation/value/@code") for one in found.issues)
+
+
+@pytest.mark.parametrize("mood", ["DEF", "EXPEC", "OPT", "RSK", "EVN.CRT", "evn"])
+def test_what_is_defined_expected_or_possible_has_not_happened(mood):
+    for entries, kind in (
+        (procedure(), "Procedure"),
+        (problem(), "Condition"),
+        (medicine(), "MedicationStatement"),
+    ):
+        found = converted(entries.replace('moodCode="EVN"', f'moodCode="{mood}"'))
+        assert of(found, kind) == []
+        assert any(one.code == "not-supported" for one in found.issues)
+
+
+def test_a_time_made_of_several_says_each_of_them():
+    times = """<effectiveTime xsi:type="SXPR_TS"><comp xsi:type="IVL_TS"><low value="2013"/></comp>
+      <comp xsi:type="PIVL_TS" operator="A"><period value="6" unit="h"/></comp></effectiveTime>"""
+    found = converted(medicine().replace('<effectiveTime value="2020"/>', times))
+    taken = of(found, "MedicationStatement")[0]
+    assert taken["effectivePeriod"] == {"start": "2013"}
+    assert taken["dosage"][0]["timing"]["repeat"]["period"] == 6
+    assert [one for one in found.issues if one.code in ("incomplete", "not-supported")] == []
+
+
 # --- words that are neither true nor false ----------------------------------------------------------------------
 
 
