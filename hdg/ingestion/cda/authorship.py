@@ -24,6 +24,8 @@ _THINGS = frozenset(
 """What statements name; nobody is said to have written it beside the author of the document."""
 
 
+_UNNAMED = ("",)
+"""What an author wrote of whom nothing is said."""
 _SHORT = 20
 """Children that are counted each time."""
 _PATHS_MAX = 1000
@@ -87,7 +89,7 @@ class Authorship:
                 recorded=recorded,
                 agents=[*_agents(one for one in authors if one in there), ASSEMBLER],
                 what="document",
-                part=() if is_document else authors,
+                part=() if is_document else authors or _UNNAMED,
             )
             made["target"] = [
                 self._placed(target, one) for target, one in zip(made["target"], targets, strict=True)

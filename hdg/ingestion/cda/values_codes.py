@@ -88,6 +88,8 @@ def _qualified(element: Element) -> list[str]:
             for name in ("name", "value")
             for part in children(one, name)
         ]
+        if any(parts) and one.get("inverted") == "true":
+            parts.insert(0, "inverse of")
         if any(parts):
             found.append(": ".join(part for part in parts if part))
     return found
@@ -103,7 +105,11 @@ def _expression(element: Element) -> str:
     for one in children(element, "qualifier"):
         pair = [part for name in ("name", "value") for part in children(one, name)]
         codes = [part.get("code", "") for part in pair if part.get("codeSystem") == _SNOMED]
-        if len(codes) != 2 or not all(_NUMBER.fullmatch(code) for code in codes):
+        if (
+            one.get("inverted") == "true"
+            or len(codes) != 2
+            or not all(_NUMBER.fullmatch(code) for code in codes)
+        ):
             return ""
         refined.append("=".join(codes))
     code = element.get("code", "")

@@ -46,6 +46,9 @@ def to_quantity(element: Element, state: State) -> JsonObject | None:
             found["system"], found["code"] = UCUM, unit
     elif unit == "1":
         found |= {"unit": "1", "system": UCUM, "code": "1"}
+    currency = element.get("currency", "").strip()
+    if currency and not unit:  # MO
+        found |= {"unit": currency, "system": "urn:iso:std:iso:4217", "code": currency}
     for translation in children(element, "translation"):
         other = _translated(translation)
         if other is not None:
@@ -65,10 +68,19 @@ def bound_of(element: Element, name: str, state: State) -> tuple[Element | None,
     return None, None
 
 
+def _bounds(element: Element, state: State) -> tuple[JsonObject | None, JsonObject | None]:
+    """Both bounds of a Range, which R4 takes to be in it."""
+    (low_element, low), (high_element, high) = (bound_of(element, name, state) for name in ("low", "high"))
+    for bound, value in ((low_element, low), (high_element, high)):
+        if value and bound is not None and bound.get("inclusive") == "false":
+            state.problem("a bound that is not in the interval is given as if it were", code="incomplete")
+    return low, high
+
+
 @converter("IVL_PQ.Range")
 def to_range(element: Element, state: State) -> JsonObject | None:
     """IVL_PQ with its bounds."""
-    low, high = bound_of(element, "low", state)[1], bound_of(element, "high", state)[1]
+    low, high = _bounds(element, state)
     found = {}
     if low:
         found["low"] = low
@@ -93,6 +105,8 @@ def to_bounded(element: Element, state: State) -> JsonObject | None:
     if high and high_element is not None:
         return {**high, "comparator": "<" if high_element.get("inclusive") == "false" else "<="}
     for center in children(element, "center"):
+        if any(one.get("value") for one in children(element, "width")):
+            state.problem("the width of an interval was left out", code="incomplete")
         return to_quantity(center, state)
     return None
 
@@ -100,7 +114,7 @@ def to_bounded(element: Element, state: State) -> JsonObject | None:
 @converter("IVL_PQ.dose")
 def to_dose(element: Element, state: State) -> Choice | None:
     """A dose: Quantity or Range."""
-    low, high = bound_of(element, "low", state)[1], bound_of(element, "high", state)[1]
+    low, high = _bounds(element, state)
     if low or high:
         if low and high and low == high:
             return Choice("Quantity", low)

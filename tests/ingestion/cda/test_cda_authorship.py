@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from cda_documents import CONVERTER, SCT, converted, document, of
+from cda_documents import CONVERTER, LN, SCT, T, converted, document, of
 from hdg.ingestion.cda.authorship import SOURCE_XPATH
 
 
@@ -90,3 +90,13 @@ def test_each_resource_is_in_one_provenance_and_says_where_it_stands_in_the_docu
 def test_the_same_document_gives_the_same_provenances(count):
     body = document(result(1) * count + result(2, author("a3", "Di")))
     assert CONVERTER.convert(body, at_us=0) == CONVERTER.convert(body, at_us=0)
+
+
+def test_what_an_author_wrote_of_whom_nothing_is_said_has_a_provenance_of_its_own():
+    other = """<author><time value="2020"/><assignedAuthor><id root="2.999.3" extension="dev"/>
+      <assignedAuthoringDevice/></assignedAuthor></author>"""
+    entry = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}2"/>
+      <code code="2339-0" {LN}/><statusCode code="completed"/><value xsi:type="PQ" value="5"/>{other}
+      </observation></entry>"""
+    found = converted(entry)
+    assert len({one["id"] for one in of(found, "Provenance")}) == len(of(found, "Provenance"))

@@ -212,3 +212,16 @@ def test_when_a_document_was_made_is_told_to_the_microsecond(stated, at_us):
         b'<effectiveTime value="20240102030405+0000"/>', f'<effectiveTime value="{stated}"/>'.encode()
     )
     assert CONVERTER.convert(raw, at_us=0).source.stated_us == at_us
+
+
+def test_a_patient_who_is_said_to_be_alive_is_not_dead_by_a_time_of_death():
+    alive = '<birthTime value="19610412"/><sdtc:deceasedInd value="false"/><sdtc:deceasedTime value="2020"/>'
+    data = document("").replace(b'<birthTime value="19610412"/>', alive.encode())
+    found = CONVERTER.convert(data, at_us=0)
+    patient = of(found, "Patient")[0]
+    assert "deceasedDateTime" not in patient
+    assert "deceasedBoolean" not in patient
+    assert {one.place.rpartition("patient/")[2] for one in found.issues} == {
+        "deceasedInd/@value",
+        "deceasedTime/@value",
+    }

@@ -143,3 +143,29 @@ def test_two_values_of_one_observation_are_both_there():
     (one,) = of(converted(result, section="47420-5"), "Observation")
     assert one["valueInteger"] == 15
     assert [part["valueCodeableConcept"]["coding"][0]["code"] for part in one["component"]] == ["1"]
+
+
+def test_what_an_interval_says_beyond_its_numbers_is_carried_or_named():
+    value, issues = made(
+        "IVL_PQ.Quantity", '<value><center value="5" unit="mg"/><width value="1" unit="mg"/></value>'
+    )
+    assert value["value"] == 5
+    assert issues == ["the width of an interval was left out"]
+    value, issues = made("IVL_PQ.Range", '<value><low value="1" inclusive="false"/><high value="5"/></value>')
+    assert value == {"low": {"value": 1}, "high": {"value": 5}}
+    assert issues == ["a bound that is not in the interval is given as if it were"]
+
+
+def test_an_amount_of_money_keeps_its_currency():
+    value, _ = made("ANY.x", '<value xsi:type="MO" value="5.00" currency="USD"/>')
+    assert value["code"] == "USD"
+
+
+def test_an_inverted_qualifier_makes_no_expression_and_is_said_to_be_inverted():
+    value, _ = made(
+        "CD.CodeableConcept",
+        f"""<value code="260415000" {SCT}><qualifier inverted="true"><name code="363713009" {SCT}/>
+        <value code="371150009" {SCT}/></qualifier></value>""",
+    )
+    assert [one["code"] for one in value["coding"]] == ["260415000"]
+    assert "inverse of" in value["text"]
