@@ -8,8 +8,7 @@ there yet; otherwise, and where a row deleted something, the rows run.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from itertools import count
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hdg.fhir.json import MAX_DEPTH, JsonError
@@ -71,7 +70,7 @@ class _Fragment(NamedTuple):
     objects: tuple[Any, ...]
 
 
-def fused(rows: Sequence[Row], name: str, between: str, numbers: count[int]) -> tuple[Firing, ...]:
+def fused(rows: Sequence[Row], name: str, between: str, numbers: Iterator[int]) -> tuple[Firing, ...]:
     """The firings of a plan, with blocks in place of rows that may be remembered together.
 
     ``name`` with a number of ``numbers`` names a block; ``between`` is a text that no slot of a view holds.
