@@ -106,6 +106,13 @@ def procedure_period(text: str, state: State) -> JsonObject:
     return {"start": start, "end": f"{shown[:-6]}Z" if start.endswith("Z") else shown}
 
 
+@CONVERTERS.register("hl7v2.beside_date_of_death", type="boolean", is_pure=True)
+def beside_date_of_death(text: str, state: State) -> None:
+    """Nothing; PID-30 = N beside a date of death is an Issue, for one of the two is wrong."""
+    if plain(text, state) == "N":
+        raise Unfit("PID-30 says that the patient lives, PID-29 gives a date of death: the date was taken")
+
+
 class _Category(NamedTuple):
     """One repetition of PID-10 or PID-22; ``kind``: ombCategory, detailed or '' (US Core cannot hold it)."""
 

@@ -197,6 +197,10 @@ def admit(
         at = gap(stamp) if element in gaps else stamp
         if _is_newer(clock, type_, element, sender, at):
             clock[_key(type_, element, sender)] = (at, sender)
+            if element == "deceased" and _is_vague_death(statement) and "deceasedDateTime" in stored:
+                stale.add(element)
+        elif element == "deceased" and _is_vague_death(stored) and "deceasedDateTime" in statement:
+            pass  # what was said since does not contradict it
         elif (type_, element) not in ADDITIVE:
             stale.add(element)
     kept = []
@@ -209,6 +213,11 @@ def admit(
             clock[_key(type_, element, sender)] = (stamp, sender)
             kept.append(name)
     return Admitted(_without(statement, stale) if stale else statement, kept, clock)
+
+
+def _is_vague_death(content: JsonObject) -> bool:
+    """Dead, without a date: it confirms a date that is known, and takes nothing from it."""
+    return content.get("deceasedBoolean") is True and "deceasedDateTime" not in content
 
 
 def _speaks_of_all(said: Said, stored: JsonObject, statement: JsonObject, sender: str, stamp: Stamp) -> bool:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from hdg.fhir.ids import PUBLIC_KEY
 from hdg.ingestion.hl7v2 import converters_adt
 from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.parser import parse
 from hdg.ingestion.hl7v2.state import State
@@ -47,6 +49,7 @@ def test_every_converter_of_the_module_is_registered() -> None:
         "hl7v2.first_software_name",
         "hl7v2.first_software_version",
         "hl7v2.procedure_period",
+        "hl7v2.beside_date_of_death",
         "hl7v2.us_core_race",
         "hl7v2.race_outside_us_core",
         "hl7v2.us_core_ethnicity",
@@ -169,6 +172,28 @@ def test_a_race_that_us_core_cannot_hold_is_kept_as_sent() -> None:
         {"text": "Mixed"},
     ]
     assert convert("hl7v2.us_core_race", "W^White^L") is None
+
+
+@pytest.mark.parametrize(
+    ("died", "found"),
+    [
+        ("|Y", {"deceasedBoolean": True}),
+        ("|N", {"deceasedBoolean": False}),
+        ('""|N', {"deceasedBoolean": False}),
+        ("20240101|Y", {"deceasedDateTime": "2024-01-01"}),
+        ("20240101|N", {"deceasedDateTime": "2024-01-01"}),
+    ],
+)
+def test_death_is_a_date_or_else_the_indicator_and_a_contradiction_is_reported(
+    died: str, found: object
+) -> None:
+    text = "MSH|^~\\&|A|B|C|D|20240102||ADT^A31|1|P|2.5.1\rPID|1||4711^^^B^MR||Example^Ada" + "|" * 24 + died
+    made = Converter(id_key=PUBLIC_KEY).convert(text.encode(), at_us=0)
+    (patient,) = (item for item in made.resources if item["resourceType"] == "Patient")
+    assert {key: value for key, value in patient.items() if key.startswith("deceased")} == found
+    assert ["PID-30"] * (died == "20240101|N") == [
+        issue.place for issue in made.issues if "PID-30" in issue.place
+    ]
 
 
 def test_the_other_codings_of_a_race_are_kept_beside_us_core() -> None:

@@ -33,6 +33,12 @@ CONTENT = st.fixed_dictionaries(
         "meta": st.fixed_dictionaries({"tag": LISTS}),
     },
 )
+CONTENT = CONTENT.map(
+    lambda content: {
+        key: content[key] for key in content if key != "deceasedBoolean" or "deceasedDateTime" not in content
+    }
+)
+"""A choice has one form."""
 DELETIONS = st.sets(st.sampled_from(["telecom", "gender", "birthDate", "deceased"]), max_size=2)
 GAPS = st.sets(st.sampled_from(["gender"]), max_size=1)
 
@@ -70,7 +76,13 @@ def played(steps):
 
 
 def comparable(content):
-    """Items of lists in one order: where two senders' items stand depends on who spoke first."""
+    """Items of lists in one order: where two senders' items stand depends on who spoke first.
+
+    Of a death, that it is one: a date that was contradicted in between is known only to who heard it in time.
+    """
+    if "deceasedDateTime" in content:
+        content = {**content, "deceasedBoolean": True}
+        del content["deceasedDateTime"]
     return canonical_bytes(
         {
             key: sorted(value, key=canonical_bytes) if isinstance(value, list) else value
@@ -106,6 +118,16 @@ def test_an_older_statement_fills_what_nothing_newer_speaks_of_and_deletes_nothi
     assert play([(1, "A", {"birthDate": "1980"}, {"gender"}, set()), new]) == play(
         [new, (1, "A", {"birthDate": "1980"}, {"gender"}, set())]
     )
+
+
+def test_death_without_a_date_confirms_the_date_that_is_known_in_any_order() -> None:
+    dated = (1, "A", {"deceasedDateTime": "2020"}, set(), set())
+    vague = (2, "B", {"deceasedBoolean": True}, set(), set())
+    alive = (3, "A", {"deceasedBoolean": False}, set(), set())
+    assert play([dated, vague]) == play([vague, dated]) == {**BARE, "deceasedDateTime": "2020"}
+    assert play([dated, vague, alive]) == play([alive, vague, dated]) == {**BARE, "deceasedBoolean": False}
+    gone = (3, "A", {}, {"deceased"}, set())
+    assert play([dated, vague, gone]) == play([gone, vague, dated]) == BARE
 
 
 def test_equal_stamps_leave_the_later_arrival() -> None:
@@ -156,7 +178,10 @@ def test_what_is_heard_again_is_noted_as_if_it_were_read_again(steps, content, g
     if again is None:
         assert news.statement != statement or "link" in content, "something newer speaks of a part of it"
     else:
-        assert (news.statement, news.said(stored)) == (statement, again[0])
+        left_out = statement.keys() - news.statement.keys()
+        assert left_out <= ({"deceasedBoolean"} if "deceasedDateTime" in stored else set())
+        assert {key: statement[key] for key in statement if key not in left_out} == news.statement
+        assert news.said(stored) == again[0]
         later = Stamp(min(again[1], 1 << 60) - 1, at)
         if later > stamp and len(stored) > len(BARE):
             told = admit(said, stored, statement, (), sender=sender, stamp=later, gaps=gaps).said(stored)
