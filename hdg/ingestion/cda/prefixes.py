@@ -54,13 +54,17 @@ def parsed(body: bytes) -> Any:
         no_network=True,
         load_dtd=False,
         huge_tree=True,  # a scanned letter is one text of megabytes; without entities nothing can grow
+        recover=True,  # it is well-formed; an xml:id that is no name, or stands twice, is no reason to refuse it
         remove_comments=True,
         remove_pis=True,
     )
     try:
-        return etree.fromstring(body, parser)
+        found = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError):
-        raise CdaError("not well-formed XML") from None
+        found = None
+    if found is None:
+        raise CdaError("not well-formed XML")
+    return found
 
 
 def wrapped(inner: Any, tags: Sequence[str]) -> list[Any]:

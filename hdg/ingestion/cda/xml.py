@@ -95,7 +95,10 @@ class Tree:
             other = parsed(self.body)
             _make_truths(other, self.body)
             without_nulled(other, self.body)
-            self.prefixed = dict(zip(self._document.iter(), other.iter(), strict=True))
+            try:
+                self.prefixed = dict(zip(self._document.iter(), other.iter(), strict=True))
+            except ValueError:  # the two parsers are not of one mind
+                raise CdaError("not well-formed XML") from None
         return self.prefixed[element]
 
     def rename(self, element: Element, tag: str) -> None:

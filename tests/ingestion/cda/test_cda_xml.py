@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from cda_documents import CONVERTER, document
 from hdg.errors import CdaError
 from hdg.ingestion.cda import xml
 from hdg.ingestion.cda.xml import HL7, MAX_DEPTH, local
@@ -147,3 +148,16 @@ def test_a_large_document_is_the_same_tree_with_equal_parts_shared(monkeypatch, 
     for broken in (data[:-1], data[:100], data[:-4], data + b"<", data.replace(b"</a>", b"&x;</a>")):
         with pytest.raises(CdaError, match="well-formed"):
             read_tree(broken, [])
+
+
+@pytest.mark.parametrize("name", ["", "1 2", "a"])
+def test_an_xml_id_that_is_no_name_or_stands_twice_refuses_nothing(name):
+    entry = f'<entry><h:act xmlns:h="urn:hl7-org:v3" xml:id="{name}" moodCode="EVN"><code code="1"/></h:act></entry>'
+    data = document(entry).replace(b"<title>A", b'<title xml:id="a">A')
+    plain = CONVERTER.convert(
+        data.replace(b' xml:id="a"', b"").replace(f' xml:id="{name}"'.encode(), b""), at_us=0
+    )
+    found = CONVERTER.convert(data, at_us=0)
+    assert [one["resourceType"] for one in found.resources] == [
+        one["resourceType"] for one in plain.resources
+    ]
