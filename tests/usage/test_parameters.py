@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store.search import Clause, Include, SearchQuery, Sort
+from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.parameters import Limits, parse, supported
 
 LIMITS = Limits(page_default=50, page_max=1000, base_url="https://gateway.example/fhir")
@@ -182,3 +183,31 @@ def test_any_pairs_give_a_query_or_a_bad_request(pairs):
     except BadRequest:
         return
     assert len(query.clauses) <= len(pairs)
+
+
+@pytest.mark.parametrize("steps", range(4, 9))
+def test_a_chain_over_every_type_is_refused_before_all_of_it_is_tried(steps, monkeypatch):
+    """Each step multiplied what was tried: half a second of the server's one event loop at eight."""
+    tried = []
+    whole = parameters._clause
+    monkeypatch.setattr(parameters, "_clause", lambda *given: (tried.append(1), whole(*given))[1])
+    with pytest.raises(BadRequest) as refused:
+        parse("Observation", [(".".join(["focus"] * steps) + ".code", "x")], LIMITS)
+    assert refused.value.code == "too-costly"
+    assert len(tried) <= 2_002
+
+
+def test_a_query_has_a_limited_number_of_chains_however_they_are_written():
+    name = ("patient.name", "x")
+    has = ("_has:Observation:derived-from:code", "x")
+    assert parse("Observation", [name] * 20 + [has] * 12, LIMITS)
+    for too_many in (
+        [name] * 33,
+        [has] * 33,
+        [("derived-from:Observation.patient.name", "x")] * 17,
+        [("_filter", " and ".join(['subject.name co "x"'] * 33))],
+        [("_filter", " and ".join(['subject.name co "x"'] * 20)), *[name] * 20],
+    ):
+        with pytest.raises(BadRequest) as refused:
+            parse("Observation", too_many, LIMITS)
+        assert refused.value.code == "too-costly"

@@ -48,6 +48,11 @@ _CHAINED_TYPES_MAX = 8
 """Types that a search with chains goes over: each makes the query longer (146 took four seconds to compile)."""
 _LINKS_MAX = 300
 """Clauses that one chain may come to; one without types leads over every type that the reference may name."""
+_TRIED_MAX = 2_000
+"""Clauses that the chains of a query may be tried as, those that lead nowhere too: each step over every type multiplies
+them, and they are tried before anybody else is served."""
+_JOINS_MAX = 32
+"""Steps of all chains and ``_has`` of a query: each is a search of its own (200 took 7 s of a thread)."""
 _OFFSET_SPACE = re.compile(r"(T[0-9:.]+) ([0-9]{2}:[0-9]{2})\Z")
 
 
@@ -62,12 +67,24 @@ class Limits:
     """The parameters that are not R4's own; None: they cannot be asked by."""
 
 
-@dataclass(frozen=True, slots=True)
+class _TooWide(BadRequest):
+    """Unlike what one type of a chain does not know, this ends the query."""
+
+
+@dataclass(slots=True)
 class _Own:
-    """What belongs to this server: its base URL, its own parameters."""
+    """What belongs to this server: its base URL, its own parameters. ``tried``: clauses of this query so far."""
 
     base_url: str
     custom: Custom
+    tried: int = 0
+
+    def try_one(self, whole: str) -> None:
+        """One more clause. Raises _TooWide."""
+        self.tried += 1
+        if self.tried > _TRIED_MAX:
+            text = f"{describe(whole)}: too many types could be meant; name them"
+            raise _TooWide(text, code="too-costly")
 
     def kind(self, type_: str, code: str) -> str | None:
         """The kind of a parameter, None when there is none. Raises NotComplete."""
@@ -122,6 +139,8 @@ def parse(
     if len(searched) > _CHAINED_TYPES_MAX and any(clause.links for clause in clauses):
         text = f"a chain or _has over more than {_CHAINED_TYPES_MAX} types; name fewer by _type"
         raise BadRequest(text, code="too-costly")
+    if sum(map(_joins, clauses)) > _JOINS_MAX:
+        raise BadRequest(f"more than {_JOINS_MAX} steps in all chains", code="too-costly")
     if sum(map(_size, clauses)) > MAX_VALUES_IN_ALL:
         raise BadRequest(f"more than {MAX_VALUES_IN_ALL} values in all parameters", code="too-costly")
     results = read_results(
@@ -162,8 +181,17 @@ def _size(clause: Clause) -> int:
     return len(clause.values) + sum(_size(inner) for _, inner in clause.links)
 
 
+def _joins(clause: Clause) -> int:
+    """How many steps of chains a clause has; those over several types count as one."""
+    inner = [_joins(one) for _, one in clause.links]
+    if clause.kind in ("chain", "has"):
+        return 1 + max(inner, default=0)
+    return sum(inner)
+
+
 def _clause(types: tuple[str, ...], whole: str, name: str, value: str, own: _Own, depth: int = 0) -> Clause:
     """The clause of a parameter; ``whole``: the name as given, of which ``name`` is what is left of a chain."""
+    own.try_one(whole)
     if depth > _CHAIN_MAX:
         raise BadRequest(f"{describe(whole)}: more than {_CHAIN_MAX} steps", code="too-costly")
     if name.startswith("_has:"):
@@ -240,7 +268,7 @@ def _chain(
         if colon or _knows(type_, rest, own):
             try:
                 links.append((type_, _clause((type_,), whole, rest, value, own, depth + 1)))
-            except NotComplete:
+            except (NotComplete, _TooWide):
                 raise
             except BadRequest:
                 if colon or len(targets) == 1:
