@@ -71,17 +71,17 @@ class Measurements:
         place = self._systems.place(node, text)
         phd = place.is_personal
         calibrations: list[JsonObject] = []
-        categories = self._code(node, out)
+        categories, has_bits = self._code(node, out)
         if kind in WAVEFORM:
             waveform(out, node, self._one.mdc, self._one.built, self._one.state)
-        elif self._one.mdc.bits(node.code) if kind == "NM" else size > _VALUE and "(" in fields[5]:
+        elif has_bits if kind == "NM" else size > _VALUE and "(" in fields[5]:
             bits = bit_parts(node, self._one.mdc)
             if bits:
                 Target(out, node, self._one.mdc).bits(node, bits)
         if node.parts:
             held = calibrations if place.device is not None and node.code else None
             self._parts(Target(out, node, self._one.mdc, calibrations=held))
-        elif kind not in _DOCUMENTS and not _has_value(out):
+        elif "valueQuantity" not in out and kind not in _DOCUMENTS and not _has_value(out):
             out["dataAbsentReason"] = absent(special_reason(segment.field(5), kind) or "unknown")
         if kind == "NM" and "valueString" in out:
             keep_unit(out, segment)
@@ -109,31 +109,33 @@ class Measurements:
         if found is not None:
             build.resource["device"] = found
 
-    def _code(self, node: Node, out: JsonObject) -> tuple[JsonObject, ...]:
-        """The LOINC code beside the MDC code, where one is mapped and code and name agree; the categories of it."""
+    def _code(self, node: Node, out: JsonObject) -> tuple[tuple[JsonObject, ...], bool]:
+        """The LOINC code beside the MDC code, where one is mapped and code and name agree; the categories of it, and
+        whether a number with it is BITs.
+        """
         if not node.code:
             if node.name:
                 self._one.issue(
                     node, "warning", "not-found", "the MDC name has no code in the map mdc-reference-id"
                 )
-            return ()
+            return (), bool(self._one.mdc.bits(0))
         text = node.segment.field(3)
         key = ("pcd code", text)
         shared = self._one.state.shared
-        found: tuple[Any, str, tuple[JsonObject, ...]] | None = (
+        found: tuple[Any, str, tuple[JsonObject, ...], bool] | None = (
             shared.get(key) if shared is not None else None
         )
         if found is None:
-            found = self._coded(node, out.get("code") or {})
+            found = (*self._coded(node, out.get("code") or {}), bool(self._one.mdc.bits(node.code)))
             if "\\" not in text:
                 self._one.state.keep(key, found)
-        concept, problem, categories = found
+        concept, problem, categories, has_bits = found
         out["code"] = concept
         if self._one.state.values is not None:
             self._one.state.values.trust(concept)
         if problem:
             self._one.issue(node, "information" if "no map" in problem else "warning", "not-found", problem)
-        return categories
+        return categories, has_bits
 
     def _disagrees(self, node: Node) -> bool:
         """Whether code and name are known to be of different things."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 
 from hdg.errors import Issue
 from hdg.ingestion.device.mdc import ATTRIBUTE, DEVICE, METRIC, PROFILE, Mdc, kind_of
 from hdg.ingestion.device.pcd_profile import Key, key_of
-from hdg.ingestion.hl7v2.groups import Definition, Grouped
+from hdg.ingestion.hl7v2.groups import Definition, Group, Grouped
 from hdg.ingestion.hl7v2.parser import Segment
 
 __all__ = ["COMPONENT", "MDS", "PART", "Devices", "Node", "grown"]
@@ -24,6 +24,8 @@ MDS, COMPONENT, PART = "MDS", "COMPONENT", "PART"
 own stays in OBSERVATION.
 """
 _COMPONENT_LEVEL = 2
+_PATH = 4
+"""OBX-4."""
 _ATTRIBUTES = ("MDC_ATTR_", "MDC_ID_", "MDC_TIME_", "MDC_REG_CERT_")
 _DEVICES = ("_MDS", "_VMD", "_CHAN")
 
@@ -63,20 +65,24 @@ DEVICE_ROLES = frozenset(
 def grown(grouped: Grouped, mdc: Mdc, issues: list[Issue]) -> list[Node]:
     """Finds the tree and moves each OBX into the group that says what it is. Nodes are in message order."""
     nodes: list[Node] = []
-    places = {}
+    places: list[Group] = []
     scope = 0
+    asked, is_asked = None, False  # of sister groups: they share a definition
     for segment, place in grouped.placed:
-        if segment.name == "OBR":
+        name = segment.name
+        if name == "OBX":
+            if place.definition is not asked:
+                asked = place.definition
+                is_asked = asked.path[-1:] == ("OBSERVATION",)
+            if is_asked:
+                nodes.append(_node(segment, mdc, scope))
+                places.append(place)
+        elif name == "OBR":
             scope += 1
-        elif segment.name == "OBX" and place.definition.path[-1:] == ("OBSERVATION",):
-            node = _node(segment, mdc, scope)
-            nodes.append(node)
-            places[segment.position] = place
     _connect(nodes, mdc, issues)
-    for node in nodes:
+    for node, place in zip(nodes, places, strict=True):
         group = PART if node.owner is not None and node.kind not in (MDS, COMPONENT) else node.kind
         if group != METRIC:
-            place = places[node.segment.position]
             place.definition = _defined(place.definition, group)
     return nodes
 
@@ -87,8 +93,9 @@ def _defined(definition: Definition, kind: str) -> Definition:
 
 
 def _node(segment: Segment, mdc: Mdc, scope: int) -> Node:
-    key = key_of(segment.field(4))
-    text = segment.field(3)
+    fields = segment.fields
+    key = key_of(fields[4]) if len(fields) > _PATH else ()
+    text = fields[3] if len(fields) > _PATH else segment.field(3)
     known = mdc.identified.get(text)
     if known is None:
         code, name = identifier_of(text, mdc)
@@ -154,6 +161,7 @@ def _connect(nodes: Sequence[Node], mdc: Mdc, issues: list[Issue]) -> None:
             node.owner.parts.append(node)
 
 
+@lru_cache(maxsize=4096)
 def _above(key: Key) -> Key:
     """The key one level up, without zeros at the end; () above the first level."""
     numbers = list(key[:-1])
