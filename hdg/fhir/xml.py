@@ -100,6 +100,13 @@ def _parser() -> Any:
     )
 
 
+_HINTS = frozenset(
+    f"{{http://www.w3.org/2001/XMLSchema-instance}}{name}"
+    for name in ("schemaLocation", "noNamespaceSchemaLocation")
+)
+"""Where a schema may lie, which some tools write at a resource: it says nothing about it."""
+
+
 def loads(data: bytes) -> JsonObject:
     """The resource of an XML document. Raises BadRequest naming the element, never a value."""
     try:
@@ -133,6 +140,8 @@ def _read(node: Any, type_: str, place: str, depth: int, *, is_resource: bool = 
         raise BadRequest("nested too deeply", code="too-costly", place=place)
     found: JsonObject = {}
     for name, text in node.attrib.items():
+        if is_resource and name in _HINTS:
+            continue
         if is_resource or name not in ("id", "url") or (name == "url" and type_ != "Extension"):
             raise BadRequest("there is no such attribute", code="structure", place=place)
         found[name] = text
@@ -156,6 +165,8 @@ def _add(found: JsonObject, name: str, info: ElementInfo, child: Any, place: str
         found[name] = _div(child)
     elif is_primitive(kind):
         value, more = _read_primitive(child, kind, place, depth)
+        if value is None and not more:  # ele-1; passed over it would be lost
+            raise BadRequest("an element has a value or children", code="structure", place=place)
         _add_primitive(found, name, info, value, more, place)
     else:
         value = (

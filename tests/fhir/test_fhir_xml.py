@@ -94,6 +94,30 @@ def test_what_is_no_fhir_is_refused_by_its_place(body, place):
 BOMB = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
 
 
+def test_an_element_without_value_or_children_is_refused_and_not_passed_over():
+    for body in ("<gender/>", '<gender/><gender value="male"/>', "<name><given/></name>"):
+        with pytest.raises(BadRequest, match="a value or children"):
+            xml.loads(f"<Patient {FHIR}>{body}</Patient>".encode())
+    assert validate(xml.loads(f"<Patient {FHIR}><name/></Patient>".encode()))
+    kept = xml.loads(f'<Patient {FHIR}><gender id="g"/></Patient>'.encode())
+    assert kept["_gender"] == {"id": "g"}
+
+
+def test_a_hint_to_a_schema_is_ignored_at_a_resource_and_nowhere_else():
+    hint = (
+        'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="http://hl7.org/fhir x.xsd"'
+    )
+    inside = f'<contained><Patient {hint}><active value="true"/></Patient></contained>'
+    found = xml.loads(f"<Patient {FHIR} {hint}>{inside}</Patient>".encode())
+    assert found == {
+        "resourceType": "Patient",
+        "contained": [{"resourceType": "Patient", "active": True}],
+    }
+    for body in (f'<gender {hint} value="male"/>', f'<name {hint}><family value="x"/></name>'):
+        with pytest.raises(BadRequest):
+            xml.loads(f"<Patient {FHIR}>{body}</Patient>".encode())
+
+
 @pytest.mark.parametrize(
     "body",
     [
