@@ -58,6 +58,8 @@ class Trail:
     def write(self, session: WriteSession, caller: Caller, access: Access, patients: Sequence[str]) -> None:
         """The same within a transaction: the events are on disk when it is."""
         access = replace(access, client=caller.address)
+        if len(patients) > 1:
+            session.know_patients(filter(None, patients))
         events = audit_events(caller.principal, access, patients, at_us=session.at_us, server=self._server)
         for event in events:
             patient = event.patient or None

@@ -6,7 +6,7 @@ DESIGN §6. ``session.WriteSession`` adds the resources. It lives on the writer'
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Table
 from hdg.fhir.times import instant
 from hdg.management import vault, vault_stream
 from hdg.management.ledger.leaf import Leaf
+from hdg.management.store import owners
 from hdg.management.store.ahead import MESSAGES, Known
 from hdg.management.store.batch import Batch
 from hdg.management.store.custom import CustomSet, Rows
@@ -152,6 +153,19 @@ class Unit:
                 code, kek = row[0], self._shared.keks.unwrap(*row)
         self.batch.owners[key] = (code, kek)
         return code, kek
+
+    def know_patients(self, patients: Iterable[str]) -> None:
+        """Looks up the keys of several patients at once, where nothing is known of them."""
+        shared, missing = self._shared, []
+        for key in dict.fromkeys(("patient", patient) for patient in patients):
+            if key not in self.batch.owners and key not in self.ahead.owners:
+                code = shared.owners.get(key)
+                if code is None or shared.keks.get(code) is None:
+                    missing.append(key)
+        if len(missing) < 2:
+            return
+        found = owners.find(self._cursor, missing, is_postgresql=shared.is_postgresql)
+        self.ahead.owners.update({key: found.get(key) for key in missing})
 
     def _owner_row(self, key: tuple[str, str]) -> Any:
         return self.fetch("SELECT code, wrapped_kek FROM owner_key WHERE kind = ? AND owner = ?", key)
