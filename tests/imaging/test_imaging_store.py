@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pydicom.uid import EncapsulatedCDAStorage
@@ -94,6 +95,18 @@ def test_another_object_under_a_known_uid_is_refused_and_the_first_is_kept(site)
     (row,) = rows(site)
     assert site.gateway.store.reader.blob(row.blob) == first
     assert site.vault_files() == []
+
+
+def test_of_objects_that_claim_one_uid_at_the_same_moment_one_is_kept(site) -> None:
+    for number, size in enumerate((512, 400_000, 512), 1):
+        raced = [part10(image(number, pixels=bytes([filled]) * size)) for filled in (1, 1, 2, 3)]
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = list(pool.map(site.take, raced))
+        kept = {data for data, outcome in zip(raced, outcomes, strict=True) if outcome.status == 0}
+        assert len(kept) == 1
+        assert {one.status for one in outcomes} - {0} <= {Status.DUPLICATE}
+    assert site.study()["numberOfInstances"] == 3
+    assert len(site.vault_files()) == 1
 
 
 def test_what_one_institution_sent_is_nothing_to_the_objects_of_another(site) -> None:
