@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hdg.errors import CdaError, Hl7v3Error, Issue
 from hdg.ingestion.cda.xml import HL7, Element, Tree, children, local, read
+from hdg.ingestion.hl7v3.release2 import as_release_1
 
 __all__ = ["INTERACTIONS", "Message", "below", "key_text", "opened"]
 
@@ -102,6 +103,7 @@ def opened(data: bytes, issues: list[Issue]) -> Message:
                 tree.rename(element, HL7 + element.tag)
     if root.tag != HL7 + name:
         raise Hl7v3Error("the root element is not in the namespace urn:hl7-org:v3", "/")
+    as_release_1(tree, issues)
     return Message(tree, name, soap)
 
 
