@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,27 @@ def test_convert_shows_a_bar_on_a_terminal_and_none_elsewhere(tmp_path: Path) ->
     plain = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "3/3" not in plain.stderr
     assert "3 converted" in plain.stderr
+
+
+def test_one_long_export_shows_how_far_it_is(tmp_path: Path) -> None:
+    record = (
+        '<Record type="HKQuantityTypeIdentifierHeartRate" sourceName="W" unit="count/min" value="{}"'
+        ' startDate="2026-02-27 07:00:00 +0100" endDate="2026-02-27 07:00:00 +0100"/>'
+    )
+    records = "".join(record.format(number) for number in range(30_000))
+    (tmp_path / "export.xml").write_text(f'<HealthData locale="en">{records}</HealthData>')
+    command = [sys.executable, "-m", "hdg", "convert", str(tmp_path / "export.xml"), "--patient", "p1"]
+    parent, child = pty.openpty()
+    with subprocess.Popen(
+        [*command, "--to", "ndjson", "-o", str(tmp_path / "out.ndjson")], stderr=child
+    ) as done:
+        os.close(child)
+        shown = b""
+        with suppress(OSError):  # how the end of a terminal is told
+            while piece := os.read(parent, 65_536):
+                shown += piece
+    os.close(parent)
+    assert done.returncode == 0
+    counts = {int(text.replace(",", "")) for text in re.findall(r"([\d,]+) resources", shown.decode())}
+    assert max(counts) > 30_000
+    assert any(0 < count < 30_000 for count in counts)
