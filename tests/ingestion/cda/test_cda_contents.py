@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 
+import pytest
+
 from cda_documents import CONVERTER, LN, SCT, T, converted, document, of
 from hdg.fhir.validate import validate
+from hdg.ingestion.cda.original import replaced
 
 UDI = "(01)00643169007222(17)160128(21)BLC200461H"
 
@@ -148,3 +151,16 @@ def test_how_well_a_language_is_spoken_stands_at_the_language():
     parts = {one["url"]: one["valueCoding"]["code"] for one in language["extension"][0]["extension"]}
     assert parts == {"level": "G", "type": "ESP"}
     assert [validate(one) for one in found.resources] == [[]] * len(found.resources)
+
+
+@pytest.mark.parametrize(
+    ("type_code", "code"), [("APND", "appends"), ("RPLC", "replaces"), ("XFRM", "transforms")]
+)
+def test_what_a_document_is_to_another_is_said_by_the_composition_and_the_reference(type_code, code):
+    related = f"""<relatedDocument typeCode="{type_code}"><parentDocument><id root="2.999.1" extension="d0"/>
+      </parentDocument></relatedDocument>"""
+    found = CONVERTER.convert(document("", header=related), at_us=0, with_original=True)
+    composition = of(found, "Composition")[0]
+    assert composition["relatesTo"][0]["code"] == code
+    assert [one["value"] for one in replaced(composition)] == (["d0"] if code == "replaces" else [])
+    assert of(found, "DocumentReference")[0]["relatesTo"][0]["code"] == code
