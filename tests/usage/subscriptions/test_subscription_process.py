@@ -178,6 +178,29 @@ def test_r4_websocket_binds_pings_and_keeps_what_comes_while_it_is_away(process)
         assert [socket.recv(10), socket.recv(10)] == [f"bound {id_}", f"ping {id_}"]
 
 
+def test_what_a_broken_websocket_missed_is_sent_again_on_request(process):
+    id_ = process.subscribe(type="websocket")
+    with process.socket(process.token) as socket:
+        socket.send(f"bind {id_}")
+        assert socket.recv(30) == f"bound {id_}"
+        process.until_active(id_)
+        for number in (1, 2):
+            process.observe(number)
+            assert socket.recv(30) == f"ping {id_}"
+        asked = {
+            "resourceType": "Parameters",
+            "parameter": [{"name": "eventsSinceNumber", "valueString": "2"}],
+        }
+        process.ask("POST", f"/fhir/Subscription/{id_}/$resend", asked)
+        with pytest.raises(ConnectionClosed):  # bind again
+            socket.recv(30)
+    with process.socket(process.token) as socket:
+        socket.send(f"bind {id_}")
+        assert [socket.recv(30), socket.recv(30)] == [f"bound {id_}", f"ping {id_}"]
+        with pytest.raises(TimeoutError):
+            socket.recv(0.5)
+
+
 @pytest.mark.parametrize("first", ["bind {id}", "hello", "bind-with-token x", "bind-with-token"])
 def test_a_connection_without_a_token_or_with_a_wrong_word_is_closed(process, first):
     id_ = process.subscribe(type="websocket")
