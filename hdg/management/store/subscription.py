@@ -130,7 +130,10 @@ _ADVANCE = (
     "UPDATE subscription SET done_leaf = ?, failures = 0, next_us = 0 "
     "WHERE id = ? AND epoch = ? AND done_leaf <= ?"
 )
-_REWIND = "UPDATE subscription SET done_leaf = ?, failures = 0, next_us = 0, epoch = epoch + 1 WHERE id = ? AND epoch = ?"
+_REWIND = (
+    "UPDATE subscription SET done_leaf = ?, failures = 0, next_us = 0, epoch = epoch + 1 "
+    "WHERE id = ? AND epoch = ?"
+)
 _RETRY = "UPDATE subscription SET failures = ?, next_us = ? WHERE id = ? AND epoch = ?"
 _STATUS = (
     "UPDATE subscription SET status = ?, version = ?, failures = 0, next_us = 0 WHERE id = ? AND epoch = ?"
