@@ -39,7 +39,9 @@ _BUSY_MS = 10_000
 _COPY_FROM = 4096
 """Rows of one table from which on COPY is cheaper than to wait for its answers."""
 _CHUNK_ROWS = (64, 8)
-"""Rows of one SQLite statement, and for what is left; with the widest table well below its 32,766 parameters."""
+"""Rows of one SQLite statement, and for what is left (then the rest in one); with the widest table well below its
+32,766 parameters.
+"""
 _OR_FAIL = ("INSERT INTO ", "INSERT OR FAIL INTO ")
 """With ABORT, the default, SQLite is ready to undo a statement alone, which costs a third of an insertion of many
 rows; here a statement that fails ends its transaction. https://www.sqlite.org/lang_conflict.html"""
@@ -267,8 +269,8 @@ class Statements:
         self, cursor: Any, table: Table, rows: Sequence[tuple[Any, ...]]
     ) -> Sequence[tuple[Any, ...]]:
         """Inserts as many whole chunks as ``rows`` hold; what is left over."""
-        for size in _CHUNK_ROWS:
-            whole = len(rows) - len(rows) % size
+        for size in (*_CHUNK_ROWS, len(rows) % _CHUNK_ROWS[-1]):
+            whole = len(rows) - len(rows) % size if size > 1 else 0
             if whole:
                 sql = self._chunk(table, size)
                 for start in range(0, whole, size):

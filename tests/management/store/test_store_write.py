@@ -473,3 +473,20 @@ def test_the_database_file_is_for_its_owner_only(tmp_path, keys, clock) -> None:
         modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
     assert set(modes.values()) == {0o600}
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+def test_any_number_of_rows_is_inserted_each_once(store: Store) -> None:
+    counts = [*range(1, 18), 63, 64, 65, 66, 71, 72, 73, 127, 128, 129]
+    meta = StoreMeta.__table__
+    for count in counts:
+
+        def work(session, count=count):
+            for number in range(count):
+                session.insert_later(meta, (f"rows {count} {number}", str(number)))
+
+        store.submit(work).result(20)
+    with store.engine.connect() as connection:
+        rows = connection.execute(sqlalchemy.select(meta).where(meta.c.name.startswith("rows "))).all()
+    assert sorted(tuple(row) for row in rows) == sorted(
+        (f"rows {count} {number}", str(number)) for count in counts for number in range(count)
+    )
