@@ -205,6 +205,10 @@ class Compiler(Programs[Program]):
             text = "a statement about somebody else than the patient was left out"
             state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
             return None
+        if kind in _OF_PATIENTS and state.is_absent_or_anothers(element):
+            text = "a code whose qualifier says that it is absent, or somebody else's, was left out"
+            state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
+            return None
         out: JsonObject = {"resourceType": kind, "id": ""}
         problems, state.problems = state.problems, []
         program.fill(element, out, state)

@@ -107,6 +107,10 @@ class Converter:
         state.dispatch = tables.dispatch.statement
         state.build_resource = tables.compiler.resource
         tables.compiler.resource(ROOT_TABLE, root, state)
+        if sum(type_ == "Patient" for type_, _ in state.resources) > 1:
+            raise CdaError(
+                "a document about several patients: nobody knows about whom a statement is", "recordTarget"
+            )
         authorship = Authorship(state)
         issues.extend(losses(state))
         sha256 = hashlib.sha256(data).hexdigest()

@@ -34,6 +34,7 @@ class State(Context):
         "consumed",
         "content_of",
         "dispatch",
+        "has_contexts",
         "id_key",
         "institution",
         "issues",
@@ -65,6 +66,8 @@ class State(Context):
         issues: list[Issue],
     ) -> None:
         super().__init__()
+        self.has_contexts = any(one in tree.body for one in (_CONTEXT.encode(), _RELATIONSHIP.encode()))
+        """Whether codes may say in a qualifier that something is absent, or somebody else's."""
         self.names_others = any(one in tree.body for one in _OF_OTHERS)
         """Whether it may hold statements about somebody else than the patient."""
         tree.body = b""  # nothing is renamed from here on
@@ -180,6 +183,24 @@ class State(Context):
             node = self.parents.get(node)
         return False
 
+    def is_absent_or_anothers(self, element: Element) -> bool:
+        """Whether a qualifier of its code or value says that what it names is absent, or is somebody else's.
+
+        SNOMED CT, Situation with explicit context: finding context, subject relationship context.
+        """
+        if not self.has_contexts:
+            return False
+        for code in (*children(element, "code"), *children(element, "value")):
+            for qualifier in children(code, "qualifier"):
+                name, value = first_child(qualifier, "name"), first_child(qualifier, "value")
+                kind = "" if name is None else name.get("code", "")
+                said = "" if value is None else value.get("code", "")
+                if (kind == _CONTEXT and said in _ABSENT) or (
+                    kind == _RELATIONSHIP and said not in _OF_RECORD
+                ):
+                    return True
+        return False
+
     def linked(self, element: Element) -> Element | None:
         """The fullest statement with an id of this one; None when there is none and this one says only who it is."""
         if self._statements is None:
@@ -290,6 +311,9 @@ class State(Context):
 _FAMILY = "10157-6"
 """LOINC: the section of family histories."""
 _OF_OTHERS = (b"relatedSubject", _FAMILY.encode())
+_CONTEXT, _RELATIONSHIP = "408729009", "408732007"
+_ABSENT = ("410516002", "410593006", "410594000", "723511001")
+_OF_RECORD = ("", "410604004")
 _SELF = ("SELF", "ONESELF")
 """v3 RoleCode: the patient."""
 _LINKED = frozenset(

@@ -53,6 +53,7 @@ _PREFIXES = {
 }
 _NO_CHARSETS = ("punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "charmap")
 """Python's codecs that are no charset: punycode takes quadratic time, the escapes would change what is written."""
+_DENIALS = ("}negationInd", "actionNegationInd", "valueNegationInd")
 _TRUTH = {"1": "true", "true": "true", "0": "false", "false": "false", "": "false"}
 _ODD_TRUTH = re.compile(rb"""negationInd(?!="(?:true|false)")""")
 """Most senders write it in one way."""
@@ -319,7 +320,7 @@ def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element]]:
 
 def _make_truths(root: Any, body: bytes) -> None:
     """Makes one word of each truth, of elements of either library: xs:boolean has two, and tables compare with one."""
-    is_prefixed = b":negationInd" in body
+    is_prefixed = b":negationInd" in body or b"NegationInd" in body
     if not is_prefixed and _ODD_TRUTH.search(body) is None:
         return
     for element in root.iter():
@@ -333,9 +334,9 @@ def _make_truths(root: Any, body: bytes) -> None:
 def _without_prefix(element: Any) -> None:
     """sdtc:negationInd, which HL7 withdrew and senders use at supplies and encounters, is read as negationInd.
 
-    Where both stand, either denies.
+    So are actionNegationInd and valueNegationInd of later models. Where several stand, each denies.
     """
-    for name in [one for one in element.keys() if one.endswith("}negationInd")]:  # noqa: SIM118  # of an element
+    for name in [one for one in element.keys() if one.endswith(_DENIALS)]:  # noqa: SIM118  # of an element
         text = element.attrib.pop(name)
         if element.get("negationInd", "false") == "false":
             element.set("negationInd", _TRUTH.get(text.strip().lower(), text))

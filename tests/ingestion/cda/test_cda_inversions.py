@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cda_documents import LN, SCT, T, converted, of
+from cda_documents import CONVERTER, LN, SCT, T, converted, document, of
+from hdg.errors import CdaError
 
 ASTHMA = f'<value xsi:type="CD" code="195967001" {SCT} displayName="Asthma"/>'
 STATUS = f'<code code="33999-4" {LN}/>'
@@ -351,3 +352,32 @@ def test_a_code_of_no_set_that_was_asked_for_stays():
 def test_a_blank_null_flavor_is_none():
     found = converted(problem().replace("<observation ", '<observation nullFlavor="" '))
     assert len(of(found, "Condition")) == 1
+
+
+# --- denials elsewhere ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sdtc:actionNegationInd", "actionNegationInd", "valueNegationInd"])
+def test_a_denial_under_the_names_of_later_models_is_one(name):
+    assert code_of(of(converted(problem(attributes=f'{name}="true"')), "Condition")[0]) == "refuted"
+    assert "verificationStatus" not in of(converted(problem(attributes=f'{name}="false"')), "Condition")[0]
+
+
+@pytest.mark.parametrize(("name", "value"), [("408729009", "410516002"), ("408732007", "72705000")])
+def test_a_code_that_is_qualified_as_absent_or_as_a_relatives_is_withheld(name, value):
+    qualified = f"""<value xsi:type="CD" code="195967001" {SCT}><qualifier><name code="{name}" {SCT}/>
+      <value code="{value}" {SCT}/></qualifier></value>"""
+    found = converted(problem(qualified))
+    assert of(found, "Condition") == []
+    assert left_out(found)
+    present = qualified.replace(value, "410515003" if name == "408729009" else "410604004")
+    assert len(of(converted(problem(present)), "Condition")) == 1
+
+
+def test_a_document_about_two_patients_is_refused():
+    second = """<recordTarget><patientRole><id root="2.999.2" extension="p2"/><patient><name><given>Eve</given></name>
+      </patient></patientRole></recordTarget>"""
+    with pytest.raises(CdaError, match="several patients"):
+        CONVERTER.convert(document(problem(), header=second), at_us=0)
+    same = second.replace("p2", "p1")
+    assert len(of(CONVERTER.convert(document(problem(), header=same), at_us=0), "Patient")) == 1
