@@ -62,8 +62,11 @@ def is_guarded(connection: Connection) -> bool:
     return bool(connection.execute(text(query)).scalar() == len(_WHEN))
 
 
-def guard(connection: Connection) -> None:
-    """Makes the triggers, in the only writing transaction; what was erased before that is looked for."""
+def guard(connection: Connection, *, is_new: bool) -> None:
+    """Makes the triggers, in the only writing transaction.
+
+    ``is_new``: the index is empty, else what was erased before is looked for.
+    """
     unguard(connection)
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql(_FUNCTION)
@@ -73,7 +76,8 @@ def guard(connection: Connection) -> None:
             connection.exec_driver_sql(f"{head} BEGIN {_OWN}; {_NOTE}; END")
         else:
             connection.exec_driver_sql(f"{head} EXECUTE FUNCTION text_index_forget()")
-    connection.exec_driver_sql(_NOTE)
+    if not is_new:
+        connection.exec_driver_sql(_NOTE)
 
 
 def unguard(connection: Connection) -> None:

@@ -128,11 +128,11 @@ def _turned(session: WriteSession, *, is_on: bool) -> None:
     if _is_right(connection, is_on=is_on):
         return
     if is_on and _is_made(stand_of(connection)):  # by a release that did not heed erasures
-        guard(connection)
+        guard(connection, is_new=False)
         return
     if is_on:
         create(connection)
-        guard(connection)
+        guard(connection, is_new=True)
     else:
         drop(connection)
         unguard(connection)
