@@ -338,18 +338,21 @@ def verify(
     reference: Annotated[
         str, typer.Argument(metavar="[TYPE/ID]", help="One resource; none: everything.")
     ] = "",
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Read every DICOM object too: takes as long as reading them.")
+    ] = False,
     data: DataOption = None,
 ) -> None:
     """Recompute the ledger from the stored bytes and name everything that does not agree. Exit 1 on any finding.
 
-    Examples: hdg verify · hdg verify Patient/abc123
+    Examples: hdg verify · hdg verify Patient/abc123 · hdg verify --objects
     """
     from hdg.operator import verify_store
     from hdg.progress import shown
 
     started = time.monotonic()
     with shown("verifying") as progress:
-        report = verify_store(_settings(data), reference, progress)
+        report = verify_store(_settings(data), reference, progress, with_objects=objects)
     for finding in report.findings:
         typer.echo(f"NOT VERIFIED  {finding}", err=True)
     typer.echo(f"{report.summary} ({time.monotonic() - started:.1f} s)")

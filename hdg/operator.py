@@ -21,7 +21,7 @@ from hdg.management import identity, revocation
 from hdg.management.consent import resource as consents
 from hdg.management.consent.decide import PROJECT_SYSTEM
 from hdg.management.keys import KeyRing
-from hdg.management.ledger.recompute import lenient
+from hdg.management.ledger.recompute import Findings, lenient
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
 from hdg.management.store.check import check
 from hdg.management.store.index import Indexer
@@ -33,6 +33,7 @@ from hdg.management.store.search import Clause, SearchQuery
 from hdg.management.store.session import WriteSession
 from hdg.management.store.text_check import put_right
 from hdg.management.store.values import hasher
+from hdg.management.verify_objects import check_objects
 from hdg.management.verify_signatures import check_signatures
 from hdg.settings import Settings
 
@@ -208,15 +209,18 @@ class Verification:
     findings: tuple[Finding, ...]
 
 
-def verify_store(settings: Settings, reference: str, progress: Progress | None = None) -> Verification:
+def verify_store(
+    settings: Settings, reference: str, progress: Progress | None = None, *, with_objects: bool = False
+) -> Verification:
     """Recomputes the ledger and opens the stored versions: all, or with ``reference`` (TYPE/ID) that resource's.
 
     Checks also that the columns that decide about access say what the bodies say (management/store/check.py), and that
-    what patients handed in is what they signed (management/verify_signatures.py).
+    what patients handed in is what they signed (management/verify_signatures.py). ``with_objects``: every DICOM object
+    too (management/verify_objects.py).
     Raises NotFound when there is no such resource.
     """
     try:
-        return _verified(settings, reference, progress)
+        return _verified(settings, reference, progress, with_objects=with_objects)
     except (
         DBAPIError,
         sqlite3.Error,
@@ -227,7 +231,9 @@ def verify_store(settings: Settings, reference: str, progress: Progress | None =
         return Verification("1 findings", (Finding("store-unreadable", "database", text),))
 
 
-def _verified(settings: Settings, reference: str, progress: Progress | None) -> Verification:
+def _verified(
+    settings: Settings, reference: str, progress: Progress | None, *, with_objects: bool
+) -> Verification:
     with _open(settings) as gateway:
         reader = gateway.store.reader
         trust = Trust(settings.log_origin, gateway.keys.ledger_key.public_key().public_bytes_raw())
@@ -248,15 +254,18 @@ def _verified(settings: Settings, reference: str, progress: Progress | None) -> 
                 only=reference,
                 progress=progress,
             )
+            objects = check_objects(connection, reader, progress) if with_objects else None
     if reference and not report.versions and report.is_sound:
         raise NotFound(f"the store holds no {reference}")
-    total = report.total + access.total + signatures.total
+    held = objects[1] if objects else Findings(0)
+    total = report.total + access.total + signatures.total + held.total
     verdict = f"{total} findings" if total else "verified"
     erased = f", {report.erased} erased" if report.erased else ""
     signed_by = f", {signed} signatures of patients" if signed else ""
     size = f"{report.size} leaves, root {report.root[:16]}…"
-    summary = f"{verdict}: {report.versions} versions{erased}{signed_by}, {size}"
-    return Verification(summary, (*report.findings, *access.kept, *signatures.kept))
+    read = f", {objects[0]} objects" if objects else ""
+    summary = f"{verdict}: {report.versions} versions{erased}{signed_by}{read}, {size}"
+    return Verification(summary, (*report.findings, *access.kept, *signatures.kept, *held.kept))
 
 
 @dataclass(frozen=True, slots=True)
