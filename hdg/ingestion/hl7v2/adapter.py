@@ -142,8 +142,8 @@ def _field_readers(source: Source, *, is_own: bool) -> Readers:
     unit, number, at = source.unit, source.number, max(source.repetition - 1, 0)
     if not number:
         return Readers(
-            text=lambda view, state: unit if state.find(unit) is not None else "",
-            is_valued=lambda view, state: state.find(unit) is not None,
+            text=lambda view, state: unit if state.has(unit) else "",
+            is_valued=lambda view, state: state.has(unit),
             repetitions=lambda view, state: len(state.message.all(unit)),
         )
     if is_own:

@@ -93,6 +93,13 @@ class State(Context):
             return self.segment
         return self._within(self.group, name)
 
+    def has(self, name: str) -> bool:
+        """Whether ``find`` finds one, or any group right inside this instance holds one, be it one of several."""
+        if self.find(name) is not None:
+            return True
+        group = self.group
+        return group is not None and any(child.first(name) is not None for child in group.children)
+
     def _within(self, group: Group | None, name: str) -> Segment | None:
         if group is None:
             return None
