@@ -9,10 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from hdg.fhir.validate import validate
 from hdg.management.audit import Access, Event, audit_event, audit_events, instant, seal_event
+from hdg.management.audit_text import whole
 from hdg.management.identity import Principal
 from hdg.management.ledger.leaf import commit, decode
 
@@ -104,6 +106,8 @@ def test_events_of_many_patients_are_each_as_if_made_alone(
         alone = audit_event(principal, about, at_us=NOW_US, server=SERVER)
         assert json.loads(event.data) == {**alone, "id": event.id}
         assert list(json.loads(event.data)) == list(alone)
+        assert event.data == orjson.dumps({**alone, "id": event.id})
+        assert whole(event.kept) == event.data
 
 
 def test_ids_are_in_order_of_time_and_as_r4_wants_them() -> None:
@@ -130,3 +134,11 @@ def test_building_an_event_takes_less_than_30_microseconds() -> None:
         return (time.perf_counter() - start) / 200
 
     assert min(once() for _ in range(20)) < 30e-6
+
+
+@pytest.mark.parametrize("access", ACCESSES)
+def test_an_event_about_nobody_in_particular_names_whom_its_access_does(access: Access) -> None:
+    (made,) = audit_events(CLINICIAN, access, (), at_us=NOW_US, server=SERVER)
+    alone = audit_event(CLINICIAN, access, at_us=NOW_US, server=SERVER)
+    assert made.data == orjson.dumps({**alone, "id": made.id})
+    assert (made.patient, whole(made.kept)) == ("", made.data)
