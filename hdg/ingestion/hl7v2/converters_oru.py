@@ -35,6 +35,15 @@ def own_order(state: State) -> Segment | None:
     return None
 
 
+@CONVERTERS.register("hl7v2.order_without_detail", type="code")
+def order_without_detail(text: str, state: State) -> str | None:
+    """Nothing: the Issue is that what was ordered cannot be told from other orders under the same number."""
+    raise Unfit(
+        "an order control without OBR: what was ordered under this number keeps the state that it had",
+        code="incomplete",
+    )
+
+
 def _message_code(state: State) -> str:
     return state.message.segments[0].field(9)[:3]
 

@@ -44,6 +44,7 @@ def test_the_converters_of_the_module_are_registered() -> None:
     assert {
         "hl7v2.order_effective",
         "hl7v2.order_category",
+        "hl7v2.order_without_detail",
         "hl7v2.comment_text",
         "hl7v2.occurrence_text",
         "hl7v2.administration_note",

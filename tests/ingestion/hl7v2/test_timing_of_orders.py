@@ -1,4 +1,4 @@
-"""How often a medication is given is not lost to the older fields beside TQ1 (HL7 v2.9 §4.5.4, RXE-1, ORC-7)."""
+"""Orders: TQ1 beside older fields of timing, and controls that name no service (HL7 v2.9 §4.5.1, §4.5.4)."""
 
 from __future__ import annotations
 
@@ -45,3 +45,21 @@ def test_rxe_1_counts_for_an_order_without_a_tq1_whatever_another_order_has() ->
 def test_a_tq1_counts_before_orc_7() -> None:
     [request] = requests("ORM^O01", "ORC|NW|1|||||1^Q8H^^20260304", "TQ1|1||BID", RXO, RXR)
     assert codes(request) == ["BID"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "segments", "is_reported"),
+    [
+        ("ORM^O01", ("ORC|CA|1",), True),
+        ("OML^O21", ("ORC|OC|1|F1",), True),
+        ("ORM^O01", ("ORC|CA|1", "OBR|1|1||X^Y^LN"), False),
+        ("ORM^O01", ("ORC|CA|1", RXO, RXR), False),
+        ("ORU^R01", ("ORC|RE|1", "OBR|1|1||X^Y^LN"), False),
+    ],
+)
+def test_a_cancellation_that_names_no_service_is_reported(
+    kind: str, segments: tuple[str, ...], is_reported: bool
+) -> None:
+    data = (HEAD.format(kind) + "\r".join(segments)).encode()
+    found = Converter(id_key=PUBLIC_KEY).convert(data, at_us=0)
+    assert [issue.place for issue in found.issues if "without OBR" in issue.text] == ["ORC-1"] * is_reported
