@@ -319,6 +319,22 @@ def test_dates_times_and_persons_are_values_of_their_kind():
     assert named(observations, "Who")["valueString"] == "Gregory House"
 
 
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ("2026", "2026"),
+        ("202603", "2026-03"),
+        ("20260314", "2026-03-14"),
+        ("2026031415", "2026-03-14"),
+        ("202603141530", "2026-03-14T15:30:00+01:00"),
+        ("20260314153045.5-0500", "2026-03-14T15:30:45.5-05:00"),
+    ],
+)
+def test_a_moment_keeps_its_precision_and_its_offset(stated, expected):
+    data = report(TITLE, content("DATETIME", code("3", "99CITY", "Moment"), DateTime=stated))
+    assert named(parts(data)[1], "Moment")["valueDateTime"] == expected
+
+
 def test_a_measurement_says_of_which_image_it_was_taken():
     image = content(
         "IMAGE",
