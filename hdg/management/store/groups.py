@@ -196,7 +196,7 @@ class Groups:
         behind = None
         try:
             self._write(group)
-            jobs = gather(self._most)
+            jobs = [] if self._shared.is_postgresql else gather(self._most)
             behind = self._behind(group, jobs) if jobs else None
             if behind is None:
                 group.transaction.commit()
@@ -375,8 +375,6 @@ class Groups:
     def _behind(self, group: _Group, jobs: list[Job]) -> _Behind | None:
         """Hands over the COMMIT of a group that is written, so that ``jobs`` can run. None: it is still to be done."""
         connection = group.transaction.connection
-        if self._shared.is_postgresql:
-            return None
         group.before = (self._seen, self._floor_us)
         self._advance(group)
         self._settle(group)

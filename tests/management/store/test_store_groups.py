@@ -370,3 +370,29 @@ def test_whatever_commits_fail_what_is_told_is_stored_once_and_in_order(
             assert [int(each) for each in found["code"]["text"].split()] == [
                 n for n in told if n % 3 == third
             ]
+
+
+def test_on_postgresql_what_queues_up_until_a_commit_is_over_shares_the_next(
+    settings: Settings, keys: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if settings.database_url is None:
+        return  # there the works behind a commit do not wait for it
+    is_committing, is_open, held = threading.Event(), threading.Event(), threading.Event()
+    commits: list[str] = []
+
+    def slow(transaction: Any) -> None:
+        commits.append("one")
+        is_committing.set()
+        assert is_open.wait(20)
+        COMMIT(transaction)
+
+    monkeypatch.setattr(groups._Transaction, "commit", slow)
+    with Store.open(settings, keys, lambda: START_US) as store:
+        first = store.submit(lambda s: held.wait(20) and s.put(basic("b0", "x"), institution="s"))
+        early = store.submit(lambda s: s.put(basic("b1", "x"), institution="s"))
+        held.set()
+        assert is_committing.wait(20)
+        late = store.submit(lambda s: s.put(basic("b2", "x"), institution="s"))
+        is_open.set()
+        assert [future.result(20).version for future in (first, early, late)] == [1, 1, 1]
+    assert len(commits) == 2
