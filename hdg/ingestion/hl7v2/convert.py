@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
 _SENDERS_MAX = 16
+_NOBODY = "the message names no patient: what it says belongs to nobody"
 _UNREAD = "no row of this message reads the field: it was left out"
 _NOTHING = '^&~" '
 """What a field without a value may consist of."""
@@ -136,6 +137,8 @@ class Converter:
             state.shared = tables.shared(sender)
             state.values = state.shared.fields
         grouped = group(message.segments, found[0], state.issues)
+        if found[1].is_about_patients and message.first("PID") is None:
+            state.issues.append(Issue("warning", "required", "PID", _NOBODY))
         contained = _containment(grouped, state) if found[1].table.name == TABLE else None
         builds = _fill(grouped, found[1], state)
         if contained is not None:

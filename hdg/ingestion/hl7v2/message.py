@@ -26,6 +26,12 @@ POINTER = re.compile(r"goes to |read by |.*\bsee [A-Z]")
 """A note that names another row says where a text goes, not why it goes nowhere."""
 
 
+_ABOUT_PATIENTS = frozenset(
+    ["ADT", "BAR", "DFT", "MDM", "OMG", "OML", "ORM", "ORU", "PPR", "RAS", "RDE", "RDS", "REF", "RGV", "VXU"]
+)
+"""An SIU may book a room for nobody."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Link:
     """One default pair of a message row.
@@ -84,6 +90,8 @@ class MessageProgram:
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
             self._rows.setdefault(segment, []).append((tuple(groups), row))
+        self.is_about_patients = table.name[:3] in _ABOUT_PATIENTS and "PID" in self._rows
+        """Whether a message without PID lacks what it is about; answers and master files need none."""
 
     def rows(self, definition: Definition, segment: str) -> tuple[Row, ...] | None:
         """The rows for a segment in a group: those with the longest source that fits; None when there are
@@ -147,7 +155,9 @@ def _reads(row: Rule, library: Library) -> int:
         named = (
             {rule.source} if rule is not row and (rule.is_mapped or not POINTER.match(rule.note)) else set()
         )
-        if rule.when:  # what decides about the row by being there has its say; of others, only what is compared
+        if (
+            rule.when
+        ):  # what decides about the row by being there has its say; of others, only what is compared
             node = parse_when(rule.when)
             named |= operands(node) if rule is row else compared(node)
         for source in named:

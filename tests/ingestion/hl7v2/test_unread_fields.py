@@ -48,3 +48,22 @@ def test_alternate_codes_of_race_are_not_lost() -> None:
         "Example^Ada", "Example^Ada||||||2106-3^White^HL70005^C^Caucasian^L"
     )
     assert coverage(message.encode()).lost == ()
+
+
+@pytest.mark.parametrize(
+    ("message", "is_reported"),
+    [
+        ("ADT^A01\rPV1|1|I||||||||||||||||||V1", True),
+        ("ORU^R01\rOBR|1||F1|X^X^LN\rOBX|1|ST|Y^Y^LN||a||||||F", True),
+        ("ORU^R01\rPID|1||1^^^B^MR\rOBR|1||F1|X^X^LN", False),
+        ("ACK\rMSA|AA|1", False),
+        ("ORR^O02\rMSA|AA|1\rORC|OK|1", False),
+    ],
+)
+def test_a_message_that_names_no_patient_is_reported(message: str, is_reported: bool) -> None:
+    kind, _, rest = message.partition("\r")
+    data = f"MSH|^~\\&|A|B|C|D|20240102030405+0000||{kind}|1|P|2.5.1\r{rest}\r"
+    found = Converter(id_key=PUBLIC_KEY).convert(data.encode(), at_us=0)
+    assert [one.place for one in found.issues if one.code == "required" and one.place == "PID"] == [
+        "PID"
+    ] * is_reported
