@@ -128,3 +128,8 @@ def test_whatever_calls_itself_in_compiled_code_is_bounded() -> None:
     calls = resolved(every)
     found = {name for name in calls if name in set(reached(calls, name))}
     assert sorted(found ^ set(BOUNDED)) == []
+
+
+def test_no_compiled_module_lies_beside_its_source() -> None:
+    """It would run instead of it: wheels are built from an unpacked sdist (docs/wheels.md)."""
+    assert [file for end in ("so", "pyd") for file in (ROOT / "hdg").rglob(f"*.{end}")] == []
