@@ -21,8 +21,9 @@ def _int64(*, primary: bool = False) -> Column[int]:
     return Column(kind, primary_key=primary, nullable=False, autoincrement=False)
 
 
-def _text() -> Column[str]:
-    return Column(Text, nullable=False)
+def _text(name: str | None = None) -> Column[str]:
+    """As the store's tables have it: PostgreSQL compares texts of two collations without any index."""
+    return Column(name, Text().with_variant(Text(collation="C"), "postgresql"), nullable=False)
 
 
 class ConsentRuleRow(SQLModel, table=True):
@@ -38,6 +39,6 @@ class ConsentRuleRow(SQLModel, table=True):
     actor: str = Field(sa_column=_text())
     purpose: str = Field(sa_column=_text())
     action: str = Field(sa_column=_text())
-    class_: str = Field(sa_column=Column("class", Text, nullable=False))
+    class_: str = Field(sa_column=_text("class"))
     start_us: int = Field(sa_column=_int64())
     end_us: int = Field(sa_column=_int64())

@@ -15,9 +15,13 @@ from sqlmodel import SQLModel
 
 from hdg.errors import SettingsError
 from hdg.management.consent import resource as consents
+from hdg.management.consent.decide import AccessRequest
+from hdg.management.consent.policy import load_policy
+from hdg.management.consent.sql import predicate
 from hdg.management.store import Clause, SearchQuery, Store, meta
 from hdg.management.store.engine import migrate, open_engine
 from hdg.management.store.migrations import run
+from hdg.management.store.versions import current
 from hdg.settings import Settings
 
 OURS = {
@@ -189,3 +193,45 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
         visible = text("resource.patient = 'a'")
         assert [v.version for v in store.reader.history("Observation", "o", visible).versions] == [2]
         assert [v.version for v in store.reader.history("Observation", "o", true()).versions] == [2, 1]
+
+
+ALONE = {"alembic_version", "audit_event", "ledger_checkpoint", "replaced_document", "revoked_token"}
+"""Tables whose texts are compared with none of another table."""
+
+
+@pytest.mark.parametrize("is_stepwise", [False, True])
+def test_texts_of_tables_that_are_joined_collate_alike(settings, monkeypatch, is_stepwise: bool) -> None:
+    """PostgreSQL has no index for texts of two collations: each read would look at every consent rule."""
+    if is_stepwise:
+        monkeypatch.setattr(run, "upgrade", run.upgrade.upgrade)
+    engine = open_engine(settings, is_writer=True)
+    migrate(engine)
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":
+            query = (
+                "SELECT DISTINCT table_name FROM information_schema.columns WHERE data_type = 'text' "
+                "AND table_schema = current_schema() AND collation_name IS DISTINCT FROM 'C'"
+            )
+            assert set(connection.execute(text(query)).scalars()) <= ALONE
+    engine.dispose()
+
+
+def test_a_reader_looks_at_the_rules_of_the_patients_at_hand_only(store: Store) -> None:
+    """However many Consents others have given."""
+    if store.engine.dialect.name != "postgresql":
+        return
+    rules = (
+        "INSERT INTO consent_rule SELECT n, o, 'p' || n, k, 'care', 'Organization/s', 'TREAT', 'access', '*', 0, 9 "
+        "FROM generate_series(1, 5000) n, (VALUES (1, 'gate'), (2, 'nested-permit'), (3, 'root-deny')) v (o, k)"
+    )
+    store.submit(lambda session: session.connection.execute(text(rules)) and None).result(20)
+    store.submit(lambda session: session.connection.execute(text("ANALYZE consent_rule")) and None).result(20)
+    request = AccessRequest("clinician", "u", "s", "", "TREAT", "access", at_us=5)
+    query = current(predicate(request, load_policy(None))).params(t="Patient", i="p1")
+    sql = query.compile(store.engine, compile_kwargs={"literal_binds": True})
+    with store.engine.connect() as connection:
+        plan = [row[0] for row in connection.execute(text(f"EXPLAIN {sql}".replace(":", "\\:")))]
+    looked_up = [line for line in plan if "Index Cond" in line and "kind = ANY" in line]
+    assert looked_up
+    assert all("patient = " in line for line in looked_up)
+    assert not any("Seq Scan on consent_rule" in line for line in plan)
