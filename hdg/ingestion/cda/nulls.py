@@ -36,7 +36,12 @@ def without_nulled(root: Any, body: bytes) -> list[tuple[Any, str]]:
         if not null.strip():
             element.attrib.pop("nullFlavor")
         elif null.strip() not in _KEPT and element.tag.rpartition("}")[2] not in _PARTS:
-            taken += [(element, name) for name in _VALUES if element.get(name)]
+            is_rootless = element.get("root") is None  # only whose number it is, is not known
+            taken += [
+                (element, name)
+                for name in _VALUES
+                if element.get(name) and not (name == "extension" and is_rootless)
+            ]
     for element, name in taken:
         element.attrib.pop(name, None)  # elements of a large document share their attributes
     return taken

@@ -349,6 +349,13 @@ def test_a_code_of_no_set_that_was_asked_for_stays():
     assert of(converted(problem(coded)), "Condition")[0]["code"]["coding"][0]["code"] == "X1"
 
 
+def test_a_number_of_which_only_the_authority_is_unknown_stays():
+    found = converted(
+        problem().replace('<id root="2.999.8" extension="o"/>', '<id nullFlavor="UNK" extension="o"/>')
+    )
+    assert "o" in [one["value"] for one in of(found, "Condition")[0]["identifier"]]
+
+
 def test_a_blank_null_flavor_is_none():
     found = converted(problem().replace("<observation ", '<observation nullFlavor="" '))
     assert len(of(found, "Condition")) == 1
