@@ -1,7 +1,7 @@
 """``/images``: studies, series and pictures for people, in a browser (docs/dicomweb.md).
 
-Public, for it holds nothing: all that it shows it asks of ``/dicomweb`` with the token that its user types in, so by the
-same gate and audit.
+Public, for it holds nothing: all that it shows it asks of ``/dicomweb`` with the token that its user types in, so by
+the same gate and audit.
 
 The page is whole in itself and talks to no other host; its Content-Security-Policy (W3C CSP3) would not let it.
 The token stays in the page's memory: neither a cookie nor storage has it.
