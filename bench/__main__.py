@@ -50,8 +50,9 @@ FIGURES = {
 
 
 def _interpreter() -> str:
+    """Where it is from tells more than how it was built: Debian's is optimised and does not say so."""
     optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return f"Python {platform.python_version()} built {'with' if optimised else 'without'} optimisations"
+    return f"Python {platform.python_version()} of {sys.base_prefix}{', optimised' if optimised else ''}"
 
 
 def _build() -> str:
