@@ -51,7 +51,8 @@ def test_one_long_export_shows_how_far_it_is(tmp_path: Path) -> None:
     )
     records = "".join(record.format(number) for number in range(30_000))
     (tmp_path / "export.xml").write_text(f'<HealthData locale="en">{records}</HealthData>')
-    command = [sys.executable, "-m", "hdg", "convert", str(tmp_path / "export.xml"), "--patient", "p1"]
+    oftener = "from hdg import bulk_report, cli; bulk_report.PLAIN_EVERY_S = 0.05; cli.main()"
+    command = [sys.executable, "-c", oftener, "convert", str(tmp_path / "export.xml"), "--patient", "p1"]
     parent, child = pty.openpty()
     with subprocess.Popen(
         [*command, "--to", "ndjson", "-o", str(tmp_path / "out.ndjson")], stderr=child
