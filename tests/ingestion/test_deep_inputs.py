@@ -14,7 +14,7 @@ from hdg.fhir.validate import validate
 from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.hl7v2.convert import Converter
 
-DEPTHS = [1_000, 100_000]
+DEPTHS = [1_000, 20_000]
 _HEAD = b"MSH|^~\\&|A|B|C|D|20260101||ORU^R01^ORU_R01|1|P|2.5.1\rPID|||1^^^H||A^B\r"
 
 

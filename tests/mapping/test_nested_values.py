@@ -46,7 +46,7 @@ def test_a_copy_is_as_deep_as_json_may_be(is_list: bool) -> None:
 
 
 @pytest.mark.parametrize("is_list", [True, False])
-@pytest.mark.parametrize("depth", [1_000, 100_000])
+@pytest.mark.parametrize("depth", [1_000, 20_000])
 def test_deeper_values_are_refused(depth: int, is_list: bool) -> None:
     value = nested(depth, is_list=is_list)
     with pytest.raises(JsonError, match="nested too deeply"):

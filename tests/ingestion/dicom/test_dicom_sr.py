@@ -412,7 +412,7 @@ def test_the_rest_of_a_long_outline_is_reported(count):
 
 
 def test_outlines_are_bounded_together():
-    many = [region(GraphicType="POLYLINE", GraphicData=[1.0] * 9_998) for _ in range(240)]
+    many = [region(GraphicType="POLYLINE", GraphicData=[1.0] * 9_998) for _ in range(205)]
     found = made(report(TITLE, *many))
     assert len([one for one in found.resources if "valueString" in one]) < 200
     assert "too-long" in {issue.code for issue in found.issues}

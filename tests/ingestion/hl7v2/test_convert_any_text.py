@@ -57,7 +57,7 @@ def messages(draw: st.DrawFn) -> bytes:
     return "\r".join(lines).encode()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(messages())
 def test_any_text_in_any_field_gives_valid_resources_and_the_same_ones_again(data: bytes) -> None:
     try:
