@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
+from functools import cache
 
 from sqlalchemy import create_engine, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.pool import StaticPool
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
@@ -27,6 +31,17 @@ _RESOURCE = table_of(schema.Resource)
 _INDEXES = tuple(table_of(model) for model in schema.INDEX_TABLES)
 
 
+@cache
+def _ddl() -> str:
+    """What makes the tables and their indexes, for SQLite."""
+    tables = (_RESOURCE, *_INDEXES)
+    made: list[CreateTable | CreateIndex] = [
+        *(CreateTable(table) for table in tables),
+        *(CreateIndex(index) for table in tables for index in table.indexes),
+    ]
+    return ";\n".join(str(one.compile(dialect=sqlite.dialect())) for one in made)
+
+
 class Scratch:
     """Holds resources by number (``rkey``) until ``clear``."""
 
@@ -38,9 +53,8 @@ class Scratch:
         self._statements = Statements(self._engine.dialect)
         self._is_empty = True
         weakref.finalize(self, self._engine.dispose)
-        with self._engine.begin() as connection:
-            for table in (_RESOURCE, *_INDEXES):
-                table.create(connection)
+        with closing(self._engine.raw_connection()) as connection:
+            connection.cursor().executescript(_ddl())
 
     def add(self, rkey: int, type_: str, id_: str, updated_us: int, rows: IndexRows) -> None:
         """One more resource; ``rows`` bear that ``rkey``."""
