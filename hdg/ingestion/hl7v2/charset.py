@@ -155,7 +155,8 @@ def _plain(head: bytes) -> bytes:
     for codec in (f"{ISO2022}latin-1",) if b"\x1b" in head else ("gb18030", "big5hkscs", "cp932"):
         try:
             plain = decode(head, codec).encode("ascii", "replace")
-            fields = plain.split(plain[3:4], 18)
+            separator = plain[3:4]
+            fields = plain.split(separator, 18) if separator else []
             charset = _declared(fields[17], plain[5:6]) if len(fields) > 17 else None
             if charset and decode(head, charset).encode("ascii", "replace") == plain:
                 return plain

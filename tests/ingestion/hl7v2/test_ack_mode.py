@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hdg.errors import Hl7v2Error
@@ -111,6 +111,7 @@ def test_other_delimiters_and_charsets_come_back_as_they_came() -> None:
 
 
 @given(st.binary(max_size=80), st.sampled_from(["AA", "AE", "AR"]))
+@example(b"\x1b$@", "AA")  # a switch of ISO 2022 and nothing behind it
 def test_a_broken_header_is_answered_in_original_mode_and_nothing_raises(tail: bytes, code: Code) -> None:
     for raw in (tail, b"MSH" + tail, b"MSH|^~\\&|" + tail):
         for reply in replies(raw, ack(raw, code)):
