@@ -13,6 +13,8 @@ __all__ = ["without_nulled"]
 
 _NULL = b"nullFlavor"
 _ODD = re.compile(rb"""\s(?:value|code|extension)\s*=|nullFlavor\s*=\s*["']\s*["']""")
+_REST = re.compile(rb"""[^>"']*(?:(?:"[^"]*"|'[^']*')[^>"']*)*>""")
+"""Of a tag; a quoted ``>`` does not end it."""
 _NEAR = 1000
 """Bytes before and after a nullFlavor in which its tag is looked for."""
 _VALUES = ("value", "code", "extension")
@@ -51,9 +53,9 @@ def _may_have_any(body: bytes) -> bool:
     """Whether some tag has a nullFlavor and a value, or a blank nullFlavor."""
     at = body.find(_NULL)
     while at >= 0:
-        end = body.find(b">", at, at + _NEAR)
+        rest = _REST.match(body, at, at + _NEAR)
         start = body.rfind(b"<", max(0, at - _NEAR), at)
-        if start < 0 or end < 0 or _ODD.search(body, start, end):
+        if start < 0 or rest is None or _ODD.search(body, start, rest.end()):
             return True
-        at = body.find(_NULL, end)
+        at = body.find(_NULL, rest.end())
     return False

@@ -161,3 +161,12 @@ def test_an_xml_id_that_is_no_name_or_stands_twice_refuses_nothing(name):
     assert [one["resourceType"] for one in found.resources] == [
         one["resourceType"] for one in plain.resources
     ]
+
+
+@pytest.mark.parametrize("text", ["Hb > 10", "Hb &gt; 10", "it's > 10"])
+def test_a_value_beside_a_null_flavor_is_taken_out_though_a_quoted_sign_seems_to_end_its_tag(text):
+    issues = []
+    code = f'<code nullFlavor="UNK" displayName="{text}" code="1"/>'
+    root = read(f'<ClinicalDocument xmlns="urn:hl7-org:v3">{code}</ClinicalDocument>'.encode(), issues)
+    assert "code" not in root[0].attrib
+    assert [issue.place for issue in issues] == ["code/@code"]
