@@ -44,6 +44,21 @@ def order_without_detail(text: str, state: State) -> str | None:
     )
 
 
+@CONVERTERS.register("hl7v2.refused_control", type="code")
+def refused_control(text: str, state: State) -> str | None:
+    """Nothing: the Issue is that an order has the state of a request that came to nothing. Table 0119 (UC …)."""
+    raise Unfit(
+        "the control says that what was asked is not done: the order may still have the state of that request",
+        code="incomplete",
+    )
+
+
+@CONVERTERS.register("hl7v2.contradicted_control", type="code")
+def contradicted_control(text: str, state: State) -> str | None:
+    """Nothing: the Issue is that ORC-1 ends an order which ORC-5 calls a running one. HL7 v2.9 §4.5.1.5."""
+    raise Unfit("the control ends the order, and ORC-5 says that it goes on: ORC-5 counts", code="conflict")
+
+
 def _message_code(state: State) -> str:
     return state.message.segments[0].field(9)[:3]
 
