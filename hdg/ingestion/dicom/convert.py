@@ -41,7 +41,10 @@ PATIENT = "object.Patient"
 _STUDY_UID, _SERIES_UID = 0x0020000D, 0x0020000E
 _SOP_CLASS, _SOP_UID = 0x00080016, 0x00080018
 _OFFSET = 0x00080201
-_OFFSET_TEXT = re.compile(r"(?!-0000)([+-])(\d\d)([0-5]\d)", re.ASCII)
+_OFFSET_TEXT = re.compile(r"(?!-00:?00|-00$)([+-])(\d\d):?([0-5]\d)?", re.ASCII)
+_OFFSET_LENGTH = len("+hhmm")
+_OFFSET_MIN, _OFFSET_MAX = -720, 840
+"""Minutes (PS3.3 §C.12.1.1.8)."""
 """PS3.3 C.12.1.1.8: -1200 to +1400."""
 _STATED = ((0x00080012, 0x00080013), (0x00080023, 0x00080033))
 """Instance Creation, Content: when the object was made."""
@@ -193,17 +196,25 @@ def _check(header: Header) -> None:
 
 
 def _zone(state: State) -> tzinfo | None:
-    """Timezone Offset From UTC, else the sender's."""
-    text = state.root.text(_OFFSET)
-    if text:
-        match = _OFFSET_TEXT.fullmatch(text)
-        if (
-            match is not None
-            and -720 <= (minutes := int(f"{match[1]}{int(match[2]) * 60 + int(match[3])}")) <= 840
-        ):
-            return timezone(timedelta(minutes=minutes))
-        state.issues.append(Issue("warning", "value", "TimezoneOffsetFromUTC", "not an offset from UTC"))
-    return zone(state.sender.zone)
+    """Timezone Offset From UTC, else the sender's.
+
+    Other forms of ISO 8601 that mean one offset only are read. One that cannot be read says that the object has an
+    offset of its own, so the sender's would be a guess: its times are cut to their dates.
+    """
+    text = state.root.single(_OFFSET)
+    if not text and not state.root.data(_OFFSET).strip(b" \0"):
+        return zone(state.sender.zone)
+    match = _OFFSET_TEXT.fullmatch("+0000" if text == "Z" else text)
+    minutes = 0 if match is None else int(match[2]) * 60 + int(match[3] or 0)
+    minutes = -minutes if text.startswith("-") else minutes
+    if match is None or not _OFFSET_MIN <= minutes <= _OFFSET_MAX:
+        problem = "not an offset from UTC: times without one of their own are cut to their dates"
+        state.issues.append(Issue("warning", "value", "TimezoneOffsetFromUTC", problem))
+        return None
+    if len(text) != _OFFSET_LENGTH:
+        problem = "an offset in another form (ISO 8601) was read"
+        state.issues.append(Issue("information", "value", "TimezoneOffsetFromUTC", problem))
+    return timezone(timedelta(minutes=minutes))
 
 
 def _stated(state: State) -> str | None:

@@ -36,12 +36,14 @@ _LOOSE_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _UID_MAX = 64
 _NUMBER_MAX = 64
 """DS has 16 characters at most; some senders write more."""
-_NUMBER = re.compile(r"([+-]?)0*(\d*)(\.\d*)?(?:[eE]([+-]?\d+))?")
-_WHOLE = re.compile(r"[+-]?\d{1,10}")
+_PADDING = " \t\r\n"
+"""Around a number. Other controls are damage: what they took the place of may have been a digit."""
+_NUMBER = re.compile(r"([+-]?)0*(\d*)(\.\d*)?(?:[eE]([+-]?\d+))?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,10}", re.ASCII)
 _CODE = re.compile(r"\S+(?: \S+)*")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
-_DATE = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)")
-_OLD_TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d(?:\.\d+)?))?")
+_DATE = re.compile(r"(\d{4})\.?(\d\d)\.?(\d\d)", re.ASCII)
+_OLD_TIME = re.compile(r"(\d\d):(\d\d)(?::(\d\d(?:\.\d+)?))?", re.ASCII)
 _DICOM_UID = "urn:dicom:uid"
 _INT_MAX = 2**31 - 1
 
@@ -143,7 +145,7 @@ def to_decimal(hit: str, state: State) -> Any:
 
 def number_of(text: str) -> Any:
     """A number of R4 with all its digits. Raises Unfit."""
-    text = text.strip()
+    text = text.strip(_PADDING)
     match = _NUMBER.fullmatch(text) if len(text) <= _NUMBER_MAX else None
     if match is None or not (match[2] or (match[3] and len(match[3]) > 1) or "0" in text):
         raise Unfit("not a decimal number")
@@ -157,7 +159,8 @@ def number_of(text: str) -> Any:
 
 
 def _integer(text: str, least: int) -> int:
-    if not _WHOLE.fullmatch(text.strip()) or not least <= (number := int(text)) <= _INT_MAX:
+    text = text.strip(_PADDING)
+    if not _WHOLE.fullmatch(text) or not least <= (number := int(text)) <= _INT_MAX:
         raise Unfit("not a whole number that R4 allows here")
     return number
 

@@ -286,6 +286,68 @@ def test_times_have_the_objects_offset_else_the_senders_zone_else_they_are_dates
     assert study.get("started") == started
 
 
+@pytest.mark.parametrize(
+    ("offset", "started"),
+    [
+        ("+01:00", "2026-01-02T03:04:05+01:00"),
+        ("-03:30", "2026-01-02T03:04:05-03:30"),
+        ("+09", "2026-01-02T03:04:05+09:00"),
+        ("Z", "2026-01-02T03:04:05+00:00"),
+    ],
+)
+def test_an_offset_in_another_form_that_means_one_only_is_read_and_reported(offset, started):
+    found = converted(obj(TimezoneOffsetFromUTC=offset), Sender("p", "c", zone="Asia/Seoul"))
+    assert next(one for one in found.resources if one["resourceType"] == "ImagingStudy")["started"] == started
+    (issue,) = [one for one in found.issues if one.place == "TimezoneOffsetFromUTC"]
+    assert issue.severity == "information"
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [
+        "0100",
+        "CET",
+        "+1",
+        "+1:00",
+        "+0175",
+        "+1500",
+        "-1300",
+        "-0000",
+        "-00:00",
+        "-00",
+        "+0100\\+0200",
+        "\x1d+0100",
+    ],
+)
+def test_an_offset_that_cannot_be_read_is_never_replaced_by_the_senders_zone(offset):
+    data = dataset()
+    data.add_new(0x00080201, "LO", offset)
+    found = converted(written(data), Sender("p", "c", zone="Asia/Seoul"))
+    assert (
+        next(one for one in found.resources if one["resourceType"] == "ImagingStudy")["started"]
+        == "2026-01-02"
+    )
+    assert [one.severity for one in found.issues if one.place == "TimezoneOffsetFromUTC"] == ["warning"]
+
+
+def test_an_offset_under_a_representation_without_text_is_none_that_can_be_read():
+    data = dataset()
+    data.add_new(0x00080201, "OB", b"+0100 ")
+    started = first(written(data), "ImagingStudy", Sender("p", "c", zone="Asia/Seoul"))["started"]
+    assert started == "2026-01-02"
+
+
+@pytest.mark.parametrize("number", ["\x1d9", "9\x1c", "\u0669"])
+def test_a_number_with_another_character_is_no_number(number):
+    data = dataset()
+    data.SpecificCharacterSet = "ISO_IR 192"
+    data.add_new(0x00200011, "LO", number)
+    found = converted(written(data))
+    study = next(one for one in found.resources if one["resourceType"] == "ImagingStudy")
+    assert "number" not in study["series"][0]
+    assert "SeriesNumber" in {issue.place for issue in found.issues}
+
+
 def test_a_time_that_was_cut_to_its_date_is_reported():
     found = converted(obj(TimezoneOffsetFromUTC=None))
     assert ("value", "StudyDate") in {(issue.code, issue.place) for issue in found.issues}
