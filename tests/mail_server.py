@@ -15,17 +15,26 @@ from receiver import until
 
 @dataclass
 class MailServer:
-    """``refuse``: a code that it answers to every RCPT; ``with_starttls``: not TLS from the first byte."""
+    """``refuse``: a code that it answers to every RCPT; ``with_starttls``: not TLS from the first byte.
+
+    While ``hold`` is not set it reads no more than a line of a mail (``holding``); ``cut``: what came of mails
+    without an end. ``is_rude``: it answers no QUIT.
+    """
 
     tls: ssl.SSLContext
     with_starttls: bool = False
     offers_tls: bool = True
     refuse: int = 0
+    is_rude: bool = False
+    hold: threading.Event = field(default_factory=threading.Event)
+    holding: threading.Event = field(default_factory=threading.Event)
     got: list[EmailMessage] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
+    cut: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         outer = self
+        self.hold.set()
 
         class Handler(StreamRequestHandler):
             def say(self, text: str) -> None:
@@ -69,22 +78,36 @@ class MailServer:
                         self.say(f"{outer.refuse} no")
                     elif word == b"DATA":
                         self.say("354 go")
-                        self.say(self.take())
+                        if not self.take():
+                            return
+                        self.say("250 taken")
                     elif word == b"QUIT":
+                        if outer.is_rude:
+                            self.rfile.read()
                         self.say("221 bye")
                         return
                     else:
                         self.say("250 ok")
 
-            def take(self) -> str:
+            def take(self) -> bool:
                 lines = []
-                for line in self.rfile:
-                    if line == b".\r\n":
-                        break
-                    lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
+                is_whole = False
+                try:
+                    for line in self.rfile:
+                        is_whole = line == b".\r\n"
+                        if is_whole:
+                            break
+                        lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
+                        outer.holding.set()
+                        outer.hold.wait(60)
+                finally:
+                    if not is_whole:
+                        outer.cut.append(b"".join(lines))
+                if not is_whole:
+                    return False
                 made: Any = message_from_bytes(b"".join(lines), policy=policy.default)
                 outer.got.append(made)
-                return "250 taken"
+                return True
 
         self._server = ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

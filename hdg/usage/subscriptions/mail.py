@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import smtplib
+import socket
 import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import formatdate
-from typing import TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 from urllib.parse import unquote, urlsplit
 
 from hdg.errors import SettingsError
@@ -31,6 +32,8 @@ Given = TypeVarTuple("Given")
 Made = TypeVar("Made")
 
 _PORTS = {"smtps": 465, "smtp": 587}
+_BYE_S = 2.0
+"""How long the answer to QUIT is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,13 @@ class Mail:
             connection = await asyncio.to_thread(_refusing, self._open, limit_s)
             try:
                 body = await make()
-                if body is None:
-                    return False
-                await asyncio.to_thread(_refusing, self._send, connection, told, version, body)
-            finally:
-                await asyncio.to_thread(_end, connection)
-        return True
+                if body is not None:
+                    await asyncio.to_thread(_refusing, self._send, connection, told, version, body)
+            except BaseException:
+                _break_off(connection)
+                raise
+        await asyncio.to_thread(_end, connection)  # what was taken stays delivered, however long this takes
+        return body is not None
 
     def _open(self, limit_s: float) -> smtplib.SMTP:
         server = self._server
@@ -157,6 +161,18 @@ def _refusing(work: Callable[[Unpack[Given]], Made], *given: *Given) -> Made:
 
 
 def _end(connection: smtplib.SMTP) -> None:
+    sock: Any = connection.sock
     with contextlib.suppress(smtplib.SMTPException, OSError):
+        if sock is not None:
+            sock.settimeout(_BYE_S)
         connection.quit()
+    connection.close()
+
+
+def _break_off(connection: smtplib.SMTP) -> None:
+    """A thread may be sending still: what it has not sent must not follow, and nothing may come in between."""
+    sock: Any = connection.sock
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
     connection.close()

@@ -47,6 +47,8 @@ class Connection:
             )
         except ssl.SSLCertVerificationError:
             raise NotDelivered("its certificate is not valid") from None
+        except UnicodeError:  # a label that is empty or too long
+            raise NotDelivered("no connection: its host is no name") from None
         except OSError as error:
             text = error.strerror if not isinstance(error, socket.gaierror) else "unknown host"
             raise NotDelivered(f"no connection: {text or type(error).__name__}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
@@ -12,8 +13,16 @@ from hdg.errors import SettingsError
 from hdg.fhir import json, xml
 from hdg.fhir.validate import validate
 from hdg.ingestion.hl7v2.mllp_tls import server_context
+from hdg.management.store.search import SearchQuery
+from hdg.management.store.subscription import Row
 from hdg.settings import Settings
+from hdg.usage.subscriptions import mail
+from hdg.usage.subscriptions.definition import Definition
 from hdg.usage.subscriptions.endpoints import Endpoints
+from hdg.usage.subscriptions.feed import Told
+from hdg.usage.subscriptions.hook import tls_context
+from hdg.usage.subscriptions.mail import Mail, Server
+from hdg.usage.subscriptions.topics import topics
 from hdg.usage.subscriptions.ways import Ways
 from mail_server import MailServer
 from receiver import until
@@ -103,6 +112,53 @@ def test_a_topic_sends_its_bundles(mailing, server) -> None:
     mailing.observe("x1")
     bundles = [json.loads(next(iter(each.iter_attachments())).get_content()) for each in server.wait_for(2)]
     assert [validate(bundle) for bundle in bundles] == [[], []]
+
+
+def test_a_mail_that_was_taken_is_not_sent_again_because_nobody_says_goodbye(
+    make_site, server, authority, monkeypatch
+) -> None:
+    monkeypatch.setattr(mail, "_BYE_S", 0.1)
+    site = make_site(
+        subscription_endpoints=ALLOWED,
+        subscription_mail=f"smtps://localhost:{server.port}",
+        subscription_mail_from="gateway@hospital.example",
+        subscription_ca=authority.ca,
+        subscription_timeout_s=5,
+    )
+    server.is_rude = True
+    by_mail(site)
+    site.start()
+    site.observe("x1")
+    site.observe("x2")
+    first, second = server.wait_for(2)
+    assert first["Message-ID"] != second["Message-ID"]
+
+
+def test_a_mail_that_is_given_up_is_never_ended_with_something_else_in_it(server, authority) -> None:
+    way = Mail(
+        Server(True, "localhost", server.port, "", "", "gateway@hospital.example"),
+        tls_context(authority.ca),
+        "https://gateway.example/fhir",
+    )
+    row = Row("s1", 1, 1, "active", "email", 0, 0, 0, 1, "", b"")
+    topic = next(iter(topics().values()))
+    definition = Definition(SearchQuery("Observation"), topic, "email", "empty", address="board@ward.example")
+
+    async def body() -> bytes:
+        return b"x" * 12_000_000  # more than lies in the buffers of both sides
+
+    async def given_up() -> None:
+        sending = asyncio.create_task(way.carry(Told(row, None, definition), body, None, 60))
+        await asyncio.to_thread(server.holding.wait, 20)
+        sending.cancel()
+        await asyncio.wait([sending])
+
+    server.hold.clear()
+    asyncio.run(given_up())
+    server.hold.set()
+    until(lambda: bool(server.cut))
+    assert not server.got
+    assert b"QUIT" not in server.cut[0].upper().split(b"\r\n")
 
 
 def test_a_mail_server_that_refuses_is_tried_again_and_a_repeat_is_known_as_one(mailing, server) -> None:

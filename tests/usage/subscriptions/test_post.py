@@ -73,6 +73,12 @@ def test_an_answer_that_drips_in_is_given_up():
     assert asyncio.run(asked(b"HTTP/1.1 200 " + b"O" * 6000 + b"\r\n\r\n", drip=True, limit=0.5))[0] == "time"
 
 
+@pytest.mark.parametrize("host", ["a..partner.example", "a" * 64 + ".partner.example"])
+def test_a_host_that_is_no_name_is_a_failure_like_any_other(host):
+    target = Endpoints(["https://*.partner.example"]).target(f"https://{host}/")
+    assert asyncio.run(asked(b"", target=target))[0] == "no connection: its host is no name"
+
+
 def test_a_name_that_only_a_wildcard_covers_and_that_leads_into_the_own_network_is_not_connected_to():
     target = Target(False, "localhost", 1, "/", False)
     assert asyncio.run(asked(b"", target=target))[0] == "its address is not one that this gateway sends to"
