@@ -25,6 +25,8 @@ _SURE = re.compile(
 )
 """The usual forms, a date or a time to the second with its offset, of days that every month has."""
 _DATE_DIGITS = 8
+DOUBLED = "the zone's clocks pass this local time twice: the first of the two was taken"
+SKIPPED = "the zone's clocks skip this local time: it was read with the offset from before the change"
 
 
 def zone(text: str | None) -> tzinfo | None:
@@ -49,7 +51,8 @@ def to_date(text: str) -> str:
 
 
 def to_datetime(text: str, local: tzinfo | None) -> str:
-    """An R4 dateTime. ``local`` is the sender's zone for times without offset.
+    """An R4 dateTime. ``local`` is the sender's zone for times without offset; ``doubt`` tells of those that the
+    zone has twice or never, which get the offset from before its clocks change.
 
     Raises Unfit; with ``kept`` set to the date when the time cannot be carried.
     """
@@ -72,6 +75,23 @@ def to_datetime(text: str, local: tzinfo | None) -> str:
             "a time without offset from a sender without a declared zone was cut to its date", kept=day
         )
     return f"{day}T{clock}{_local_offset(match, local)}"
+
+
+def doubt(text: str, local: tzinfo | None) -> str:
+    """Why the offset of a local time is a choice: the zone's clocks pass it twice, or skip it; '' for all others."""
+    if local is None or isinstance(local, timezone) or _SURE.fullmatch(text):
+        return ""
+    match = _DTM.fullmatch(text)
+    if match is None or match[5] is None or match[8]:
+        return ""
+    try:
+        moment = _moment(match, local)
+    except ValueError:
+        return ""
+    first, second = moment.utcoffset(), moment.replace(fold=1).utcoffset()
+    if first == second or first is None or second is None:
+        return ""
+    return DOUBLED if first > second else SKIPPED
 
 
 def to_instant(text: str, local: tzinfo | None) -> str:
@@ -126,10 +146,14 @@ def _offset(text: str) -> str:
     return f"{text[:3]}:{text[3:]}"
 
 
-def _local_offset(match: re.Match[str], local: tzinfo) -> str:
+def _moment(match: re.Match[str], local: tzinfo) -> datetime:
+    """A local time to the minute or better."""
     year, month, day, hour, minute = (int(match[part]) for part in range(1, 6))
-    moment = datetime(year, month, day, hour, minute, min(int(match[6] or 0), 59), tzinfo=local)
-    offset = moment.utcoffset()
+    return datetime(year, month, day, hour, minute, min(int(match[6] or 0), 59), tzinfo=local)
+
+
+def _local_offset(match: re.Match[str], local: tzinfo) -> str:
+    offset = _moment(match, local).utcoffset()
     minutes = 0 if offset is None else int(offset.total_seconds()) // 60
     sign = "-" if minutes < 0 else "+"
     return f"{sign}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"

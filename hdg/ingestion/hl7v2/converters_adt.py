@@ -14,7 +14,7 @@ from hdg.ingestion.hl7v2.authority import universal_uri as uri_of
 from hdg.ingestion.hl7v2.converters import CONVERTERS
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.identity import patient_facts
-from hdg.ingestion.hl7v2.primitives import plain
+from hdg.ingestion.hl7v2.primitives import doubtful, plain
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.times import to_datetime, to_time
 from hdg.mapping.context import Facts, JsonObject, Several, Unfit
@@ -51,7 +51,10 @@ def _birth_time(text: str, state: State) -> str:
 def birth_time(text: str, state: State) -> str | None:
     """PID-7 with its offset, or the sender's zone; nothing when neither is known."""
     found = _birth_time(text, state)
-    return found if "T" in found else None
+    if "T" not in found:
+        return None
+    doubtful(text.partition("^")[0].strip(), state)
+    return found
 
 
 @CONVERTERS.register("hl7v2.local_birth_time", type="time", is_pure=True)
@@ -95,6 +98,7 @@ def procedure_period(text: str, state: State) -> JsonObject:
         start = to_datetime(text.partition("^")[0].strip(), state.zone)
     except Unfit as problem:
         raise Unfit(problem.text, kept={"start": problem.kept} if problem.kept else None) from problem
+    doubtful(text.partition("^")[0].strip(), state)
     minutes = plain(state.segment.field(7), state)
     if "T" not in start or not _MINUTES.fullmatch(minutes):
         raise Unfit("PR1-7 is no whole number of minutes: the end is not known", kept={"start": start})

@@ -67,10 +67,13 @@ def _time(text: str, state: State) -> str | None:
     """A dateTime; a problem with it was reported where the OBR itself was read."""
     if text == _NULL:
         return None
+    mark = len(state.problems)
     try:
         return date_time(text, state)
     except Unfit as problem:
         return problem.kept  # type: ignore[no-any-return]  # the date of a time that was cut, or None
+    finally:
+        del state.problems[mark:]
 
 
 @CONVERTERS.register("hl7v2.order_effective")

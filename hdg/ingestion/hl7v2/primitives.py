@@ -15,7 +15,7 @@ from hdg.fhir.json import Decimal
 from hdg.fhir.json import decimal as json_decimal
 from hdg.ingestion.hl7v2.encoding import unescape
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.times import to_date, to_datetime, to_instant, to_time
+from hdg.ingestion.times import doubt, to_date, to_datetime, to_instant, to_time
 from hdg.mapping.context import Unfit
 
 _PLAIN_NUMBER = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
@@ -96,8 +96,18 @@ def date_time(text: str, state: State) -> str | None:
         day = text.partition("^")[0].strip()
         if not day:
             return None
-        found = known[text] = to_datetime(day, state.zone)
+        found = to_datetime(day, state.zone)
+        if state.zone is None or not doubtful(day, state):
+            known[text] = found
     return found
+
+
+def doubtful(text: str, state: State) -> bool:
+    """Whether the offset of a local time is a choice, which is reported where it is read."""
+    why = doubt(text, state.zone)
+    if why:
+        state.problem(why)
+    return bool(why)
 
 
 def instant(text: str, state: State) -> str | None:
@@ -109,7 +119,9 @@ def instant(text: str, state: State) -> str | None:
         moment = text.partition("^")[0].strip()
         if not moment:
             return None
-        found = known[key] = to_instant(moment, state.zone)
+        found = to_instant(moment, state.zone)
+        if state.zone is None or not doubtful(moment, state):
+            known[key] = found
     return found
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hdg.errors import Issue
 from hdg.fhir.times import instant
 from hdg.ingestion import provenance as shared
 from hdg.ingestion.hl7v2.state import State
-from hdg.ingestion.times import to_instant
+from hdg.ingestion.times import doubt, to_instant
 from hdg.mapping.context import JsonObject, Unfit
 
 
@@ -50,7 +51,11 @@ def recorded(state: State, at_us: int) -> str:
     text = state.message.segments[0].field(7).partition("^")[0].strip()
     if text:
         try:
-            return to_instant(text, state.zone)
+            found = to_instant(text, state.zone)
         except Unfit:
-            pass  # MSH-7 says less than an instant
+            return instant(at_us)  # MSH-7 says less than an instant
+        why = doubt(text, state.zone)
+        if why:
+            state.issues.append(Issue("warning", "value", "MSH-7", why))
+        return found
     return instant(at_us)

@@ -14,7 +14,7 @@ from typing import Any
 from hdg.ingestion.hl7v2.authority import part
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text, unit_code, unit_system, unit_text
 from hdg.ingestion.hl7v2.encoding import NULL
-from hdg.ingestion.hl7v2.primitives import number, plain, plain_number
+from hdg.ingestion.hl7v2.primitives import doubtful, number, plain, plain_number
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.times import to_datetime, to_time
 from hdg.mapping.context import Choice, JsonObject, Several, Unfit
@@ -136,7 +136,9 @@ def _date_time(text: str, state: State) -> Choice | None:
     if not text:
         return None
     try:
-        return Choice("dateTime", to_datetime(text, state.zone))
+        found = to_datetime(text, state.zone)
+        doubtful(text, state)
+        return Choice("dateTime", found)
     except Unfit as problem:
         if problem.kept is None:
             raise
