@@ -17,12 +17,15 @@ removes what no living process holds.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import secrets
 from base64 import b32encode
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +61,12 @@ _NONCE_BYTES = 12
 _HEAD_BYTES = 1 + _PREFIX_BYTES
 _SEALED_BYTES = SEGMENT_BYTES + _TAG_BYTES
 _SEGMENTS_MAX = 1 << 32
-_FLUSH_BYTES = 128 << 20
+_FLUSH_BYTES = 16 << 20
 """So much is written before the disk is told to begin."""
+_AHEAD = 2
+"""Segments that may wait to be sealed; the one who writes waits for the rest."""
+_DROP = getattr(os, "POSIX_FADV_DONTNEED", None)
+"""Where there is such advice (not on macOS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,10 @@ class Stored:
 class Sealer:
     """Takes plaintext piece by piece. ``finish`` makes the object durable; ``abort`` leaves nothing of it.
 
+    Segments are sealed and written in a thread of their own while the next one arrives, and the disk writes in another
+    what it has got; an object of one segment needs neither. What is on disk is not kept in the system's memory too:
+    new memory for each byte of a large object takes longer than the rest of the writing, where memory is virtual.
+
     As a context manager it aborts what was not finished. For one thread.
     """
 
@@ -90,30 +101,33 @@ class Sealer:
         self._pending = bytearray()
         self._count = self._plain = self._size = 0
         self._part, self._file = _new_part(files.folder)
+        self._worker: ThreadPoolExecutor | None = None
+        self._ahead: deque[Future[None]] = deque()
+        """What the worker has to do yet. While there is any, ``_count``, ``_size`` and ``_digest`` are the worker's."""
         self._flushing: Thread | None = None
-        self._flush_at = _FLUSH_BYTES
+        self._flushed = 0
         self._failure: OSError | None = None
+        """Of the first write or sync that failed."""
         self._put(_FORMAT + self._prefix)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """More of the plaintext. Raises OSError."""
+        """More of the plaintext. Raises OSError, also for what came before."""
         self._plain += len(data)
-        if len(self._pending) + len(data) <= SEGMENT_BYTES:
-            self._pending += data
-            return
-        view, at = memoryview(data), SEGMENT_BYTES - len(self._pending)
-        self._pending += view[:at]
-        self._segment(self._pending, is_last=False)
-        while len(data) - at > SEGMENT_BYTES:  # the last segment is kept back: it is marked as such
-            self._segment(view[at : at + SEGMENT_BYTES], is_last=False)
-            at += SEGMENT_BYTES
-        self._pending = bytearray(view[at:])
+        view = memoryview(data)
+        while len(self._pending) + len(view) > SEGMENT_BYTES:  # the last is kept back: it is marked as such
+            room = SEGMENT_BYTES - len(self._pending)
+            self._pending += view[:room]
+            view = view[room:]
+            self._hand_on(self._pending)
+            self._pending = bytearray()
+        self._pending += view
 
     def finish(self) -> Stored:
         """Writes what is left, syncs file and folder, and gives the file its name. Raises OSError."""
+        self._wait_for(0)
         self._segment(self._pending, is_last=True)
         self._join()
-        os.fsync(self._file)
+        self._sync()
         if self._failure is not None:
             raise self._failure
         cid = "b" + b32encode(b"\x01\x55\x12\x20" + self._digest.digest()).decode().rstrip("=").lower()
@@ -136,7 +150,24 @@ class Sealer:
     ) -> None:
         self.abort()
 
-    def _segment(self, plain: bytes | bytearray | memoryview, *, is_last: bool) -> None:
+    def _hand_on(self, plain: bytearray) -> None:
+        self._wait_for(_AHEAD - 1)
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "hdg-seal")
+        try:
+            self._ahead.append(self._worker.submit(self._segment, plain, is_last=False))
+        except RuntimeError as error:
+            self._failure = OSError(errno.EAGAIN, "the system gives no more threads")
+            raise self._failure from error
+
+    def _wait_for(self, left: int) -> None:
+        """Until no more than so many segments wait."""
+        while len(self._ahead) > left:
+            self._ahead.popleft().result()
+
+    def _segment(self, plain: bytearray, *, is_last: bool) -> None:
+        if self._failure is not None:
+            raise self._failure
         if self._count >= _SEGMENTS_MAX:
             raise VaultError("the object is too large")
         self._put(self._cipher.encrypt(_nonce(self._prefix, self._count, is_last=is_last), plain, None))
@@ -145,19 +176,25 @@ class Sealer:
     def _put(self, data: bytes) -> None:
         self._digest.update(data)
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._file, view) :]
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError as error:
+            self._failure = error
+            raise
         self._size += len(data)
-        if self._size >= self._flush_at:
+        if self._size - self._flushed >= _FLUSH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         """Has the disk begin with what is there, so that it has little left to do at the end."""
         if self._flushing is not None and self._flushing.is_alive():
             return
-        self._flush_at = self._size + _FLUSH_BYTES
-        self._flushing = Thread(target=self._sync, name="hdg-flush", daemon=True)
-        self._flushing.start()
+        self._flushed = self._size
+        flushing = Thread(target=self._sync_and_forget, args=(self._size,), name="hdg-flush", daemon=True)
+        with suppress(RuntimeError):  # no thread for it: there is more to do at the end
+            flushing.start()
+            self._flushing = flushing
 
     def _sync(self) -> None:
         """An error is told once for each open file (fsync(2)): what is not kept here nobody would hear of."""
@@ -166,12 +203,21 @@ class Sealer:
         except OSError as error:
             self._failure = error
 
+    def _sync_and_forget(self, until: int) -> None:
+        self._sync()
+        if _DROP is not None:
+            with suppress(OSError):
+                os.posix_fadvise(self._file, 0, until, _DROP)
+
     def _join(self) -> None:
         if self._flushing is not None:
             self._flushing.join()
             self._flushing = None
 
     def _close(self) -> None:
+        if self._worker is not None:
+            self._worker.shutdown(cancel_futures=True)
+            self._worker = None
         self._join()
         os.close(self._file)
         self._file = -1

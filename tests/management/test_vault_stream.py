@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import subprocess
 import sys
+import threading
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hdg.errors import VaultError
-from hdg.management import vault_stream
 from hdg.management.vault import BlobFiles, cid_of
 from hdg.management.vault_stream import (
     SEGMENT_BYTES,
@@ -142,10 +143,28 @@ def test_a_sweep_takes_what_a_killed_process_left_and_nothing_that_is_being_writ
     assert sweep(files.folder) == 0
 
 
+def settled(sealer: Sealer) -> None:
+    """Until all that was given is written and what was begun is on the disk."""
+    while sealer._ahead or (sealer._flushing is not None and sealer._flushing.is_alive()):
+        sealer._wait_for(0)
+
+
+def kept(files: BlobFiles) -> list[object]:
+    return [path for path in files.folder.rglob("*") if path.is_file()]
+
+
+def running() -> list[str]:
+    """Threads of sealers."""
+    names = (thread.name for thread in threading.enumerate())
+    return [name for name in names if name.startswith(("hdg-seal", "hdg-flush"))]
+
+
 @pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("is_told", [False, True])
 def test_an_object_that_the_disk_did_not_take_is_not_finished_whenever_it_says_so(
-    files, monkeypatch, failing
+    files, monkeypatch, failing, is_told
 ) -> None:
+    """The one who writes may or may not stop at the first error that it is told."""
     calls = []
 
     def fails(descriptor):
@@ -154,16 +173,90 @@ def test_an_object_that_the_disk_did_not_take_is_not_finished_whenever_it_says_s
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fails)
-    monkeypatch.setattr(vault_stream, "_FLUSH_BYTES", 32 << 20)
     with Sealer(files) as sealer:
-        for _ in range(70):
-            sealer.write(bytes(1 << 20))
-            while sealer._flushing is not None and sealer._flushing.is_alive():
-                pass
+        for _ in range(35):
+            try:
+                sealer.write(bytes(1 << 20))
+                settled(sealer)
+            except OSError:
+                if is_told:
+                    break
         with pytest.raises(OSError, match="Input/output"):
             sealer.finish()
-    assert len(calls) == 3
-    assert [path for path in files.folder.rglob("*") if path.is_file()] == []
+        with pytest.raises(OSError, match="Input/output"):
+            sealer.finish()
+    assert len(calls) >= failing
+    assert kept(files) == []
+
+
+@pytest.mark.parametrize("failing", [2, 3, 6])
+def test_an_object_that_was_not_written_whole_is_not_finished_though_what_came_after_was(
+    files, monkeypatch, failing
+) -> None:
+    calls = []
+    write = os.write
+
+    def fails(descriptor, data):
+        calls.append(descriptor)
+        if len(calls) == failing:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", fails)
+    with Sealer(files) as sealer:
+        told = 0
+        for _ in range(6):
+            try:
+                sealer.write(os.urandom(1 << 20))
+            except OSError:
+                told += 1
+        with pytest.raises(OSError, match="No space"):
+            sealer.finish()
+        with pytest.raises(OSError, match="No space"):
+            sealer.finish()
+    assert kept(files) == []
+
+
+def test_where_there_are_no_more_threads_an_object_is_refused_and_nothing_is_left(files, monkeypatch) -> None:
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with Sealer(files) as sealer:
+        with pytest.raises(OSError, match="no more threads"):
+            sealer.write(bytes(2 << 20))
+        with pytest.raises(OSError, match="no more threads"):
+            sealer.finish()
+    assert kept(files) == []
+
+
+def test_what_is_sealed_in_a_thread_is_sealed_in_order(files) -> None:
+    """Pieces of every length, across several windows of the disk."""
+    chance = random.Random(7)
+    plain = chance.randbytes(40_000_000)
+    at = 0
+    with Sealer(files) as sealer:
+        while at < len(plain):
+            piece = plain[at : at + chance.choice((1, 70_000, 131_066, 1 << 20, 3_000_001))]
+            lent = bytearray(piece)  # memory that the caller uses again at once
+            sealer.write(memoryview(lent))
+            lent[:] = bytes(len(lent))
+            at += len(piece)
+        stored = sealer.finish()
+    with open_stream(files.path(stored.cid), stored.dek, stored.size) as source:
+        assert source.read() == plain
+    assert [
+        thread.name for thread in threading.enumerate() if thread.name.startswith(("hdg-seal", "hdg-flush"))
+    ] == []
+
+
+def test_an_object_that_is_aborted_in_the_middle_leaves_no_file_and_no_thread(files) -> None:
+    with Sealer(files) as sealer:
+        sealer.write(os.urandom(40 << 20))
+    assert kept(files) == []
+    assert [
+        thread.name for thread in threading.enumerate() if thread.name.startswith(("hdg-seal", "hdg-flush"))
+    ] == []
 
 
 def test_memory_does_not_grow_with_the_object(files) -> None:
