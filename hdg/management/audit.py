@@ -29,8 +29,10 @@ __all__ = [
     "AuditEventRow",
     "Event",
     "SealedEvent",
+    "agent_of",
     "audit_event",
     "audit_events",
+    "person",
     "refusal_event",
     "seal_event",
 ]
@@ -305,13 +307,14 @@ def _user(principal: Principal) -> JsonObject:
 
 def _entities(access: Access) -> list[JsonObject]:
     named = (access.resource, *access.resources)
-    entities = [*map(_person, access.patients), *(_object(resource) for resource in named if resource)]
+    entities = [*map(person, access.patients), *(_object(resource) for resource in named if resource)]
     if access.query:
         entities.append(_query(_encoded(access.query)))
     return entities
 
 
-def _person(patient: str) -> JsonObject:
+def person(patient: str) -> JsonObject:
+    """The entity that names the patient whom an event is about."""
     return {"what": {"reference": f"Patient/{patient}"}, "type": _PERSON, "role": _PATIENT_ROLE}
 
 
@@ -334,7 +337,7 @@ def _piece(entity: Callable[[str], JsonObject]) -> _Piece:
     return _Piece(_Text(before, kept[0]), _Text(after, kept[1]))
 
 
-_PERSON_PIECE, _OBJECT_PIECE, _QUERY_PIECE = map(_piece, (_person, _object, _query))
+_PERSON_PIECE, _OBJECT_PIECE, _QUERY_PIECE = map(_piece, (person, _object, _query))
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +346,11 @@ class SealedEvent:
 
     row: tuple[str, int, str, str, bytes]
     leaf: bytes
+
+
+def agent_of(principal: Principal) -> str:
+    """Who read, as the rows of the trail name them."""
+    return principal.user or principal.patient or principal.role
 
 
 def seal_event(
@@ -354,6 +362,5 @@ def seal_event(
     """
     key = f"AuditEvent/{event.id}"
     subject, salt, sealed = seal(event.kept or event.data, key)
-    agent = principal.user or principal.patient or principal.role
     leaf = encode("access", subject, key, 0, institution, at_us, commit(salt, event.data))
-    return SealedEvent((event.id, at_us, event.patient, agent, sealed), leaf)
+    return SealedEvent((event.id, at_us, event.patient, agent_of(principal), sealed), leaf)

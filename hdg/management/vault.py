@@ -21,7 +21,7 @@ import hashlib
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,9 +42,11 @@ __all__ = [
     "Randomness",
     "cid_of",
     "derive",
+    "joined",
     "make_owner_keys",
     "open_sealed",
     "seal",
+    "seal_together",
 ]
 
 _NONCE_BYTES = 12
@@ -91,6 +93,24 @@ def seal(
     return b"".join(
         (_FORMAT, nonce, kek.encrypt(nonce, dek, binding), AESGCM(dek).encrypt(nonce, plain, binding))
     )
+
+
+def seal_together(
+    keks: Sequence[AESGCM], plain: bytes, binding: bytes, random: Callable[[int], bytes]
+) -> tuple[bytes, list[bytes]]:
+    """One object for several owners: (what they share, each owner's wrapped DEK).
+
+    ``joined`` makes of both what ``seal`` would have made for that owner. The nonce is random, and each KEK uses it once: the owners must differ.
+    """
+    drawn = random(_DEK_BYTES + _NONCE_BYTES)
+    dek, nonce = drawn[:_DEK_BYTES], drawn[_DEK_BYTES:]
+    shared = _FORMAT + nonce + AESGCM(dek).encrypt(nonce, plain, binding)
+    return shared, [kek.encrypt(nonce, dek, binding) for kek in keks]
+
+
+def joined(shared: bytes, wrapped: bytes) -> bytes:
+    """An object of several owners as one of them has it, for ``open_sealed``."""
+    return b"".join((shared[:_HEAD_BYTES], wrapped, shared[_HEAD_BYTES:]))
 
 
 def open_sealed(kek: AESGCM, sealed: bytes, binding: bytes) -> bytes:

@@ -15,6 +15,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "security.md").read_text(
 def test_every_table_is_told_of() -> None:
     for module in (
         "audit",
+        "audit_shared",
         "consent.schema",
         "identity",
         "ledger.schema",

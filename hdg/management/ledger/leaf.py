@@ -5,9 +5,11 @@ keyed with 32 random bytes that are kept inside the ciphertext, because a bare h
 guessed.
 
 Kinds. ``resource`` and ``consent``: exactly one leaf per stored version, ``consent`` for versions of a
-Consent (the version row carries the leaf's index). ``access``: an audit entry, ``key`` names it. ``member``,
-``key``, ``erasure`` and ``policy``: changes of institutions, keys, patients' keys and the policy file. ``object``: an
-object in the vault that is no resource (a DICOM object; store/imaging.py says what its commitment is of).
+Consent (the version row carries the leaf's index). ``access``: an audit entry, ``key`` names it.
+``accesses``: an audit entry that many patients share; ``subject`` has a tag of each (audit_shared.py).
+``member``, ``key``, ``erasure`` and ``policy``: changes of institutions, keys, patients' keys and the policy
+file. ``object``: an object in the vault that is no resource (a DICOM object; store/imaging.py says what its
+commitment is of).
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from hdg.errors import LedgerError
 
 __all__ = ["KINDS", "SALT_BYTES", "VERSION_KINDS", "Leaf", "commit", "decode", "encode"]
 
-KINDS = frozenset({"resource", "consent", "access", "member", "key", "erasure", "policy", "object"})
+KINDS = frozenset(
+    {"resource", "consent", "access", "member", "key", "erasure", "policy", "object", "accesses"}
+)
 VERSION_KINDS = frozenset({"resource", "consent"})
 SALT_BYTES = 32
 _BLOCK_BYTES = 64

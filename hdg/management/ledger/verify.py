@@ -28,6 +28,7 @@ __all__ = ["Finding", "OpenAudit", "OpenVersion", "Report", "SealedVersion", "Tr
 
 PAGE = 256
 VERSION_KINDS = frozenset({"resource", "consent"})
+AUDIT_KINDS = frozenset({"access", "accesses"})
 FINDINGS_MAX = 200
 
 _LEAF: FromClause = LedgerLeaf.__table__  # type: ignore[attr-defined]  # SQLModel hides its Core table from mypy
@@ -92,7 +93,7 @@ def verify(
     wanted = _Wanted(only, findings, trail, progress)
     head = recompute(connection, trust, findings, wanted.see, known=known)
     if trail is not None:
-        trail.finish(wanted.erased_subjects, head.at_us if head else 0)
+        trail.finish(wanted.erased_subjects, head.at_us if head else 0, head.size if head else 0)
         wanted.revocations.finish(connection, findings)
     _outside_checkpoints(connection, findings)
     versions = _Versions(connection, findings, wanted, open_version, progress)
@@ -138,8 +139,9 @@ class _Wanted:
             self.erased_subjects.add(leaf["subject"])
         elif leaf["kind"] == "key":
             self.revocations.see(leaf)
-        elif leaf["kind"] == "access" and self._trail is not None:
-            self._trail.see(leaf)
+        elif leaf["kind"] in AUDIT_KINDS:
+            if self._trail is not None:
+                self._trail.see(index, leaf)
         elif leaf["kind"] in VERSION_KINDS and self._only in ("", leaf["key"]):
             self._bits[index // 8] |= 1 << index % 8
 

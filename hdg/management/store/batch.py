@@ -7,7 +7,7 @@ two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -152,6 +152,8 @@ class Batch:
         self.changes: list[tuple[str, Row]] = []
         self.later: list[tuple[Table, Sequence[dict[str, Any]]]] = []
         self.rows: list[tuple[Table, Row]] = []
+        self.led: list[tuple[int, Callable[[int], Iterable[tuple[Table, list[Row]]]]]] = []
+        """What makes rows of the ledger index of a leaf, by the place of that leaf in ``leaves``."""
 
     def _lists(self) -> tuple[list[Any], ...]:
         return (
@@ -166,6 +168,7 @@ class Batch:
             self.changes,
             self.later,
             self.rows,
+            self.led,
         )
 
     def mark(self) -> Mark:
@@ -247,7 +250,11 @@ class Batch:
         whole: dict[Table, list[Row]] = {}
         for table, row in self.rows:
             whole.setdefault(table, []).append(row)
-        for table, rows in whole.items():
+        led: dict[Table, list[Row]] = {}
+        for place, made in self.led:
+            for table, rows in made(first_leaf + place):
+                led.setdefault(table, []).extend(rows)
+        for table, rows in (*whole.items(), *((table, sorted(rows)) for table, rows in led.items())):
             insert(table, rows)
         cursor.close()
 

@@ -209,6 +209,20 @@ class Unit:
         salt = random(SALT_BYTES)
         return code, salt, vault.seal(kek, salt + _UNOWNED + data, b"row/" + key.encode(), random)
 
+    def seal_together(
+        self, data: bytes, key: str, patients: Iterable[str]
+    ) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+        """(salt, what is shared, (owner code, wrapped key) of each): ``seal`` for several different patients.
+
+        ``vault.joined`` makes of the shared part and a key what ``seal`` would have made.
+        """
+        found = [self._owner("patient", patient) for patient in patients]
+        random = self._shared.random.take
+        salt = random(SALT_BYTES)
+        plain = salt + _UNOWNED + data
+        shared, keys = vault.seal_together([kek for _, kek in found], plain, b"row/" + key.encode(), random)
+        return salt, shared, [(code, wrapped) for (code, _), wrapped in zip(found, keys, strict=True)]
+
     def open_row(self, owner_code: str, sealed: bytes, key: str) -> bytes:
         """The data that ``seal`` sealed. Raises VaultError."""
         return unpack(vault.open_sealed(self._kek(owner_code), sealed, b"row/" + key.encode())).body
@@ -228,6 +242,10 @@ class Unit:
         For rows that come in numbers: a tenth of what ``execute_later`` costs.
         """
         self.batch.rows.append((table, row))
+
+    def insert_led(self, rows: Callable[[int], Iterable[tuple[Table, list[tuple[Any, ...]]]]]) -> None:
+        """``insert_later`` of rows that name the ledger index of the last leaf so far: made once it is known."""
+        self.batch.led.append((len(self.batch.leaves) - 1, rows))
 
     def execute_later(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
         """Inserts ``rows`` (all with the same columns) at the end of the group, in this transaction."""

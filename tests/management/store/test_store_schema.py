@@ -25,7 +25,8 @@ from hdg.management.store.versions import current
 from hdg.settings import Settings
 
 OURS = {
-    "audit_event", "blob", "compartment", "consent_rule", "idx_composite", "idx_date", "idx_number",
+    "audit_access", "audit_event", "audit_patient", "blob", "compartment", "consent_rule", "idx_composite", "idx_date",
+    "idx_number",
     "idx_quantity", "idx_reference", "idx_string", "idx_token", "idx_uri", "imaging_due",
     "imaging_instance", "inbox", "ledger_checkpoint", "ledger_leaf", "ledger_tile", "owner_key",
     "replaced_document",
@@ -38,6 +39,7 @@ def test_migrated_tables_are_the_declared_ones(settings, monkeypatch) -> None:
     monkeypatch.setattr(run, "upgrade", run.upgrade.upgrade)  # revision by revision
     for module in (
         "audit",
+        "audit_shared",
         "consent.schema",
         "identity",
         "ledger.schema",
@@ -177,6 +179,8 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
             "imaging_commitment",
             "imaging_made",
             "replaced_document",
+            "audit_access",
+            "audit_patient",
         ):  # of later revisions
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE blob DROP COLUMN dek"))
