@@ -100,7 +100,8 @@ def seal_together(
 ) -> tuple[bytes, list[bytes]]:
     """One object for several owners: (what they share, each owner's wrapped DEK).
 
-    ``joined`` makes of both what ``seal`` would have made for that owner. The nonce is random, and each KEK uses it once: the owners must differ.
+    ``joined`` makes of both what ``seal`` would have made for that owner. The nonce is random, and each KEK uses
+    it once: the owners must differ.
     """
     drawn = random(_DEK_BYTES + _NONCE_BYTES)
     dek, nonce = drawn[:_DEK_BYTES], drawn[_DEK_BYTES:]
