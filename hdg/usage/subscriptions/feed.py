@@ -157,11 +157,16 @@ class Feed:
         """
         if self._policy.obligations.get(told.who.role):
             raise Unusable("this role gets no notifications")
-        query = select(_TOKENS.c.token_id).where(_TOKENS.c.token_id == told.who.token_id)
-        with self.engine.connect() as connection:
-            is_revoked = connection.execute(query).first() is not None
-        if is_revoked or self.now_us() >= told.who.expires_us:
+        if not self.is_valid(told.who.token_id, told.who.expires_us):
             raise Unusable("the access token that it was written with is no longer valid: write it anew")
+
+    def is_valid(self, token_id: str, expires_us: int) -> bool:
+        """Whether an access token has neither expired nor been revoked, as the database says now."""
+        if self.now_us() >= expires_us:
+            return False
+        query = select(_TOKENS.c.token_id).where(_TOKENS.c.token_id == token_id)
+        with self.engine.connect() as connection:
+            return connection.execute(query).first() is None
 
     def is_over(self, told: Told) -> bool:
         """Whether its ``end`` has come."""

@@ -1,14 +1,16 @@
 """The websocket channel: ``bind``, ``bound``, ``ping`` of R4, and binding tokens with Bundles for topics.
 
 R4 subscription.html (websockets); Subscriptions R5 Backport, channels.html#websockets. A connection binds with the
-access token that it was opened with (``bind ID``), or with a binding token (``bind-with-token TOKEN``). One
-connection at a time has a subscription: the newest bind wins. What comes while none has it waits in the log.
+access token that it was opened with (``bind ID``), or with a binding token (``bind-with-token TOKEN``); it ends
+when that access token, or the one that the binding token was asked for with, is valid no more. One connection at a
+time has a subscription: the newest bind wins. What comes while none has it waits in the log.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -31,10 +33,24 @@ UNBOUND_S = 20.0
 SOCKETS_MAX = 500
 BOUND_MAX = 100
 """Subscriptions of one connection."""
-_BINDING = ("websocket binding",)
+_BINDING = ("websocket binding 2",)
 _POLICY = 1008
 _AGAIN = 1012
 _log = logging.getLogger("hdg.subscriptions")
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who a connection is: the principal, by the access token of that id, until it expires (µs since the epoch)."""
+
+    who: tuple[str, ...]
+    token_id: str
+    expires_us: int
+
+    @classmethod
+    def of(cls, principal: Principal) -> Bearer:
+        """The bearer of a verified token."""
+        return cls(identity(principal), principal.token_id, principal.expires_us)
 
 
 class BindingTokens:
@@ -45,15 +61,17 @@ class BindingTokens:
 
     def seal(self, who: Principal, ids: list[str], until_us: int) -> str:
         """A token for these subscriptions."""
-        pairs = (("", "\0".join(identity(who))), *(("id", id_) for id_ in ids))
+        credential = (("token", who.token_id), ("expires", str(who.expires_us)))
+        pairs = (("", "\0".join(identity(who))), *credential, *(("id", id_) for id_ in ids))
         return self._tokens.seal(PageToken(pairs, str(until_us)), _BINDING)
 
-    def open(self, text: str, now_us: int) -> tuple[tuple[str, ...], list[str]]:
+    def open(self, text: str, now_us: int) -> tuple[Bearer, list[str]]:
         """Whose it is and for what. Raises BadRequest when it is not valid (any more)."""
         token = self._tokens.open(text, _BINDING)
         if now_us >= int(token.cursor):
             raise BadRequest("the binding token has expired")
-        return tuple(token.pairs[0][1].split("\0")), [id_ for _, id_ in token.pairs[1:]]
+        who, token_id, expires, *ids = (value for _, value in token.pairs)
+        return Bearer(tuple(who.split("\0")), token_id, int(expires)), ids
 
 
 class Sockets:
@@ -78,17 +96,19 @@ class Sockets:
         finally:
             self._count -= 1
 
-    async def bind(self, socket: WebSocket, id_: str, who: tuple[str, ...]) -> Lane:
-        """The lane of a subscription that is that principal's. Raises NotFound, BadRequest, Conflict."""
-        told = await self._feed.aside(self._feed.told_to, who, id_)
+    async def bind(self, socket: WebSocket, id_: str, bearer: Bearer) -> Lane:
+        """The lane of a subscription that is the bearer's. Raises AccessDenied, NotFound, BadRequest, Conflict."""
+        if not await self._feed.aside(self._feed.is_valid, bearer.token_id, bearer.expires_us):
+            raise AccessDenied("the access token is not valid any more", is_authenticated=False)
+        told = await self._feed.aside(self._feed.told_to, bearer.who, id_)
         if told.definition.channel != "websocket" or told.row.status not in ("requested", "active"):
             raise BadRequest("this subscription is not one to bind to")
         await self._feed.aside(self._feed.check, told)
         row = await self._feed.claim(told.row, is_fresh=True)
-        carrier = _Socket(socket)
+        carrier = _Socket(self._feed, socket, bearer)
         return Lane(self._feed, row, carrier, self._pace, self._base_url, is_bound=True)
 
-    def opened(self, token: str) -> tuple[tuple[str, ...], list[str]]:
+    def opened(self, token: str) -> tuple[Bearer, list[str]]:
         """See BindingTokens.open."""
         return self._tokens.open(token, self._feed.now_us())
 
@@ -107,7 +127,7 @@ class _Talk:
     def __init__(self, sockets: Sockets, socket: WebSocket, who: Principal | None) -> None:
         self._sockets = sockets
         self._socket = socket
-        self._who = None if who is None else identity(who)
+        self._bearer = None if who is None else Bearer.of(who)
         self._lanes: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -131,21 +151,21 @@ class _Talk:
     async def _take(self, text: str) -> None:
         """A bind; anything else ends the connection. Raises HdgError."""
         verb, _, rest = text.strip().partition(" ")
-        if verb == "bind" and self._who is not None:
-            await self._bind(rest.strip(), self._who)
+        if verb == "bind" and self._bearer is not None:
+            await self._bind(rest.strip(), self._bearer)
         elif verb == "bind-with-token":
-            who, ids = self._sockets.opened(rest.strip())
+            bearer, ids = self._sockets.opened(rest.strip())
             for id_ in ids:
-                await self._bind(id_, who)
+                await self._bind(id_, bearer)
         elif verb == "bind":
             raise AccessDenied("an access token is needed", is_authenticated=False)
         else:
             raise BadRequest("bind ID, or bind-with-token TOKEN")
 
-    async def _bind(self, id_: str, who: tuple[str, ...]) -> None:
+    async def _bind(self, id_: str, bearer: Bearer) -> None:
         if len(self._lanes) >= BOUND_MAX or id_ in self._lanes:
             raise Conflict("bound already")
-        lane = await self._sockets.bind(self._socket, id_, who)
+        lane = await self._sockets.bind(self._socket, id_, bearer)
         await self._socket.send_text(f"bound {id_}")
         self._lanes[id_] = asyncio.create_task(self._run(lane))
 
@@ -154,6 +174,8 @@ class _Talk:
         self._sockets.listen(lane)
         try:
             await lane.run()
+        except Exception as error:  # the store's troubles: nothing would be told any more
+            _log.warning("websocket closed: %s", type(error).__name__)
         finally:
             self._sockets.forget(lane)
         await self._close(_AGAIN)
@@ -168,13 +190,19 @@ class _Talk:
 class _Socket:
     """A Carrier over a bound connection."""
 
-    def __init__(self, socket: WebSocket) -> None:
+    def __init__(self, feed: Feed, socket: WebSocket, bearer: Bearer) -> None:
+        self._feed = feed
         self._socket = socket
+        self._bearer = bearer
         self.client = address_of(socket)
 
     async def carry(self, told: Told, make: Make, version: StoredVersion | None, limit_s: float) -> bool:
         """``ping ID``, or the Bundle of a topic."""
         async with asyncio.timeout(limit_s):
+            if not await self._feed.aside(
+                self._feed.is_valid, self._bearer.token_id, self._bearer.expires_us
+            ):
+                raise NotDelivered("the access token of the connection is not valid any more")
             is_bare = told.definition.topic is None
             if is_bare and version is None:
                 return True
