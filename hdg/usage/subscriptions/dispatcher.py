@@ -91,11 +91,12 @@ class Dispatcher:
     async def _look(self, room: asyncio.Semaphore) -> None:
         """One look: what is new, and whose lanes begin or end."""
         head = await self._feed.aside(subscription.head, self._feed.engine)
-        before, self._head = self._head, head
+        before = self._head
         if head != before:
             self._feed.tell()
         if not await self._feed.aside(self._lock.hold):
             await self._end(list(self._lanes))
+            self._head = head
             return
         rows = await self._feed.aside(subscription.rows, self._feed.engine)
         wanted = {
@@ -120,6 +121,7 @@ class Dispatcher:
             for _, lane, _ in self._lanes.values():
                 if not lane.type or lane.type in changed:
                     lane.poke()
+        self._head = head  # not before: a look that fails is no look
 
     async def _begin(self, row: Row, room: asyncio.Semaphore) -> None:
         try:

@@ -174,7 +174,7 @@ class Lane:
             return 0.0
         if not self._found:
             found, self._leaf = await self._feed.aside(self._feed.look, told, self._leaf)
-            self._found.extend(found)
+            self._found.extend(replace(version, sealed=b"") for version in found)  # admit reads it anew
         if self._found:
             return await self._deliver(told)
         await self._idle(told)

@@ -8,6 +8,7 @@ import pytest
 
 from hdg.errors import Conflict
 from hdg.management.store import subscription
+from receiver import until
 
 
 def test_an_older_lease_admits_no_event_and_moves_nothing(site, endpoint):
@@ -78,3 +79,37 @@ def test_the_log_is_read_in_parts_and_nothing_is_left_out(lite, endpoint, monkey
         found += [version.id for version in versions]
     assert found == [f"x{number}" for number in range(1, 10, 2)]
     assert leaf == subscription.head(lite.world.store.engine)
+
+
+def test_what_a_look_saw_that_failed_is_told_by_the_next_one(lite, endpoint, monkeypatch):
+    id_ = lite.subscribe(endpoint.url, channel={"payload": "application/fhir+json"})
+    lite.start()
+    lite.until_status(id_, "active")
+    lite.observe("x1")
+    endpoint.wait_for(1)
+    real, failed = subscription.types_between, []
+
+    def failing(*given):
+        if not failed:
+            failed.append(True)
+            raise OSError
+        return real(*given)
+
+    monkeypatch.setattr(subscription, "types_between", failing)
+    lite.observe("x2")
+    assert [got.json()["id"] for got in endpoint.wait_for(2, 20)] == ["x1", "x2"]  # its own pause is longer
+    assert failed
+
+
+def test_what_waits_for_an_endpoint_is_kept_without_its_content(lite, endpoint):
+    id_ = lite.subscribe(endpoint.url, channel={"payload": "application/fhir+json"})
+    lite.start()
+    lite.until_status(id_, "active")
+    endpoint.hold.clear()
+    for number in range(4):
+        lite.observe(f"x{number}")
+    lane = lite.dispatcher._lanes[id_][1]
+    until(lambda: bool(lane._found))
+    assert {version.sealed for version in tuple(lane._found)} == {b""}
+    endpoint.hold.set()
+    assert [got.json()["id"] for got in endpoint.wait_for(4)] == [f"x{number}" for number in range(4)]
