@@ -63,7 +63,7 @@ class Endpoint:
             def _take(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", "0")))
                 fields = {name.lower(): value for name, value in self.headers.items()}
-                outer.hold.wait(30)
+                outer.hold.wait(600)
                 outer.got.append(Got(self.command, self.path, fields, body))
                 self.send_response(outer.status)
                 for name, value in (headers or {}).items():
@@ -87,7 +87,7 @@ class Endpoint:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
-    def wait_for(self, count: int, seconds: float = 20.0) -> list[Got]:
+    def wait_for(self, count: int, seconds: float = 120.0) -> list[Got]:
         """What came, once so many did."""
         until(lambda: len(self.got) >= count, seconds)
         return list(self.got)

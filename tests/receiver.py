@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from hdg.ingestion.hl7v2.ack import acknowledge
 from hdg.ingestion.hl7v2.header import peek
@@ -25,6 +25,18 @@ def says(code: str) -> Answer:
 def silent(raw: bytes) -> Sequence[bytes]:
     """Never answers."""
     return ()
+
+
+@contextlib.contextmanager
+def kept_port() -> Iterator[int]:
+    """A port that is given to nobody else meanwhile: who names it may listen on it, once and again.
+
+    While nobody does, it refuses connections (socket(7), SO_REUSEADDR: as long as the other does not listen).
+    """
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind(("127.0.0.1", 0))
+        yield keeper.getsockname()[1]
 
 
 class Receiver:
@@ -47,7 +59,7 @@ class Receiver:
         """MSH-10 of what came, in order."""
         return [peek(raw).control_id for raw in list(self.got)]
 
-    def wait_for(self, count: int, seconds: float = 20.0) -> list[str]:
+    def wait_for(self, count: int, seconds: float = 120.0) -> list[str]:
         """The ids once so many came."""
         until(lambda: len(self.got) >= count, seconds)
         return self.ids
@@ -91,7 +103,7 @@ class Receiver:
             connection.close()
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Waits; an AssertionError when it does not come true."""
     deadline = time.monotonic() + seconds
     while not condition():

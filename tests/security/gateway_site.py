@@ -69,7 +69,7 @@ class Site:
             self.process = subprocess.Popen(
                 command, stdout=output, stderr=output, text=True, env=env, umask=self.umask
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180
         while "stop with" not in (text := self.output.read_text(errors="replace")):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the gateway did not start: {text}")
@@ -88,13 +88,13 @@ class Site:
             self.beside = None
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(180)
 
     # --- in -------------------------------------------------------------------------------------------------
 
     def send(self, *messages: bytes) -> list[bytes]:
         """Sends over MLLP; the acknowledgements."""
-        with MllpClient(*self.mllp, timeout_s=30) as client:
+        with MllpClient(*self.mllp, timeout_s=120) as client:
             return [client.send(message) for message in messages]
 
     @property
@@ -122,7 +122,7 @@ class Site:
     def put(self, resource: dict[str, Any], institution: str, patient: str | None = None) -> None:
         """Stores a resource beside the running server."""
         work = lambda session: session.put(resource, institution=institution, patient=patient)  # noqa: E731
-        self.operator.store.submit(work).result(20)
+        self.operator.store.submit(work).result(120)
 
     # --- out ------------------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class Site:
         body: bytes | None = None,
     ) -> Answer:
         """One request on a connection of its own."""
-        connection = http.client.HTTPConnection(*self.http, timeout=30)
+        connection = http.client.HTTPConnection(*self.http, timeout=120)
         with contextlib.closing(connection):
             sent = dict(headers or {}) | ({"authorization": f"Bearer {token}"} if token else {})
             connection.request(method, path, body=body, headers=sent)

@@ -106,11 +106,11 @@ class World:
 
     def put(self, resource, institution, patient_id):
         work = lambda session: session.put(resource, institution=institution, patient=patient_id)  # noqa: E731
-        return self.store.submit(work).result(10)
+        return self.store.submit(work).result(120)
 
     def delete(self, type_, id_, institution):
         return self.store.submit(lambda session: session.delete(type_, id_, institution=institution)).result(
-            10
+            120
         )
 
     def token(self, role, *, user="u1", institution="", patient="", purpose="", project=""):

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
+import loop_time
 from hdg.ingestion.hl7v2.ack import acknowledge
 from hdg.ingestion.hl7v2.mllp import Handler, MllpClient, MllpServer, frame, serve_mllp
 from hdg.ingestion.hl7v2.parser import parse
 from hdg.ingestion.sender import Origin
+from receiver import kept_port
 
 END = b"\x1c\r"
 
@@ -34,7 +36,7 @@ def answered(answer: bytes) -> tuple[str, str]:
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> tuple[str, str]:
     writer.write(data)
-    return answered(await asyncio.wait_for(reader.readuntil(END), 5))
+    return answered(await asyncio.wait_for(reader.readuntil(END), 120))
 
 
 def one(handler: Callable[[bytes], Awaitable[bytes]]) -> Handler:
@@ -56,11 +58,11 @@ def run(
     async def main() -> None:
         server = await serve_mllp("127.0.0.1", 0, one(handler), clock=lambda: 0, **options)  # type: ignore[arg-type]  # test options
         try:
-            await asyncio.wait_for(scenario(server), 20)
+            await asyncio.wait_for(scenario(server), 600)
         finally:
             await server.close(grace_s=1)
 
-    asyncio.run(main())
+    loop_time.run(main())
 
 
 def test_a_message_is_answered() -> None:
@@ -173,36 +175,49 @@ def test_a_frame_over_the_cap_is_rejected_by_name_and_the_connection_stays() -> 
 
 
 def test_an_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
+    is_busy, is_over = asyncio.Event(), asyncio.Event()
+
     async def slow(message: bytes) -> bytes:
-        await asyncio.sleep(0.4)
+        is_busy.set()
+        await is_over.wait()
         return await accept(message)
 
     async def scenario(server: MllpServer) -> None:
         idle_reader, idle_writer = await asyncio.open_connection(server.host, server.port)
         reader, writer = await asyncio.open_connection(server.host, server.port)
-        assert await ask(reader, writer, frame(adt())) == ("AA", "N1")
-        assert await asyncio.wait_for(idle_reader.read(), 1) == b""
-        assert await asyncio.wait_for(reader.read(), 2) == b""
+        writer.write(frame(adt()))
+        await is_busy.wait()
+        await loop_time.pass_by(61)
+        assert await idle_reader.read() == b""
+        is_over.set()
+        assert answered(await reader.readuntil(END)) == ("AA", "N1")
+        assert await ask(reader, writer, frame(adt(2))) == ("AA", "N2")
+        await loop_time.pass_by(61)
+        assert await reader.read() == b""
         idle_writer.close()
         writer.close()
 
-    run(scenario, slow, idle_s=0.1)
+    run(scenario, slow, idle_s=60)
 
 
 def test_closing_finishes_and_acknowledges_what_was_received() -> None:
+    is_busy, is_closing = asyncio.Event(), asyncio.Event()
+
     async def slow(message: bytes) -> bytes:
-        await asyncio.sleep(0.05)
+        is_busy.set()
+        await is_closing.wait()
         return await accept(message)
 
     async def scenario(server: MllpServer) -> None:
         idle_reader, idle_writer = await asyncio.open_connection(server.host, server.port)
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(frame(adt(1)) + frame(adt(2)) + b"\x0bMSH|cut")
-        await asyncio.sleep(0.02)
-        closing = asyncio.create_task(server.close(grace_s=5))
+        await is_busy.wait()
+        closing = asyncio.create_task(server.close(grace_s=300))
+        assert await idle_reader.read() == b""
+        is_closing.set()
         answers = await reader.read()
         assert answers.count(b"MSA|AA|N") == 2
-        assert await idle_reader.read() == b""
         await closing
         with pytest.raises(OSError):
             await asyncio.open_connection(server.host, server.port)
@@ -213,15 +228,18 @@ def test_closing_finishes_and_acknowledges_what_was_received() -> None:
 
 
 def test_closing_gives_up_after_its_grace() -> None:
+    is_busy = asyncio.Event()
+
     async def stuck(message: bytes) -> bytes:
-        await asyncio.sleep(60)
+        is_busy.set()
+        await asyncio.sleep(10_000)
         return b""
 
     async def scenario(server: MllpServer) -> None:
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(frame(adt()))
-        await asyncio.sleep(0.02)
-        await asyncio.wait_for(server.close(grace_s=0.1), 3)
+        await is_busy.wait()
+        await server.close(grace_s=0.1)
         writer.close()
         assert b"MSA" not in await _rest(reader)
 
@@ -251,19 +269,23 @@ def test_a_sender_that_half_closes_still_gets_its_answer() -> None:
 
 
 def test_a_sender_that_vanishes_does_not_stop_the_message_being_handled() -> None:
-    done = asyncio.Event()
+    is_busy, is_gone, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow(message: bytes) -> bytes:
-        await asyncio.sleep(0.05)
+        is_busy.set()
+        await is_gone.wait()
         done.set()
         return await accept(message)
 
     async def scenario(server: MllpServer) -> None:
         _, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(frame(adt()))
-        await asyncio.sleep(0.02)
+        await is_busy.wait()
         writer.transport.abort()
-        await asyncio.wait_for(done.wait(), 2)
+        while [one for one in server._service.connections if not one._is_closing]:
+            await asyncio.sleep(0.01)
+        is_gone.set()
+        await done.wait()
 
     run(scenario, slow)
 
@@ -279,8 +301,11 @@ def test_a_sender_that_never_reads_is_not_read_from_for_ever() -> None:
     async def scenario(server: MllpServer) -> None:
         _, writer = await asyncio.open_connection(server.host, server.port, limit=1000)
         writer.write(frame(adt()) * 20_000)
-        await asyncio.sleep(0.5)
-        assert handled < 500
+        while not [one for one in server._service.connections if one._writable is not None]:
+            await asyncio.sleep(0.01)
+        known = handled
+        await asyncio.sleep(0.1)
+        assert handled == known < 500
         writer.transport.abort()
 
     run(scenario, big)
@@ -301,8 +326,8 @@ def test_connections_over_the_cap_are_refused() -> None:
 
 def test_nagle_is_off_on_both_sides() -> None:
     async def scenario(server: MllpServer) -> None:
-        _, writer = await asyncio.open_connection(server.host, server.port)
-        await asyncio.sleep(0.05)
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        assert await ask(reader, writer, frame(adt())) == ("AA", "N1")
         (connection,) = server._service.connections
         assert connection._transport is not None
         peer = connection._transport.get_extra_info("socket")
@@ -323,8 +348,8 @@ def in_thread(handler: Callable[[bytes], Awaitable[bytes]]) -> Iterator[tuple[st
         yield server.host, server.port
     finally:
         # asyncio leaks a connection that is being accepted while its server closes: let it be accepted.
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.02), loop).result(5)
-        asyncio.run_coroutine_threadsafe(server.close(grace_s=1), loop).result(5)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.02), loop).result(120)
+        asyncio.run_coroutine_threadsafe(server.close(grace_s=1), loop).result(120)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.run_until_complete(asyncio.sleep(0.01))  # transports that were told to close do it now
@@ -339,13 +364,18 @@ def test_client_sends_and_gets_answers_in_turn() -> None:
 
 
 def test_client_gives_up_in_time_and_does_not_take_the_late_answer_for_the_next() -> None:
+    is_late = threading.Event()
+
     async def slow(message: bytes) -> bytes:
-        await asyncio.sleep(0.3 if b"N1|" in message else 0)
+        if b"N1|" in message:
+            await asyncio.to_thread(is_late.wait, 120)
         return await accept(message)
 
     with in_thread(slow) as address, MllpClient(*address, timeout_s=0.1) as client:
         with pytest.raises(TimeoutError):
             client.send(adt(1))
+        is_late.set()
+        client._timeout_s = 120
         assert answered(client.send(adt(2))) == ("AA", "N2")
 
 
@@ -359,11 +389,8 @@ def test_client_refuses_framing_bytes() -> None:
 
 
 def test_client_names_an_absent_server() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(ConnectionError):
-        MllpClient("127.0.0.1", port, timeout_s=1).send(adt())
+    with kept_port() as port, pytest.raises(ConnectionError):
+        MllpClient("127.0.0.1", port, timeout_s=120).send(adt())
 
 
 def test_client_names_a_server_that_hangs_up() -> None:
@@ -371,5 +398,5 @@ def test_client_names_a_server_that_hangs_up() -> None:
         thread = threading.Thread(target=lambda: listener.accept()[0].close())
         thread.start()
         with pytest.raises(ConnectionError):
-            MllpClient(*listener.getsockname(), timeout_s=2).send(adt())
+            MllpClient(*listener.getsockname(), timeout_s=120).send(adt())
         thread.join()

@@ -22,6 +22,7 @@ from hdg.ingestion.hl7v2.mllp import MllpClient, MllpServer, frame, serve_mllp
 from hdg.ingestion.hl7v2.mllp_tls import client_context, server_context
 from hdg.ingestion.hl7v2.send import Peer, acknowledgements
 from hdg.ingestion.sender import Origin
+from receiver import until
 
 ADT = b"MSH|^~\\&|A|B|C|D|2024||ADT^A01|N1|P|2.5\rPID|1\r"
 BOTH = ADT.replace(b"|2.5\r", b"|2.5|||AL|AL\r", 1)
@@ -59,15 +60,15 @@ def listening(host: str = "127.0.0.1", **options: Any) -> Iterator[Seen]:
         yield seen
     finally:
         # asyncio leaks a connection that is being accepted while its server closes: let it be accepted.
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.02), loop).result(5)
-        asyncio.run_coroutine_threadsafe(seen.server.close(grace_s=1), loop).result(5)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.02), loop).result(120)
+        asyncio.run_coroutine_threadsafe(seen.server.close(grace_s=1), loop).result(120)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.run_until_complete(asyncio.sleep(0.02))  # transports that were told to close do it now
         loop.close()
 
 
-def client(seen: Seen, tls: ssl.SSLContext | None = None, timeout_s: float = 5) -> MllpClient:
+def client(seen: Seen, tls: ssl.SSLContext | None = None, timeout_s: float = 120) -> MllpClient:
     return MllpClient(seen.server.host, seen.server.port, tls=tls, timeout_s=timeout_s)
 
 
@@ -123,7 +124,7 @@ def test_plain_bytes_to_the_tls_listener_reach_no_handler(authority: Authority) 
     own = authority.issue("gateway")
     listener = listening(tls=server_context(own.certificate, own.key, None))
     with listener as seen, pytest.raises(OSError):
-        client(seen, timeout_s=3).send(ADT)
+        client(seen).send(ADT)
     assert seen.messages == []
 
 
@@ -162,9 +163,12 @@ def test_an_acknowledgement_that_may_not_come_is_not_awaited_for_ever(
 @pytest.mark.parametrize(("pause_s", "count"), [(0.05, 2), (0.0, 0)])
 def test_a_frame_without_cr_ends_at_the_pause_only_where_that_is_set(pause_s: float, count: int) -> None:
     with listening(end_pause_s=pause_s) as seen, connected(seen) as sender:
-        for _ in range(2):
+        for number in range(2):
             sender.sendall(b"\x0b" + ADT + b"\x1c")
-            time.sleep(0.2)
+            if count:
+                until(lambda least=number: len(seen.messages) > least)
+            else:
+                time.sleep(0.2)
     assert seen.messages == [ADT] * count
 
 
@@ -173,7 +177,7 @@ def test_a_cr_that_comes_within_the_pause_ends_the_frame_once() -> None:
         sender.sendall(frame(ADT)[:-1])
         time.sleep(0.02)
         sender.sendall(b"\r" + frame(ADT))
-        time.sleep(0.2)
+        until(lambda: len(seen.messages) >= 2)
     assert seen.messages == [ADT] * 2
 
 
@@ -183,10 +187,10 @@ def test_hdg_send_over_mutual_tls_prints_both_codes(authority: Authority, tmp_pa
     with listening(tls=server_context(own.certificate, own.key, authority.ca)) as seen:
         to = f"mllps://{seen.server.address}"
         peer = Peer(to, authority.ca, lab.certificate, lab.key)
-        [answer] = acknowledgements([tmp_path / "m.hl7"], peer, 5)
+        [answer] = acknowledgements([tmp_path / "m.hl7"], peer, 120)
         assert answer.is_accepted
         assert answer.line() == "CA AA  N1  m.hl7 message 1"
-        [refused] = acknowledgements([tmp_path / "m.hl7"], Peer(to, authority.ca), 5)
+        [refused] = acknowledgements([tmp_path / "m.hl7"], Peer(to, authority.ca), 120)
         assert not refused.is_accepted
 
 

@@ -67,4 +67,4 @@ Do = Callable[[Callable[[WriteSession], Any]], Any]
 @pytest.fixture
 def do(store: Store) -> Do:
     """Runs one work and waits for its commit."""
-    return lambda work: store.submit(work).result(timeout=20)
+    return lambda work: store.submit(work).result(timeout=120)
