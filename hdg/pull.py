@@ -35,7 +35,14 @@ _PAGE = 200
 
 
 class PullFailed(HdgError):
-    """The archive cannot be asked, or does not answer as it should; without a patient's value."""
+    """The archive cannot be asked, or does not answer as it should; without a patient's value.
+
+    ``status``: of its answer; 0 where there was none.
+    """
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ class _Remote:
             return _OPENER.open(request, timeout=_TIMEOUT_S)
         except urllib.error.HTTPError as error:
             error.close()
-            raise PullFailed(f"the archive answers with status {error.code}") from None
+            raise PullFailed(f"the archive answers with status {error.code}", error.code) from None
         except (OSError, http.client.HTTPException) as error:
             raise PullFailed(f"the archive does not answer ({type(error).__name__})") from None
 
@@ -125,15 +132,20 @@ class _Remote:
         while True:
             query = {name: value for name, value in attributes.items() if value}
             path = f"/studies?{urlencode({**query, 'limit': _PAGE, 'offset': len(found)})}"
-            with self._open(path, "application/dicom+json") as answer:
-                body = b"" if answer.status == 204 else _read(answer, _ANSWER_MAX)
+            try:
+                with self._open(path, "application/dicom+json") as answer:
+                    body = b"" if answer.status == 204 else _read(answer, _ANSWER_MAX)
+            except PullFailed as error:
+                if error.status != 404 or not found:
+                    raise
+                body = b""  # behind the last one, some say so
             try:
                 page = [one["0020000D"]["Value"][0] for one in json.loads(body)] if body else []
             except (ValueError, KeyError, TypeError, IndexError):
                 raise PullFailed("the archive's answer to a search is not DICOM JSON") from None
             before = len(found)
             found.update(dict.fromkeys(map(str, page)))
-            if len(found) == before or len(page) < _PAGE:
+            if len(found) == before:  # a page may be shorter than asked for though there is more
                 return list(found)
 
     def fetch(self, study: str, imaging: Imaging, pulled: Pulled) -> None:

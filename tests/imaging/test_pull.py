@@ -26,11 +26,14 @@ MARK = "a-boundary"
 
 
 class Archive:
-    """Studies by UID, as DICOMweb gives them; ``cuts``: so many answers break off after the first object."""
+    """Studies by UID, as DICOMweb gives them; ``cuts``: so many answers break off after the first object.
+
+    ``page``: studies of one answer at most; ``says_404``: where there are none.
+    """
 
     def __init__(self) -> None:
         self.studies: dict[str, list[bytes]] = {}
-        self.cuts = 0
+        self.cuts, self.page, self.says_404 = 0, 1000, False
         self.asked: list[tuple[str, str | None]] = []
         archive = self
 
@@ -51,7 +54,11 @@ class Archive:
         name = parts.path.removeprefix("/dicom-web/studies").strip("/")
         if not name:
             offset = int(parse_qs(parts.query)["offset"][0])
-            found = [{"0020000D": {"vr": "UI", "Value": [one]}} for one in list(self.studies)[offset:]]
+            some = list(self.studies)[offset : offset + self.page]
+            found = [{"0020000D": {"vr": "UI", "Value": [one]}} for one in some]
+            if not found and self.says_404:
+                self.send(handler, 404, "text/plain", b"")
+                return
             self.send(handler, 200, "application/dicom+json", json.dumps(found).encode())
         elif name not in self.studies:
             self.send(handler, 404, "text/plain", b"")
@@ -113,6 +120,16 @@ def test_studies_are_searched_for(archive, slices, make_site) -> None:
     asked = parse_qs(urlsplit(archive.asked[0][0]).query)
     assert asked["PatientID"] == ["4711"]
     assert "StudyDate" not in asked
+
+
+@pytest.mark.parametrize("says_404", [False, True])
+def test_an_archive_that_gives_fewer_at_a_time_than_it_was_asked_for_is_fetched_whole(
+    archive, slices, make_site, says_404
+) -> None:
+    archive.studies[uid(2)] = [part10(image(1, study=2))]
+    archive.page, archive.says_404 = 1, says_404
+    found = pulled(archive, make_site(), PatientID="4711")
+    assert [(one.study, one.stored) for one in found] == [(uid(1), 3), (uid(2), 1)]
 
 
 def test_an_answer_that_breaks_off_is_asked_for_again(archive, slices, make_site) -> None:
