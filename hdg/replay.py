@@ -104,11 +104,11 @@ def since_us(text: str, now_us: int) -> int:
     Without an offset it is UTC. Raises BadRequest.
     """
     match = _AGO.fullmatch(text)
-    if match is not None:
-        return now_us - timedelta(**{_UNITS[match[2]]: int(match[1])}) // timedelta(microseconds=1)
     try:
+        if match is not None:
+            return now_us - timedelta(**{_UNITS[match[2]]: int(match[1])}) // timedelta(microseconds=1)
         moment = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise BadRequest("a time is YYYY-MM-DD[THH:MM:SS[+HH:MM]], or 90m, 12h, 7d ago") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)

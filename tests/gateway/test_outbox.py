@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
+import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from hdg.errors import BadRequest, NotFound, SettingsError
 from hdg.forward import Forwarder, Lane
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.ack import acknowledge
+from hdg.ingestion.hl7v2.header import peek
 from hdg.ingestion.hl7v2.mllp_client import MllpClient
 from hdg.ingestion.hl7v2.mllp_tls import server_context
 from hdg.management.store import WriteSession, outbox
@@ -25,9 +26,9 @@ from hdg.management.store.inbox import work_items
 from hdg.management.store.lane_lock import LaneLock
 from hdg.settings import Settings
 from messages import adt, oru
-from receiver import Receiver, says, silent, until
+from receiver import Receiver, kept_port, says, silent, until
 
-FAST = "backoff_s = 0.02\nbackoff_max_s = 0.05\ntimeout_s = 5\n"
+FAST = "backoff_s = 0.02\nbackoff_max_s = 0.05\ntimeout_s = 120\n"
 ALL = 'messages = ["*"]\n'
 
 
@@ -45,7 +46,8 @@ class Site:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data = settings.data
-        self.receiver = Receiver()
+        self._kept = kept_port()
+        self.receiver = Receiver(port=self._kept.__enter__())
         declare(self.data, self.receiver.address)
         self.gateway = Gateway.open(self.settings)
         self.forwarder: Forwarder | None = None
@@ -76,6 +78,7 @@ class Site:
         self.stop()
         self.gateway.close()
         self.receiver.close()
+        self._kept.__exit__(None, None, None)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -214,7 +217,7 @@ def test_no_answer_in_time_counts_as_no_connection(site: Site) -> None:
     site.stop()
     site.receiver.answer = silent
     declare(site.data, site.receiver.address, ALL)
-    text = (site.data / "destinations.toml").read_text().replace("timeout_s = 5", "timeout_s = 0.1")
+    text = (site.data / "destinations.toml").read_text().replace("timeout_s = 120", "timeout_s = 0.1")
     (site.data / "destinations.toml").write_text(text)
     site.gateway.close()
     site.gateway = Gateway.open(site.settings)
@@ -256,7 +259,9 @@ def test_tls_with_a_client_certificate_and_a_stranger_is_never_sent_to(site: Sit
     own, client = authority.issue("hub"), authority.issue("gateway")
     context = server_context(own.certificate, own.key, authority.ca)
     strange = Authority(tmp_path / "other").issue("hub")
-    stranger = Receiver(tls=server_context(strange.certificate, strange.key, None))
+    site.receiver.close()
+    port = site.receiver.port
+    stranger = Receiver(port=port, tls=server_context(strange.certificate, strange.key, None))
     files = f'ca = "{authority.ca}"\ncert = "{client.certificate}"\nkey = "{client.key}"\n'
     declare(site.data, stranger.address, ALL + files)
     site.gateway.close()
@@ -265,14 +270,11 @@ def test_tls_with_a_client_certificate_and_a_stranger_is_never_sent_to(site: Sit
     site.start()
     until(lambda: site.rows()[0].tries >= 2)
     assert "certificate" in site.rows()[0].reason.lower()
-    port = stranger.port
     stranger.close()
-    secure = Receiver(port=port, tls=context)
-    assert secure.wait_for(1) == ["S1"]
+    site.receiver = Receiver(port=port, tls=context)
+    assert site.receiver.wait_for(1) == ["S1"]
     site.until_statuses("done")
     assert stranger.got == []
-    site.stop()
-    secure.close()
 
 
 @only_sqlite
@@ -304,7 +306,7 @@ ACK = b"MSH|^~\\&|LAB|NORTHGEN|HDG|REGION|20260314113000-0500||ACK^R01^ACK|K|P|2
 def test_an_acknowledgement_that_comes_in_is_stored_and_not_answered(tmp_path: Path) -> None:
     running = start_gateway(tmp_path / "data")
     try:
-        with MllpClient(*running.mllp, timeout_s=10) as client:
+        with MllpClient(*running.mllp, timeout_s=120) as client:
             assert client.exchange(ACK) == ()
             broken = ACK.replace(b"|K|", b"|K2|").replace(b"MSA|AA|OUR-1\r", b"")
             assert client.exchange(broken) == ()
@@ -345,8 +347,6 @@ def test_destinations_are_read_again_while_running_and_a_wrong_file_changes_noth
 
 
 def _lanes() -> list[Lane]:
-    import threading
-
     return [thread for thread in threading.enumerate() if isinstance(thread, Lane)]
 
 
@@ -386,6 +386,16 @@ def test_the_operator_lists_drops_and_retries(site: Site) -> None:
     assert operator.retry(site.settings, [1]) == 1
     site.until_statuses("done", "done")
     assert site.receiver.ids == ["O2", "O1"]
+
+
+def test_what_was_delivered_while_the_operator_dropped_it_stays_delivered(site: Site) -> None:
+    site.take(oru("O3", number="3"))
+    site.start()
+    site.until_statuses("done")
+    store = site.gateway.store
+    for status in ("dropped", "queued"):
+        store.submit(lambda session, status=status: outbox.change(session, 1, status, "")).result()
+    assert [row.status for row in site.rows()] == ["done"]
 
 
 @only_sqlite
@@ -472,7 +482,14 @@ def test_delivered_rows_are_forgotten_after_their_time(site: Site) -> None:
 
 def test_a_gateway_killed_in_the_middle_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """Order holds over kill -9; at most the one message that was under way comes twice."""
-    receiver = Receiver(lambda raw: time.sleep(0.03) or says("AA")(raw))
+    killed = {f"K{life}-6": threading.Event() for life in range(2)}
+
+    def answer(raw: bytes) -> Sequence[bytes]:
+        if (is_killed := killed.get(peek(raw).control_id)) is not None:
+            is_killed.wait(120)
+        return says("AA")(raw) or ()
+
+    receiver = Receiver(answer)
     declare(tmp_path / "data", receiver.address)
     expected: list[str] = []
     for life in range(3):
@@ -483,8 +500,10 @@ def test_a_gateway_killed_in_the_middle_goes_on_where_it_stopped(tmp_path: Path)
                 assert b"MSA|AA|" in client.send(oru(control, number=str(number)))
                 expected.append(control)
         if life < 2:
+            until(lambda control=f"K{life}-6": control in receiver.ids)
             running.kill()
             assert len(receiver.got) < len(expected)  # the rest is still in the outbox
+            killed[f"K{life}-6"].set()
     receiver.wait_for(36)
     until(lambda: receiver.ids[-1] == expected[-1])
     host, port = running.http

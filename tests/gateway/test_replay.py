@@ -196,6 +196,15 @@ def test_losses_open_work_items_that_are_counted_closed_and_opened_again(setting
     assert f"{item.id}  5x" in hdg(settings, "work", "list", "--all")[1]
 
 
+def test_what_a_sender_writes_does_not_steer_the_operators_terminal(settings: Settings) -> None:
+    raw = adt("W7").replace(b"|19610412|F", b"|19610412|Q").replace(b"ADT^A01^", b"ADT^A01^\x1b[2J")
+    with Gateway.open(settings) as gateway:
+        gateway.receive_now(raw)
+        [item] = [each for each in work_items(gateway.store.engine) if each.place == "PID-8"]
+    assert item.message_type.startswith("ADT^A01^?[2J")
+    assert "\x1b" not in hdg(settings, "work", "list")[1]
+
+
 def test_differences_are_told_field_by_field() -> None:
     old = {
         "meta": {"versionId": "1", "tag": [{"code": "a"}]},
@@ -220,8 +229,9 @@ def test_times_are_read_as_operators_write_them() -> None:
     assert since_us("90m", 10_000_000_000) == 4_600_000_000
     assert since_us("1970-01-02", 0) == 86_400_000_000
     assert since_us("1970-01-01T01:00:00+01:00", 0) == 0
-    with pytest.raises(BadRequest):
-        since_us("yesterday", 0)
+    for text in ("yesterday", "99999999999999d"):
+        with pytest.raises(BadRequest):
+            since_us(text, 0)
 
 
 def test_commands_never_make_a_new_data_folder(tmp_path: Path) -> None:

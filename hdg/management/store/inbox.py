@@ -6,6 +6,7 @@ Reading for operators and replays, through the read engine; the two writes go th
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = ["Entry", "WorkItem", "close_item", "entries", "entry", "mark", "note_
 _INBOX = table_of(schema.Inbox)
 _WORK = table_of(schema.WorkItem)
 _PAGE = 500
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _TEXT_MAX = 300
 _MARK = "UPDATE inbox SET status = ? WHERE ikey = ?"
 _CLOSE = "UPDATE work_item SET status = ? WHERE id = ?"
@@ -106,7 +108,10 @@ def note_loss(
     session: WriteSession, kind: str, sender: str, message_type: str, place: str, text: str, *, ikey: int
 ) -> None:
     """Opens a work item, or counts one more message for it. ``ikey``: the message."""
-    facts = (kind, sender, message_type, place, text[:_TEXT_MAX])
+    given = (kind, sender, message_type, place, text[:_TEXT_MAX])
+    facts = [
+        each if each.isprintable() else _UNPRINTABLE.sub("?", each) for each in given
+    ]  # shown at terminals
     key = hashlib.sha256("\0".join(facts).encode("utf-8", "replace")).hexdigest()[:12]
     session.change_later(_NOTE, (key, *facts, session.at_us, session.at_us, ikey))
 

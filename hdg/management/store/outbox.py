@@ -27,7 +27,8 @@ _NOTED = (
     "WHERE okey = ? AND (status = 'queued' OR ? = 'done')"
 )
 """What the operator dropped meanwhile stays dropped, unless it was delivered."""
-_CHANGE = "UPDATE outbox SET status = ?, refusals = 0, changed_us = ?, reason = ? WHERE okey = ?"
+_CHANGE = "UPDATE outbox SET status = ?, refusals = 0, changed_us = ?, reason = ? WHERE okey = ? AND status <> 'done'"
+"""What was delivered while the operator looked at it stays delivered."""
 _PRUNE = "DELETE FROM outbox WHERE destination = ? AND status = 'done' AND message > 0 AND changed_us < ?"
 
 
