@@ -40,7 +40,13 @@ Edge = tuple[str, str, str]
 def load_hierarchies(data: Path, files: Sequence[Path]) -> dict[str, int]:
     """Replaces the systems that the files are about; how many pairs each has now. Raises TableError, OSError."""
     with contextlib.closing(sqlite3.connect(data / FILE, isolation_level=None)) as connection:
+        connection.execute(
+            "PRAGMA journal_mode = WAL"
+        )  # searches read on meanwhile: a release takes a minute
         connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {'; '.join(SCHEMA)}; COMMIT"
+        )  # also if nothing can be loaded
         connection.execute("BEGIN IMMEDIATE")
         try:
             found = _load(connection, files)
@@ -61,8 +67,6 @@ def remove_hierarchy(data: Path, url: str) -> bool:
 
 
 def _load(connection: sqlite3.Connection, files: Sequence[Path]) -> dict[str, int]:
-    for sql in SCHEMA:
-        connection.execute(sql)
     keys: dict[str, int] = {}
 
     def key_of(url: str) -> int:

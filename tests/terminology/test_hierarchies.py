@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -48,6 +49,25 @@ def tree(folder, url=SNOMED):
     found = Hierarchies(folder).tree(url)
     assert found is not None
     return found
+
+
+def test_what_is_loaded_is_read_while_another_release_is_written(tmp_path, snomed) -> None:
+    load_hierarchies(tmp_path, [snomed])
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size = 1")  # as with a large one: much is written before it is committed
+        writer.execute("BEGIN IMMEDIATE")
+        rows = ((9, str(number), "x" * 500) for number in range(1000))
+        writer.executemany("INSERT INTO edge (skey, parent, code) VALUES (?, ?, ?)", rows)
+        assert tree(tmp_path).children("100", 99) == {"110", "120"}
+        writer.execute("ROLLBACK")
+
+
+def test_a_file_that_is_none_leaves_searches_as_they_were(tmp_path) -> None:
+    (tmp_path / "odd.csv").write_text("what,is,this\n")
+    with pytest.raises(TableError):
+        load_hierarchies(tmp_path, [tmp_path / "odd.csv"])
+    assert Hierarchies(tmp_path).tree(SNOMED) is None
+    assert Hierarchies(tmp_path).loaded() == []
 
 
 def test_active_is_a_relationships_are_the_hierarchy_of_snomed_ct(tmp_path, snomed) -> None:
