@@ -33,7 +33,7 @@ from hdg.ingestion.dicom.association_dimse import Status
 from hdg.ingestion.dicom.dataset import Deferred
 from hdg.ingestion.dicom.directory import is_directory
 from hdg.ingestion.dicom.header import DEFLATED, Header, is_part10, read_header
-from hdg.ingestion.dicom.scp_file import HEAD_MAX, file_head
+from hdg.ingestion.dicom.scp_file import file_head
 from hdg.ingestion.dicom.study import InstanceFacts, facts_of
 from hdg.ingestion.inbox import losses
 from hdg.ingestion.sender import Origin, Sender
@@ -324,7 +324,7 @@ class Imaging:
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as DICOM files do. Raises OSError."""
     with path.open("rb") as file:
-        return is_part10(file.read(HEAD_MAX))
+        return is_part10(file.read(132))
 
 
 def _origin(sender: Sender) -> Origin:

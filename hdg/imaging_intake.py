@@ -14,7 +14,7 @@ from typing import Protocol
 
 from hdg.errors import DicomError, HdgError
 from hdg.ingestion.dicom.association_dimse import Status
-from hdg.ingestion.dicom.scp_file import HEAD_MAX, data_set_at
+from hdg.ingestion.dicom.scp_file import data_set_at
 from hdg.ingestion.sender import Sender
 from hdg.management.store.engine import NotCommitted
 from hdg.management.store.writer import Store
@@ -27,6 +27,8 @@ _log = logging.getLogger("hdg.imaging")
 
 _LOOK_BYTES = 64 * 1024 * 1024
 """So often the free space is looked at while an object arrives."""
+_PIECE_BYTES = 1024 * 1024
+"""So much of a large object is hashed and sealed at a time: each time other threads may take the interpreter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,10 @@ class Intake:
         """``head``: what is put in front of a bare data set; else a Part 10 file comes."""
         self._keeper, self._sender, self._expected = keeper, sender, expected
         self._digest = hashlib.sha256()
-        self._front: bytearray | None = None if head else bytearray()
-        """The beginning of a file, until it is known where its data set begins."""
-        self._skip = 0
+        self._skip: int | None = len(head) or None
+        """So much of what comes next is not of the data set; None: not known yet."""
         self._held = bytearray(head)
+        """A small object; of a larger one what is not hashed and sealed yet."""
         self._sealer: Sealer | None = None
         self._failure: Outcome | None = None
         self._size = len(head)
@@ -104,29 +106,24 @@ class Intake:
         if self._size > self._keeper.settings.dicom_max_bytes:
             self._fail(Outcome(Status.OUT_OF_RESOURCES, "the object is larger than is allowed"))
             return
-        self._hash(data)
-        if self._sealer is not None:
-            self._sealer.write(data)
-            return
         self._held += data
-        if len(self._held) > self._keeper.settings.inline_blob_bytes:
+        if self._sealer is None and len(self._held) > self._keeper.settings.inline_blob_bytes:
             self._sealer = Sealer(self._keeper.store.files)
-            self._sealer.write(self._held)
-            self._held = bytearray()
+        if self._sealer is not None and len(self._held) >= _PIECE_BYTES:
+            self._seal(self._sealer)
 
-    def _hash(self, data: bytes | memoryview) -> None:
+    def _seal(self, sealer: Sealer) -> None:
+        held, self._held = self._held, bytearray()
+        self._hash(held)
+        sealer.write(held)
+
+    def _hash(self, data: bytes | bytearray) -> None:
         """Of the data set only: group 0002 is another one each time that an object is sent."""
-        if self._front is not None:
-            self._front += data
-            if len(self._front) < HEAD_MAX:
-                return
-            data, self._front = bytes(self._front), None
+        if self._skip is None:
             self._skip = data_set_at(data)
-        if self._skip:
-            passed = min(self._skip, len(data))
-            self._skip -= passed
-            data = data[passed:]
-        self._digest.update(data)
+        passed = min(self._skip, len(data))
+        self._skip -= passed
+        self._digest.update(memoryview(data)[passed:])
 
     def finish(self) -> Outcome:
         """It is whole: stores it, and returns after the commit, or says why not."""
@@ -165,14 +162,14 @@ class Intake:
         return Outcome(status, text, self._expected.sop_class, self._expected.sop_uid)
 
     def _finish(self) -> Outcome:
-        if self._front is not None:
-            self._digest.update(self._front)
         files = self._keeper.store.files
         content: bytes | Stored
         if self._sealer is None:
+            self._hash(self._held)
             content = bytes(self._held)
             source: BufferedIOBase = BytesIO(content)
         else:
+            self._seal(self._sealer)
             content = self._sealer.finish()
             self._sealer = None
             source = open_stream(files.path(content.cid), content.dek, content.size)

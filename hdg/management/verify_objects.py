@@ -28,7 +28,10 @@ __all__ = ["check_objects"]
 _PAGE = 1_024
 _CHUNK = 1 << 20
 _FINDINGS_MAX = 1_000
-_HEAD = 144
+_GROUP, _HEAD_MAX = 144, 64 * 1024
+"""Where the elements of group 0002 begin behind its length, and where they end at the latest."""
+_LONG = tuple(b"OB OW UN UT SQ OD OF OL OV UC UR SV UV".split())
+"""Value representations with 12 bytes in front of the value, not 8."""
 _LEAF: FromClause = LedgerLeaf.__table__  # type: ignore[attr-defined]  # SQLModel hides its Core table from mypy
 _ROWS: FromClause = ImagingInstance.__table__  # type: ignore[attr-defined]
 
@@ -119,16 +122,21 @@ def _problem(reader: Reader, row: Any, commitment: str) -> tuple[str, str] | Non
 
 def _digest(source: BufferedIOBase) -> bytes:
     """SHA-256 of the data set."""
-    source.seek(_data_set_at(source))
+    source.seek(_data_set_at(source.read(_HEAD_MAX)))
     digest = hashlib.sha256()
     while piece := source.read(_CHUNK):
         digest.update(piece)
     return digest.digest()
 
 
-def _data_set_at(source: BufferedIOBase) -> int:
-    """Where it begins, by the group length of group 0002 (PS3.10 §7.1); 0 where the file does not say."""
-    head = source.read(_HEAD)
+def _data_set_at(head: bytes) -> int:
+    """Where it begins: behind group 0002, if its length is the one that it states (PS3.10 §7.1); else 0."""
     if head[128:140] != b"DICM\x02\0\0\0UL\x04\0":
         return 0
-    return _HEAD + int.from_bytes(head[140:_HEAD], "little")
+    at, end = _GROUP, _GROUP + int.from_bytes(head[140:_GROUP], "little")
+    while at < end and head[at : at + 2] == b"\x02\0":
+        if head[at + 4 : at + 6] in _LONG:
+            at += 12 + int.from_bytes(head[at + 8 : at + 12], "little")
+        else:
+            at += 8 + int.from_bytes(head[at + 6 : at + 8], "little")
+    return end if at == end <= len(head) else 0

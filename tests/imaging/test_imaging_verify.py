@@ -50,6 +50,25 @@ def test_an_object_of_a_file_without_group_length_is_sound_too(site) -> None:
     assert found(site) == (1, [])
 
 
+@pytest.mark.parametrize("length", [0, 10, 100_000, 0xFFFFFFFF])
+def test_a_group_length_that_is_wrong_hides_nothing_of_the_data_set(site, length) -> None:
+    first, other = (bytearray(part10(image(pixels=bytes([number]) * 512))) for number in (1, 2))
+    for raw in first, other:
+        raw[140:144] = length.to_bytes(4, "little")
+    assert not site.take(bytes(first)).is_repeat
+    assert site.take(bytes(first)).is_repeat
+    assert site.take(bytes(other)).status == 0x0111  # another object under one UID
+    assert found(site) == (1, [])
+
+
+def test_a_data_set_that_begins_like_a_head_is_sound(site) -> None:
+    """Illegal, and some send it: elements of group 0002 at the start of the data set of a C-STORE."""
+    raw = part10(image())
+    end = 144 + int.from_bytes(raw[140:144], "little")
+    assert site.take(raw[:end] + b"\x02\0\x16\0AE\x04\0CT1 " + raw[end:]).status == 0
+    assert found(site) == (1, [])
+
+
 def test_a_file_that_is_lost_and_one_that_was_changed_are_named(filled) -> None:
     first, second = sorted(filled.vault_files(), key=lambda path: path.stat().st_size)
     first.unlink()

@@ -11,9 +11,12 @@ from hdg.ingestion.dicom.association_pdu import IMPLEMENTATION_NAME, IMPLEMENTAT
 
 __all__ = ["HEAD_MAX", "data_set_at", "file_head"]
 
-HEAD_MAX = 144
+HEAD_MAX = 64 * 1024
 """So many bytes are enough for ``data_set_at``."""
+_LENGTH_AT, _GROUP_AT = 140, 144
 _MAGIC_AT = 128
+_LONG = frozenset((b"OB", b"OW", b"UN", b"UT", b"SQ", b"OD", b"OF", b"OL", b"OV", b"UC", b"UR", b"SV", b"UV"))
+"""Their length has 4 bytes and stands behind 2 that are not used (PS3.5 §7.1.2)."""
 
 
 def file_head(sop_class: str, sop_uid: str, transfer_syntax: str, source: str) -> bytes:
@@ -39,8 +42,19 @@ def _text(element: int, vr: bytes, value: str) -> bytes:
     return struct.pack("<HH2sH", 2, element, vr, len(raw)) + raw
 
 
-def data_set_at(head: bytes) -> int:
-    """Where the data set begins, by the group length of group 0002; 0 when the file does not say."""
-    if head[_MAGIC_AT : _MAGIC_AT + 4] != b"DICM" or head[132:140] != b"\x02\0\0\0UL\x04\0":
+def data_set_at(head: bytes | bytearray) -> int:
+    """Where the data set begins, by the group length of group 0002; 0 when the file does not say, or says it wrong.
+
+    A length that is not that of the group would have a part of the data set taken for the group, or the other way.
+    """
+    if head[_MAGIC_AT : _MAGIC_AT + 4] != b"DICM" or head[132:_LENGTH_AT] != b"\x02\0\0\0UL\x04\0":
         return 0
-    return HEAD_MAX + int.from_bytes(head[140:144], "little")
+    end = _GROUP_AT + int.from_bytes(head[_LENGTH_AT:_GROUP_AT], "little")
+    if end > min(len(head), HEAD_MAX):
+        return 0
+    at = _GROUP_AT
+    while at < end and head[at : at + 2] == b"\x02\0":
+        is_long = bytes(head[at + 4 : at + 6]) in _LONG
+        size = head[at + 8 : at + 12] if is_long else head[at + 6 : at + 8]
+        at += (12 if is_long else 8) + int.from_bytes(size, "little")
+    return end if at == end else 0
