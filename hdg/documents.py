@@ -161,11 +161,7 @@ class Documents:
             converted = self._documents.convert(raw, declared, at_us=at_us, with_original=True)
         for sender in met:
             _check_declared(converted, sender)
-        types = [resource["resourceType"] for resource in converted.resources]
-        if "Composition" in types and types.count("Patient") > 1:
-            # Which of it is about whom is not said, and the original would be shown to whoever may see the first.
-            raise CdaError("the document is about several patients", "ClinicalDocument/recordTarget")
-        if "Patient" not in types:
+        if all(resource["resourceType"] != "Patient" for resource in converted.resources):
             raise CdaError("the document says of nobody whom it is about", "ClinicalDocument/recordTarget")
         return converted
 

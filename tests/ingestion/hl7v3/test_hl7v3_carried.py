@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from hdg import data
 from hdg.errors import CdaError, Hl7v3Error
 from hdg.fhir import ids
 from hdg.ingestion.cda.convert import Converter as CdaConverter
@@ -65,3 +66,18 @@ def test_the_document_is_converted_whichever_way_it_is_carried(raw):
 def test_what_carries_no_one_document_is_refused(raw, error, said):
     with pytest.raises(error, match=said):
         Converter(id_key=ids.PUBLIC_KEY).convert(raw, NORTH, at_us=0)
+
+
+def test_a_document_about_two_patients_is_refused_in_a_message_as_by_itself():
+    second = '<recordTarget><patientRole><id root="2.999.2" extension="p3"/></patientRole></recordTarget>'
+    both = DOCUMENT.replace("<component>", f"{second}<component>", 1)
+    with pytest.raises(CdaError, match="a document about several patients"):
+        Converter().convert(carrying(both), NORTH, at_us=0)
+
+
+def test_of_the_tables_for_messages_none_makes_a_document():
+    """So what is about several patients (a registry's answer) never comes with an original that all of them may see."""
+    tables = data.folder("mappings") / "hl7v3" / "tables"
+    made = {path.stem.rpartition(".")[2] for path in tables.glob("*.csv")}
+    assert "Patient" in made
+    assert not made & {"Composition", "DocumentReference", "Binary"}
