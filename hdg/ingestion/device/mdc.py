@@ -7,7 +7,7 @@ is kept as it came, never guessed at. PHD guide, https://hl7.org/fhir/uv/phd/Nom
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hdg.fhir.json import JsonObject
 from hdg.terminology.concepts import ConceptMap, Target, concept_map
@@ -21,6 +21,9 @@ DEVICE, PROFILE, ATTRIBUTE, METRIC = "device", "profile", "attribute", "metric"
 
 _MAPS_MAX = 4096
 _TEXT_MAX = 200
+_TREES_MAX = 64
+_TREE_TEXT_MAX = 100_000
+"""Characters of what decides about a tree that is remembered."""
 _OBJECTS, _EVENTS, _INFRASTRUCTURE = 1, 3, 8
 _TERM_BITS = 16
 _PROFILES = range(4096, 5120)
@@ -65,6 +68,8 @@ class Mdc:
         self._category: dict[int, JsonObject | None] = {}
         self.identified: dict[str, tuple[int, str, str]] = {}
         """(code, name, kind) by the text of an OBX-3; fill it by ``identify``."""
+        self.trees: dict[tuple[str, ...], Any] = {}
+        """Containment trees by what decides about them (pcd_tree.py); fill it by ``keep_tree``."""
         self._bits: dict[int, tuple[Bit, ...]] | None = None
         self._codes: dict[str, int] | None = None
 
@@ -134,6 +139,13 @@ class Mdc:
         if len(self.identified) < _MAPS_MAX and len(text) <= _TEXT_MAX:
             self.identified[text] = found
         return found
+
+    def keep_tree(self, key: tuple[str, ...], tree: Any) -> None:
+        """Remember a containment tree; bounded."""
+        if len(self.trees) >= _TREES_MAX:
+            self.trees.clear()
+        if sum(map(len, key)) <= _TREE_TEXT_MAX:
+            self.trees[key] = tree
 
     def role(self, code: int, name: str = "") -> str:
         """What an attribute says of the thing it belongs to (``serial-number``, ``sample-rate`` …); '' unknown."""

@@ -43,6 +43,8 @@ class Clocks:
         self._anchors: dict[Node, tuple[int, datetime]] = {}
         self._stamps: dict[Node, JsonObject] = {}
         self._of_clock: dict[Node, JsonObject] = {}
+        self.is_used = False
+        """Whether any clock says something of a measurement's time."""
         for node in nodes:
             if node.owner is not None and node.owner.kind == MDS and node.owner.code != GATEWAY:
                 role = mdc.role(node.code, node.name)
@@ -69,10 +71,12 @@ class Clocks:
                 local = here if here.tzinfo is None else here.astimezone(zone)
                 shift = there.replace(tzinfo=None) - local.replace(tzinfo=None)
                 self._shifts.setdefault(device, (shift, zone))
+                self.is_used = True
         else:
             ticks = microseconds(node.segment, _RELATIVE[role])
             if ticks is not None:
                 self._anchors.setdefault(device, (ticks, there))
+                self.is_used = True
 
     def _place(self, nodes: Sequence[Node]) -> None:
         """Tells the converter of OBX-14 which clock a time without offset is of."""
@@ -131,6 +135,7 @@ class Clocks:
         made.facts = Facts(("clock", *facts, str(node.code), segment.field(5), stated))
         self.builds.append(made)
         self._of_clock[node] = out
+        self.is_used = True
         self._stamps.setdefault(
             device, {"reference": f"Observation/{self._state.resource_id('Observation', made.facts)}"}
         )
@@ -165,7 +170,7 @@ class Clocks:
 
     def refer(self, node: Node, out: JsonObject) -> None:
         """The time of a measurement on the gateway's time line, with the time stamp that says how it got there."""
-        if not (self._stamps or self._shifts or self._anchors):
+        if not self.is_used:
             return
         device = self._device(node)
         if device is None:

@@ -8,7 +8,7 @@ where the device is a personal one. IHE Devices TF-2 §3.1; https://hl7.org/fhir
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from hdg.fhir.json import JsonObject
 from hdg.ingestion.device.mdc import MDC
@@ -46,6 +46,14 @@ _DOCUMENTS = frozenset({"ED", "RP"})
 _CONDITIONS = frozenset({"invalid", "not-available", "test-data", "demo-data", "early-indication"})
 
 
+class _Stand(NamedTuple):
+    """``facts``: the parts of an id that all measurements of this place have; ``moment``: when none is said."""
+
+    place: Place
+    facts: tuple[str, ...]
+    moment: str
+
+
 class Measurements:
     """The measurements of one message. ``metrics``: what its devices can measure."""
 
@@ -56,6 +64,7 @@ class Measurements:
         self.metrics = Metrics(one.state, one.mdc)
         self._derived: dict[Node, Target] = {}
         self._measured: list[Node] = []
+        self._stands: dict[tuple[int, Key, str], _Stand] = {}
 
     def add(self, node: Node) -> None:
         """One measurement, with all that is a part of it."""
@@ -67,11 +76,11 @@ class Measurements:
         fields = segment.fields
         size = len(fields)
         kind = fields[2] if size > _TYPE else ""
-        text = fields[18] if size > _EQUIPMENT else ""
-        place = self._systems.place(node, text)
+        stand = self._stand(node, fields[18] if size > _EQUIPMENT else "")
+        place = stand.place
         phd = place.is_personal
-        calibrations: list[JsonObject] = []
-        categories, has_bits = self._code(node, out)
+        calibrations: tuple[JsonObject, ...] = ()
+        categories, has_bits, observed = self._code(node, out)
         if kind in WAVEFORM:
             waveform(out, node, self._one.mdc, self._one.built, self._one.state)
         elif has_bits if kind == "NM" else size > _VALUE and "(" in fields[5]:
@@ -79,8 +88,9 @@ class Measurements:
             if bits:
                 Target(out, node, self._one.mdc).bits(node, bits)
         if node.parts:
-            held = calibrations if place.device is not None and node.code else None
+            held: list[JsonObject] | None = [] if place.device is not None and node.code else None
             self._parts(Target(out, node, self._one.mdc, calibrations=held))
+            calibrations = tuple(held or ())
         elif "valueQuantity" not in out and kind not in _DOCUMENTS and not _has_value(out):
             out["dataAbsentReason"] = absent(special_reason(segment.field(5), kind) or "unknown")
         if kind == "NM" and "valueString" in out:
@@ -91,14 +101,27 @@ class Measurements:
             self._categorize(categories, out, is_personal=phd)
         if phd:
             self._personal(node, out)
-        self._name_device(node, place, build, tuple(calibrations))
-        self._clocks.refer(node, out)
+        self._name_device(node, place, build, calibrations)
+        if self._clocks.is_used:
+            self._clocks.refer(node, out)
         if "component" in out:
             _apart_from_its_own(out)
-        build.facts = self._metric_facts(node, place.facts)
+        build.facts = self._metric_facts(node, stand, observed)
         self._measured.append(node)
         if self._one.state.trace is not None:
             self._one.mark(node, (2, 4, 5, 6, 18))
+
+    def _stand(self, node: Node, text: str) -> _Stand:
+        """Where a measurement stands. ``text``: its OBX-18. The same for all under one device that have the same."""
+        key = (node.scope, node.above, text)
+        found = self._stands.get(key)
+        if found is None:
+            place = self._systems.place(node, text)
+            patient, moment = self._one.scope(node)
+            found = _Stand(place, ("pcd", *place.facts, "", *patient, ""), moment)
+            if self._systems.is_clear:
+                self._stands[key] = found
+        return found
 
     def _name_device(
         self, node: Node, place: Place, build: Build, calibrations: tuple[JsonObject, ...] = ()
@@ -109,33 +132,35 @@ class Measurements:
         if found is not None:
             build.resource["device"] = found
 
-    def _code(self, node: Node, out: JsonObject) -> tuple[tuple[JsonObject, ...], bool]:
-        """The LOINC code beside the MDC code, where one is mapped and code and name agree; the categories of it, and
-        whether a number with it is BITs.
+    def _code(self, node: Node, out: JsonObject) -> tuple[tuple[JsonObject, ...], bool, str]:
+        """The LOINC code beside the MDC code, where one is mapped and code and name agree; the categories of it,
+        whether a number with it is BITs, and what names it in an id.
         """
         if not node.code:
             if node.name:
                 self._one.issue(
                     node, "warning", "not-found", "the MDC name has no code in the map mdc-reference-id"
                 )
-            return (), bool(self._one.mdc.bits(0))
+            return (), bool(self._one.mdc.bits(0)), node.segment.field(3)
         text = node.segment.field(3)
         key = ("pcd code", text)
-        shared = self._one.state.shared
-        found: tuple[Any, str, tuple[JsonObject, ...], bool] | None = (
+        state = self._one.state
+        shared = state.shared
+        found: tuple[Any, str, tuple[JsonObject, ...], bool, str] | None = (
             shared.get(key) if shared is not None else None
         )
         if found is None:
-            found = (*self._coded(node, out.get("code") or {}), bool(self._one.mdc.bits(node.code)))
+            has_bits = bool(self._one.mdc.bits(node.code))
+            found = (*self._coded(node, out.get("code") or {}), has_bits, str(node.code))
             if "\\" not in text:
-                self._one.state.keep(key, found)
-        concept, problem, categories, has_bits = found
+                state.keep(key, found)
+        concept, problem, categories, has_bits, observed = found
         out["code"] = concept
-        if self._one.state.values is not None:
-            self._one.state.values.trust(concept)
+        if state.values is not None:
+            state.values.trust(concept)
         if problem:
             self._one.issue(node, "information" if "no map" in problem else "warning", "not-found", problem)
-        return categories, has_bits
+        return categories, has_bits, observed
 
     def _disagrees(self, node: Node) -> bool:
         """Whether code and name are known to be of different things."""
@@ -194,11 +219,12 @@ class Measurements:
             out["dataAbsentReason"] = absent(reason or "unknown")
 
     def _own(self, part: Node, build: Build, whole: Target) -> None:
-        place = self._systems.place(part, part.segment.field(18))
-        self._name_device(part, place, build)
+        stand = self._stand(part, part.segment.field(18))
+        self._name_device(part, stand.place, build)
         if self._one.state.message.first("PID") is not None:
             build.resource["subject"] = self._one.refer("Patient", self._one.scope(part)[0])
-        build.facts = self._metric_facts(part, place.facts)
+        observed = str(part.code) if part.code else part.segment.field(3)
+        build.facts = self._metric_facts(part, stand, observed)
         member = self._one.refer("Observation", build.facts.parts)
         whole.out.setdefault("hasMember", []).append(member)
 
@@ -229,7 +255,7 @@ class Measurements:
             reference = self._systems.gateway["reference"]
             out.setdefault("extension", []).append(gateway_reference(reference))
 
-    def _metric_facts(self, node: Node, device: tuple[str, ...]) -> Facts:
+    def _metric_facts(self, node: Node, stand: _Stand, observed: str) -> Facts:
         """OBX-21; else device, patient, what was measured, where in the tree, and when: never the order alone, whose
         number many monitors repeat for ever.
         """
@@ -239,11 +265,9 @@ class Measurements:
             named = entity_facts(fields[21], self._one.state)
             if named is not None:
                 return Facts(("OBX-21", *named))
-        observed = str(node.code) if node.code else node.segment.field(3)
         path = _dotted(node.key) or node.segment.field(4)
-        patient, moment = self._one.scope(node)
-        when = (fields[14] if size > _TIME else "") or self._clocks.own_time(node) or moment
-        return Facts(("pcd", *device, "", *patient, "", observed, path, when))
+        when = (fields[14] if size > _TIME else "") or self._clocks.own_time(node) or stand.moment
+        return Facts((*stand.facts, observed, path, when))
 
     def link_sources(self) -> None:
         """References to measurements that a facet named by their path."""

@@ -33,6 +33,8 @@ class Systems:
         self._known: dict[tuple[int, Key, str], Place] = {}
         """Where measurements stand by OBR, path above and OBX-18."""
         self.gateway: JsonObject | None = None
+        self.is_clear = devices.is_clear
+        """Whether path above and OBX-18 alone tell where a measurement stands."""
 
     def build(self) -> None:
         """The Devices of the tree, in the order of the message."""
@@ -48,7 +50,7 @@ class Systems:
         found = self._known.get(key)
         if found is None:
             found = self._placed(node, text)
-            if self._devices.is_clear:
+            if self.is_clear:
                 self._known[key] = found
         return found
 

@@ -26,6 +26,10 @@ own stays in OBSERVATION.
 _COMPONENT_LEVEL = 2
 _PATH = 4
 """OBX-4."""
+_ORDER = "\r"
+"""What stands for an OBR: no field holds a carriage return."""
+_KEPT_MAX = 1000
+"""OBX of a tree that is kept for the next message."""
 _ATTRIBUTES = ("MDC_ATTR_", "MDC_ID_", "MDC_TIME_", "MDC_REG_CERT_")
 _DEVICES = ("_MDS", "_VMD", "_CHAN")
 
@@ -64,9 +68,10 @@ DEVICE_ROLES = frozenset(
 
 def grown(grouped: Grouped, mdc: Mdc, issues: list[Issue]) -> list[Node]:
     """Finds the tree and moves each OBX into the group that says what it is. Nodes are in message order."""
-    nodes: list[Node] = []
+    segments: list[Segment] = []
     places: list[Group] = []
-    scope = 0
+    said: list[str] = []
+    """OBX-3 and OBX-4 of each OBX of the tree, and a mark for each OBR: all that decides about the tree."""
     asked, is_asked = None, False  # of sister groups: they share a definition
     for segment, place in grouped.placed:
         name = segment.name
@@ -75,15 +80,73 @@ def grown(grouped: Grouped, mdc: Mdc, issues: list[Issue]) -> list[Node]:
                 asked = place.definition
                 is_asked = asked.path[-1:] == ("OBSERVATION",)
             if is_asked:
-                nodes.append(_node(segment, mdc, scope))
+                segments.append(segment)
                 places.append(place)
+                fields = segment.fields
+                said += fields[3:5] if len(fields) > _PATH else (segment.field(3), "")
         elif name == "OBR":
-            scope += 1
-    _connect(nodes, mdc, issues)
+            said.append(_ORDER)
+    key = tuple(said)
+    known = mdc.trees.get(key)
+    if known is not None:
+        nodes = _again(segments, known)
+    else:
+        nodes = _new(segments, said, mdc)
+        mark = len(issues)
+        _connect(nodes, mdc, issues)
+        if len(issues) == mark and len(nodes) <= _KEPT_MAX:
+            mdc.keep_tree(key, _kept(nodes))
     for node, place in zip(nodes, places, strict=True):
         group = PART if node.owner is not None and node.kind not in (MDS, COMPONENT) else node.kind
         if group != METRIC:
             place.definition = _defined(place.definition, group)
+    return nodes
+
+
+def _new(segments: Sequence[Segment], said: Sequence[str], mdc: Mdc) -> list[Node]:
+    """The nodes of OBX, by what ``grown`` noted of them."""
+    nodes: list[Node] = []
+    rest = iter(said)
+    scope = 0
+    for text in rest:
+        if text == _ORDER:
+            scope += 1
+        else:
+            nodes.append(_node(segments[len(nodes)], text, next(rest), mdc, scope))
+    return nodes
+
+
+_Kept = tuple[tuple[Key, int, str, str, int, Key, int], ...]
+"""Of each node: key, code, name, kind, scope, the key above, the owner's index (-1: none)."""
+
+
+def _kept(nodes: Sequence[Node]) -> _Kept:
+    indexes = {node: index for index, node in enumerate(nodes)}
+    return tuple(
+        (
+            node.key,
+            node.code,
+            node.name,
+            node.kind,
+            node.scope,
+            node.above,
+            -1 if node.owner is None else indexes[node.owner],
+        )
+        for node in nodes
+    )
+
+
+def _again(segments: Sequence[Segment], known: _Kept) -> list[Node]:
+    """The nodes of a message whose OBX stand as those of an earlier one did: a monitor repeats itself."""
+    nodes = [
+        Node(segment, key, code, name, kind, None, [], scope, above)
+        for segment, (key, code, name, kind, scope, above, _) in zip(segments, known, strict=True)
+    ]
+    for node, (*_, owner) in zip(nodes, known, strict=True):
+        if owner >= 0:
+            node.owner = nodes[owner]
+            if node.kind != COMPONENT:
+                node.owner.parts.append(node)
     return nodes
 
 
@@ -92,10 +155,9 @@ def _defined(definition: Definition, kind: str) -> Definition:
     return replace(definition, path=(*definition.path, kind))
 
 
-def _node(segment: Segment, mdc: Mdc, scope: int) -> Node:
-    fields = segment.fields
-    key = key_of(fields[4]) if len(fields) > _PATH else ()
-    text = fields[3] if len(fields) > _PATH else segment.field(3)
+def _node(segment: Segment, text: str, path: str, mdc: Mdc, scope: int) -> Node:
+    """The node of an OBX with ``text`` in OBX-3 and ``path`` in OBX-4."""
+    key = key_of(path)
     known = mdc.identified.get(text)
     if known is None:
         code, name = identifier_of(text, mdc)
