@@ -72,7 +72,7 @@ def test_a_document_about_two_patients_is_refused_in_a_message_as_by_itself():
     second = '<recordTarget><patientRole><id root="2.999.2" extension="p3"/></patientRole></recordTarget>'
     both = DOCUMENT.replace("<component>", f"{second}<component>", 1)
     with pytest.raises(CdaError, match="a document about several patients"):
-        Converter().convert(carrying(both), NORTH, at_us=0)
+        Converter(id_key=ids.PUBLIC_KEY).convert(carrying(both), NORTH, at_us=0)
 
 
 def test_of_the_tables_for_messages_none_makes_a_document():
