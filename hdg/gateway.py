@@ -20,6 +20,7 @@ from typing import Self
 
 from hdg import retraction
 from hdg.converting import Helper
+from hdg.emptied import Emptied, emptied
 from hdg.errors import Hl7v2Error, LedgerError
 from hdg.fhir.definitions import patient_compartment
 from hdg.ingestion import destinations, senders
@@ -28,7 +29,7 @@ from hdg.ingestion.destinations import DestinationsFile
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
-from hdg.ingestion.inbox import Receipt, check_losses, check_type, losses, repeat_of
+from hdg.ingestion.inbox import LOST, Receipt, check_losses, check_type, losses, repeat_of
 from hdg.ingestion.lanes import Lanes, Ticket
 from hdg.ingestion.received import (
     Received,
@@ -280,12 +281,20 @@ class Gateway:
             return self._quarantine(session, received, error)
         if repeat is not None:
             return repeat.ack
-        self.store_statements(session, converted, received.at_us, made)
+        keys = [*map(_key, converted.resources if made is None else made)]
+        left = emptied(session, received, converted, keys, self._converters[1])
+        if left is not None and left.unclear and received.sender.is_strict:
+            place, reason = left.unclear[0]
+            refusal = Hl7v2Error(f"strict: {LOST}: {reason}", place, condition="102")
+            return self._quarantine(session, received, refusal)
+        self.store_statements(session, converted, received.at_us, made, left)
         ack = acknowledge(received.msh, "AA", control_id=received.ack_id, at_us=received.at_us)
         kind = converted.source.message_type
         ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
         for loss in dict.fromkeys(losses(converted.issues)):
             note_loss(session, loss.kind, received.header.sender, kind, loss.place, loss.text, ikey=ikey)
+        for place, reason in left.unclear if left is not None else ():
+            note_loss(session, LOST, received.header.sender, kind, place, reason, ikey=ikey)
         for text in retraction.left_behind(session, converted):
             note_loss(session, LEFT, received.header.sender, kind, "PID-3", text, ikey=ikey)
         return ack
@@ -296,18 +305,24 @@ class Gateway:
         converted: Converted,
         received_us: int,
         made: Sequence[Ready] | None = None,
+        left: Emptied | None = None,
     ) -> None:
-        """Stores every statement of a message, under its stamp (management/store/stale.py)."""
+        """Stores every statement of a message, under its stamp (management/store/stale.py). ``left``: of elements
+        of which single fields were deleted.
+        """
         source = converted.source
         deleted: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for deletion in converted.deletions:
-            deleted[deletion.resource_type, deletion.resource_id].append(deletion.element)
+            if not deletion.source:
+                deleted[deletion.resource_type, deletion.resource_id].append(deletion.element)
+        for key, elements in left.deleted.items() if left is not None else ():
+            deleted[key] += elements
         gaps: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for default in converted.defaulted:
             gaps[default.resource_type, default.resource_id].append(default.element)
         stamp = Stamp.of(source.stated_us, received_us)
         resources: Sequence[JsonObject | Ready] = converted.resources if made is None else made
-        keys = [(r.type, r.id) if isinstance(r, Ready) else (r["resourceType"], r["id"]) for r in resources]
+        keys = [*map(_key, resources)]
         session.prefetch(keys)
         is_several = sum(type_ == "Patient" for type_, _ in keys) > 1
         for key, resource in zip(keys, resources, strict=True):
@@ -316,6 +331,8 @@ class Gateway:
                     session, resource, sender=source.sender, institution=source.institution, stamp=stamp
                 )
                 continue
+            if left is not None and key in left.values:
+                resource = left.fill(key, resource.resource() if isinstance(resource, Ready) else resource)
             session.statement(
                 resource,
                 deleted.get(key, ()),
@@ -404,7 +421,9 @@ class Gateway:
 
         def take(session: WriteSession) -> None:
             if entry.status == "accepted":
-                self.store_statements(session, converted, entry.received_us)
+                keys = [*map(_key, converted.resources)]
+                left = emptied(session, received, converted, keys, self._converters[1])
+                self.store_statements(session, converted, entry.received_us, left=left)
                 return
             _repeat(session, received)
             self._accept(session, received, converted)
@@ -472,6 +491,14 @@ def _repeat(session: WriteSession, received: Received) -> Receipt | None:
     known = session.inbox_find(received.header.sender, received.header.control_id)
     is_known = known is not None and known.status == "accepted"
     return repeat_of(Receipt(known.sha256, known.ack) if known and is_known else None, received.sha256)
+
+
+def _key(resource: JsonObject | Ready) -> tuple[str, str]:
+    return (
+        (resource.type, resource.id)
+        if isinstance(resource, Ready)
+        else (resource["resourceType"], resource["id"])
+    )
 
 
 def _check_declared(converted: Converted, sender: Sender) -> None:

@@ -42,7 +42,10 @@ def readable(converted: Converted) -> Any:
         kind = item["resourceType"]
         counts[kind] = counts.get(kind, 0) + 1
         names[item["id"]] = f"{kind}-{counts[kind]}"
-    gone = [f"{item.resource_type}/{item.resource_id} {item.element}" for item in converted.deletions]
+    gone = [
+        f"{item.resource_type}/{item.resource_id} {item.element}{item.source and f' of {item.source}'}"
+        for item in converted.deletions
+    ]
     issues = [str(issue) for issue in converted.issues]
     text = dumps({"resources": resources, "deletions": gone, "issues": issues}).decode()
     for long, short in names.items():

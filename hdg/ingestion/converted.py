@@ -18,11 +18,15 @@ JsonObject = dict[str, Any]
 class Deletion:
     """The sender says that ``element`` (a top-level element name) of a resource has no value: HL7 v2
     ``""``.
+
+    ``source``: the field that says so (``PID-13``) when others feed the element too and nothing is stated about
+    it: only what this field had contributed has no value any more. '' for all of the element.
     """
 
     resource_type: str
     resource_id: str
     element: str
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,10 @@ def _watched(
     if build is None:
         return None
     deletions, defaulted = build.deletions, build.defaulted
-    build.deletions, build.defaulted = before[0] | deletions, before[1] | defaulted
+    build.deletions = before[0] | {
+        name: is_all or before[0].get(name, False) for name, is_all in deletions.items()
+    }
+    build.defaulted = before[1] | defaulted
     new = {name: out[name] for name in [*out][held:]}
     if deletions or not is_whole or not elements.issuperset(new):
         return None

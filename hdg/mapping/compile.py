@@ -166,11 +166,10 @@ class Compiler:
             kind = result_type(table.result)
         except ValueError as error:
             raise TableError(table.file, 1, str(error)) from error
-        shared = _sources_by_element(table, self.grammar) if depth == 0 else {}
         steps = []
         for rule in table.rules:
             try:
-                step = self._step(rule, table, kind, depth, shared)
+                step = self._step(rule, table, kind, depth)
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
             if step is not None:
@@ -264,9 +263,7 @@ class Compiler:
             return named.is_pure
         return not REFERENCE.fullmatch(as_) and self._is_pure(self._table("datatypes", as_), room)
 
-    def _step(
-        self, rule: Rule, table: Table, root: str, depth: int, shared: Mapping[str, frozenset[int]]
-    ) -> Step | None:
+    def _step(self, rule: Rule, table: Table, root: str, depth: int) -> Step | None:
         slot = self.grammar.slot(rule.source, table, depth)
         node = parse_when(rule.when) if rule.when else None
         test = self._test(node, table, depth)
@@ -287,7 +284,7 @@ class Compiler:
             element += "[x]"
         if fire is None:
             return Step(0, constant_fire(fallback), test, node)
-        run = self._run(rule, slot, fire, element, shared.get(element, frozenset()), is_top=depth == 0)
+        run = self._run(rule, slot, fire, element, is_top=depth == 0)
         number = slot.number
         if slot.is_first and self._is_direct(rule):
             run = self._direct(rule, root, run)
@@ -299,14 +296,12 @@ class Compiler:
             return Step(0, run, test, node, number, constant_fire(fallback) if number else None)
         return Step(number, run, test, node)
 
-    def _run(
-        self, rule: Rule, slot: Slot, fire: Fire, element: str, sharing: frozenset[int], *, is_top: bool
-    ) -> Run:
+    def _run(self, rule: Rule, slot: Slot, fire: Fire, element: str, *, is_top: bool) -> Run:
         null = self.grammar.null
         if is_top and self.is_tracing:
-            return top_traced(rule, slot, fire, null, element, sharing)
+            return top_traced(rule, slot, fire, null, element)
         if is_top:
-            return top(slot, fire, null, element, sharing)
+            return top(slot, fire, null, element)
         if self.is_tracing:
             return nested_traced(rule, slot, fire, null)
         return nested(slot, fire, null)
@@ -494,23 +489,6 @@ def _unfinished(name: str) -> Converter:
         raise Unfit(f"the table {name} contains itself")
 
     return fail
-
-
-def _sources_by_element(table: Table, grammar: Grammar) -> dict[str, frozenset[int]]:
-    """Top-level element → slots that feed it: a delete of one of several sources must not delete what
-    others said.
-    """
-    found: dict[str, set[int]] = {}
-    for rule in table.rules:
-        if rule.target and rule.target != "id":
-            element = rule.target.partition(".")[0].partition("[")[0]
-            try:
-                number = grammar.slot(rule.source, table, 0).number
-            except ValueError:
-                continue  # the rule's own step reports it
-            if number:
-                found.setdefault(element, set()).add(number)
-    return {element: frozenset(slots) for element, slots in found.items()}
 
 
 __all__ = ["Compiler", "Grammar", "Program", "Slot"]

@@ -145,7 +145,8 @@ class Build:
         self.facts: Facts | None = None
         self.links: list[Any] = []
         self.id = ""
-        self.deletions: dict[str, None] = {}
+        self.deletions: dict[str, bool] = {}
+        """Elements without a value; False: of which one slot says so, others may feed them too."""
         self.defaulted: dict[str, None] = {}
         """Top-level elements whose value only fills a gap: the source said nothing about them."""
         self.origin: Any = origin
@@ -289,7 +290,12 @@ class Context:
     def delete(self, element: str) -> None:
         """The source says that a top-level element of the resource at hand has no value."""
         if self.build is not None:
-            self.build.deletions[element] = None
+            self.build.deletions[element] = True
+
+    def empty(self, element: str) -> None:
+        """A slot says that what it feeds a top-level element of the resource at hand with has no value."""
+        if self.build is not None:
+            self.build.deletions.setdefault(element, False)
 
 
 class Part:

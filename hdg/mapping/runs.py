@@ -38,13 +38,13 @@ def defaulted(number: int, run: Run, fallback: Fire) -> Run:
     return with_default
 
 
-def top(slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]) -> Run:
+def top(slot: Slot, fire: Fire, null: str, element: str) -> Run:
     """A rule of a segment table: every picked text in turn, problems settled at their repetition."""
     number, pick, separator, single = slot.number, slot.pick, slot.separator, slot.single
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
         if raw == null:
-            delete(number, view, element, sharing, context)
+            context.empty(element)
             return True
         if pick is None or (separator and separator not in raw):
             if single is not None:
@@ -217,18 +217,6 @@ def _put(value: Any, assign: Assign, out: JsonObject, context: Context) -> bool:
 def _conflict(element: str, context: Context) -> None:
     text = f"{element} has another value already, which stays"
     context.problems.append(Problem("information", "duplicate", text))
-
-
-def delete(number: int, view: list[str], element: str, sharing: frozenset[int], context: Context) -> None:
-    """The sender deletes a field. Where other fields feed the same element and are absent, their part must
-    stay.
-    """
-    for other in sharing:
-        if other != number and (other >= len(view) or not view[other]):
-            context.problem(f"a delete of only a part of {element} was not carried out", code="not-supported")
-            context.report(number, 1)
-            return
-    context.delete(element)
 
 
 def nested(slot: Slot, fire: Fire, null: str) -> Run:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hdg.mapping.context import Context, Converter, Event, JsonObject
-from hdg.mapping.runs import Run, delete, nested
+from hdg.mapping.runs import Run, nested
 
 if TYPE_CHECKING:
     from hdg.mapping.actions import Fire
@@ -32,13 +32,13 @@ def watched(convert: Converter) -> Converter:
     return watch
 
 
-def top_traced(rule: Rule, slot: Slot, fire: Fire, null: str, element: str, sharing: frozenset[int]) -> Run:
+def top_traced(rule: Rule, slot: Slot, fire: Fire, null: str, element: str) -> Run:
     """``runs.top`` that records an Event for each text."""
     number, pick = slot.number, slot.pick
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
         if raw == null:
-            delete(number, view, element, sharing, context)
+            context.empty(element)
             return True
         if pick is None:
             return _traced(rule, (number,), number, raw, fire, out, context)

@@ -8,6 +8,7 @@ does not tell an instant). DESIGN §3, §4.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from time import time_ns
@@ -18,16 +19,19 @@ from hdg.fhir.validate import is_accepted
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.device.pcd_profile import TABLE, profiled
 from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.deletes import deletions
 from hdg.ingestion.hl7v2.families import link_families
-from hdg.ingestion.hl7v2.finish import Linker, defaulted, deletions, identify
+from hdg.ingestion.hl7v2.finish import Linker, defaulted, identify
 from hdg.ingestion.hl7v2.grammar import width
 from hdg.ingestion.hl7v2.groups import Group, Grouped, group
 from hdg.ingestion.hl7v2.message import MessageProgram, Row, message_program, structure_of
+from hdg.ingestion.hl7v2.nulls import Null, nulls_of
 from hdg.ingestion.hl7v2.parser import Message, Segment, parse
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.provenance import provenance
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.stated import stated_us
+from hdg.ingestion.hl7v2.without import Blank, without
 from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import zone
@@ -121,10 +125,17 @@ class Converter:
         return converted
 
     def run(
-        self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None
+        self,
+        data: bytes,
+        sender: Sender | None = None,
+        *,
+        at_us: int | None = None,
+        blanks: Collection[Blank] = (),
     ) -> tuple[Converted, State]:
-        """``convert`` that also hands over the state, for coverage and explain."""
+        """``convert`` that also hands over the state, for coverage and explain. ``blanks``: fields to leave out."""
         message = parse(data, charset=sender.charset if sender else None)
+        if blanks:
+            message = without(message, blanks)
         sender = sender or _unknown_sender(message)
         tables = self.tables(sender.mappings, sender.terminology)
         found = tables.program(profiled(message)) or tables.program(message.message_type)
@@ -173,7 +184,7 @@ class Converter:
         converted = Converted(
             source=_source(message, sender, sha256, state),
             resources=tuple(resources),
-            deletions=deletions(builds),
+            deletions=deletions(builds, state.nulls, found[1]),
             defaulted=defaulted(builds),
             moved=tuple((build.type, build.id) for build in builds if build.label.endswith(":moved")),
             deleted=tuple((build.type, build.id) for build in builds if build.label.endswith(":deleted")),
@@ -289,6 +300,8 @@ def _run(
             state.began[row.label] = ""
     state.build = build
     is_part = row.put is not None
+    if state.nulls is not None and not is_part and (numbers := nulls_of(view)):
+        state.nulls.append(Null(build, row.rule.as_, segment, numbers))
     state.labels = {} if is_part else build.labels
     out: JsonObject = {} if is_part else build.resource
     if is_part:
@@ -300,7 +313,7 @@ def _run(
         row.program.fill(view, out, state)
     facts = state.found_facts()  # what an id row found
     if is_part:
-        _limit(build, deleted, defaulted, segment, state)
+        _limit(build, deleted, defaulted, segment, state, is_restated=bool(out))
     if build.facts is None:
         build.facts = facts
     if is_part:
@@ -311,12 +324,19 @@ def _run(
         build.links.append((row, out, place, segment))
 
 
-def _limit(build: Build, deleted: int, defaulted: int, segment: Segment, state: State) -> None:
-    """What a part's table deletes or fills is an element of the part, not of the resource around it."""
+def _limit(
+    build: Build, deleted: int, defaulted: int, segment: Segment, state: State, *, is_restated: bool
+) -> None:
+    """What a part's table deletes or fills is an element of the part, not of the resource around it.
+
+    A part that is stated again takes the place of the one that had more.
+    """
     while len(build.defaulted) > defaulted:
         build.defaulted.popitem()
     while len(build.deletions) > deleted:
         element, _ = build.deletions.popitem()
+        if is_restated:
+            continue
         text = f"a delete of {element} inside a part of {build.type} was not carried out"
         state.issues.append(Issue("warning", "not-supported", segment.place(), text))
 

@@ -1,4 +1,4 @@
-"""The end of a conversion: ids, merging of equal things, links between resources, deletions."""
+"""The end of a conversion: ids, merging of equal things, links between resources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hdg.errors import Issue
 from hdg.fhir.accept_parts import literal
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.ids import resource_id, resource_ids
-from hdg.ingestion.converted import Defaulted, Deletion
+from hdg.ingestion.converted import Defaulted
 from hdg.ingestion.hl7v2.groups import Definition, Group
 from hdg.ingestion.hl7v2.message import Link, Row
 from hdg.ingestion.hl7v2.parser import Segment
@@ -269,19 +269,6 @@ def _not_beside(below: Group, here: Group, builds: list[Build]) -> list[Build]:
         if group is None or group.definition is not below.definition:
             found.append(build)
     return found
-
-
-def deletions(builds: Sequence[Build]) -> tuple[Deletion, ...]:
-    """What the sender deleted, except elements for which the same message gives a value."""
-    found: dict[Deletion, None] = {}
-    for build in builds:
-        for element in build.deletions:
-            stem = element.removesuffix("[x]")
-            if not any(
-                name == stem or (element != stem and name.startswith(stem)) for name in build.resource
-            ):
-                found[Deletion(build.type, build.id, element)] = None
-    return tuple(found)
 
 
 def defaulted(builds: Sequence[Build]) -> tuple[Defaulted, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hdg.errors import TableError
 from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.deletes import Feeds
 from hdg.ingestion.hl7v2.grammar import elements, parse_source
 from hdg.ingestion.hl7v2.groups import Definition
 from hdg.mapping.compile import Compiler, Program
@@ -80,6 +81,9 @@ class MessageProgram:
 
     def __init__(self, table: Table, compiler: Compiler, grammar: V2Grammar) -> None:
         self.table = table
+        self._grammar = grammar
+        self._library = compiler.library
+        self._feeds: Feeds | None = None
         self._rows: dict[str, list[tuple[tuple[str, ...], Row]]] = {}
         self._plans: dict[tuple[Definition, str], tuple[Row, ...] | None] = {}
         self._unread: dict[tuple[str, int], tuple[int, ...]] = {}
@@ -92,6 +96,12 @@ class MessageProgram:
             self._rows.setdefault(segment, []).append((tuple(groups), row))
         self.is_about_patients = table.name[:3] in _ABOUT_PATIENTS and "PID" in self._rows
         """Whether a message without PID lacks what it is about; answers and master files need none."""
+
+    def feeds(self) -> Feeds:
+        """Which fields feed which elements; worked out when a message first deletes something."""
+        if self._feeds is None:
+            self._feeds = Feeds(self.table, self._library, self._grammar)
+        return self._feeds
 
     def rows(self, definition: Definition, segment: str) -> tuple[Row, ...] | None:
         """The rows for a segment in a group: those with the longest source that fits; None when there are

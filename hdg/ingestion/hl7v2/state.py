@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
+from hdg.ingestion.hl7v2.nulls import Null, has_nulls
 from hdg.ingestion.sender import Sender
 from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject, Made, Part, Unfit, is_same
 from hdg.terminology import Systems
@@ -38,6 +39,7 @@ class State(Context):
         "known",
         "library",
         "message",
+        "nulls",
         "parts",
         "read",
         "segment",
@@ -68,6 +70,8 @@ class State(Context):
         self.times: dict[str, str] = {}
         self.known: dict[Any, Any] = {}
         """What named converters have worked out for this message, by their own keys."""
+        self.nulls: list[Null] | None = [] if has_nulls(message) else None
+        """Where the sender deletes something; None when it nowhere does."""
         self._opened = 0
         self.issues: list[Issue] = list(message.issues)
         self.segment: Segment = message.segments[0]

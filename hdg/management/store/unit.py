@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection, Table
 
+from hdg.errors import VaultError
 from hdg.fhir.times import instant
 from hdg.management import vault, vault_stream
 from hdg.management.ledger.leaf import Leaf
@@ -124,6 +125,11 @@ class Unit:
         """The first row of a query (our own, with ``?``), None when there is none; what is buffered is not in it."""
         self._cursor.execute(self._sql(sql), row)
         return self._row()
+
+    def fetch_all(self, sql: str, row: tuple[Any, ...]) -> list[Any]:
+        """All rows of a query (our own, with ``?``); what is buffered is not in them."""
+        self._cursor.execute(self._sql(sql), row)
+        return list(self._cursor.fetchall())
 
     def next_key(self, table: str, column: str) -> int:
         """The next surrogate key of another module's table; both names are the caller's own."""
@@ -277,6 +283,16 @@ class Unit:
             (self._take("blob", "bkey"), stored.cid, code, stored.size, self.at_us, None, dek)
         )
         return stored.cid
+
+    def blob(self, cid: str) -> bytes:
+        """What ``blob_put`` kept, also in this group. Raises VaultError when it is missing or cannot be opened."""
+        kept = next(((row[2], row[5], row[6]) for row in self.batch.blobs if row[1] == cid), None)
+        row = kept or self.fetch("SELECT key_code, data, dek FROM blob WHERE cid = ?", (cid,))
+        if row is None or row[2] is not None:
+            raise VaultError(f"there is no such vault object of one piece: {cid}")
+        code, data, _ = row
+        sealed = self._shared.files.get(cid) if data is None else bytes(data)
+        return vault.open_sealed(self._kek(code), sealed, b"blob/" + code.encode())
 
     def inbox_find(self, sender: str, control_id: str, sha256: str | None = None) -> InboxRow | None:
         """The message with that MSH-10 (and digest, when given): the accepted one if any, else the newest."""

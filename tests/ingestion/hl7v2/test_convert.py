@@ -198,13 +198,38 @@ class TestDeletion:
         data = message("EVN||20260314", PID.replace("19610412", ""), kind="ADT^A31^ADT_A05")
         assert converter.convert(data, at_us=0).deletions == ()
 
-    def test_deleting_one_of_several_sources_of_a_list_is_reported_not_carried_out(
+    @pytest.mark.parametrize(
+        "segments, expected",
+        [
+            ([PID + '|||||""'], [("telecom", "PID-13")]),
+            ([PID + '|||||""|""'], [("telecom", "PID-13"), ("telecom", "PID-14")]),
+            ([PID + '|||||""|""|' + "|" * 25 + '""'], [("telecom", "")]),
+            ([PID + '|||||""|^WPN^PH^^^^2'], []),  # the value takes the place of all that was said
+            ([PID + '|||""'], [("address", "PID-11")]),
+            ([PID, 'PD1|||""'], [("generalPractitioner", "PD1-3")]),  # PD1-4 and ROL feed it too
+            (
+                [PID + "|" * 21 + '|""'],
+                [("deceasedBoolean", "PID-30")],
+            ),  # and PID-29: two forms of one element
+            ([PID + "|" * 20 + '|""|""'], [("deceasedBoolean", "")]),
+        ],
+    )
+    def test_of_an_element_that_others_feed_too_only_the_fields_part_is_deleted(
+        self, converter: Converter, segments: list[str], expected: list[tuple[str, str]]
+    ) -> None:
+        data = message("EVN||20260314", *segments, kind="ADT^A31^ADT_A05")
+        converted = converter.convert(data, at_us=0)
+        assert [(item.element, item.source) for item in converted.deletions] == expected
+        assert [issue.text for issue in converted.issues if "delete" in issue.text] == []
+
+    def test_a_deletion_in_a_part_that_is_stated_again_has_been_carried_out(
         self, converter: Converter
     ) -> None:
-        data = message("EVN||20260314", PID + '|||||""', kind="ADT^A31^ADT_A05")
-        converted = converter.convert(data, at_us=0)
-        assert not [item for item in converted.deletions if item.element == "telecom"]
-        assert [issue.place for issue in converted.issues if "delete" in issue.text] == ["PID-13"]
+        segments = ["EVN||20260314", PID, 'NK1|1|Example^Eve|MTH|""|""|""']
+        converted = converter.convert(message(*segments, kind="ADT^A31^ADT_A05"), at_us=0)
+        [contact] = one(converted, "Patient")["contact"]
+        assert "telecom" not in contact
+        assert [issue.text for issue in converted.issues if "delete" in issue.text] == []
 
 
 class TestRefusal:

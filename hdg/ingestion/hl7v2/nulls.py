@@ -1,0 +1,38 @@
+"""Where a message says ``""``: a field that takes back what it had said. HL7 v2.9 §2.5.3.2 (Delete).
+
+Other fields may feed the same element of a resource, so it is noted which field said it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from hdg.ingestion.hl7v2.encoding import NULL
+
+if TYPE_CHECKING:
+    from hdg.ingestion.hl7v2.parser import Message, Segment
+    from hdg.mapping.context import Build
+
+__all__ = ["Null", "has_nulls", "nulls_of"]
+
+_WIDE = {NULL.encode("utf-16-le"), NULL.encode("utf-16-be")}
+
+
+class Null(NamedTuple):
+    """Fields of one segment that say ``""``, where a row of the message reads the segment into a resource."""
+
+    build: Build
+    table: str
+    segment: Segment
+    numbers: tuple[int, ...]
+
+
+def has_nulls(message: Message) -> bool:
+    """Whether any field may say it: a look at the bytes, which nearly always have no such text."""
+    raw = message.raw
+    return NULL.encode() in raw or (b"\0" in raw and any(wide in raw for wide in _WIDE))
+
+
+def nulls_of(view: list[str]) -> tuple[int, ...]:
+    """The fields that say it."""
+    return tuple(number for number, text in enumerate(view) if text == NULL)
