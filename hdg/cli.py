@@ -16,6 +16,7 @@ import typer
 from hdg.cli_fhir import fhir_app
 from hdg.cli_imaging import pull
 from hdg.cli_inbox import prune, quarantine_app, replay, work_app
+from hdg.cli_options import DataOption
 from hdg.cli_outbox import outbox_app
 from hdg.cli_research import export
 from hdg.cli_terminology import terminology_app
@@ -43,10 +44,6 @@ app.command()(replay)
 app.command()(prune)
 app.command()(export)
 app.command()(pull)
-
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
-]
 
 
 def main() -> None:

@@ -8,11 +8,9 @@ from typing import Annotated
 
 import typer
 
-fhir_app = typer.Typer(no_args_is_help=True, help="FHIR packages: profiles and value sets to check against.")
+from hdg.cli_options import DataOption
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
-]
+fhir_app = typer.Typer(no_args_is_help=True, help="FHIR packages: profiles and value sets to check against.")
 
 
 @fhir_app.command("load")

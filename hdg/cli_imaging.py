@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from hdg.cli_options import DataOption
 
 if TYPE_CHECKING:
     from hdg.pull import Criteria, Pulled
@@ -29,9 +30,7 @@ def pull(
     to: Annotated[
         str, typer.Option(help="C-MOVE: the AE title of our listener, as the archive knows it.")
     ] = "HDG",
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
-    ] = None,
+    data: DataOption = None,
 ) -> None:
     """Fetch studies from an archive: by DICOMweb, or by C-MOVE to the listener of a running hdg serve.
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hdg.cli_options import DataOption
+
 quarantine_app = typer.Typer(
     no_args_is_help=True, help="Messages that could not be accepted: see, mend, try again."
 )
@@ -15,9 +17,6 @@ work_app = typer.Typer(
     no_args_is_help=True, help="What messages keep losing: unmapped codes, data without a place."
 )
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
-]
 SenderOption = Annotated[str, typer.Option(help="Only this sender: 'MSH-3|MSH-4'.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; keep nothing.")]
 

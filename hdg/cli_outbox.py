@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hdg.cli_options import DataOption
+
 outbox_app = typer.Typer(no_args_is_help=True, help="Messages on their way to other systems.")
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
-]
 DestinationOption = Annotated[
     str, typer.Option("--destination", help="Only this one, as destinations.toml names it.")
 ]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from hdg.cli_options import DataOption
+
 if TYPE_CHECKING:
     from hdg.settings import Settings
 
@@ -34,9 +36,7 @@ def export(
     ] = "",
     institution: Annotated[str, typer.Option(help="Likewise Organization/<institution>.")] = "",
     purpose: Annotated[str, typer.Option(help="E.g. HRESCH, TREAT [what the reader's role is for].")] = "",
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
-    ] = None,
+    data: DataOption = None,
 ) -> None:
     """Write what a research project, a clinician or the patient may see; audited before the first byte.
 

@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
+from hdg.cli_options import DataOption
+
 terminology_app = typer.Typer(
     no_args_is_help=True, help="Hierarchies of code systems, from files that you are licensed for."
 )
-
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Data folder (default ./hdg-data, or HDG_DATA).")
-]
 
 
 @terminology_app.command("load")
