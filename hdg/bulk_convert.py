@@ -25,7 +25,7 @@ from hdg.ingestion.sniff import XML, Format, format_of
 
 if TYPE_CHECKING:  # what takes long to import is, when there is such an input
     from hdg.ingestion.cda.convert import Converter as CdaConverter
-    from hdg.ingestion.cda.coverage import Coverage
+    from hdg.ingestion.coverage import Coverage
     from hdg.ingestion.device.convert import Converter as DeviceConverter
     from hdg.ingestion.dicom.convert import Converter as DicomConverter
     from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from html import unescape
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.json import Decimal
@@ -23,15 +23,15 @@ from hdg.ingestion.cda.losses import SILENT, STRUCTURE
 from hdg.ingestion.cda.rows import Step
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element
+from hdg.ingestion.coverage import Coverage, Place
 from hdg.ingestion.sender import Sender
 from hdg.mapping.actions import Fire
 from hdg.mapping.context import JsonObject
 from hdg.mapping.library import Library
 from hdg.mapping.table import Rule
 
-__all__ = ["Coverage", "Place", "Tracing", "coverage", "judged"]
+__all__ = ["Tracing", "coverage", "judged"]
 
-Status = Literal["mapped", "extension", "unmapped", "reported", "lost"]
 _SHAPE = (STRUCTURE - {"displayName", "codeSystem", "codeSystemVersion", "unit"}) | {XSI_TYPE}
 """Attributes that say how something is to be read, and names that others give a code system."""
 _WORDS = frozenset(("displayName", "codeSystem", "codeSystemVersion"))
@@ -43,37 +43,6 @@ _LEAST = 4
 """Letters of a text that is looked for anywhere, where no row says what it made of it."""
 _DATE_ALONE = "R4 has a date without a time here"
 _CODE_ALONE = "becomes a code of a fixed value set: its words and system have no place there"
-
-
-class Place(NamedTuple):
-    """One valued attribute or text. ``note``: why it is unmapped."""
-
-    place: str
-    status: Status
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """All valued places of one document, in its order."""
-
-    places: tuple[Place, ...]
-
-    def of(self, status: Status) -> tuple[str, ...]:
-        """The places of one status."""
-        return tuple(place.place for place in self.places if place.status == status)
-
-    @property
-    def lost(self) -> tuple[str, ...]:
-        """Places that no row, note or Issue speaks of."""
-        return self.of("lost")
-
-    @property
-    def share(self) -> float:
-        """Places carried over among those that no note leaves out, 0 to 1."""
-        wanted = [place for place in self.places if place.status != "unmapped"]
-        carried = [place for place in wanted if place.status in ("mapped", "extension")]
-        return len(carried) / len(wanted) if wanted else 1.0
 
 
 class _Event(NamedTuple):

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from hdg.fhir.ids import PUBLIC_KEY
 from hdg.fhir.json import Decimal
+from hdg.ingestion.coverage import Coverage, Place
 from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.encoding import NULL, unescape
@@ -27,7 +27,6 @@ from hdg.mapping.context import Choice, Event
 from hdg.mapping.table import Rule
 from hdg.mapping.when import compared, parse_when
 
-Status = Literal["mapped", "unmapped", "reported", "lost"]
 _DELIMITERS = {("MSH", 1), ("MSH", 2)}
 _UNREAD = frozenset({"not-supported", "structure", "not-found"})
 """Codes of Issues that say that nothing reads a segment."""
@@ -43,36 +42,6 @@ _URI_TYPES = {
     "http://": ("URI",),
 }
 """How a URI begins, and the universal id types (table 0301) that it carries."""
-
-
-class Place(NamedTuple):
-    """One valued place, as deep as the message divides it. ``note``: why it is unmapped."""
-
-    place: str
-    status: Status
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """All valued places of one message, in message order."""
-
-    places: tuple[Place, ...]
-
-    def of(self, status: Status) -> tuple[str, ...]:
-        """The places of one status."""
-        return tuple(place.place for place in self.places if place.status == status)
-
-    @property
-    def lost(self) -> tuple[str, ...]:
-        """Places that no rule, note or Issue speaks of."""
-        return self.of("lost")
-
-    @property
-    def share(self) -> float:
-        """Mapped places among those that no note leaves out, 0 to 1."""
-        wanted = [place for place in self.places if place.status != "unmapped"]
-        return len(self.of("mapped")) / len(wanted) if wanted else 1.0
 
 
 @cache

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from hdg.fhir.ids import PUBLIC_KEY
-from hdg.ingestion.cda.coverage import Coverage, Place, Tracing, judged
+from hdg.ingestion.cda.coverage import Tracing, judged
 from hdg.ingestion.cda.coverage import coverage as of_document
+from hdg.ingestion.coverage import Coverage, Place
 from hdg.ingestion.hl7v3.care_record import CARE_RECORDS, record_in
 from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
 from hdg.ingestion.hl7v3.convert import FORMAT, Converter
