@@ -73,28 +73,26 @@ def test_tables_that_open_one_another_without_end_are_refused(tmp_path: Path) ->
         compiler.datatype(f"{names[0]}.CodeableConcept", 1)
 
 
-def test_a_table_that_comes_back_to_itself_is_a_problem_of_the_value_and_no_endless_call(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ("CWE,x,coding[],CWE.CodeableConcept,,,,", "contains itself"),
+        ("CWE,x,extension[http://x.example].value[x],hl7v2.observation_value,,,,", "too deeply"),
+    ],
+    ids=["table", "named converter"],
+)
+def test_what_comes_back_to_its_table_is_a_problem_of_the_value_and_no_endless_call(
+    tmp_path: Path, row: str, text: str
 ) -> None:
     folder = tmp_path / "hl7v2" / "datatypes"
     folder.mkdir(parents=True)
     head = "source,name,target,as,map,when,default,note\n"
-    rows = "CWE.1,x,text,string,,,,\nCWE,x,coding[],CWE.CodeableConcept,,,,\n"
-    (folder / "CWE.CodeableConcept.csv").write_text(head + rows, encoding="utf-8")
+    (folder / "CWE.CodeableConcept.csv").write_text(
+        f"{head}CWE.1,x,text,string,,,,\n{row}\n", encoding="utf-8"
+    )
     sender = Sender("x", "x", mappings=tmp_path)
     made = Converter(id_key=ids.PUBLIC_KEY).convert(_MESSAGE, sender, at_us=0)
-    assert any("contains itself" in issue.text for issue in made.issues)
-
-
-def test_a_named_converter_that_comes_back_to_its_table_is_a_problem_too(tmp_path: Path) -> None:
-    folder = tmp_path / "hl7v2" / "datatypes"
-    folder.mkdir(parents=True)
-    head = "source,name,target,as,map,when,default,note\n"
-    rows = "CWE.1,x,text,string,,,,\nCWE,x,extension[http://x.example].value[x],hl7v2.observation_value,,,,\n"
-    (folder / "CWE.CodeableConcept.csv").write_text(head + rows, encoding="utf-8")
-    sender = Sender("x", "x", mappings=tmp_path)
-    made = Converter(id_key=ids.PUBLIC_KEY).convert(_MESSAGE, sender, at_us=0)
-    assert any("too deeply" in issue.text for issue in made.issues)
+    assert any(text in issue.text for issue in made.issues)
 
 
 def test_groups_of_messages_are_no_deeper_than_their_definitions() -> None:
