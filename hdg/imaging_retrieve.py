@@ -31,7 +31,7 @@ from hdg.ingestion.dicom.association_dimse import (
     response,
 )
 from hdg.ingestion.dicom.association_pdu import Accepted
-from hdg.ingestion.dicom.scu import no_delay
+from hdg.ingestion.dicom.scu import own_handlers
 from hdg.usage.dicomweb.archive import Image
 from hdg.usage.dicomweb.datasets import data_set_at, whole
 from hdg.usage.dicomweb.objects import decompressed
@@ -141,7 +141,7 @@ def _move_all(
     entity.requested_contexts = [build_context(*pair) for pair in _offered(found)]
     host, _, port = target.address.rpartition(":")
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
-    other: Any = entity.associate(host.strip("[]"), int(port), ae_title=target.title, evt_handlers=no_delay())
+    other: Any = entity.associate(host.strip("[]"), int(port), ae_title=target.title, evt_handlers=own_handlers())
     if not other.is_established:
         for image in found:
             counts.add(image, is_sent=False)

@@ -20,7 +20,7 @@ from hdg.errors import BadRequest, DicomError, HdgError
 from hdg.fhir import json
 from hdg.imaging import Expected, Imaging, Intake, Outcome
 from hdg.ingestion.dicom.scp_multipart import Multipart, boundary_of
-from hdg.ingestion.dicom.scu import no_delay
+from hdg.ingestion.dicom.scu import own_handlers
 from hdg.ingestion.sender import Origin
 
 __all__ = ["Criteria", "PullFailed", "Pulled", "by_dicomweb", "by_move"]
@@ -249,7 +249,7 @@ def _associated(address: str, ours: str, models: tuple[str, str]) -> Any:
         entity.add_requested_context(model)
     entity.acse_timeout = _TIMEOUT_S
     entity.dimse_timeout = entity.network_timeout = 3600
-    association = entity.associate(host, port, ae_title=parts.username, evt_handlers=no_delay())
+    association = entity.associate(host, port, ae_title=parts.username, evt_handlers=own_handlers())
     if not association.is_established:
         raise PullFailed("the archive accepts no association")
     return association

@@ -20,6 +20,7 @@ from pynetdicom.sop_class import (
 from dicom_objects import image, part10
 from hdg.imaging_query import MODELS, QueryRetrieve
 from hdg.ingestion.dicom.scp import Listener
+from hdg.ingestion.dicom.scu import own_handlers
 from hdg.usage.access import Gate
 
 READS = {"user": "pacs", "institution": "north"}
@@ -75,7 +76,7 @@ class Asking:
     def close(self) -> None:
         self.listener.close(2)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(5)
+        self.thread.join()
         self.loop.close()
 
     @contextmanager
@@ -83,9 +84,9 @@ class Asking:
         entity = AE(ae_title=title)
         for model in models:
             entity.add_requested_context(model)
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 120
         host, _, port = self.listener.address.rpartition(":")
-        association = entity.associate(host, int(port), ae_title="HDG")
+        association = entity.associate(host, int(port), ae_title="HDG", evt_handlers=own_handlers())
         assert association.is_established
         yield association
         association.release()
@@ -129,11 +130,10 @@ class Asking:
         if not syntaxes:
             entity.add_requested_context(CTImageStorage)
         roles = [build_role(CTImageStorage, scp_role=True)] if is_provider else []
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 120
         host, _, port = self.listener.address.rpartition(":")
-        association = entity.associate(
-            host, int(port), ae_title="HDG", ext_neg=roles, evt_handlers=[(evt.EVT_C_STORE, store)]
-        )
+        handlers = [*own_handlers(), (evt.EVT_C_STORE, store)]
+        association = entity.associate(host, int(port), ae_title="HDG", ext_neg=roles, evt_handlers=handlers)
         assert association.is_established
         yield association, received
         if association.is_established:

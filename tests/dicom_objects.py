@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE
 
+from hdg.ingestion.dicom.scu import own_handlers
+
 ROOT = "1.2.826.0.1.3680043.10.1234"
 ADDRESS = ("127.0.0.1", 0)
 
@@ -76,11 +78,12 @@ def associated(
 ) -> Iterator[Any]:
     """An association of pynetdicom's; without classes with CT images and every transfer syntax of ours."""
     entity = AE(ae_title=title)
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 120
     for one in classes or (CTImageStorage,):
         entity.add_requested_context(one)
     host, _, port = address.rpartition(":")
-    association = entity.associate(host, int(port), ae_title=called, **rest)
+    handlers = [*own_handlers(), *rest.pop("evt_handlers", ())]
+    association = entity.associate(host, int(port), ae_title=called, evt_handlers=handlers, **rest)
     try:
         yield association
     finally:

@@ -29,7 +29,7 @@ def _item(kind: int, value: bytes) -> bytes:
 def connected(address: str) -> socket.socket:
     """An association for CT images, whose presentation context is 1."""
     host, port = address.split(":")
-    made = socket.create_connection((host, int(port)), 10)
+    made = socket.create_connection((host, int(port)), 120)
     made.sendall(request_pdu(CTImageStorage))
     assert made.recv(4096)[0] == pdu.ASSOCIATE_AC
     return made

@@ -37,7 +37,7 @@ class Site:
     @property
     def address(self) -> str:
         if self.listener is None:
-            limits = Limits(artim_s=5, idle_s=5)
+            limits = Limits(artim_s=60, idle_s=60)
             self.listener = Listener("127.0.0.1", 0, self.imaging, limits=limits, associations=4)
             self.listener.start()
         return self.listener.address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
@@ -10,18 +11,50 @@ from typing import Any
 from hdg.errors import DicomError
 from hdg.ingestion.dicom import scp_commitment as commitment
 
-__all__ = ["no_delay", "send_reports"]
+__all__ = ["Checkpoint", "own_handlers", "send_reports"]
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _WAIT_S = 30.0
 
 
-def no_delay() -> list[Any]:
-    """``evt_handlers`` of associations of ours: TCP_NODELAY, without which each object waits for an acknowledgement."""
+class Checkpoint(threading.Event):
+    """Where the thread of an association waits while a request is sent and its answer read (pynetdicom's has a gap).
+
+    That thread says that it waits, waits, and then takes what came; the one that sends a request clears the event and
+    goes on once the other says that it waits. Between the end of its waiting and its taking that back it says so and
+    does not: it took the answer, and who had asked waited for it until his time was up.
+    """
+
+    def __init__(self, association: Any) -> None:
+        super().__init__()
+        self._association = association
+        self._passing = threading.Lock()
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As it says; the association waits no more when this returns, and ``clear`` sees that."""
+        while super().wait(timeout):
+            with self._passing:
+                if self.is_set():
+                    self._association._is_paused = False
+                    return True
+        return False
+
+    def clear(self) -> None:
+        """As it says; not while somebody passes."""
+        with self._passing:
+            super().clear()
+
+
+def own_handlers() -> list[Any]:
+    """``evt_handlers`` of associations of ours: TCP_NODELAY, without which each object waits for an acknowledgement,
+    and a checkpoint without a gap.
+    """
     from pynetdicom import evt
 
     def opened(event: Any) -> None:
         event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        event.assoc._reactor_checkpoint = Checkpoint(event.assoc)  # its thread has not begun
 
     return [(evt.EVT_CONN_OPEN, opened)]
 
@@ -42,7 +75,7 @@ def send_reports(address: str, ours: str, theirs: str, reports: Sequence[commitm
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = _WAIT_S
     entity.add_requested_context(commitment.SOP_CLASS, _IMPLICIT_LITTLE)
     association: Any = entity.associate(
-        host.strip("[]"), int(port), ae_title=theirs[:16], ext_neg=[role], evt_handlers=no_delay()
+        host.strip("[]"), int(port), ae_title=theirs[:16], ext_neg=[role], evt_handlers=own_handlers()
     )
     if not association.is_established:
         raise DicomError("no association for a report of storage commitment")
