@@ -41,7 +41,7 @@ def read(running: Running, path: str, token: str) -> tuple[int, bytes]:
     url = f"http://{running.http[0]}:{running.http[1]}/fhir/{path}"
     request = urllib.request.Request(url, headers={"authorization": f"Bearer {token}"})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -71,7 +71,7 @@ def test_send_token_consent_and_verify_from_the_shell(running: Running, tmp_path
     assert "verified" in hdg("verify", *data).lower()
     assert "verified" in hdg("verify", place, *data).lower()
     running.process.terminate()
-    running.process.wait(30)
+    running.process.wait(120)
     with sqlite3.connect(running.data / "hdg.db") as database:
         database.execute(
             "UPDATE version SET body = substr(body, 1, length(body) - 1) || x'00' WHERE type = 'Patient'"

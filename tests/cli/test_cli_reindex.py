@@ -33,7 +33,7 @@ def test_it_repairs_while_a_gateway_has_the_store_open(folder: Path) -> None:
         assert done.exit_code == 0, done.output
         assert "0 rows added, 0 removed; verified" in done.stdout
         damage = "DELETE FROM idx_string"
-        gateway.store.submit(lambda session: session.connection.execute(text(damage)) and None).result(20)
+        gateway.store.submit(lambda session: session.connection.execute(text(damage)) and None).result(120)
         done = hdg(folder, "--type", "Patient")
         assert done.exit_code == 0
         assert "1 resources indexed" in done.stdout
@@ -54,7 +54,7 @@ def test_what_does_not_open_is_named_with_exit_1(folder: Path) -> None:
     with Gateway.open(Settings(data=folder)) as gateway:
         gateway.receive_now(oru())
         damage = "UPDATE version SET body = x'00' WHERE type = 'Patient'"
-        gateway.store.submit(lambda session: session.connection.execute(text(damage)) and None).result(20)
+        gateway.store.submit(lambda session: session.connection.execute(text(damage)) and None).result(120)
     done = hdg(folder)
     assert done.exit_code == 1
     assert "its body does not open" in done.output
@@ -70,6 +70,6 @@ def test_the_index_of_words_is_held_to_the_bodies_too(folder: Path) -> None:
             pass
         assert "words" not in hdg(folder).stdout
         damage = "DELETE FROM text_index WHERE rowid = (SELECT rkey FROM resource WHERE type = 'Patient')"
-        gateway.store.submit(lambda session: session.connection.execute(text(damage)) and None).result(20)
+        gateway.store.submit(lambda session: session.connection.execute(text(damage)) and None).result(120)
         assert "words of 1 resources put right; verified" in hdg(folder).stdout
         assert "words" not in hdg(folder).stdout

@@ -125,7 +125,7 @@ def test_a_message_that_waits_when_the_gateway_stops_is_not_acknowledged(gateway
         task = asyncio.create_task(made._take(0, ENVELOPE, 7, 0))
         await asyncio.sleep(0.05)
         made._stopping.set()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 120)
 
     asyncio.run(run())
     assert client.acknowledged == []

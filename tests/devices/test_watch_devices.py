@@ -28,7 +28,7 @@ def test_an_envelope_is_taken_in_and_an_export_of_nobody_known_is_kept_in_quaran
             stopping.set()
             await task
 
-        asyncio.run(asyncio.wait_for(run(), 30))
+        asyncio.run(asyncio.wait_for(run(), 300))
         with gateway.store.engine.connect() as connection:
             rows = connection.exec_driver_sql("SELECT status FROM inbox ORDER BY status").scalars().all()
     assert rows == ["accepted", "quarantined"]

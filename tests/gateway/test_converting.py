@@ -63,7 +63,7 @@ def _index_rows(gateway: Gateway) -> list[int]:
 async def _until_ready(gateway: Gateway, messages: list[bytes]) -> int:
     """Sends until the helper answers; its process."""
     assert gateway._helper is not None
-    for _ in range(200):
+    for _ in range(2400):
         await asyncio.gather(*(gateway.receive(raw) for raw in messages))
         if gateway._helper.pid is not None:
             return gateway._helper.pid
@@ -114,7 +114,7 @@ def test_a_helper_that_stands_still_holds_no_message_up_for_long(tmp_path: Path,
         gateway.use_helper()
         os.kill(await _until_ready(gateway, messages[:16]), signal.SIGSTOP)
         monkeypatch.setattr("hdg.helper._ANSWER_S", 0.3)
-        answers = await asyncio.wait_for(asyncio.gather(*(gateway.receive(raw) for raw in messages)), 30)
+        answers = await asyncio.wait_for(asyncio.gather(*(gateway.receive(raw) for raw in messages)), 300)
         assert all(b"\rMSA|AA|" in answer for answer in answers)
         assert gateway._helper is not None
         assert gateway._helper.pid is None
@@ -170,7 +170,7 @@ def test_large_messages_are_converted_in_a_process_of_their_own() -> None:
     async def run() -> list[Outcome | None]:
         helper = Helper(b"i" * 32, b"k" * 32)
         with helper:
-            for _ in range(400):
+            for _ in range(2400):
                 if await helper.convert(large[0], SENDER, 1, 0) is not None:
                     break
                 await asyncio.sleep(0.05)

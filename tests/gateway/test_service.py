@@ -75,7 +75,7 @@ def test_a_message_over_the_size_limit_is_refused_and_the_connection_stays_usabl
 
 
 def test_bytes_outside_frames_are_ignored_and_pipelined_frames_answered_in_order(running: Running) -> None:
-    with socket.create_connection(running.mllp, timeout=20) as connection:
+    with socket.create_connection(running.mllp, timeout=120) as connection:
         frames = b"junk" + b"".join(b"\x0b" + adt(f"PIPE-{n}") + b"\x1c\r" for n in range(5))
         for start in range(0, len(frames), 100):
             connection.sendall(frames[start : start + 100])
@@ -102,13 +102,13 @@ def test_nothing_is_readable_without_a_token(running: Running) -> None:
 
 def test_an_interrupt_stops_gracefully_and_what_was_acknowledged_is_there(tmp_path: Path) -> None:
     gateway = start_gateway(tmp_path / "data")
-    with MllpClient(*gateway.mllp, timeout_s=20) as opened:
+    with MllpClient(*gateway.mllp, timeout_s=120) as opened:
         assert msa(opened.send(oru("LAST"))) == b"AA"
     gateway.process.send_signal(signal.SIGINT)
     gateway.close()
     assert gateway.process.returncode == 0
     again = start_gateway(tmp_path / "data")
-    with MllpClient(*again.mllp, timeout_s=20) as opened:
+    with MllpClient(*again.mllp, timeout_s=120) as opened:
         first = opened.send(oru("LAST"))
         assert msa(first) == b"AA"
         assert opened.send(oru("LAST")) == first

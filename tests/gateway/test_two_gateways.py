@@ -103,7 +103,7 @@ class Site:
             running = self.running[which]
             if running is not None:
                 try:
-                    return await asyncio.wait_for(_exchange(running, message), 30)
+                    return await asyncio.wait_for(_exchange(running, message), 300)
                 except (OSError, asyncio.IncompleteReadError):
                     pass
             which = 1 - which

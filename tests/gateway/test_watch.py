@@ -128,5 +128,5 @@ def test_files_are_taken_oldest_first_and_running_ends_when_told(watch: Watch) -
         stopping.set()
         await task
 
-    asyncio.run(asyncio.wait_for(run(), 20))
+    asyncio.run(asyncio.wait_for(run(), 300))
     assert names(watch.folder / ".working") == []

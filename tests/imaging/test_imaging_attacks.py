@@ -104,6 +104,6 @@ def test_few_headers_of_large_objects_are_read_at_a_time(make_site, monkeypatch)
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert most[0] <= 4
     assert site.study()["numberOfInstances"] == 12

@@ -26,7 +26,7 @@ from hdg.management.store import imaging_commitment as rows
 from hdg.settings import DicomPeer, Settings
 
 PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"
-SOON_S = 60
+SOON_S = 180
 
 
 class Modality:

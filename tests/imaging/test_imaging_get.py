@@ -93,7 +93,7 @@ def test_an_object_of_which_a_finding_is_withheld_is_withheld_too(asking) -> Non
     until = asking.site.gateway.clock() + 3_600_000_000
     consent = grant(patient, ["Organization/east"], ["TREAT"], ["ImagingStudy"], from_us=0, until_us=until)
     work = lambda session: session.put(consent, institution="north", patient=patient)  # noqa: E731
-    asking.site.gateway.store.submit(work).result(10)
+    asking.site.gateway.store.submit(work).result(120)
     _, received = asking.get("STRANGER", StudyInstanceUID=uid(1))
     assert sops(received) == SLICES
     found, _ = asking.find(

@@ -97,11 +97,11 @@ def test_what_was_answered_is_there_whole_after_kill_9(killed: Killed) -> None:
 
     sender = threading.Thread(target=send)
     sender.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 3000
     while len(answered) < ANSWERED and time.monotonic() < deadline:
         time.sleep(0.001)
     killed.kill()
-    sender.join(60)
+    sender.join(300)
     assert len(answered) >= ANSWERED
     with Gateway.open(killed.settings) as gateway:
         assert killed.incoming == []
@@ -122,7 +122,7 @@ def test_what_was_answered_is_there_whole_after_kill_9(killed: Killed) -> None:
 def test_of_an_object_that_was_arriving_nothing_is_left_after_kill_9(killed: Killed) -> None:
     with connected(killed.address) as association:
         association.sendall(message(image(pixels=bytes(5_000_000)))[:3_000_000])
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not killed.incoming and time.monotonic() < deadline:
             time.sleep(0.001)
         assert killed.incoming

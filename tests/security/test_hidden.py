@@ -217,7 +217,7 @@ def test_a_deletion_shows_only_to_who_could_read(two: Site) -> None:
     two.put(gone | {"subject": {"reference": "Patient/p"}}, "north", "p")
     two.operator.store.submit(
         lambda session: session.delete("Observation", "gone", institution="north")
-    ).result(20)
+    ).result(120)
     assert two.get("Observation/gone", two.token("clinician", institution="north")).status == 410
     for way in ("Observation/gone", "Observation/gone/_history", "Observation/gone/_history/1"):
         assert two.get(way, two.token("clinician", institution="east")).status == 404

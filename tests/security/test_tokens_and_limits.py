@@ -7,6 +7,7 @@ import json
 import socket
 import time
 
+import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway_site import Site
@@ -59,6 +60,13 @@ def test_a_token_that_is_not_exactly_ours_is_refused(site: Site, token: str) -> 
         assert "www-authenticate" in answer.headers
 
 
+def worked_s(site: Site) -> float:
+    """What the gateway has computed; whatever else the machine does."""
+    assert site.process is not None
+    spent = psutil.Process(site.process.pid).cpu_times()
+    return float(spent.user + spent.system)
+
+
 COSTLY = {
     "10,000 parameters": "&".join(f"p{n}=1" for n in range(10_000)),
     "65 parameters": "&".join(["code=x"] * 65),
@@ -77,20 +85,20 @@ COSTLY = {
 def test_a_query_made_to_cost_is_refused_at_once_and_its_values_are_not_repeated(
     site: Site, token: str, name: str
 ) -> None:
-    started = time.monotonic()
+    before_s = worked_s(site)
     answers = [site.request("POST", "/fhir/Observation/_search", token, FORM, COSTLY[name].encode())]
     if len(COSTLY[name]) < 60_000:
         answers.append(site.request("GET", f"/fhir/Observation?{COSTLY[name]}", token))
     assert all(400 <= answer.status < 500 for answer in answers)
     assert name == "an unknown parameter" or not any(b"CANARY" in answer.body for answer in answers)
-    assert time.monotonic() - started < 2
+    assert worked_s(site) - before_s < 2
 
 
 def test_the_dearest_query_that_is_allowed_stays_cheap(site: Site, token: str) -> None:
     body = "&".join(["code-value-quantity=" + ",".join(["a$1"] * 200)] * 2).encode()
-    started = time.monotonic()
+    before_s = worked_s(site)
     assert site.request("POST", "/fhir/Observation/_search", token, FORM, body).status == 200
-    assert time.monotonic() - started < 3
+    assert worked_s(site) - before_s < 3
 
 
 def test_odd_values_never_break_the_server(site: Site, token: str) -> None:
@@ -142,7 +150,7 @@ def test_odd_values_never_break_the_server(site: Site, token: str) -> None:
 def until_closed(site: Site, first: bytes, piece: bytes, most: int) -> int:
     """Sends ``piece`` over and over; how many bytes the server took before it closed."""
     sent = 0
-    with socket.create_connection(site.http, timeout=10) as connection:
+    with socket.create_connection(site.http, timeout=120) as connection:
         connection.sendall(first)
         try:
             while sent < most:
@@ -162,7 +170,7 @@ def test_a_head_without_end_is_cut_off_and_nobody_else_notices(site: Site, token
 
 def test_many_requests_on_one_connection_are_all_answered(site: Site, token: str) -> None:
     request = f"GET /fhir/Patient HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
-    with socket.create_connection(site.http, timeout=20) as connection:
+    with socket.create_connection(site.http, timeout=120) as connection:
         connection.sendall(request * 300)
         answers = b""
         while answers.count(b"HTTP/1.1 200") < 300:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench.measure import Running, start_gateway
 from hdg.ingestion.hl7v2.batch import split_messages
-from hdg.simulate import Event, Simulation
+from hdg.simulate import Event, Simulation, deliver
 from hdg.simulate.deliver import paced
 
 
@@ -76,8 +76,15 @@ def test_wrong_usage_exits_2(wrong: tuple[str, ...]) -> None:
     assert hdg("simulate", *wrong).returncode == 2
 
 
-def test_a_rate_spreads_the_events_evenly() -> None:
+def test_a_rate_spreads_the_events_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[Event] = list(Simulation().take(11))
-    started = time.monotonic()
+    now_s, waited = 5.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_s
+        waited.append(round(seconds, 6))
+        now_s += seconds
+
+    monkeypatch.setattr(deliver, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
     assert list(paced(events, 100.0)) == events
-    assert 0.1 <= time.monotonic() - started < 2
+    assert waited == [0.01] * 10

@@ -14,7 +14,7 @@ TABLE = AuditEventRow.__table__
 
 
 def events(world):
-    world.store.submit(lambda session: None).result(10)  # everything queued before is committed now
+    world.store.submit(lambda session: None).result(120)  # everything queued before is committed now
     with world.store.engine.connect() as connection:
         rows = connection.execute(
             select(TABLE).where(TABLE.c.agent == "unauthenticated").order_by(TABLE.c.at_us)

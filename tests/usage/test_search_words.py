@@ -112,7 +112,7 @@ def run(world, is_done):
     index = SearchIndex(world.settings, world.store, hasher(index_key(world.keys.root)), poll_s=0.01)
     index.start()
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not is_done(Catalog(world.store.engine).current().texts):
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -108,7 +108,7 @@ def test_eight_threads_and_two_gateways_on_one_database_make_one_resource(either
                     }
                     return await client.post("/fhir/Observation", headers=headers, content=body)
 
-            start.wait(10)
+            start.wait(120)
             answers.append(asyncio.run(post()))
 
         body = json.dumps(tagged(either))

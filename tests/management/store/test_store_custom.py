@@ -154,9 +154,9 @@ def test_processes_that_are_killed_in_the_middle_lose_and_double_nothing(setting
 
 def test_writes_of_another_process_index_what_it_has_not_heard_of(settings, keys, clock) -> None:
     with Store.open(settings, keys, clock) as one, Store.open(settings, keys, clock) as two:
-        put(lambda work: two.submit(work).result(20), patient("before", "Nick"))
-        define(lambda work: one.submit(work).result(20), NICKNAME)
-        put(lambda work: two.submit(work).result(20), patient("after", "Nick"))
+        put(lambda work: two.submit(work).result(120), patient("before", "Nick"))
+        define(lambda work: one.submit(work).result(120), NICKNAME)
+        put(lambda work: two.submit(work).result(120), patient("after", "Nick"))
         assert found(one, "nick") == ["after"]
         run(Filler(one, one._shared.indexer.id_hash))
         assert found(two, "nick") == ["after", "before"]
@@ -181,7 +181,7 @@ def test_a_lease_keeps_another_process_away_until_it_runs_out(store, do, clock) 
 
 def test_an_index_that_is_made_anew_is_filled_again(settings, keys, clock, monkeypatch) -> None:
     with Store.open(settings, keys, clock) as store:
-        do = lambda work: store.submit(work).result(20)  # noqa: E731
+        do = lambda work: store.submit(work).result(120)  # noqa: E731
         put(do, patient("p", "Nick"))
         define(do, NICKNAME)
         run(Filler(store, store._shared.indexer.id_hash))

@@ -103,13 +103,13 @@ def test_of_many_rows_whose_last_is_refused_none_stays_and_the_others_of_the_gro
         session.insert_later(meta, ("row0", "again"))
 
     with Store.open(settings, keys, lambda: START_US) as store:
-        store.submit(lambda _: held.wait(20))
+        store.submit(lambda _: held.wait(120))
         futures = [store.submit(lambda s: s.put(PATIENT, institution="s"))]
         futures.append(store.submit(refused))
         held.set()
-        assert futures[0].result(20).version == 1
+        assert futures[0].result(120).version == 1
         with pytest.raises(RowsRefused):
-            futures[1].result(20)
+            futures[1].result(120)
         with store.engine.connect() as connection:
             assert connection.execute(select(meta).where(meta.c.name.startswith("row"))).all() == []
             assert connection.scalars(text("SELECT id FROM version")).all() == ["p1"]

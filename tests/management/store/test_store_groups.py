@@ -52,7 +52,7 @@ class Gate:
             COMMIT(transaction)
             return
         self.is_reached.set()
-        assert self.is_open.wait(20)
+        assert self.is_open.wait(120)
         self.before()
         COMMIT(transaction)
         self.after()
@@ -93,11 +93,11 @@ def two_groups(
 
     def work(session: WriteSession) -> Any:
         is_running.set()
-        assert held.wait(20)
+        assert held.wait(120)
         return first(session)
 
     before = store.submit(work)
-    assert is_running.wait(20)
+    assert is_running.wait(120)
     behind = [store.submit(each) for each in second]
     held.set()
     return before, behind
@@ -123,14 +123,14 @@ def test_works_run_while_the_group_before_commits_and_are_told_after_it(lite: St
         lambda s: s.put(basic("b", "first", "p"), institution="s", patient="p"),
         planned(behind, "b", patients=("p",)),
     )
-    assert gate.is_reached.wait(20)
-    assert has_run.wait(20)
+    assert gate.is_reached.wait(120)
+    assert has_run.wait(120)
     assert not first.done()
     assert not second.done()
     assert content(lite, "b") is None
     gate.is_open.set()
-    assert first.result(20).version == 1
-    known, version = second.result(20)
+    assert first.result(120).version == 1
+    known, version = second.result(120)
     assert (known["code"]["text"], version) == ("first", 2)
     found = content(lite, "b")
     assert found is not None
@@ -154,11 +154,11 @@ def test_who_asks_for_more_than_was_looked_up_waits_for_the_commit(lite: Store, 
         behind,
         lambda s: s.put(basic("b", "second"), institution="s").version,
     )
-    assert gate.is_reached.wait(20)
-    assert is_asking.wait(20)
+    assert gate.is_reached.wait(120)
+    assert is_asking.wait(120)
     assert not has_asked.wait(0.05)
     gate.is_open.set()
-    assert (first.result(20).version, second.result(20), third.result(20)) == (1, ["b"], 2)
+    assert (first.result(120).version, second.result(120), third.result(120)) == (1, ["b"], 2)
 
 
 def test_when_a_commit_fails_the_works_behind_it_run_again_on_what_is_stored(
@@ -177,11 +177,11 @@ def test_when_a_commit_fails_the_works_behind_it_run_again_on_what_is_stored(
         lambda s: s.put(basic("b", "first", "new"), institution="s", patient="new"),
         planned(behind, "b", patients=("new",)),
     )
-    assert gate.is_reached.wait(20)
+    assert gate.is_reached.wait(120)
     gate.is_open.set()
     with pytest.raises(NotCommitted):
-        first.result(20)
-    assert second.result(20) == 1
+        first.result(120)
+    assert second.result(120) == 1
     assert runs == [1, None]
     lite.close()
     with Store.open(
@@ -196,7 +196,7 @@ def test_when_a_commit_fails_the_works_behind_it_run_again_on_what_is_stored(
 
 
 def test_a_refusal_that_only_a_lost_group_gave_reason_for_is_forgotten(lite: Store, gate: Gate) -> None:
-    lite.submit(lambda s: s.put(basic("b", "x"), institution="s")).result(20)
+    lite.submit(lambda s: s.put(basic("b", "x"), institution="s")).result(120)
     gate.before = full
 
     def behind(session: WriteSession) -> tuple[str, int]:
@@ -210,8 +210,8 @@ def test_a_refusal_that_only_a_lost_group_gave_reason_for_is_forgotten(lite: Sto
     )
     gate.is_open.set()
     with pytest.raises(NotCommitted):
-        first.result(20)
-    assert second.result(20) == ("x", 5)  # nobody else has written: it counts as received when it was
+        first.result(120)
+    assert second.result(120) == ("x", 5)  # nobody else has written: it counts as received when it was
 
 
 @pytest.mark.parametrize("has_leaf", [True, False])
@@ -228,7 +228,7 @@ def test_when_another_process_writes_between_the_works_run_again(
     def between() -> None:
         gate.after = lambda: None
         with Store.open(Settings(data=tmp_path), keys, lambda: START_US) as other:
-            other.submit(foreign).result(20)
+            other.submit(foreign).result(120)
 
     def behind(session: WriteSession) -> int:
         runs.append((session.version("Basic", "b"), session.inbox_find("A|B", "c") is not None))
@@ -240,8 +240,8 @@ def test_when_another_process_writes_between_the_works_run_again(
         lite, lambda s: s.put(basic("b", "first"), institution="s"), planned(behind, "b")
     )
     gate.is_open.set()
-    assert first.result(20).version == 1
-    assert second.result(20) == (3 if has_leaf else 2)
+    assert first.result(120).version == 1
+    assert second.result(120) == (3 if has_leaf else 2)
     assert runs == [(1, False), (2 if has_leaf else 1, True)]
     with lite.engine.connect() as connection:
         rows = connection.execute(text("SELECT control_id FROM inbox ORDER BY ikey")).scalars().all()
@@ -257,8 +257,8 @@ def test_search_parameters_that_the_group_before_brings_into_use_are_in_use(lite
         lambda s: seen.append(s.custom.version),
     )
     gate.is_open.set()
-    first.result(20)
-    second.result(20)
+    first.result(120)
+    second.result(120)
     assert seen == ["", "7"]
 
 
@@ -270,12 +270,12 @@ def test_a_work_that_loses_the_disk_fails_its_group_and_not_the_one_before(lite:
         raise OSError("no space left")
 
     first, [second] = two_groups(lite, lambda s: s.put(basic("b", "x"), institution="s"), behind)
-    assert has_failed.wait(20)
+    assert has_failed.wait(120)
     gate.is_open.set()
-    assert first.result(20).version == 1
+    assert first.result(120).version == 1
     with pytest.raises(NotCommitted):
-        second.result(20)
-    assert lite.submit(lambda s: s.version("Basic", "b")).result(20) == 1
+        second.result(120)
+    assert lite.submit(lambda s: s.version("Basic", "b")).result(120) == 1
 
 
 def test_what_the_database_refuses_behind_a_commit_fails_alone(lite: Store, gate: Gate) -> None:
@@ -289,9 +289,9 @@ def test_what_the_database_refuses_behind_a_commit_fails_alone(lite: Store, gate
         refused,
     )
     gate.is_open.set()
-    assert (first.result(20).version, good.result(20)) == (1, 2)
+    assert (first.result(120).version, good.result(120)) == (1, 2)
     with pytest.raises(NotCommitted):
-        bad.result(20)
+        bad.result(120)
 
 
 def test_a_transaction_that_the_database_has_ended_is_no_commit(lite: Store) -> None:
@@ -300,9 +300,9 @@ def test_a_transaction_that_the_database_has_ended_is_no_commit(lite: Store) -> 
         session.change_later("ROLLBACK", ())
 
     with pytest.raises(NotCommitted):
-        lite.submit(ended).result(20)
+        lite.submit(ended).result(120)
     assert content(lite, "b") is None
-    assert lite.submit(lambda s: s.put(basic("b", "y"), institution="s").version).result(20) == 1
+    assert lite.submit(lambda s: s.put(basic("b", "y"), institution="s").version).result(120) == 1
 
 
 def test_works_that_queue_up_behind_the_end_of_the_store_are_refused_and_those_before_it_are_kept(
@@ -313,12 +313,12 @@ def test_works_that_queue_up_behind_the_end_of_the_store_are_refused_and_those_b
         lambda s: s.put(basic("b", "x"), institution="s"),
         lambda s: s.put(basic("b", "y"), institution="s").version,
     )
-    assert gate.is_reached.wait(20)
+    assert gate.is_reached.wait(120)
     closing = threading.Thread(target=lite.close)
     closing.start()
     gate.is_open.set()
-    closing.join(20)
-    assert (first.result(20).version, second.result(20)) == (1, 2)
+    closing.join(120)
+    assert (first.result(120).version, second.result(120)) == (1, 2)
     with pytest.raises(NotCommitted):
         lite.submit(lambda s: None)
 
@@ -353,7 +353,7 @@ def test_whatever_commits_fail_what_is_told_is_stored_once_and_in_order(
     settings = settings.model_copy(update={"group_commit_max": 4})
     with Store.open(settings, keys, lambda: START_US) as store:
         futures = [store.submit(say(number)) for number in range(240)]
-        wait_for(futures, 60)
+        wait_for(futures, 300)
         told = [number for number, future in enumerate(futures) if future.exception() is None]
         refused = {type(future.exception()) for future in futures if future.exception() is not None}
         assert refused == {NotFound, NotCommitted} if settings.database_url is None else {NotFound}
@@ -383,16 +383,16 @@ def test_on_postgresql_what_queues_up_until_a_commit_is_over_shares_the_next(
     def slow(transaction: Any) -> None:
         commits.append("one")
         is_committing.set()
-        assert is_open.wait(20)
+        assert is_open.wait(120)
         COMMIT(transaction)
 
     monkeypatch.setattr(groups._Transaction, "commit", slow)
     with Store.open(settings, keys, lambda: START_US) as store:
-        first = store.submit(lambda s: held.wait(20) and s.put(basic("b0", "x"), institution="s"))
+        first = store.submit(lambda s: held.wait(120) and s.put(basic("b0", "x"), institution="s"))
         early = store.submit(lambda s: s.put(basic("b1", "x"), institution="s"))
         held.set()
-        assert is_committing.wait(20)
+        assert is_committing.wait(120)
         late = store.submit(lambda s: s.put(basic("b2", "x"), institution="s"))
         is_open.set()
-        assert [future.result(20).version for future in (first, early, late)] == [1, 1, 1]
+        assert [future.result(120).version for future in (first, early, late)] == [1, 1, 1]
     assert len(commits) == 2

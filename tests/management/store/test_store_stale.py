@@ -206,7 +206,7 @@ def test_the_times_survive_in_the_envelope_and_a_restart(settings, keys, clock) 
 
     for at, gender in ((20, "female"), (10, "male"), (30, "female"), (25, "other")):
         with Store.open(settings, keys, clock) as store:
-            store.submit(say(at, gender=gender, birthDate=f"19{at}")).result(20)
+            store.submit(say(at, gender=gender, birthDate=f"19{at}")).result(120)
     with Store.open(settings, keys, clock) as store:
         version = store.reader.read("Patient", "p", true())
         assert loads(store.reader.body(version))["gender"] == "female"

@@ -114,7 +114,7 @@ class Waiting(BytesIO):
 
     def read(self, size=-1):
         self.is_read.set()
-        assert self.goes_on.wait(20)
+        assert self.goes_on.wait(120)
         return super().read(size)
 
 
@@ -123,11 +123,11 @@ def test_reading_in_a_thread_takes_no_rule_for_warnings_back_that_another_has_se
     thread = threading.Thread(target=header, args=(source,))
     before = list(warnings.filters)
     thread.start()
-    assert source.is_read.wait(20)
+    assert source.is_read.wait(120)
     warnings.filterwarnings("error", message="of another thread")
     ours = warnings.filters[0]
     source.goes_on.set()
-    thread.join(20)
+    thread.join(120)
     assert ours in warnings.filters
     for _ in range(3):
         header(BytesIO(part10(image())))

@@ -15,7 +15,7 @@ _spec = importlib.util.spec_from_file_location("usage_world", Path(__file__).par
 usage_world = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(usage_world)
 
-FAST = {"subscription_backoff_s": 0.02, "subscription_backoff_max_s": 0.05, "subscription_timeout_s": 5}
+FAST = {"subscription_backoff_s": 0.02, "subscription_backoff_max_s": 0.05, "subscription_timeout_s": 60}
 
 
 class Site:

@@ -46,16 +46,16 @@ class Process:
 
     def kill(self):
         self.running.process.send_signal(signal.SIGKILL)
-        self.running.process.wait(10)
+        self.running.process.wait(120)
         self.running.process.stdout.close()
 
     def stop(self):
         self.running.process.terminate()
-        self.running.process.wait(20)
+        self.running.process.wait(120)
         self.running.process.stdout.close()
 
     def ask(self, method, path, resource=None, token=None):
-        connection = http.client.HTTPConnection(*self.running.http, timeout=20)
+        connection = http.client.HTTPConnection(*self.running.http, timeout=120)
         headers = {"authorization": f"Bearer {token or self.token}", "content-type": "application/fhir+json"}
         body = None if resource is None else json.dumps(resource)
         with contextlib.closing(connection):
@@ -85,7 +85,9 @@ class Process:
     def socket(self, token=None):
         host, port = self.running.http
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        return connect(f"ws://{host}:{port}/fhir/websocket", additional_headers=headers, proxy=None)
+        return connect(
+            f"ws://{host}:{port}/fhir/websocket", additional_headers=headers, proxy=None, open_timeout=120
+        )
 
 
 def allowed(*endpoints):
@@ -168,35 +170,35 @@ def test_r4_websocket_binds_pings_and_keeps_what_comes_while_it_is_away(process)
     id_ = process.subscribe(type="websocket")
     with process.socket(process.token) as socket:
         socket.send(f"bind {id_}")
-        assert socket.recv(10) == f"bound {id_}"
+        assert socket.recv(120) == f"bound {id_}"
         process.until_active(id_)
         process.observe(1)
-        assert socket.recv(10) == f"ping {id_}"
+        assert socket.recv(120) == f"ping {id_}"
     process.observe(2)
     with process.socket(process.token) as socket:
         socket.send(f"bind {id_}")
-        assert [socket.recv(10), socket.recv(10)] == [f"bound {id_}", f"ping {id_}"]
+        assert [socket.recv(120), socket.recv(120)] == [f"bound {id_}", f"ping {id_}"]
 
 
 def test_what_a_broken_websocket_missed_is_sent_again_on_request(process):
     id_ = process.subscribe(type="websocket")
     with process.socket(process.token) as socket:
         socket.send(f"bind {id_}")
-        assert socket.recv(30) == f"bound {id_}"
+        assert socket.recv(120) == f"bound {id_}"
         process.until_active(id_)
         for number in (11, 12):  # others than those before
             process.observe(number)
-            assert socket.recv(30) == f"ping {id_}"
+            assert socket.recv(120) == f"ping {id_}"
         asked = {
             "resourceType": "Parameters",
             "parameter": [{"name": "eventsSinceNumber", "valueString": "2"}],
         }
         process.ask("POST", f"/fhir/Subscription/{id_}/$resend", asked)
         with pytest.raises(ConnectionClosed):  # bind again
-            socket.recv(30)
+            socket.recv(120)
     with process.socket(process.token) as socket:
         socket.send(f"bind {id_}")
-        assert [socket.recv(30), socket.recv(30)] == [f"bound {id_}", f"ping {id_}"]
+        assert [socket.recv(120), socket.recv(120)] == [f"bound {id_}", f"ping {id_}"]
         with pytest.raises(TimeoutError):
             socket.recv(0.5)
 
@@ -207,7 +209,7 @@ def test_a_connection_without_a_token_or_with_a_wrong_word_is_closed(process, fi
     with process.socket() as socket:
         socket.send(first.format(id=id_))
         with pytest.raises(ConnectionClosed):
-            socket.recv(10)
+            socket.recv(120)
 
 
 def test_nobody_elses_subscription_can_be_bound(process):
@@ -216,7 +218,7 @@ def test_nobody_elses_subscription_can_be_bound(process):
         with process.socket(process.mint(user, institution)) as socket:
             socket.send(f"bind {id_}")
             with pytest.raises(ConnectionClosed):
-                socket.recv(10)
+                socket.recv(120)
 
 
 def test_an_invalid_access_token_gets_no_connection(process):
@@ -230,13 +232,13 @@ def test_a_connection_that_breaks_off_costs_the_next_one_nothing(process):
     for number in range(30, 33):
         with process.socket(process.token) as socket:
             socket.send(f"bind {id_}")
-            assert socket.recv(10) == f"bound {id_}"
+            assert socket.recv(120) == f"bound {id_}"
             socket.socket.shutdown(2)
         process.observe(number)
     with process.socket(process.token) as socket:
         socket.send(f"bind {id_}")
-        assert socket.recv(10) == f"bound {id_}"
-        assert socket.recv(10) == f"ping {id_}"
+        assert socket.recv(120) == f"bound {id_}"
+        assert socket.recv(120) == f"ping {id_}"
     assert process.ask("GET", f"/fhir/Subscription/{id_}")["status"] == "active"
 
 
@@ -244,14 +246,14 @@ def test_the_newest_bind_wins(process):
     id_ = process.subscribe(type="websocket")
     with process.socket(process.token) as old, process.socket(process.token) as new:
         old.send(f"bind {id_}")
-        assert old.recv(10) == f"bound {id_}"
+        assert old.recv(120) == f"bound {id_}"
         process.until_active(id_)
         new.send(f"bind {id_}")
-        assert new.recv(10) == f"bound {id_}"
+        assert new.recv(120) == f"bound {id_}"
         process.observe(10)
-        assert new.recv(10) == f"ping {id_}"
+        assert new.recv(120) == f"ping {id_}"
         with pytest.raises(ConnectionClosed):
-            old.recv(10)
+            old.recv(120)
 
 
 def test_a_binding_token_binds_a_topic_and_bundles_come(process):
@@ -269,13 +271,13 @@ def test_a_binding_token_binds_a_topic_and_bundles_come(process):
         "class": {"code": "AMB"},
         "subject": {"reference": "Patient/local.p1"},
     }
-    with connect(named["websocket-url"], proxy=None) as socket:
+    with connect(named["websocket-url"], proxy=None, open_timeout=120) as socket:
         socket.send(f"bind-with-token {named['token']}")
-        assert socket.recv(10) == f"bound {id_}"
-        handshake = json.loads(socket.recv(10))
+        assert socket.recv(120) == f"bound {id_}"
+        handshake = json.loads(socket.recv(120))
         assert kind(handshake) == "handshake"
         process.ask("PUT", "/fhir/Encounter/local.e1", encounter)
-        event = json.loads(socket.recv(10))
+        event = json.loads(socket.recv(120))
         assert kind(event) == "event-notification"
         assert len(event["entry"]) == 1  # id-only
         assert f"http://{host}:{port}/fhir/Encounter/local.e1" in json.dumps(event)
