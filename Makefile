@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# The suite starts hundreds of processes: each would compile all of hdg anew where this is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test corpus interop lint bench wheels compiled typeguard bench-compiled clean
 .DELETE_ON_ERROR:
 
@@ -19,6 +22,7 @@ demo: $(VENV)/made  ## the main job on examples/
 	$(BIN)/hdg demo
 
 test: $(VENV)/made-test  ## the whole suite
+	$(BIN)/python -m compileall -q hdg bench
 	$(BIN)/pytest -n 3 --dist worksteal
 
 corpus: $(VENV)/made-test  ## tests over the real inputs in ../shared/cases
