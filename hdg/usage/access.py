@@ -42,6 +42,7 @@ from hdg.usage.committing import Committing
 from hdg.usage.dicomweb.archive import Archive, Told
 from hdg.usage.drafts import Draft, draft
 from hdg.usage.fhir_api.parameters import Limits
+from hdg.usage.looking import Means
 from hdg.usage.reads import Reads
 from hdg.usage.refusals import Refusals
 from hdg.usage.research import view as research
@@ -56,7 +57,7 @@ from hdg.usage.trail import Caller, Trail, Unavailable
 from hdg.usage.value_sets import Resolver, is_resolved
 from hdg.usage.views import Views
 from hdg.usage.visible import Proof, Results, Visible, deidentified, deidentified_page, patients_of
-from hdg.usage.writing import Means, Writing
+from hdg.usage.writing import Writing
 
 __all__ = ["Caller", "Gate", "Proof", "Results", "Unavailable", "Visible"]
 

@@ -15,9 +15,11 @@ from hdg.management.audit import Access
 from hdg.management.store import Store, WriteSession
 from hdg.management.store.ahead import Expected, Planned
 from hdg.management.store.engine import NotCommitted
+from hdg.usage.looking import Means
+from hdg.usage.outcomes import Again
 from hdg.usage.trail import Caller, Trail
 from hdg.usage.views import Views
-from hdg.usage.writing import Again, Means, Writing, check_types
+from hdg.usage.writing import Writing, check_types
 
 __all__ = ["Committing", "Finding"]
 

@@ -18,8 +18,8 @@ from hdg.management.store import Store, schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.prepared import Prepared
 from hdg.usage import permits
+from hdg.usage.outcomes import place_query
 from hdg.usage.research import view as research
-from hdg.usage.writing import place_query
 
 __all__ = ["Views"]
 

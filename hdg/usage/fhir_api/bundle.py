@@ -35,7 +35,7 @@ from hdg.usage.fhir_api.negotiation import FHIR_JSON, check_accept
 from hdg.usage.fhir_api.prefer import prefer
 from hdg.usage.fhir_api.responses import etag, fhir_response
 from hdg.usage.fhir_api.write import outcome_of, version_url
-from hdg.usage.writing import Written
+from hdg.usage.outcomes import Written
 
 JsonObject = dict[str, Any]
 _AT_ONCE = 16

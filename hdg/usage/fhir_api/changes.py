@@ -14,7 +14,8 @@ from typing import Any
 from hdg.errors import BadRequest, NotFound
 from hdg.management.store import SearchQuery
 from hdg.usage.drafts import Draft
-from hdg.usage.writing import Place, PreconditionFailed, SeveralMatches, Writing, Written
+from hdg.usage.outcomes import Place, PreconditionFailed, SeveralMatches, Written
+from hdg.usage.writing import Writing
 
 __all__ = ["Change", "Patch", "apply", "new_id", "resolve", "run"]
 

@@ -19,7 +19,7 @@ from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.query import Pairs, pairs
 from hdg.usage.fhir_api.results import RESULTS
 from hdg.usage.fhir_api.shaping import SHAPING
-from hdg.usage.writing import PreconditionFailed
+from hdg.usage.outcomes import PreconditionFailed
 
 __all__ = ["condition", "exist_condition", "if_match", "is_only_new"]
 

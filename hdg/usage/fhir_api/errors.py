@@ -38,7 +38,7 @@ from hdg.usage.fhir_api.bodies import Busy
 from hdg.usage.fhir_api.entries import EntryFailed
 from hdg.usage.fhir_api.negotiation import NotAcceptable
 from hdg.usage.fhir_api.responses import fhir_response
-from hdg.usage.writing import CannotCreate, PreconditionFailed
+from hdg.usage.outcomes import CannotCreate, PreconditionFailed
 
 log = logging.getLogger("hdg.usage")
 

@@ -25,7 +25,8 @@ from hdg.usage.fhir_api.query import FORBIDDEN, Pairs
 from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import fhir_response
 from hdg.usage.fhir_api.search import link_urls, page_token
-from hdg.usage.writing import Writing, Written
+from hdg.usage.outcomes import Written
+from hdg.usage.writing import Writing
 
 JsonObject = dict[str, Any]
 

@@ -27,7 +27,8 @@ from hdg.usage.fhir_api.entries import METHODS, Entry, EntryFailed, at_entry, ch
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.patches import fhirpath_patch, json_patch
 from hdg.usage.fhir_api.query import pairs
-from hdg.usage.writing import Place, PreconditionFailed, SeveralMatches, Writing, Written
+from hdg.usage.outcomes import Place, PreconditionFailed, SeveralMatches, Written
+from hdg.usage.writing import Writing
 
 __all__ = ["ContentNeeded", "Step", "id_of", "perform", "pointed", "steps_of"]
 

@@ -24,7 +24,7 @@ from hdg.usage.fhir_api.patches import fhirpath_patch, json_patch
 from hdg.usage.fhir_api.prefer import Prefer, prefer
 from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import etag, fhir_response, http_date
-from hdg.usage.writing import Written
+from hdg.usage.outcomes import Written
 
 
 def routes(api: Api) -> list[Route]:
