@@ -9,7 +9,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, evt
 
 from hdg.ingestion.dicom.scu import own_handlers
 
@@ -70,6 +70,22 @@ def part10(made: Dataset) -> bytes:
     out = io.BytesIO()
     made.save_as(out, enforce_file_format=True)
     return out.getvalue()
+
+
+class Refusals:
+    """A-ASSOCIATE-RJ as they come in: (result, source, reason).
+
+    pynetdicom tells of some as of an abort (``is_rejected`` is False): it has closed its socket already when its user's
+    thread looks whether it was ever connected.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int, int]] = []
+        self.handlers = [(evt.EVT_PDU_RECV, self._note)]
+
+    def _note(self, event: evt.Event) -> None:
+        if event.pdu.pdu_type == 3:
+            self.seen.append((event.pdu.result, event.pdu.source, event.pdu.reason_diagnostic))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from certificates import Authority
-from dicom_objects import associated, image, part10, uid
+from dicom_objects import Refusals, associated, image, part10, uid
 from dicom_wire import connected, store_command
 from hdg.ingestion.dicom import association_dimse as dimse
 from hdg.ingestion.dicom import association_pdu as pdu
@@ -172,9 +172,13 @@ def test_only_declared_titles_may_associate_and_what_they_send_is_their_institut
     site = make_site(dicom_ae_title="HDG", dicom_peers={"CT1": DicomPeer(institution="north")})
     with associated(site.address) as association:
         assert association.send_c_store(image()).Status == 0
-    for title, called in (("CT2", "HDG"), ("CT1", "OTHER")):
-        with associated(site.address, title=title, called=called) as association:
-            assert association.is_rejected
+    for title, called, reason in (("CT2", "HDG", 3), ("CT1", "OTHER", 7)):
+        refusals = Refusals()
+        with associated(
+            site.address, title=title, called=called, evt_handlers=refusals.handlers
+        ) as association:
+            assert not association.is_established
+        assert refusals.seen == [(1, 1, reason)]
     from sqlalchemy import text
 
     with site.gateway.store.engine.connect() as connection:
@@ -189,8 +193,10 @@ def test_more_associations_than_allowed_are_told_to_come_again(make_site) -> Non
     entity.add_requested_context(Verification)
     open_ = [entity.associate(host, int(port), evt_handlers=own_handlers()) for _ in held]
     assert all(one.is_established for one in open_)
-    fifth = entity.associate(host, int(port), evt_handlers=own_handlers())
-    assert fifth.is_rejected
+    refusals = Refusals()
+    fifth = entity.associate(host, int(port), evt_handlers=[*own_handlers(), *refusals.handlers])
+    assert not fifth.is_established
+    assert refusals.seen == [(2, 3, 2)]
     for one in open_:
         one.release()
     deadline = time.monotonic() + 120

@@ -13,7 +13,7 @@ from pynetdicom.sop_class import Verification
 
 from bench.measure import start_gateway
 from certificates import Authority
-from dicom_objects import associated, image, part10
+from dicom_objects import Refusals, associated, image, part10
 
 TOML = """
 [dicom_peers.CT1]
@@ -50,8 +50,10 @@ def served(tmp_path):
 def test_what_was_answered_is_there_after_kill_9_and_nothing_else_is(served, make_site) -> None:
     running, tls, authority = served
     plain = "{}:{}".format(*running.dicom)
-    with associated(plain, title="CT1") as association:
-        assert association.is_rejected  # without its certificate
+    refusals = Refusals()
+    with associated(plain, title="CT1", evt_handlers=refusals.handlers) as association:
+        assert not association.is_established  # without its certificate
+    assert refusals.seen == [(1, 1, 3)]
     pair = authority.issue("ct-1")
     context = ssl.create_default_context(cafile=str(authority.ca))
     context.check_hostname = False
