@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -43,6 +44,8 @@ _RESOURCE = table_of(schema.Resource)
 _VERSION = table_of(schema.Version)
 _COMPARTMENT = table_of(schema.Compartment)
 _INDEXES = tuple(table_of(model) for model in schema.INDEX_TABLES)
+_IN_ORDER = {table_of(schema.IdxReference): itemgetter(1, 0, 3)}
+"""Keys that begin with another column than the table does."""
 _UPDATE = (
     "UPDATE resource SET version = ?, updated_us = ?, institution = ?, deleted = ?, patient = ?, "
     "patients = ? WHERE rkey = ?"
@@ -237,7 +240,7 @@ class Batch:
         insert(_COMPARTMENT, new)
         for table, gone, fresh in zip(_INDEXES, *_differences(written, indexer), strict=True):
             many(statements.delete(table), sorted(gone))
-            insert(table, sorted(fresh))
+            insert(table, sorted(fresh, key=_IN_ORDER.get(table)))
         if custom is not None:
             for table, outdated, wanted in zip(_INDEXES, *_custom(written, custom), strict=True):
                 many(statements.delete(table), sorted(outdated))

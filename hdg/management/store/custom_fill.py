@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, func, select, tuple_, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from hdg.errors import VaultError
 from hdg.management.store import schema
@@ -83,7 +83,8 @@ class Filler:
             building = [row for row in mine if row.status == "building"]
             if removing:
                 task = removing[0]
-                self._store.submit(lambda session: self._remove(session, task)).result()
+                left = _left(connection, task)  # no writer that has seen it go adds to these
+                self._store.submit(lambda session: _remove(session, task, left)).result()
                 return True
             together = _Task(tuple(row for row in building if _stand(row) == _stand(building[0])))
             versions = self._read(connection, together)
@@ -157,20 +158,26 @@ class Filler:
     def _lease(self, session: WriteSession) -> tuple[str, int]:
         return self._name, session.at_us + self._lease_us
 
-    def _remove(self, session: WriteSession, row: Row[Any]) -> None:
-        """Some rows of what is used no more; the parameter itself once there are none."""
-        connection = session.connection
-        parameter = _parameter(row)
-        table = _INDEXES[KINDS[parameter.definition.kind]]
-        keys = [column for column in table.columns if column.primary_key]
-        left = _REMOVED_AT_ONCE
-        for number in parameter.numbers():
-            some = select(*keys).where(table.c.param == number).limit(left)
-            gone = connection.execute(table.delete().where(tuple_(*keys).in_(some))).rowcount
-            left -= gone
-            if left <= 0:
-                return
-        connection.execute(_ROWS.delete().where(_ROWS.c.serial == row.serial, _ROWS.c.status == "removing"))
+
+def _left(connection: Connection, row: Row[Any]) -> list[tuple[Any, ...]]:
+    """Some rows of what is used no more. To find them may take a look at the whole table: not while others wait."""
+    parameter = _parameter(row)
+    table = _INDEXES[KINDS[parameter.definition.kind]]
+    is_its = table.c.param.in_(parameter.numbers())
+    return [tuple(one) for one in connection.execute(select(table).where(is_its).limit(_REMOVED_AT_ONCE))]
+
+
+def _remove(session: WriteSession, row: Row[Any], left: Sequence[tuple[Any, ...]]) -> None:
+    """Those rows, and with the last of them the parameter itself."""
+    connection = session.connection
+    if left:
+        table = _INDEXES[KINDS[_parameter(row).definition.kind]]
+        cursor = connection.connection.cursor()
+        cursor.executemany(Statements(connection.dialect).delete(table), left)
+        cursor.close()
+    if len(left) == _REMOVED_AT_ONCE:
+        return
+    connection.execute(_ROWS.delete().where(_ROWS.c.serial == row.serial, _ROWS.c.status == "removing"))
 
 
 def _is_unmoved(connection: Connection, task: _Task) -> bool:

@@ -297,9 +297,18 @@ class Matching:
             terms.append(columns.code == self.hash(code))
         return and_(*terms)
 
-    def _composite(self, columns: Any, value: str) -> Condition:
+    def begins_with_code(self, value: str) -> bool:
+        """Whether the rows of a composite's value have one code, which is the first thing that their index holds."""
+        slots = composite_slots(self._kinds())
+        return slots is not None and slots[0][0] == 1 and not split_at(value, "$")[0].endswith("|")
+
+    def _kinds(self) -> tuple[str, ...]:
+        """Of a composite's components."""
         found = [p for p in definitions.search_parameters(self.type) if p.code == self.clause.param]
-        kinds = self.clause.parts or (tuple(part.kind for part in found[0].components) if found else ())
+        return self.clause.parts or (tuple(part.kind for part in found[0].components) if found else ())
+
+    def _composite(self, columns: Any, value: str) -> Condition:
+        kinds = self._kinds()
         slots = composite_slots(kinds)
         parts = split_at(value, "$")
         if not slots:

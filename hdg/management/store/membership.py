@@ -1,6 +1,6 @@
 """Whether a resource has a row that no index leads to from the resource: asked as each database does it best.
 
-``idx_token`` and ``idx_composite`` are ordered by what is searched; from a resource one gets to a row by its code
+``idx_token`` and ``idx_composite`` are ordered by code, then resource; from a resource one gets to a row by its code
 only. Of any other condition (a whole system, any value) SQLite would read all rows of the parameter again for
 every resource, so there they are listed once. PostgreSQL hashes an EXISTS by itself, and reads an IN of many rows
 again and again when they do not fit its memory.

@@ -3,7 +3,9 @@
 Every key that the hot path touches is an integer: ``rkey`` numbers resources in order of creation and never
 changes, ``param`` is a hash of (resource type, what is selected), ``code``/``system`` are keyed 64-bit hashes
 (see index.py). Index tables are clustered on what is searched, then ``rkey``: one look-up finds all resources
-with a value, or says whether one resource has it. Values that are compared by range or sorted by need a second
+with a value, or says whether one resource has it. What a message writes should lie on few pages, since each page
+that it changes is written whole: references to one resource are neighbours whatever they say of it, and composites
+of a code follow one another in order of creation. Values that are compared by range or sorted by need a second
 index for the latter; so do references, which are followed from either end. A new version deletes exactly the
 rows that the old version made. Texts, dates and numbers of the index lie in the clear (ranges and prefixes must
 be comparable); identifiers, codes and references do not.
@@ -278,11 +280,14 @@ class IdxToken(SQLModel, table=True):
 
 
 class IdxReference(SQLModel, table=True):
-    """reference: hash of the id and of the type, or hash of an absolute URL and 0."""
+    """reference: hash of the id and of the type, or hash of an absolute URL and 0.
+
+    Ordered by what is referred to: nothing leads to all rows of one ``param``.
+    """
 
     __tablename__ = "idx_reference"
     __table_args__ = (
-        PrimaryKeyConstraint("param", "code", "rkey", "system"),
+        PrimaryKeyConstraint("code", "param", "rkey", "system"),
         Index("ix_idx_reference_rkey", "rkey", "param"),
         _CLUSTERED,
     )
@@ -368,10 +373,18 @@ class IdxQuantity(SQLModel, table=True):
 
 
 class IdxComposite(SQLModel, table=True):
-    """composite: one row per tuple; columns that a parameter's components do not use hold 0 or ''."""
+    """composite: one row per tuple; columns that a parameter's components do not use hold 0 or ''.
+
+    Ordered as tokens are, by the first component's code, which most have.
+    """
 
     __tablename__ = "idx_composite"
-    __table_args__ = (_CLUSTERED,)
+    __table_args__ = (
+        PrimaryKeyConstraint(
+            "param", "code", "rkey", "system", "code2", "system2", "value", "high", "lo", "hi", "text"
+        ),
+        _CLUSTERED,
+    )
     param: int = Field(sa_column=_int64(primary=True))
     code: int = Field(sa_column=_int64(primary=True))
     system: int = Field(sa_column=_int64(primary=True))

@@ -64,6 +64,8 @@ _RANKS = {
 }
 _STEP = 1.5
 """What a reference on the way adds to a rank: many refer to one, so two steps come after a code."""
+_HARDLY = 50.0
+"""Nothing lists what it finds, but it is looked up for a resource."""
 _NEVER = 100.0
 _LOOKED_UP = frozenset({"reference", "string", "uri", "date", "number", "quantity"})
 """Kinds of which an index leads from a resource to its rows."""
@@ -232,7 +234,7 @@ def _leader(wheres: Sequence[_Where], fewest: Fewest | None) -> tuple[_Where | N
     The rows of all that may lead are made before one is looked for: so what cannot be understood of them is refused
     the same whatever is stored.
     """
-    able = sorted((where for where in wheres if where.rank() < _NEVER), key=_Where.rank)
+    able = sorted((where for where in wheres if where.rank() < _HARDLY), key=_Where.rank)
     first = able[0] if able else None
     if fewest is None or first is None or first.is_id() or first.clause.links:
         return first, None
@@ -276,7 +278,9 @@ class _Where:
         return not self.is_id() and self.clause.kind != "text"
 
     def rank(self) -> float:
-        """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches."""
+        """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches, from _HARDLY
+        on nothing leads to them.
+        """
         clause = self.clause
         if clause.kind == "filter":
             return _NEVER
@@ -285,6 +289,8 @@ class _Where:
         is_negative = clause.modifier in _NEGATIVE or (clause.modifier, *clause.values) == _ABSENT
         if clause.param == "_lastUpdated" or is_negative or (clause.param == "_id" and clause.modifier):
             return _NEVER
+        if clause.modifier == "missing" and clause.kind == "reference":
+            return _HARDLY
         if clause.modifier in _FORM_RANKS:
             return _FORM_RANKS[clause.modifier]
         return 0.0 if clause.param in ("identifier", "_id", "_list") else _RANKS.get(clause.kind, 9.0)
@@ -360,17 +366,19 @@ class _Where:
                 return ~and_(*terms)
 
     def _has(self, table: Table, terms: list[Condition], *, is_fenced: bool) -> Condition:
-        if table.name in ("idx_composite", "text_index") or (
-            table.name == "idx_token" and not self._names_codes()
+        if table.name == "text_index" or (
+            table.name in ("idx_token", "idx_composite") and not self._names_codes()
         ):
             return has_row(_RESOURCE, table, terms)
         rows = select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE)
         return (rows.offset(literal_column("0")) if is_fenced else rows).exists()
 
     def _names_codes(self) -> bool:
-        """Whether a token's rows are told by their codes."""
+        """Whether the rows of a token, or of a composite that begins with one, are told by their codes."""
         if self.clause.modifier == "missing":
             return False
+        if self.clause.kind == "composite":
+            return all(self._matching.begins_with_code(value) for value in self.clause.values)
         if self.clause.codes is not None:
             return not any(one.is_rest for one in self.clause.codes)
         return not any(value.endswith("|") for value in self.clause.values)

@@ -225,6 +225,22 @@ def test_what_an_older_definition_left_is_removed_in_parts(store, do, filler, mo
     assert rows(store) == []
 
 
+def test_of_references_too_all_rows_of_what_is_used_no_more_are_removed(
+    store, do, filler, monkeypatch
+) -> None:
+    monkeypatch.setattr(custom_fill, "_REMOVED_AT_ONCE", 2)
+    other = [{"other": {"reference": f"Patient/{name}"}, "type": "refer"} for name in "abc"]
+    for number in range(2):
+        put(do, {"resourceType": "Patient", "id": f"p{number}", "link": other})
+    kept = sorted(rows(store, "idx_reference"))
+    define(do, parameter("linked", "reference", "Patient.link.other"))
+    run(filler)
+    assert len(rows(store, "idx_reference")) == len(kept) + 6
+    define(do, None)
+    assert run(filler) == 4  # six rows two at a time, and once to see that there are no more
+    assert sorted(rows(store, "idx_reference")) == kept
+
+
 def test_numbers_do_not_meet_those_of_r4(store, do) -> None:
     """R4's have 31 bits (values.route_id)."""
     define(do, NICKNAME | {"base": ["Resource"], "expression": "Resource.id"})

@@ -37,6 +37,8 @@ TEXT = Clause("code", "token", "text", ("head",))
 WHO = Clause("patient", "reference", "identifier", ("s|v",))
 ABOVE = Clause("value-quantity", "quantity", "", ("gt5|http://unitsofmeasure.org|mg",))
 
+NUMBER = Clause("identifier", "token", "", ("s|v",))
+
 QUERIES = {
     "chain": SearchQuery("Observation", (PATIENTS,)),
     "untyped": SearchQuery("Observation", (ANYBODY,)),
@@ -154,7 +156,7 @@ def test_a_chain_beside_what_leads_is_a_test_against_a_list(store: Store) -> Non
     for name in ("chain beside a code", "has beside a name", "has over a chain beside a chain"):
         found = plan(store, QUERIES[name])
         if store.engine.dialect.name == "sqlite":
-            assert "(rkey=? AND param=? AND code=?" not in found  # every pair of two lists
+            assert "(code=? AND param=? AND rkey=?" not in found  # every pair of two lists
         else:
             assert "hashed SubPlan" in found
 
@@ -173,13 +175,31 @@ def test_what_has_none_of_a_value_set_never_leads(store: Store) -> None:
 def test_rows_that_no_code_leads_to_are_listed_once_and_not_for_each_resource(store: Store) -> None:
     missing = Clause("code", "token", "missing", ("true",))
     system = Clause("code", "token", "", ("http://loinc.org|",))
-    pair = Clause("code-value-quantity", "composite", "", ("a|b$gt1",))
-    one = Clause("identifier", "token", "", ("s|v",))
-    for clauses in ((missing,), (STATUS, system), (STATUS, NOT_IN), (one, pair)):
+    pair = Clause("code-value-quantity", "composite", "", ("a|$gt1",))
+    for clauses in ((missing,), (STATUS, system), (STATUS, NOT_IN), (NUMBER, pair)):
         found = plan(store, SearchQuery("Observation", clauses))
         if store.engine.dialect.name == "sqlite":
             each = found.split("CORRELATED SCALAR SUBQUERY")[1:]
             assert all("ix_idx_string_rkey" in part.splitlines()[1] for part in each)
+
+
+def test_of_a_resource_at_hand_the_rows_of_a_composite_are_found_by_its_code(store: Store) -> None:
+    pair = Clause("code-value-quantity", "composite", "", ("a|b$gt1",))
+    found = plan(store, SearchQuery("Observation", (NUMBER, pair)))
+    if store.engine.dialect.name == "sqlite":
+        assert "SEARCH idx_composite USING PRIMARY KEY (param=? AND code=? AND rkey=?" in found
+
+
+def test_references_lead_where_one_is_named_and_are_looked_up_where_any_will_do(store: Store) -> None:
+    one = Clause("subject", "reference", "", ("Patient/p",))
+    for modifier, value, leading in (("", "Patient/p", 1), ("missing", "false", 0), ("missing", "true", 0)):
+        clause = Clause("encounter", "reference", modifier, (value,))
+        terms = [str(term) for term in conditions(SearchQuery("Observation", (clause,)), hash, 0)]
+        assert sum("rkey IN (SELECT" in term for term in terms) == leading
+    found = plan(store, SearchQuery("Observation", (one, clause)))
+    if store.engine.dialect.name == "sqlite":
+        assert "SEARCH idx_reference USING PRIMARY KEY (code=? AND param=?" in found
+        assert "USING COVERING INDEX ix_idx_reference_rkey (rkey=? AND param=?" in found
 
 
 def test_points_above_a_value_and_ranges_that_reach_above_it_each_have_their_index(store: Store) -> None:

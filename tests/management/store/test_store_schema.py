@@ -6,11 +6,12 @@ Alembic stays unloaded on a normal start; an upgrade indexes anew.
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 
 import pytest
-from sqlalchemy import text, true
+from sqlalchemy import inspect, text, true
 from sqlmodel import SQLModel
 
 from hdg.errors import SettingsError
@@ -197,6 +198,119 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
         visible = text("resource.patient = 'a'")
         assert [v.version for v in store.reader.history("Observation", "o", visible).versions] == [2]
         assert [v.version for v in store.reader.history("Observation", "o", true()).versions] == [2, 1]
+
+
+OLD_KEYS = {
+    "idx_reference": "param, code, rkey, system",
+    "idx_composite": "param, code, system, code2, system2, value, high, lo, hi, text, rkey",
+}
+
+
+def in_the_order_of_0019(connection) -> None:
+    for table, key in OLD_KEYS.items():
+        if connection.dialect.name == "postgresql":
+            connection.execute(
+                text(f"ALTER TABLE {table} DROP CONSTRAINT {table}_pkey, ADD PRIMARY KEY ({key})")
+            )
+            continue
+        made = connection.execute(text(f"SELECT sql FROM sqlite_master WHERE name = '{table}'")).scalar_one()
+        made = re.sub(r"PRIMARY KEY \(.*?\)", f"PRIMARY KEY ({key})", made.replace(table, "before"))
+        connection.execute(text(made))
+        connection.execute(text(f"INSERT INTO before SELECT * FROM {table}"))
+        connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text(f"ALTER TABLE before RENAME TO {table}"))
+    if connection.dialect.name == "sqlite":
+        connection.execute(text("CREATE INDEX ix_idx_reference_rkey ON idx_reference (rkey, param)"))
+    connection.execute(text("UPDATE alembic_version SET version_num = '0019'"))
+
+
+ORDERED = (
+    Clause("subject", "reference", "", ("Patient/p3",)),
+    Clause("encounter", "reference", "missing", ("false",)),
+    Clause("encounter", "reference", "missing", ("true",)),
+    Clause("subject", "chain", "", links=(("Patient", Clause("family", "string", "", ("n3",))),)),
+    Clause("code-value-quantity", "composite", "", ("http://loinc.org|c1$gt4",)),
+    Clause("code-value-quantity", "composite", "", ("http://loinc.org|$lt4", "c2$ge7")),
+    Clause("combo-code-value-quantity", "composite", "", ("c1$5|http://unitsofmeasure.org|g",)),
+    Clause("code-value-quantity", "composite", "missing", ("true",)),
+)
+
+
+def answers(store: Store) -> list[list[str]]:
+    """Of each clause alone, beside a code and beside a reference."""
+    others = (
+        (),
+        (Clause("code", "token", "", ("c1",)),),
+        (Clause("subject", "reference", "", ("Patient/p1",)),),
+    )
+    queries = [SearchQuery("Observation", (clause, *more), 99) for clause in ORDERED for more in others]
+    return [[version.id for version in store.reader.search(query, true()).versions] for query in queries]
+
+
+@pytest.mark.parametrize("is_sliced", [False, True])
+def test_references_and_composites_change_their_order_and_nothing_else(
+    settings, keys, clock, monkeypatch, is_sliced: bool
+) -> None:
+    def put(session) -> None:
+        for number in range(5):
+            person = {"resourceType": "Patient", "id": f"p{number}", "name": [{"family": f"n{number}"}]}
+            session.put(person, institution="s")
+        for number in range(60):
+            seen = {
+                "resourceType": "Observation",
+                "id": f"o{number}",
+                "status": "final",
+                "code": {"coding": [{"system": "http://loinc.org", "code": f"c{number % 3}"}]},
+                "subject": {"reference": f"Patient/p{number % 5}"},
+                "valueQuantity": {"value": number % 9, "system": "http://unitsofmeasure.org", "code": "g"},
+            }
+            if number % 4 == 0:
+                seen["encounter"] = {"reference": f"Encounter/e{number}"}
+            session.put(seen, institution="s")
+
+    def rows(connection) -> list[set[tuple[object, ...]]]:
+        return [
+            {tuple(row) for row in connection.execute(text(f"SELECT * FROM {table}"))} for table in OLD_KEYS
+        ]
+
+    with Store.open(settings, keys, clock) as store:
+        store.submit(put).result(20)
+        before = answers(store)
+    assert sum(map(bool, before)) > len(before) // 2
+    engine = open_engine(settings, is_writer=True)
+    with engine.begin() as connection:
+        in_the_order_of_0019(connection)
+        there = rows(connection)
+    assert all(there)
+    if is_sliced:
+        sliced(engine, monkeypatch)
+    with Store.open(settings, keys, clock) as store:
+        with store.engine.connect() as connection:
+            assert rows(connection) == there
+            for table in OLD_KEYS:
+                key = [column.name for column in SQLModel.metadata.tables[table].primary_key]
+                assert inspect(connection).get_pk_constraint(table)["constrained_columns"] == key
+            assert [index["name"] for index in inspect(connection).get_indexes("idx_reference")] == [
+                "ix_idx_reference_rkey"
+            ]
+        assert answers(store) == before
+        store.submit(put).result(20)
+        store.submit(lambda s: s.delete("Observation", "o4", institution="s")).result(20)
+        gone = [[id_ for id_ in ids if id_ != "o4"] for ids in before]
+        assert answers(store) == gone
+    engine.dispose()
+
+
+def sliced(engine, monkeypatch) -> None:
+    """The revision by itself, as of a large database, whose rows are not sorted all at once."""
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+
+    revision = importlib.import_module("hdg.management.store.migrations.versions.0020_few_pages")
+    monkeypatch.setattr(revision, "SLICE_ROWS", 7)
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        revision.upgrade()
+        connection.execute(text("UPDATE alembic_version SET version_num = '0020'"))
 
 
 ALONE = {"alembic_version", "audit_event", "ledger_checkpoint", "replaced_document", "revoked_token"}
