@@ -7,8 +7,10 @@ request is one Change; a transaction Bundle is many. Nothing here reads HTTP.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from hdg.errors import BadRequest, NotFound
@@ -56,8 +58,17 @@ class Change:
 
 
 def new_id() -> str:
-    """A random id (R4 datatypes.html#id): nothing can be guessed from it, or back to it."""
-    return secrets.token_hex(16)
+    """A random id (R4 datatypes.html#id): nothing can be guessed from it, or back to it.
+
+    What is made within the same quarter of a second begins alike, so that an import's ids are neighbours in the
+    index and not each on a page of its own; 104 bits are each one's own.
+    """
+    return _begin(time.monotonic_ns() >> 28) + secrets.token_hex(13)
+
+
+@lru_cache(maxsize=1)
+def _begin(_slot: int) -> str:
+    return secrets.token_hex(3)
 
 
 def resolve(change: Change, writing: Writing) -> Place | None:
