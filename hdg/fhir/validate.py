@@ -11,7 +11,7 @@ type (``Observation.value.unit``). Texts never hold a value of the resource.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hdg.errors import Issue
@@ -22,7 +22,7 @@ from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import Check, Finding
 from hdg.fhir.validate_objects import object_check
 
-__all__ = ["is_accepted", "validate"]
+__all__ = ["is_accepted", "refused", "validate"]
 
 
 def validate(resource: Any, trusted: Trusted | None = None) -> list[Issue]:
@@ -57,6 +57,22 @@ def is_accepted(resource: JsonObject, trusted: Trusted | None) -> bool:
         return accept is not None and accept(resource, Scope(resource, resource, trusted)) is None
     except RecursionError:  # too deep for the short way: the whole check says whether it is for that one, too
         return False
+
+
+def refused(resources: Sequence[JsonObject], trusted: Trusted | None) -> list[int]:
+    """The indexes of those that ``is_accepted`` says no to, for less than one by one."""
+    found: list[int] = []
+    scope = Scope({}, {}, trusted)
+    for index, resource in enumerate(resources):
+        kind = resource.get("resourceType")
+        accept = resource_accept(kind) if type(kind) is str and "contained" not in resource else None
+        scope.resource = scope.root = resource
+        try:
+            if accept is None or accept(resource, scope) is not None:
+                found.append(index)
+        except RecursionError:
+            found.append(index)
+    return found
 
 
 def _resource_check(value: Any, scope: Scope) -> list[Finding] | None:

@@ -8,7 +8,8 @@ there yet; otherwise, and where a row deleted something, the rows run.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hdg.fhir.json import MAX_DEPTH, JsonError
@@ -68,6 +69,8 @@ class _Fragment(NamedTuple):
     effects: tuple[Noted | _Referred, ...]
     """What was reported and what was referred to, in order."""
     objects: tuple[Any, ...]
+    has_more: bool
+    """Whether there are labels, defaults or effects."""
 
 
 def fused(rows: Sequence[Row], name: str, between: str, numbers: Iterator[int]) -> tuple[Firing, ...]:
@@ -101,13 +104,14 @@ def fused(rows: Sequence[Row], name: str, between: str, numbers: Iterator[int]) 
 
 def _block(rows: tuple[Row, ...], name: str, between: str) -> Run:
     slots = tuple(sorted({slot for row in rows for slot in row.extent.slots or ()}))
+    texts_of: Callable[[list[str]], Sequence[str]] = _texts(slots)
     elements = frozenset[str]().union(*(row.extent.elements for row in rows))
     firings = tuple(row.firing for row in rows)
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
         values = context.values
         if values is not None:
-            text = between.join([view[slot] for slot in slots])
+            text = between.join(texts_of(view))
             key = (name, text)
             known: _Fragment | None = values.young.get(key) or values.older(key)
             if elements.isdisjoint(out):
@@ -127,10 +131,19 @@ def _block(rows: tuple[Row, ...], name: str, between: str) -> Run:
     return run
 
 
+def _texts(slots: tuple[int, ...]) -> Callable[[list[str]], Sequence[str]]:
+    """Gives the texts of slots that a view has."""
+    if len(slots) > 1:
+        return itemgetter(*slots)
+    return lambda view: [view[slot] for slot in slots]
+
+
 def _put(known: _Fragment, out: JsonObject, context: Context) -> None:
     out.update(known.fields)
     for name in known.lists:
         out[name] = out[name].copy()
+    if not known.has_more:
+        return
     for label, name, index, lists in known.labels:
         items = out[name]
         item = items[index] = context.labels[label] = items[index].copy()
@@ -202,7 +215,10 @@ def _fragment(
     trusted = {} if values is None else values.trusted
     fields = {name: _settled(value, trusted) for name, value in new.items()}
     objects = tuple(_objects(fields, {(name, index) for _, name, index, _ in found}))
-    return _Fragment(fields, tuple(_lists(fields)), tuple(found), defaulted, tuple(effects), objects)
+    has_more = bool(found or defaulted or effects)
+    return _Fragment(
+        fields, tuple(_lists(fields)), tuple(found), defaulted, tuple(effects), objects, has_more
+    )
 
 
 def _key_of(made: Made, context: Context) -> Any:

@@ -282,3 +282,16 @@ def test_both_ways_agree_on_every_example_of_r4_and_its_mutants(cases: FilePath)
     assert total == 713
     assert taken > 550
     assert {kind for kind in resource_types() if accept.resource_accept(kind) is None} == set()
+
+
+def test_many_at_once_are_refused_as_they_are_one_by_one() -> None:
+    asked: list[JsonObject] = [
+        *RIGHT,
+        *(mutant.resource for mutant in MUTANTS[::7]),
+        *RIGHT,
+        {},
+        {"resourceType": 1},
+    ]
+    expected = [at for at, one in enumerate(asked) if not validate.is_accepted(one, None)]
+    assert validate.refused(asked, None) == expected
+    assert 0 < len(expected) < len(asked)

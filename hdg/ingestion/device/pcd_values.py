@@ -51,6 +51,8 @@ _NUMBERS = frozenset({"NM", "SN", "NA"})
 _BIT = re.compile(r"([01])\^[^^~]*?\((\d{1,2})\)(?:\^.*)?", re.ASCII | re.DOTALL)
 _MOMENT = re.compile(r"(\d{8})(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(Z|[+-]\d{4})?", re.ASCII)
 _SCIENTIFIC = re.compile(r"[+-]?(?:0|[1-9]\d{0,30})(?:\.\d{1,30})?[eE][+-]?\d{1,2}", re.ASCII)
+_TYPE, _UNITS = 2, 6
+"""Fields of OBX."""
 _MICROSECONDS = 6
 _PLAIN = 60
 
@@ -72,9 +74,13 @@ def special_reason(text: str, kind: str = "NM") -> str:
 @CONVERTERS.register("pcd.observation_value", takes="field")
 def value(text: str, state: State) -> Choice | None:
     """OBX-5 as value[x] with UCUM units; what stands for a missing number, bits and waveforms come later."""
-    kind = state.segment.field(2)
+    fields = state.segment.fields
+    size = len(fields)
+    kind = fields[2] if size > _TYPE else ""
     if kind == "NM" and len(text) <= _PLAIN and (plain := plain_number(text)) is not None:
-        return Choice("Quantity", {"value": plain, **_unit(state)})
+        shared = state.shared
+        unit = shared.get(("pcd unit", fields[6] if size > _UNITS else "")) if shared is not None else None
+        return Choice("Quantity", {"value": plain, **(_unit(state) if unit is None else unit)})
     if _is_elsewhere(text, kind, state):
         return None
     if kind == "NM" and _SCIENTIFIC.fullmatch(text.strip()):

@@ -8,25 +8,24 @@ does not tell an instant). DESIGN §3, §4.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from hdg.errors import Hl7v2Error, Issue, SourceError
-from hdg.fhir.validate import is_accepted
+from hdg.fhir.validate import is_accepted, refused
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.device.pcd_profile import TABLE, profiled
 from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.deletes import deletions
 from hdg.ingestion.hl7v2.families import link_families
+from hdg.ingestion.hl7v2.filling import fill
 from hdg.ingestion.hl7v2.finish import Linker, defaulted, identify
-from hdg.ingestion.hl7v2.grammar import width
-from hdg.ingestion.hl7v2.groups import Group, Grouped, group
-from hdg.ingestion.hl7v2.message import MessageProgram, Row, message_program, structure_of
-from hdg.ingestion.hl7v2.nulls import Null, nulls_of
-from hdg.ingestion.hl7v2.parser import Message, Segment, parse
+from hdg.ingestion.hl7v2.groups import Grouped, group
+from hdg.ingestion.hl7v2.message import MessageProgram, message_program, structure_of
+from hdg.ingestion.hl7v2.parser import Message, parse
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.provenance import provenance
 from hdg.ingestion.hl7v2.state import State
@@ -36,9 +35,8 @@ from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import zone
 from hdg.mapping.compile import Compiler
-from hdg.mapping.context import Build, Conflict, Event, Shared
+from hdg.mapping.context import Build, Shared
 from hdg.mapping.library import Library
-from hdg.mapping.tracing import drop
 
 if TYPE_CHECKING:
     from hdg.ingestion.device.pcd import Containment
@@ -47,9 +45,6 @@ UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
 _SENDERS_MAX = 16
 _NOBODY = "the message names no patient: what it says belongs to nobody"
-_UNREAD = "no row of this message reads the field: it was left out"
-_NOTHING = '^&~" '
-"""What a field without a value may consist of."""
 
 
 def sender_of(message: Message) -> str:
@@ -151,7 +146,7 @@ class Converter:
         if found[1].is_about_patients and message.first("PID") is None:
             state.issues.append(Issue("warning", "required", "PID", _NOBODY))
         contained = _containment(grouped, state) if found[1].table.name == TABLE else None
-        builds = _fill(grouped, found[1], state)
+        builds = fill(grouped, found[1], state)
         if contained is not None:
             builds = contained.assemble(builds)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -161,26 +156,16 @@ class Converter:
             linker.link(build)
         if contained is None or contained.has_parents:
             link_families(builds, state)
-        resources = _resources(builds, state)
+        begun = _begun(builds)
+        things = _things(begun, state)
+        resources = [*begun, *things]
         digest = tables.library.digest
         resources.append(
             provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
         )
-        trusted = None if state.values is None else state.values.trusted
-        for resource in resources:
-            part = state.parts.get((resource["resourceType"], resource["id"]))
-            if part is not None and part.is_valid:
-                continue
-            is_valid = is_accepted(resource, trusted)
-            if not is_valid:
-                mark = len(state.issues)
-                try:
-                    made_valid(resource, state.issues, trusted)
-                except SourceError as error:
-                    raise Hl7v2Error(error.text, error.place) from None
-                is_valid = len(state.issues) == mark
-            if part is not None:
-                part.is_valid = is_valid
+        _validate(begun, state)
+        _validate_things(things, state)
+        _validate(resources[-1:], state)
         converted = Converted(
             source=_source(message, sender, sha256, state),
             resources=tuple(resources),
@@ -193,6 +178,38 @@ class Converter:
             mapping_digest=digest,
         )
         return converted, state
+
+
+def _validate(resources: Sequence[JsonObject], state: State) -> None:
+    """Validate resources and repair what can be. Raises Hl7v2Error: one cannot be made valid."""
+    trusted = None if state.values is None else state.values.trusted
+    for index in refused(resources, trusted):
+        _repair(resources[index], state)
+
+
+def _repair(resource: JsonObject, state: State) -> bool:
+    """Whether a resource that has to be looked at in full is right as it is."""
+    trusted = None if state.values is None else state.values.trusted
+    mark = len(state.issues)
+    try:
+        made_valid(resource, state.issues, trusted)
+    except SourceError as error:
+        raise Hl7v2Error(error.text, error.place) from None
+    return len(state.issues) == mark
+
+
+def _validate_things(things: Sequence[JsonObject], state: State) -> None:
+    """``_validate`` for people and places: what a text made, and nothing else was said about, is validated once for all
+    messages that have the text.
+    """
+    trusted = None if state.values is None else state.values.trusted
+    for resource in things:
+        part = state.parts.get((resource["resourceType"], resource["id"]))
+        if part is not None and part.is_valid:
+            continue
+        is_valid = is_accepted(resource, trusted) or _repair(resource, state)
+        if part is not None:
+            part.is_valid = is_valid
 
 
 def _containment(grouped: Grouped, state: State) -> Containment:
@@ -236,162 +253,8 @@ def _source(message: Message, sender: Sender, sha256: str, state: State) -> Sour
     )
 
 
-def _fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build]:
-    """Run the rows of every segment, in message order."""
-    builds: list[Build] = []
-    for segment, place in grouped.placed:
-        rows = program.rows(place.definition, segment.name)
-        if rows is None:
-            if not segment.name.startswith("Z"):  # grouping has reported local segments
-                issue = Issue(
-                    "warning",
-                    "not-supported",
-                    segment.place(),
-                    "the message table has no row for the segment",
-                )
-                state.issues.append(issue)
-            continue
-        state.segment = state.origin = segment
-        state.group = place
-        view = segment.fields
-        size = len(view)
-        known = width(segment.name)
-        if size > known and any(view[known:]):
-            issue = Issue(
-                "information",
-                "incomplete",
-                segment.place(),
-                "fields that the segment does not have were left out",
-            )
-            state.issues.append(issue)
-        is_read = False
-        reads = 0
-        for row in rows:
-            if row.program is None:
-                state.skipped[segment.position] = row.rule.note
-                reads = -1
-            elif row.least < size and (row.test is None or row.test(view, state)):
-                is_read = True
-                reads |= row.reads
-                _run(row, view, segment, place, builds, state)
-                if state.trace is not None:
-                    state.trace.append(Event(row.rule, (), segment, True))
-        if is_read:
-            for number in program.unread(segment.name, reads):
-                if number < size and view[number].strip(_NOTHING):
-                    issue = Issue("warning", "incomplete", segment.place(number), _UNREAD)
-                    state.issues.append(issue)
-        elif rows[0].program is not None:
-            state.skipped[segment.position] = f"the segment is used only when {rows[0].rule.when}"
-    return builds
-
-
-def _run(
-    row: Row, view: list[str], segment: Segment, place: Group, builds: list[Build], state: State
-) -> None:
-    build = _existing(row, segment, place, state)
-    if build is None:
-        if row.put is not None:
-            text = f"there is no {row.label} that it could belong to"
-            state.issues.append(Issue("warning", "not-found", segment.place(), text))
-            return
-        build = _begin(row, segment, place, builds)
-        if state.began.setdefault(row.label, segment.name) != segment.name:
-            state.began[row.label] = ""
-    state.build = build
-    is_part = row.put is not None
-    if state.nulls is not None and not is_part and (numbers := nulls_of(view)):
-        state.nulls.append(Null(build, row.rule.as_, segment, numbers))
-    state.labels = {} if is_part else build.labels
-    out: JsonObject = {} if is_part else build.resource
-    if is_part:
-        state.own[id(out)] = out
-    deleted, defaulted = len(build.deletions), len(build.defaulted)
-    start = len(state.trace or ())
-    state.facts = None
-    if row.program is not None:
-        row.program.fill(view, out, state)
-    facts = state.found_facts()  # what an id row found
-    if is_part:
-        _limit(build, deleted, defaulted, segment, state, is_restated=bool(out))
-    if build.facts is None:
-        build.facts = facts
-    if is_part:
-        if not (out or row.links):
-            return
-        _attach(row, out, build, segment, state, start)
-    if row.links:
-        build.links.append((row, out, place, segment))
-
-
-def _limit(
-    build: Build, deleted: int, defaulted: int, segment: Segment, state: State, *, is_restated: bool
-) -> None:
-    """What a part's table deletes or fills is an element of the part, not of the resource around it.
-
-    A part that is stated again takes the place of the one that had more.
-    """
-    while len(build.defaulted) > defaulted:
-        build.defaulted.popitem()
-    while len(build.deletions) > deleted:
-        element, _ = build.deletions.popitem()
-        if is_restated:
-            continue
-        text = f"a delete of {element} inside a part of {build.type} was not carried out"
-        state.issues.append(Issue("warning", "not-supported", segment.place(), text))
-
-
-def _attach(row: Row, out: JsonObject, build: Build, segment: Segment, state: State, start: int) -> None:
-    """Put what a row built into the resource that it belongs to."""
-    if row.put is None:
-        return
-    state.labels = build.labels
-    try:
-        row.put(build.resource, out, state)
-    except Conflict as conflict:
-        text = f"{conflict.element} has another value already, which stays"
-        state.issues.append(Issue("information", "duplicate", segment.place(), text))
-        drop(state, start, lambda event: True)
-
-
-def _existing(row: Row, segment: Segment, place: Group, state: State) -> Build | None:
-    """The nearest resource of the row's label that the row adds to.
-
-    A row for a part of a resource adds to whatever is nearest; a row for the resource itself only to one that
-    another kind of segment began.
-    """
-    began = state.began.get(row.label)
-    if began is None or (row.put is None and began == segment.name):
-        return None  # without a walk: there is none, or none that another kind of segment began
-    here: Group | None = place
-    while here is not None:
-        found = here.builds.get(row.label)
-        if found:
-            nearest = found[-1]
-            return nearest if row.put is not None or nearest.source != segment.name else None
-        here = here.parent
-    return None
-
-
-def _begin(row: Row, segment: Segment, place: Group, builds: list[Build]) -> Build:
-    build = Build(row.type, row.label, {"resourceType": row.type, "id": ""}, segment.name, place)
-    build.origin = segment
-    builds.append(build)
-    place.builds.setdefault(row.label, []).append(build)
-    here: Group | None = place
-    label = row.label
-    while here is not None:
-        held = here.subtree.get(label)
-        if held is None:
-            here.subtree[label] = [build]
-        else:
-            held.append(build)
-        here = None if here.definition.is_apart else here.parent
-    return build
-
-
-def _resources(builds: list[Build], state: State) -> list[JsonObject]:
-    """Each resource once: those of segments in message order, then people and places."""
+def _begun(builds: list[Build]) -> list[JsonObject]:
+    """Each resource of segments once, in message order."""
     found: list[JsonObject] = []
     seen: set[tuple[str, str]] = set()
     for build in builds:
@@ -399,8 +262,15 @@ def _resources(builds: list[Build], state: State) -> list[JsonObject]:
         if key not in seen:
             seen.add(key)
             found.append(build.resource)
-    found.extend(resource for key, resource in state.things.items() if key not in seen)
     return found
+
+
+def _things(begun: list[JsonObject], state: State) -> list[JsonObject]:
+    """The people and places that no segment began."""
+    if not state.things:
+        return []
+    seen = {(resource["resourceType"], resource["id"]) for resource in begun}
+    return [resource for key, resource in state.things.items() if key not in seen]
 
 
 __all__ = ["Converter", "plain", "sender_of"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hdg.errors import Issue
 from hdg.fhir.accept_parts import literal
@@ -24,11 +24,11 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
     """
     key, institution = state.id_key, state.sender.institution
     identified = [build.facts or _last_resort(build, state, sha256) for build in builds]
-    pairs = zip(builds, identified, strict=True)
-    ids = resource_ids(key, institution, [(build.type, facts.parts) for build, facts in pairs])
+    keys = [(build.type, facts.parts) for build, facts in zip(builds, identified, strict=True)]
+    ids = resource_ids(key, institution, keys)
     held: dict[tuple[str, tuple[str, ...]], Build] = {}
-    for build, facts, found in zip(builds, identified, ids, strict=True):
-        first = held.setdefault((build.type, facts.parts), build)
+    for build, facts, known, found in zip(builds, identified, keys, ids, strict=True):
+        first = held.setdefault(known, build)
         ordinal = 1
         while first is not build:
             if facts.is_thing:
@@ -52,7 +52,8 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
             first.deletions.update(build.deletions)
             continue
         build.id = build.resource["id"] = found
-        _unite_with_reference(build, state, is_thing=facts.is_thing)
+        if facts.is_thing and state.things:
+            _unite_with_reference(build, state)
 
 
 def _last_resort(build: Build, state: State, sha256: str) -> Facts:
@@ -60,10 +61,10 @@ def _last_resort(build: Build, state: State, sha256: str) -> Facts:
     return Facts(("segment", state.message.control_id, sha256, str(build.origin.position), build.label))
 
 
-def _unite_with_reference(build: Build, state: State, *, is_thing: bool) -> None:
+def _unite_with_reference(build: Build, state: State) -> None:
     """A datatype table may have built the same thing already (an Organization named in OBX-23 and in PV1)."""
     other = state.things.get((build.type, build.id))
-    if other is not None and is_thing:
+    if other is not None:
         _differs(build, unite(build.resource, _content(other)), state)
         del state.things[(build.type, build.id)]
         state.parts.pop((build.type, build.id), None)
@@ -119,6 +120,10 @@ class _Alike(NamedTuple):
     references: JsonObject
     lists: tuple[str, ...]
     """The elements that are lists: each item gets a list of its own."""
+    elements: frozenset[str]
+
+
+_UNKNOWN: Any = object()
 
 
 class Linker:
@@ -137,11 +142,10 @@ class Linker:
                 self._apply(row, item, group, segment, build)
                 continue
             key = (row, group.parent, group.definition)
-            if key in self._alike:
-                alike = self._alike[key]
-            else:
+            alike = self._alike.get(key, _UNKNOWN)
+            if alike is _UNKNOWN:
                 alike = self._alike[key] = self._shared(row, group)
-            if alike is None or not alike.references.keys().isdisjoint(item):
+            if alike is None or not item.keys().isdisjoint(alike.elements):
                 self._apply(row, item, group, segment, build)
                 continue
             item.update(alike.references)
@@ -163,7 +167,7 @@ class Linker:
                 references[link.element] = [reference] if link.is_list else reference
                 if link.is_list:
                     lists.append(link.element)
-        return _Alike(references, tuple(lists))
+        return _Alike(references, tuple(lists), frozenset(references))
 
     def _apply(self, row: Row, item: JsonObject, group: Group, segment: Segment, build: Build) -> None:
         for link in row.links:

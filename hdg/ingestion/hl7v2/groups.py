@@ -52,16 +52,18 @@ class Group:
     label. ``names`` has the first segment of each name directly in it.
     """
 
-    __slots__ = ("builds", "children", "definition", "names", "parent", "segments", "subtree")
+    __slots__ = ("_around", "builds", "children", "definition", "names", "parent", "subtree")
 
     def __init__(self, definition: Definition, parent: Group | None) -> None:
         self.definition = definition
         self.parent = parent
-        self.segments: list[Segment] = []
         self.names: dict[str, Segment] = {}
         self.children: list[Group] = []
         self.builds: dict[str, list[Build]] = {}
-        self.subtree: dict[str, list[Build]] = {}
+        self.subtree: dict[str, list[Build]] = self.builds
+        """The same until a group inside this one begins something."""
+        self._around: dict[str, list[list[Build]]] | None = None
+        """By label, the lists of ``subtree`` from here outwards; made when a group inside this one asks."""
 
     def dissolve(self) -> None:
         """Undo the whole tree, so that its memory is free at once and not when cycles are next searched."""
@@ -72,7 +74,7 @@ class Group:
         while pending:
             group = pending.pop()
             pending.extend(group.children)
-            group.children, group.builds, group.subtree = [], {}, {}
+            group.children, group.builds, group.subtree, group._around = [], {}, {}, None
 
     def first(self, name: str) -> Segment | None:
         """The first segment of that name directly in this instance."""
@@ -89,9 +91,38 @@ class Group:
                         break
         return found
 
+    def take(self, build: Build) -> None:
+        """Index a resource that was begun here."""
+        label = build.label
+        held = self.builds.get(label)
+        if held is None:
+            self.builds[label] = [build]
+        else:
+            held.append(build)
+        if self.subtree is not self.builds:
+            self.subtree.setdefault(label, []).append(build)
+        if self.parent is not None and not self.definition.is_apart:
+            for listed in self.parent.around(label):
+                listed.append(build)
+
+    def around(self, label: str) -> list[list[Build]]:
+        """The lists of ``subtree`` for a label, here and in each instance around this one up to one that is apart."""
+        known = self._around
+        if known is None:
+            known = self._around = {}
+        found = known.get(label)
+        if found is None:
+            found = known[label] = []
+            here: Group | None = self
+            while here is not None:
+                if here.subtree is here.builds:
+                    here.subtree = {name: held.copy() for name, held in here.builds.items()}
+                found.append(here.subtree.setdefault(label, []))
+                here = None if here.definition.is_apart else here.parent
+        return found
+
     def add(self, segment: Segment) -> None:
         """Take a segment in."""
-        self.segments.append(segment)
         self.names.setdefault(segment.name, segment)
 
 
@@ -190,12 +221,16 @@ def _plan(structure_name: str, names: tuple[str, ...]) -> _Plan:
 def _planned(plan: _Plan, segments: Sequence[Segment], known: Definition) -> Grouped:
     root = Group(known, None)
     groups = [root]
-    for kind, parent in plan.groups:
-        groups.append(_child(kind, groups[parent]))
+    for kind, number in plan.groups:
+        parent = groups[number]
+        made = Group(kind, parent)
+        parent.children.append(made)
+        groups.append(made)
     placed = []
     for segment, number in zip(segments, plan.places, strict=True):
         place = groups[number]
-        place.add(segment)
+        if segment.name not in place.names:
+            place.names[segment.name] = segment
         placed.append((segment, place))
     return Grouped(root, placed)
 

@@ -16,6 +16,8 @@ from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import SHARED_LENGTH, Facts
 
 _RECORD_TYPES = ("MR", "PI", "PT")
+_CODE, _PATH, _TIME, _INSTANCE = 3, 4, 14, 21
+"""Fields of OBX."""
 
 
 def number_of(text: str, state: State) -> tuple[str, str]:
@@ -197,14 +199,14 @@ def request(text: str, state: State) -> Facts:
 @CONVERTERS.register("identity.observation", type="id")
 def observation(text: str, state: State) -> Facts:
     """OBX-21 if given; else the order, what was observed (OBX-3, OBX-4), and when (OBX-14)."""
-    segment = state.segment
-    if segment.name == "OBX":
-        instance = segment.field(21)
-        if instance:
-            authority, number = _entity(instance, state)
-            if number:
-                return Facts(("OBX-21", *scoped((authority, number), state)))
-    return Facts((*_context(state), *_observed(segment.field(3), state), segment.field(4), segment.field(14)))
+    fields = state.segment.fields
+    size = len(fields)
+    if size > _INSTANCE and fields[_INSTANCE] and fields[0] == "OBX":
+        authority, number = _entity(fields[_INSTANCE], state)
+        if number:
+            return Facts(("OBX-21", *scoped((authority, number), state)))
+    path, when = fields[_PATH] if size > _PATH else "", fields[_TIME] if size > _TIME else ""
+    return Facts((*_context(state), *_observed(fields[_CODE] if size > _CODE else "", state), path, when))
 
 
 def _observed(text: str, state: State) -> tuple[str, str]:

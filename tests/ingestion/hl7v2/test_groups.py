@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hdg.errors import Issue
-from hdg.ingestion.hl7v2.groups import Group, group
+from hdg.ingestion.hl7v2.groups import Group, Grouped, group
 from hdg.ingestion.hl7v2.parser import Segment
+from hdg.mapping.context import Build
 
 
 def segments(text: str) -> list[Segment]:
@@ -20,23 +21,32 @@ def segments(text: str) -> list[Segment]:
     return made
 
 
-def shape(here: Group) -> str:
+def own_segments(found: Grouped) -> dict[Group, list[Segment]]:
+    """Each group's own segments, in message order."""
+    own: dict[Group, list[Segment]] = {}
+    for segment, place in found.placed:
+        own.setdefault(place, []).append(segment)
+    return own
+
+
+def shape(here: Group, own: dict[Group, list[Segment]]) -> str:
     """``A B (NAME C)`` in message order."""
-    parts: list[tuple[int, str]] = [(segment.position, segment.name) for segment in here.segments]
+    parts: list[tuple[int, str]] = [(segment.position, segment.name) for segment in own.get(here, [])]
     for child in here.children:
-        first = min(_positions(child))
-        parts.append((first, f"({child.definition.path[-1]} {shape(child)})"))
+        first = min(_positions(child, own))
+        parts.append((first, f"({child.definition.path[-1]} {shape(child, own)})"))
     return " ".join(text for _, text in sorted(parts))
 
 
-def _positions(here: Group) -> list[int]:
-    own = [segment.position for segment in here.segments]
-    return own + [position for child in here.children for position in _positions(child)]
+def _positions(here: Group, own: dict[Group, list[Segment]]) -> list[int]:
+    positions = [segment.position for segment in own.get(here, [])]
+    return positions + [position for child in here.children for position in _positions(child, own)]
 
 
 def grouped(text: str, structure: str = "ORU_R01") -> tuple[str, list[Issue]]:
     issues: list[Issue] = []
-    return shape(group(segments(text), structure, issues).root), issues
+    found = group(segments(text), structure, issues)
+    return shape(found.root, own_segments(found)), issues
 
 
 def result(text: str) -> str:
@@ -128,5 +138,44 @@ def test_every_segment_is_placed_exactly_once(names: list[str], structure: str) 
     made = segments(" ".join(["MSH", *names]))
     found = group(made, structure, [])
     assert [segment for segment, _ in found.placed] == made
-    assert sorted(_positions(found.root)) == [segment.position for segment in made]
-    assert all(segment in place.segments for segment, place in found.placed)
+    own = own_segments(found)
+    assert sorted(_positions(found.root, own)) == [segment.position for segment in made]
+    assert all(place.names == _firsts(own[place]) for place in own)
+
+
+def _firsts(own: list[Segment]) -> dict[str, Segment]:
+    return {segment.name: segment for segment in reversed(own)}
+
+
+def _below(here: Group, begun: list[Build], *, is_top: bool = True) -> list[Build]:
+    """What was begun in an instance and in those inside it, but for what is apart."""
+    if here.definition.is_apart and not is_top:
+        return []
+    inside = [build for child in here.children for build in _below(child, begun, is_top=False)]
+    return [build for build in begun if build.group is here or build in inside]
+
+
+@given(
+    st.lists(st.sampled_from(["PID", "PV1", "ORC", "OBR", "OBX", "NTE", "SPM"]), max_size=14),
+    st.lists(st.tuples(st.integers(0, 99), st.sampled_from("ABC")), max_size=14),
+)
+@example(
+    ["PID", "OBR", "OBX", "ORC", "OBR", "PID", "OBX", "ORC", "OBR", "OBX"], [(at, "A") for at in range(9)]
+)
+def test_what_is_begun_is_found_where_it_was_begun_and_from_each_instance_around_it(
+    names: list[str], begins: list[tuple[int, str]]
+) -> None:
+    found = group(segments(" ".join(["MSH", *names])), "ORU_R01", [])
+    begun: list[Build] = []
+    for at, label in begins:
+        segment, place = found.placed[at % len(found.placed)]
+        begun.append(Build("Basic", label, {}, segment.name, place, segment))
+        place.take(begun[-1])
+    pending = [found.root]
+    for here in pending:
+        pending.extend(here.children)
+        inside = _below(here, begun)
+        for label in "ABC":
+            own = [build for build in begun if build.group is here and build.label == label]
+            assert here.builds.get(label, []) == own
+            assert here.subtree.get(label, []) == [build for build in inside if build.label == label]
