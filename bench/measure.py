@@ -82,7 +82,7 @@ class Running:
 
     def close(self) -> None:
         """Waits for the process and lets go of its output."""
-        self.process.wait(30)
+        self.process.wait(300)
         if self.process.stdout is not None:
             self.process.stdout.close()
 

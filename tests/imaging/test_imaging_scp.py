@@ -350,7 +350,7 @@ def test_closing_finishes_what_is_under_way(make_site) -> None:
     with connected(site.address) as idle, connected(site.address) as busy:
         busy.sendall(whole[:400_000])
         until(lambda: bool(site.vault_files()))
-        closing = threading.Thread(target=site.listener.close)
+        closing = threading.Thread(target=site.listener.close, args=(300,))
         closing.start()
         assert idle.recv(10) == b""
         busy.sendall(whole[400_000:])

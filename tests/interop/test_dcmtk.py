@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,13 +31,14 @@ from hdg.gateway import Gateway
 from hdg.imaging import Imaging
 from hdg.management.store import imaging as store
 from hdg.settings import Settings
+from receiver import until
 from stored import all_of
 
 pytestmark = pytest.mark.interop
 
 
 def run(*command: str | Path, code: int = 0) -> str:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 
@@ -62,7 +64,7 @@ def studies(running: Running) -> list[dict]:
     """What is stored, once the gateway has ended."""
     if running.process.poll() is None:
         running.process.terminate()
-        running.process.wait(30)
+        running.process.wait(300)
     with Gateway.open(Settings(data=running.data)) as gateway:
         imaging = Imaging(gateway)
         imaging.studies.make_due()
@@ -93,7 +95,7 @@ def test_many_users_at_once_make_one_study(served: Running, tmp_path: Path) -> N
         for series in range(1, 5)
     ]
     running = [subprocess.Popen(command) for command in commands]
-    assert [one.wait(120) for one in running] == [0, 0, 0, 0]
+    assert [one.wait(600) for one in running] == [0, 0, 0, 0]
     (study,) = studies(served)
     assert (study["numberOfSeries"], study["numberOfInstances"]) == (4, 100)
 
@@ -145,18 +147,44 @@ def test_what_was_answered_is_there_after_kill_9(served: Running, tmp_path: Path
     assert "wrong" not in check.lower()
 
 
+@contextmanager
+def narrow(address: tuple[str, int], most: int) -> Iterator[tuple[str, int]]:
+    """A way to a listener on which only so many bytes get through, until the one who sends is gone."""
+
+    def forward(ours: socket.socket, theirs: socket.socket) -> None:
+        left = most
+        with ours, theirs:
+            with suppress(OSError):
+                while data := ours.recv(65536):
+                    theirs.sendall(data[:left])
+                    left -= len(data[:left])
+            theirs.shutdown(socket.SHUT_RDWR)  # ``back`` waits in it: to close it alone would end nothing
+
+    def back(ours: socket.socket, theirs: socket.socket) -> None:
+        with suppress(OSError):
+            while data := theirs.recv(65536):
+                ours.sendall(data)
+
+    def accept(server: socket.socket) -> None:
+        ours, _ = server.accept()
+        theirs = socket.create_connection(address)
+        for way in (forward, back):
+            threading.Thread(target=way, args=(ours, theirs), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, args=(server,), daemon=True).start()
+        yield server.getsockname()
+
+
 def test_a_user_that_is_killed_in_mid_object_leaves_nothing(served: Running, tmp_path: Path) -> None:
-    (file,) = write(tmp_path / "a", 1, pixels=200_000_000)
-    process = subprocess.Popen(["storescu", *map(str, served.dicom), file])
+    (file,) = write(tmp_path / "a", 1, pixels=20_000_000)
     incoming = served.data / "vault" / "incoming"
-    while not (incoming.exists() and list(incoming.iterdir())) and process.poll() is None:
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 30
-    while list(incoming.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert list(incoming.iterdir()) == []
+    with narrow(served.dicom, 12_000_000) as way:
+        process = subprocess.Popen(["storescu", *map(str, way), file])
+        until(lambda: incoming.exists() and bool(list(incoming.iterdir())))
+        process.kill()
+        assert process.wait() < 0
+    until(lambda: not list(incoming.iterdir()))
     assert studies(served) == []
     assert not list((served.data / "vault").glob("??/*"))
 
@@ -173,7 +201,7 @@ def asked(tmp_path: Path) -> Iterator[Running]:
     running = start_gateway(data)
     run("storescu", "-aet", "GETSCU", *running.dicom, *write(tmp_path / "a", 1, 2, 3))
     run("storescu", "-aet", "GETSCU", *running.dicom, *write(tmp_path / "a", 1, series=2, pixels=5_000_000))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     query = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={uid(1)}")
     while (
         "NumberOfStudyRelatedInstances"
@@ -239,12 +267,12 @@ def test_over_tls_only_a_listed_title_with_its_certificate_stores(
         done = subprocess.run(
             ["storescu", "-aet", title, *map(str, secure), files[0 if is_taken else 1]],
             capture_output=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
         assert (done.returncode == 0) == is_taken
     plain = ["storescu", "-aet", "CT1", *map(str, running.dicom), str(files[1])]
-    assert subprocess.run(plain, capture_output=True, timeout=60, check=False).returncode != 0
+    assert subprocess.run(plain, capture_output=True, timeout=600, check=False).returncode != 0
     assert studies(running)[0]["numberOfInstances"] == 1
 
 

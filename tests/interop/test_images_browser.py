@@ -52,7 +52,7 @@ class Page:
         return result["result"].get("value")
 
     def until(self, script: str) -> Any:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 300
         while not (found := self.does(script)):
             assert time.monotonic() < end, (script, self.does("document.body.innerText"))
             time.sleep(0.05)

@@ -53,10 +53,10 @@ class Broker:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(300)
 
 
-def until(is_so: Callable[[], bool], seconds: float = 60) -> None:
+def until(is_so: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -97,11 +97,11 @@ class Served:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(300)
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(60)
+        self.process.wait(300)
 
     def rows(self, query: str) -> list[tuple]:
         database = self.data / "hdg.db"
@@ -132,7 +132,7 @@ def publish(client: mqtt.Client, numbers: range, qos: int = 1) -> None:
         envelope["measurements"] = [
             {"characteristic": "2A37", "encoding": "hex", "value": f"00{40 + number % 100:02x}"}
         ]
-        client.publish("home/1/vitals", json.dumps(envelope), qos=qos).wait_for_publish(20)
+        client.publish("home/1/vitals", json.dumps(envelope), qos=qos).wait_for_publish(300)
 
 
 def subscribed(served: Served, client: mqtt.Client) -> None:
