@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -126,14 +126,20 @@ def test_instants_keep_microseconds(at_us: int) -> None:
     assert text.endswith(f".{at_us % 1_000_000:06d}Z")
 
 
-def test_building_an_event_takes_less_than_30_microseconds() -> None:
-    def once() -> float:
-        start = time.perf_counter()
-        for _ in range(200):
-            audit_event(CLINICIAN, ACCESSES[3], at_us=NOW_US, server=SERVER)
-        return (time.perf_counter() - start) / 200
+def test_building_an_event_takes_few_calls() -> None:
+    """25 of them, some microseconds; what it takes on this machine just now says nothing."""
+    calls = 0
 
-    assert min(once() for _ in range(20)) < 30e-6
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        audit_event(CLINICIAN, ACCESSES[3], at_us=NOW_US, server=SERVER)
+    finally:
+        sys.setprofile(None)
+    assert 0 < calls < 60
 
 
 @pytest.mark.parametrize("access", ACCESSES)
