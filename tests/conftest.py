@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests import compiled_once
 from tests.fresh_database import Remembered
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
@@ -65,11 +66,12 @@ def cases() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables_at_once() -> Iterator[None]:
-    """Empty databases get their tables at once (fresh_database.py)."""
+    """Empty databases get their tables at once (fresh_database.py), queries are compiled once (compiled_once.py)."""
     from hdg.management.store.migrations import run
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "upgrade", Remembered(run.upgrade))
+        compiled_once.share(patch)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shutil
 
 import httpx
 import psycopg
@@ -84,8 +85,11 @@ class Client:
 class World:
     """Two patients with three Observations each: ``ann`` (sent by north) and ``bob`` (sent by south)."""
 
-    def __init__(self, folder, **settings):
-        self.now_us = START_US
+    def __init__(self, folder, *, filled=None, **settings):
+        """``filled``: a closed world with the same settings, to begin with a copy of."""
+        if filled is not None:
+            shutil.copytree(filled.settings.data, folder)
+        self.now_us = START_US if filled is None else filled.now_us
         self.settings = Settings(data=folder, base_url=BASE, institution="north", **settings)
         self.keys = KeyRing.open(folder / "keys")
         self.store = Store.open(self.settings, self.keys, self.clock)
@@ -94,6 +98,10 @@ class World:
         self.gateway = Gateway(self.settings, self.keys, self.store, self.clock)
         ingest_api.mount(self.app, self.gate, self.gateway)
         self.client = Client(self.app)
+        if filled is None:
+            self._fill()
+
+    def _fill(self):
         self.put(patient("ann", "Eve", "Featherstonehaugh"), "north", "ann")
         self.put(patient("bob", "Otto", "Cholmondeley"), "south", "bob")
         for number in range(3):
@@ -182,9 +190,17 @@ def _made(folder, **settings):
     return made
 
 
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory):
+    """The world on SQLite, made once: the others begin as copies of it."""
+    made = World(tmp_path_factory.mktemp("world") / "data")
+    made.close()
+    return made
+
+
 @pytest.fixture
-def world(tmp_path):
-    made = _made(tmp_path / "data")
+def world(tmp_path, filled):
+    made = _made(tmp_path / "data", filled=filled)
     yield made
     made.close()
 
@@ -207,6 +223,11 @@ def make_world(request, tmp_path):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def either(request, tmp_path):
     """The same world on either database."""
-    made = _made(tmp_path / "data", database_url=database_url(request, request.param))
+    url = database_url(request, request.param)
+    made = _made(
+        tmp_path / "data",
+        filled=request.getfixturevalue("filled") if url is None else None,
+        database_url=url,
+    )
     yield made
     made.close()
