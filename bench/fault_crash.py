@@ -60,13 +60,13 @@ def _killed(
         for number in range(1, rounds + 1):
             told = Traffic(seed=number, prefix="F").take(2_000)
             running = start_gateway(data, module=CHILD, BENCH_FAULT=fault(rng))
-            sent = asyncio.run(deliver([running.mllp], iter(told), 8, is_patient=False))
+            sent = asyncio.run(deliver([running.mllp], iter(told), 8, deadline_s=600, is_patient=False))
             running.close()
             acknowledged |= sent.accepted.keys()
             found = findings(data, acknowledged, is_verified=number == rounds > 1)
             again = start_gateway(data)
             under_way = told[: len(sent.accepted) + 8]
-            more = asyncio.run(deliver([again.mllp], iter(under_way), 8, deadline_s=30))
+            more = asyncio.run(deliver([again.mllp], iter(under_way), 8, deadline_s=300))
             stop(again)
             acknowledged |= more.accepted.keys()
             found += findings(data, acknowledged, is_exact=True, is_verified=number == rounds)
@@ -149,7 +149,7 @@ def full_disk(rounds: int) -> tuple[str, list[str]]:
         if disk:
             ballast.unlink()
             left = messages[: len(sent.accepted) + 8]
-            more = asyncio.run(deliver([running.mllp], iter(left), 8, deadline_s=20))
+            more = asyncio.run(deliver([running.mllp], iter(left), 8, deadline_s=300))
             if more.pending:
                 wrong.append(f"{len(more.pending)} messages are refused although there is room again")
             sent.accepted.update(more.accepted)

@@ -52,7 +52,7 @@ def _cut(rounds: int, *, is_before_ack: bool) -> tuple[str, list[str]]:
 async def _through(running: Running, count: int, is_before_ack: bool) -> tuple[Sent, Cut]:
     cut = Cut(running.mllp, random.Random(3), is_before_ack)
     async with cut.running() as address:
-        sent = await deliver([address], numbered(iter(Traffic(prefix="C")), count), 16, deadline_s=120)
+        sent = await deliver([address], numbered(iter(Traffic(prefix="C")), count), 16, deadline_s=600)
     return sent, cut
 
 

@@ -78,7 +78,7 @@ async def _work(
         name, started = control_id(message), time.monotonic()
         while time.monotonic() < until:
             try:
-                streams = streams or await asyncio.wait_for(asyncio.open_connection(*address), 5)
+                streams = streams or await asyncio.wait_for(asyncio.open_connection(*address), 60)
                 answer = await asyncio.wait_for(
                     _exchange(*streams, message), max(until - time.monotonic(), 1)
                 )
