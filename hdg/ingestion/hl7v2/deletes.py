@@ -84,6 +84,8 @@ def deletions(
     found: dict[Deletion, None] = {}
     emptied = _emptied(nulls, program.feeds()) if nulls else {}
     for build in builds:
+        if not (build.deletions or emptied):
+            continue
         whole = {_base(build.type, element): element for element in build.deletions}
         fields = emptied.get(id(build), {})
         for stem, element in whole.items():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Null", "has_nulls", "nulls_of"]
 
+_NULL = NULL.encode()
 _WIDE = {NULL.encode("utf-16-le"), NULL.encode("utf-16-be")}
 
 
@@ -30,7 +31,7 @@ class Null(NamedTuple):
 def has_nulls(message: Message) -> bool:
     """Whether any field may say it: a look at the bytes, which nearly always have no such text."""
     raw = message.raw
-    return NULL.encode() in raw or (b"\0" in raw and any(wide in raw for wide in _WIDE))
+    return _NULL in raw or (b"\0" in raw and any(wide in raw for wide in _WIDE))
 
 
 def nulls_of(view: list[str]) -> tuple[int, ...]:
