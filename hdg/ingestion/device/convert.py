@@ -190,7 +190,11 @@ class _Packer:
         except SourceError as error:
             found.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
         else:
-            self._resources[resource["resourceType"], resource["id"]] = resource
+            key = resource["resourceType"], resource["id"]
+            if key[0] == "Observation" and self._resources.get(key, resource) != resource:
+                text = "another measurement has the same identity: the one that came last stays"
+                found.append(Issue("warning", "conflict", "Observation", text))
+            self._resources[key] = resource
             if self._home.provider or "valueSampledData" in resource:
                 self._large_bytes += len(dumps(resource))
         for issue in found:

@@ -13,7 +13,14 @@ from typing import Any, BinaryIO
 from hdg.errors import DeviceError
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.device.envelope_clock import clock_of, moment_of
-from hdg.ingestion.device.envelope_readings import Frame, characteristic, coincidence, identified, tags_of
+from hdg.ingestion.device.envelope_readings import (
+    Frame,
+    Taken,
+    characteristic,
+    coincidence,
+    identified,
+    tags_of,
+)
 from hdg.ingestion.device.envelope_streams import segments
 from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, Home, is_id
 from hdg.ingestion.device.json_points import dig, objects
@@ -149,11 +156,12 @@ def _measurements(envelope: JsonObject, frame: Frame) -> Iterator[JsonObject]:
     if not several and not isinstance(streams, list):
         raise DeviceError("an envelope has measurements or streams", frame.place)
     ties: dict[int, str] = {}
+    taken: Taken = {}
     for number, one in enumerate(several):
         place = f"{frame.place}.measurements[{number}]" if one is not envelope else frame.place
         if not isinstance(one, dict):
             raise DeviceError("a measurement is an object", place)
-        yield from characteristic(one, replace(frame, place=place), ties)
+        yield from characteristic(one, replace(frame, place=place), ties, taken)
     for number, stream in enumerate(streams if isinstance(streams, list) else []):
         place = f"{frame.place}.streams[{number}]"
         shared = Measurement(

@@ -63,13 +63,17 @@ def tags_of(frame: Frame) -> tuple[JsonObject, ...]:
     return tuple(frame.home.tags(*frame.marks)["tag"])
 
 
-def characteristic(one: JsonObject, frame: Frame, ties: dict[int, str]) -> Iterator[JsonObject]:
+Taken = dict[str, tuple[str, bytes, int]]
+"""The measurements of an envelope by their ids: characteristic, bytes, and which of several in them."""
+
+
+def characteristic(one: JsonObject, frame: Frame, ties: dict[int, str], taken: Taken) -> Iterator[JsonObject]:
     """The Observations of one value. ``ties``: the glucose measurements of the envelope by their numbers.
 
     Raises DeviceError.
     """
-    uuid = _uuid(one.get("characteristic"), frame.place)
-    said = gatt.read(uuid, _bytes(one, frame.place), has_crc=_crc(one.get("crc")))
+    uuid, data = _uuid(one.get("characteristic"), frame.place), _bytes(one, frame.place)
+    said = gatt.read(uuid, data, has_crc=_crc(one.get("crc")))
     for place, text in said.issues:
         frame.home.note("warning", "structure", f"{frame.place}: {place}", text)
     received = moment_of(one.get("received"), frame.home, f"{frame.place}.received") or frame.received
@@ -82,12 +86,33 @@ def characteristic(one: JsonObject, frame: Frame, ties: dict[int, str]) -> Itera
             about = ties.get(said.sequence or 0, "")
         if about:
             made = replace(made, derived_from=(about,))
-        resource = identified(made, frame, (str(said.sequence), uuid) if said.sequence is not None else ())
+        more: tuple[str, ...] = (str(said.sequence), uuid) if said.sequence is not None else ()
+        more += _told_apart(reading, made, session, data)
+        resource = identified(made, frame, more)
+        if taken.setdefault(resource["id"], (uuid, data, number)) != (uuid, data, number):
+            resource = identified(made, frame, (*more, data.hex(), str(number)))
         if not number:
             first = f"Observation/{resource['id']}"
             if uuid == "2A18" and said.sequence is not None:
                 ties[said.sequence] = first
         yield resource
+
+
+def _told_apart(
+    reading: Reading, made: Measurement, session: datetime | None, data: bytes
+) -> tuple[str, ...]:
+    """What tells measurements apart whose times, as they come out, may be those of others.
+
+    The device's own time where only its date is certain; without any time of the device's the bytes.
+    """
+    is_certain = "T" in (made.time or "")
+    if reading.stamp is not None:
+        return () if is_certain else (reading.stamp.isoformat(),)
+    if reading.minutes is None:
+        return (data.hex(),)
+    if session is None:
+        return (data.hex(), str(reading.minutes))
+    return () if is_certain else (str(reading.minutes),)
 
 
 def _crc(told: Any) -> bool | None:

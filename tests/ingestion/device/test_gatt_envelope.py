@@ -266,3 +266,69 @@ def test_a_broken_stream_is_an_error_with_a_place(fields: dict[str, Any]) -> Non
     with pytest.raises(DeviceError) as caught:
         convert(stream(**fields))
     assert caught.value.place.startswith("[0].streams[0]")
+
+
+# --- nothing is lost to another -----------------------------------------------------------------------------------
+
+
+def told(characteristic: str, value: str, **more: Any) -> dict[str, Any]:
+    return {"characteristic": characteristic, "encoding": "hex", "value": value, **more}
+
+
+AT_SEVEN, AT_NINE = (f"1e7500480057 00ea07021b{hour}030f3e00010400".replace(" ", "") for hour in ("07", "13"))
+OF_THE_SAME_DAY = [told("2A35", AT_SEVEN), told("2A35", AT_NINE)]
+PER_SECOND = [told("2A37", "003c"), told("2A37", "003d")]
+WITHOUT_STAMP = [told("2A35", "00780050005a00"), told("2A35", "00820050005a00")]
+OF_A_SENSOR = [told("2AA7", "060064000500" + "060065000a00")]
+IN_ONE_MINUTE = [told("2AA7", "060064000500" + "060065000500", sessionStart="2026-02-27T07:00:00+01:00")]
+IN_A_SESSION_WITHOUT_ZONE = [
+    told("2AA7", "060064000500" + "060065000a00", sessionStart="2026-02-27T07:00:00")
+]
+OF_THE_SAME_SECOND = [told("2A1C", "026d0100ffea07021b07030f"), told("2A1C", "026e0100ffea07021b07030f")]
+
+
+@pytest.mark.parametrize(
+    ("measurements", "code"),
+    [
+        (OF_THE_SAME_DAY, "150020"),
+        (PER_SECOND, "147842"),
+        (WITHOUT_STAMP, "150020"),
+        (OF_A_SENSOR, "160212"),
+        (IN_ONE_MINUTE, "160212"),
+        (IN_A_SESSION_WITHOUT_ZONE, "160212"),
+        (OF_THE_SAME_SECOND, "150364"),
+    ],
+)
+def test_of_two_measurements_whose_times_come_out_the_same_none_is_lost(
+    measurements: list[dict[str, Any]], code: str
+) -> None:
+    sent = envelope(measurements=measurements)
+
+    def ids(of: dict[str, Any]) -> list[str]:
+        return [one["id"] for one in observations(convert(of)) if one["code"]["coding"][0]["code"] == code]
+
+    found = ids(sent)
+    assert len(set(found)) == len(found) == 2
+    assert ids(sent) == found  # sent again they are the same
+    assert ids(envelope(measurements=[*measurements, *measurements])) == found
+
+
+def test_what_still_takes_the_place_of_another_is_reported() -> None:
+    converted = convert(
+        {**stream(), "streams": [stream()["streams"][0], stream(samples=[3, 4])["streams"][0]]}
+    )
+    assert len(observations(converted)) == 2
+    home = Converter(id_key=KEY)
+    records = [
+        {
+            "recordType": "WeightRecord",
+            "time": "2026-02-27T07:00:00Z",
+            "weight": {"inKilograms": kg},
+            "metadata": {"id": "7"},
+        }
+        for kg in (70, 71)
+    ]
+    given = Input.of_bytes(json.dumps(records).encode(), patient="p1")
+    (piece,) = home.pieces(given, Sender("", "home"), at_us=1_000_000)
+    assert len(observations(piece)) == 1
+    assert "conflict" in {issue.code for issue in piece.issues}
