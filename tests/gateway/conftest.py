@@ -23,5 +23,5 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 @pytest.fixture
 def client(running: Running) -> Iterator[MllpClient]:
     """A connection to the module's running gateway."""
-    with MllpClient(*running.mllp, timeout_s=60) as opened:
+    with MllpClient(*running.mllp, timeout_s=120) as opened:
         yield opened

@@ -217,7 +217,7 @@ def test_a_helper_whose_parent_is_gone_ends_without_a_word() -> None:
         ours.sendall(len(keys).to_bytes(4, "big") + keys)
         assert select_.select([ours], [], [], 60)[0]  # it has answered; nobody reads that
         ours.close()
-        assert helper.wait(60) == 0
+        assert helper.wait(120) == 0
         assert helper.stderr is not None
         assert helper.stderr.read() == b""
 

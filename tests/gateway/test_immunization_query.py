@@ -76,7 +76,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     data.mkdir(mode=0o700)
     (data / "senders.toml").write_text(SENDERS, encoding="utf-8")
     gateway = start_gateway(data)
-    with MllpClient(*gateway.mllp, timeout_s=60) as client:
+    with MllpClient(*gateway.mllp, timeout_s=120) as client:
         for raw in (
             vxu("V1", "4711"),
             vxu("V2", "4712", name="Twin^Tom", lot="TWIN1"),

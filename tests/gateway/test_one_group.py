@@ -30,10 +30,10 @@ async def together(gateway: Gateway, messages: list[bytes]) -> list[bytes]:
 
     def hold(_: object) -> None:
         is_held.set()
-        free.wait(60)
+        free.wait(120)
 
     gateway.store.submit(hold)
-    await asyncio.to_thread(is_held.wait, 60)
+    await asyncio.to_thread(is_held.wait, 120)
     works = [asyncio.ensure_future(gateway.receive(raw)) for raw in messages]
     while gateway.store.queued < len(messages):
         await asyncio.sleep(0.01)

@@ -115,7 +115,7 @@ def helped(world, monkeypatch):
             await ask((b"{}", LIMITS), 2)
             await asyncio.sleep(0.05)
 
-    world.client._runner.run(asyncio.wait_for(until_ready(), 60))
+    world.client._runner.run(asyncio.wait_for(until_ready(), 300))
     monkeypatch.setattr(world.gate.helper, "ask", noted)
     return answers
 

@@ -9,7 +9,7 @@ from hdg.management.store.index_state import IndexState, Mark, set_mark
 
 @pytest.fixture
 def incomplete(either):
-    either.store.submit(lambda session: set_mark(session.connection, Mark("x", 1, 4))).result(10)
+    either.store.submit(lambda session: set_mark(session.connection, Mark("x", 1, 4))).result(120)
     either.store.reader.index.__init__()
     return either
 
@@ -68,6 +68,6 @@ def test_writes_go_on_and_conditional_ones_do_not(incomplete):
 def test_once_it_is_complete_searches_are_answered(incomplete):
     token = incomplete.token("clinician", user="u", institution="north")
     assert incomplete.client.get(SEARCHES[0], token).status_code == 503
-    incomplete.store.submit(lambda session: set_mark(session.connection, None)).result(10)
+    incomplete.store.submit(lambda session: set_mark(session.connection, None)).result(120)
     assert incomplete.client.get(SEARCHES[0], token).json()["total"] == 3
     assert isinstance(incomplete.store.reader.index, IndexState)

@@ -83,7 +83,7 @@ def test_what_a_patient_hands_in_is_signed_by_the_patients_key(world):
         for target in provenance["target"]
     ]
     keys = [
-        world.store.submit(lambda session, id_=id_: patient_signature.public_key(session, id_)).result(10)
+        world.store.submit(lambda session, id_=id_: patient_signature.public_key(session, id_)).result(120)
         for id_ in ("ann", "bob")
     ]
     assert patient_signature.is_signed_by(provenance, targets, keys[0])

@@ -78,7 +78,7 @@ def tampered(world, statement, leaf=None):
         if leaf is not None:
             session.leaf(leaf)
 
-    world.store.submit(work).result(10)
+    world.store.submit(work).result(120)
 
 
 def asked(world, path=PATH):
@@ -245,7 +245,7 @@ def test_an_access_to_very_many_patients_has_leaves_of_a_size_that_the_ledger_ta
     def work(session):
         trail.write(session, caller, Access("operation", "0", query="all"), everybody)
 
-    world.store.submit(work).result(60)
+    world.store.submit(work).result(120)
     assert [len(leaf.subject.split(" ")) for leaf in leaves(world, "accesses")] == [PATIENTS_MAX, 5]
     assert count(world, AuditPatient) == len(patients)
     assert count(world, AuditEventRow) == 1

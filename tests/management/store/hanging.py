@@ -23,7 +23,7 @@ def kill_at(process: subprocess.Popen[str], line: str = "hangs") -> None:
         if said.strip() == line:
             break
     process.kill()
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(120) == -signal.SIGKILL
     process.stdout.close()
 
 

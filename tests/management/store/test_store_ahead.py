@@ -35,7 +35,7 @@ def basic(id_: str, text: str = "x") -> dict[str, Any]:
 def together(store: Store, works: list[Any]) -> list[Future[Any]]:
     """Submits all works so that they share a transaction."""
     held = threading.Event()
-    store.submit(lambda _: held.wait(20))
+    store.submit(lambda _: held.wait(120))
     futures = [store.submit(work) for work in works]
     held.set()
     for future in futures:
@@ -62,7 +62,7 @@ def asks(control: str, keys: list[tuple[str, str]]) -> Planned[Any]:
 
 @pytest.mark.parametrize("is_told", [True, False])
 def test_works_see_what_is_stored_and_what_the_group_wrote_before_them(store: Store, is_told: bool) -> None:
-    store.submit(lambda s: s.put(basic("b1", "old"), institution="s")).result(20)
+    store.submit(lambda s: s.put(basic("b1", "old"), institution="s")).result(120)
     works: list[Any] = [
         asks("m1", [("Basic", "b1"), ("Basic", "b2")]),
         asks("m2", [("Basic", "b2"), ("Basic", "b3")]),
@@ -72,22 +72,22 @@ def test_works_see_what_is_stored_and_what_the_group_wrote_before_them(store: St
     works += [asks(LONG, [])]
     if not is_told:
         works = [work.work for work in works]
-    found = [future.result(20) for future in together(store, works)]
+    found = [future.result(120) for future in together(store, works)]
     assert found == [["old", None], ["m1", None], b"ACK", ["m1"], b"ACK"]
-    assert store.submit(works[0]).result(20) == b"ACK"
+    assert store.submit(works[0]).result(120) == b"ACK"
     assert store.reader.read("Basic", "b9", sqlalchemy.true()) is None
 
 
 def test_what_does_not_open_fails_the_work_that_needs_it_and_no_other(store: Store) -> None:
     for id_ in ("good", "bad"):
-        store.submit(lambda s, id_=id_: s.put(basic(id_), institution="s")).result(20)
+        store.submit(lambda s, id_=id_: s.put(basic(id_), institution="s")).result(120)
     spoil = "UPDATE version SET body = ? WHERE rkey = (SELECT rkey FROM resource WHERE id = ?)"
-    store.submit(lambda s: s.change_later(spoil, (b"\x01" * 200, "bad"))).result(20)
-    store.submit(lambda s: s.forget()).result(20)
+    store.submit(lambda s: s.change_later(spoil, (b"\x01" * 200, "bad"))).result(120)
+    store.submit(lambda s: s.forget()).result(120)
     good, bad = together(store, [asks("m1", [("Basic", "good")]), asks("m2", [("Basic", "bad")])])
-    assert good.result(20) == ["x"]
+    assert good.result(120) == ["x"]
     with pytest.raises(HdgError, match="does not open"):
-        bad.result(20)
+        bad.result(120)
 
 
 def test_a_question_that_the_database_refuses_fails_its_work_alone(store: Store) -> None:
@@ -95,9 +95,9 @@ def test_a_question_that_the_database_refuses_fails_its_work_alone(store: Store)
         return  # nothing is asked beforehand there
     refused = asks("m2", [("Basic", "no\0text")])
     good, bad = together(store, [asks("m1", [("Basic", "good")]), refused])
-    assert good.result(20) == [None]
+    assert good.result(120) == [None]
     with pytest.raises(RowsRefused):
-        bad.result(20)
+        bad.result(120)
 
 
 def test_an_id_drawn_at_random_is_not_looked_up_and_never_overwrites(store: Store) -> None:
@@ -105,10 +105,10 @@ def test_an_id_drawn_at_random_is_not_looked_up_and_never_overwrites(store: Stor
         session.expect_none("Basic", "drawn")
         session.put(basic("drawn", "second"), institution="s")
 
-    store.submit(lambda s: s.put(basic("drawn", "first"), institution="s")).result(20)
-    store.submit(lambda s: s.forget()).result(20)
+    store.submit(lambda s: s.put(basic("drawn", "first"), institution="s")).result(120)
+    store.submit(lambda s: s.forget()).result(120)
     with pytest.raises(RowsRefused):
-        store.submit(create).result(20)
+        store.submit(create).result(120)
     read = store.reader.read("Basic", "drawn", sqlalchemy.true())
     assert read is not None
     assert b"first" in store.reader.body(read)
@@ -131,7 +131,7 @@ def test_a_group_on_postgresql_asks_no_more_than_one_message_does(store: Store, 
         ]
         asked.clear()
         for future in together(store, works):
-            future.result(20)
+            future.result(120)
         return asked.total()
 
     run("warm", 1)  # makes the institution's keys
@@ -142,10 +142,10 @@ def test_a_group_on_postgresql_asks_no_more_than_one_message_does(store: Store, 
 def test_a_place_is_looked_up_once_for_all_that_ask_for_it(store: Store) -> None:
     if store.engine.dialect.name != "postgresql":
         return
-    store.submit(lambda s: s.put(basic("b1"), institution="s")).result(20)
+    store.submit(lambda s: s.put(basic("b1"), institution="s")).result(120)
     visible = Prepared(current(), sqlalchemy.true(), store.engine.dialect)
     expected = Expected(places=[(visible, "Basic", "b1"), (visible, "Basic", "none")])
-    known = store.submit(Planned(lambda s: s.ahead.places, expected)).result(20)
+    known = store.submit(Planned(lambda s: s.ahead.places, expected)).result(120)
     assert known[visible, "Basic", "b1"][2] == "b1"
     assert known[visible, "Basic", "none"] is None
 
@@ -168,8 +168,8 @@ def test_any_text_and_any_bytes_are_stored_as_they_are(store: Store, rows) -> No
         for number, (patient, agent, body) in enumerate(rows):
             session.insert_later(AUDIT, (f"e{number}", -number, patient, agent, body))
 
-    store.submit(work).result(20)
-    store.submit(fill).result(20)
+    store.submit(work).result(120)
+    store.submit(fill).result(120)
     with store.engine.connect() as connection:
         found = connection.execute(sqlalchemy.select(AUDIT).order_by(AUDIT.c.id)).all()
     assert [(row.patient, row.agent, bytes(row.body)) for row in found] == rows
@@ -192,7 +192,7 @@ def test_every_kind_of_value_is_stored_as_it_is(store: Store) -> None:
             row = (rkey, "Basic", f"i{rkey}", 1, 2, "s", is_deleted, patient, 0, hash_)
             session.insert_later(resource, row)
 
-    store.submit(work).result(20)
+    store.submit(work).result(120)
     with store.engine.connect() as connection:
         stored = connection.execute(sqlalchemy.select(number.c.value)).scalars().all()
         codes = connection.execute(sqlalchemy.select(quantity.c.code)).scalars().all()

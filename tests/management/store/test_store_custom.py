@@ -116,7 +116,7 @@ def test_processes_that_are_killed_in_the_middle_lose_and_double_nothing(setting
 
     wanted = {}
     with Store.open(settings, keys, now) as store:
-        do = lambda work: store.submit(work).result(60)  # noqa: E731
+        do = lambda work: store.submit(work).result(120)  # noqa: E731
         for number in range(30):
             put(do, patient(f"p{number:02}", f"Nick {number}"))
             wanted[f"p{number:02}"] = f"nick {number}"
@@ -125,7 +125,7 @@ def test_processes_that_are_killed_in_the_middle_lose_and_double_nothing(setting
     for turn in range(3):
         kill_at(started(PROCESS, settings, 2))
         with Store.open(settings, keys, now) as store:
-            do = lambda work: store.submit(work).result(60)  # noqa: E731
+            do = lambda work: store.submit(work).result(120)  # noqa: E731
             assert not Catalog(store.engine).current().find("Patient", "nickname").is_ready
             put(do, patient(f"new{turn}", f"New {turn}"))
             put(do, patient(f"p{turn:02}", f"Again {turn}"))  # filled already

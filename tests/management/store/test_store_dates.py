@@ -54,7 +54,7 @@ def test_leading_dates_find_what_a_look_at_every_row_finds(store: Store) -> None
     number = lookups("Observation", "date")[0][0]
     rows = [{"param": number, "lo": lo, "hi": hi, "rkey": at} for at, (lo, hi) in enumerate(ranges())]
     rows += [{**row, "param": number + 1, "rkey": row["rkey"] + 100_000} for row in rows]
-    store.submit(lambda session: session.connection.execute(insert(DATES), rows) and None).result(20)
+    store.submit(lambda session: session.connection.execute(insert(DATES), rows) and None).result(120)
     asked = _Asked(store.reader._hash, NOW_US, None)
     with store.engine.connect() as connection:
         for prefix in PREFIXES:
@@ -96,7 +96,7 @@ def test_two_bounds_of_a_date_find_what_both_find(store: Store) -> None:
             one = {"resourceType": "Observation", "id": f"o{number}", **coded, **effective}
             session.put(one, institution="s")
 
-    store.submit(work).result(20)
+    store.submit(work).result(120)
     asked = store.reader._hash, NOW_US
 
     def found(*values: str) -> set[int]:
@@ -117,7 +117,7 @@ def test_two_bounds_of_a_date_find_what_both_find(store: Store) -> None:
 def test_two_dates_of_a_repeated_element_may_each_meet_one_bound(store: Store) -> None:
     event = {"timing": {"event": ["2024-01-01", "2024-03-01"]}}
     asked = {"resourceType": "MedicationRequest", "id": "m", "dosageInstruction": [event]}
-    store.submit(lambda session: session.put(asked, institution="s")).result(20)
+    store.submit(lambda session: session.put(asked, institution="s")).result(120)
     clauses = tuple(Clause("date", "date", "", (value,)) for value in ("ge2024-03", "lt2024-02"))
     assert len(store.reader.search(SearchQuery("MedicationRequest", clauses), true()).versions) == 1
 

@@ -45,7 +45,7 @@ def killed(folder: Path, first: int, after_s: float) -> list[int]:
     lines = [process.stdout.readline(), process.stdout.readline()]
     time.sleep(after_s)
     process.kill()
-    rest, _ = process.communicate(timeout=20)
+    rest, _ = process.communicate(timeout=120)
     lines += rest.splitlines()
     return [int(line) for line in lines if line.strip().isdigit()]
 
@@ -122,19 +122,19 @@ def test_a_full_disk_fails_the_whole_group_and_the_writer_goes_on_when_there_is_
             20
         )
         gate = threading.Event()
-        store.submit(lambda s: gate.wait(10))
+        store.submit(lambda s: gate.wait(120))
         group = [store.submit(lambda s, p=p: many_patients(s, p)) for p in "ab"]
         small = store.submit(lambda s: s.put({"resourceType": "Patient", "id": "small"}, institution="s"))
         gate.set()
         for future in (*group, small):
             with pytest.raises(NotCommitted, match="could not commit"):
-                future.result(20)
+                future.result(120)
         with pytest.raises(NotCommitted):
-            store.submit(lambda s: many_patients(s, "c")).result(20)
+            store.submit(lambda s: many_patients(s, "c")).result(120)
         assert store.reader.read("Patient", "small", TRUE) is None
         is_full.clear()
         store.submit(lambda s: many_patients(s, "force a new connection", 5000)).exception(20)
-        assert store.submit(lambda s: many_patients(s, "d")).result(20) == 200
+        assert store.submit(lambda s: many_patients(s, "d")).result(120) == 200
         assert store.reader.read("Patient", "d199", TRUE).version == 1
         assert store.reader.read("Patient", "a0", TRUE) is None
         with store.engine.connect() as connection:
@@ -148,7 +148,7 @@ def test_a_locked_database_fails_loudly_and_the_writer_survives(
     sqlite_settings: Settings, keys: KeyRing, clock
 ) -> None:
     with Store.open(sqlite_settings, keys, clock) as store:
-        store.submit(lambda s: s.connection.exec_driver_sql("PRAGMA busy_timeout = 50")).result(20)
+        store.submit(lambda s: s.connection.exec_driver_sql("PRAGMA busy_timeout = 50")).result(120)
         other = create_engine(f"sqlite:///{sqlite_settings.data / 'hdg.db'}")
         with other.connect() as connection:
             connection.connection.driver_connection.execute("BEGIN IMMEDIATE")
@@ -158,7 +158,9 @@ def test_a_locked_database_fails_loudly_and_the_writer_survives(
                 )
             connection.connection.driver_connection.rollback()
         other.dispose()
-        assert store.submit(lambda s: s.put({"resourceType": "Basic", "id": "x"}, institution="s")).result(20)
+        assert store.submit(lambda s: s.put({"resourceType": "Basic", "id": "x"}, institution="s")).result(
+            120
+        )
 
 
 def test_a_lost_connection_fails_its_group_and_the_next_one_works(store: Store) -> None:
@@ -167,8 +169,8 @@ def test_a_lost_connection_fails_its_group_and_the_next_one_works(store: Store) 
         session.connection.connection.driver_connection.close()
 
     with pytest.raises(NotCommitted):
-        store.submit(lose).result(20)
-    assert store.submit(lambda s: s.put({"resourceType": "Basic", "id": "next"}, institution="s")).result(20)
+        store.submit(lose).result(120)
+    assert store.submit(lambda s: s.put({"resourceType": "Basic", "id": "next"}, institution="s")).result(120)
     assert store.reader.read("Basic", "lost", TRUE) is None
 
 
@@ -179,8 +181,8 @@ def test_a_commit_that_fails_is_told_to_every_work(store: Store, monkeypatch) ->
     with monkeypatch.context() as patch:
         patch.setattr(store.log, "append", broken)
         with pytest.raises(NotCommitted, match="OSError"):
-            store.submit(lambda s: s.put({"resourceType": "Basic", "id": "x"}, institution="s")).result(20)
-    made = store.submit(lambda s: s.put({"resourceType": "Basic", "id": "x"}, institution="s")).result(20)
+            store.submit(lambda s: s.put({"resourceType": "Basic", "id": "x"}, institution="s")).result(120)
+    made = store.submit(lambda s: s.put({"resourceType": "Basic", "id": "x"}, institution="s")).result(120)
     assert (made.version, made.is_created) == (1, True)
 
 
@@ -188,8 +190,8 @@ def test_a_full_queue_pushes_back(sqlite_settings: Settings, keys: KeyRing, cloc
     monkeypatch.setattr(writer_module, "QUEUE_MAX", 2)
     with Store.open(sqlite_settings, keys, clock) as store:
         gate, started = threading.Event(), threading.Event()
-        first = store.submit(lambda s: (started.set(), gate.wait(10)))
-        started.wait(10)
+        first = store.submit(lambda s: (started.set(), gate.wait(120)))
+        started.wait(120)
         queued = [store.submit(lambda s: None) for _ in range(2)]
         for wait_s in (0, 0.05):
             with pytest.raises(NotCommitted, match="too much"):
@@ -201,20 +203,20 @@ def test_a_full_queue_pushes_back(sqlite_settings: Settings, keys: KeyRing, cloc
             return await asyncio.gather(*works)
 
         assert asyncio.run(several()) == list(range(10))
-        assert [future.result(10) for future in (first, *queued)][1:] == [None, None]
+        assert [future.result(120) for future in (first, *queued)][1:] == [None, None]
 
 
 def test_works_that_queue_up_share_a_commit(sqlite_settings: Settings, keys: KeyRing, clock) -> None:
     with Store.open(sqlite_settings, keys, clock) as store:
         gate = threading.Event()
-        store.submit(lambda s: gate.wait(10))
+        store.submit(lambda s: gate.wait(120))
         futures = [
             store.submit(lambda s, n=n: s.put({"resourceType": "Basic", "id": f"b{n}"}, institution="s"))
             for n in range(100)
         ]
         gate.set()
         for future in futures:
-            future.result(20)
+            future.result(120)
         with store.engine.connect() as connection:
             checkpoints = connection.execute(text("SELECT count(*) FROM ledger_checkpoint")).scalar_one()
             times = connection.execute(text("SELECT count(DISTINCT updated_us) FROM version")).scalar_one()
@@ -228,5 +230,5 @@ def test_sqlite_is_durable_by_its_settings(sqlite_settings: Settings, keys: KeyR
                 s.connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
                 for name in ("journal_mode", "synchronous", "foreign_keys")
             ]
-        ).result(20)
+        ).result(120)
     assert pragmas == ["wal", 2, 1]

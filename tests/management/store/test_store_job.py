@@ -29,10 +29,10 @@ async def held(store: Store) -> threading.Event:
 
     def hold(session):
         is_held.set()
-        free.wait(20)
+        free.wait(120)
 
     store.submit(hold)
-    await asyncio.to_thread(is_held.wait, 20)
+    await asyncio.to_thread(is_held.wait, 120)
     return free
 
 
@@ -88,12 +88,12 @@ def test_a_caller_that_gives_up_while_its_work_runs_harms_nobody(store: Store) -
 
     def slow(session):
         is_running.set()
-        free.wait(20)
+        free.wait(120)
         return session.put({"resourceType": "Basic", "id": "slow"}, institution="s")
 
     async def main() -> str:
         given_up = asyncio.ensure_future(store.perform(slow))
-        await asyncio.to_thread(is_running.wait, 20)
+        await asyncio.to_thread(is_running.wait, 120)
         given_up.cancel()
         await asyncio.sleep(0)
         other = asyncio.ensure_future(store.perform(basic(4)))
@@ -106,10 +106,10 @@ def test_a_caller_that_gives_up_while_its_work_runs_harms_nobody(store: Store) -
 def test_an_event_loop_that_is_gone_does_not_stop_the_writer(store: Store) -> None:
     free = threading.Event()
     loop = asyncio.new_event_loop()
-    waiting = loop.create_task(store.perform(lambda _: free.wait(20)))
+    waiting = loop.create_task(store.perform(lambda _: free.wait(120)))
     loop.run_until_complete(asyncio.sleep(0.01))
     waiting.cancel()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     free.set()
-    assert store.submit(basic(5)).result(20) == "b5"
+    assert store.submit(basic(5)).result(120) == "b5"

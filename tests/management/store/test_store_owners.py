@@ -27,7 +27,7 @@ def forget(store: Store) -> None:
 
 @pytest.fixture
 def filled(store: Store) -> Store:
-    store.submit(lambda session: [session.patient_code(one) for one in PATIENTS[:50]]).result(20)
+    store.submit(lambda session: [session.patient_code(one) for one in PATIENTS[:50]]).result(120)
     store.submit(lambda session: session.put({"resourceType": "Basic", "id": "b"}, institution="s")).result(
         20
     )
@@ -64,12 +64,12 @@ def test_many_are_one_question_and_the_same_keys(filled: Store) -> None:
             questions,
         )
 
-    found, opened, questions = filled.submit(work).result(20)
+    found, opened, questions = filled.submit(work).result(120)
     assert questions <= 3
     assert opened == [b"x"] * len(PATIENTS)
     codes = [code for code, _ in found]
     forget(filled)
-    alone = filled.submit(lambda session: [session.patient_code(one) for one in PATIENTS]).result(20)
+    alone = filled.submit(lambda session: [session.patient_code(one) for one in PATIENTS]).result(120)
     assert alone == codes
     assert len(set(codes)) == len(PATIENTS)
 
@@ -78,7 +78,7 @@ def test_a_destroyed_key_is_refused_and_only_that(filled: Store) -> None:
     def destroy(session: Any) -> None:
         session.change_later("UPDATE owner_key SET wrapped_kek = NULL WHERE owner = ?", ("p3",))
 
-    filled.submit(destroy).result(20)
+    filled.submit(destroy).result(120)
     forget(filled)
 
     def work(session: Any) -> list[bool]:
@@ -92,7 +92,7 @@ def test_a_destroyed_key_is_refused_and_only_that(filled: Store) -> None:
                 refused.append(True)
         return refused
 
-    assert filled.submit(work).result(20) == [one == "p3" for one in PATIENTS[:10]]
+    assert filled.submit(work).result(120) == [one == "p3" for one in PATIENTS[:10]]
 
 
 def test_what_a_work_that_fails_has_made_is_made_again(filled: Store) -> None:
@@ -109,8 +109,8 @@ def test_what_a_work_that_fails_has_made_is_made_again(filled: Store) -> None:
 
     first, second = filled.submit(fails), filled.submit(works)
     with pytest.raises(ValueError, match="no"):
-        first.result(20)
-    codes = second.result(20)
+        first.result(120)
+    codes = second.result(120)
     forget(filled)
-    assert filled.submit(works).result(20) == codes
+    assert filled.submit(works).result(120) == codes
     assert all(filled.reader._kek(code) for code in codes)

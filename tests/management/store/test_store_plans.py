@@ -89,7 +89,7 @@ def test_postgresql_compiles_no_search_and_plans_each_for_its_values(store: Stor
     with store.reader._connections._autocommit(ONCE) as connection:
         assert asked(connection) == ["off", "force_generic_plan"]
     jit = store.submit(lambda session: session.connection.exec_driver_sql("SHOW jit").scalar())
-    assert jit.result(20) == "off"
+    assert jit.result(120) == "off"
 
 
 def plan(store: Store, query: SearchQuery) -> str:

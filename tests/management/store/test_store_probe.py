@@ -28,7 +28,7 @@ def fill(store: Store, clause: Clause, count: int, *, code: str = "", system: in
         {"param": number, "code": hash_(code or clause.values[0]), "system": system, "rkey": 10_000 + at}
         for at in range(count)
     ]
-    store.submit(lambda session: session.connection.execute(insert(TOKEN), rows) and None).result(20)
+    store.submit(lambda session: session.connection.execute(insert(TOKEN), rows) and None).result(120)
 
 
 def rows_of(store: Store, clause: Clause):
@@ -95,7 +95,7 @@ def test_whichever_clause_leads_the_search_finds_the_same(store: Store, reverse:
         for number in range(60):
             session.put(observation(number), institution="s")
 
-    store.submit(work).result(20)
+    store.submit(work).result(120)
     clauses = tuple(one for one in CLAUSES if one.kind != "reference")  # which leads without a look
     clauses = clauses[::-1] if reverse else clauses
     query = SearchQuery("Observation", clauses)

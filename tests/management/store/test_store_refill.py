@@ -60,7 +60,7 @@ def found(store, query):
 
 def prepared(store):
     grant = consents.grant("p", ["Organization/x"], [], [], from_us=0, until_us=1)
-    store.submit(lambda s: s.put(grant | {"id": "c"}, institution="s", patient="p")).result(20)
+    store.submit(lambda s: s.put(grant | {"id": "c"}, institution="s", patient="p")).result(120)
     put(store, observation("o1", "changed"))
     return rows(store), derived(store)
 
@@ -138,7 +138,7 @@ def test_what_is_written_meanwhile_is_neither_lost_nor_doubled(
         while refill.step():
             number += 1
             if number == 3:
-                store.submit(lambda s: s.delete("Observation", "o5", institution="s")).result(20)
+                store.submit(lambda s: s.delete("Observation", "o5", institution="s")).result(120)
         run(store)
         assert over(store).verify().is_equal
         assert found(store, SearchQuery("Observation", (Clause("code", "token", "", ("meanwhile4",)),))) == [
@@ -161,7 +161,7 @@ def test_another_work_of_the_same_transaction_is_not_interfered_with(
             session.put(observation("o1", "first"), institution="s")
             refill._write(session, mark, [made for page in pages for made in page], 3)
 
-        store.submit(both).result(20)
+        store.submit(both).result(120)
         with store.engine.connect() as connection:
             assert mark_of(connection) == mark  # it was left for the next step
         run(store)
@@ -239,8 +239,8 @@ def test_other_rules_about_consents_are_made_anew_at_start(
 ) -> None:
     before = prepared(filled)
     gone = consents.grant("p", ["Organization/x"], [], [], from_us=0, until_us=1) | {"id": "gone"}
-    filled.submit(lambda s: s.put(gone, institution="s", patient="p")).result(20)
-    filled.submit(lambda s: s.delete("Consent", "gone", institution="s")).result(20)
+    filled.submit(lambda s: s.put(gone, institution="s", patient="p")).result(120)
+    filled.submit(lambda s: s.delete("Consent", "gone", institution="s")).result(120)
     change(filled, "UPDATE consent_rule SET kind = 'root-permit', end_us = 9")
     assert derived(filled)[3] != before[1][3]
     filled.close()

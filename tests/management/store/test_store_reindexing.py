@@ -41,7 +41,7 @@ def change(store, *statements):
         for sql in statements:
             session.connection.execute(text(sql))
 
-    store.submit(work).result(60)
+    store.submit(work).result(120)
 
 
 def over(store, scope=Scope(), **more):  # noqa: B008  # frozen
@@ -63,17 +63,17 @@ def observation(id_, code="a", **more):
 
 def put(store, *contents):
     for content in contents:
-        store.submit(lambda session, content=content: session.put(content, institution="s")).result(60)
+        store.submit(lambda session, content=content: session.put(content, institution="s")).result(120)
 
 
 @pytest.fixture
 def filled(store):
     put(store, {"resourceType": "Patient", "id": "p", "language": "de", "name": [{"family": "Muster"}]})
     put(store, *(observation(f"o{number}", str(number), language="en") for number in range(7)))
-    store.submit(lambda session: session.delete("Observation", "o6", institution="s")).result(60)
+    store.submit(lambda session: session.delete("Observation", "o6", institution="s")).result(120)
     store.submit(
         lambda session: save(session, "resource/x", definition_of(NICKNAME | {"status": "active"}))
-    ).result(60)
+    ).result(120)
     filler = Filler(store, store._shared.indexer.id_hash)
     while filler.step():
         pass
@@ -172,7 +172,9 @@ def test_what_is_written_meanwhile_is_neither_lost_nor_doubled(filled, monkeypat
             turns.append(rkeys)
             put(filled, observation("o1", f"changed {len(turns)}"), observation(f"new{len(turns)}"))
             if len(turns) == 1:
-                filled.submit(lambda session: session.delete("Observation", "o4", institution="s")).result(60)
+                filled.submit(lambda session: session.delete("Observation", "o4", institution="s")).result(
+                    120
+                )
         return fixed(window, rkeys)
 
     monkeypatch.setattr(Reindexing, "_fixed", lambda self, window, rkeys: meanwhile(window, rkeys))
@@ -214,7 +216,7 @@ def test_a_body_that_does_not_open_is_named_and_what_was_erased_has_no_rows(fill
         broken = sealed[:-1] + bytes([sealed[-1] ^ 1])
         connection.execute(text("UPDATE version SET body = :broken WHERE rkey = 2"), {"broken": broken})
 
-    filled.submit(damage).result(60)
+    filled.submit(damage).result(120)
     count = over(filled).repair()
     assert count.unreadable == ["Observation/o0"]
     assert rows(filled) == before

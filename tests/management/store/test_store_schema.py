@@ -90,10 +90,10 @@ def test_other_index_definitions_fill_the_index_anew(settings, keys, clock, monk
     patient = {"resourceType": "Patient", "id": "p", "name": [{"family": "Muster"}], "gender": "other"}
     query = SearchQuery("Patient", (Clause("family", "string", "", ("muster",)),))
     with Store.open(settings, keys, clock) as store:
-        store.submit(lambda s: s.put(patient, institution="s")).result(20)
-        store.submit(lambda s: s.put({**patient, "id": "gone"}, institution="s")).result(20)
-        store.submit(lambda s: s.delete("Patient", "gone", institution="s")).result(20)
-        store.submit(lambda s: s.connection.execute(text("DELETE FROM idx_string")) and None).result(20)
+        store.submit(lambda s: s.put(patient, institution="s")).result(120)
+        store.submit(lambda s: s.put({**patient, "id": "gone"}, institution="s")).result(120)
+        store.submit(lambda s: s.delete("Patient", "gone", institution="s")).result(120)
+        store.submit(lambda s: s.connection.execute(text("DELETE FROM idx_string")) and None).result(120)
         assert store.reader.search(query, true()).total == 0
     with Store.open(settings, keys, clock) as store:
         assert store.reader.search(query, true()).total == 0
@@ -133,8 +133,8 @@ def fill(store: Store) -> None:
         (header | {"eventUri": "urn:x"}, "a"),
         (consent | {"id": "c"}, "a"),
     ):
-        store.submit(lambda s, r=resource, p=patient: s.put(r, institution="north", patient=p)).result(20)
-    store.submit(lambda s: s.delete("MessageHeader", "m", institution="north")).result(20)
+        store.submit(lambda s, r=resource, p=patient: s.put(r, institution="north", patient=p)).result(120)
+    store.submit(lambda s: s.delete("MessageHeader", "m", institution="north")).result(120)
 
 
 def test_other_rules_make_compartments_scopes_and_consent_rules_anew(
@@ -152,7 +152,7 @@ def test_other_rules_make_compartments_scopes_and_consent_rules_anew(
             "UPDATE version SET scope = NULL",
             "DELETE FROM consent_rule WHERE ordinal = 0",
         ):
-            store.submit(lambda s, sql=sql: s.connection.execute(text(sql)) and None).result(20)
+            store.submit(lambda s, sql=sql: s.connection.execute(text(sql)) and None).result(120)
         assert derived(store) != before
     monkeypatch.setattr(meta, "INDEX_VERSION", "next")
     with Store.open(settings, keys, clock) as store:
@@ -274,7 +274,7 @@ def test_references_and_composites_change_their_order_and_nothing_else(
         ]
 
     with Store.open(settings, keys, clock) as store:
-        store.submit(put).result(20)
+        store.submit(put).result(120)
         before = answers(store)
     assert sum(map(bool, before)) > len(before) // 2
     engine = open_engine(settings, is_writer=True)
@@ -294,8 +294,8 @@ def test_references_and_composites_change_their_order_and_nothing_else(
                 "ix_idx_reference_rkey"
             ]
         assert answers(store) == before
-        store.submit(put).result(20)
-        store.submit(lambda s: s.delete("Observation", "o4", institution="s")).result(20)
+        store.submit(put).result(120)
+        store.submit(lambda s: s.delete("Observation", "o4", institution="s")).result(120)
         gone = [[id_ for id_ in ids if id_ != "o4"] for ids in before]
         assert answers(store) == gone
     engine.dispose()
@@ -342,8 +342,10 @@ def test_a_reader_looks_at_the_rules_of_the_patients_at_hand_only(store: Store) 
         "INSERT INTO consent_rule SELECT n, o, 'p' || n, k, 'care', 'Organization/s', 'TREAT', 'access', '*', 0, 9 "
         "FROM generate_series(1, 5000) n, (VALUES (1, 'gate'), (2, 'nested-permit'), (3, 'root-deny')) v (o, k)"
     )
-    store.submit(lambda session: session.connection.execute(text(rules)) and None).result(20)
-    store.submit(lambda session: session.connection.execute(text("ANALYZE consent_rule")) and None).result(20)
+    store.submit(lambda session: session.connection.execute(text(rules)) and None).result(120)
+    store.submit(lambda session: session.connection.execute(text("ANALYZE consent_rule")) and None).result(
+        120
+    )
     request = AccessRequest("clinician", "u", "s", "", "TREAT", "access", at_us=5)
     query = current(predicate(request, load_policy(None))).params(t="Patient", i="p1")
     sql = query.compile(store.engine, compile_kwargs={"literal_binds": True})

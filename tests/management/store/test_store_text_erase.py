@@ -37,11 +37,11 @@ def write(store, patient, *ids, words=SECRET, owner=None):
         content = about(patient, id_, words)
         store.submit(
             lambda session, content=content: session.put(content, institution="s", patient=owner)
-        ).result(20)
+        ).result(120)
 
 
 def erase(store, patient):
-    store.submit(lambda session: session.connection.execute(text(ERASE.format(patient))) and None).result(20)
+    store.submit(lambda session: session.connection.execute(text(ERASE.format(patient))) and None).result(120)
 
 
 def filling(store):
@@ -100,20 +100,20 @@ def test_an_erasure_that_is_not_committed_takes_nothing(ward) -> None:
         raise ValueError
 
     with pytest.raises(ValueError):
-        ward.submit(work).result(20)
+        ward.submit(work).result(120)
     assert found(ward) == 2
 
 
 def test_a_key_that_is_removed_takes_them_too(ward) -> None:
     ward.submit(
         lambda s: s.connection.execute(text("DELETE FROM owner_key WHERE owner = 'p'")) and None
-    ).result(20)
+    ).result(120)
     assert rows(ward) == 1
 
 
 def test_what_lies_under_the_key_outside_the_compartment_is_found_by_the_sweep(ward) -> None:
     plain = {"resourceType": "Basic", "id": "doc", "code": {"text": SECRET}}
-    ward.submit(lambda session: session.put(plain, institution="s", patient="p")).result(20)
+    ward.submit(lambda session: session.put(plain, institution="s", patient="p")).result(120)
     with ward.engine.connect() as connection:
         is_apart = text("SELECT count(*) FROM compartment c JOIN resource r USING (rkey) WHERE r.id = 'doc'")
         outside = connection.execute(is_apart).scalar() == 0
@@ -155,7 +155,7 @@ def test_what_was_read_before_an_erasure_is_not_written_after_it(store) -> None:
 
 
 def test_an_index_of_a_release_without_it_is_guarded_and_swept(ward, settings, keys, clock) -> None:
-    ward.submit(lambda session: unguard(session.connection)).result(20)
+    ward.submit(lambda session: unguard(session.connection)).result(120)
     erase(ward, "p")
     assert rows(ward) == 3
     filled(ward)
@@ -194,7 +194,7 @@ def test_a_sweep_that_is_killed_is_done_by_the_next_process(settings, keys) -> N
             plain = {"resourceType": "Basic", "id": f"d{number}", "code": {"text": SECRET}}
             store.submit(
                 lambda session, plain=plain: session.put(plain, institution="s", patient="p")
-            ).result(20)
+            ).result(120)
         write(store, "q", "q1", words="other words")
         erase(store, "p")
         assert mark(store) is not None

@@ -331,7 +331,7 @@ def test_what_was_lost_or_changed_in_it_is_put_right(ward, do) -> None:
 def test_another_process_keeps_an_index_that_it_did_not_turn_on(ward, settings, keys, clock) -> None:
     with Store.open(settings, keys, clock) as other:
         work = lambda session: session.put(condition("theirs", "femur of others"), institution="s")  # noqa: E731
-        other.submit(work).result(20)
+        other.submit(work).result(120)
     assert found(ward, "_text", "femur") == ["bone", "theirs"]
 
 

@@ -34,7 +34,7 @@ def write(store, chance, ids) -> None:
         if chance.random() < 0.2:
             works.append(store.submit(lambda session, id_=id_: session.delete("Basic", id_, institution="s")))
     for work in works:
-        work.result(60)
+        work.result(120)
 
 
 def is_what_the_bodies_give(store) -> bool:

@@ -96,7 +96,7 @@ def test_it_is_searched_written_to_and_its_inbox_goes_on(old) -> None:
             with store.engine.connect() as connection:
                 assert connection.execute(text("SELECT count(*) FROM version")).scalar() == before
         content = json.loads(patients[-1][4]) | {"active": True}
-        store.submit(lambda session: session.put(content, institution="other")).result(20)
+        store.submit(lambda session: session.put(content, institution="other")).result(120)
     assert verify_store(old, "").findings == ()
     assert len(list(list_consents(old, patients[0][1]))) == 2
 

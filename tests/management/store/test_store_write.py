@@ -130,7 +130,7 @@ def test_ownership_is_kept_across_a_restart(settings, keys, clock) -> None:
 
     for sender, value in (("A", "1"), ("B", "2"), ("A", "3")):
         with Store.open(settings, keys, clock) as store:
-            store.submit(one(sender, value)).result(20)
+            store.submit(one(sender, value)).result(120)
     with Store.open(settings, keys, clock) as store:
         assert body(store, "Patient", "p1")["telecom"] == [{"value": "3"}, {"value": "2"}]
 
@@ -281,7 +281,7 @@ def test_the_inbox_prefers_the_accepted_message(store: Store, do) -> None:
 
 def test_a_work_that_raises_fails_alone(store: Store) -> None:
     gate = threading.Event()
-    store.submit(lambda s: gate.wait(10))
+    store.submit(lambda s: gate.wait(120))
 
     def bad(session):
         session.put({**PATIENT, "id": "bad"}, institution="site")
@@ -292,7 +292,7 @@ def test_a_work_that_raises_fails_alone(store: Store) -> None:
     works = [(lambda s, n=n: s.put({**PATIENT, "id": f"g{n}"}, institution="site")) for n in range(5)]
     futures: list[Future] = [store.submit(work) for work in (*works[:3], bad, *works[3:])]
     gate.set()
-    wait(futures, timeout=20)
+    wait(futures, timeout=120)
     with pytest.raises(ValueError, match="mine"):
         futures[3].result()
     assert [f.result().version for i, f in enumerate(futures) if i != 3] == [1] * 5
@@ -320,8 +320,8 @@ def test_rows_and_leaves_that_come_in_numbers_are_all_there_in_order(store: Stor
         raise ValueError
 
     with pytest.raises(ValueError):
-        store.submit(fails).result(20)
-    store.submit(work).result(20)
+        store.submit(fails).result(120)
+    store.submit(work).result(120)
     with store.engine.connect() as connection:
         rows = connection.execute(sqlalchemy.select(audit).order_by(audit.c.id)).all()
         stored = connection.exec_driver_sql(
@@ -338,7 +338,7 @@ def test_rows_and_leaves_that_come_in_numbers_are_all_there_in_order(store: Stor
 @pytest.mark.parametrize("is_plain", [True, False])
 def test_a_unit_that_the_database_refuses_does_not_fail_its_neighbours(store: Store, is_plain: bool) -> None:
     gate = threading.Event()
-    store.submit(lambda s: gate.wait(10))
+    store.submit(lambda s: gate.wait(120))
     audit = sqlalchemy.table("store_meta", sqlalchemy.column("name"), sqlalchemy.column("value"))
 
     def twice(session):
@@ -352,10 +352,10 @@ def test_a_unit_that_the_database_refuses_does_not_fail_its_neighbours(store: St
     futures = [store.submit(lambda s: s.put(PATIENT, institution="site")), store.submit(twice)]
     futures.append(store.submit(lambda s: s.put(observation(), institution="site")))
     gate.set()
-    assert futures[0].result(20).version == 1
+    assert futures[0].result(120).version == 1
     with pytest.raises(NotCommitted, match="refused"):
-        futures[1].result(20)
-    assert futures[2].result(20).version == 1
+        futures[1].result(120)
+    assert futures[2].result(120).version == 1
     assert scalar(store, "SELECT count(*) FROM resource") == 2
     assert scalar(store, "SELECT count(*) FROM ledger_leaf") == 2
 
@@ -364,7 +364,7 @@ def test_many_threads_write_and_read_the_same_resource(store: Store) -> None:
     def write(number: int) -> None:
         for turn in range(6):
             resource = {**PATIENT, "id": f"c{turn % 3}", "birthDate": f"19{number:02d}-01-{turn + 1:02d}"}
-            store.submit(lambda s, r=resource: s.put(r, institution="site")).result(20)
+            store.submit(lambda s, r=resource: s.put(r, institution="site")).result(120)
             found = store.reader.read("Patient", resource["id"], TRUE)
             assert json.loads(store.reader.body(found))["meta"]["versionId"] == str(found.version)
 
@@ -383,7 +383,7 @@ def test_many_threads_write_and_read_the_same_resource(store: Store) -> None:
 
 def test_another_root_key_is_refused(settings, keys, clock) -> None:
     with Store.open(settings, keys, clock) as store:
-        store.submit(lambda s: s.put(PATIENT, institution="site")).result(20)
+        store.submit(lambda s: s.put(PATIENT, institution="site")).result(120)
     wrong = KeyRing.of_bytes(b"?" * 32, *(bytes([number]) * 32 for number in range(2, 6)))
     with pytest.raises(VaultError, match="root key"):
         Store.open(settings, wrong, clock)
@@ -424,7 +424,7 @@ def test_two_processes_worth_of_stores_share_one_database(store: Store, settings
                 shared = {**PATIENT, "id": "shared", "name": [{"text": f"{name} {turn}"}]}
                 own = {**PATIENT, "id": f"{name}{turn}"}
                 for resource in (shared, own):
-                    mine.submit(lambda s, r=resource: s.put(r, institution="site")).result(20)
+                    mine.submit(lambda s, r=resource: s.put(r, institution="site")).result(120)
 
         threads = [threading.Thread(target=write, args=pair) for pair in ((store, "a"), (other, "b"))]
         for thread in threads:
@@ -484,7 +484,7 @@ def test_any_number_of_rows_is_inserted_each_once(store: Store) -> None:
             for number in range(count):
                 session.insert_later(meta, (f"rows {count} {number}", str(number)))
 
-        store.submit(work).result(20)
+        store.submit(work).result(120)
     with store.engine.connect() as connection:
         rows = connection.execute(sqlalchemy.select(meta).where(meta.c.name.startswith("rows "))).all()
     assert sorted(tuple(row) for row in rows) == sorted(

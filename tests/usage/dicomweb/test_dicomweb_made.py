@@ -122,7 +122,7 @@ def test_of_an_older_object_the_findings_of_its_patient_decide(mixed):
         session.change_later("UPDATE imaging_instance SET made = NULL WHERE size > ?", (0,))
         session.change_later("DELETE FROM imaging_made WHERE id <> ?", ("",))
 
-    mixed.world.store.submit(forget).result(10)
+    mixed.world.store.submit(forget).result(120)
     other = mixed.world.token("clinician", user="x", institution="east", purpose="TREAT")
     subject = patient_of(mixed)
     consent = mixed.world.grant(subject, "Organization/east", types=("ImagingStudy", "DiagnosticReport"))

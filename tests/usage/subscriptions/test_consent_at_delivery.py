@@ -135,7 +135,7 @@ def test_a_revoked_token_stops_it_and_a_new_one_lets_it_go_on(site, endpoint):
     site.until_status(id_, "active")
     other = site.world.token("clinician", user="n1", institution="north")
     work = lambda s: revocation.revoke(s, principal.token_id, principal.expires_us, institution="north")  # noqa: E731
-    assert site.world.store.submit(work).result(10)
+    assert site.world.store.submit(work).result(120)
     site.observe("x1")
     site.north = other
     site.until_status(id_, "error")
@@ -155,7 +155,7 @@ def test_writing_the_same_content_with_a_new_token_renews_it(lite, endpoint):
     lite.north = lite.world.token("clinician", user="n1", institution="north")
     assert lite.change(id_).json()["meta"]["versionId"] == before["meta"]["versionId"]
     work = lambda s: revocation.revoke(s, old.token_id, old.expires_us, institution="north")  # noqa: E731
-    lite.world.store.submit(work).result(10)
+    lite.world.store.submit(work).result(120)
     lite.observe("x1")
     endpoint.wait_for(1)
     assert lite.status(id_) == "active"
@@ -192,7 +192,7 @@ def test_a_row_that_was_changed_in_the_database_delivers_nothing(lite, endpoints
         sql = "UPDATE subscription SET owner_code = ?, sealed = ? WHERE id = ?"
         session.change_later(sql, (other.owner_code, other.sealed, one.id))
 
-    lite.world.store.submit(swap).result(10)
+    lite.world.store.submit(swap).result(120)
     lite.start()
     lite.until_status(mine, "error")
     assert lite.resource(mine)["error"] == "whose it is cannot be read"
@@ -206,7 +206,7 @@ def test_content_that_its_principal_did_not_write_delivers_nothing(lite, endpoin
     content["channel"]["endpoint"] = second.url
     lite.world.put(content, "north", None)
     sql = "UPDATE subscription SET version = version + 1 WHERE id = ?"
-    lite.world.store.submit(lambda session: session.change_later(sql, (id_,))).result(10)
+    lite.world.store.submit(lambda session: session.change_later(sql, (id_,))).result(120)
     lite.start()
     lite.until_status(id_, "error")
     assert lite.resource(id_)["error"] == "it is not what was asked for"
