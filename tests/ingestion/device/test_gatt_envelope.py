@@ -314,10 +314,6 @@ def test_of_two_measurements_whose_times_come_out_the_same_none_is_lost(
 
 
 def test_what_still_takes_the_place_of_another_is_reported() -> None:
-    converted = convert(
-        {**stream(), "streams": [stream()["streams"][0], stream(samples=[3, 4])["streams"][0]]}
-    )
-    assert len(observations(converted)) == 2
     home = Converter(id_key=KEY)
     records = [
         {
