@@ -276,17 +276,41 @@ class Gateway:
     ) -> bytes:
         """``made``: the resources of ``converted``, made ready by the helper."""
         try:
-            repeat = _repeat(session, received)
+            repeat, left = self._looked_at(session, received, converted, made)
         except Hl7v2Error as error:
             return self._quarantine(session, received, error)
+        return repeat.ack if repeat is not None else self._keep(session, received, converted, made, left)
+
+    def _looked_at(
+        self,
+        session: WriteSession,
+        received: Received,
+        converted: Converted,
+        made: Sequence[Ready] | None = None,
+    ) -> tuple[Receipt | None, Emptied | None]:
+        """Its receipt when it was accepted before; what becomes of fields that it empties.
+
+        Raises Hl7v2Error for what is not to be accepted, before anything is written.
+        """
+        repeat = _repeat(session, received)
         if repeat is not None:
-            return repeat.ack
+            return repeat, None
         keys = [*map(_key, converted.resources if made is None else made)]
         left = emptied(session, received, converted, keys, self._converters[1])
         if left is not None and left.unclear and received.sender.is_strict:
             place, reason = left.unclear[0]
-            refusal = Hl7v2Error(f"strict: {LOST}: {reason}", place, condition="102")
-            return self._quarantine(session, received, refusal)
+            raise Hl7v2Error(f"strict: {LOST}: {reason}", place, condition="102")
+        return None, left
+
+    def _keep(
+        self,
+        session: WriteSession,
+        received: Received,
+        converted: Converted,
+        made: Sequence[Ready] | None,
+        left: Emptied | None,
+    ) -> bytes:
+        """Stores an accepted message; its acknowledgement."""
         self.store_statements(session, converted, received.at_us, made, left)
         ack = acknowledge(received.msh, "AA", control_id=received.ack_id, at_us=received.at_us)
         kind = converted.source.message_type
@@ -425,8 +449,9 @@ class Gateway:
                 left = emptied(session, received, converted, keys, self._converters[1])
                 self.store_statements(session, converted, entry.received_us, left=left)
                 return
-            _repeat(session, received)
-            self._accept(session, received, converted)
+            repeat, left = self._looked_at(session, received, converted)
+            if repeat is None:
+                self._keep(session, received, converted, None, left)
 
         return replayed(self.store, entry, converted, take, is_dry=is_dry)
 

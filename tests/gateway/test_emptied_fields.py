@@ -20,6 +20,7 @@ from hdg.management.store.meta import index_key
 from hdg.management.store.ready import ready
 from hdg.management.store.values import hasher
 from hdg.outcomes import opened, packed
+from hdg.replay import replay_quarantined
 from hdg.settings import Settings
 from stored import all_of, send
 
@@ -178,6 +179,13 @@ def test_a_strict_sender_is_refused_what_cannot_be_carried_out(tmp_path: Path) -
         assert b"|AE|" in ack
         assert b"PID^1^13" in ack
         assert numbers(gateway) == ["111", "222"]
+    [line] = replay_quarantined(
+        Settings(data=folder), ()
+    )  # as long as it cannot be carried out it stays there
+    assert line.is_failure
+    assert "strict: " in line.text
+    with Gateway.open(Settings(data=folder)) as gateway:
+        assert [each.control_id for each in entries(gateway.store.engine, status="quarantined")] == ["C2"]
 
 
 def test_a_late_delete_takes_nothing_from_what_was_said_since(gateway: Gateway) -> None:
