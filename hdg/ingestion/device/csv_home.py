@@ -44,11 +44,12 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 
 @dataclass(slots=True)
 class _Row:
-    """A row under way. ``place``: its file and line."""
+    """A row under way. ``clock``: its time as written, where ``when`` is only the date of it."""
 
     line: int
     cells: list[str]
     when: str = ""
+    clock: str = ""
     notes: tuple[str, ...] = ()
     device: JsonObject | None = None
 
@@ -161,6 +162,7 @@ class _File:
         if found.tzinfo is None:
             text = "a time without offset or zone was cut to its date"
             self._home.note("warning", "value", self._place(row.line, column.at), text)
+            row.clock = found.isoformat()
             return found.date().isoformat()
         return found
 
@@ -244,7 +246,8 @@ class _File:
     ) -> JsonObject:
         marks = [PATIENT_ASSERTED] if row.device is None else [DEVICE_ASSERTED]
         told = [f"{part['code']}{part.get('valueQuantity')}" for part in components] or [str(value)]
-        facts = ("csv", str(code["coding"]), row.when, *told)
+        by = () if row.device is None else (str(row.device["id"]),)
+        facts = ("csv", str(code["coding"]), row.clock or row.when, *told, *by)
         made = self._home.observation(
             facts, code, {"effectiveDateTime": row.when}, kind=column.category, marks=marks
         )

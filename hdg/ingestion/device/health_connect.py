@@ -148,9 +148,14 @@ def _observation(
     own = f"{kind}.{single}" if single else kind
     times = _times(fields, home, place)
     key = dig(record, "metadata", "id") or dig(record, "metadata", "clientRecordId")
-    stated = (
-        (str(key), *item) if key else (repr(sorted(times.items())), repr(sorted(values.items(), key=str)))
-    )
+    if key:
+        stated: tuple[str, ...] = (str(key), *item)
+    else:
+        by: tuple[str, ...] = () if device is None else (str(device["id"]),)
+        told = (times.get("effectiveDateTime", ""), *times.get("effectivePeriod", {}).values())
+        if any(one and "T" not in one for one in told):  # cut to dates: others of the day have the same
+            by += tuple(str(fields.get(name)) for name in ("time", "startTime", "endTime"))
+        stated = (repr(sorted(times.items())), repr(sorted(values.items(), key=str)), *by)
     unit = (measured[single] if single else {}).get("code", "")
     code = home.codes(_MAP, SYSTEM, own, f"{own} {unit}", own)
     if not single:

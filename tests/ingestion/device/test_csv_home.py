@@ -132,6 +132,16 @@ def test_what_spreadsheets_write_around_a_table_is_no_part_of_it(data: bytes) ->
     )
 
 
+def test_the_same_value_of_two_devices_or_at_two_times_of_a_day_is_two_measurements() -> None:
+    """Without a zone the times are cut to their date: they still tell the rows apart. The same row twice is one."""
+    rows = "2026-01-02 08:00,70,A\n2026-01-02 08:00,70,B\n2026-01-02 20:00,70,A\n2026-01-02 20:00,70,A\n"
+    for zone in (None, "Europe/Berlin"):
+        converted = convert(f"date,weight_kg,device\n{rows}", zone=zone)
+        assert len(observations(converted)) == 3
+        assert not [issue for issue in converted.issues if issue.code == "conflict"]
+        assert convert(f"date,weight_kg,device\n{rows}", zone=zone).resources == converted.resources
+
+
 def test_places_count_the_line_that_tells_the_separator() -> None:
     found = convert(
         "sep=;\nDatum;Puls;Neu\n27.02.2026 07:05;x;\n27.02.2026 07:05;62;\n", zone="Europe/Berlin"

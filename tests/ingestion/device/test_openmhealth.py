@@ -206,3 +206,14 @@ def test_lines_of_json_are_read_and_a_bad_one_is_named() -> None:
     assert len(observations(convert(line + b"\n" + line.replace(b"u1", b"u2") + b"\n"))) == 2
     with pytest.raises(DeviceError, match="line 2"):
         convert(line + b"\n{]\n")
+
+
+def test_records_without_ids_that_say_the_same_of_two_devices_or_times_are_two() -> None:
+    def record(time: str, model: str) -> dict[str, Any]:
+        made = {"recordType": "WeightRecord", "time": time, "weight": {"inKilograms": 70}}
+        return {**made, "metadata": {"device": {"manufacturer": "M", "model": model}}}
+
+    for end in ("Z", ""):  # without an offset both are cut to their date
+        first, later = f"2026-02-27T07:00:00{end}", f"2026-02-27T19:00:00{end}"
+        converted = convert([record(first, "A"), record(first, "B"), record(later, "A"), record(later, "A")])
+        assert len(observations(converted)) == 3
