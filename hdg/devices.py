@@ -138,11 +138,16 @@ class Devices:
             return Replayed(error)
         resources = tuple(chain.from_iterable(piece.resources for piece in pieces))
         several = len({piece.patient_id for piece in pieces}) > 1
-        whole = replace(pieces[0], resources=resources, patient_id=None if several else pieces[0].patient_id)
+        owner = None if several else pieces[0].patient_id
+        whole = replace(pieces[0], resources=resources, patient_id=owner)
 
         def accept(session: WriteSession) -> None:
-            for piece in pieces:
-                self._store(session, given, piece)
+            for number, piece in enumerate(pieces, 1):
+                if entry.status == "accepted":
+                    self._store(session, given, piece)
+                else:
+                    total = len(resources) if number == len(pieces) else None
+                    self._work(given, piece, total, owner)(session)
 
         return replayed(self._gateway.store, entry, whole, accept, is_dry=is_dry)
 
