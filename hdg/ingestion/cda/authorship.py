@@ -122,6 +122,8 @@ class Authorship:
         if len(parent) > _SHORT:
             return self._steps(parent)[element]
         name = local(element)
+        if len(parent) == 1:
+            return name
         tag = element.tag
         same = [child for child in parent if child.tag == tag or local(child) == name]
         return f"{name}[{same.index(element) + 1}]" if len(same) > 1 else name

@@ -49,7 +49,7 @@ def _write(element: Element, prefixes: Mapping[str, str], around: Mapping[str, s
     prefix = prefixes[uri]
     if prefix:
         name = f"{prefix}:{name}"
-    new = {} if around.get(prefix) == uri else {prefix: uri}
+    new = None if around.get(prefix) == uri else {prefix: uri}
     said = ""
     items = element.items()
     if items:
@@ -59,10 +59,10 @@ def _write(element: Element, prefixes: Mapping[str, str], around: Mapping[str, s
                 prefix = prefixes[uri]
                 full = f"{prefix}:{full}"
                 if around.get(prefix) != uri:
-                    new[prefix] = uri
+                    new = {**(new or {}), prefix: uri}
             said += f' {full}="{_attribute(value)}"'
     inside = around
-    if new:
+    if new is not None:
         inside = {**around, **new}
         for prefix, uri in sorted(new.items(), reverse=True):
             said = f' {f"xmlns:{prefix}" if prefix else "xmlns"}="{_attribute(uri)}"{said}'

@@ -17,7 +17,7 @@ from hdg.fhir.definitions import ElementInfo, element_info, resource_types, type
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
 from hdg.ingestion.cda.paths import STATEMENTS, View, parse_path
-from hdg.ingestion.cda.rows import Rows, Step, readers
+from hdg.ingestion.cda.rows import Rows, Step, needs_of, readers
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import CONVERTERS, REASON
 from hdg.ingestion.cda.xml import Element, local
@@ -40,8 +40,8 @@ class Program:
 
     name: str
     type: str
-    steps: tuple[tuple[str, Step], ...]
-    """Each with the child without which it does nothing; '' for none."""
+    steps: tuple[tuple[frozenset[str], Step], ...]
+    """Each with the children and attributes of the element without which it does nothing."""
     identify: Callable[[Element, State], Facts] | None
     rows: Rows
     is_of_others: bool
@@ -62,15 +62,14 @@ class Program:
         """Runs every row. ``out`` is changed in place."""
         labels, state.labels = state.labels, {}
         state.statements[element] = None
-        named: dict[str, list[Element]] = {}
+        view: View = {}
         for child in element:
             tag = child.tag
-            if tag in named:
-                named[tag].append(child)
+            if tag in view:
+                view[tag].append(child)
             else:
-                named[tag] = [child]
-        runs = self.rows.needed(frozenset(named))
-        view: View = {**named}
+                view[tag] = [child]
+        runs = self.rows.needed(frozenset((*view, *element.keys())))
         try:
             for run in runs:
                 run(element, view, out, state)
@@ -119,7 +118,7 @@ class Compiler(Programs[Program]):
                     identify = IDENTITIES[rule.as_]
                 else:
                     step = self._step(rule, kind)
-                    steps.append(("" if step.fallback is not None else step.path.first, step))
+                    steps.append((needs_of(step), step))
             except (ValueError, KeyError) as error:
                 raise rule.error(str(error)) from error
         is_of_others = any(step.path.text.startswith("subject/") for _, step in steps)

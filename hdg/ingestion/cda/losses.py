@@ -70,8 +70,8 @@ def _unread(root: Element, state: State) -> Iterator[str]:
         text = element.text
         if text and not text.isspace():
             yield state.place_of(element)
-        inner = element[::-1]
-        if inner:
+        if len(element):
+            inner = element[::-1]
             for child in inner:
                 text = child.tail
                 if text and not text.isspace():

@@ -37,6 +37,7 @@ _TEXT, _LIST, _CONTENT, _LINK, _COL, _BR, _MEDIA, _TABLE, _CAPTION = (
     HL7 + name
     for name in ("text", "list", "content", "linkHtml", "col", "br", "renderMultiMedia", "table", "caption")
 )
+_DELETED = '<span style="text-decoration:line-through"'
 _STYLES = (("Bold", "b"), ("Italics", "i"), ("Underline", "u"))
 _SCHEMES = ("http://", "https://", "mailto:", "#")
 _FOLDED = str.maketrans("HTPSMAILO", "htpsmailo")
@@ -50,18 +51,22 @@ def narrative(element: Element, state: State) -> dict[str, str] | None:
     """A Narrative, or None for one that says nothing."""
     if not any(not text.isspace() for text in element.itertext()):
         return None
-    out = ['<div xmlns="http://www.w3.org/1999/xhtml"']
-    _close(element, "div", out)
+    out: list[str] = []
+    _put('<div xmlns="http://www.w3.org/1999/xhtml"', element, "div", out)
     return {"status": "generated", "div": "".join(out)}
 
 
-def _close(element: Element, name: str, out: list[str]) -> None:
-    """What is in an element, and the end of a tag that was begun; short where there is nothing in it."""
+def _put(begun: str, element: Element, name: str, out: list[str]) -> None:
+    """A tag that was begun, what is in an element, and the end of the tag; short where there is nothing in it."""
+    if len(element) == 0:
+        text = element.text
+        out.append(f"{begun}>{_escaped(text)}</{name}>" if text else begun + "/>")
+        return
     mark = len(out)
-    out.append(">")
+    out.append(begun + ">")
     _inside(element, out)
     if len(out) == mark + 1:
-        out[mark] = "/>"
+        out[mark] = begun + "/>"
     else:
         out.append(f"</{name}>")
 
@@ -71,16 +76,19 @@ def _inside(element: Element, out: list[str]) -> None:
     if text:
         out.append(_escaped(text))
     for child in element:
-        if (
-            child.get("revised") == "delete" and child.tag != _TEXT
-        ):  # what was taken back must not read as if it stood
-            mark = len(out)
-            out.append('<span style="text-decoration:line-through">')
+        tag = child.tag
+        names = child.keys()
+        if names and child.get("revised") == "delete" and tag != _TEXT:
+            mark = len(out)  # what was taken back must not read as if it stood
+            out.append(_DELETED + ">")
             _element(child, element, out)
             if len(out) == mark + 1:
-                out[mark] = '<span style="text-decoration:line-through"/>'
+                out[mark] = _DELETED + "/>"
             else:
                 out.append("</span>")
+        elif tag in _AS and tag != _CAPTION:
+            name = _AS[tag]
+            _put(f"<{name}{_attributes(child)}" if names else f"<{name}", child, name, out)
         else:
             _element(child, element, out)
         text = child.tail
@@ -94,43 +102,44 @@ def _element(element: Element, around: Element, out: list[str]) -> None:
     if name is not None:
         if tag == _CAPTION and around.tag == _TABLE:
             name = "caption"
-        out.append(f"<{name}{_attributes(element)}")
-        _close(element, name, out)
+        _put(f"<{name}{_attributes(element)}", element, name, out)
     elif tag == _CONTENT:
         _content(element, out)
     elif tag == _BR:
         out.append("<br/>")
     elif tag == _LIST:
         name = "ol" if element.get("listType") == "ordered" else "ul"
-        out.append(f"<{name}{_attributes(element)}")
-        _close(element, name, out)
+        _put(f"<{name}{_attributes(element)}", element, name, out)
     elif tag == _COL:
         out.append(f"<col{_numbers(element)}/>")
     elif tag == _LINK:
-        out.append(f"<a{_href(element)}{_attributes(element)}")
-        _close(element, "a", out)
+        _put(f"<a{_href(element)}{_attributes(element)}", element, "a", out)
     elif tag == _MEDIA:
         out.append(f"<span{_id(element)}>[{_escaped(element.get('referencedObject', ''))}]")
         _inside(element, out)
         out.append("</span>")
     elif tag == _TEXT:
-        out.append("<div")
-        _close(element, "div", out)
+        _put("<div", element, "div", out)
     else:
         _inside(element, out)
 
 
 def _content(element: Element, out: list[str]) -> None:
-    out.append(f"<span{_id(element)}")
     styles = element.get("styleCode")
-    words = _words(styles) if styles else ()
-    style = next((name for word, name in _STYLES if word in words), "")
+    style = _style(styles) if styles else ""
     if not style:
-        _close(element, "span", out)
+        _put(f"<span{_id(element)}", element, "span", out)
         return
-    out.append(f"><{style}")
-    _close(element, style, out)
+    out.append(f"<span{_id(element)}>")
+    _put(f"<{style}", element, style, out)
     out.append("</span>")
+
+
+def _style(text: str) -> str:
+    """The element for the first style that a styleCode names; '' for none."""
+    named = [(word, name) for word, name in _STYLES if word in text]
+    words = _words(text) if named else ()
+    return next((name for word, name in named if word in words), "")
 
 
 def _words(text: str) -> list[str]:

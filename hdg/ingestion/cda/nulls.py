@@ -6,31 +6,33 @@ are: ``OTH`` says that the value is of no set that was asked for, ``MSK`` that s
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-__all__ = ["without_nulled"]
+__all__ = ["says_more", "without_nulled"]
 
-_NULL = b"nullFlavor"
-_ODD = re.compile(rb"""\s(?:value|code|extension)\s*=|nullFlavor\s*=\s*["']\s*["']""")
-_REST = re.compile(rb"""[^>"']*(?:(?:"[^"]*"|'[^']*')[^>"']*)*>""")
-"""Of a tag; a quoted ``>`` does not end it."""
-_NEAR = 1000
-"""Bytes before and after a nullFlavor in which its tag is looked for."""
 _VALUES = ("value", "code", "extension")
 _KEPT = ("OTH", "MSK")
 _PARTS = frozenset({"translation", "qualifier"})
 """What they are a part of counts; a quantity's is in a unit that v3 does not know."""
 
 
-def without_nulled(root: Any, body: bytes) -> list[tuple[Any, str]]:
+def says_more(element: Any) -> bool:
+    """Whether what has a nullFlavor also has a value, or its nullFlavor is blank."""
+    get = element.get
+    return (
+        get("value") is not None
+        or get("code") is not None
+        or get("extension") is not None
+        or not get("nullFlavor").strip()
+    )
+
+
+def without_nulled(root: Any) -> list[tuple[Any, str]]:
     """Takes values from what has a nullFlavor, and nullFlavors that say nothing; the values that were taken.
 
-    ``root``: of elements of either library; ``body``: the document in UTF-8.
+    ``root``: of elements of either library.
     """
     taken: list[tuple[Any, str]] = []
-    if not _may_have_any(body):
-        return taken
     for element in root.iter():
         null = element.get("nullFlavor")
         if null is None:
@@ -47,15 +49,3 @@ def without_nulled(root: Any, body: bytes) -> list[tuple[Any, str]]:
     for element, name in taken:
         element.attrib.pop(name, None)  # elements of a large document share their attributes
     return taken
-
-
-def _may_have_any(body: bytes) -> bool:
-    """Whether some tag has a nullFlavor and a value, or a blank nullFlavor."""
-    at = body.find(_NULL)
-    while at >= 0:
-        rest = _REST.match(body, at, at + _NEAR)
-        start = body.rfind(b"<", max(0, at - _NEAR), at)
-        if start < 0 or rest is None or _ODD.search(body, start, rest.end()):
-            return True
-        at = body.find(_NULL, rest.end())
-    return False

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
@@ -29,8 +29,9 @@ Parents = Mapping[Element, Element]
 Find = Callable[[Element, Parents], Sequence[Element]]
 Check = Callable[[Element, Parents], bool]
 Pick = Callable[[Sequence[Element], Parents], Sequence[Element]]
-View = dict[str, Sequence[Element]]
-"""The children of an element by tag (in Clark notation), and what paths have found so far, by their keys."""
+View = dict[str, Any]
+"""The children of an element by tag (in Clark notation), what paths have found so far, by their keys, and by their
+``inner`` the children of that by tag."""
 STATEMENTS = frozenset(
     ("act", "encounter", "observation", "organizer", "procedure", "substanceAdministration", "supply")
 )
@@ -68,12 +69,18 @@ class Path:
     """The path without its last step; None where there is one step."""
     last: Find | None = None
     """The last step."""
+    tag: str = ""
+    """The tag of children that the last step asks for; '' where it goes elsewhere or counts them."""
+    pick: Pick | None = None
+    """What the predicates of the last step leave of these children; None: all."""
     up: int = 0
     """How many steps it goes up first."""
     below: Find | None = None
     """What it finds from up there."""
     key: str = ""
     """What it has found is kept under; no name of an element."""
+    inner: str = ""
+    """The children of what it has found are kept under."""
     plain: str = ""
     """The tag of a path that is all children of one name; '' for any other."""
     is_own: bool = False
@@ -114,16 +121,26 @@ class Path:
             if hits and self.head is not None:
                 hits = self.head(hits, parents)
         else:
-            nodes, last = self.before.among(element, view, parents), self.last
-            hits = (
-                ()
-                if last is None
-                else [found for node in nodes for found in last(node, parents)]
-                if nodes
-                else nodes
-            )
+            nodes = self.before.among(element, view, parents)
+            hits = self._below(nodes, self.before.inner, view, parents) if nodes else ()
         view[self.key] = hits
         return hits
+
+    def _below(self, nodes: Sequence[Element], inner: str, view: View, parents: Parents) -> Sequence[Element]:
+        """What the last step finds in what those before it have found; their children are sorted once for all rows."""
+        if not self.tag:
+            return [] if self.last is None else [one for node in nodes for one in self.last(node, parents)]
+        grouped: dict[str, list[Element]] | None = view.get(inner)
+        if grouped is None:
+            grouped = view[inner] = {}
+            for node in nodes:
+                for one in node:
+                    if one.tag in grouped:
+                        grouped[one.tag].append(one)
+                    else:
+                        grouped[one.tag] = [one]
+        hits: Sequence[Element] = grouped.get(self.tag, ())
+        return self.pick(hits, parents) if hits and self.pick is not None else hits
 
 
 def parse_path(text: str) -> Path:
@@ -139,26 +156,28 @@ def parse_path(text: str) -> Path:
         if step.startswith("@"):
             attribute = _attribute(step[1:], text)
             continue
-        first, head = "", None
+        tag, pick, is_counted = "", None, False
         if step == ".":
             find: Find = _itself
         elif step == "..":
             find = _parent
         else:
-            tag, pick = _step(step, text, is_way=number + 1 < len(steps))
+            tag, pick, is_counted = _step(step, text, is_way=number + 1 < len(steps))
             find = _picking(tag, pick)
-            first, head = (tag, pick) if not finds else ("", None)
         finds.append(find)
         way = f"{way}/{step}" if way else step
         before = path
         path = Path(
             way,
             _chained(finds),
-            first=before.first if before else first,
-            head=before.head if before else head,
+            first=before.first if before else tag,
+            head=before.head if before else pick,
             before=before,
             last=find,
+            tag="" if is_counted else tag,
+            pick=pick,
             key=f"/{way}",
+            inner=f"/{way}/",
         )
     up = next((number for number, find in enumerate(finds) if find is not _parent), len(finds))
     below = _chained(finds[up:]) if up else None
@@ -221,8 +240,11 @@ def _chained(finds: list[Find]) -> Find:
     return find
 
 
-def _step(step: str, text: str, *, is_way: bool) -> tuple[str, Pick | None]:
-    """The tag of a child, and what the predicates leave of its elements. ``is_way``: more steps follow."""
+def _step(step: str, text: str, *, is_way: bool) -> tuple[str, Pick | None, bool]:
+    """The tag of a child, what the predicates leave of its elements, and whether by their number.
+
+    ``is_way``: more steps follow.
+    """
     name, *brackets = _brackets(step)
     if not _NAME.fullmatch(name):
         raise PathError(f"{name!r} is not an element in {text!r}")
@@ -242,14 +264,14 @@ def _step(step: str, text: str, *, is_way: bool) -> tuple[str, Pick | None]:
     if name == "entryRelationship" and any(sign in bracket for bracket in brackets for sign in _DIRECTED):
         checks.append(_is_not_inverted)
     if not checks and not number:
-        return _tag(name), None
+        return _tag(name), None, False
 
     def pick(hits: Sequence[Element], parents: Parents) -> Sequence[Element]:
         for check in checks:
             hits = [one for one in hits if check(one, parents)]
         return hits[number - 1 : number] if number else hits
 
-    return _tag(name), pick
+    return _tag(name), pick, number > 0
 
 
 def _brackets(step: str) -> list[str]:

@@ -24,17 +24,17 @@ def prefixes_of(body: bytes) -> Mapping[str, str] | None:
 
     What looks like a declaration and is none only makes it less sure.
     """
+    declared: dict[bytes, set[bytes]] = {}
+    for prefix, double, single in _DECLARED.findall(body):
+        declared.setdefault(double or single, set()).add(prefix)
     found: dict[str, str] = {}
-    pairs = {(prefix, double or single) for prefix, double, single in _DECLARED.findall(body)}
-    for prefix, uri in pairs:
-        if b"&" in uri:
+    for uri, prefixes in declared.items():
+        if len(prefixes) > 1:
+            prefixes = {one for one in prefixes if not one or _is_used(one, body)}
+        if b"&" in uri or len(prefixes) > 1:
             return None
-        if prefix and not _is_used(prefix, body):
-            continue
         try:
-            name = uri.decode("utf-8")
-            if found.setdefault(name, prefix.decode("utf-8")) != prefix.decode("utf-8"):
-                return None
+            found.update((uri.decode("utf-8"), prefix.decode("utf-8")) for prefix in prefixes)
         except UnicodeDecodeError:
             return None
     return found

@@ -1,6 +1,7 @@
 """The rows of a CDA table as closures: each made for what its path, its condition and its target need.
 
-Which rows can find anything depends on which children an element has; that is worked out once for each set of them.
+Which rows can do anything depends on which children and attributes an element has; that is worked out once for each set
+of them.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hdg.ingestion.cda.paths import Path, View, is_said, parse_path
+from hdg.ingestion.cda.paths import Find, Path, View, is_said, parse_path
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import absent_reason
 from hdg.ingestion.cda.xml import Element
 from hdg.mapping.actions import Fire
 from hdg.mapping.context import JsonObject
 from hdg.mapping.table import Rule
-from hdg.mapping.when import Readers, Test
+from hdg.mapping.when import Readers, Test, needed, parse_when
 
-__all__ = ["Rows", "Step", "readers"]
+__all__ = ["Rows", "Step", "needs_of", "readers"]
 
 Run = Callable[[Element, View, JsonObject, State], None]
 """``(element, its children by tag, what is built, state)``."""
-Look = Callable[[Element, View, State], Sequence[Element]]
+Look = Callable[[Element, State], Sequence[Element]]
 _KEPT_MAX = 10_000
-"""Sets of children that are remembered for one table."""
+"""Sets of children and attributes that are remembered for one table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +52,45 @@ class Rows:
 
     __slots__ = ("_all", "_needed")
 
-    def __init__(self, steps: Sequence[tuple[str, Step]]) -> None:
-        """``steps``: each with the child without which it does nothing; '' for none."""
-        self._all: tuple[tuple[str, Run], ...] = tuple([(first, _run(step)) for first, step in steps])
+    def __init__(self, steps: Sequence[tuple[frozenset[str], Step]]) -> None:
+        """``steps``: each with the children and attributes without which it does nothing."""
+        self._all: tuple[tuple[frozenset[str], Run], ...] = tuple(
+            [(needs, _run(step)) for needs, step in steps]
+        )
         self._needed: dict[frozenset[str], tuple[Run, ...]] = {}
 
     def needed(self, names: frozenset[str]) -> tuple[Run, ...]:
-        """Those that may find something in an element with children of these tags."""
+        """Those that may do something with an element that has children of these tags and these attributes."""
         found = self._needed.get(names)
         if found is None:
-            found = tuple([run for first, run in self._all if not first or first in names])
+            found = tuple([run for needs, run in self._all if needs <= names])
             if len(self._needed) < _KEPT_MAX:
                 self._needed[names] = found
         return found
 
 
+def needs_of(step: Step) -> frozenset[str]:
+    """The children and attributes of an element without which a row does nothing."""
+    paths = [parse_path(one) for one in needed(parse_when(step.rule.when))] if step.rule.when else []
+    own = parse_path(step.rule.source)
+    if step.fallback is None and not (own.is_own and step.gap):
+        paths.append(own)
+    return frozenset(path.attribute if path.is_own else path.first for path in paths) - {""}
+
+
 def _run(step: Step) -> Run:
     read = _reading(step)
     path, test, fallback, gap = step.path, step.test, step.fallback, step.gap
-    plain, look, is_wary = path.plain, _looking(path), step.is_wary
+    plain, among, look, is_wary = path.plain, path.among, _looking(path), step.is_wary
 
     def run(element: Element, view: View, out: JsonObject, state: State) -> None:
-        hits = view.get(plain, ()) if plain else look(element, view, state)
+        hits: Sequence[Element]
+        if plain:
+            hits = view.get(plain, ())
+        elif look is None:
+            hits = among(element, view, state.parents)
+        else:
+            hits = look(element, state)
         if is_wary and hits:
             hits = [hit for hit in hits if is_said(hit)]
         if not hits and fallback is None:
@@ -91,12 +109,11 @@ def _run(step: Step) -> Run:
     return run
 
 
-def _looking(path: Path) -> Look:
+def _looking(path: Path) -> Look | None:
+    """What a path finds that does not lead to children of the element; None for one that does."""
     if path.is_own:
-        return lambda element, view, state: (element,)
-    if path.up:
-        return lambda element, view, state: path.found(element, state)
-    return lambda element, view, state: path.among(element, view, state.parents)
+        return lambda element, state: (element,)
+    return path.found if path.up else None
 
 
 def _reading(step: Step) -> Callable[[Sequence[Element], JsonObject, State], bool]:
@@ -168,8 +185,10 @@ def readers(operand: str) -> Readers:
 
         return Readers(own, lambda e, s: bool(own(e, s)), lambda e, s: int(bool(own(e, s))))
 
+    found = path.found if path.up else _below(path.find)
+
     def text(element: Element, state: State) -> str:
-        for one in path.found(element, state):
+        for one in found(element, state):
             said = (one.get(name, "") if name else "".join(one.itertext())).strip()
             if said:
                 return said
@@ -179,13 +198,17 @@ def readers(operand: str) -> Readers:
         return Readers(
             text,
             lambda e, s: bool(text(e, s)),
-            lambda e, s: sum(1 for one in path.found(e, s) if one.get(name, "").strip()),
+            lambda e, s: sum(1 for one in found(e, s) if one.get(name, "").strip()),
         )
     return Readers(
         text,
-        lambda e, s: any(_has_value(one) for one in path.found(e, s)),
-        lambda e, s: len(path.found(e, s)),
+        lambda e, s: any(_has_value(one) for one in found(e, s)),
+        lambda e, s: len(found(e, s)),
     )
+
+
+def _below(find: Find) -> Callable[[Element, State], Sequence[Element]]:
+    return lambda element, state: find(element, state.parents)
 
 
 def _has_value(element: Element) -> bool:

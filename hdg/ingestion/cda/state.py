@@ -26,6 +26,7 @@ class State(Context):
     """One document on its way. Owned by Converter.convert; never shared."""
 
     __slots__ = (
+        "_ids",
         "_statements",
         "_uris",
         "above",
@@ -66,7 +67,7 @@ class State(Context):
         issues: list[Issue],
     ) -> None:
         super().__init__()
-        self.has_contexts = any(one in tree.body for one in (_CONTEXT.encode(), _RELATIONSHIP.encode()))
+        self.has_contexts = b"qualifier" in tree.body
         """Whether codes may say in a qualifier that something is absent, or somebody else's."""
         self.names_others = any(one in tree.body for one in _OF_OTHERS)
         """Whether it may hold statements about somebody else than the patient."""
@@ -108,6 +109,8 @@ class State(Context):
         self.dispatch: Callable[[Element, State], list[JsonObject]] | None = None
         self.build_resource: Callable[[str, Element, State], JsonObject | None] | None = None
         """Makes a resource of an element by the table of that name; gives a reference to it."""
+        self._ids: dict[tuple[str, tuple[str, ...]], str] = {}
+        """Of things, by type and facts: a document speaks of the same people and places again and again."""
         self._uris: dict[str, str | None] = {}
         self._statements: dict[tuple[str, str], Element] | None = None
 
@@ -124,6 +127,7 @@ class State(Context):
         self.made.clear()
         self.told.clear()
         self.above.clear()
+        self._ids.clear()
 
     def forget(self) -> None:
         """Lets go of the document too."""
@@ -264,7 +268,7 @@ class State(Context):
         type_ = resource["resourceType"]
         parts = facts.parts
         for ordinal in range(2, _ORDINALS_MAX):
-            id_ = resource_id(self.id_key, type_, self.institution, parts)
+            id_ = self._id(type_, parts, is_kept=facts.is_thing)
             key = (type_, id_)
             held = self.resources.get(key)
             if held is None:
@@ -283,6 +287,14 @@ class State(Context):
                 break
             parts = (*facts.parts, "ordinal", str(ordinal))
         return {"reference": f"{type_}/{resource['id']}"}
+
+    def _id(self, type_: str, parts: tuple[str, ...], *, is_kept: bool) -> str:
+        found = self._ids.get((type_, parts)) if is_kept else None
+        if found is None:
+            found = resource_id(self.id_key, type_, self.institution, parts)
+            if is_kept:
+                self._ids[type_, parts] = found
+        return found
 
     def _unite(self, held: JsonObject, other: JsonObject, element: Element) -> None:
         differing = _differing(held, other)

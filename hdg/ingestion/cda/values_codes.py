@@ -34,13 +34,15 @@ def to_identifier(element: Element, state: State) -> JsonObject | None:
 
 
 def _system_of(root: str, state: State) -> str:
-    uri = state.uri(root) if OID.fullmatch(root) else None
-    if uri is not None:
-        return uri
-    urn = urn_of(root)
+    known: str | None = state.known.get(("system", root))
+    if known is not None:
+        return known
+    urn = (state.uri(root) if OID.fullmatch(root) else None) or urn_of(root)
     if urn is None:
         state.problem("the root of an identifier is neither an OID nor a UUID")
-    return urn or f"urn:x-root:{root}"
+        return f"urn:x-root:{root}"
+    state.known["system", root] = urn
+    return urn
 
 
 @converter("CD.CodeableConcept")
@@ -142,11 +144,11 @@ def to_coding(element: Element, state: State) -> JsonObject | None:
         return None
     found: JsonObject = {}
     if oid:
-        uri = state.uri(oid)
-        found["system"] = uri or urn_of(oid) or oid
-        if uri is None and urn_of(oid) is None:
-            del found["system"]
+        uri = state.uri(oid) or urn_of(oid)
+        if uri is None:
             state.problem("a code system is neither an OID nor a UUID")
+        else:
+            found["system"] = uri
     version = element.get("codeSystemVersion", "").strip()
     if version:
         found["version"] = version

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLParser, XMLPullParser
+from xml.parsers.expat import errors as expat_errors
 
 from hdg.errors import CdaError, Issue
-from hdg.ingestion.cda.nulls import without_nulled
+from hdg.ingestion.cda.nulls import says_more, without_nulled
 from hdg.ingestion.cda.prefixes import parsed, prefixes_of, wrapped
 
 __all__ = [
@@ -55,8 +56,9 @@ _NO_CHARSETS = ("punycode", "idna", "unicode_escape", "raw_unicode_escape", "und
 """Python's codecs that are no charset: punycode takes quadratic time, the escapes would change what is written."""
 _DENIALS = ("}negationInd", "actionNegationInd", "valueNegationInd")
 _TRUTH = {"1": "true", "true": "true", "0": "false", "false": "false", "": "false"}
-_ODD_TRUTH = re.compile(rb"""negationInd(?!="(?:true|false)")""")
+_TRUTHS = (b'egationInd="true"', b'egationInd="false"')
 """Most senders write it in one way."""
+_UNBOUND = expat_errors.codes[expat_errors.XML_ERROR_UNBOUND_PREFIX]
 _BEFORE_ROOT = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s)*", re.DOTALL)
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
@@ -71,13 +73,13 @@ _MARKS = (
 class Tree:
     """A document as elements of the standard library, which know nothing of what is around them."""
 
-    __slots__ = ("_document", "body", "identified", "parents", "prefixed", "prefixes", "root")
+    __slots__ = ("_document", "body", "has_nulled", "identified", "parents", "prefixed", "prefixes", "root")
 
     def __init__(self, root: Element, body: bytes) -> None:
         """Raises CdaError for a tree that is nested too deeply or too wide."""
         self.root = self._document = root
-        self.parents, self.identified = _around(root)
-        """What each element stands in, and the element with each ID."""
+        self.parents, self.identified, self.has_nulled = _around(root)
+        """What each element stands in, the element with each ID, and whether a nullFlavor stands beside values."""
         self.body = body
         """The document in UTF-8."""
         self.prefixed: dict[Element, Any] | None = None
@@ -95,7 +97,8 @@ class Tree:
         if self.prefixed is None:
             other = parsed(self.body)
             _make_truths(other, self.body)
-            without_nulled(other, self.body)
+            if self.has_nulled:
+                without_nulled(other)
             try:
                 self.prefixed = dict(zip(self._document.iter(), other.iter(), strict=True))
             except ValueError:  # the two parsers are not of one mind
@@ -147,12 +150,18 @@ def read(data: bytes, issues: list[Issue]) -> Tree:
     """Raises CdaError; what had to be mended on the way is an Issue."""
     body = mended(data, issues)
     try:
-        root = _parsed(body) if len(body) < LARGE else _parsed_small(body)
+        try:
+            root = _root(body)
+        except ParseError as error:
+            if error.code != _UNBOUND:
+                raise
+            body = _declared(body.decode("utf-8"), issues).encode("utf-8")
+            root = _root(body)
     except ParseError as error:
         raise CdaError("not well-formed XML", f"line {error.position[0]}") from None
     tree = Tree(root, body)
     _make_truths(root, body)
-    for element, name in without_nulled(root, body):
+    for element, name in without_nulled(root) if tree.has_nulled else ():
         text = "what stands beside a nullFlavor was left out"
         issues.append(Issue("warning", "value", tree.place_of(element, name), text))
     if not root.tag.startswith("{"):
@@ -167,8 +176,12 @@ def read(data: bytes, issues: list[Issue]) -> Tree:
     return tree
 
 
+def _root(body: bytes) -> Element:
+    """Raises ParseError. Without a DTD there are no entities, and mended() lets none pass."""
+    return _parsed(body) if len(body) < LARGE else _parsed_small(body)
+
+
 def _parsed(body: bytes) -> Element:
-    """The root. Raises ParseError. Without a DTD there are no entities, and mended() lets none pass."""
     parser = XMLParser(encoding="utf-8")  # noqa: S314
     parser.feed(body)
     root: Element = parser.close()
@@ -219,7 +232,7 @@ def _share(
 
 
 def mended(data: bytes, issues: list[Issue]) -> bytes:
-    """The root element in UTF-8, its prefixes declared. Raises CdaError: there is none, or a DTD before it."""
+    """The root element in UTF-8. Raises CdaError: there is none, or a DTD before it."""
     text = _decoded(data, issues)
     start = _BEFORE_ROOT.match(text)
     at = start.end() if start else 0
@@ -228,7 +241,7 @@ def mended(data: bytes, issues: list[Issue]) -> bytes:
     if at >= len(text):
         raise CdaError("the document is empty")
     try:
-        return _declared(text[at:] if at else text, issues).encode("utf-8")
+        return (text[at:] if at else text).encode("utf-8")
     except UnicodeEncodeError:
         raise CdaError("not well-formed XML") from None
 
@@ -287,10 +300,14 @@ def _declared(text: str, issues: list[Issue]) -> str:
     return text[: found.end()] + "".join(missing) + text[found.end() :]
 
 
-def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element]]:
-    """What each element stands in, and the first element with each ID. Raises CdaError: too deep, or too wide."""
+def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element], bool]:
+    """What each element stands in, the first element with each ID, and whether a nullFlavor stands beside values.
+
+    Raises CdaError: too deep, or too wide.
+    """
     parents: dict[Element, Element] = {}
     named: list[Element] = []
+    has_nulled = False
     level, depth = [root], 0
     while level:
         depth += 1
@@ -299,12 +316,15 @@ def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element]]:
         below: list[Element] = []
         for element in level:
             names = element.keys()
-            if "ID" in names:
-                named.append(element)
-            if len(names) > MAX_ATTRIBUTES:
-                raise CdaError(f"an element has more than {MAX_ATTRIBUTES} attributes")
-            inner = element[:]
-            if inner:
+            if names:
+                if "ID" in names:
+                    named.append(element)
+                if "nullFlavor" in names and not has_nulled:
+                    has_nulled = says_more(element)
+                if len(names) > MAX_ATTRIBUTES:
+                    raise CdaError(f"an element has more than {MAX_ATTRIBUTES} attributes")
+            if len(element):
+                inner = element[:]
                 below += inner
                 for child in inner:
                     parents[child] = element
@@ -315,13 +335,19 @@ def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element]]:
         for element in root.iter():
             if (name := element.get("ID")) is not None:
                 identified.setdefault(name, element)
-    return parents, identified
+    return parents, identified, has_nulled
 
 
 def _make_truths(root: Any, body: bytes) -> None:
     """Makes one word of each truth, of elements of either library: xs:boolean has two, and tables compare with one."""
-    is_prefixed = b":negationInd" in body or b"NegationInd" in body
-    if not is_prefixed and _ODD_TRUTH.search(body) is None:
+    is_odd = is_prefixed = False
+    at = body.find(b"egationInd")
+    while at >= 0 and not is_prefixed:
+        before = body[max(at - 2, 0) : at]
+        is_prefixed = before == b":n" or before.endswith(b"N")
+        is_odd = is_odd or not body.startswith(_TRUTHS, at)
+        at = body.find(b"egationInd", at + 1)
+    if not is_prefixed and not is_odd:
         return
     for element in root.iter():
         text = element.get("negationInd")

@@ -9,6 +9,7 @@ import pytest
 from cda_documents import CONVERTER, document
 from hdg.errors import CdaError
 from hdg.ingestion.cda import xml
+from hdg.ingestion.cda.prefixes import prefixes_of
 from hdg.ingestion.cda.xml import HL7, MAX_DEPTH, local
 from hdg.ingestion.cda.xml import read as read_tree
 
@@ -107,6 +108,62 @@ def test_a_missing_namespace_and_undeclared_prefixes_are_mended_and_said():
     assert root.tag == f"{HL7}section"
     assert root[1].tag == "{urn:hl7-org:sdtc}raceCode"
     assert len(issues) == 2
+
+
+def test_a_word_before_a_colon_is_no_prefix():
+    issues = []
+    root = read(DOCUMENT.replace("Grüße", "advoc: see cda:x").encode(), issues)
+    assert root.findtext(f"{HL7}title") == "advoc: see cda:x"
+    assert issues == []
+
+
+def test_an_unknown_prefix_is_no_xml():
+    with pytest.raises(CdaError, match="well-formed"):
+        read(DOCUMENT.replace("Grüße", "<foo:a/>").encode(), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("true", "true"), ("1", "true"), (" TRUE ", "true"), ("0", "false"), ("", "false"), ("maybe", "maybe")],
+)
+@pytest.mark.parametrize("name", ["negationInd", "sdtc:negationInd", "actionNegationInd"])
+def test_a_truth_has_one_word_however_it_is_written(name, text, said):
+    data = f'<a xmlns="urn:hl7-org:v3" xmlns:sdtc="urn:hl7-org:sdtc"><b negationInd="false"/><b {name}="{text}"/></a>'
+    root = read(data.encode(), [])
+    assert [dict(one.items()) for one in root] == [{"negationInd": "false"}, {"negationInd": said}]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kept", "count"),
+    [
+        ('nullFlavor="UNK"', {"nullFlavor": "UNK"}, 0),
+        ('nullFlavor="UNK" value="1"', {"nullFlavor": "UNK"}, 1),
+        ('code="1" nullFlavor="NI" codeSystem="2.999"', {"nullFlavor": "NI", "codeSystem": "2.999"}, 1),
+        ('nullFlavor="OTH" code="1"', {"nullFlavor": "OTH", "code": "1"}, 0),
+        ('nullFlavor=" "', {}, 0),
+        ('nullFlavor="" value="1"', {"value": "1"}, 0),
+    ],
+)
+@pytest.mark.parametrize("before", ["", '<b nullFlavor="NI"/>', '<b nullFlavor="NI" value="2"/>'])
+def test_what_stands_beside_a_null_flavor_goes_wherever_it_stands(before, attributes, kept, count):
+    issues = []
+    root = read(f'<a xmlns="urn:hl7-org:v3">{before}<b {attributes}/></a>'.encode(), issues)
+    assert dict(root[-1].items()) == kept
+    assert len(issues) == count + ("value" in before)
+
+
+@pytest.mark.parametrize(
+    ("declared", "inner", "prefixes"),
+    [
+        ('xmlns="u"', "", {"u": ""}),
+        ('xmlns="u" xmlns:v="u"', "", {"u": ""}),
+        ('xmlns="u" xmlns:v="u"', "<v:b/>", None),
+        ('xmlns="u" xmlns:v="w"', "<v:b/>", {"u": "", "w": "v"}),
+        ('xmlns="u" xmlns:v="w" xmlns:x="w"', "<v:b/>", {"u": "", "w": "v"}),
+    ],
+)
+def test_prefixes_are_sure_where_each_namespace_is_written_in_one_way(declared, inner, prefixes):
+    assert prefixes_of(f"<a {declared}>{inner}</a>".encode()) == prefixes
 
 
 def test_a_place_is_numbered_where_an_element_has_siblings():
