@@ -25,7 +25,6 @@ from hdg.fhir.validate_objects import More, more_checks
 __all__ = ["resource_accept"]
 
 _MAX_SHAPES = 128  # sequences of properties per type
-_MAX_ID = 64  # characters
 _REPEATING = frozenset(
     ["code", "uri", "url", "canonical", "oid", "uuid", "date", "dateTime", "instant", "time"]
 )
@@ -172,7 +171,7 @@ def _primitive_part(key: str, kind: str, element: ElementDefinition, more: list[
     if kind in ("string", "markdown"):
         return Part(key, "string", element.is_list, check)
     if kind not in _REPEATING:
-        return Part(key, "check", element.is_list, _id(check) if kind == "id" else check)
+        return Part(key, "id" if kind == "id" else "check", element.is_list, check)
     bound = codes(element.binding) if element.binding and kind == "code" else None
     if bound is not None:
         return Part(key, "code", element.is_list, check, frozenset().union(*bound.values()))
@@ -183,12 +182,3 @@ def _primitive_part(key: str, kind: str, element: ElementDefinition, more: list[
 def _texts(kind: str) -> set[str]:
     """The texts of a primitive type that were right lately."""
     return set()
-
-
-def _id(check: Check) -> Check:
-    def first(value: Any, scope: Any) -> list[Finding] | None:
-        if type(value) is str and len(value) <= _MAX_ID and value.isalnum() and value.isascii():
-            return None
-        return check(value, scope)
-
-    return first

@@ -35,14 +35,15 @@ class Part(NamedTuple):
     """What to do with the value of one property, or with each item of its array.
 
     ``code``: one of the texts ``known``; ``text``: one of the texts ``known``, which grow by those that
-    ``check`` finds right; ``string``: printable, or ``check``; ``reference``: ``Type/id`` with a type of
-    ``known``, alone or with a display, a display alone, or ``check``; ``object``: by its own properties, of
-    which ``known`` (a pair: those that are made, what makes another) has the checks; ``check``: as that says.
+    ``check`` finds right; ``string``: printable, or ``check``; ``id``: letters and digits, or ``check``;
+    ``reference``: ``Type/id`` with a type of ``known``, alone or with a display, a display alone, or ``check``;
+    ``object``: by its own properties, of which ``known`` (a pair: those that are made, what makes another) has the
+    checks; ``check``: as that says.
     ``is_trusted``: not asked again if ``scope.trusted`` has it with ``check``.
     """
 
     key: str
-    how: Literal["code", "text", "string", "reference", "object", "check"]
+    how: Literal["code", "text", "string", "id", "reference", "object", "check"]
     is_list: bool
     check: Check
     known: Any = None
@@ -59,6 +60,8 @@ _MUST_ASK = {
     "code": "item.__class__ is not str or item not in known{n}",
     "text": "item.__class__ is not str or (item not in known{n} and is_wrong(item, known{n}, check{n}))",
     "string": "(item.__class__ is not str or not item.isprintable() or not 0 < len(item) < SHORT)"
+    " and check{n}(item, scope) is not None",
+    "id": "(item.__class__ is not str or not item.isalnum() or len(item) > MAX_ID or not item.isascii())"
     " and check{n}(item, scope) is not None",
     "reference": "item.__class__ is not dict"
     " or (((text := item.get('reference')).__class__ is not str or types(text) not in known{n} or (len(item) != 1"
@@ -181,4 +184,11 @@ def literal(kind: str, identity: str) -> str:
 _STRING = primitive_check("string")
 _TYPES = resource_types()
 _types: dict[str, str] = {}
-_SPACE = {"ASK": ASK, "SHORT": _SHORT, "is_wrong": _is_wrong, "is_named": _is_named, "types": _types.get}
+_SPACE = {
+    "ASK": ASK,
+    "SHORT": _SHORT,
+    "MAX_ID": _MAX_ID,
+    "is_wrong": _is_wrong,
+    "is_named": _is_named,
+    "types": _types.get,
+}

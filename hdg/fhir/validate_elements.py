@@ -182,9 +182,7 @@ def remembering(check: Check, label: str, number: str) -> Check:
         else:
             return check(value, scope)
         try:
-            if key in seen and (
-                not number or (number in value and decimal_check(value[number], scope) is None)
-            ):
+            if key in seen and (not number or decimal_check(value.get(number), scope) is None):
                 return None
         except TypeError:  # not hashable, so not texts
             return check(value, scope)

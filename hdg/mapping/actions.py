@@ -154,6 +154,8 @@ def fire_of(convert: Converter, steps: Sequence[Step], complete: Complete | None
     last = steps[-1]
     if complete is None and translate is None and last.kind == "plain" and len(steps) == 1:
         return _plain_fire(convert, last.element)
+    if complete is None and translate is None and last.kind == "choice" and len(steps) == 1:
+        return _choice_fire(convert, last.element, compile_target(steps))
     return _fire(convert, assign_of(steps, complete, translate))
 
 
@@ -210,6 +212,32 @@ def _plain_fire(convert: Converter, name: str) -> Fire:
             value = value[0] if value else None
         held = root.setdefault(name, value)
         if held is not value and held != value and not is_same(held, value):
+            _conflict(name, context)
+        return True
+
+    return fire
+
+
+def _choice_fire(convert: Converter, name: str, assign: Assign) -> Fire:
+    """A choice element, whose type the value itself decides; ``assign`` is for several values."""
+    elements: dict[str, str] = {}  # by type: FHIR has some fifty
+    otherwise = _fire(lambda value, context: value, assign)
+
+    def fire(text: Any, root: JsonObject, context: Context) -> bool:
+        try:
+            value = convert(text, context)
+        except Unfit as unfit:
+            value = _unfit(unfit, context)
+        if value is None:
+            return False
+        if type(value) is Several:
+            return otherwise(value, root, context)
+        kind, made = value
+        element = elements.get(kind)
+        if element is None:
+            element = elements[kind] = name + kind[0].upper() + kind[1:]
+        held = root.setdefault(element, made)
+        if held is not made and held != made:
             _conflict(name, context)
         return True
 

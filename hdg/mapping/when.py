@@ -116,6 +116,10 @@ class Readers:
     """Whether the text is the same for the whole message."""
     is_own: Callable[[str], bool] = str.isalnum
     """Whether a raw text surely is one text and has nothing in it that stands for something else."""
+    blank: str = ""
+    """What a raw text in ``slot`` may consist of and still not be valued; '' when the text alone does not tell."""
+    between: str = ""
+    """What stands between the repetitions in a raw text in ``slot``; '' when the text alone does not tell."""
 
 
 class _Parser:
@@ -301,20 +305,30 @@ def compile_when(node: Node, resolve: Callable[[str], Readers]) -> Test:
     if isinstance(node, Not):
         if isinstance(node.term, In):
             return _membership(resolve(node.term.operand), node.term.literals, is_in=False)
+        if isinstance(node.term, Valued):
+            return _valued(resolve(node.term.operand), is_valued=False)
         return _negation(compile_when(node.term, resolve))
     tests = tuple(compile_when(term, resolve) for term in node.terms)
     return _conjunction(tests) if isinstance(node, All) else _disjunction(tests)
 
 
-def _valued(readers: Readers) -> Test:
-    slot, is_valued, is_own = readers.slot, readers.is_valued, readers.is_own
+def _valued(readers: Readers, *, is_valued: bool = True) -> Test:
+    slot, valued, is_own, blank = readers.slot, readers.is_valued, readers.is_own, readers.blank
     if not slot:
-        return is_valued
+        return valued if is_valued else lambda view, context: not valued(view, context)
+    if blank:
+
+        def told(view: list[str], context: Any) -> bool:
+            if slot >= len(view) or not (raw := view[slot]):
+                return not is_valued
+            return (raw[0] not in blank or bool(raw.strip(blank))) is is_valued
+
+        return told
 
     def test(view: list[str], context: Any) -> bool:
         if slot >= len(view) or not (raw := view[slot]):
-            return False
-        return is_own(raw) or is_valued(view, context)
+            return not is_valued
+        return (is_own(raw) or valued(view, context)) is is_valued
 
     return test
 
@@ -335,7 +349,14 @@ def _membership(readers: Readers, literals: frozenset[str], *, is_in: bool = Tru
 
 def _measure(node: Measure, readers: Readers) -> Test:
     compare, number = _COMPARE[node.compare], node.number
-    slot, is_own, one = readers.slot, readers.is_own, compare(1, number)
+    slot, is_own, one, between = readers.slot, readers.is_own, compare(1, number), readers.between
+    if node.what == "count" and slot and between:
+
+        def told(view: list[str], context: Any) -> bool:
+            raw = view[slot] if slot < len(view) else ""
+            return compare(raw.count(between) + 1 if raw else 0, number)
+
+        return told
     if node.what == "count" and slot:
 
         def test(view: list[str], context: Any) -> bool:

@@ -31,6 +31,8 @@ CONVERTERS.expect("pcd.", "hdg.ingestion.device.pcd_values")  # it registers, to
 _SEPARATORS = {1: "^", 2: "&"}
 HEADER = "MSH"
 _SHORT = 64
+_BLANK = "^&~"
+"""What a field may consist of and still not be valued."""
 _FLEETING = [
     *("MSH-7", "MSH-10", "MSH-13", "EVN-2", "ORC-2", "ORC-3", "ORC-9", "ORC-15"),
     *("OBR-2", "OBR-3", "OBR-7", "OBR-8", "OBR-14", "OBR-22", "OBX-14", "OBX-19", "OBX-21"),
@@ -181,6 +183,7 @@ def _field_readers(source: Source, *, is_own: bool) -> Readers:
         return unescape(found, state.charset) if "\\" in found else found
 
     slot = number if is_own and is_first and not at else 0
+    is_whole = not source.component and not source.repetition
     return Readers(
         text if is_own or unit != HEADER else _once(text, source),
         _valued(source, raw, whole),
@@ -189,6 +192,8 @@ def _field_readers(source: Source, *, is_own: bool) -> Readers:
         number if is_own else 0,
         not is_own and unit == HEADER,
         _is_own,
+        _BLANK if is_whole else "",
+        "~",
     )
 
 
@@ -217,7 +222,7 @@ def _valued(source: Source, raw: Text, whole: Text) -> Callable[[Any, Any], bool
     """Whether there is text; a field or component of nothing but separators is not valued."""
     if not source.component and not source.repetition:
         return lambda view, state: (
-            bool(found := raw(view, state)) and (found[0] not in "^&~" or bool(found.strip("^&~")))
+            bool(found := raw(view, state)) and (found[0] not in _BLANK or bool(found.strip(_BLANK)))
         )
     return lambda view, state: bool(found := whole(view, state)) and bool(found.strip("&^"))
 
@@ -255,5 +260,11 @@ def _component_readers(source: Source, depth: int) -> Readers:
 
     slot = number if inner <= 1 else 0
     return Readers(
-        text, is_valued, lambda view, state: 1 if is_valued(view, state) else 0, slot, number, is_own=_is_own
+        text,
+        is_valued,
+        lambda view, state: 1 if is_valued(view, state) else 0,
+        slot,
+        number,
+        is_own=_is_own,
+        blank="&" if number and not inner else "",
     )

@@ -24,6 +24,8 @@ _ELSEWHERE = frozenset(("ED", "RP"))
 _COMPARATORS = {"", "="}
 _LIMIT = r"([+-]?\d+(?:\.\d+)?)"
 _PLAIN_RANGE = 60
+_TYPE = 2
+"""OBX-2."""
 _BETWEEN = re.compile(rf"{_LIMIT}\s*-\s*{_LIMIT}", re.ASCII)
 _COMPARED = "a number with a comparator, which NM does not have (SN does): read as its comparator and number"
 _BOUND = re.compile(rf"(<=|>=|<|>)\s*{_LIMIT}", re.ASCII)
@@ -221,7 +223,8 @@ def _repeated(text: str) -> list[str]:
 @CONVERTERS.register("hl7v2.observation_value", takes="field")
 def observation_value(text: str, state: State) -> Choice | None:
     """OBX-5 as value[x]; repeated text (TX, FT, ST) is one text, other repeated values are components."""
-    kind = state.segment.field(2)
+    fields = state.segment.fields
+    kind = fields[2] if len(fields) > _TYPE else ""
     if kind == "NM" and len(text) <= _PLAIN_RANGE and (value := plain_number(text)) is not None:
         return Choice("Quantity", {"value": value, **units(state)})
     kind = kind.partition("^")[0].strip()
