@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from hdg.ingestion.hl7v2.ack_mode import code_of
 from hdg.ingestion.hl7v2.mllp_client import MllpClient
 from hdg.ingestion.hl7v2.mllp_tls import client_context
 from messages import adt, oru
+from receiver import kept_port
 
 
 class Service:
@@ -31,18 +31,17 @@ class Service:
         self.authority = Authority(folder / "ca")
         own = self.authority.issue("localhost")
         self.client: Pair = self.authority.issue("lab-1", "North")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.tls = free.getsockname()[1]
         self.inbox = folder / "inbox"
-        self.running: Running = start_gateway(
-            folder / "data",
-            HDG_MLLP_TLS=f"127.0.0.1:{self.tls}",
-            HDG_MLLP_TLS_CERTIFICATE=str(own.certificate),
-            HDG_MLLP_TLS_KEY=str(own.key),
-            HDG_MLLP_TLS_CLIENT_CA=str(self.authority.ca),
-            HDG_INBOX=str(self.inbox),
-            HDG_INBOX_POLL_S="0.05",
-        )
+        with kept_port() as self.tls:
+            self.running: Running = start_gateway(
+                folder / "data",
+                HDG_MLLP_TLS=f"127.0.0.1:{self.tls}",
+                HDG_MLLP_TLS_CERTIFICATE=str(own.certificate),
+                HDG_MLLP_TLS_KEY=str(own.key),
+                HDG_MLLP_TLS_CLIENT_CA=str(self.authority.ca),
+                HDG_INBOX=str(self.inbox),
+                HDG_INBOX_POLL_S="0.05",
+            )
 
     def token(self) -> str:
         command = [sys.executable, "-m", "hdg", "token", "--role", "sender", "--institution", "northgen"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from hdg.ingestion.dicom.association import Peer
 from hdg.ingestion.dicom.scp_commitment import Request
 from hdg.management.store import imaging_commitment as rows
 from hdg.settings import DicomPeer, Settings
+from receiver import kept_port
 
 PUSH_INSTANCE = "1.2.840.10008.1.20.1.1"
 SOON_S = 180
@@ -179,9 +179,15 @@ def test_a_promise_that_nobody_took_for_a_week_is_given_up(make_site, monkeypatc
     assert len(modality.reports) == 1
 
 
-def test_what_a_killed_gateway_owed_is_sent_by_the_next(tmp_path: Path, database_url: str | None) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+@pytest.fixture
+def port() -> Iterator[int]:
+    with kept_port() as kept:
+        yield kept
+
+
+def test_what_a_killed_gateway_owed_is_sent_by_the_next(
+    tmp_path: Path, database_url: str | None, port: int
+) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / "hdg.toml").write_text(f'dicom_idle_s = 1.0\n[dicom_peers.CT1]\naddress = "127.0.0.1:{port}"\n')

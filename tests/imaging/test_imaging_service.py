@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import ssl
 
 import pytest
@@ -14,6 +13,7 @@ from pynetdicom.sop_class import Verification
 from bench.measure import start_gateway
 from certificates import Authority
 from dicom_objects import Refusals, associated, image, part10
+from receiver import kept_port
 
 TOML = """
 [dicom_peers.CT1]
@@ -29,18 +29,18 @@ institution = "south"
 def served(tmp_path):
     authority = Authority(tmp_path / "ca")
     own = authority.issue("localhost")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        tls = f"127.0.0.1:{free.getsockname()[1]}"
     data = tmp_path / "data"
     data.mkdir()
     (data / "hdg.toml").write_text(TOML)
-    running = start_gateway(
-        data,
-        HDG_DICOM_TLS=tls,
-        HDG_DICOM_TLS_CERTIFICATE=str(own.certificate),
-        HDG_DICOM_TLS_KEY=str(own.key),
-        HDG_DICOM_TLS_CLIENT_CA=str(authority.ca),
-    )
+    with kept_port() as port:
+        tls = f"127.0.0.1:{port}"
+        running = start_gateway(
+            data,
+            HDG_DICOM_TLS=tls,
+            HDG_DICOM_TLS_CERTIFICATE=str(own.certificate),
+            HDG_DICOM_TLS_KEY=str(own.key),
+            HDG_DICOM_TLS_CLIENT_CA=str(authority.ca),
+        )
     yield running, tls, authority
     if running.process.poll() is None:
         running.process.terminate()

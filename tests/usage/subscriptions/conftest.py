@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from endpoint import Endpoint
 from hdg.usage.subscriptions.dispatcher import Dispatcher
-from receiver import until
+from receiver import kept_port, until
 
 _spec = importlib.util.spec_from_file_location("usage_world", Path(__file__).parents[1] / "conftest.py")
 usage_world = importlib.util.module_from_spec(_spec)
@@ -84,10 +85,11 @@ class Site:
 @pytest.fixture
 def endpoints():
     """Three of them; all may be sent to."""
-    made = [Endpoint() for _ in range(3)]
-    yield made
-    for each in made:
-        each.close()
+    with ExitStack() as kept:  # a port that is listened on again later is nobody else's meanwhile
+        made = [Endpoint(port=kept.enter_context(kept_port())) for _ in range(3)]
+        yield made
+        for each in made:
+            each.close()
 
 
 @pytest.fixture
