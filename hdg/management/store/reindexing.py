@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Table, select
 
 from hdg.errors import BadRequest, VaultError
 from hdg.fhir import definitions
@@ -227,6 +227,8 @@ class Reindexing:
             terms.append(table.c.rkey <= until)
         if numbers:
             terms.append(table.c.param.in_(sorted(numbers)))
+        elif table.name == "idx_reference":  # its index goes by these, then by resource
+            terms.append(table.c.param.in_(_params(connection, table)))
         if self._scope.type:
             of_type = select(_RESOURCE.c.rkey).where(_RESOURCE.c.type == self._scope.type)
             terms.append(table.c.rkey.in_(of_type))
@@ -279,6 +281,17 @@ def _by_rkey(rows: Iterable[Row]) -> dict[int, list[Row]]:
     found: dict[int, list[Row]] = {}
     for row in rows:
         found.setdefault(row[-1], []).append(row)
+    return found
+
+
+def _params(connection: Connection, table: Table) -> list[int]:
+    """All that a table has, each by one look at its index."""
+    found: list[int] = []
+    query = select(table.c.param).order_by(table.c.param).limit(1)
+    one = connection.execute(query).scalar()
+    while one is not None:
+        found.append(one)
+        one = connection.execute(query.where(table.c.param > one)).scalar()
     return found
 
 

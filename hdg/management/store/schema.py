@@ -282,13 +282,13 @@ class IdxToken(SQLModel, table=True):
 class IdxReference(SQLModel, table=True):
     """reference: hash of the id and of the type, or hash of an absolute URL and 0.
 
-    Ordered by what is referred to: nothing leads to all rows of one ``param``.
+    Ordered by what is referred to; the second index leads to the rows of a resource, and to all of one ``param``.
     """
 
     __tablename__ = "idx_reference"
     __table_args__ = (
         PrimaryKeyConstraint("code", "param", "rkey", "system"),
-        Index("ix_idx_reference_rkey", "rkey", "param"),
+        Index("ix_idx_reference_param", "param", "rkey"),
         _CLUSTERED,
     )
     param: int = Field(sa_column=_int64(primary=True))

@@ -64,8 +64,6 @@ _RANKS = {
 }
 _STEP = 1.5
 """What a reference on the way adds to a rank: many refer to one, so two steps come after a code."""
-_HARDLY = 50.0
-"""Nothing lists what it finds, but it is looked up for a resource."""
 _NEVER = 100.0
 _LOOKED_UP = frozenset({"reference", "string", "uri", "date", "number", "quantity"})
 """Kinds of which an index leads from a resource to its rows."""
@@ -234,7 +232,7 @@ def _leader(wheres: Sequence[_Where], fewest: Fewest | None) -> tuple[_Where | N
     The rows of all that may lead are made before one is looked for: so what cannot be understood of them is refused
     the same whatever is stored.
     """
-    able = sorted((where for where in wheres if where.rank() < _HARDLY), key=_Where.rank)
+    able = sorted((where for where in wheres if where.rank() < _NEVER), key=_Where.rank)
     first = able[0] if able else None
     if fewest is None or first is None or first.is_id() or first.clause.links:
         return first, None
@@ -278,9 +276,7 @@ class _Where:
         return not self.is_id() and self.clause.kind != "text"
 
     def rank(self) -> float:
-        """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches, from _HARDLY
-        on nothing leads to them.
-        """
+        """How few resources it finds as a rule: the lowest leads. _NEVER: no rows list all its matches."""
         clause = self.clause
         if clause.kind == "filter":
             return _NEVER
@@ -289,8 +285,6 @@ class _Where:
         is_negative = clause.modifier in _NEGATIVE or (clause.modifier, *clause.values) == _ABSENT
         if clause.param == "_lastUpdated" or is_negative or (clause.param == "_id" and clause.modifier):
             return _NEVER
-        if clause.modifier == "missing" and clause.kind == "reference":
-            return _HARDLY
         if clause.modifier in _FORM_RANKS:
             return _FORM_RANKS[clause.modifier]
         return 0.0 if clause.param in ("identifier", "_id", "_list") else _RANKS.get(clause.kind, 9.0)

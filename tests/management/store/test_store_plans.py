@@ -190,16 +190,18 @@ def test_of_a_resource_at_hand_the_rows_of_a_composite_are_found_by_its_code(sto
         assert "SEARCH idx_composite USING PRIMARY KEY (param=? AND code=? AND rkey=?" in found
 
 
-def test_references_lead_where_one_is_named_and_are_looked_up_where_any_will_do(store: Store) -> None:
+def test_references_are_found_by_what_they_name_by_their_resource_and_by_their_parameter(
+    store: Store,
+) -> None:
+    if store.engine.dialect.name != "sqlite":
+        return  # of a table without rows any index will do
     one = Clause("subject", "reference", "", ("Patient/p",))
-    for modifier, value, leading in (("", "Patient/p", 1), ("missing", "false", 0), ("missing", "true", 0)):
-        clause = Clause("encounter", "reference", modifier, (value,))
-        terms = [str(term) for term in conditions(SearchQuery("Observation", (clause,)), hash, 0)]
-        assert sum("rkey IN (SELECT" in term for term in terms) == leading
-    found = plan(store, SearchQuery("Observation", (one, clause)))
-    if store.engine.dialect.name == "sqlite":
-        assert "SEARCH idx_reference USING PRIMARY KEY (code=? AND param=?" in found
-        assert "USING COVERING INDEX ix_idx_reference_rkey (rkey=? AND param=?" in found
+    some, none = (Clause("encounter", "reference", "missing", (value,)) for value in ("false", "true"))
+    found = plan(store, SearchQuery("Observation", (one, none)))
+    assert "SEARCH idx_reference USING PRIMARY KEY (code=? AND param=?" in found
+    assert "USING COVERING INDEX ix_idx_reference_param (param=? AND rkey=?" in found
+    found = plan(store, SearchQuery("Observation", (some,)))
+    assert "USING COVERING INDEX ix_idx_reference_param (param=?" in found
 
 
 def test_points_above_a_value_and_ranges_that_reach_above_it_each_have_their_index(store: Store) -> None:

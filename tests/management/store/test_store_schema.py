@@ -168,8 +168,8 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
         connection.execute(text("ALTER TABLE version DROP COLUMN scope"))
         connection.execute(text("DROP INDEX ix_resource_type_id_hash"))
         connection.execute(text("ALTER TABLE resource DROP COLUMN id_hash"))
-        for table in ("idx_reference", "idx_string", "idx_uri"):
-            connection.execute(text(f"DROP INDEX ix_{table}_rkey"))
+        for index in ("ix_idx_reference_param", "ix_idx_string_rkey", "ix_idx_uri_rkey"):
+            connection.execute(text(f"DROP INDEX {index}"))
         for table in (
             "outbox",
             "subscription",
@@ -219,8 +219,8 @@ def in_the_order_of_0019(connection) -> None:
         connection.execute(text(f"INSERT INTO before SELECT * FROM {table}"))
         connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text(f"ALTER TABLE before RENAME TO {table}"))
-    if connection.dialect.name == "sqlite":
-        connection.execute(text("CREATE INDEX ix_idx_reference_rkey ON idx_reference (rkey, param)"))
+    connection.execute(text("DROP INDEX IF EXISTS ix_idx_reference_param"))
+    connection.execute(text("CREATE INDEX ix_idx_reference_rkey ON idx_reference (rkey, param)"))
     connection.execute(text("UPDATE alembic_version SET version_num = '0019'"))
 
 
@@ -291,7 +291,7 @@ def test_references_and_composites_change_their_order_and_nothing_else(
                 key = [column.name for column in SQLModel.metadata.tables[table].primary_key]
                 assert inspect(connection).get_pk_constraint(table)["constrained_columns"] == key
             assert [index["name"] for index in inspect(connection).get_indexes("idx_reference")] == [
-                "ix_idx_reference_rkey"
+                "ix_idx_reference_param"
             ]
         assert answers(store) == before
         store.submit(put).result(120)

@@ -51,10 +51,12 @@ def upgrade() -> None:
         for table, key in (("idx_reference", BY_TARGET), ("idx_composite", BY_CODE)):
             op.drop_constraint(f"{table}_pkey", table, type_="primary")
             op.create_primary_key(f"{table}_pkey", table, list(key))
+        op.drop_index("ix_idx_reference_rkey", "idx_reference")
+        op.create_index("ix_idx_reference_param", "idx_reference", ["param", "rkey"], unique=False)
         return
     rows = int(op.get_bind().execute(sa.text("SELECT count(*) FROM idx_reference")).scalar() or 0)
     _in_order("idx_reference", REFERENCES, BY_TARGET, _slices(rows // SLICE_ROWS + 1))
-    op.create_index("ix_idx_reference_rkey", "idx_reference", ["rkey", "param"], unique=False)
+    op.create_index("ix_idx_reference_param", "idx_reference", ["param", "rkey"], unique=False)
     _in_order(
         "idx_composite", COMPOSITES, BY_CODE, ["1"]
     )  # it goes by the code already: little is to be sorted
