@@ -31,6 +31,8 @@ from hdg.mapping.when import compile_when, parse_when
 __all__ = ["STATEMENTS", "Compiler", "Program", "is_negated", "readers"]
 
 Build = Callable[[Any, State], Any]
+_LINKS_MAX = 24
+"""Statements by way of which one is read that stands elsewhere: each takes some ten calls inside one another."""
 _REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.,\- ]+)\)")
 
 
@@ -267,6 +269,10 @@ def _dispatched(targets: frozenset[str], *, is_link: bool) -> Build:
             return state.identified(element)
         if meant is not element:
             state.mark(element)
+            if state.depth >= _LINKS_MAX and meant not in state.told:
+                text = "what is at the end of a long chain of statements is only named here"
+                state.issues.append(Issue("information", "too-costly", state.place_of(element), text))
+                return state.identified(element)
         if local(meant) in STATEMENTS:
             found = state.dispatch(meant, state)
         else:

@@ -106,7 +106,10 @@ class Converter:
         state = State(tree, sender, tables.library, self.id_key, zone(sender.zone), issues)
         state.dispatch = tables.dispatch.statement
         state.build_resource = tables.compiler.resource
-        tables.compiler.resource(ROOT_TABLE, root, state)
+        try:
+            tables.compiler.resource(ROOT_TABLE, root, state)
+        except RecursionError:
+            raise CdaError("statements lead too far from one to another") from None
         if sum(type_ == "Patient" for type_, _ in state.resources) > 1:
             raise CdaError(
                 "a document about several patients: nobody knows about whom a statement is", "recordTarget"

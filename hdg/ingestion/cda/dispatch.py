@@ -70,7 +70,11 @@ class Dispatch:
         told = state.told.get(element)
         if told is None:
             state.told[element] = ()
-            found = self._read(element, state)
+            state.depth += 1
+            try:
+                found = self._read(element, state)
+            finally:
+                state.depth -= 1
             if found:
                 state.told[element] = tuple([one["reference"] for one in found])
             return found

@@ -34,6 +34,7 @@ class State(Context):
         "build_resource",
         "consumed",
         "content_of",
+        "depth",
         "dispatch",
         "has_contexts",
         "id_key",
@@ -104,6 +105,8 @@ class State(Context):
         """By table, what it made of an element: ``Type/id``."""
         self.told: dict[Element, tuple[str, ...]] = {}
         """What became of a statement: each ``Type/id``."""
+        self.depth = 0
+        """Statements that are being read, one by way of another."""
         self.above: dict[Element, dict[str, Sequence[Element]]] = {}
         """What rows have found below an element around what they read; bounded."""
         self.dispatch: Callable[[Element, State], list[JsonObject]] | None = None

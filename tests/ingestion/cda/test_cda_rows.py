@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cda_documents import LN, SCT, T, document
+from cda_documents import LN, SCT, T, converted, document, of
 from hdg.fhir import ids
 from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.convert import Converter
@@ -92,3 +92,28 @@ def test_a_number_counts_the_children_of_one_element(path):
     both = (parse_path(path), parse_path("b/c"))
     for one in both:
         assert list(one.among(tree.root, view, tree.parents)) == list(one.find(tree.root, tree.parents))
+
+
+def _chained(number: int, count: int) -> str:
+    """A procedure whose reason is the next one, by its id."""
+    reason = (
+        f"""<entryRelationship typeCode="RSON"><act classCode="ACT" moodCode="EVN">
+          <id root="2.999.5" extension="p{number + 1}"/></act></entryRelationship>"""
+        if number + 1 < count
+        else ""
+    )
+    return f"""<entry><procedure classCode="PROC" moodCode="EVN"><templateId root="{T}14"/>
+      <id root="2.999.5" extension="p{number}"/><code code="1" {SCT}/><statusCode code="completed"/>
+      <effectiveTime value="20200101"/>{reason}</procedure></entry>"""
+
+
+@pytest.mark.parametrize("count", [5, 400])
+def test_a_chain_of_statements_that_name_one_another_is_read_however_long_it_is(count):
+    found = converted("".join(_chained(number, count) for number in range(count)))
+    reasons = [reason for one in of(found, "Procedure") for reason in one.get("reasonReference", ())]
+    assert len(of(found, "Procedure")) == count
+    assert len(reasons) == count - 1
+    named = [one["identifier"]["value"] for one in reasons if "identifier" in one]
+    said = [one for one in found.issues if one.code == "too-costly"]
+    assert len(named) == len(said) == count // 25
+    assert all("reference" in one for one in reasons if "identifier" not in one)
