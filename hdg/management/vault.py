@@ -200,10 +200,15 @@ class KekCache:
 
     def add(self, code: str, kek: AESGCM) -> None:
         """Keeps an open KEK."""
+        self.add_all(((code, kek),))
+
+    def add_all(self, found: Iterable[tuple[str, AESGCM]]) -> None:
+        """Keeps open KEKs by their owners' codes."""
         with self._lock:
-            self._open[code] = kek
-            self._open.move_to_end(code)
-            if len(self._open) > self._limit:
+            for code, kek in found:
+                self._open[code] = kek
+                self._open.move_to_end(code)
+            while len(self._open) > self._limit:
                 self._open.popitem(last=False)
 
     def forget(self, code: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from starlette.routing import Match, Route
 
-from hdg.usage.fhir_api.quick import Quick, quick
+from hdg.usage.fhir_api.quick import Choice, Quick, quick
 
 PARTS = [
     "",
@@ -55,6 +56,36 @@ def test_a_quick_route_matches_what_it_matched_before(world):
             assert child.get("path_params") == expected_child.get("path_params")
             found += match != Match.NONE
     assert found > 1_000
+
+
+def test_a_choice_takes_what_the_first_of_its_routes_takes_when_they_are_asked_in_turn(world):
+    (place,) = [number for number, route in enumerate(world.app.routes) if isinstance(route, Choice)]
+    choice, routes = world.app.routes[place], world.app.routes[place + 1 :]
+    own = [
+        {"type": "http", "path": re.sub(r"{[^}]*}", "x1", route.path), "method": method, "headers": []}
+        for route in routes
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    ]
+    found = set()
+    for asked in [*scopes(), *own, {"type": "http", "path": "", "method": "GET", "headers": []}]:
+        matches = ((route, *route.matches(asked)) for route in routes)
+        expected = next((each for each in matches if each[1] == Match.FULL), None)
+        match, child = choice.matches(asked)
+        if expected is None:
+            assert match == Match.NONE, asked
+        else:
+            assert (match, child["hdg.route"]) == (Match.FULL, expected[0]), asked
+            assert child["path_params"] == expected[2]["path_params"]
+            found.add(expected[0].path)
+    assert len(found) > 40
+
+
+def test_a_choice_takes_no_websocket_and_nothing_under_a_root_path(world):
+    choice = next(route for route in world.app.routes if isinstance(route, Choice))
+    scope = {"type": "http", "path": "/fhir/Patient", "method": "GET", "headers": []}
+    assert choice.matches(scope)[0] == Match.FULL
+    assert choice.matches({**scope, "root_path": "/fhir"})[0] == Match.NONE
+    assert choice.matches({**scope, "type": "websocket"})[0] == Match.NONE
 
 
 def test_a_path_parameter_may_hold_slashes_and_stays_slow():

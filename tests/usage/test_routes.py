@@ -9,6 +9,7 @@ from starlette.routing import WebSocketRoute
 
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import PUBLIC_PATHS
+from hdg.usage.fhir_api.quick import Choice
 
 VALUES = {
     "type": "Patient",
@@ -63,7 +64,7 @@ def paths(app):
     """(path template, method) of every route. A kind of route that has no methods (a mount) is a failure."""
     sockets = [route for route in app.router.routes if isinstance(route, WebSocketRoute)]
     assert {route.path for route in sockets} == SOCKETS
-    routes = [route for route in app.router.routes if route not in sockets]
+    routes = [route for route in app.router.routes if route not in sockets and not isinstance(route, Choice)]
     return [(route.path, method) for route in routes for method in sorted(route.methods)]
 
 

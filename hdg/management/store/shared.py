@@ -72,10 +72,10 @@ class Shared:
             states.move_to_end(key)
             if state.is_parsed:
                 self._keep_parsed(key, state)
-        for key, (code, kek) in batch.owners.items():
+        for key, (code, _) in batch.owners.items():
             self.owners[key] = code
             self.owners.move_to_end(key)
-            self.keks.add(code, kek)
+        self.keks.add_all(batch.owners.values())
         while self.held_bytes > self.state_bytes and states:
             key, state = states.popitem(last=False)
             self.held_bytes -= state.weight

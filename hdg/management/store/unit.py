@@ -163,11 +163,14 @@ class Unit:
     def know_patients(self, patients: Iterable[str]) -> None:
         """Looks up the keys of several patients at once, where nothing is known of them."""
         shared, missing = self._shared, []
-        for key in dict.fromkeys(("patient", patient) for patient in patients):
+        for key in dict.fromkeys([("patient", patient) for patient in patients]):
             if key not in self.batch.owners and key not in self.ahead.owners:
                 code = shared.owners.get(key)
-                if code is None or shared.keks.get(code) is None:
+                kek = None if code is None else shared.keks.get(code)
+                if code is None or kek is None:
                     missing.append(key)
+                else:
+                    self.batch.owners[key] = (code, kek)
         if len(missing) < 2:
             return
         found = owners.find(self._cursor, missing, is_postgresql=shared.is_postgresql)

@@ -40,7 +40,7 @@ from hdg.usage.fhir_api.errors import Shield, handle_hdg_error, handle_http_erro
 from hdg.usage.fhir_api.formats import Formats
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
-from hdg.usage.fhir_api.quick import quick
+from hdg.usage.fhir_api.quick import Choice, quick
 from hdg.usage.fhir_api.wire import Pretty
 from hdg.usage.subscriptions.lane import Pace
 
@@ -99,7 +99,8 @@ def create_app(gate: Gate, settings: Settings) -> FastAPI:
         *docs_page.routes(api.base_url),
         *images_page.routes(),
     ]
-    app.router.routes[:0] = map(quick, routes)
+    routes = list(map(quick, routes))
+    app.router.routes[:0] = [Choice(routes), *routes]
     app.add_exception_handler(HdgError, handle_hdg_error)
     app.add_exception_handler(HTTPException, handle_http_error)
     app.add_middleware(Pretty)

@@ -6,6 +6,7 @@ becomes XML for a client that prefers it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote_plus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -146,10 +147,17 @@ def _media_type(text: str) -> str:
 
 def _wants_xml(scope: Scope, accept: str) -> bool:
     """Whether XML is asked for by ``_format``, else preferred to JSON by Accept (RFC 9110 §12.5.1)."""
-    given = parse_qsl(scope["query_string"].decode("latin-1"))
-    named = [value for name, value in given if name == "_format"]
-    if named:
-        return _media_type(named[0].replace(" ", "+")) in XML_TYPES
+    query: bytes = scope["query_string"]
+    if b"_format" in query or b"%" in query:  # a name may be written with percent signs
+        given = parse_qsl(query.decode("latin-1"))
+        named = [value for name, value in given if name == "_format"]
+        if named:
+            return _media_type(named[0].replace(" ", "+")) in XML_TYPES
+    return _prefers_xml(accept)
+
+
+@lru_cache(256)
+def _prefers_xml(accept: str) -> bool:
     weights = {"xml": 0.0, "json": 0.0}
     for part in accept.split(","):
         name, *rest = (piece.strip().lower() for piece in part.split(";"))
