@@ -9,7 +9,7 @@ coverage and explain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from threading import RLock
@@ -35,6 +35,7 @@ from hdg.mapping.context import Context, Converter, Facts, JsonObject, Unfit
 from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
 from hdg.mapping.forms import Parts, formed
+from hdg.mapping.guards import Answers, field_guard, guarded, part_guard
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
 from hdg.mapping.plans import Plans, Step
@@ -136,7 +137,11 @@ class Program:
 class Compiler:
     """Compiles the tables of one Library; keeps what it compiled."""
 
-    def __init__(self, library: Library, grammar: Grammar, *, is_tracing: bool = False) -> None:
+    def __init__(
+        self, library: Library, grammar: Grammar, *, is_tracing: bool = False, answers: Answers | None = None
+    ) -> None:
+        """``answers``: which rows say what becomes of their source, for guards (guards.py); None: no guards."""
+        self._answers = answers
         self.library = library
         self.grammar = grammar
         self.is_tracing = is_tracing
@@ -176,11 +181,20 @@ class Compiler:
                 if depth == 0 and not self.is_tracing:
                     step = step._replace(extent=cache(partial(self._extent, rule, table, kind)))
                 steps.append(step)
+        steps.extend(self._guards(table, depth))
         slots = [self.grammar.slot(rule.source, table, depth).number for rule in table.rules]
         resolve = partial(self.grammar.readers, table=table, depth=depth)
         between = self.grammar.between if depth == 0 and not self.is_tracing else ""
         plans = Plans(steps, max(slots, default=0) + 1, resolve, table.file, between)
         return Program(table.name, kind, plans)
+
+    def _guards(self, table: Table, depth: int) -> Iterator[Step]:
+        if self._answers is None:
+            return
+        slot_of = lambda rule: self.grammar.slot(rule.source, table, depth).number  # noqa: E731  # as short as that
+        for number, node in guarded(table, slot_of, self._answers):
+            run = part_guard(number, self.grammar.null) if depth else field_guard(number)
+            yield Step(number, run, self._test(node, table, depth), node)
 
     def datatype(self, name: str, depth: int) -> Converter:
         """The converter that a datatype table is. Raises TableError."""

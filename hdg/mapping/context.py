@@ -203,6 +203,7 @@ class Context:
         "problems",
         "recent",
         "shared",
+        "silent",
         "taken",
         "trace",
         "trail",
@@ -230,6 +231,10 @@ class Context:
         self.noted: list[Noted] | None = None
         """What ``report`` settled, while somebody wants to know."""
         self.origin: Any = None
+        self.silent = 0
+        """Slots of the unit at hand that no row of the last table read, each of its rows asking for something else:
+        bit n is slot n.
+        """
         self.trace: list[Event] | None = None
         self.made: Any = None
         """The last value that a converter gave; tracing only."""

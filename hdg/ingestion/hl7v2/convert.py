@@ -24,7 +24,7 @@ from hdg.ingestion.hl7v2.families import link_families
 from hdg.ingestion.hl7v2.filling import fill
 from hdg.ingestion.hl7v2.finish import Linker, defaulted, identify
 from hdg.ingestion.hl7v2.groups import Grouped, group
-from hdg.ingestion.hl7v2.message import MessageProgram, message_program, structure_of
+from hdg.ingestion.hl7v2.message import MessageProgram, answers, message_program, structure_of
 from hdg.ingestion.hl7v2.parser import Message, parse
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.provenance import provenance
@@ -58,7 +58,7 @@ class _Tables:
     def __init__(self, library: Library, *, is_tracing: bool) -> None:
         self.library = library
         self.grammar = V2Grammar()
-        self.compiler = Compiler(library, self.grammar, is_tracing=is_tracing)
+        self.compiler = Compiler(library, self.grammar, is_tracing=is_tracing, answers=answers)
         self._shared: dict[Any, Shared] = {}
         self._programs: dict[tuple[str, str, str], tuple[str, MessageProgram] | None] = {}
 

@@ -198,8 +198,17 @@ def unit_system(text: str, state: State) -> str | None:
 
 @CONVERTERS.register("hl7v2.unit_code", type="code", is_pure=True)
 def unit_code(text: str, state: State) -> str | None:
-    """The unit's code, only with a coding system (R4 qty-3)."""
+    """The unit's code, only with a coding system (R4 qty-3). What neither text nor code shows is reported."""
     found = _unit_coding(text, state)
+    if "^" in text:
+        shown = {"", unit_text(text, state)}
+        parts = split(text)
+        for first in (1, 4):
+            if found and part(parts, first, state) == found[0]:
+                shown |= {found[0], part(parts, first + 2, state)}
+        if any(part(parts, number, state) not in shown for number in range(1, len(parts) + 1)):
+            text = "the unit's text was kept, further codes were not"
+            state.problem(text, code="incomplete", severity="information")
     return found[0] if found else None
 
 

@@ -107,7 +107,12 @@ def _leaves(segment: Segment) -> Iterator[tuple[tuple[int, int, int, int], list[
                 for piece, value in enumerate(pieces, 1):
                     if value.strip() and value != NULL:
                         leaf = f"{below}.{piece}" if len(pieces) > 1 else below
-                        yield (number, repetition, component, piece), [field, here, below, leaf]
+                        names = [field, here, below, leaf]
+                        if (
+                            len(components) == 1 or len(pieces) == 1
+                        ):  # one text, by whatever name it is reported
+                            names[:0] = [f"{here}.{component}", f"{here}.{component}.{piece}"]
+                        yield (number, repetition, component, piece), names
 
 
 class _Judge:

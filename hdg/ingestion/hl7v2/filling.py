@@ -54,8 +54,9 @@ def fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build]
                 reads = -1
             elif row.least < size and (row.test is None or row.test(view, state)):
                 is_read = True
-                reads |= row.reads
+                state.silent = 0
                 _run(row, view, segment, place, builds, state)
+                reads |= row.reads & ~state.silent if state.silent else row.reads
                 if trace is not None:
                     trace.append(Event(row.rule, (), segment, True))
         if is_read:

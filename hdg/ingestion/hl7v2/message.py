@@ -162,9 +162,7 @@ def _reads(row: Rule, library: Library) -> int:
     table = library.table("segments", row.as_)
     found = 0
     for rule in (row, *(table.rules if table is not None else ())):
-        named = (
-            {rule.source} if rule is not row and (rule.is_mapped or not POINTER.match(rule.note)) else set()
-        )
+        named = {rule.source} if rule is not row and answers(rule) else set()
         if (
             rule.when
         ):  # what decides about the row by being there has its say; of others, only what is compared
@@ -196,6 +194,11 @@ def _link(path: str, text: str, kind: str, library: Library) -> Link:
         alone = steps[0].element if len(steps) == 1 and steps[0].kind in ("plain", "new") else ""
         return Link(owner, steps[0].element, put, is_list, "" if text == "@." else text[1:], alone)
     return Link(owner, steps[0].element, put, is_list, None, "", constant(wanted, text, library.systems))
+
+
+def answers(rule: Rule) -> bool:
+    """Whether a row of a table says what becomes of its source, and does not only point to where that is said."""
+    return rule.is_mapped or not POINTER.match(rule.note)
 
 
 def message_program(name: str, compiler: Compiler, grammar: V2Grammar) -> MessageProgram | None:
