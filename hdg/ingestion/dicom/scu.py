@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = ["Checkpoint", "own_handlers", "send_reports"]
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _WAIT_S = 30.0
+_WORD_S = 0.05
 
 
 class Checkpoint(threading.Event):
@@ -32,13 +34,21 @@ class Checkpoint(threading.Event):
         self.set()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """As it says; the association waits no more when this returns, and ``clear`` sees that."""
-        while super().wait(timeout):
-            with self._passing:
-                if self.is_set():
-                    self._association._is_paused = False
-                    return True
-        return False
+        """As it says; the association waits no more when this returns, and ``clear`` sees that.
+
+        While it waits it says so again and again: who waits for its word would wait for ever if that were lost.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._association._is_paused = True
+            left = _WORD_S if end is None else min(_WORD_S, end - time.monotonic())
+            if super().wait(max(left, 0)):
+                with self._passing:
+                    if self.is_set():
+                        self._association._is_paused = False
+                        return True
+            elif end is not None and time.monotonic() >= end:
+                return False
 
     def clear(self) -> None:
         """As it says; not while somebody passes."""

@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 from hdg.ingestion.dicom.scu import Checkpoint
+from receiver import until
 
 
 def lost(association: SimpleNamespace) -> int:
@@ -50,3 +51,18 @@ def test_it_waits_no_longer_than_it_is_told_to() -> None:
     assert not made.wait(0.01)
     made.set()
     assert made.wait(0.01)
+
+
+def test_that_it_waits_is_said_again_where_the_word_was_lost() -> None:
+    """Seen once on a busy machine: the thread waited, said that it did not, and a release waited for ever."""
+    association = SimpleNamespace(_is_paused=False)
+    checkpoint = Checkpoint(association)
+    checkpoint.clear()
+    thread = threading.Thread(target=checkpoint.wait)
+    thread.start()
+    until(lambda: association._is_paused)
+    association._is_paused = False
+    until(lambda: association._is_paused)
+    checkpoint.set()
+    thread.join()
+    assert not association._is_paused
