@@ -24,6 +24,7 @@ from hdg.management.store import outbox
 from hdg.management.store.inbox import note_loss
 from hdg.management.store.lane_lock import LaneLock
 from hdg.management.store.session import WriteSession
+from hdg.throttle import Throttle
 
 __all__ = ["Forwarder", "Lane"]
 
@@ -222,6 +223,7 @@ class Forwarder:
         self._gateway = gateway
         self._lanes: dict[str, Lane] = {}
         self._stopping = threading.Event()
+        self._tell = Throttle(_log)
         self._thread = threading.Thread(target=self._run, name="hdg-outbox", daemon=True)
 
     def start(self) -> None:
@@ -237,15 +239,23 @@ class Forwarder:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            declared = self._gateway.destinations.current().tables
-            wanted = {name: table for name, table in declared.items() if not table.paused}
-            gone = [name for name, lane in self._lanes.items() if wanted.get(name) != lane.destination]
-            self._end([self._lanes.pop(name) for name in gone])
-            for name, table in wanted.items():
-                if name not in self._lanes and not self._stopping.is_set():
-                    self._lanes[name] = Lane(self._gateway, name, table)
-                    self._lanes[name].start()
+            try:
+                self._follow()
+            except Exception as error:  # no thread to be had, a file that cannot be read just now
+                self._tell(logging.WARNING, "outbox: its destinations wait: %s", type(error).__name__)
             self._stopping.wait(0.5)
+
+    def _follow(self) -> None:
+        """Lanes end and begin as destinations are declared now."""
+        declared = self._gateway.destinations.current().tables
+        wanted = {name: table for name, table in declared.items() if not table.paused}
+        gone = [name for name, lane in self._lanes.items() if wanted.get(name) != lane.destination]
+        self._end([self._lanes.pop(name) for name in gone])
+        for name, table in wanted.items():
+            if name not in self._lanes and not self._stopping.is_set():
+                lane = Lane(self._gateway, name, table)
+                lane.start()
+                self._lanes[name] = lane
 
     def _end(self, lanes: list[Lane]) -> None:
         for lane in lanes:

@@ -346,6 +346,23 @@ def test_destinations_are_read_again_while_running_and_a_wrong_file_changes_noth
     second.close()
 
 
+@only_sqlite
+def test_a_lane_that_cannot_begin_is_begun_later(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, refused = Lane.start, []
+
+    def failing(lane: Lane) -> None:
+        if not refused:
+            refused.append(lane)
+            raise RuntimeError("can't start new thread")
+        start(lane)
+
+    monkeypatch.setattr(Lane, "start", failing)
+    site.start()
+    site.take(oru("N1"))
+    site.until_statuses("done")
+    assert refused
+
+
 def _lanes() -> list[Lane]:
     return [thread for thread in threading.enumerate() if isinstance(thread, Lane)]
 
