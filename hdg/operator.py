@@ -14,7 +14,7 @@ from functools import partial
 from sqlalchemy import true
 from sqlalchemy.exc import DBAPIError
 
-from hdg.errors import BadRequest, NotFound, SettingsError
+from hdg.errors import BadRequest, NotFound
 from hdg.fhir import json as fhir_json
 from hdg.gateway import Gateway, now_us
 from hdg.management import identity, revocation
@@ -35,7 +35,7 @@ from hdg.management.store.text_check import put_right
 from hdg.management.store.values import hasher
 from hdg.management.verify_objects import check_objects
 from hdg.management.verify_signatures import check_signatures
-from hdg.settings import Settings
+from hdg.settings import Settings, existing
 
 LIST_MAX = 1000
 _DAY_US = 86_400_000_000
@@ -81,7 +81,7 @@ def revoke_token(settings: Settings, token: str = "", *, token_id: str = "") -> 
 
     Raises AccessDenied for a token that is not valid (any more), BadRequest for what is no id or revoked.
     """
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         end_us = gateway.clock() + identity.LIFETIME_MAX_US
         if token:
             public = gateway.keys.token_key.public_key()
@@ -95,19 +95,7 @@ def revoke_token(settings: Settings, token: str = "", *, token_id: str = "") -> 
 
 
 def _keys(settings: Settings) -> KeyRing:
-    _check_folder(settings)
-    return KeyRing.open(settings.data / "keys")
-
-
-def _check_folder(settings: Settings) -> None:
-    """An operator's command never makes a new data folder: a mistyped path must not look like an empty gateway."""
-    if not (settings.data / "keys").is_dir():
-        raise SettingsError(f"{settings.data} is no data folder; hdg serve makes one")
-
-
-def _open(settings: Settings) -> Gateway:
-    _check_folder(settings)
-    return Gateway.open(settings)
+    return KeyRing.open(existing(settings).data / "keys")
 
 
 def grant_consent(
@@ -119,13 +107,13 @@ def grant_consent(
     days: int,
 ) -> str:
     """Records a consent; the Consent's id. Raises NotFound when the gateway holds no such patient, BadRequest."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         return grant(gateway, patient, to, purposes, types, days=days)
 
 
 def revoke_consent(settings: Settings, consent_id: str) -> None:
     """Makes a Consent inactive. Raises NotFound."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         revoke(gateway, consent_id)
 
 
@@ -167,7 +155,7 @@ def revoke(gateway: Gateway, consent_id: str) -> None:
 
 def list_consents(settings: Settings, patient: str) -> Iterator[str]:
     """A line a Consent: id, status, permit or deny, grantees, purposes, types, period."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         reader = gateway.store.reader
         about = Clause("patient", "reference", "", (f"Patient/{patient}",))
         page = reader.search(SearchQuery("Consent", (about,), LIST_MAX), true())
@@ -234,7 +222,7 @@ def verify_store(
 def _verified(
     settings: Settings, reference: str, progress: Progress | None, *, with_objects: bool
 ) -> Verification:
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         reader = gateway.store.reader
         trust = Trust(settings.log_origin, gateway.keys.ledger_key.public_key().public_bytes_raw())
         with gateway.store.engine.connect() as connection, lenient(connection):
@@ -282,7 +270,7 @@ def reindex_store(settings: Settings, scope: Scope, *, resume: bool, progress: P
     ``resume``: goes on where an interrupted run of the same scope has come to. Raises BadRequest for a scope that
     does not exist.
     """
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         indexer = Indexer(hasher(index_key(gateway.keys.root)))
         fill = Refill(gateway.store, indexer)
         while fill.step():  # after an upgrade; else there is nothing to do

@@ -16,23 +16,16 @@ from hdg.ingestion.hl7v2.header import peek
 from hdg.ingestion.hl7v2.parser import parse
 from hdg.management.store import WriteSession, outbox
 from hdg.management.store.outbox import Row
-from hdg.settings import Settings
+from hdg.settings import Settings, existing
 
 __all__ = ["drop", "queue_files", "retry", "waiting"]
 
 _DROPPED = "dropped by the operator"
 
 
-def _open(settings: Settings) -> Gateway:
-    """An operator's command never makes a new data folder."""
-    if not (settings.data / "keys").is_dir():
-        raise SettingsError(f"{settings.data} is no data folder; hdg serve makes one")
-    return Gateway.open(settings)
-
-
 def waiting(settings: Settings, destination: str = "", *, with_all: bool = False) -> Iterator[str]:
     """A line a message that waits or is parked (``with_all``: or was delivered or dropped), in order."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         declared = gateway.destinations.current().tables
         for row in outbox.rows(
             gateway.store.engine, outbox.STATUSES if with_all else ("queued", "refused"), destination
@@ -55,7 +48,7 @@ def retry(settings: Settings, numbers: Sequence[int], destination: str = "") -> 
 
     They go out before those that came after them. Raises NotFound, BadRequest.
     """
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         if numbers:
             chosen = _chosen(gateway, numbers, ("refused", "dropped"))
         else:
@@ -65,7 +58,7 @@ def retry(settings: Settings, numbers: Sequence[int], destination: str = "") -> 
 
 def drop(settings: Settings, numbers: Sequence[int]) -> int:
     """Gives up sending these; the messages themselves stay. Raises NotFound, BadRequest."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         return _change(gateway, _chosen(gateway, numbers, ("queued", "refused")), "dropped", _DROPPED)
 
 
@@ -91,7 +84,7 @@ def queue_files(settings: Settings, destination: str, files: Sequence[Path]) -> 
 
     Raises SettingsError for a destination that is not declared, BadRequest for a file that is not whole.
     """
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         if destination not in gateway.destinations.current().tables:
             raise SettingsError(f"destinations.toml declares no destination {destination}")
         messages = [each for file in files for each in _messages(file)]

@@ -16,7 +16,7 @@ from typing import Any
 from hdg import retention
 from hdg.devices import Devices, is_of_device
 from hdg.documents import Documents
-from hdg.errors import BadRequest, HdgError, Hl7v2Error, SettingsError, VaultError
+from hdg.errors import BadRequest, HdgError, Hl7v2Error, VaultError
 from hdg.fhir.json import dumps
 from hdg.gateway import Gateway
 from hdg.ingestion.converted import JsonObject
@@ -28,7 +28,7 @@ from hdg.management.store import WriteSession
 from hdg.management.store.inbox import Entry, close_item, entries, entry, work_items
 from hdg.management.store.writer import RowsRefused
 from hdg.replaying import Replayed
-from hdg.settings import Settings
+from hdg.settings import Settings, existing
 
 __all__ = [
     "Change",
@@ -114,13 +114,6 @@ def since_us(text: str, now_us: int) -> int:
     return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
-def _open(settings: Settings) -> Gateway:
-    """An operator's command never makes a new data folder."""
-    if not (settings.data / "keys").is_dir():
-        raise SettingsError(f"{settings.data} is no data folder; hdg serve makes one")
-    return Gateway.open(settings)
-
-
 def _time(at_us: int) -> str:
     return f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
@@ -133,14 +126,14 @@ def _head(found: Entry) -> str:
 
 def quarantined(settings: Settings, sender: str = "") -> Iterator[str]:
     """A line a message in quarantine: number, time, sender, MSH-10, reason and place."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         for found in entries(gateway.store.engine, status="quarantined", sender=sender):
             yield _head(found)
 
 
 def raw_of(settings: Settings, number: int) -> bytes:
     """The bytes as received: a patient's data. Raises NotFound, VaultError."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         return _raw(gateway, entry(gateway.store.engine, number))
 
 
@@ -153,7 +146,7 @@ def _raw(gateway: Gateway, found: Entry) -> bytes:
 
 def show(settings: Settings, number: int) -> Iterator[str]:
     """A message's structure: segments, valued fields and their lengths, and the place of the problem."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         found = entry(gateway.store.engine, number)
         raw = _raw(gateway, found)
         yield _head(found)
@@ -190,7 +183,7 @@ def edit(settings: Settings, number: int, data: bytes) -> int:
     """Puts corrected bytes beside a message in quarantine; the number to replay. Raises NotFound,
     BadRequest.
     """
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         found = entry(gateway.store.engine, number)
         if found.status != "quarantined":
             raise BadRequest(f"message {number} is not in quarantine but {found.status}")
@@ -205,7 +198,7 @@ def replay_quarantined(
     settings: Settings, numbers: Iterable[int], *, is_dry: bool = False, sender: str = ""
 ) -> Iterator[Line]:
     """Tries messages of the quarantine again: those named, or all. One line each."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         engine = gateway.store.engine
         named = [entry(engine, number) for number in numbers]
         for found in named or list(entries(engine, status="quarantined", sender=sender)):
@@ -256,7 +249,7 @@ def replay(
     names the new tables.
     """
     total = changed = refused = 0
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         last = gateway.clock() if until is None else until
         found_all = entries(
             gateway.store.engine, status="accepted", since_us=since, until_us=last, sender=sender
@@ -291,7 +284,7 @@ def _diff(old: JsonObject | None, new: JsonObject, *, with_values: bool) -> Iter
 
 def pruned(settings: Settings, *, is_dry: bool = False, is_clock_trusted: bool = False) -> Line:
     """Removes what is kept no longer, and says what that was."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         removed = retention.prune(gateway, is_dry=is_dry, is_clock_trusted=is_clock_trusted)
     if removed.is_held or removed.is_first:
         moved = "the clock has moved by days since the last look"
@@ -302,7 +295,7 @@ def pruned(settings: Settings, *, is_dry: bool = False, is_clock_trusted: bool =
 
 def work(settings: Settings, *, with_closed: bool = False) -> Iterator[str]:
     """A line a work item: id, how many messages, what is lost where."""
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         for item in work_items(gateway.store.engine, status=None if with_closed else "open"):
             status = "" if item.status == "open" else f"  ({item.status})"
             yield (
@@ -315,7 +308,7 @@ def close(settings: Settings, items: Iterable[str], *, is_ignored: bool = False)
     """Closes work items, until the next such loss or for good. Raises BadRequest for an id that is not
     there.
     """
-    with _open(settings) as gateway:
+    with Gateway.open(existing(settings)) as gateway:
         known = {item.id for item in work_items(gateway.store.engine, status=None)}
         chosen = list(items)
         unknown = [item for item in chosen if item not in known]

@@ -249,6 +249,15 @@ def load(**overrides: Any) -> Settings:
         raise SettingsError(f"hdg.toml cannot be read: {error}") from None
 
 
+def existing(settings: Settings) -> Settings:
+    """The same settings, for an operator's command, which never makes a data folder: a mistyped path must not look
+    like an empty gateway. Raises SettingsError.
+    """
+    if not (settings.data / "keys").is_dir():
+        raise SettingsError(f"{settings.data} is no data folder; hdg serve makes one")
+    return settings
+
+
 def host_port(text: str, setting: str) -> tuple[str, int]:
     """Splits ``HOST:PORT`` (``[::1]:2575`` for IPv6). Raises SettingsError."""
     host, _, port = text.rpartition(":")

@@ -13,11 +13,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from hdg.errors import BadRequest, SettingsError
+from hdg.errors import BadRequest
 from hdg.fhir import json
 from hdg.gateway import Gateway, now_us
 from hdg.management.identity import DEFAULT_PURPOSE, Principal
-from hdg.settings import Settings
+from hdg.settings import Settings, existing
 from hdg.usage.access import Gate
 from hdg.usage.ccd.document import Making, document
 from hdg.usage.fhir_api.bundles import instant
@@ -69,9 +69,7 @@ def export(settings: Settings, wanted: Wanted, file: Path, clock: Callable[[], i
     SettingsError, Unavailable, OSError.
     """
     caller = Caller(wanted.principal())
-    if not (settings.data / "keys").is_dir():
-        raise SettingsError(f"{settings.data} is no data folder; hdg serve makes one")
-    with closing(Gateway.open(settings, clock)) as gateway:
+    with closing(Gateway.open(existing(settings), clock)) as gateway:
         gate = Gate.open(settings, gateway.keys, gateway.store, gateway.clock)
         found = asyncio.run(
             gate.record(caller, wanted.patient, f"hdg export --ccd --patient {wanted.patient}")

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import orjson
 
-from hdg.errors import BadRequest, NotFound, SettingsError
+from hdg.errors import BadRequest, NotFound
 from hdg.fhir import definitions
 from hdg.gateway import Gateway, now_us
 from hdg.management.audit import Access
@@ -26,7 +26,7 @@ from hdg.management.identity import Principal, is_project
 from hdg.management.store import SearchQuery, Store, WriteSession
 from hdg.management.store.meta import index_key
 from hdg.management.store.values import hasher
-from hdg.settings import Settings
+from hdg.settings import Settings, existing
 from hdg.usage.part_file import part_of
 from hdg.usage.research.elements import SHOWN
 from hdg.usage.research.view import ROLE, Found, Researchers, Shown, medications
@@ -75,9 +75,7 @@ def export(settings: Settings, wanted: Wanted, file: Path, clock: Callable[[], i
     """
     if not is_project(wanted.project):
         raise BadRequest("a project's id is made of up to 64 letters, digits, hyphens and points")
-    if not (settings.data / "keys").is_dir():
-        raise SettingsError(f"{settings.data} is no data folder; hdg serve makes one")
-    with closing(Gateway.open(settings, clock)) as gateway:
+    with closing(Gateway.open(existing(settings), clock)) as gateway:
         return _Export(gateway, wanted).run(file)
 
 
