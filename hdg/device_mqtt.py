@@ -3,7 +3,8 @@
 MQTT 5 (https://docs.oasis-open.org/mqtt/mqtt/v5.0/mqtt-v5.0.html) §4.3, §4.4. The session at the broker outlives us
 (no clean start), so what was not acknowledged comes again after a crash, and is known by its digest. Everything is
 subscribed at QoS 1, whatever it was published at: with QoS 2 a message is ours once we have said that it arrived
-(PUBREC), before it could be stored; QoS 1 and the inbox, which knows repeats, give exactly once.
+(PUBREC), before it could be stored; QoS 1 and the inbox, which knows repeats, give exactly once. What is published at
+QoS 0 comes at QoS 0: there is nothing to acknowledge, and to do so all the same ends the connection (§2.2.1).
 """
 
 from __future__ import annotations
@@ -105,6 +106,7 @@ class Subscriber:
             ) from None
         client.reconnect_delay_set(1, RECONNECT_MAX_S)
         client.on_connect = self._connected
+        client.on_subscribe = self._subscribed
         client.on_disconnect = self._disconnected
         client.on_message = self._received
         return client
@@ -119,6 +121,11 @@ class Subscriber:
         _log.info("connected to the MQTT broker; session kept: %s", flags.session_present)
         client.subscribe([(topic.filter, QOS) for topic in self._settings.topics])
 
+    def _subscribed(self, client: mqtt.Client, _: Any, mid: int, reasons: Any, properties: Any) -> None:
+        for number, reason in enumerate(reasons):
+            if reason.is_failure:
+                _log.error("the MQTT broker refused mqtt.topics[%d]: %s", number, reason)
+
     def _disconnected(self, client: mqtt.Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
         if not self._stopping.is_set():
             _log.warning("the connection to the MQTT broker ended: %s", reason)
@@ -128,7 +135,8 @@ class Subscriber:
             return  # not acknowledged: it comes again
         for number, topic in enumerate(self._settings.topics):
             if mqtt.topic_matches_sub(topic.filter, message.topic):
-                work = self._take(number, bytes(message.payload), message.mid, self._generation)
+                mid = message.mid if message.qos else 0
+                work = self._take(number, bytes(message.payload), mid, self._generation)
                 future = asyncio.run_coroutine_threadsafe(work, self._loop)
                 self._under_way.add(future)
                 future.add_done_callback(self._under_way.discard)
@@ -139,7 +147,10 @@ class Subscriber:
     # --- the event loop -----------------------------------------------------------------------------------------
 
     async def _take(self, number: int, data: bytes, mid: int, generation: int) -> None:
-        """Takes a message in, again and again until it could be kept; then acknowledges it."""
+        """Takes a message in, again and again until it could be kept; then acknowledges it.
+
+        ``mid``: 0 where there is nothing to acknowledge.
+        """
         pause_s = RETRY_S
         while not await self._is_kept(number, data):
             try:
@@ -148,6 +159,8 @@ class Subscriber:
                 pause_s = min(2 * pause_s, RETRY_MAX_S)
             else:
                 return  # not acknowledged: it comes again
+        if not mid:
+            return
         if generation == self._generation and self._client.ack(mid, QOS) != MQTTErrorCode.MQTT_ERR_SUCCESS:
             _log.warning("a message of mqtt.topics[%d] could not be acknowledged: it will come again", number)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from hdg import device_mqtt
 from hdg.device_mqtt import Subscriber
@@ -66,6 +68,25 @@ def test_a_message_is_acknowledged_once_it_is_stored(gateway):
     asyncio.run(deliver(made, client, message(7)))
     assert client.acknowledged == [(7, 1)]
     assert inbox(gateway) == ["accepted"]
+
+
+def test_a_message_without_acknowledgement_is_stored_and_none_is_sent(gateway):
+    """QoS 0 has no packet identifier: an acknowledgement of 0 would end the connection."""
+    made, client = subscriber(gateway)
+    unacknowledged = message(0)
+    unacknowledged.qos = 0
+    asyncio.run(deliver(made, client, unacknowledged))
+    assert client.acknowledged == []
+    assert inbox(gateway) == ["accepted"]
+
+
+def test_a_topic_that_the_broker_refuses_is_told(gateway, caplog):
+    made, client = subscriber(gateway)
+    refused, granted = (ReasonCode(PacketTypes.SUBACK, identifier=code) for code in (0x87, 1))
+    made._subscribed(client, None, 1, [granted, refused], None)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the MQTT broker refused mqtt.topics[1]: Not authorized"
+    ]
 
 
 def test_a_repeat_is_acknowledged_and_changes_nothing(gateway):

@@ -164,6 +164,21 @@ def test_a_gateway_that_is_killed_again_and_again_loses_and_doubles_nothing(
         served.stop()
 
 
+def test_what_is_published_without_acknowledgement_comes_in_on_one_connection(
+    broker: Broker, tmp_path: Path
+) -> None:
+    served = Served(tmp_path / "data", f"mqtt://localhost:{broker.port}")
+    client = publisher(broker)
+    try:
+        subscribed(served, client)
+        publish(client, range(30), qos=0)
+        publish(client, range(30, 40))
+        until(lambda: served.accepted() == 41)
+    finally:
+        client.loop_stop()
+        served.stop()
+
+
 def test_what_comes_while_the_gateway_or_the_broker_is_away_comes_later(
     broker: Broker, tmp_path: Path
 ) -> None:
