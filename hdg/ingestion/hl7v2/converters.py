@@ -196,20 +196,26 @@ def unit_system(text: str, state: State) -> str | None:
     return found[1] if found else None
 
 
-@CONVERTERS.register("hl7v2.unit_code", type="code", is_pure=True)
 def unit_code(text: str, state: State) -> str | None:
-    """The unit's code, only with a coding system (R4 qty-3). What neither text nor code shows is reported."""
+    """The unit's code, only with a coding system (R4 qty-3)."""
     found = _unit_coding(text, state)
-    if "^" in text:
-        shown = {"", unit_text(text, state)}
-        parts = split(text)
-        for first in (1, 4):
-            if found and part(parts, first, state) == found[0]:
-                shown |= {found[0], part(parts, first + 2, state)}
-        if any(part(parts, number, state) not in shown for number in range(1, len(parts) + 1)):
-            text = "the unit's text was kept, further codes were not"
-            state.problem(text, code="incomplete", severity="information")
     return found[0] if found else None
+
+
+@CONVERTERS.register("hl7v2.unit_code", type="code", is_pure=True)
+def whole_unit_code(text: str, state: State) -> str | None:
+    """``unit_code``; what neither the unit's text nor its code shows (a local code beside it) is reported."""
+    code = unit_code(text, state)
+    if "^" in text:
+        parts = split(text)
+        shown = {"", unit_text(text, state)}
+        for first in (1, 4):
+            if code and part(parts, first, state) == code:
+                shown |= {code, part(parts, first + 2, state)}
+        if any(part(parts, number, state) not in shown for number in range(1, len(parts) + 1)):
+            reason = "the unit's text was kept, further codes were not"
+            state.problem(reason, code="incomplete", severity="information")
+    return code
 
 
 @CONVERTERS.register("hl7v2.location_name", type="string", is_pure=True)
