@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from bench.measure import start_gateway
 from certificates import Authority
@@ -95,8 +96,6 @@ only_sqlite = pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 
 
 def _database(uri: str, test: str) -> str:
-    import sqlalchemy
-
     name = "outbox_" + "".join(c if c.isalnum() else "_" for c in test)[-40:].lower()
     engine = sqlalchemy.create_engine(uri.replace("postgresql://", "postgresql+psycopg://"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -383,6 +382,30 @@ def test_of_two_gateways_on_one_folder_one_sends(site: Site) -> None:
     assert site.statuses() == ["queued"]
     first.release()
     site.until_statuses("done")
+
+
+@pytest.mark.parametrize("site", ["postgresql"], indirect=True)
+def test_who_waits_for_the_lock_asks_on_one_connection_and_gets_it_when_the_other_ends(site: Site) -> None:
+    made: list[object] = []
+    engine = site.gateway.store.engine
+    folders = [site.data / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (LaneLock(folder, engine, "hub") for folder in folders)
+    assert first.hold()
+    assert first.hold()
+    sqlalchemy.event.listen(engine, "connect", lambda *given: made.append(given))
+    assert not any(second.hold() for _ in range(5))
+    assert len(made) <= 1
+    with engine.connect() as connection:  # the other's connection is lost
+        here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        query = f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND {here}"
+        assert connection.exec_driver_sql(query).scalar()
+    until(second.hold)
+    assert not first.hold()
+    second.release()
+    until(first.hold)
+    first.release()
 
 
 @only_sqlite

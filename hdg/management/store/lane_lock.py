@@ -28,6 +28,8 @@ class LaneLock:
         self._key = int.from_bytes(key, "big", signed=True)
         self._file: int | None = None
         self._connection: Connection | None = None
+        self._is_held = False
+        """The advisory lock, by the connection."""
 
     def hold(self) -> bool:
         """Takes the lock, or makes sure that it is still held; False while another process has it."""
@@ -39,30 +41,41 @@ class LaneLock:
             self._file = file
         if self._engine.dialect.name != "postgresql" or self._hold_advisory():
             return True
-        self.release()
+        self._let_go_of_the_file()
         return False
 
     def _hold_advisory(self) -> bool:
+        """On a connection of its own, which stays for the next time where another has the lock."""
         try:
-            if self._connection is not None:
+            if self._connection is None:
+                made = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                self._connection = made
+                made.detach()
+            if self._is_held:
                 self._connection.execute(text("SELECT 1"))
                 return True
-            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            self._connection.detach()
             query = text("SELECT pg_try_advisory_lock(:key)")
-            return bool(self._connection.execute(query, {"key": self._key}).scalar())
+            self._is_held = bool(self._connection.execute(query, {"key": self._key}).scalar())
         except SQLAlchemyError:
-            return False
+            self._hang_up()
+        return self._is_held
 
     def release(self) -> None:
         """Gives it up."""
-        if self._connection is not None:
+        self._hang_up()
+        self._let_go_of_the_file()
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        self._is_held = False
+        if connection is not None:
             with contextlib.suppress(SQLAlchemyError):  # it may be lost
-                self._connection.close()
-            self._connection = None
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+                connection.close()
+
+    def _let_go_of_the_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 def _lock(file: int) -> bool:
