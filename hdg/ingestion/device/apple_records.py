@@ -32,6 +32,7 @@ APPLE = "http://developer.apple.com/documentation/healthkit"
 Fact = tuple[str, ...]
 Metadata = Sequence[tuple[str, str]]
 Member = tuple[dict[str, str], Metadata]
+_MOLAR_MASS = re.compile(r"<[0-9.]+>")
 _MAP, _UNITS, _WORDS = "apple-health-observation", "apple-health-unit", "apple-health-metadata"
 _PANEL = "HKCorrelationTypeIdentifierBloodPressure"
 _VITAL = frozenset(
@@ -235,7 +236,10 @@ class Records:
         return found
 
     def _code(self, kind: str, unit: str) -> JsonObject:
-        standard = self._home.coding(_MAP, f"{kind} {self._ucum(unit)}", kind)
+        ucum = self._ucum(unit)
+        # a standard code may say a property (glucose by mass or by moles) that an unknown unit is not of
+        names = (f"{kind} {unit}",) if unit and not ucum else (f"{kind} {ucum}", kind)
+        standard = self._home.coding(_MAP, *names)
         if standard is None and not kind.startswith("HKWorkout"):
             self._unmapped.add(kind)
         own = {"system": APPLE, "code": re.sub(r"\s+", ".", kind) or "unknown"}
@@ -282,7 +286,9 @@ class Records:
         if found is None:
             if len(self._units) >= _CACHED_MAX:
                 self._units.clear()
-            found = self._units[unit] = self._home.code_of(_UNITS, unit) or ""
+            plain = _MOLAR_MASS.sub("", unit)  # written with more or fewer digits
+            found = self._home.code_of(_UNITS, unit) or self._home.code_of(_UNITS, plain) or ""
+            self._units[unit] = found
         return found
 
     def _set_times(self, made: JsonObject, record: dict[str, str], zone: str | None) -> None:

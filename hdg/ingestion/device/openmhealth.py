@@ -115,8 +115,11 @@ def _observation(
     )
     kind = "vital-signs" if schema in _VITAL else "laboratory" if schema == "blood-glucose" else "activity"
     single = next(iter(measured)) if len(measured) == 1 else ""
-    unit = (measured[single] if single else {}).get("code", "")
-    code = home.codes(_MAP, SYSTEM, single or schema, f"{single or schema} {unit}", single or schema)
+    value: JsonObject = measured[single] if single else {}
+    own = single or schema
+    # a standard code may say a property (glucose by mass or by moles) that an unknown unit is not of
+    names = (f"{own} {value.get('code', '')}", own) if "code" in value or not value else (f"{own} ?",)
+    code = home.codes(_MAP, SYSTEM, own, *names)
     made = home.observation(facts, code, times, kind=kind, marks=marks)
     if statistic and isinstance(
         statistic, str

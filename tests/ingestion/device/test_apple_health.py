@@ -135,6 +135,20 @@ def test_moles_and_mass_of_glucose_have_codes_of_their_own() -> None:
     assert by_loinc(convert(export(record(kind, unit="mg/dL"))), "2339-0")
 
 
+@pytest.mark.parametrize(
+    ("unit", "codes", "ucum"),
+    [
+        ("mmol&lt;180.15588000005408&gt;/L", ["15074-8"], "mmol/L"),  # the molar mass with more digits
+        ("furlong/L", [], None),
+    ],
+)
+def test_a_standard_code_is_never_of_another_property_than_the_unit(unit, codes, ucum) -> None:
+    kind = "HKQuantityTypeIdentifierBloodGlucose"
+    (found,) = observations(convert(export(record(kind, unit=unit, value="5.5"))))
+    assert [coding["code"] for coding in found["code"]["coding"]] == [*codes, kind]
+    assert found["valueQuantity"].get("code") == ucum
+
+
 def test_an_unknown_type_and_unit_keep_what_apple_wrote() -> None:
     converted = convert(export(record("HKQuantityTypeIdentifierNew", unit="furlong", value="1.0")))
     (one,) = observations(converted)

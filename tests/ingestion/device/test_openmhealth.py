@@ -217,3 +217,10 @@ def test_records_without_ids_that_say_the_same_of_two_devices_or_times_are_two()
         first, later = f"2026-02-27T07:00:00{end}", f"2026-02-27T19:00:00{end}"
         converted = convert([record(first, "A"), record(first, "B"), record(later, "A"), record(later, "A")])
         assert len(observations(converted)) == 3
+
+
+def test_a_unit_that_nobody_knows_leaves_no_standard_code_of_a_property() -> None:
+    body = {"blood_glucose": {"value": 5.5, "unit": "furlong/L"}, "effective_time_frame": NOW}
+    (found,) = observations(convert(point("blood-glucose", body)))
+    assert codes(found) == ["blood_glucose"]
+    assert found["valueQuantity"] == {"value": 5.5, "unit": "furlong/L"}
