@@ -160,19 +160,19 @@ class Converter:
         things = _things(begun, state)
         resources = [*begun, *things]
         digest = tables.library.digest
-        resources.append(
-            provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
-        )
+        source = provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
         _validate(begun, state)
         _validate_things(things, state)
-        _validate(resources[-1:], state)
+        _validate_source(source, state)
+        resources.append(source)
+        special = [build for build in builds if ":" in build.label]
         converted = Converted(
             source=_source(message, sender, sha256, state),
             resources=tuple(resources),
             deletions=deletions(builds, state.nulls, found[1]),
             defaulted=defaulted(builds),
-            moved=tuple((build.type, build.id) for build in builds if build.label.endswith(":moved")),
-            deleted=tuple((build.type, build.id) for build in builds if build.label.endswith(":deleted")),
+            moved=tuple((build.type, build.id) for build in special if build.label.endswith(":moved")),
+            deleted=tuple((build.type, build.id) for build in special if build.label.endswith(":deleted")),
             issues=tuple(dict.fromkeys(state.issues)),
             patient_id=next((build.id for build in builds if build.type == "Patient"), None),
             mapping_digest=digest,
@@ -210,6 +210,15 @@ def _validate_things(things: Sequence[JsonObject], state: State) -> None:
         is_valid = is_accepted(resource, trusted) or _repair(resource, state)
         if part is not None:
             part.is_valid = is_valid
+
+
+def _validate_source(source: JsonObject, state: State) -> None:
+    """``_validate`` for the Provenance, whose targets are all written alike, each from a resource that is valid by now:
+    one of them speaks for all.
+    """
+    trusted = None if state.values is None else state.values.trusted
+    if not is_accepted({**source, "target": source["target"][:1]}, trusted):
+        _repair(source, state)
 
 
 def _containment(grouped: Grouped, state: State) -> Containment:

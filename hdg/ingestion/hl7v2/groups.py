@@ -73,8 +73,12 @@ class Group:
         pending = [root]
         while pending:
             group = pending.pop()
-            pending.extend(group.children)
-            group.children, group.builds, group.subtree, group._around = [], {}, {}, None
+            if group.children:
+                pending.extend(group.children)
+                group.children = []
+            group.builds.clear()
+            group.subtree.clear()
+            group._around = None
 
     def first(self, name: str) -> Segment | None:
         """The first segment of that name directly in this instance."""
