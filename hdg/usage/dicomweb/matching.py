@@ -304,8 +304,10 @@ _FULL = {
 def _is_within(vr: str, wanted: str, value: str) -> bool:
     """Range matching: ends are included, and a moment that is cut short means all of what it leaves open."""
     first, last = _FULL[vr]
-    text = value.replace(":", "") if vr == "TM" else value
-    low, sign, high = wanted.replace(":", "").partition("-")
+    text = (
+        value.replace(":", "") if vr == "TM" else value.replace(".", "") if vr == "DA" else value
+    )  # old forms
+    low, sign, high = (part.strip() for part in wanted.replace(":", "").partition("-"))
     if vr == "DT":
         text = re.split(r"[+-]", text)[0]
     if not sign:

@@ -21,6 +21,7 @@ from pydicom.uid import (
 
 from dicom_objects import image, part10, uid
 from hdg.usage.dicomweb.datasets import VALUE_BYTES, as_json, header
+from hdg.usage.dicomweb.matching import Key
 
 PLACE = f"/studies/{uid(1)}/series/{uid(1, 1)}/instances/{uid(1, 1, 1)}"
 DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
@@ -134,3 +135,18 @@ def test_reading_in_a_thread_takes_no_rule_for_warnings_back_that_another_has_se
     assert len(warnings.filters) <= len(before) + 2
     with pytest.raises(UserWarning):
         warnings.warn("of another thread", stacklevel=1)
+
+
+@pytest.mark.parametrize(
+    ("vr", "wanted", "value", "is_match"),
+    [
+        ("DA", "20260102", "2026.01.02", True),  # as ACR-NEMA wrote it
+        ("DA", "20260101 - 20260131", "20260102", True),
+        ("DA", "20260101 - 20260131", "20260201", False),
+        ("DA", "-20260101", "2026.01.02", False),
+        ("TM", "10:00 - 11:00", "103000", True),
+        ("TM", "1000-", "095959.9", False),
+    ],
+)
+def test_ranges_of_days_and_times_are_read_however_they_are_written(vr, wanted, value, is_match) -> None:
+    assert Key((0x00080020,), vr, wanted).is_match([value]) is is_match
