@@ -18,7 +18,7 @@ from unittest import mock
 
 import psutil
 
-from bench.fault_crash import CHILD, folder, stop
+from bench.fault_crash import CHILD, folder, plain, stop
 from bench.measure import Running, start_gateway
 from bench.promise import findings
 from bench.sender import Sent, code_of, control_id, deliver, numbered
@@ -57,7 +57,7 @@ def database_crash(rounds: int) -> tuple[str, list[str]]:
 def _restarted(rounds: int, how: signal.Signals, pause_s: float = 1.0) -> tuple[str, list[str]]:
     wrong, reads = [], []
     with folder() as data, postgresql() as (server, url):
-        running = start_gateway(data, HDG_DATABASE_URL=url)
+        running = start_gateway(data, HDG_DATABASE_URL=url, **plain(rounds))
         done = threading.Event()
         sent, stream = Sent(), _until(done, Traffic(prefix="R"))
         loading = threading.Thread(
@@ -215,7 +215,7 @@ def two_on_postgresql(rounds: int) -> tuple[str, list[str]]:
 
 def _two(rounds: int, url: str | None) -> tuple[str, list[str]]:
     wrong: list[str] = []
-    environment = {"HDG_DATABASE_URL": url} if url else {}
+    environment = {**plain(rounds), **({"HDG_DATABASE_URL": url} if url else {})}
     with folder() as data:
         runnings: list[Running] = []
         starts = [
@@ -229,7 +229,7 @@ def _two(rounds: int, url: str | None) -> tuple[str, list[str]]:
         if len(runnings) < 2:
             wrong.append("one of the two did not start")
         addresses = [running.mllp for running in runnings]
-        count = 300 * rounds
+        count = 300 * rounds if rounds > 1 else 120
         stream = numbered(iter(Traffic(prefix="2", patients=20)), count)
         sent = asyncio.run(deliver(addresses, stream, 16, deadline_s=600))
         repeats = numbered(iter(Traffic(prefix="2", patients=20)), 100)

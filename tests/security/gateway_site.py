@@ -72,6 +72,8 @@ class Site:
         deadline = time.monotonic() + 180
         while "stop with" not in (text := self.output.read_text(errors="replace")):
             if self.process.poll() is not None or time.monotonic() > deadline:
+                self.process.kill()
+                self.process.wait()  # one that is left is the failure of another test
                 raise RuntimeError(f"the gateway did not start: {text}")
             time.sleep(0.02)
         found = {
