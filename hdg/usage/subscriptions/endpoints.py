@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import SplitResult, urlsplit
 
 from hdg.errors import BadRequest, SettingsError
@@ -27,6 +28,7 @@ _MAIL = re.compile(
     re.IGNORECASE,
 )
 _PHONE = re.compile(r"tel:(\+[0-9]{6,15})")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SCHEMES = {"email": "mailto:", "sms": "tel:"}
 
 
@@ -48,12 +50,19 @@ class Target:
 
     def may_use(self, address: str) -> bool:
         """Whether that IP address may be connected to."""
-        found = ipaddress.ip_address(address.partition("%")[0])
-        mapped = getattr(found, "ipv4_mapped", None)
-        found = mapped or found
+        found = _reached(ipaddress.ip_address(address.partition("%")[0]))
         if found.is_link_local or found.is_multicast or found.is_unspecified:
             return False
         return self.is_named or (found.is_global and not found.is_private and not found.is_reserved)
+
+
+def _reached(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv6 address leads to: mapped, by 6to4 (RFC 3056) or NAT64 (RFC 6052); else itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 @dataclass(frozen=True, slots=True)

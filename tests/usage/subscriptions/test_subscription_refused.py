@@ -179,6 +179,10 @@ def test_a_wrong_entry_of_the_allow_list_stops_the_start(entry):
         ("::ffff:10.0.0.1", True, False),
         ("169.254.169.254", False, False),
         ("::ffff:169.254.169.254", False, False),
+        ("2002:a9fe:a9fe::1", False, False),  # the same by 6to4
+        ("64:ff9b::a9fe:a9fe", False, False),  # and by NAT64
+        ("2002:a00:1::1", True, False),
+        ("64:ff9b::808:808", True, True),
         ("fe80::1%eth0", False, False),
         ("0.0.0.0", False, False),
         ("224.0.0.1", False, False),
