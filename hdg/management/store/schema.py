@@ -95,6 +95,7 @@ class Resource(SQLModel, table=True):
     __tablename__ = "resource"
     __table_args__ = (
         UniqueConstraint("type", "id", name="uq_resource_type_id"),
+        Index("ix_resource_type", "type", "rkey"),
         Index("ix_resource_type_updated", "type", "updated_us", "rkey"),
         Index("ix_resource_type_id_hash", "type", "id_hash"),
     )

@@ -204,6 +204,17 @@ def test_references_are_found_by_what_they_name_by_their_resource_and_by_their_p
     assert "USING COVERING INDEX ix_idx_reference_param (param=?" in found
 
 
+def test_what_nothing_leads_to_is_read_in_order_of_creation(store: Store) -> None:
+    if store.engine.dialect.name != "sqlite":
+        return  # of a table without rows any index will do
+    status = Clause("status", "token", "not", ("final",))
+    subject = Clause("subject", "reference", "missing", ("true",))
+    for clauses in ((), (status,), (subject,)):
+        found = plan(store, SearchQuery("Observation", clauses, with_total=False))
+        assert "USING INDEX ix_resource_type (type=?" in found
+        assert "TEMP B-TREE" not in found
+
+
 def test_points_above_a_value_and_ranges_that_reach_above_it_each_have_their_index(store: Store) -> None:
     found = plan(store, QUERIES["above a quantity"])
     if store.engine.dialect.name == "sqlite":

@@ -185,7 +185,12 @@ def test_a_database_of_the_revision_before_gets_its_scopes(settings, keys, clock
         ):  # of later revisions
             connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text("ALTER TABLE blob DROP COLUMN dek"))
-        for index in ("ix_version_leaf", "ix_version_type_leaf", "ix_idx_date_wide"):  # of later revisions
+        for index in (
+            "ix_version_leaf",
+            "ix_version_type_leaf",
+            "ix_idx_date_wide",
+            "ix_resource_type",
+        ):  # of later revisions
             connection.execute(text(f"DROP INDEX IF EXISTS {index}"))
         connection.execute(text("DROP INDEX ix_inbox_kept"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
@@ -220,6 +225,7 @@ def in_the_order_of_0019(connection) -> None:
         connection.execute(text(f"DROP TABLE {table}"))
         connection.execute(text(f"ALTER TABLE before RENAME TO {table}"))
     connection.execute(text("DROP INDEX IF EXISTS ix_idx_reference_param"))
+    connection.execute(text("DROP INDEX ix_resource_type"))  # of a later revision
     connection.execute(text("CREATE INDEX ix_idx_reference_rkey ON idx_reference (rkey, param)"))
     connection.execute(text("UPDATE alembic_version SET version_num = '0019'"))
 

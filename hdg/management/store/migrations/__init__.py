@@ -5,4 +5,4 @@ Only this constant is read on a normal start; Alembic is imported when the datab
 
 from __future__ import annotations
 
-HEAD = "0020"
+HEAD = "0021"
