@@ -133,7 +133,7 @@ def test_a_full_disk_fails_the_whole_group_and_the_writer_goes_on_when_there_is_
             store.submit(lambda s: many_patients(s, "c")).result(120)
         assert store.reader.read("Patient", "small", TRUE) is None
         is_full.clear()
-        store.submit(lambda s: many_patients(s, "force a new connection", 5000)).exception(20)
+        store.submit(lambda s: many_patients(s, "force a new connection", 5000)).exception(120)
         assert store.submit(lambda s: many_patients(s, "d")).result(120) == 200
         assert store.reader.read("Patient", "d199", TRUE).version == 1
         assert store.reader.read("Patient", "a0", TRUE) is None
