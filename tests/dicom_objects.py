@@ -12,6 +12,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 
 from hdg.ingestion.dicom.scu import own_handlers
+from receiver import until
 
 ROOT = "1.2.826.0.1.3680043.10.1234"
 ADDRESS = ("127.0.0.1", 0)
@@ -104,4 +105,12 @@ def associated(
         yield association
     finally:
         if association.is_established:
+            quiet(association)
             association.release()
+
+
+def quiet(association: Any) -> None:
+    """Until what the peer asked is answered: pynetdicom breaks off when it is to answer after it has released."""
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    until(lambda: checkpoint.is_waiting or not association.is_alive())

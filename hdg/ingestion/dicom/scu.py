@@ -31,6 +31,8 @@ class Checkpoint(threading.Event):
         super().__init__()
         self._association = association
         self._passing = threading.Lock()
+        self.is_waiting = False
+        """The association's thread is here. (``_is_paused`` is also True while it answers a request of the peer's.)"""
         self.set()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -40,14 +42,15 @@ class Checkpoint(threading.Event):
         """
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            self._association._is_paused = True
+            self._association._is_paused = self.is_waiting = True
             left = _WORD_S if end is None else min(_WORD_S, end - time.monotonic())
             if super().wait(max(left, 0)):
                 with self._passing:
                     if self.is_set():
-                        self._association._is_paused = False
+                        self._association._is_paused = self.is_waiting = False
                         return True
             elif end is not None and time.monotonic() >= end:
+                self.is_waiting = False
                 return False
 
     def clear(self) -> None:
