@@ -272,6 +272,8 @@ def test_hidden_resources_change_no_byte_of_any_answer(either, of):
     for who in ("ann", "bob"):
         world.grant(who, "Organization/west")
     asked = questions() if of == "types" else SPECIAL
+    if of == "types" and world.settings.database_url:
+        asked = asked[::2]  # of every type still; the predicates are the ones that SQLite is asked all of
     north = world.token("clinician", institution="north")
     west = world.token("clinician", institution="west")
     present = {path: answers(world, path, north) for path in asked}
