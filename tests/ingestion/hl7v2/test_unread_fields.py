@@ -43,6 +43,37 @@ def test_who_performed_an_observation_is_kept_in_every_message(trigger: str) -> 
     assert len(labs) == 1
 
 
+@pytest.mark.parametrize(
+    "kind, segments, expected",
+    [
+        ("RDE^O11", "RXE||D1^Drug^L|||TAB^tablet^L", ["RXE-5"]),  # a unit, and no amount
+        ("RDE^O11", "RXE||D1^Drug^L|1||TAB", []),
+        (
+            "VXU^V04",
+            "PRT|1|AD||AP\rRXA|0|1|20240101|20240101|08^X^CVX|1",
+            ["PRT-4"],
+        ),  # a role, and nobody who has it
+        ("ADT^A31", "PV1|1|I\rOBX|1|ED|X^Y^L||no document||||||F", ["OBX-5"]),
+        ("ADT^A31", 'NK1|1|""|MTH' + "|" * 27 + "Example^Eve|^PRN^PH^^^^1", ["NK1-30", "NK1-31"]),
+        ("ADT^A31", "PD1|||Praxis^^77^^^^XX^^^A77", ["PD1-3.3"]),  # a part: XON.10 took the place of XON.3
+    ],
+)
+def test_a_field_whose_rows_all_ask_for_something_else_is_reported(
+    kind: str, segments: str, expected: list[str]
+) -> None:
+    assert reported(HEAD.format(kind) + segments + "\r") == expected
+
+
+def test_a_relationship_that_in1_tells_too_is_left_out_with_its_reason() -> None:
+    """IN2-72 is IN1-17 seen from the other side."""
+    insurance = "IN1|1|P1^Plan|C1|Insurer" + "|" * 13 + "SEL\rIN2" + "|" * 72 + "18^Self^HL70344"
+    message = HEAD.format("ADT^A01") + f"PV1|1|I\r{insurance}\r"
+    notes = [one for one in coverage(message.encode()).places if one.place.startswith("IN2-72")]
+    assert [(one.status, one.note) for one in notes if one.place == "IN2-72.1"] == [
+        ("unmapped", "IN1-17 says it from the other side")
+    ]
+
+
 def test_alternate_codes_of_race_are_not_lost() -> None:
     message = HEAD.format("ADT^A31").replace(
         "Example^Ada", "Example^Ada||||||2106-3^White^HL70005^C^Caucasian^L"
