@@ -9,11 +9,11 @@ coverage and explain.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from threading import RLock
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from hdg.errors import TableError
 from hdg.fhir.definitions import element_info
@@ -32,9 +32,9 @@ from hdg.mapping.actions import (
 )
 from hdg.mapping.blocks import Extent
 from hdg.mapping.context import Context, Converter, Facts, JsonObject, Unfit
-from hdg.mapping.convert import Registry
 from hdg.mapping.defaults import split_default
 from hdg.mapping.forms import Parts, formed
+from hdg.mapping.grammar import Grammar, Slot
 from hdg.mapping.guards import Answers, field_guard, guarded, part_guard
 from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
@@ -46,77 +46,12 @@ from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Step as TargetStep
 from hdg.mapping.target import parse_target
 from hdg.mapping.tracing import nested_traced, skipped, top_traced, traced_default, watched
-from hdg.mapping.when import Node, Readers, Test, Valued, compile_when, leaves, operands, parse_when
+from hdg.mapping.when import Node, Test, Valued, compile_when, leaves, operands, parse_when
 
 _CODED = ("CodeableConcept", "Coding")
 _DEEPEST = 40  # datatype tables that open one another
 Keep = tuple[str, Converter, Assign, str]
 """What ``runs.kept`` needs: kind, converter, assign, the plain element."""
-
-
-class Slot(NamedTuple):
-    """Where a source lies. ``pick`` gives the texts of a slot (repetitions, components); None: the slot's
-    own text.
-
-    ``depth`` is what those texts are made of; ``trail`` the fixed numbers below the slot (component,
-    subcomponent).
-    """
-
-    number: int
-    pick: Callable[[str], Sequence[str]] | None
-    depth: int
-    trail: tuple[int, ...] = ()
-    separator: str = ""
-    """A text without it is a single one, which ``pick`` would hand over as it is."""
-    key: str = ""
-    """What ``pick`` picks, as a name; '' for every repetition as it is."""
-    single: Callable[[str], str] | None = None
-    """What ``pick`` gives for a text without ``separator``, when that is one text; None: its own text."""
-    is_first: bool = False
-    """Whether a text of letters and digits alone is what ``pick`` gives for it."""
-
-
-class Grammar(Protocol):
-    """What a source format tells the compiler."""
-
-    @property
-    def primitives(self) -> Mapping[str, Converter]:
-        """Converters of single values, by type."""
-
-    @property
-    def converters(self) -> Registry:
-        """Named converters."""
-
-    @property
-    def null(self) -> str:
-        """The text by which a sender deletes a value."""
-
-    @property
-    def verbatim(self) -> frozenset[str]:
-        """Primitives that give a text of letters and digits alone as it is."""
-
-    @property
-    def marks(self) -> Sequence[str]:
-        """What separates the parts of a datatype's text, then all else that a text may not hold to be its own
-        value.
-        """
-
-    @property
-    def between(self) -> str:
-        """A text that no slot of an outermost view holds."""
-
-    @property
-    def fleeting(self) -> frozenset[str]:
-        """Sources whose texts hardly ever come again in another message: its time, the numbers of orders."""
-
-    def slot(self, source: str, table: Table, depth: int) -> Slot:
-        """Where a source of a table lies, when the table is opened at ``depth``. Raises ValueError."""
-
-    def readers(self, operand: str, table: Table, depth: int) -> Readers:
-        """How ``when`` reads an operand. Raises ValueError."""
-
-    def opener(self, depth: int) -> Callable[[str], list[str]]:
-        """Makes the view of a datatype's text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,4 +440,4 @@ def _unfinished(name: str) -> Converter:
     return fail
 
 
-__all__ = ["Compiler", "Grammar", "Program", "Slot"]
+__all__ = ["Compiler", "Program"]

@@ -19,7 +19,7 @@ from hdg.mapping.context import (
 
 if TYPE_CHECKING:
     from hdg.mapping.actions import Assign, Fire
-    from hdg.mapping.compile import Slot
+    from hdg.mapping.grammar import Slot
 
 LENGTH = 600
 """Longest text that is remembered, in characters."""

@@ -16,7 +16,7 @@ from hdg.mapping.runs import Run, nested
 
 if TYPE_CHECKING:
     from hdg.mapping.actions import Fire
-    from hdg.mapping.compile import Slot
+    from hdg.mapping.grammar import Slot
     from hdg.mapping.table import Rule
 
 

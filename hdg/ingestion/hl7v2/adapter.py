@@ -21,9 +21,9 @@ from hdg.ingestion.hl7v2.encoding import NULL, component, subcomponent, unescape
 from hdg.ingestion.hl7v2.grammar import Source, is_datatype, is_segment, parse_source
 from hdg.ingestion.hl7v2.primitives import PRIMITIVES
 from hdg.ingestion.hl7v2.state import State
-from hdg.mapping.compile import Slot
 from hdg.mapping.context import Converter
 from hdg.mapping.convert import Registry
+from hdg.mapping.grammar import Slot
 from hdg.mapping.table import Table
 from hdg.mapping.when import Readers
 
