@@ -141,7 +141,9 @@ def _move_all(
     entity.requested_contexts = [build_context(*pair) for pair in _offered(found)]
     host, _, port = target.address.rpartition(":")
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
-    other: Any = entity.associate(host.strip("[]"), int(port), ae_title=target.title, evt_handlers=own_handlers())
+    other: Any = entity.associate(
+        host.strip("[]"), int(port), ae_title=target.title, evt_handlers=own_handlers()
+    )
     if not other.is_established:
         for image in found:
             counts.add(image, is_sent=False)
