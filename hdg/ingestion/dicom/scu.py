@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from io import BytesIO
@@ -11,19 +12,62 @@ from typing import Any
 from hdg.errors import DicomError
 from hdg.ingestion.dicom import scp_commitment as commitment
 
-__all__ = ["own_handlers", "send_reports"]
+__all__ = ["Checkpoint", "own_handlers", "send_reports"]
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 _WAIT_S = 30.0
 _WORD_S = 0.05
 
 
+class Checkpoint(threading.Event):
+    """Where the thread of an association waits while a request is sent and its answer read (pynetdicom's has a gap).
+
+    That thread says that it waits, waits, and then takes what came; the one that sends a request clears the event and
+    goes on once the other says that it waits. Between the end of its waiting and its taking that back it says so and
+    does not: it took the answer, and who had asked waited for it until his time was up.
+    """
+
+    def __init__(self, association: Any) -> None:
+        super().__init__()
+        self._association = association
+        self._passing = threading.Lock()
+        self.is_waiting = False
+        """The association's thread is here. (``_is_paused`` is also True while it answers a request of the peer's.)"""
+        self.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As it says; the association waits no more when this returns, and ``clear`` sees that.
+
+        While it waits it says so again and again: who waits for its word would wait for ever if that were lost.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self._association._is_paused = self.is_waiting = True
+            left = _WORD_S if end is None else min(_WORD_S, end - time.monotonic())
+            if super().wait(max(left, 0)):
+                with self._passing:
+                    if self.is_set():
+                        self._association._is_paused = self.is_waiting = False
+                        return True
+            elif end is not None and time.monotonic() >= end:
+                self.is_waiting = False
+                return False
+
+    def clear(self) -> None:
+        """As it says; not while somebody passes."""
+        with self._passing:
+            super().clear()
+
+
 def own_handlers() -> list[Any]:
-    """``evt_handlers`` of associations of ours: TCP_NODELAY, without which each object waits for an acknowledgement."""
+    """``evt_handlers`` of associations of ours: TCP_NODELAY, without which each object waits for an acknowledgement,
+    and a checkpoint without a gap.
+    """
     from pynetdicom import evt
 
     def opened(event: Any) -> None:
         event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        event.assoc._reactor_checkpoint = Checkpoint(event.assoc)  # its thread has not begun
 
     return [(evt.EVT_CONN_OPEN, opened)]
 
