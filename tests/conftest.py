@@ -12,9 +12,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import compiled_once
 from tests.fresh_database import Remembered
+
+# How long an example takes on a busy machine says nothing about what it shows.
+settings.register_profile("suite", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 CASES = Path(__file__).resolve().parents[2] / "shared" / "cases"
 

@@ -295,7 +295,11 @@ ODD = [
 VALUES = st.text(max_size=20) | st.sampled_from(ODD)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.tuples(MODIFIED | st.text(max_size=10), VALUES), max_size=4))
 def test_no_query_string_makes_a_500(world, pairs):
     answer = read(world, "/fhir/Observation", params=pairs)

@@ -254,7 +254,11 @@ def opened(
     return found
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.integers(0, 2**32))
 def test_what_is_understood_less_opens_no_more(connection: Connection, seed: int) -> None:
     random = Random(seed)

@@ -212,7 +212,11 @@ def fill(connection: Connection, resources: list[ResourceFacts], consents: list[
             connection.execute(insert(model.__table__), content)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.integers(0, 2**32))
 def test_the_sql_predicate_selects_exactly_what_the_decision_permits(
     connection: Connection, seed: int

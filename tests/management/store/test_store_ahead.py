@@ -157,7 +157,9 @@ ANY_TEXT = strategies.text(
 
 
 @hypothesis_settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(strategies.lists(strategies.tuples(ANY_TEXT, ANY_TEXT, strategies.binary(max_size=40)), max_size=6))
 def test_any_text_and_any_bytes_are_stored_as_they_are(store: Store, rows) -> None:
