@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,8 +48,8 @@ class Emptied:
     unclear: list[tuple[str, str]] = field(default_factory=list)
 
     def fill(self, key: Key, resource: JsonObject) -> JsonObject:
-        """The statement about a resource, with what is left of its elements."""
-        return {**resource, **self.values[key]} if key in self.values else resource
+        """The statement about a resource of ``values``, with what is left of its elements."""
+        return {**resource, **self.values[key]}
 
 
 class _Unclear(Exception):
@@ -60,12 +60,12 @@ def emptied(
     session: WriteSession,
     received: Received,
     converted: Converted,
-    keys: Collection[Key],
+    keys: Iterable[Key],
     converter: Converter,
 ) -> Emptied | None:
     """What a message's deletions of single fields come to; None when it has none (the usual case).
 
-    ``keys``: of all its resources.
+    ``keys``: of all its resources; asked for only where it has some.
     """
     wanted: defaultdict[tuple[Key, str], set[str]] = defaultdict(set)
     for deletion in converted.deletions:

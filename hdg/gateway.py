@@ -295,7 +295,7 @@ class Gateway:
         repeat = _repeat(session, received)
         if repeat is not None:
             return repeat, None
-        keys = [*map(_key, converted.resources if made is None else made)]
+        keys = map(_key, converted.resources if made is None else made)
         left = emptied(session, received, converted, keys, self._converters[1])
         if left is not None and left.unclear and received.sender.is_strict:
             place, reason = left.unclear[0]
@@ -445,7 +445,7 @@ class Gateway:
 
         def take(session: WriteSession) -> None:
             if entry.status == "accepted":
-                keys = [*map(_key, converted.resources)]
+                keys = map(_key, converted.resources)
                 left = emptied(session, received, converted, keys, self._converters[1])
                 self.store_statements(session, converted, entry.received_us, left=left)
                 return
