@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The suite starts hundreds of processes: each would compile all of hdg anew where this is set.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test corpus interop lint bench wheels compiled typeguard bench-compiled clean
+.PHONY: demo test corpus interop lint bench bench-source wheels compiled typeguard bench-compiled clean
 .DELETE_ON_ERROR:
 
 $(VENV)/made: pyproject.toml
@@ -45,7 +45,15 @@ lint: $(VENV)/made-test  ## style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/made-test  ## every figure beside its limit; writes bench/out/results.json
+# Where it can be built, the wheel that pip would take on this machine is measured: the compiled one.
+HAS_HEADERS := import os, sysconfig; raise SystemExit(not os.path.exists(sysconfig.get_path('include') + '/Python.h'))
+
+bench: $(VENV)/made-test  ## every figure beside its limit, of the compiled wheel; writes bench/out/results.json
+	@if command -v cc >/dev/null && $(BIN)/python -c "$(HAS_HEADERS)"; then $(MAKE) bench-compiled; \
+	else echo "No C compiler or no headers of this Python: the source is measured, not the compiled wheel."; \
+	$(MAKE) bench-source; fi
+
+bench-source: $(VENV)/made-test  ## the same of the source as it lies here
 	$(BIN)/python -m bench
 
 # The compiled wheel (docs/wheels.md). Everything above runs the source as it lies here and needs no C compiler.
@@ -78,7 +86,7 @@ typeguard: $(VENV)/made-test  ## the same tests, with every annotation of what i
 	$(BIN)/pytest -n 3 --dist worksteal --typeguard-packages=$$($(BIN)/python scripts/compiled.py) \
 		-W ignore::typeguard.TypeHintWarning $(CONVERSIONS)
 
-bench-compiled: $(COMPILED)/made  ## make bench with the compiled modules
+bench-compiled: $(COMPILED)/made  ## the same of the compiled wheel
 	$(WITH_COMPILED) $(BIN)/python -m bench
 
 clean:
