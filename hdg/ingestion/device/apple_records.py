@@ -19,6 +19,7 @@ from hdg.ingestion.device.home import (
     Home,
     category,
     is_flag,
+    map_names,
     number,
     quantity,
     shifted,
@@ -236,10 +237,7 @@ class Records:
         return found
 
     def _code(self, kind: str, unit: str) -> JsonObject:
-        ucum = self._ucum(unit)
-        # a standard code may say a property (glucose by mass or by moles) that an unknown unit is not of
-        names = (f"{kind} {unit}",) if unit and not ucum else (f"{kind} {ucum}", kind)
-        standard = self._home.coding(_MAP, *names)
+        standard = self._home.coding(_MAP, *map_names(kind, unit, self._ucum(unit)))
         if standard is None and not kind.startswith("HKWorkout"):
             self._unmapped.add(kind)
         own = {"system": APPLE, "code": re.sub(r"\s+", ".", kind) or "unknown"}

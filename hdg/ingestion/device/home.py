@@ -196,6 +196,15 @@ class Home:
         return moment if zone is None or moment.tzinfo is not None else moment.replace(tzinfo=zone)
 
 
+def map_names(own: str, unit: str, ucum: str) -> tuple[str, ...]:
+    """What a code map may call a measurement: with its UCUM code, else by its ``own`` name alone.
+
+    With a ``unit`` that has no UCUM code the name alone will not do: a standard code may say a property
+    (glucose by mass or by moles) that such a unit is not of.
+    """
+    return (f"{own} {unit}",) if unit and not ucum else (f"{own} {ucum}", own)
+
+
 def absent(code: str) -> JsonObject:
     """The CodeableConcept of a data-absent-reason."""
     return {"coding": [{"system": _ABSENT, "code": code}]}

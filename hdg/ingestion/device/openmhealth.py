@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, Home, quantity
+from hdg.ingestion.device.home import DEVICE_ASSERTED, PATIENT_ASSERTED, Home, map_names, quantity
 from hdg.ingestion.device.json_points import amount, dig, objects, plus, time_of
 from hdg.mapping.context import JsonObject
 
@@ -117,8 +117,7 @@ def _observation(
     single = next(iter(measured)) if len(measured) == 1 else ""
     value: JsonObject = measured[single] if single else {}
     own = single or schema
-    # a standard code may say a property (glucose by mass or by moles) that an unknown unit is not of
-    names = (f"{own} {value.get('code', '')}", own) if "code" in value or not value else (f"{own} ?",)
+    names = map_names(own, value.get("unit", "?") if value else "", value.get("code", ""))
     code = home.codes(_MAP, SYSTEM, own, *names)
     made = home.observation(facts, code, times, kind=kind, marks=marks)
     if statistic and isinstance(
