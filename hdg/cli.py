@@ -6,6 +6,7 @@ Modules are imported inside the commands so that ``hdg --help`` stays instant.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from pathlib import Path
@@ -110,8 +111,10 @@ def serve(
 
     Example: hdg serve --data /srv/hdg --mllp 0.0.0.0:2575
     """
+    gc.disable()  # what is imported stays: looking through it for garbage is a seventh of the start
     from hdg.server import serve as run
 
+    gc.enable()
     run(_settings(data, http=http, mllp=mllp, dicom=dicom))
 
 
