@@ -163,6 +163,18 @@ FACTS = [
         for status in ("completed", "in-progress", "stopped", "on-hold", "preparation", "not-done", "unknown")
     ),
     *(
+        {
+            "resourceType": "Observation",
+            "status": "final",
+            "category": [{"coding": [{"system": "http://loinc.org", "code": "42348-3"}]}],
+            "code": concept("304251008"),
+            "effectivePeriod": {"start": "2023-02-13"},
+            "valueCodeableConcept": concept(wanted),
+            "derivedFrom": [{"reference": f"DocumentReference/{document}"}],
+        }
+        for wanted, document in (("304252001", "will"), ("304253006", "scan"))
+    ),
+    *(
         {"resourceType": "Observation", "status": "final", "code": concept("1"), **value}
         for value in (
             {
@@ -274,6 +286,20 @@ AROUND = [
         "name": [{"given": ["Ada"], "family": "Aunt"}],
     },
     {"resourceType": "Organization", "id": "insurer", "name": "Insurer"},
+    *(
+        {
+            "resourceType": "DocumentReference",
+            "id": name,
+            "identifier": [{"system": "urn:oid:2.999.9", "value": name}],
+            "status": "current",
+            "type": {"coding": [{"system": "http://loinc.org", "code": "86533-7"}]},
+            "content": [{"attachment": {"contentType": "application/pdf", **held}}],
+        }
+        for name, held in (
+            ("will", {"url": "https://clinic.example/will.pdf"}),
+            ("scan", {"data": "JVBERi0="}),
+        )
+    ),
     {
         "resourceType": "ServiceRequest",
         "id": "planned",

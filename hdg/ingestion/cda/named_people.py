@@ -38,6 +38,14 @@ def human(element: Element, state: State) -> JsonObject | None:
     return _actor(element, state, ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson"))
 
 
+@named("cda.family")
+def family(element: Element, state: State) -> JsonObject | None:
+    """As ``cda.actor``, where R4 takes the patient and relatives; nothing for anybody else."""
+    found = human(element, state)
+    is_one = found is not None and found["reference"].startswith(("Patient/", "RelatedPerson/"))
+    return found if is_one else None
+
+
 @named("cda.author")
 def author(element: Element, state: State) -> JsonObject | None:
     """The nearest author above a statement: section and document speak for what they hold (context conduction)."""

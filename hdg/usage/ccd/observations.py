@@ -44,8 +44,10 @@ _SECTIONS = {
     "social-history": "social",
     "survey": "functional",
     "exam": "exam",
+    "42348-3": "directives",
+    "observation-adi-documentation": "directives",
 }
-"""R4 observation-category → section."""
+"""R4 observation-category (of directives: LOINC, and US Core's category) → section."""
 _TEMPLATES = {"results": ("2", "2015-08-01"), "vitals": ("27", "2014-06-09"), "social": ("38", "2015-08-01")}
 _LOINC = "2.16.840.1.113883.6.1"
 
@@ -102,6 +104,7 @@ def _observation(resource: JsonObject, book: Book, section: str, templates: list
         [node("entryRelationship", one, typeCode="REFR") for one in visit(resource, book)],
         members,
         _notes(resource, book),
+        [node("reference", one, typeCode="REFR") for one in _documents(resource, book)],
         [_range(one) for one in resource.get("referenceRange", ())],
         classCode="OBS",
         moodCode="EVN",
@@ -127,7 +130,40 @@ def _notes(resource: JsonObject, book: Book) -> list[Node]:
     return found
 
 
+def _documents(resource: JsonObject, book: Book) -> list[Node]:
+    """The documents that an observation rests on, such as the one that a directive was signed in."""
+    found = []
+    for reference in resource.get("derivedFrom", ()):
+        meant = book.get(reference, resource)
+        if meant is None or meant["resourceType"] != "DocumentReference":
+            continue
+        attached: JsonObject = next((one.get("attachment", {}) for one in meant.get("content", ())), {})
+        kind = code("code", meant["type"]) if meant.get("type") else None
+        found.append(
+            node(
+                "externalDocument",
+                book.ids(meant),
+                kind,
+                _attached(attached),
+                classCode="DOCCLIN",
+                moodCode="EVN",
+            )
+        )
+    return found
+
+
+def _attached(attachment: JsonObject) -> Node | None:
+    """ED: the bytes, or where they are."""
+    kind = attachment.get("contentType")
+    if attachment.get("data"):
+        return node("text", attachment["data"], mediaType=kind, representation="B64")
+    where = node("reference", value=attachment["url"]) if attachment.get("url") else None
+    return node("text", where, mediaType=kind) if where is not None else None
+
+
 def _templates(resource: JsonObject, section: str) -> list[Node]:
+    if section == "directives":  # what such a one holds is none
+        return template("48", "2015-08-01") if section_of(resource) == section else []
     if section == "social" and any(one["code"] == "72166-2" for one in codings_of(resource.get("code"))):
         return template("78", "2014-06-09")
     return template(*_TEMPLATES[section]) if section in _TEMPLATES else []

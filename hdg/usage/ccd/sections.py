@@ -84,6 +84,14 @@ SECTIONS = (
         "Physical findings",
         ("What", "Finding", "When"),
     ),
+    Section(
+        "directives",
+        "42348-3",
+        f"{_T}21.1",
+        "2015-08-01",
+        "Advance directives",
+        ("Directive", "What is wanted", "When"),
+    ),
     Section("history", "11329-0", f"{_T}39", "", "Other findings", ("What", "Finding", "When")),
     Section(
         "equipment", "46264-8", f"{_T}23", "2014-06-09", "Medical equipment", ("Device", "Status", "When")
