@@ -11,20 +11,18 @@ import asyncio
 import logging
 import time
 import traceback
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from hdg import retraction
+from hdg import retraction, statements
 from hdg.converting import Helper
 from hdg.emptied import Emptied, emptied
 from hdg.errors import Hl7v2Error, LedgerError
-from hdg.fhir.definitions import patient_compartment
 from hdg.ingestion import destinations, senders
-from hdg.ingestion.converted import Converted, JsonObject
+from hdg.ingestion.converted import Converted
 from hdg.ingestion.destinations import DestinationsFile
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.convert import Converter
@@ -48,11 +46,11 @@ from hdg.management.store.inbox import Entry, mark, note_loss
 from hdg.management.store.meta import index_key
 from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
-from hdg.management.store.stale import Stamp
 from hdg.management.store.unit import InboxRow, inbox_key
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
 from hdg.replaying import Replayed, replayed
 from hdg.settings import Settings
+from hdg.statements import key_of
 
 Clock = Callable[[], int]
 Work = Callable[[WriteSession], bytes]
@@ -60,25 +58,8 @@ Work = Callable[[WriteSession], bytes]
 
 _log = logging.getLogger("hdg.gateway")
 
-SHARED_TYPES = frozenset(
-    {
-        "Device",
-        "DeviceMetric",
-        "Endpoint",
-        "Location",
-        "Medication",
-        "Organization",
-        "Practitioner",
-        "PractitionerRole",
-        "Substance",
-    }
-)
-"""Types that a message mentions but that are not about its patient: kept under the institution's key."""
-
 LEFT = "left behind"
 """Kind of a work item: what a deletion left for people to decide about."""
-
-_ABOUT_MESSAGE = frozenset({"MessageHeader", "Provenance"})
 
 OFF_LOOP_BYTES = 64 * 1024
 """Messages from this size on that no helper converts are converted in a thread, so that they do not hold up
@@ -295,7 +276,7 @@ class Gateway:
         repeat = _repeat(session, received)
         if repeat is not None:
             return repeat, None
-        keys = map(_key, converted.resources if made is None else made)
+        keys = map(key_of, converted.resources if made is None else made)
         left = emptied(session, received, converted, keys, self._converters[1])
         if left is not None and left.unclear and received.sender.is_strict:
             place, reason = left.unclear[0]
@@ -334,40 +315,7 @@ class Gateway:
         """Stores every statement of a message, under its stamp (management/store/stale.py). ``left``: of elements
         of which single fields were deleted.
         """
-        source = converted.source
-        deleted: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        for deletion in converted.deletions:
-            if not deletion.source:
-                deleted[deletion.resource_type, deletion.resource_id].append(deletion.element)
-        for key, elements in left.deleted.items() if left is not None else ():
-            deleted[key] += elements
-        gaps: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        for default in converted.defaulted:
-            gaps[default.resource_type, default.resource_id].append(default.element)
-        stamp = Stamp.of(source.stated_us, received_us)
-        resources: Sequence[JsonObject | Ready] = converted.resources if made is None else made
-        keys = [*map(_key, resources)]
-        session.prefetch(keys)
-        is_several = sum(type_ == "Patient" for type_, _ in keys) > 1
-        for key, resource in zip(keys, resources, strict=True):
-            if key in converted.deleted:
-                retraction.delete(
-                    session, resource, sender=source.sender, institution=source.institution, stamp=stamp
-                )
-                continue
-            if left is not None and key in left.values:
-                resource = left.fill(key, resource.resource() if isinstance(resource, Ready) else resource)
-            session.statement(
-                resource,
-                deleted.get(key, ()),
-                sender=source.sender,
-                institution=source.institution,
-                patient=_owner(key, converted.patient_id, is_several=is_several),
-                stamp=stamp,
-                gaps=gaps.get(key, ()),
-                is_move=key in converted.moved,
-            )
-        retraction.settle_links(session, keys)
+        statements.store_statements(session, converted, received_us, made, left)
 
     def _quarantine(self, session: WriteSession, received: Received, error: Hl7v2Error) -> bytes:
         """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted.
@@ -445,7 +393,7 @@ class Gateway:
 
         def take(session: WriteSession) -> None:
             if entry.status == "accepted":
-                keys = map(_key, converted.resources)
+                keys = map(key_of, converted.resources)
                 left = emptied(session, received, converted, keys, self._converters[1])
                 self.store_statements(session, converted, entry.received_us, left=left)
                 return
@@ -483,19 +431,6 @@ class Gateway:
         return sender_of(declared, header.sender, institution, self.settings.zone)
 
 
-def _owner(key: tuple[str, str], patient: str | None, *, is_several: bool) -> str | None:
-    """The patient that a resource is about: a Patient is about itself, also in another one's message.
-
-    In a message about several patients (A24, A36, A40) the resources that can say themselves whose they are.
-    """
-    if key[0] in SHARED_TYPES:
-        return None
-    if key[0] == "Patient":
-        return key[1]
-    is_own = is_several and key[0] not in _ABOUT_MESSAGE and patient_compartment(key[0])
-    return None if is_own else patient
-
-
 def _planned(
     received: Received, keys: list[tuple[str, str]], patients: Iterable[str | None], work: Work
 ) -> Work:
@@ -516,14 +451,6 @@ def _repeat(session: WriteSession, received: Received) -> Receipt | None:
     known = session.inbox_find(received.header.sender, received.header.control_id)
     is_known = known is not None and known.status == "accepted"
     return repeat_of(Receipt(known.sha256, known.ack) if known and is_known else None, received.sha256)
-
-
-def _key(resource: JsonObject | Ready) -> tuple[str, str]:
-    return (
-        (resource.type, resource.id)
-        if isinstance(resource, Ready)
-        else (resource["resourceType"], resource["id"])
-    )
 
 
 def _check_declared(converted: Converted, sender: Sender) -> None:
