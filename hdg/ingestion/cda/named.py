@@ -169,6 +169,18 @@ def preference(element: Element, state: State) -> str | None:
     return _note("Preference", element, state)
 
 
+@named("cda.denied", is_whole=True)
+def denied(element: Element, state: State) -> str | None:
+    """What is denied where R4 has only words for that: its words and its codes, as the text of a note."""
+    said = said_of(element, state) or text_of(element, state)
+    if not said:
+        return None
+    codings = (to_concept(element, state) or {}).get("coding", ())
+    codes = ", ".join(f"{one.get('system', '')}#{one['code']}" for one in codings if one.get("code"))
+    state.problem("what a relative does not have is a note", code="informational", severity="information")
+    return f"Denied: {said} ({codes})" if codes else f"Denied: {said}"
+
+
 @named("cda.method_note", is_whole=True)
 def method_note(element: Element, state: State) -> str | None:
     """By which method, as the text of a note."""

@@ -248,6 +248,7 @@ def family(resource: JsonObject, book: Book) -> Node:
             ),
         ),
         [node("component", _family_condition(one, book)) for one in resource.get("condition", ())],
+        [node("component", one[0]) for one in comments(resource, book) if one is not None],
         classCode="CLUSTER",
         moodCode="EVN",
     )

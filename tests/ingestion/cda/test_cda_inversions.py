@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ccd_cases import MAKING
 from cda_documents import CONVERTER, LN, SCT, T, converted, document, of
 from hdg.errors import CdaError
+from hdg.usage.ccd.document import document as ccd
 
 ASTHMA = f'<value xsi:type="CD" code="195967001" {SCT} displayName="Asthma"/>'
 STATUS = f'<code code="33999-4" {LN}/>'
@@ -298,11 +300,78 @@ def test_the_patient_named_as_the_subject_is_the_patient():
     assert len(of(found, "Condition")) == 1
 
 
-def test_a_finding_in_a_family_history_that_names_no_relative_is_not_the_patients():
-    entry = f"""<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}46"/>
-      <code code="64572001" {SCT}/><statusCode code="completed"/>{ASTHMA}</observation></entry>"""
+def relatives(value=ASTHMA, template="46", attributes="", inner="", extension="f"):
+    return f"""<entry><observation classCode="OBS" moodCode="EVN" {attributes}><templateId root="{T}{template}"/>
+      <id root="2.999.8" extension="{extension}"/><code code="64572001" {SCT}/><statusCode code="completed"/>
+      {value}{inner}</observation></entry>"""
+
+
+def history(*conditions):
+    inner = "".join(one.replace("entry>", "component>") for one in conditions)
+    return f"""<entry><organizer classCode="CLUSTER" moodCode="EVN"><templateId root="{T}45"/>
+      <id root="2.999.8" extension="h"/><statusCode code="completed"/>{MOTHER}{inner}</organizer></entry>"""
+
+
+@pytest.mark.parametrize(
+    ("inner", "template", "relation"), [("", "46", "FAMMEMB"), (MOTHER, "46", "MTH"), (MOTHER, "4", "MTH")]
+)
+def test_a_finding_in_a_family_history_is_a_relatives_and_never_the_patients(inner, template, relation):
+    found = converted(relatives(template=template, inner=inner), section="10157-6")
+    assert of(found, "Observation") == of(found, "Condition") == []
+    [made] = of(found, "FamilyMemberHistory")
+    assert code_of(made, "relationship") == relation
+    assert [code_of(one, "code") for one in made["condition"]] == ["195967001"]
+    assert "note" not in made
+    assert left_out(found) == []
+
+
+def test_what_a_relative_does_not_have_is_words_and_never_a_condition():
+    no = 'negationInd="true"'
+    alone = converted(relatives(attributes=no, inner=MOTHER), section="10157-6")
+    among = converted(
+        history(relatives(attributes=no), relatives(ASTHMA.replace("195967001", "56265001"))),
+        section="10157-6",
+    )
+    for found, stated in ((alone, []), (among, ["56265001"])):
+        assert of(found, "Observation") == of(found, "Condition") == []
+        [made] = of(found, "FamilyMemberHistory")
+        assert [code_of(one, "code") for one in made.get("condition", ())] == stated
+        assert made["note"] == [{"text": "Denied: Asthma (http://snomed.info/sct#195967001)"}]
+        assert [
+            one.severity for one in found.issues if one.text == "what a relative does not have is a note"
+        ] == ["information"]
+        back = CONVERTER.convert(ccd(found.resources, MAKING), at_us=0)
+        [again] = of(back, "FamilyMemberHistory")
+        assert again["note"] == made["note"]
+        assert [code_of(one, "code") for one in again.get("condition", ())] == stated
+
+
+def test_what_is_said_of_the_patient_in_a_family_history_is_no_relatives():
+    found = converted(relatives(inner=MOTHER.replace("MTH", "SELF")), section="10157-6")
+    assert of(found, "FamilyMemberHistory") == []
+    assert len(of(found, "Observation")) == 1
+
+
+def test_a_finding_of_a_relative_and_its_denial_under_one_id_are_two():
+    found = converted(relatives() + relatives(attributes='negationInd="true"'), section="10157-6")
+    stated, denied = of(found, "FamilyMemberHistory")
+    assert "note" not in stated
+    assert "condition" not in denied
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        relatives(attributes='negationInd="perhaps"'),
+        relatives(value='<value xsi:type="BL" value="true"/>'),
+        relatives(template="2", inner=MOTHER),
+        history(relatives(attributes='negationInd="perhaps"')),
+    ],
+)
+def test_what_else_stands_in_a_family_history_is_nobodys(entry):
     found = converted(entry, section="10157-6")
     assert of(found, "Observation") == of(found, "Condition") == []
+    assert [one for one in of(found, "FamilyMemberHistory") if "condition" in one or "note" in one] == []
     assert left_out(found)
 
 
