@@ -95,11 +95,20 @@ def _line(name: str, identifier: bytes, signature: bytes) -> str:
 
 
 def sign(
-    origin: str, size: int, root: bytes, parent: bytes, at_us: int, signer: Ed25519PrivateKey
+    origin: str,
+    size: int,
+    root: bytes,
+    parent: bytes,
+    at_us: int,
+    signer: Ed25519PrivateKey,
+    public: bytes = b"",
 ) -> Checkpoint:
-    """A checkpoint with both signature lines; the signed time is ``at_us`` cut to whole seconds."""
+    """A checkpoint with both signature lines; the signed time is ``at_us`` cut to whole seconds.
+
+    ``public``: the signer's public key, where it is known; to make it costs as much as a signature.
+    """
     text = f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-    public = signer.public_key().public_bytes_raw()
+    public = public or signer.public_key().public_bytes_raw()
     seconds = at_us // 1_000_000
     timed = signer.sign(f"cosignature/v1\ntime {seconds}\n{text}".encode())
     lines = _line(origin, key_id(origin, public), signer.sign(text.encode()))

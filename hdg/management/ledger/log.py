@@ -19,26 +19,26 @@ from hdg.management.ledger import merkle
 from hdg.management.ledger.checkpoint import NO_PARENT, Checkpoint, check_name, sign, verifier_key
 from hdg.management.ledger.schema import LedgerCheckpoint, LedgerLeaf, LedgerTile
 
-__all__ = ["ENTRY_MAX_BYTES", "Log"]
+__all__ = ["ENTRY_MAX_BYTES", "HEAD_COLUMNS", "SEQUENCER_LOCK", "Log"]
 
 ENTRY_MAX_BYTES = 65_535
 """An entry bundle of C2SP tlog-tiles writes an entry's length in 16 bits."""
 
-_SEQUENCER_LOCK = 0x6864676C6F67
+SEQUENCER_LOCK = 0x6864676C6F67
 """PostgreSQL advisory lock: one sequencer at a time across processes."""
 
 
 _LEAF: Table = LedgerLeaf.__table__  # type: ignore[attr-defined]  # SQLModel hides its Core table from mypy
 _TILE: Table = LedgerTile.__table__  # type: ignore[attr-defined]
 _HEAD: Table = LedgerCheckpoint.__table__  # type: ignore[attr-defined]
+HEAD_COLUMNS = tuple(_HEAD.c[name] for name in ("size", "root", "parent", "at_us", "note"))
+"""Of the row of a checkpoint, as ``Log.append`` takes it."""
 
 _LEAF_SQL = f"INSERT INTO {_LEAF.name} (leaf_index, entry) VALUES (?, ?)"  # noqa: S608  # our own table
 _AT_ONCE = 32
 """Leaves of one SQLite statement: after each statement the writer may have to wait for the GIL."""
 _LEAVES_SQL = f"{_LEAF_SQL}{', (?, ?)' * (_AT_ONCE - 1)}"
-_LEAVES_ARRAYS = (
-    f"INSERT INTO {_LEAF.name} (leaf_index, entry) SELECT * FROM unnest(%s::bigint[], %s::bytea[])"  # noqa: S608
-)
+_LEAVES_ARRAYS = f"INSERT INTO {_LEAF.name} (leaf_index, entry) SELECT * FROM unnest(?::bigint[], ?::bytea[])"  # noqa: S608
 _GROW_TILE = f"UPDATE {_TILE.name} SET hashes = ? WHERE level = ? AND position = ?"  # noqa: S608
 _NEW_TILE = f"INSERT INTO {_TILE.name} (hashes, level, position) VALUES (?, ?, ?)"  # noqa: S608
 _TILE_AT = f"SELECT hashes FROM {_TILE.name} WHERE level = ? AND position = ?"  # noqa: S608
@@ -61,8 +61,17 @@ class Log:
         """The public key in the text form of C2SP signed-note."""
         return verifier_key(self.origin, self.public_key)
 
-    def append(self, connection: Connection, leaves: Sequence[bytes], at_us: int) -> Checkpoint:
+    def append(
+        self,
+        connection: Connection,
+        leaves: Sequence[bytes],
+        at_us: int,
+        newest: Sequence[Any] | None = None,
+    ) -> Checkpoint:
         """Adds leaves in order and the checkpoint that covers them (its ``first_index`` numbers them).
+
+        ``newest``: the newest checkpoint's row (HEAD_COLUMNS), read in this transaction, on PostgreSQL behind
+        SEQUENCER_LOCK; None: it is asked for.
 
         Runs inside the caller's transaction and may be rolled back with it. No leaves: the current
         checkpoint, nothing is written; LedgerError if there is none yet, if a leaf is longer than
@@ -73,9 +82,9 @@ class Log:
             connection.begin()  # as Core would
         cursor: Any = connection.connection.cursor()
         is_postgresql = connection.dialect.name == "postgresql"
-        if is_postgresql:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_SEQUENCER_LOCK,))
-        row = cursor.execute(_NEWEST_HEAD).fetchone()
+        if newest is None and is_postgresql:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (SEQUENCER_LOCK,))
+        row = cursor.execute(_NEWEST_HEAD).fetchone() if newest is None else newest
         head = None if row is None else self._checkpoint_of(row)
         if not leaves:
             if head is None:
@@ -87,8 +96,12 @@ class Log:
         edge = self._edge_at(cursor, head, mark)
         grown, tiles = merkle.extend(edge, map(merkle.leaf_hash, leaves))
         parent, not_before = (head.digest, head.at_us) if head else (NO_PARENT, at_us)
-        checkpoint = sign(self.origin, grown.size, grown.root(), parent, max(at_us, not_before), self._signer)
-        self._write(cursor, edge, leaves, tiles, checkpoint, mark)
+        made_us = max(at_us, not_before)
+        checkpoint = sign(
+            self.origin, grown.size, grown.root(), parent, made_us, self._signer, self.public_key
+        )
+        write = self._write_at_once if is_postgresql else self._write
+        write(cursor, edge, leaves, tiles, checkpoint)
         cursor.close()
         self._edge, self._head = grown, checkpoint
         return checkpoint
@@ -116,27 +129,30 @@ class Log:
         leaves: Sequence[bytes],
         tiles: dict[tuple[int, int], bytes],
         checkpoint: Checkpoint,
-        mark: str,
     ) -> None:
-        def run(sql: str, row: Sequence[Any]) -> None:
-            cursor.execute(sql.replace("?", mark), row)
+        numbered = list(enumerate(leaves, edge.size))
+        whole = len(numbered) - len(numbered) % _AT_ONCE
+        for start in range(0, whole, _AT_ONCE):
+            cursor.execute(_LEAVES_SQL, list(chain.from_iterable(numbered[start : start + _AT_ONCE])))
+        cursor.executemany(_LEAF_SQL, numbered[whole:])
+        for sql, row in (*_tile_changes(edge, tiles), (_NEW_HEAD, _head_row(checkpoint))):
+            cursor.execute(sql, row)
 
-        if mark == "%s":
-            entries = ",".join([f'"\\\\x{leaf.hex()}"' for leaf in leaves])
-            numbers = ",".join(map(str, range(edge.size, edge.size + len(leaves))))
-            cursor.execute(_LEAVES_ARRAYS, (f"{{{numbers}}}", f"{{{entries}}}"))
-        else:
-            numbered = list(enumerate(leaves, edge.size))
-            whole = len(numbered) - len(numbered) % _AT_ONCE
-            for start in range(0, whole, _AT_ONCE):
-                cursor.execute(_LEAVES_SQL, list(chain.from_iterable(numbered[start : start + _AT_ONCE])))
-            cursor.executemany(_LEAF_SQL, numbered[whole:])
-        for (level, position), hashes in sorted(tiles.items()):
-            count = edge.size >> (merkle.TILE_HEIGHT * level)
-            is_begun = count % merkle.TILE_WIDTH and position == count // merkle.TILE_WIDTH
-            run(_GROW_TILE if is_begun else _NEW_TILE, (hashes, level, position))
-        head = checkpoint
-        run(_NEW_HEAD, (head.size, head.root, head.parent, head.at_us, head.note))
+    def _write_at_once(
+        self,
+        cursor: Any,
+        edge: merkle.Edge,
+        leaves: Sequence[bytes],
+        tiles: dict[tuple[int, int], bytes],
+        checkpoint: Checkpoint,
+    ) -> None:
+        """One statement, for PostgreSQL: each costs its driver more than the rows do."""
+        entries = ",".join([f'"\\\\x{leaf.hex()}"' for leaf in leaves])
+        numbers = ",".join(map(str, range(edge.size, edge.size + len(leaves))))
+        changes = [(_LEAVES_ARRAYS, (f"{{{numbers}}}", f"{{{entries}}}")), *_tile_changes(edge, tiles)]
+        parts = ", ".join([f"w{number} AS ({sql})" for number, (sql, _) in enumerate(changes)])
+        row = (*chain.from_iterable([values for _, values in changes]), *_head_row(checkpoint))
+        cursor.execute(f"WITH {parts} {_NEW_HEAD}".replace("?", "%s"), row)
 
     def checkpoint(self, connection: Connection, size: int | None = None) -> Checkpoint | None:
         """The newest checkpoint, or the one of exactly that size; None when there is none."""
@@ -168,6 +184,22 @@ class Log:
         if not 0 <= old <= new:
             raise LedgerError(f"no consistency proof from {old} to {new}")
         return _hashes(connection, merkle.consistency_ranges(old, new))
+
+
+def _tile_changes(
+    edge: merkle.Edge, tiles: dict[tuple[int, int], bytes]
+) -> list[tuple[str, tuple[Any, ...]]]:
+    """The statements that make the stored tiles these, ``edge`` being what they were before."""
+    changes: list[tuple[str, tuple[Any, ...]]] = []
+    for (level, position), hashes in sorted(tiles.items()):
+        count = edge.size >> (merkle.TILE_HEIGHT * level)
+        is_begun = count % merkle.TILE_WIDTH and position == count // merkle.TILE_WIDTH
+        changes.append((_GROW_TILE if is_begun else _NEW_TILE, (hashes, level, position)))
+    return changes
+
+
+def _head_row(head: Checkpoint) -> tuple[Any, ...]:
+    return head.size, head.root, head.parent, head.at_us, head.note
 
 
 def _hashes(connection: Connection, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

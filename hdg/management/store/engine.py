@@ -17,6 +17,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import SQLAlchemyError
 
 from hdg.errors import HdgError, SettingsError
+from hdg.management.ledger.log import SEQUENCER_LOCK
 from hdg.management.locks import exclusive
 from hdg.management.store.arrays import Encode, arrays_of, insertion
 from hdg.settings import Settings
@@ -25,6 +26,7 @@ __all__ = [
     "NotCommitted",
     "RowsRefused",
     "Statements",
+    "commit_behind",
     "database_url",
     "is_database_lost",
     "migrate",
@@ -35,6 +37,10 @@ __all__ = [
 
 _WRITER_LOCK = 0x68646773746F7265
 """PostgreSQL advisory lock: one writer at a time across processes, held to the end of each group."""
+_LOCK_SQL = (
+    "SELECT set_config('synchronous_commit', 'on', true), "
+    f"pg_advisory_xact_lock({_WRITER_LOCK}), pg_advisory_xact_lock({SEQUENCER_LOCK})"
+)
 _BUSY_MS = 10_000
 _COPY_FROM = 4096
 """Rows of one table from which on COPY is cheaper than to wait for its answers."""
@@ -169,9 +175,18 @@ def lock_writer(connection: Connection) -> None:
     """Makes this transaction the only writing one (SQLite: BEGIN IMMEDIATE has done so already)."""
     if connection.dialect.name == "postgresql":
         cursor = connection.connection.cursor()
-        cursor.execute("SET LOCAL synchronous_commit = on")
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_WRITER_LOCK,))
+        cursor.execute(_LOCK_SQL)
         cursor.close()
+
+
+def commit_behind(connection: Connection) -> None:
+    """Sends COMMIT with the statements of a pipeline on PostgreSQL: it is done at its end if all of them are.
+
+    The connection's own commit, due all the same, finds nothing left to do.
+    """
+    cursor: Any = connection.connection.cursor()
+    cursor.execute("COMMIT", prepare=False)
+    cursor.close()
 
 
 @contextmanager

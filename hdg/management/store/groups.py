@@ -13,7 +13,7 @@ from the beginning if the first one could not be committed, and if anybody else 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
@@ -24,15 +24,16 @@ from sqlalchemy import Connection, Engine, select
 from hdg.errors import HdgError
 from hdg.management.consent.rules import rows_for
 from hdg.management.consent.schema import ConsentRuleRow
-from hdg.management.ledger.log import Log
+from hdg.management.ledger.log import HEAD_COLUMNS, Log
 from hdg.management.ledger.schema import LedgerCheckpoint
 from hdg.management.store import schema
 from hdg.management.store.ahead import Expected, Planned
-from hdg.management.store.batch import table_of
+from hdg.management.store.batch import Batch, table_of
 from hdg.management.store.custom_register import current_set, stand
 from hdg.management.store.engine import (
     NotCommitted,
     RowsRefused,
+    commit_behind,
     is_database_lost,
     lock_writer,
     pipelined,
@@ -58,8 +59,10 @@ _HEAD = table_of(LedgerCheckpoint)
 _META = table_of(schema.StoreMeta)
 _COUNTED = select(_META.c.value).where(_META.c.name == UNLEDGERED).scalar_subquery()
 _STAND = stand.scalar_subquery()
-_NEWEST = select(_HEAD.c.size, _HEAD.c.at_us, _COUNTED, _STAND).order_by(_HEAD.c.size.desc()).limit(1)
+_NEWEST = select(_HEAD.c.size, _HEAD.c.at_us, _COUNTED, _STAND, *HEAD_COLUMNS)
+_NEWEST = _NEWEST.order_by(_HEAD.c.size.desc()).limit(1)
 Newest = tuple[int, int, str | None, str]
+_Row = Sequence[Any] | None
 _Seen = tuple[int, str | None]
 
 
@@ -103,13 +106,16 @@ class _Transaction:
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """Works that have run in a transaction. ``size`` of the ledger before; ``unledgered``: meta.UNLEDGERED."""
+    """Works that have run in a transaction. ``size`` of the ledger before; ``unledgered``: meta.UNLEDGERED;
+    ``head``: the row of the ledger's newest checkpoint.
+    """
 
     jobs: list[Job]
     session: WriteSession
     transaction: _Transaction
     size: int
     unledgered: str | None
+    head: _Row = None
     before: tuple[_Seen, int] | None = None
     """What is to be remembered again if the group is not committed; None: it is not remembered yet."""
 
@@ -248,7 +254,7 @@ class Groups:
         transaction = self._open()
         connection = transaction.connection
         try:
-            size, newest_us, unledgered, version = self._newest(connection)
+            (size, newest_us, unledgered, version), head = self._newest(connection)
             if version != self._shared.custom.version:
                 self._shared.learn(current_set(connection))
             if (size, unledgered) != self._seen:
@@ -263,22 +269,22 @@ class Groups:
         if not done:
             transaction.rollback()
             return None
-        return _Group(jobs, session, transaction, size, unledgered)
+        return _Group(jobs, session, transaction, size, unledgered, head)
 
     def _open(self) -> _Transaction:
         if self._connection is None:
             self._connection = self._engine.connect()
         return _Transaction(self._turn, self._connection)
 
-    def _newest(self, connection: Connection) -> Newest:
-        """Makes this transaction the only writing one; what it finds."""
+    def _newest(self, connection: Connection) -> tuple[Newest, _Row]:
+        """Makes this transaction the only writing one; what it finds, and the newest checkpoint (HEAD_COLUMNS)."""
         cursor = connection.connection.cursor()
         with pipelined(connection):
             lock_writer(connection)
             cursor.execute(self._newest_sql)
         row = cursor.fetchone()
         cursor.close()
-        return newest(connection) if row is None else (row[0], row[1], row[2], row[3] or "")
+        return (newest(connection), None) if row is None else ((*row[:3], row[3] or ""), row[4:])
 
     def _session(self, connection: Connection, newest_us: int) -> WriteSession:
         floor_us = self._floor_us + self._most  # each work may be moved behind it by one
@@ -316,10 +322,13 @@ class Groups:
             with pipelined(connection) if is_small else nullcontext():
                 first_leaf = 0
                 if batch.leaves:
-                    checkpoint = self._ledger.append(connection, batch.leaves, group.session.at_us)
+                    at_us, head = group.session.at_us, group.head
+                    checkpoint = self._ledger.append(connection, batch.leaves, at_us, head)
                     first_leaf = checkpoint.first_index(len(batch.leaves))
                 is_in_ledger = True
                 batch.flush(connection, shared.statements, shared.indexer, first_leaf, shared.custom_rows)
+                if shared.is_postgresql and is_small and _is_all(batch, shared):
+                    commit_behind(connection)
             batch.flush_later(connection, shared.statements, shared.texts)
             for consent, rkey in batch.consents:
                 connection.execute(_RULES.delete().where(_RULES.c.rkey == rkey))
@@ -401,7 +410,7 @@ class Groups:
             raise _Overtaken from error
         connection = transaction.connection
         try:
-            size, _, unledgered, custom = self._newest(connection)
+            (size, _, unledgered, custom), head = self._newest(connection)
             found = (size, unledgered), custom, _data_version(connection)
             is_as_known = found == (self._seen, self._shared.custom.version, behind.version)
         except Exception as error:
@@ -411,7 +420,7 @@ class Groups:
             _give_up(transaction)
             raise _Overtaken
         behind.session.enter = None
-        behind.group = _Group(behind.jobs, behind.session, transaction, size, unledgered)
+        behind.group = _Group(behind.jobs, behind.session, transaction, size, unledgered, head)
 
     def _joined(self, group: _Group, behind: _Behind, gather: Gather) -> _Group | None:
         """Runs the works behind the group that commits, then those that came too late to be looked up beforehand.
@@ -455,6 +464,12 @@ def newest(connection: Connection) -> Newest:
     if row is None:
         return 0, 0, None, str(connection.execute(stand).scalar() or "")
     return row[0], row[1], row[2], row[3] or ""
+
+
+def _is_all(batch: Batch, shared: Shared) -> bool:
+    """Whether a group is written when its pipeline is."""
+    is_later = batch.later or batch.consents or (batch.reseals and not batch.leaves)
+    return not is_later and shared.texts is None
 
 
 def _commit(group: _Group) -> None:
