@@ -2,8 +2,8 @@
 
 DESIGN §6; IHE BALP (audit.py) asks for one AuditEvent for each patient. A search whose fifty hits belong to
 fifty patients would seal, hash and store the same facts fifty times. Here they are sealed once, under a key that
-is wrapped by the key of each patient: ``events_of`` makes the AuditEvent of any of them, which names that patient
-and no other. Who has one patient's key opens that patient's event; destroying it takes the event from that
+is wrapped by the key of each patient: ``audit_read.event_of`` makes the AuditEvent of any of them, which names that
+patient and no other. Who has one patient's key opens that patient's event; destroying it takes the event from that
 patient's record, and the facts are gone with the last of the keys.
 
 The leaf (kind ``accesses``) commits to the sealed facts, and to the patients by a tag of each: a hash of the patient's
@@ -14,35 +14,29 @@ take away one. Who has the leaf, the code, the facts and their salt can check th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import merge
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
     Table,
     Text,
-    text,
 )
 from sqlmodel import Field, SQLModel
 
-from hdg.management import vault
-from hdg.management.audit import Event, person
+from hdg.management.audit import Event
 from hdg.management.ledger.leaf import commit, encode
 
 __all__ = [
+    "BUCKET_BITS",
     "PATIENTS_MAX",
     "AuditAccess",
     "AuditPatient",
     "Rows",
-    "events_of",
     "shared_leaf",
     "shared_rows",
     "tag",
@@ -55,8 +49,6 @@ BUCKET_BITS = 6
 of a search; this way new entries share a few pages, and a patient's are found by one look-up for every 64 leaves.
 """
 _TAG_BYTES = 12
-Open = Callable[[str, bytes, str], bytes]
-"""(owner code, sealed bytes, ``AuditEvent/id``) → the event's JSON. Raises VaultError."""
 Rows = Callable[[int], Iterable[tuple[Table, list[tuple[Any, ...]]]]]
 
 
@@ -97,15 +89,6 @@ class AuditPatient(SQLModel, table=True):
 
 _ACCESS: Table = AuditAccess.__table__  # type: ignore[attr-defined]  # SQLModel hides its Core table from mypy
 _PATIENT: Table = AuditPatient.__table__  # type: ignore[attr-defined]
-_SINGLE = text("SELECT id, at_us, body FROM audit_event WHERE patient = :patient ORDER BY at_us, id")
-_CODE = text("SELECT code FROM owner_key WHERE kind = 'patient' AND owner = :patient")
-_SHARED = text(
-    "WITH RECURSIVE b (n) AS (SELECT min(bucket) FROM audit_patient UNION ALL "
-    "SELECT (SELECT min(bucket) FROM audit_patient WHERE bucket > b.n) FROM b WHERE b.n IS NOT NULL) "
-    "SELECT a.id, a.at_us, a.body, p.wrapped FROM b "
-    "JOIN audit_patient p ON p.bucket = b.n AND p.code = :code "
-    "JOIN audit_access a ON a.leaf_index = p.leaf_index ORDER BY a.leaf_index"
-)
 
 
 def tag(code: str, event_id: str) -> str:
@@ -130,29 +113,3 @@ def shared_rows(
         yield _PATIENT, [(bucket, code, leaf_index, wrapped) for code, wrapped in keys]
 
     return rows
-
-
-def events_of(connection: Connection, patient: str, open_: Open) -> Iterator[dict[str, Any]]:
-    """The AuditEvents (R4) about a patient, oldest first. Raises VaultError after an erasure."""
-    code = connection.execute(_CODE, {"patient": patient}).scalar()
-    if code is not None:
-        alone, shared = _alone(connection, patient, code, open_), _shared(connection, patient, code, open_)
-        yield from map(itemgetter(1), merge(alone, shared, key=itemgetter(0)))
-
-
-def _alone(
-    connection: Connection, patient: str, code: str, open_: Open
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for id_, at_us, body in connection.execute(_SINGLE, {"patient": patient}):
-        yield at_us, orjson.loads(open_(code, bytes(body), f"AuditEvent/{id_}"))
-
-
-def _shared(
-    connection: Connection, patient: str, code: str, open_: Open
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for id_, at_us, body, wrapped in connection.execute(_SHARED, {"code": code}):
-        sealed = vault.joined(bytes(body), bytes(wrapped))
-        event = orjson.loads(open_(code, sealed, f"AuditEvent/{id_}"))
-        event["id"] = f"{id_}-{tag(code, id_)}"
-        event["entity"].insert(0, person(patient))
-        yield at_us, event
