@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from hdg.cli_audit import audit_app
 from hdg.cli_fhir import fhir_app
 from hdg.cli_imaging import pull
 from hdg.cli_inbox import prune, quarantine_app, replay, work_app
@@ -39,6 +40,7 @@ app.add_typer(map_app, name="map")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(work_app, name="work")
 app.add_typer(outbox_app, name="outbox")
+app.add_typer(audit_app, name="audit")
 app.add_typer(fhir_app, name="fhir")
 app.add_typer(terminology_app, name="terminology")
 app.command()(replay)

@@ -36,7 +36,7 @@ from hdg.management.store.values import hasher
 from hdg.management.store.versions import ALWAYS, Span
 from hdg.settings import Settings
 from hdg.terminology.hierarchies import Hierarchies
-from hdg.usage import record
+from hdg.usage import accesses, record
 from hdg.usage.ccd.document import CARRIED
 from hdg.usage.committing import Committing
 from hdg.usage.dicomweb.archive import Archive, Told
@@ -133,6 +133,8 @@ class Gate:
             clock,
         )
         """What subscriptions are told of."""
+        self.accesses = accesses.Accesses(store, self.policy, self._trail, self._aside, hash_, clock)
+        """The trail as AuditEvents."""
         base = settings.fhir_base
         researchers = research.Researchers(store, self.policy, clock, project_key, hash_, base)
         self._desk = Desk(researchers, self._trail, self._aside)
@@ -196,6 +198,8 @@ class Gate:
         """The current version. Raises NotFound (absent or hidden), Gone, Unavailable."""
         if is_researcher(caller):
             return deidentified(await self._desk.read(caller, type_, id_))
+        if type_ == accesses.TYPE:
+            return await self.accesses.read(caller, id_)
         found = await self._reads.read(caller.principal, type_, id_)
         return await self._one(caller, "read", f"{type_}/{id_}", found)
 
@@ -253,6 +257,8 @@ class Gate:
         """A page of matches; ``asked``: the query as text, for the audit. Raises BadRequest, Unavailable."""
         if is_researcher(caller):
             return deidentified_page(await self._desk.search(caller, query, asked))
+        if query.type == accesses.TYPE:
+            return await self.accesses.search(caller, query, asked)
         visible_to = self._views.visible_to(caller.principal).predicate
         page, results = await self._aside(self._search, query, visible_to)
         access = Access("search", _SUCCESS, query=asked)

@@ -6,7 +6,7 @@ import pytest
 
 from hdg.fhir import definitions
 from hdg.management.consent.policy import load_policy
-from hdg.usage.fhir_api.capability import INTERACTIONS, SYSTEM, WRITES, capability_statement
+from hdg.usage.fhir_api.capability import INTERACTIONS, SYSTEM, UNVERSIONED, WRITES, capability_statement
 from hdg.usage.fhir_api.openapi import openapi
 from hdg.usage.fhir_api.parameters import supported
 
@@ -27,9 +27,21 @@ def test_the_statement_lists_every_type_with_its_interactions_and_parameters(sta
     assert [one["code"] for one in statement["rest"][0]["interaction"]] == [*SYSTEM]
     assert listed.keys() == definitions.resource_types()
     for name, resource in listed.items():
-        writes = () if name == "AuditEvent" else WRITES
-        assert [interaction["code"] for interaction in resource["interaction"]] == [*INTERACTIONS, *writes]
+        expected = UNVERSIONED if name == "AuditEvent" else (*INTERACTIONS, *WRITES)
+        assert tuple(interaction["code"] for interaction in resource["interaction"]) == expected
         assert {one["name"]: one["type"] for one in resource["searchParam"]} == supported(name)
+
+
+def test_the_statement_says_how_audit_events_are_found_and_that_nothing_leads_to_them(statement):
+    listed = {resource["type"]: resource for resource in statement["rest"][0]["resource"]}
+    event = listed["AuditEvent"]
+    assert (event["versioning"], event["readHistory"], event["updateCreate"]) == ("no-version", False, False)
+    assert not event.keys() & {"searchInclude", "searchRevInclude", "operation", "conditionalRead"}
+    said = {one["name"]: one.get("documentation", "") for one in event["searchParam"]}
+    assert said["action"] == "Modifiers: :missing, :not"
+    assert {"patient", "date", "agent", "entity", "outcome", "subtype", "policy"} <= said.keys()
+    others = [one for name, one in listed.items() if name != "AuditEvent"]
+    assert not any(one.startswith("AuditEvent:") for other in others for one in other["searchRevInclude"])
 
 
 def test_the_openapi_description_names_every_route_once():

@@ -13,8 +13,10 @@ from hdg.fhir import definitions
 from hdg.fhir.json import JsonObject
 from hdg.management.consent.policy import Policy
 from hdg.usage import permits
+from hdg.usage.accesses import CODE_SETS
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.bodies import JSON_PATCH
+from hdg.usage.fhir_api.context import UNSTORED
 from hdg.usage.fhir_api.current_lists import CURRENT
 from hdg.usage.fhir_api.operations import EVERYTHING
 from hdg.usage.fhir_api.subscriptions import socket_url
@@ -37,6 +39,8 @@ INTERACTIONS = ("read", "vread", "history-instance", "history-type", "search-typ
 """What every resource type supports."""
 SYSTEM = ("batch", "transaction", "search-system", "history-system")
 """What the base of the API takes."""
+UNVERSIONED = ("read", "search-type")
+"""What a type supports that is no resource of the store."""
 WRITES = ("create", "update", "patch", "delete")
 """What every type supports that some role may write."""
 
@@ -87,6 +91,8 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
 
 
 def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObject:
+    if resource_type in UNSTORED:
+        return _unstored(resource_type)
     interactions = (*INTERACTIONS, *WRITES) if can_write else INTERACTIONS
     referring = [f"{source}:{code}" for source, code in _referring(resource_type)]
     return {
@@ -110,6 +116,22 @@ def _resource(resource_type: str, policy: Policy, *, can_write: bool) -> JsonObj
         "searchRevInclude": ["*", *referring],
         "searchParam": [
             _search_parameter(resource_type, code, kind)
+            for code, kind in sorted(parameters.supported(resource_type).items())
+        ],
+    }
+
+
+def _unstored(resource_type: str) -> JsonObject:
+    return {
+        "type": resource_type,
+        "documentation": "What the audit trail says about a patient's record. Patients see their own; the access "
+        "policy says whether operators see one patient's. Sorted by date, newest first.",
+        "interaction": [{"code": code} for code in UNVERSIONED],
+        "versioning": "no-version",
+        "readHistory": False,
+        "updateCreate": False,
+        "searchParam": [
+            _search_parameter(resource_type, code, kind, without=CODE_SETS)
             for code, kind in sorted(parameters.supported(resource_type).items())
         ],
     }
@@ -159,8 +181,11 @@ _SAID = {
 }
 
 
-def _search_parameter(resource_type: str, code: str, kind: str) -> JsonObject:
-    names = [f":{name}" for name in sorted(parameters.modifiers(resource_type, code, kind))]
+def _search_parameter(
+    resource_type: str, code: str, kind: str, *, without: frozenset[str] = frozenset()
+) -> JsonObject:
+    found = parameters.modifiers(resource_type, code, kind) - (without if kind == "token" else frozenset())
+    names = [f":{name}" for name in sorted(found)]
     if kind == "reference":
         names.append(":[type]")
     entry: JsonObject = {"name": code, "type": kind}

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from hdg.errors import BadRequest, NotFound
 from hdg.fhir import definitions
+from hdg.usage import accesses
 from hdg.usage.access import Caller, Gate
 from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.query import Pairs, describe, pairs
+
+UNSTORED = frozenset({accesses.TYPE})
+"""Types that are no resources of the store: they are read and searched by themselves alone."""
 
 
 class UnknownType(NotFound):
@@ -48,6 +53,15 @@ class Api:
         if resource_type not in definitions.resource_types():
             raise UnknownType("not an R4 resource type")
         return caller, resource_type
+
+
+def check_stored(types: Iterable[str]) -> None:
+    """Raises BadRequest where a type is named that only its own read and search know."""
+    if not UNSTORED.isdisjoint(types):
+        text = (
+            "AuditEvents have no history and are in no search over several types; ask for them by themselves"
+        )
+        raise BadRequest(text, code="not-supported")
 
 
 def caller_of(gate: Gate, request: Request) -> Caller:

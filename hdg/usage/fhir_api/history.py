@@ -13,7 +13,7 @@ from hdg.management.store.values import date_range
 from hdg.management.store.versions import Span
 from hdg.usage.access import Caller, Results
 from hdg.usage.fhir_api import bundles
-from hdg.usage.fhir_api.context import Api, caller_of, query_of
+from hdg.usage.fhir_api.context import Api, caller_of, check_stored, query_of
 from hdg.usage.fhir_api.negotiation import check_accept
 from hdg.usage.fhir_api.paging import PageToken
 from hdg.usage.fhir_api.query import Pairs, describe
@@ -31,6 +31,7 @@ def routes(api: Api) -> list[Route]:
 
     async def of_one(request: Request) -> Response:
         caller, resource_type = api.enter(request)
+        check_stored((resource_type,))
         id_ = logical_id(request)
         place = f"{resource_type}/{id_}/_history"
         token = page_token(api, query_of(request), caller, place)
@@ -41,6 +42,7 @@ def routes(api: Api) -> list[Route]:
 
     async def of_type(request: Request) -> Response:
         caller, resource_type = api.enter(request)
+        check_stored((resource_type,))
         return await _changes(api, request, caller, resource_type, f"{resource_type}/_history")
 
     async def of_all(request: Request) -> Response:

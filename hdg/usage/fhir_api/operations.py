@@ -20,7 +20,7 @@ from hdg.management.store.values import date_range
 from hdg.usage.access import Results, Visible
 from hdg.usage.fhir_api import bundles, parameters
 from hdg.usage.fhir_api.bodies import json_given, json_of
-from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
+from hdg.usage.fhir_api.context import Api, check_stored, query_of, refuse_parameters
 from hdg.usage.fhir_api.query import FORBIDDEN, Pairs
 from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import fhir_response
@@ -208,6 +208,7 @@ def _everything(api: Api, type_: str, id_: str, given: Pairs, cursor: str) -> Ev
         else:
             named[name] = value
     types = tuple(dict.fromkeys(named["_type"].split(","))) if "_type" in named else ()
+    check_stored(types)
     if not definitions.resource_types().issuperset(types):
         raise BadRequest("parameter '_type': a type that R4 does not have", code="value")
     since = _times(named, "_since", (0, 0))

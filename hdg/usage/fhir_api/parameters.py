@@ -247,8 +247,10 @@ def _targets(types: tuple[str, ...], code: str, own: _Own) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def is_followed(resource_type: str, code: str) -> bool:
     """Whether a parameter's references lead to resources: canonical URLs name definitions, which is not resolved."""
-    if supported(resource_type).get(code) != "reference" or resource_type == "Bundle":
-        return False  # a Bundle's first resource lies in it and has no rows of its own
+    if supported(resource_type).get(code) != "reference" or resource_type in ("AuditEvent", "Bundle"):
+        return (
+            False  # a Bundle's first resource lies in it and has no rows of its own; an AuditEvent has none
+        )
     parameters = definitions.search_parameters(resource_type)
     found = routes(resource_type, next(each.expression for each in parameters if each.code == code))
     return found is None or any(route.type not in ("canonical", "uri") for route in found)
@@ -259,6 +261,8 @@ def _chain(
 ) -> Clause:
     """``subject:Patient.name``: the clause about what a reference leads to, for each type that knows it."""
     code, colon, target = head.partition(":")
+    if target == "AuditEvent":
+        raise BadRequest(f"{describe(whole)}: no chain leads to such a type", code="not-supported")
     targets = _targets(types, code, own)
     is_reference = all(own.is_followed(type_, code) for type_ in types)
     if not is_reference or (colon and target not in targets):

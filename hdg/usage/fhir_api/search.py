@@ -16,7 +16,7 @@ from hdg.usage.access import Caller
 from hdg.usage.fhir_api import bundles, parameters
 from hdg.usage.fhir_api.bodies import check_parameters
 from hdg.usage.fhir_api.bundles import Link
-from hdg.usage.fhir_api.context import Api, binding, caller_of, query_of
+from hdg.usage.fhir_api.context import UNSTORED, Api, binding, caller_of, check_stored, query_of
 from hdg.usage.fhir_api.errors import outcome_response
 from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageToken
@@ -153,9 +153,10 @@ def _types(scope: Scope, given: Pairs) -> tuple[tuple[str, ...], Pairs]:
     rest = [pair for pair in given if pair[0] != "_type"]
     if len(named) > 1:
         raise BadRequest("parameter '_type' is given twice", code="value")
-    known = definitions.resource_types()
+    known = definitions.resource_types() - UNSTORED
     every = _in_compartment(scope.compartment.partition("/")[0]) if scope.compartment else known
-    types = tuple(dict.fromkeys(named[0].split(","))) if named else tuple(sorted(every))
+    types = tuple(dict.fromkeys(named[0].split(","))) if named else tuple(sorted(every - UNSTORED))
+    check_stored(types)
     if not known.issuperset(types):
         raise BadRequest("parameter '_type': a type that R4 does not have", code="value")
     return types, rest
