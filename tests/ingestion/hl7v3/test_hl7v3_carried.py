@@ -29,6 +29,16 @@ def carrying(content: str, attributes: str = "") -> bytes:
     return message(f"{subject}</clinicalDocument></subject>", interaction="RCMR_IN000002UV02")
 
 
+BYTES = base64.encodebytes(DOCUMENT.encode()).decode()
+
+
+def registering(value: str, more: str = "") -> bytes:
+    """As registries after WS/T 500 write it."""
+    subject = f"<subject><clinicalDocument><id><item root='2.999.1' extension='d1'/></id>{more}<storageCode>"
+    subject += f"<originalText value='{value}'/></storageCode></clinicalDocument></subject>"
+    return message(subject, interaction="RCMR_IN000002UV02")
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -36,8 +46,10 @@ def carrying(content: str, attributes: str = "") -> bytes:
         carrying(f"<![CDATA[{DOCUMENT}]]>", 'mediaType="text/xml"'),
         carrying(base64.encodebytes(DOCUMENT.encode()).decode(), 'representation="B64"'),
         message(f"<subject>{DOCUMENT}</subject>", interaction="RCMR_IN000002UV01"),
+        carrying(f"<data>{BYTES}</data>"),
+        registering("".join(BYTES.split())),
     ],
-    ids=["XML", "text", "Base64", "bare"],
+    ids=["XML", "text", "Base64", "bare", "release 2", "storage code"],
 )
 def test_the_document_is_converted_whichever_way_it_is_carried(raw):
     key = ids.PUBLIC_KEY
@@ -60,6 +72,9 @@ def test_the_document_is_converted_whichever_way_it_is_carried(raw):
         (carrying("words"), Hl7v3Error, "does not carry one"),
         (carrying(DOCUMENT + DOCUMENT), Hl7v3Error, "does not carry one"),
         (carrying("!", 'representation="B64"'), Hl7v3Error, "not Base64"),
+        (carrying("<data>!</data>"), Hl7v3Error, "not Base64"),
+        (registering(""), Hl7v3Error, "does not carry one"),
+        (registering("".join(BYTES.split()), f"<text>{DOCUMENT}</text>"), Hl7v3Error, "does not carry one"),
         (carrying("<![CDATA[<!DOCTYPE a><ClinicalDocument/>]]>"), CdaError, "document type definition"),
     ],
 )
