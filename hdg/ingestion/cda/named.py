@@ -58,6 +58,12 @@ def denied_twice(value: Any, state: State) -> None:
     )
 
 
+@named("cda.ended_and_active")
+def ended_and_active(value: Any, state: State) -> None:
+    """That a problem is active whose end is given: R4 has one or the other."""
+    state.problem("a problem that has ended is said to be active; its end was kept", code="conflict")
+
+
 @named("cda.true")
 def true(element: Element, state: State) -> bool:
     """That it is there says so."""

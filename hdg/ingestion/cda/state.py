@@ -187,6 +187,8 @@ class State(Context):
                 if related is not None:
                     code = first_child(related, "code")
                     return code is None or code.get("code") not in _SELF
+            if any(one.get("root") in _OF_FAMILIES for one in children(node, "templateId")):
+                return True
             node = self.parents.get(node)
         return False
 
@@ -325,7 +327,22 @@ class State(Context):
 
 _FAMILY = "10157-6"
 """LOINC: the section of family histories."""
-_OF_OTHERS = (b"relatedSubject", _FAMILY.encode())
+_OF_FAMILIES = frozenset(
+    (
+        "2.16.840.1.113883.10.20.22.2.15",
+        "2.16.840.1.113883.10.20.22.4.45",
+        "2.16.840.1.113883.10.20.22.4.46",
+        "2.16.840.1.113883.10.20.1.4",
+        "2.16.840.1.113883.10.20.1.22",
+        "2.16.840.1.113883.10.20.1.23",
+        "1.3.6.1.4.1.19376.1.5.3.1.3.14",
+        "1.3.6.1.4.1.19376.1.5.3.1.3.15",
+        "1.3.6.1.4.1.19376.1.5.3.1.4.13.3",
+        "1.3.6.1.4.1.19376.1.5.3.1.4.15",
+    )
+)
+"""Templates of sections and entries of family histories: C-CDA, CCD of 2007, IHE PCC."""
+_OF_OTHERS = (b"relatedSubject", *(one.encode() for one in (_FAMILY, *sorted(_OF_FAMILIES))))
 _CONTEXT, _RELATIONSHIP = "408729009", "408732007"
 _ABSENT = ("410516002", "410593006", "410594000", "723511001")
 _OF_RECORD = ("", "410604004")

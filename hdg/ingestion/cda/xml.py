@@ -56,6 +56,9 @@ _NO_CHARSETS = ("punycode", "idna", "unicode_escape", "raw_unicode_escape", "und
 """Python's codecs that are no charset: punycode takes quadratic time, the escapes would change what is written."""
 _DENIALS = ("}negationInd", "actionNegationInd", "valueNegationInd")
 _TRUTH = {"1": "true", "true": "true", "0": "false", "false": "false", "": "false"}
+_HOLDER = re.compile(rb"<(?:[\w.-]+:)?(?:entry|component)\s")
+_HOLDERS = (f"{HL7}entry", f"{HL7}component")
+"""CDA has no negation there: what they hold is withheld."""
 _TRUTHS = (b'egationInd="true"', b'egationInd="false"')
 """Most senders write it in one way."""
 _UNBOUND = expat_errors.codes[expat_errors.XML_ERROR_UNBOUND_PREFIX]
@@ -340,14 +343,15 @@ def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element], 
 
 def _make_truths(root: Any, body: bytes) -> None:
     """Makes one word of each truth, of elements of either library: xs:boolean has two, and tables compare with one."""
-    is_odd = is_prefixed = False
+    is_odd = is_prefixed = is_held = False
     at = body.find(b"egationInd")
-    while at >= 0 and not is_prefixed:
+    while at >= 0:
         before = body[max(at - 2, 0) : at]
-        is_prefixed = before == b":n" or before.endswith(b"N")
+        is_prefixed = is_prefixed or before == b":n" or before.endswith(b"N")
         is_odd = is_odd or not body.startswith(_TRUTHS, at)
+        is_held = is_held or _HOLDER.match(body, body.rfind(b"<", 0, at)) is not None
         at = body.find(b"egationInd", at + 1)
-    if not is_prefixed and not is_odd:
+    if not is_prefixed and not is_odd and not is_held:
         return
     for element in root.iter():
         text = element.get("negationInd")
@@ -355,6 +359,9 @@ def _make_truths(root: Any, body: bytes) -> None:
             element.set("negationInd", _TRUTH.get(text.strip().lower(), text))
         if is_prefixed:
             _without_prefix(element)
+        if is_held and element.tag in _HOLDERS and element.get("negationInd", "false") != "false":
+            for inner in element:  # neither true nor false: no table knows what that means
+                inner.set("negationInd", "said by what holds it")
 
 
 def _without_prefix(element: Any) -> None:

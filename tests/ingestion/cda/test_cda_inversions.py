@@ -4,71 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from ccd_cases import MAKING
 from cda_documents import CONVERTER, LN, SCT, T, converted, document, of
+from cda_statements import (
+    ASTHMA,
+    MOTHER,
+    NO_DRUG_ALLERGY,
+    PENICILLIN,
+    STATUS,
+    allergy,
+    code_of,
+    left_out,
+    medicine,
+    problem,
+    procedure,
+    related,
+)
 from hdg.errors import CdaError
-from hdg.usage.ccd.document import document as ccd
-
-ASTHMA = f'<value xsi:type="CD" code="195967001" {SCT} displayName="Asthma"/>'
-STATUS = f'<code code="33999-4" {LN}/>'
-MOTHER = """<subject><relatedSubject classCode="PRS"><code code="MTH" codeSystem="2.16.840.1.113883.5.111"/>
-  </relatedSubject></subject>"""
-PENICILLIN = '<code code="7980" codeSystem="2.16.840.1.113883.6.88"/>'
-NO_DRUG_ALLERGY = f'<code code="409137002" {SCT}/>'
-
-
-def problem(value=ASTHMA, attributes="", inner="", status="completed", concern="active", about="3"):
-    return f"""<entry><act classCode="ACT" moodCode="EVN"><templateId root="{T}{about}"/>
-      <id root="2.999.7" extension="c"/><code code="281694009" {SCT} displayName="At risk"/>
-      <statusCode code="{concern}"/><entryRelationship typeCode="SUBJ">
-      <observation classCode="OBS" moodCode="EVN" {attributes}><templateId root="{T}4"/>
-      <id root="2.999.8" extension="o"/><statusCode code="{status}"/><effectiveTime><low value="2020"/></effectiveTime>
-      {value}{inner}</observation></entryRelationship></act></entry>"""
-
-
-def allergy(
-    substance="",
-    attributes="",
-    inner="",
-    status="completed",
-    value=f'<value xsi:type="CD" code="419199007" {SCT}/>',
-):
-    named = f"""<participant typeCode="CSM"><participantRole><playingEntity>{substance}</playingEntity>
-      </participantRole></participant>"""
-    return f"""<entry><observation classCode="OBS" moodCode="EVN" {attributes}><templateId root="{T}7"/>
-      <id root="2.999.8" extension="a"/><code code="ASSERTION"/><statusCode code="{status}"/>{value}
-      {named if substance else ""}{inner}</observation></entry>"""
-
-
-def medicine(attributes="", inner="", status="active", template="16", mood="EVN"):
-    return f"""<entry><substanceAdministration classCode="SBADM" moodCode="{mood}" {attributes}>
-      <templateId root="{T}{template}"/><id root="2.999.8" extension="m"/><statusCode code="{status}"/>
-      <effectiveTime value="2020"/><consumable><manufacturedProduct><manufacturedMaterial><code code="197361"
-      codeSystem="2.16.840.1.113883.6.88"/></manufacturedMaterial></manufacturedProduct></consumable>{inner}
-      </substanceAdministration></entry>"""
-
-
-def procedure(attributes="", inner="", status="completed"):
-    return f"""<entry><procedure classCode="PROC" moodCode="EVN" {attributes}><templateId root="{T}14"/>
-      <id root="2.999.8" extension="p"/><code code="80146002" {SCT}/><statusCode code="{status}"/>{inner}
-      </procedure></entry>"""
-
-
-def related(
-    value, *, template="", kind="RSON", attributes="", code=f'<code code="404684003" {SCT}/>', inverted=""
-):
-    known = f'<templateId root="{T}{template}"/>' if template else ""
-    return f"""<entryRelationship typeCode="{kind}" {inverted}><observation classCode="OBS" moodCode="EVN" {attributes}>
-      {known}{code}<statusCode code="completed"/>{value}</observation></entryRelationship>"""
-
-
-def code_of(resource, name="verificationStatus"):
-    return resource.get(name, {}).get("coding", [{}])[0].get("code")
-
-
-def left_out(found):
-    return [one.place for one in found.issues if one.severity == "error"]
-
 
 # --- what is nested ---------------------------------------------------------------------------------------------
 
@@ -298,81 +249,6 @@ def test_what_is_said_of_somebody_else_is_never_said_of_the_patient():
 def test_the_patient_named_as_the_subject_is_the_patient():
     found = converted(problem(inner=MOTHER.replace("MTH", "SELF")))
     assert len(of(found, "Condition")) == 1
-
-
-def relatives(value=ASTHMA, template="46", attributes="", inner="", extension="f"):
-    return f"""<entry><observation classCode="OBS" moodCode="EVN" {attributes}><templateId root="{T}{template}"/>
-      <id root="2.999.8" extension="{extension}"/><code code="64572001" {SCT}/><statusCode code="completed"/>
-      {value}{inner}</observation></entry>"""
-
-
-def history(*conditions):
-    inner = "".join(one.replace("entry>", "component>") for one in conditions)
-    return f"""<entry><organizer classCode="CLUSTER" moodCode="EVN"><templateId root="{T}45"/>
-      <id root="2.999.8" extension="h"/><statusCode code="completed"/>{MOTHER}{inner}</organizer></entry>"""
-
-
-@pytest.mark.parametrize(
-    ("inner", "template", "relation"), [("", "46", "FAMMEMB"), (MOTHER, "46", "MTH"), (MOTHER, "4", "MTH")]
-)
-def test_a_finding_in_a_family_history_is_a_relatives_and_never_the_patients(inner, template, relation):
-    found = converted(relatives(template=template, inner=inner), section="10157-6")
-    assert of(found, "Observation") == of(found, "Condition") == []
-    [made] = of(found, "FamilyMemberHistory")
-    assert code_of(made, "relationship") == relation
-    assert [code_of(one, "code") for one in made["condition"]] == ["195967001"]
-    assert "note" not in made
-    assert left_out(found) == []
-
-
-def test_what_a_relative_does_not_have_is_words_and_never_a_condition():
-    no = 'negationInd="true"'
-    alone = converted(relatives(attributes=no, inner=MOTHER), section="10157-6")
-    among = converted(
-        history(relatives(attributes=no), relatives(ASTHMA.replace("195967001", "56265001"))),
-        section="10157-6",
-    )
-    for found, stated in ((alone, []), (among, ["56265001"])):
-        assert of(found, "Observation") == of(found, "Condition") == []
-        [made] = of(found, "FamilyMemberHistory")
-        assert [code_of(one, "code") for one in made.get("condition", ())] == stated
-        assert made["note"] == [{"text": "Denied: Asthma (http://snomed.info/sct#195967001)"}]
-        assert [
-            one.severity for one in found.issues if one.text == "what a relative does not have is a note"
-        ] == ["information"]
-        back = CONVERTER.convert(ccd(found.resources, MAKING), at_us=0)
-        [again] = of(back, "FamilyMemberHistory")
-        assert again["note"] == made["note"]
-        assert [code_of(one, "code") for one in again.get("condition", ())] == stated
-
-
-def test_what_is_said_of_the_patient_in_a_family_history_is_no_relatives():
-    found = converted(relatives(inner=MOTHER.replace("MTH", "SELF")), section="10157-6")
-    assert of(found, "FamilyMemberHistory") == []
-    assert len(of(found, "Observation")) == 1
-
-
-def test_a_finding_of_a_relative_and_its_denial_under_one_id_are_two():
-    found = converted(relatives() + relatives(attributes='negationInd="true"'), section="10157-6")
-    stated, denied = of(found, "FamilyMemberHistory")
-    assert "note" not in stated
-    assert "condition" not in denied
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        relatives(attributes='negationInd="perhaps"'),
-        relatives(value='<value xsi:type="BL" value="true"/>'),
-        relatives(template="2", inner=MOTHER),
-        history(relatives(attributes='negationInd="perhaps"')),
-    ],
-)
-def test_what_else_stands_in_a_family_history_is_nobodys(entry):
-    found = converted(entry, section="10157-6")
-    assert of(found, "Observation") == of(found, "Condition") == []
-    assert [one for one in of(found, "FamilyMemberHistory") if "condition" in one or "note" in one] == []
-    assert left_out(found)
 
 
 def test_what_a_risk_concern_speaks_of_is_a_risk_and_no_condition():
