@@ -405,20 +405,43 @@ def test_the_trail_comes_as_xml_in_part_and_by_post_and_in_the_patient_s_compart
     assert world.client.get("/fhir/Patient/bob/AuditEvent", token).json()["total"] == 0
 
 
-def test_no_question_about_one_patient_reads_another_s_entries(world):
-    """SQLite tells how it goes about it: every step by an index, none over a whole table."""
-    values = {"patient": "p", "code": "c", "lo": 0, "hi": 9, "id": "z", "most": 9, "leaf": 1, "bucket": 0}
-    values |= {"low": 0, "high": 9, "first": 0, "last": 9}
+def filled_up(world):
+    """60,000 entries of 200 patients, as the planner of the database will see them."""
+    few = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {}) "
+    rows = (
+        ("audit_access", "SELECT 100000 + x, 'i' || x, x, 'u', {blob} FROM n", 20_000),
+        ("audit_patient", "SELECT (100000 + x) / 64, 'c' || x % 200, 100000 + x, {blob} FROM n", 20_000),
+        ("audit_event", "SELECT 'i' || x, x, 'p' || x % 200, 'u', {blob} FROM n", 20_000),
+    )
+    blob = "x'00'" if world.store.engine.dialect.name == "sqlite" else "'\\x00'::bytea"
+    for table, made, count in rows:
+        columns = {"audit_access": "leaf_index, id, at_us, agent, body"}.get(table, "")
+        columns = columns or {"audit_patient": "bucket, code, leaf_index, wrapped"}.get(table, "")
+        columns = columns or "id, at_us, patient, agent, body"
+        changed(world, f"INSERT INTO {table} ({columns}) {few.format(count)}{made.format(blob=blob)}")
+    changed(world, "ANALYZE")
+
+
+def test_no_question_about_one_patient_reads_another_s_entries(either):
+    """The database tells how it goes about it: every step by an index, none over a whole table."""
+    filled_up(either)
+    is_sqlite = either.store.engine.dialect.name == "sqlite"
+    values = {"patient": "p7", "code": "c7", "lo": 0, "hi": 1 << 60, "id": "zz", "most": 64, "leaf": 100_100}
+    values |= {"bucket": 1_563, "low": 1_562, "high": 1_875, "first": 100_001, "last": 120_000}
     statements = [
         value for name, value in vars(audit_read).items() if name.isupper() and hasattr(value, "compile")
     ]
     assert len(statements) > 10
     fine = ("SCAN b", "SCAN CONSTANT ROW")
-    with world.store.engine.connect() as connection:
+    with either.store.engine.connect() as connection:
         for statement in statements:
-            if " IN " in str(statement):
+            if "owner_key" in str(statement):
                 continue
             bound = {name: values[name] for name in statement.compile().params}
-            steps = connection.execute(text(f"EXPLAIN QUERY PLAN {statement}"), bound).all()
-            scans = [step[3] for step in steps if step[3].startswith("SCAN") and step[3] not in fine]
-            assert scans == [], (str(statement), scans)
+            explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
+            steps = connection.execute(text(f"{explain} {statement}"), bound).all()
+            if is_sqlite:
+                scans = [step[3] for step in steps if step[3].startswith("SCAN") and step[3] not in fine]
+            else:
+                scans = [step[0] for step in steps if "Seq Scan on audit_" in step[0]]
+            assert scans == [], (str(statement), steps)

@@ -7,12 +7,14 @@ import re
 
 import pytest
 
+from hdg.fhir import definitions
 from hdg.fhir.validate import validate
 from hdg.management.audit import Access
 from hdg.management.consent.policy import SHIPPED, load_policy
 from hdg.management.identity import Principal
 from hdg.usage.accesses import reader_of
 from hdg.usage.audit_view import View, shown
+from hdg.usage.fhir_api.parameters import supported
 from hdg.usage.trail import Caller, Trail
 
 PLACE = "/fhir/AuditEvent"
@@ -397,6 +399,39 @@ def test_of_what_was_asked_only_the_harmless_is_shown(asked, expected):
     made = shown(event_of("search", entity), view)
     assert base64.b64decode(made["entity"][0]["query"]).decode() == expected
     assert ("security" in made["meta"]) == ("…" in expected)
+
+
+def test_no_parameter_of_r4_shows_a_value_but_codes_and_the_patient_s_own():
+    view = View(frozenset({"ann"}), frozenset(), with_codes=True)
+    auditor = View(frozenset({"ann"}), frozenset(), with_codes=False)
+    shown_ = set()
+    for type_ in sorted(definitions.resource_types()):
+        for code, kind in supported(type_).items():
+            for value in ("Zebedee", "1961-02-03", "Patient/cyd", "urn:x|MRN-1", "ann,cyd"):
+                text = f"{type_}?{code}={value}"
+                entity = {"query": base64.b64encode(text.encode()).decode()}
+                made = [
+                    shown(event_of("search", entity), one)["entity"][0]["query"] for one in (view, auditor)
+                ]
+                patient_s, auditor_s = (base64.b64decode(one).decode().partition("=")[2] for one in made)
+                is_time = code in ("date", "_lastUpdated")
+                assert is_time or auditor_s == ("ann,…" if value == "ann,cyd" else "…"), text
+                if patient_s == value and not is_time:
+                    shown_.add((kind, code))
+    assert {kind for kind, _ in shown_} == {"token"}
+    hidden = {
+        "identifier",
+        "phone",
+        "email",
+        "telecom",
+        "_id",
+        "_tag",
+        "_security",
+        "identifier-value",
+        "number",
+    }
+    assert not hidden & {code for _, code in shown_} - {"_tag", "_security"}
+    assert {"code", "category", "status"} <= {code for _, code in shown_}
 
 
 @pytest.mark.parametrize("query", ["not base64!", base64.b64encode(b"\xff\xfe").decode()])

@@ -207,3 +207,31 @@ def test_readyz_says_no_when_the_disk_is_nearly_full(world):
     )
     assert refused.status_code == 503
     assert "nearly full" in refused.text
+
+
+@pytest.mark.parametrize(
+    "place", [{"type": "AuditEvent"}, {"type": "Patient", "id": "bob", "target": "AuditEvent"}]
+)
+def test_no_route_hands_out_another_s_trail(world, place):
+    """Every route that takes a type, asked for AuditEvents of bob by ann and by a clinician who may not see them."""
+    world.client.get("/fhir/Patient/bob", world.token("clinician", user="dr-secret", institution="south"))
+    trail = world.client.get("/fhir/AuditEvent", world.token("patient", patient="bob")).json()
+    (event,) = [entry["resource"]["id"] for entry in trail["entry"]]
+    who = [world.token("patient", patient="ann"), world.token("clinician", institution="north")]
+    walked = 0
+    for template, method in paths(world.app):
+        if not place.keys() - {"id"} <= set(re.findall(r"{(\w+)[^}]*}", template)):
+            continue
+        values = {**VALUES, "id": event, **place}
+        path = re.sub(r"{(\w+)[^}]*}", lambda match, known=values: known[match[1]], template)
+        for token, query in [
+            (token, query) for token in who for query in ("", "?patient=bob", f"?_id={event}")
+        ]:
+            content = PATIENT if method in BODIES else None
+            headers = {"content-type": "application/fhir+json"} if content else {}
+            answer = world.client.request(method, path + query, token, headers, content=content)
+            assert answer.status_code < 500, (method, path)
+            assert "dr-secret" not in answer.text, (method, path)
+            assert '"resourceType":"AuditEvent"' not in answer.text, (method, path)
+            walked += 1
+    assert walked >= 12
