@@ -16,7 +16,7 @@ from typing import Any
 
 from hdg.fhir.accept_parts import ASK, Part, made_check
 from hdg.fhir.definitions import ElementDefinition, codes, is_primitive, resource_types, type_definition
-from hdg.fhir.invariants import NEEDS, OF_PRESENCE, Rule, Scope
+from hdg.fhir.invariants import NEEDS, OF_ELEMENT, OF_PRESENCE, Rule, Scope
 from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import Check, Finding, text_check
 from hdg.fhir.validate_elements import bound_primitive, remembering, rules_of, with_more
@@ -132,7 +132,9 @@ class _Shapes:
                 if not test(value, scope):
                     return None
             elif all(name in value for name in NEEDS.get(invariant.key, ())):
-                tests.append(test)
+                element = OF_ELEMENT.get(invariant.key)
+                if element is None or element in value or "_" + element in value:
+                    tests.append(test)
         return tests
 
     def _part(self, key: str) -> Part | None:

@@ -14,7 +14,7 @@ from typing import Any
 from hdg.fhir.json import JsonObject
 from hdg.fhir.path_values import compare
 
-__all__ = ["ELSEWHERE", "NEEDS", "NOT_CHECKED", "OF_PRESENCE", "Rule", "Scope", "rule"]
+__all__ = ["ELSEWHERE", "NEEDS", "NOT_CHECKED", "OF_ELEMENT", "OF_PRESENCE", "Rule", "Scope", "rule"]
 
 # Key → why it is not checked.
 NOT_CHECKED = {
@@ -129,6 +129,72 @@ def _obs_7(item: JsonObject, scope: Scope) -> bool:
     )
 
 
+def _cmp_1(item: JsonObject, scope: Scope) -> bool:
+    return "text" in item or "entry" in item or "section" in item
+
+
+def _cmp_2(item: JsonObject, scope: Scope) -> bool:
+    return "emptyReason" not in item or "entry" not in item
+
+
+def _org_1(item: JsonObject, scope: Scope) -> bool:
+    return "identifier" in item or _has(item, "name")
+
+
+def _is_not_home(item: JsonObject, scope: Scope) -> bool:
+    return item.get("use") != "home"
+
+
+def _prr_1(item: JsonObject, scope: Scope) -> bool:
+    return "orderDetail" not in item or "code" in item
+
+
+def _says(concept: JsonObject, system: str, codes: frozenset[str]) -> bool:
+    for coding in concept.get("coding", ()):  # noqa: SIM110  # a loop: `any` over a generator costs twice as much
+        if coding.get("system") == system and coding.get("code") in codes:
+            return True
+    return False
+
+
+_CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+_OF_CONDITIONS = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+_OF_ALLERGIES = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification"
+_OVER = frozenset(("resolved", "remission", "inactive"))
+_WRONG = frozenset(("entered-in-error",))
+
+
+def _con_4(item: JsonObject, scope: Scope) -> bool:
+    for key in item:
+        if key.startswith(("abatement", "_abatement")):
+            return _says(item.get("clinicalStatus", {}), _CLINICAL, _OVER)
+    return True
+
+
+def _con_5(item: JsonObject, scope: Scope) -> bool:
+    return "clinicalStatus" not in item or not _says(
+        item.get("verificationStatus", {}), _OF_CONDITIONS, _WRONG
+    )
+
+
+def _ait_1(item: JsonObject, scope: Scope) -> bool:
+    return "clinicalStatus" in item or _says(item.get("verificationStatus", {}), _OF_ALLERGIES, _WRONG)
+
+
+def _ait_2(item: JsonObject, scope: Scope) -> bool:
+    return "clinicalStatus" not in item or not _says(
+        item.get("verificationStatus", {}), _OF_ALLERGIES, _WRONG
+    )
+
+
+def _with(name: str, other: str) -> Rule:
+    """What asks for the second where the first is."""
+    return lambda item, scope: not _has(item, name) or _has(item, other)
+
+
+def _tim_10(item: JsonObject, scope: Scope) -> bool:
+    return not _has(item, "timeOfDay") or not _has(item, "when")
+
+
 _WRITTEN: dict[str, Rule] = {
     "ext-1": _ext_1,
     "qty-3": _qty_3,
@@ -140,12 +206,37 @@ _WRITTEN: dict[str, Rule] = {
     "obs-3": _obs_3,
     "obs-6": _obs_6,
     "obs-7": _obs_7,
+    "cmp-1": _cmp_1,
+    "cmp-2": _cmp_2,
+    "org-1": _org_1,
+    "org-2": _is_not_home,
+    "org-3": _is_not_home,
+    "prr-1": _prr_1,
+    "con-4": _con_4,
+    "con-5": _con_5,
+    "ait-1": _ait_1,
+    "ait-2": _ait_2,
+    "tim-1": _with("duration", "durationUnit"),
+    "tim-2": _with("period", "periodUnit"),
+    "tim-6": _with("periodMax", "period"),
+    "tim-7": _with("durationMax", "duration"),
+    "tim-8": _with("countMax", "count"),
+    "tim-10": _tim_10,
 }
 # Those that look only at which properties an object has: what one object passes, all with the same pass.
-OF_PRESENCE = frozenset({"ext-1", "qty-3", "cpt-2", "att-1", "rat-1", "obs-3", "obs-6"})
+OF_PRESENCE = frozenset(
+    {"ext-1", "qty-3", "cpt-2", "att-1", "rat-1", "obs-3", "obs-6", "cmp-1", "cmp-2", "org-1", "prr-1"}
+    | {"tim-1", "tim-2", "tim-6", "tim-7", "tim-8", "tim-10"}
+)
 # Key → the properties without which the invariant holds.
 NEEDS: dict[str, tuple[str, ...]] = {
     "per-1": ("start", "end"),
     "rng-2": ("low", "high"),
     "obs-7": ("component",),
+    "org-2": ("use",),
+    "org-3": ("use",),
+    "con-5": ("verificationStatus", "clinicalStatus"),
+    "ait-2": ("verificationStatus", "clinicalStatus"),
 }
+# Key → the element, with a value or with extensions only, without which the invariant holds.
+OF_ELEMENT = {"tim-4": "duration", "tim-5": "period", "tim-9": "offset"}

@@ -251,7 +251,9 @@ def test_what_is_kept_of_texts_and_references_is_bounded() -> None:
 
 PRESENT = ["id", "extension", "value", "valueString", "_value", "code", "_code", "system", "_system", "start", "end",
            "low", "high", "text", "_text", "data", "_data", "contentType", "numerator", "denominator", "component",
-           "dataAbsentReason"]  # fmt: skip
+           "dataAbsentReason", "entry", "section", "emptyReason", "identifier", "name", "_name", "use", "orderDetail",
+           "clinicalStatus", "verificationStatus", "duration", "_duration", "durationUnit", "durationMax", "period",
+           "_period", "periodUnit", "periodMax", "count", "countMax", "timeOfDay", "_timeOfDay", "when"]  # fmt: skip
 
 
 @given(st.sampled_from(sorted(OF_PRESENCE)), st.sets(st.sampled_from(PRESENT)), json_values, json_values)

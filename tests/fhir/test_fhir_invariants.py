@@ -52,6 +52,7 @@ def test_the_lists_name_only_invariants_that_exist() -> None:
     assert set(invariants.NOT_CHECKED) <= keys
     assert set(invariants.ELSEWHERE) <= keys
     assert set(invariants._WRITTEN) <= keys
+    assert set(invariants.OF_ELEMENT) <= keys
 
 
 def resource(kind: str, **elements: Any) -> JsonObject:
@@ -189,13 +190,27 @@ def test_an_invariant_holds_or_is_blamed_at_its_place(
 
 
 EXTENDED = {"extension": [{"url": "u:v", "valueCode": "x"}]}
+TIMES: list[JsonObject] = [{}, *({name: 1} for name in ("duration", "period", "periodMax", "durationMax", "count",
+                           "countMax")), {"durationUnit": "h"}, {"periodUnit": "h"}, {"_duration": EXTENDED},
+                           {"_durationUnit": EXTENDED}, {"_period": EXTENDED}, {"_count": EXTENDED},
+                           {"timeOfDay": ["10:00:00"]}, {"_timeOfDay": [EXTENDED]}, {"when": ["C"]},
+                           {"_when": [EXTENDED]}]  # fmt: skip
+
+
+def coded(system: str, code: str) -> JsonObject:
+    """A concept of one of FHIR's own code systems, after a coding that is of none."""
+    url = f"http://terminology.hl7.org/CodeSystem/{system}"
+    return {"coding": [{"code": code}, {"system": url, "code": code}]}
+
+
 SHAPES: dict[str, list[JsonObject]] = {
     "Extension": [{}, {"valueCode": "x"}, {"_valueCode": EXTENDED}, EXTENDED, {**EXTENDED, "valueCode": "x"}],
     "Quantity": [{}, {"code": "x"}, {"_code": EXTENDED}, {"code": "x", "_system": EXTENDED},
                  {"code": "x", "system": "y"}],
     "Period": [{}, {"start": "2024"}, {"start": "2024", "end": "2023"},
                {"start": "2024", "end": "2024-01-01"}],
-    "ContactPoint": [{}, {"value": "1"}, {"_value": EXTENDED}, {"value": "1", "_system": EXTENDED}],
+    "ContactPoint": [{}, {"use": "home"}, {"use": "work"}, {"_use": EXTENDED},
+                     {"value": "1"}, {"_value": EXTENDED}, {"value": "1", "_system": EXTENDED}],
     "Attachment": [{}, {"data": "AA=="}, {"_data": EXTENDED}, {"data": "AA==", "contentType": "x/y"}],
     "Ratio": [{}, EXTENDED, {"numerator": LOWER}, {"denominator": LOWER},
               {"numerator": LOWER, "denominator": LOWER},
@@ -208,6 +223,21 @@ SHAPES: dict[str, list[JsonObject]] = {
                     observation(valueInteger=1, code=CODED, component=[{"code": CODED}]),
                     observation(_valueString=EXTENDED, code=CODED, component=[{"code": CODED}]),
                     observation(valueInteger=1, code=CODED, component=[{"code": TEXT}])],
+    "Composition.section": [{}, {"text": {}}, {"entry": [SUBJECT]}, {"section": [{}]}, {"emptyReason": TEXT},
+                            {"emptyReason": TEXT, "entry": [SUBJECT]}, {"title": "x"}],
+    "Organization": [{}, {"name": "x"}, {"_name": EXTENDED}, {"identifier": [{"value": "x"}]}, {"active": True}],
+    "Address": [{}, {"use": "home"}, {"use": "work"}, {"_use": EXTENDED}],
+    "ServiceRequest": [{}, {"orderDetail": [TEXT]}, {"code": TEXT}, {"orderDetail": [TEXT], "code": TEXT}],
+    "Condition": [{**one, **other, **abated} for one in ({}, *({"clinicalStatus": coded("condition-clinical", code)}
+                  for code in ("resolved", "active")), {"clinicalStatus": TEXT})
+                  for other in ({}, *({"verificationStatus": coded("condition-ver-status", code)}
+                                for code in ("entered-in-error", "confirmed")), {"verificationStatus": TEXT})
+                  for abated in ({}, {"abatementString": "x"}, {"_abatementString": EXTENDED})],
+    "AllergyIntolerance": [{**one, **other} for one in ({}, {"clinicalStatus": TEXT})
+                           for other in ({}, {"verificationStatus": TEXT}, *({"verificationStatus": coded(system, code)}
+                                         for system in ("allergyintolerance-verification", "other")
+                                         for code in ("entered-in-error", "confirmed")))],
+    "Timing.repeat": [{**one, **other} for one in TIMES for other in TIMES],
 }  # fmt: skip
 
 
@@ -224,3 +254,13 @@ def test_a_rule_written_in_python_says_what_its_fhirpath_says(key: str) -> None:
             assert written(item, scope) == condition(item, Env(item, item, item)), (key, item)
             compared += 1
     assert compared
+
+
+@pytest.mark.parametrize("key", sorted(invariants.OF_ELEMENT))
+def test_an_invariant_of_an_element_holds_without_it(key: str) -> None:
+    name = invariants.OF_ELEMENT[key]
+    (expression,) = (invariant.expression for invariant, _ in ALL if invariant.key == key)
+    condition = compile_condition(expression, "Timing.repeat")
+    free = [one for one in SHAPES["Timing.repeat"] if name not in one and f"_{name}" not in one]
+    assert len(free) > 100
+    assert all(condition(item, Env(item, item, item)) for item in free)
