@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from hdg.errors import TableError
 from hdg.mapping.library import Library
 from hdg.mapping.table import Table
@@ -13,6 +15,7 @@ __all__ = ["Programs"]
 Program = TypeVar("Program")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Programs(Generic[Program]):
     """Compiles the tables of one Library by ``_program``, which a format has; keeps what it compiled."""
 

@@ -37,8 +37,12 @@ class Target(NamedTuple):
 
     def coding(self) -> dict[str, str]:
         """A new R4 Coding."""
-        found = {"system": self.system, "code": self.code, "display": self.display}
-        return {key: value for key, value in found.items() if value}
+        found = {"system": self.system} if self.system else {}
+        if self.code:
+            found["code"] = self.code
+        if self.display:
+            found["display"] = self.display
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from hdg.fhir import ids
 from hdg.fhir import json as fhir_json
 from hdg.fhir.validate import validate
 from hdg.ingestion.cda.convert import Converter as CdaConverter
+from hdg.ingestion.cda.paths import PathError, parse_path
 from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.sender import Sender
 
 DEPTHS = [1_000, 20_000]
 _HEAD = b"MSH|^~\\&|A|B|C|D|20260101||ORU^R01^ORU_R01|1|P|2.5.1\rPID|||1^^^H||A^B\r"
@@ -97,3 +101,91 @@ def test_a_clinical_document_is_refused(depth: int, around: str, opening: str, c
     document = f'<ClinicalDocument xmlns="urn:hl7-org:v3"><component>{text}</component></ClinicalDocument>'
     with pytest.raises(CdaError, match="nested more than 100 deep"):
         CdaConverter(id_key=ids.PUBLIC_KEY).convert(document.encode(), at_us=0)
+
+
+_OBSERVED = """<observation classCode="OBS" moodCode="EVN"><code code="8867-4" codeSystem="2.16.840.1.113883.6.1"/>
+  <value xsi:type="PQ" value="{}" unit="1"/>"""
+_STACK_BYTES = 1 << 20
+
+
+def _on_a_small_stack(sections: str) -> list[Any]:
+    """What a document with these sections becomes in a thread that has an eighth of the usual stack."""
+    patient = '<recordTarget><patientRole><id root="2.999.1" extension="1"/></patientRole></recordTarget>'
+    document = f"""<ClinicalDocument xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
+      <id root="2.999.2"/><code code="34133-9" codeSystem="2.16.840.1.113883.6.1"/>
+      <effectiveTime value="20260101120000+0000"/>{patient}
+      <component><structuredBody>{sections}</structuredBody></component></ClinicalDocument>"""
+    found: list[Any] = []
+
+    def convert() -> None:
+        converter = CdaConverter(id_key=ids.PUBLIC_KEY)
+        found.append(converter.convert(document.encode(), at_us=0))
+
+    usual = threading.stack_size(_STACK_BYTES)
+    try:
+        thread = threading.Thread(target=convert)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(usual)
+    return found
+
+
+def _nested(opening: str, closing: str, levels: int) -> str:
+    return "".join(opening.format(number) for number in range(levels)) + closing * levels
+
+
+_HOLDER = '<entryRelationship typeCode="COMP">' + _OBSERVED
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<section><title>x</title><text>x</text>"
+        + _nested("<component><section><title>x</title><text>x</text>", "</section></component>", 47)
+        + "</section>",
+        f"<section><entry>{_OBSERVED.format(1)}{_nested(_HOLDER, '</observation></entryRelationship>', 46)}"
+        "</observation></entry></section>",
+        f"<section><text>{_nested('<list><item><content>x', '</content></item></list>', 31)}</text></section>",
+        "<section><entry><observation classCode='OBS' moodCode='EVN'><code code='1'/><value xsi:type='CD' code='2'>"
+        + _nested("<qualifier><value code='{}'>", "</value></qualifier>", 46)
+        + "</value></observation></entry></section>",
+    ],
+    ids=["sections", "statements", "narrative", "qualifiers"],
+)
+def test_a_document_as_deep_as_one_may_be_is_read_on_a_small_stack(inside: str) -> None:
+    (found,) = _on_a_small_stack(f"<component>{inside}</component>")
+    assert found.resources[0]["resourceType"] == "Composition"
+
+
+def test_statements_that_lead_to_one_another_are_followed_only_so_far() -> None:
+    chain = "".join(
+        f"""<entry><act classCode="ACT" moodCode="EVN"><id root="2.999.3" extension="{number}"/>
+        <code code="1" codeSystem="2.999.4"/><entryRelationship typeCode="REFR"><act classCode="ACT" moodCode="EVN">
+        <id root="2.999.3" extension="{number + 1}"/></act></entryRelationship></act></entry>"""
+        for number in range(2_000)
+    )
+    (found,) = _on_a_small_stack(f"<component><section>{chain}</section></component>")
+    assert found.resources[0]["resourceType"] == "Composition"
+
+
+def test_a_table_that_opens_itself_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    folder = tmp_path / "cda" / "tables"
+    folder.mkdir(parents=True)
+    (folder / "section.CompositionSection.csv").write_text(
+        "source,name,target,as,map,when,default,note\n.,,section[],section.CompositionSection,,,,\n"
+    )
+    document = b"""<ClinicalDocument xmlns="urn:hl7-org:v3"><component><structuredBody><component><section/></component>
+      </structuredBody></component></ClinicalDocument>"""
+    with pytest.raises(CdaError, match="statements lead too far"):
+        CdaConverter(id_key=ids.PUBLIC_KEY).convert(document, Sender("", "", mappings=tmp_path), at_us=0)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("/".join(["a"] * 20_000), "steps"), ("a[" * 20_000 + "@b" + "]" * 20_000, "nested")],
+    ids=["long", "nested"],
+)
+def test_a_path_of_a_table_may_be_only_so_long_and_so_deep(path: str, why: str) -> None:
+    with pytest.raises(PathError, match=why):
+        parse_path(path)

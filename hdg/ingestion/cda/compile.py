@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from hdg.errors import Issue, TableError
+from mypy_extensions import mypyc_attr
+
+from hdg.errors import CdaError, Issue, TableError
 from hdg.fhir.definitions import ElementInfo, element_info, resource_types, type_definition
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
@@ -28,14 +30,18 @@ from hdg.mapping.shape import result_type
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.when import compile_when, parse_when
 
-__all__ = ["STATEMENTS", "Compiler", "Program", "is_negated", "readers"]
+__all__ = ["STATEMENTS", "TOO_FAR", "Compiler", "Program", "is_negated", "readers"]
 
 Build = Callable[[Any, State], Any]
 _LINKS_MAX = 24
 """Statements by way of which one is read that stands elsewhere: each takes some ten calls inside one another."""
+_OPENED_MAX = 200
+"""Tables that are open inside one another: compiled code has no RecursionError (docs/wheels.md)."""
+TOO_FAR = "statements lead too far from one to another"
 _REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.,\- ]+)\)")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 @dataclass(frozen=True, slots=True)
 class Program:
     """A compiled table. ``type`` is the R4 type (or backbone path) that it builds."""
@@ -61,7 +67,10 @@ class Program:
         return self.is_of_denials and element.get("negationInd") == "true"
 
     def fill(self, element: Element, out: JsonObject, state: State) -> None:
-        """Runs every row. ``out`` is changed in place."""
+        """Runs every row. ``out`` is changed in place. Raises CdaError: too many tables are open."""
+        if state.opened >= _OPENED_MAX:
+            raise CdaError(TOO_FAR)
+        state.opened += 1
         labels, state.labels = state.labels, {}
         state.statements[element] = None
         view: View = {}
@@ -71,12 +80,13 @@ class Program:
                 view[tag].append(child)
             else:
                 view[tag] = [child]
-        runs = self.rows.needed(frozenset((*view, *element.keys())))
+        rows = self.rows.needed(frozenset((*view, *element.keys())))
         try:
-            for run in runs:
-                run(element, view, out, state)
+            for row in rows:
+                row.run(element, view, out, state)
         finally:
             state.labels = labels
+            state.opened -= 1
 
 
 def is_negated(element: Element) -> bool:
@@ -105,6 +115,7 @@ _OF_PATIENTS = frozenset(
 """Resources that would say it of the patient."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Compiler(Programs[Program]):
     """Compiles the tables of one Library; keeps what it compiled."""
 
@@ -193,7 +204,7 @@ class Compiler(Programs[Program]):
         """A reference to what a table makes of an element; None for nothing."""
         program = self.program(name)
         kind = program.type
-        made = state.made[name]
+        made = state.made_of[name]
         if element in made:
             known = made[element]
             return None if known is None else {"reference": known}

@@ -15,7 +15,7 @@ from typing import Any
 from hdg.errors import CdaError, Issue, SourceError
 from hdg.fhir.times import instant, microseconds, moment
 from hdg.ingestion.cda.authorship import Authorship
-from hdg.ingestion.cda.compile import Compiler
+from hdg.ingestion.cda.compile import TOO_FAR, Compiler
 from hdg.ingestion.cda.dispatch import Dispatch
 from hdg.ingestion.cda.fragments import as_document
 from hdg.ingestion.cda.losses import losses
@@ -109,7 +109,7 @@ class Converter:
         try:
             tables.compiler.resource(ROOT_TABLE, root, state)
         except RecursionError:
-            raise CdaError("statements lead too far from one to another") from None
+            raise CdaError(TOO_FAR) from None
         if sum(type_ == "Patient" for type_, _ in state.resources) > 1:
             raise CdaError(
                 "a document about several patients: nobody knows about whom a statement is", "recordTarget"
@@ -155,19 +155,20 @@ def _valid(resources: list[JsonObject], issues: list[Issue]) -> list[JsonObject]
 
     Raises CdaError when nothing is left of the document itself or of its patient.
     """
-    gone: set[str] = set()
-    for resource in resources:
-        try:
-            made_valid(resource, issues)
-        except SourceError as error:
-            if resource["resourceType"] in _NEEDED:
-                raise CdaError(error.text, error.place) from None
-            gone.add(f"{resource['resourceType']}/{resource['id']}")
-            issues.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
-    if not gone:
-        return resources
-    kept = [one for one in resources if f"{one['resourceType']}/{one['id']}" not in gone]
-    return _valid([_without(one, gone) for one in kept], issues)
+    while True:
+        gone: set[str] = set()
+        for resource in resources:
+            try:
+                made_valid(resource, issues)
+            except SourceError as error:
+                if resource["resourceType"] in _NEEDED:
+                    raise CdaError(error.text, error.place) from None
+                gone.add(f"{resource['resourceType']}/{resource['id']}")
+                issues.append(Issue("error", "invariant", error.place, f"left out: {error.text}"))
+        if not gone:
+            return resources
+        kept = [one for one in resources if f"{one['resourceType']}/{one['id']}" not in gone]
+        resources = [_without(one, gone) for one in kept]
 
 
 def _without(value: Any, gone: set[str]) -> Any:

@@ -5,7 +5,7 @@ Structure says nothing by itself (class, mood, template ids); what has a nullFla
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Final
 
 from hdg.errors import Issue
 from hdg.ingestion.cda.state import State
@@ -13,7 +13,7 @@ from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element
 
 __all__ = ["SILENT", "STRUCTURE", "losses"]
 
-STRUCTURE = frozenset(
+STRUCTURE: Final = frozenset(
     {
         "classCode",
         "moodCode",
@@ -40,24 +40,22 @@ STRUCTURE = frozenset(
     }
 )
 """Attributes that say nothing without others, or how something is to be read."""
-SILENT = frozenset({f"{HL7}templateId", f"{HL7}realmCode", f"{HL7}typeId"})
-_MOST = 500
+SILENT: Final = frozenset({f"{HL7}templateId", f"{HL7}realmCode", f"{HL7}typeId"})
+_MOST: Final = 500
 
 
 def losses(state: State) -> list[Issue]:
     """One Issue for each place whose content went nowhere."""
+    places = list(_unread(state.root, state))[:_MOST]
+    return [Issue("warning", "incomplete", place, "this was not carried over") for place in places]
+
+
+def _unread(root: Element, state: State) -> dict[str, None]:
+    """Places of what nothing has read: all, or more than are told."""
     found: dict[str, None] = {}
-    for place in _unread(state.root, state):
-        found[place] = None
-        if len(found) >= _MOST:
-            break
-    return [Issue("warning", "incomplete", place, "this was not carried over") for place in found]
-
-
-def _unread(root: Element, state: State) -> Iterator[str]:
     consumed, attributes = state.consumed, state.attributes
     stack = [root]
-    while stack:
+    while stack and len(found) < _MOST:
         element = stack.pop()
         if element in consumed or element.tag in SILENT:
             continue
@@ -66,15 +64,16 @@ def _unread(root: Element, state: State) -> Iterator[str]:
                 continue
             value = element.get(name)
             if value and not value.isspace() and not (name == "negationInd" and value == "false"):
-                yield state.place_of(element, name)
+                found[state.place_of(element, name)] = None
         text = element.text
         if text and not text.isspace():
-            yield state.place_of(element)
+            found[state.place_of(element)] = None
         if len(element):
             inner = element[::-1]
             for child in inner:
                 text = child.tail
                 if text and not text.isspace():
-                    yield state.place_of(element)
+                    found[state.place_of(element)] = None
                     break
             stack += inner
+    return found

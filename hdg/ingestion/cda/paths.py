@@ -18,11 +18,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
+from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
-__all__ = ["STATEMENTS", "Find", "Path", "PathError", "is_said", "parse_path", "texts"]
+__all__ = ["STATEMENTS", "Find", "Path", "PathError", "is_said", "parse_path"]
 
 Parents = Mapping[Element, Element]
 """What each element stands in."""
@@ -37,17 +38,12 @@ STATEMENTS = frozenset(
 )
 """CDA R2: the classes of clinical statements (regionOfInterest and observationMedia are read as parts)."""
 _DIRECTED = ("@typeCode='RSON'", "@typeCode='CAUS'")
+_STEPS_MAX, _NESTED_MAX = 50, 10
+"""Steps of a path, predicates in one another: compiled code has no RecursionError (docs/wheels.md)."""
 _ABOVE_MAX = 64
 """Elements of which is kept what lies below them."""
 _NAME = re.compile(r"(?:sdtc:|xsi:)?[A-Za-z][A-Za-z0-9]*")
 _COMPARED = re.compile(r"(?P<path>[^=!']+?)\s*(?P<sign>!?=)\s*'(?P<text>[^']*)'")
-
-
-class Known(Protocol):
-    """What a document is looked at with (state.State)."""
-
-    above: dict[Element, dict[str, Sequence[Element]]]
-    parents: dict[Element, Element]
 
 
 class PathError(ValueError):
@@ -88,7 +84,7 @@ class Path:
     is_statement: bool = False
     """Whether it leads to clinical statements."""
 
-    def found(self, element: Element, state: Known) -> Sequence[Element]:
+    def found(self, element: Element, state: State) -> Sequence[Element]:
         """``find``; what lies above is looked for once for all siblings and kept in ``state.above``."""
         parents = state.parents
         if not self.up or self.below is None:
@@ -196,11 +192,6 @@ def _tag(name: str) -> str:
     return SDTC + name[5:] if name.startswith("sdtc:") else HL7 + name
 
 
-def texts(path: Path, element: Element, state: Known) -> list[str]:
-    """What the path reads as texts: attributes, or the texts of elements; blank ones are left out."""
-    return _said(path.found(element, state), path.attribute)
-
-
 def _said(hits: Sequence[Element], name: str) -> list[str]:
     found = [one.get(name, "") if name else "".join(one.itertext()) for one in hits]
     return [one for one in (text.strip() for text in found) if one]
@@ -211,10 +202,14 @@ def _steps(text: str) -> list[str]:
     found, depth, start = [], 0, 0
     for at, letter in enumerate(text):
         depth += (letter == "[") - (letter == "]")
+        if depth > _NESTED_MAX:
+            raise PathError("predicates are nested too deeply")
         if letter == "/" and depth == 0:
             found.append(text[start:at])
             start = at + 1
     found.append(text[start:])
+    if len(found) > _STEPS_MAX:
+        raise PathError(f"a path has more than {_STEPS_MAX} steps")
     if depth or any(not step for step in found):
         raise PathError(f"{text!r} is not a path")
     return found

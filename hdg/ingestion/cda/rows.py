@@ -1,4 +1,4 @@
-"""The rows of a CDA table as closures: each made for what its path, its condition and its target need.
+"""The rows of a CDA table: each made for what its path, its condition and its target need.
 
 Which rows can do anything depends on which children and attributes an element has; that is worked out once for each set
 of them.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hdg.ingestion.cda.paths import Find, Path, View, is_said, parse_path
 from hdg.ingestion.cda.state import State
@@ -19,11 +18,8 @@ from hdg.mapping.context import JsonObject
 from hdg.mapping.table import Rule
 from hdg.mapping.when import Readers, Test, needed, parse_when
 
-__all__ = ["Rows", "Step", "needs_of", "readers"]
+__all__ = ["Row", "Rows", "Step", "needs_of", "readers"]
 
-Run = Callable[[Element, View, JsonObject, State], None]
-"""``(element, its children by tag, what is built, state)``."""
-Look = Callable[[Element, State], Sequence[Element]]
 _KEPT_MAX = 10_000
 """Sets of children and attributes that are remembered for one table."""
 
@@ -47,100 +43,87 @@ class Step:
     """Whether it passes over statements that are negated or not said: tables know of negation, other rows do not."""
 
 
-class Rows:
-    """The rows of one table, in its order."""
+class Row:
+    """One row at work: what of its path, its condition and its target it needs is worked out once."""
 
-    __slots__ = ("_all", "_needed")
+    __slots__ = (
+        "_among",
+        "_fallback",
+        "_fire",
+        "_gap",
+        "_is_wary",
+        "_is_whole",
+        "_name",
+        "_path",
+        "_plain",
+        "_test",
+    )
 
-    def __init__(self, steps: Sequence[tuple[frozenset[str], Step]]) -> None:
-        """``steps``: each with the children and attributes without which it does nothing."""
-        self._all: tuple[tuple[frozenset[str], Run], ...] = tuple(
-            [(needs, _run(step)) for needs, step in steps]
-        )
-        self._needed: dict[frozenset[str], tuple[Run, ...]] = {}
+    def __init__(self, step: Step) -> None:
+        path = step.path
+        self._path = path
+        self._plain = path.plain
+        self._among = not path.is_own and not path.up
+        """Whether the path leads to something below the element."""
+        self._name = path.attribute
+        """The attribute that is read, or ''."""
+        self._test = step.test
+        self._fire = step.fire
+        self._fallback = step.fallback
+        self._gap = step.gap
+        self._is_whole = step.is_whole
+        self._is_wary = step.is_wary
 
-    def needed(self, names: frozenset[str]) -> tuple[Run, ...]:
-        """Those that may do something with an element that has children of these tags and these attributes."""
-        found = self._needed.get(names)
-        if found is None:
-            found = tuple([run for needs, run in self._all if needs <= names])
-            if len(self._needed) < _KEPT_MAX:
-                self._needed[names] = found
-        return found
-
-
-def needs_of(step: Step) -> frozenset[str]:
-    """The children and attributes of an element without which a row does nothing."""
-    paths = [parse_path(one) for one in needed(parse_when(step.rule.when))] if step.rule.when else []
-    own = parse_path(step.rule.source)
-    if step.fallback is None and not (own.is_own and step.gap):
-        paths.append(own)
-    return frozenset(path.attribute if path.is_own else path.first for path in paths) - {""}
-
-
-def _run(step: Step) -> Run:
-    read = _reading(step)
-    path, test, fallback, gap = step.path, step.test, step.fallback, step.gap
-    plain, among, look, is_wary = path.plain, path.among, _looking(path), step.is_wary
-
-    def run(element: Element, view: View, out: JsonObject, state: State) -> None:
+    def run(self, element: Element, view: View, out: JsonObject, state: State) -> None:
+        """``view``: the element's children by tag; ``out``: what is built."""
         hits: Sequence[Element]
-        if plain:
-            hits = view.get(plain, ())
-        elif look is None:
-            hits = among(element, view, state.parents)
+        if self._plain:
+            hits = view.get(self._plain, ())
+        elif self._among:
+            hits = self._path.among(element, view, state.parents)
         else:
-            hits = look(element, state)
-        if is_wary and hits:
+            hits = self._path.found(element, state)
+        if self._is_wary and hits:
             hits = [hit for hit in hits if is_said(hit)]
-        if not hits and fallback is None:
+        if not hits and self._fallback is None:
             return
-        if test is not None and not test(element, state):
+        if self._test is not None and not self._test(element, state):
             return
-        if hits and read(hits, out, state):
+        if hits and self._has_read(hits, out, state):
             return
-        if fallback is not None:
-            fallback("", out, state)
+        if self._fallback is not None:
+            self._fallback("", out, state)
             if state.problems:
                 state.settle_at(element)
-        elif gap and gap not in out and f"_{gap}" not in out and hits[0].get("nullFlavor") is not None:
-            out[gap] = absent_reason(hits[0])
+        elif self._gap:
+            self._say_absent(hits[0], out)
 
-    return run
+    def _say_absent(self, hit: Element, out: JsonObject) -> None:
+        """Gives the source's reason for the absence of a required element."""
+        name = self._gap
+        if name not in out and f"_{name}" not in out and hit.get("nullFlavor") is not None:
+            out[name] = absent_reason(hit)
 
-
-def _looking(path: Path) -> Look | None:
-    """What a path finds that does not lead to children of the element; None for one that does."""
-    if path.is_own:
-        return lambda element, state: (element,)
-    return path.found if path.up else None
-
-
-def _reading(step: Step) -> Callable[[Sequence[Element], JsonObject, State], bool]:
-    """Puts what was found; whether anything came of it."""
-    if step.fire is None:
-        return _leaving(step.path.attribute, is_whole=step.is_whole)
-    if step.path.attribute:
-        return _reading_attribute(step.fire, step.path.attribute)
-    return _reading_element(step.fire, is_whole=step.is_whole)
-
-
-def _leaving(name: str, *, is_whole: bool) -> Callable[[Sequence[Element], JsonObject, State], bool]:
-    """What is left out on purpose has been read."""
-
-    def read(hits: Sequence[Element], out: JsonObject, state: State) -> bool:
+    def _has_read(self, hits: Sequence[Element], out: JsonObject, state: State) -> bool:
+        """Puts what was found; whether anything came of it."""
+        if self._fire is None:
+            self._leave(hits, state)
+            return False
+        if self._name:
+            return self._has_read_attribute(self._fire, hits, out, state)
+        is_done = False
         for hit in hits:
-            if name and hit.get(name) is not None:
-                state.attributes[name][hit] = None
-            elif not name and is_whole:
-                state.consumed[hit] = None
-        return False
+            has_fired = self._fire(hit, out, state)
+            if has_fired:
+                is_done = True
+            if self._is_whole and (has_fired or state.problems):
+                state.consumed[hit] = None  # what nothing has come of, and no problem says why, is a loss
+            if state.problems:
+                state.settle_at(hit)
+        return is_done
 
-    return read
-
-
-def _reading_attribute(fire: Fire, name: str) -> Callable[[Sequence[Element], JsonObject, State], bool]:
-    def read(hits: Sequence[Element], out: JsonObject, state: State) -> bool:
+    def _has_read_attribute(self, fire: Fire, hits: Sequence[Element], out: JsonObject, state: State) -> bool:
+        name = self._name
         is_done = False
         for hit in hits:
             value = hit.get(name)
@@ -153,25 +136,45 @@ def _reading_attribute(fire: Fire, name: str) -> Callable[[Sequence[Element], Js
                 state.settle_at(hit, name)
         return is_done
 
-    return read
-
-
-def _reading_element(fire: Fire, *, is_whole: bool) -> Callable[[Sequence[Element], JsonObject, State], bool]:
-    convert: Callable[[Any, JsonObject, State], bool] = fire
-
-    def read(hits: Sequence[Element], out: JsonObject, state: State) -> bool:
-        is_done = False
+    def _leave(self, hits: Sequence[Element], state: State) -> None:
+        """What is left out on purpose has been read."""
+        name = self._name
         for hit in hits:
-            has_fired = convert(hit, out, state)
-            if has_fired:
-                is_done = True
-            if is_whole and (has_fired or state.problems):
-                state.consumed[hit] = None  # what nothing has come of, and no problem says why, is a loss
-            if state.problems:
-                state.settle_at(hit)
-        return is_done
+            if name and hit.get(name) is not None:
+                state.attributes[name][hit] = None
+            elif not name and self._is_whole:
+                state.consumed[hit] = None
 
-    return read
+
+class Rows:
+    """The rows of one table, in its order."""
+
+    __slots__ = ("_all", "_needed")
+
+    def __init__(self, steps: Sequence[tuple[frozenset[str], Step]]) -> None:
+        """``steps``: each with the children and attributes without which it does nothing."""
+        self._all: tuple[tuple[frozenset[str], Row], ...] = tuple(
+            [(needs, Row(step)) for needs, step in steps]
+        )
+        self._needed: dict[frozenset[str], tuple[Row, ...]] = {}
+
+    def needed(self, names: frozenset[str]) -> tuple[Row, ...]:
+        """Those that may do something with an element that has children of these tags and these attributes."""
+        found = self._needed.get(names)
+        if found is None:
+            found = tuple([row for needs, row in self._all if needs <= names])
+            if len(self._needed) < _KEPT_MAX:
+                self._needed[names] = found
+        return found
+
+
+def needs_of(step: Step) -> frozenset[str]:
+    """The children and attributes of an element without which a row does nothing."""
+    paths = [parse_path(one) for one in needed(parse_when(step.rule.when))] if step.rule.when else []
+    own = parse_path(step.rule.source)
+    if step.fallback is None and not (own.is_own and step.gap):
+        paths.append(own)
+    return frozenset(path.attribute if path.is_own else path.first for path in paths) - {""}
 
 
 def readers(operand: str) -> Readers:

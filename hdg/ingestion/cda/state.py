@@ -26,6 +26,7 @@ class State(Context):
     """One document on its way. Owned by Converter.convert; never shared."""
 
     __slots__ = (
+        "_canonical",
         "_ids",
         "_statements",
         "_uris",
@@ -33,7 +34,6 @@ class State(Context):
         "attributes",
         "build_resource",
         "consumed",
-        "content_of",
         "depth",
         "dispatch",
         "has_contexts",
@@ -42,10 +42,10 @@ class State(Context):
         "issues",
         "known",
         "library",
-        "made",
+        "made_of",
         "names_others",
+        "opened",
         "parents",
-        "place_of",
         "resources",
         "root",
         "sender",
@@ -77,9 +77,7 @@ class State(Context):
         self.root = tree.root
         self.parents = tree.parents
         """What each element stands in; the root in nothing."""
-        self.place_of = tree.place_of
-        self.content_of = Canonical(tree).digest
-        """A hash of all that an element says."""
+        self._canonical = Canonical(tree)
         self.sender = sender
         self.institution = sender.institution
         self.library = library
@@ -101,12 +99,14 @@ class State(Context):
         """Statements that a table has read."""
         self.known: dict[Any, Any] = {}
         """What converters have worked out for this document, by their own keys."""
-        self.made: defaultdict[str, dict[Element, str | None]] = defaultdict(dict)
+        self.made_of: defaultdict[str, dict[Element, str | None]] = defaultdict(dict)
         """By table, what it made of an element: ``Type/id``."""
         self.told: dict[Element, tuple[str, ...]] = {}
         """What became of a statement: each ``Type/id``."""
         self.depth = 0
         """Statements that are being read, one by way of another."""
+        self.opened = 0
+        """Tables that are being filled, one inside another."""
         self.above: dict[Element, dict[str, Sequence[Element]]] = {}
         """What rows have found below an element around what they read; bounded."""
         self.dispatch: Callable[[Element, State], list[JsonObject]] | None = None
@@ -116,6 +116,14 @@ class State(Context):
         """Of things, by type and facts: a document speaks of the same people and places again and again."""
         self._uris: dict[str, str | None] = {}
         self._statements: dict[tuple[str, str], Element] | None = None
+
+    def place_of(self, element: Element, attribute: str = "") -> str:
+        """Where an element lies (``Tree.place_of``)."""
+        return self.tree.place_of(element, attribute)
+
+    def content_of(self, element: Element) -> str:
+        """A hash of all that an element says."""
+        return self._canonical.digest(element)
 
     def reference(self, table: str, element: Element) -> JsonObject | None:
         """A reference to what a table makes of an element."""
@@ -127,7 +135,7 @@ class State(Context):
         self.attributes.clear()
         self.statements.clear()
         self.known.clear()
-        self.made.clear()
+        self.made_of.clear()
         self.told.clear()
         self.above.clear()
         self._ids.clear()
@@ -139,7 +147,7 @@ class State(Context):
         self.parents.clear()
         self.root = self.tree.root = Element("")
         self.tree = Tree(self.root, b"")
-        self.place_of, self.content_of = self.tree.place_of, Canonical(self.tree).digest
+        self._canonical = Canonical(self.tree)
 
     def mark(self, element: Element, attribute: str = "") -> None:
         """Says that an element (with all that is in it) or one of its attributes has been read."""

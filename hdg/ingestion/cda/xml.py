@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError, XMLParser, XMLPullParser
 from xml.parsers.expat import errors as expat_errors
 
@@ -32,17 +32,17 @@ __all__ = [
     "read",
 ]
 
-HL7 = "{urn:hl7-org:v3}"
-SDTC = "{urn:hl7-org:sdtc}"
-XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+HL7: Final = "{urn:hl7-org:v3}"
+SDTC: Final = "{urn:hl7-org:sdtc}"
+XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _PHARM_URI = b"urn:hl7-org:pharm"
 _PHARM = "{urn:hl7-org:pharm}"
 """The pharmacy models' additions to CDA: ingredients and forms, read as if CDA had them."""
 LARGE = 1_000_000
 """Bytes from which on memory counts for more than time."""
 _CHUNK = 1 << 18
-MAX_DEPTH = 100
-MAX_ATTRIBUTES = 100
+MAX_DEPTH: Final = 100
+MAX_ATTRIBUTES: Final = 100
 """Of one element."""
 
 _PREFIXES = {
@@ -375,39 +375,29 @@ def _without_prefix(element: Any) -> None:
             element.set("negationInd", _TRUTH.get(text.strip().lower(), text))
 
 
-class _Tags(dict[str, str]):
-    """Names in the namespace of HL7 v3; tables and converters know a few hundred."""
+_TAGS: Final[dict[str, str]] = {}
+"""Names in the namespace of HL7 v3; tables and converters know a few hundred."""
+_LOCAL: Final[dict[str, str]] = {}
+"""Names without their namespace; bounded, since a document may make up as many as it likes."""
+_NAMES_MAX: Final = 10_000
 
-    def __missing__(self, name: str) -> str:
-        tag = self[name] = HL7 + name
+
+def _tag(name: str) -> str:
+    try:
+        return _TAGS[name]
+    except KeyError:
+        tag = _TAGS[name] = HL7 + name
         return tag
-
-
-_TAGS = _Tags()
-
-
-class _Local(dict[str, str]):
-    """Names without their namespace; bounded, since a document may make up as many as it likes."""
-
-    def __missing__(self, tag: str) -> str:
-        name = tag.rpartition("}")[2]
-        if len(self) < _NAMES_MAX:
-            self[tag] = name
-        return name
-
-
-_LOCAL = _Local()
-_NAMES_MAX = 10_000
 
 
 def children(element: Element, name: str) -> Sequence[Element]:
     """The children of that name in the namespace of HL7 v3."""
-    return element.findall(_TAGS[name])
+    return element.findall(_tag(name))
 
 
 def first_child(element: Element, name: str) -> Element | None:
     """The first of ``children``."""
-    return element.find(_TAGS[name])
+    return element.find(_tag(name))
 
 
 def is_hl7(element: Element) -> bool:
@@ -417,4 +407,11 @@ def is_hl7(element: Element) -> bool:
 
 def local(element: Element) -> str:
     """The name without its namespace."""
-    return _LOCAL[element.tag]
+    tag: str = element.tag
+    try:
+        return _LOCAL[tag]
+    except KeyError:
+        name = tag.rpartition("}")[2]
+        if len(_LOCAL) < _NAMES_MAX:
+            _LOCAL[tag] = name
+        return name
