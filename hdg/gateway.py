@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from hdg import retraction, statements
+from hdg.beside import Beside
 from hdg.converting import Helper
 from hdg.emptied import Emptied, emptied
 from hdg.errors import Hl7v2Error, LedgerError
@@ -50,7 +51,6 @@ from hdg.management.store.unit import InboxRow, inbox_key
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
 from hdg.replaying import Replayed, replayed
 from hdg.settings import Settings
-from hdg.statements import key_of
 
 Clock = Callable[[], int]
 Work = Callable[[WriteSession], bytes]
@@ -257,7 +257,7 @@ class Gateway:
     ) -> bytes:
         """``made``: the resources of ``converted``, made ready by the helper."""
         try:
-            repeat, left = self._looked_at(session, received, converted, made)
+            repeat, left = self._looked_at(session, received, converted)
         except Hl7v2Error as error:
             return self._quarantine(session, received, error)
         return repeat.ack if repeat is not None else self._keep(session, received, converted, made, left)
@@ -267,7 +267,6 @@ class Gateway:
         session: WriteSession,
         received: Received,
         converted: Converted,
-        made: Sequence[Ready] | None = None,
     ) -> tuple[Receipt | None, Emptied | None]:
         """Its receipt when it was accepted before; what becomes of fields that it empties.
 
@@ -276,8 +275,7 @@ class Gateway:
         repeat = _repeat(session, received)
         if repeat is not None:
             return repeat, None
-        keys = map(key_of, converted.resources if made is None else made)
-        left = emptied(session, received, converted, keys, self._converters[1])
+        left = emptied(session, received, converted, self._converters[1])
         if left is not None and left.unclear and received.sender.is_strict:
             place, reason = left.unclear[0]
             raise Hl7v2Error(f"strict: {LOST}: {reason}", place, condition="102")
@@ -292,13 +290,15 @@ class Gateway:
         left: Emptied | None,
     ) -> bytes:
         """Stores an accepted message; its acknowledgement."""
-        self.store_statements(session, converted, received.at_us, made, left)
+        beside = Beside(session, received, converted, self._converters[1])
+        beside.leave(left)
+        self.store_statements(session, converted, received.at_us, made, left, beside)
         ack = acknowledge(received.msh, "AA", control_id=received.ack_id, at_us=received.at_us)
         kind = converted.source.message_type
         ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
         for loss in dict.fromkeys(losses(converted.issues)):
             note_loss(session, loss.kind, received.header.sender, kind, loss.place, loss.text, ikey=ikey)
-        for place, reason in left.unclear if left is not None else ():
+        for place, reason in (*(left.unclear if left is not None else ()), *dict.fromkeys(beside.unclear)):
             note_loss(session, LOST, received.header.sender, kind, place, reason, ikey=ikey)
         for text in retraction.left_behind(session, converted):
             note_loss(session, LEFT, received.header.sender, kind, "PID-3", text, ikey=ikey)
@@ -311,11 +311,12 @@ class Gateway:
         received_us: int,
         made: Sequence[Ready] | None = None,
         left: Emptied | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """Stores every statement of a message, under its stamp (management/store/stale.py). ``left``: of elements
-        of which single fields were deleted.
+        of which single fields were deleted; ``beside``: of those that other fields feed too.
         """
-        statements.store_statements(session, converted, received_us, made, left)
+        statements.store_statements(session, converted, received_us, made, left, beside)
 
     def _quarantine(self, session: WriteSession, received: Received, error: Hl7v2Error) -> bytes:
         """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted.
@@ -393,9 +394,10 @@ class Gateway:
 
         def take(session: WriteSession) -> None:
             if entry.status == "accepted":
-                keys = map(key_of, converted.resources)
-                left = emptied(session, received, converted, keys, self._converters[1])
-                self.store_statements(session, converted, entry.received_us, left=left)
+                left = emptied(session, received, converted, self._converters[1])
+                beside = Beside(session, received, converted, self._converters[1])
+                beside.leave(left)
+                self.store_statements(session, converted, entry.received_us, left=left, beside=beside)
                 return
             repeat, left = self._looked_at(session, received, converted)
             if repeat is None:

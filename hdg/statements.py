@@ -35,6 +35,9 @@ SHARED_TYPES = frozenset(
 
 _ABOUT_MESSAGE = frozenset({"MessageHeader", "Provenance"})
 
+_WHOLE = SHARED_TYPES | _ABOUT_MESSAGE
+"""Types of which a message says all that its lists hold: whose messages had a part in them is not kept by patient."""
+
 
 def store_statements(
     session: WriteSession,
@@ -42,11 +45,12 @@ def store_statements(
     received_us: int,
     made: Sequence[Ready] | None,
     left: Emptied | None,
+    beside: Beside | None,
 ) -> None:
     """Stores every statement of a message, under its stamp (management/store/stale.py).
 
     ``made``: the resources of ``converted``, made ready elsewhere; ``left``: of elements of which single fields
-    were deleted.
+    were deleted; ``beside``: of those that other fields feed too.
     """
     source = converted.source
     deleted = _deleted(converted, left)
@@ -75,6 +79,7 @@ def store_statements(
             stamp=stamp,
             gaps=gaps.get(key, ()),
             is_move=key in converted.moved,
+            fields=None if key[0] in _WHOLE else beside,
         )
     retraction.settle_links(session, keys)
 

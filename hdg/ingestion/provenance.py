@@ -8,7 +8,7 @@ from hdg.fhir.ids import resource_id
 from hdg.ingestion.sender import Sender
 from hdg.mapping.context import JsonObject
 
-__all__ = ["ASSEMBLER", "provenance", "role"]
+__all__ = ["ASSEMBLER", "provenance", "provenance_id", "role"]
 
 _DIGEST = "https://hdg.dev/fhir/StructureDefinition/mapping-digest"
 _AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
@@ -21,6 +21,11 @@ def role(code: str) -> JsonObject:
 
 ASSEMBLER: JsonObject = {"type": role("assembler"), "who": {"display": "Healthcare Data Gateway"}}
 """The gateway as an agent; never changed."""
+
+
+def provenance_id(id_key: bytes, sender: Sender, sha256: str, *part: str) -> str:
+    """The id of the Provenance of an input, by the digest of its bytes as received."""
+    return resource_id(id_key, "Provenance", sender.institution, ("provenance", sender.name, sha256, *part))
 
 
 def provenance(
@@ -45,10 +50,9 @@ def provenance(
     }
     if display:
         source["display"] = display
-    facts = ("provenance", sender.name, sha256, *part)
     return {
         "resourceType": "Provenance",
-        "id": resource_id(id_key, "Provenance", sender.institution, facts),
+        "id": provenance_id(id_key, sender, sha256, *part),
         "extension": [{"url": _DIGEST, "valueString": mapping_digest}],
         "target": [{"reference": f"{resource['resourceType']}/{resource['id']}"} for resource in targets],
         "recorded": recorded,

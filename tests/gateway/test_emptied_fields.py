@@ -83,7 +83,7 @@ HOME, WORK, OTHER = "^PRN^PH^^^^111", "^WPN^PH^^^^222", "^ORN^PH^^^^333"
         ({"f40": NULL}, ["111", "222"]),
         ({"f13": NULL, "f40": NULL}, ["222"]),
         ({"f13": NULL, "f14": NULL, "f40": NULL}, []),
-        ({"f13": NULL, "f14": "^WPN^PH^^^^9"}, ["9"]),  # a value takes the place of all that was said
+        ({"f13": NULL, "f14": "^WPN^PH^^^^9"}, ["9", "333"]),
         ({}, ["111", "222", "333"]),
     ],
 )

@@ -19,7 +19,7 @@ from hdg.fhir.validate import is_accepted, refused
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.device.pcd_profile import TABLE, profiled
 from hdg.ingestion.hl7v2.adapter import V2Grammar
-from hdg.ingestion.hl7v2.deletes import deletions
+from hdg.ingestion.hl7v2.deletes import Feeds, deletions
 from hdg.ingestion.hl7v2.families import link_families
 from hdg.ingestion.hl7v2.filling import fill
 from hdg.ingestion.hl7v2.finish import Linker, defaulted, identify
@@ -132,8 +132,7 @@ class Converter:
         if blanks:
             message = without(message, blanks)
         sender = sender or _unknown_sender(message)
-        tables = self.tables(sender.mappings, sender.terminology)
-        found = tables.program(profiled(message)) or tables.program(message.message_type)
+        tables, found = self._program(message, sender)
         if found is None:
             raise _unsupported(message, tables)
         state = State(message, sender, tables.compiler, self.id_key, zone(sender.zone))
@@ -178,6 +177,15 @@ class Converter:
             mapping_digest=digest,
         )
         return converted, state
+
+    def feeds(self, message: Message, sender: Sender) -> Feeds | None:
+        """Which fields of a message feed which elements; None when no table maps it."""
+        _, found = self._program(message, sender)
+        return None if found is None else found[1].feeds()
+
+    def _program(self, message: Message, sender: Sender) -> tuple[_Tables, tuple[str, MessageProgram] | None]:
+        tables = self.tables(sender.mappings, sender.terminology)
+        return tables, tables.program(profiled(message)) or tables.program(message.message_type)
 
 
 def _validate(resources: Sequence[JsonObject], state: State) -> None:

@@ -41,6 +41,7 @@ class Feeds:
         self._grammar = grammar
         self._by_label: dict[str, dict[str, set[Field]]] = {}
         self._fields: dict[tuple[str, str], Mapping[str, frozenset[int]]] = {}
+        self._names: dict[tuple[str, str], frozenset[str]] = {}
         for rule in table.rules:
             if not rule.target:
                 continue
@@ -72,6 +73,15 @@ class Feeds:
     def of(self, label: str, element: str) -> set[Field]:
         """All fields of a message that feed an element of the resources of a label."""
         return self._by_label.get(label, {}).get(element, set())
+
+    def names(self, kind: str, element: str) -> frozenset[str]:
+        """All fields of a message that feed an element of the resources of a type: ``PID-13``, ``NK1-0``."""
+        known = self._names.get((kind, element))
+        if known is None:
+            labels = [label for label in self._by_label if label.partition(":")[0] == kind]
+            fields = set().union(*(self.of(label, element) for label in labels))
+            known = self._names[kind, element] = frozenset(f"{name}-{number}" for name, number in fields)
+        return known
 
 
 def deletions(

@@ -11,7 +11,7 @@ __all__ = ["Blank", "without"]
 
 
 class Blank(NamedTuple):
-    """A field; of the ``occurrence``-th segment of that name, 0 for all of them."""
+    """A field, 0 for all of the segment; of the ``occurrence``-th segment of that name, 0 for all of them."""
 
     segment: str
     number: int
@@ -28,6 +28,8 @@ def without(message: Message, blanks: Collection[Blank]) -> Message:
             for blank in blanks
             if blank.segment == segment.name != "MSH" and blank.occurrence in (0, segment.occurrence)
         ]
+        if 0 in numbers:
+            continue
         if any(segment.field(number) for number in numbers):
             fields = ["" if at in numbers else text for at, text in enumerate(segment.fields)]
             segment = Segment(segment.name, segment.position, segment.occurrence, "|".join(fields))

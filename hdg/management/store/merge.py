@@ -31,6 +31,7 @@ __all__ = [
     "base_of",
     "item_hash",
     "merge",
+    "own_items",
     "without_server_meta",
 ]
 
@@ -75,6 +76,15 @@ def merge(
 def item_hash(item: Any) -> str:
     """What identifies a list item: 128 bits of SHA-256 over its canonical bytes (hex)."""
     return hashlib.sha256(canonical_bytes(item)).hexdigest()[:32]
+
+
+def own_items(parts: Parts, sender: str, element: str, items: list[Any]) -> list[Any]:
+    """The items of a stored list that a sender has stated."""
+    own = parts.get(sender, {}) if parts else None
+    if own is None:
+        return items
+    hashes = set(own.get(element, ()))
+    return [item for item in items if item_hash(item) in hashes] if hashes else []
 
 
 def without_server_meta(resource: JsonObject) -> JsonObject:

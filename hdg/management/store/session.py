@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
@@ -49,6 +50,18 @@ class Put:
     version: int
     is_created: bool
     is_changed: bool
+
+
+class Fields(Protocol):
+    """Knows what of an element a statement does not speak of, where several fields of a message make one element."""
+
+    def still_said(self, statement: JsonObject) -> JsonObject:
+        """A statement that is older than others of its sender, without what these have said anew."""
+
+    def completed(
+        self, asked: JsonObject, statement: JsonObject, stored: JsonObject, parts: Parts
+    ) -> JsonObject:
+        """``statement`` with what is to stay of its elements. ``asked``: with the elements that are not news."""
 
 
 class WriteSession(States):
@@ -103,13 +116,14 @@ class WriteSession(States):
         stamp: Stamp | None = None,
         gaps: Collection[str] = (),
         is_move: bool = False,
+        fields: Fields | None = None,
     ) -> Put:
         """Merges a partial statement (merge.py) into the current version, as far as it is news (stale.py).
 
         ``deletions``: top-level element names. ``stamp``: when it was made; None: now. ``gaps``: elements
         whose value only fills a gap. What is stored about another patient takes no part: a result that
         moves to the right patient leaves everything of the wrong one behind, unless the statement says that
-        it moves (``is_move``).
+        it moves (``is_move``). ``fields``: knows what of an element the statement does not speak of.
         """
         stamp = Stamp(self.at_us, self.at_us) if stamp is None else stamp
         echo: Echo | None = None
@@ -133,13 +147,19 @@ class WriteSession(States):
             stored, parts, said = {"resourceType": resource["resourceType"]}, None, []
         else:
             stored, parts, said = state.content(), state.parts, state.said
-        news = admit(said, stored, resource, tuple(deletions), sender=sender, stamp=stamp, gaps=gaps)
+        asked = resource
+        if fields is not None and any(row[2] == sender and (row[0], row[1]) > stamp for row in said):
+            asked = fields.still_said(resource)
+        news = admit(said, stored, asked, tuple(deletions), sender=sender, stamp=stamp, gaps=gaps)
         if state is None or parts is None:
             merged, parts = merge(None, {}, news.statement, news.deletions, sender=sender)
             return self._put(merged, parts, news.said(merged), state, institution, patient)
         if is_move and is_other and "subject" not in news.statement:
             patient = None  # something newer has said whose it is
-        merged, parts = merge(stored, parts, news.statement, news.deletions, sender=sender)
+        statement = news.statement
+        if fields is not None:
+            statement = fields.completed(asked, statement, stored, parts)
+        merged, parts = merge(stored, parts, statement, news.deletions, sender=sender)
         put = self._put(merged, parts, news.said(merged), state, institution, patient)
         after = self.batch.states[state.type, state.id]
         is_echo = not put.is_changed and after is not None and parts == state.parts

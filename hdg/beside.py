@@ -1,0 +1,222 @@
+"""What a message leaves as it was: the fields that it does not value, of an element that others of its fields feed.
+
+HL7 v2.9 §2.5.3: a field that is absent is not changed. ``Patient.telecom`` is made of PID-13, PID-14 and PID-40; a
+message with PID-13 alone takes the place of what PID-13 had stated. Which field an item came from is told by the
+message that stated it, converted again without its fields (history.py). That is asked only where something stored would
+go otherwise, and where a message is older than another one of its sender. docs/hl7v2.md states the rule.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from hdg.emptied import Emptied
+from hdg.fhir.definitions import element_info
+from hdg.fhir.times import compare_times
+from hdg.history import History, Items, Key, Told, Unclear, blank_of, items_of, together
+from hdg.ingestion.converted import Converted, JsonObject
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.received import Received
+from hdg.management.store.merge import ADDITIVE, IDENTITY, Parts, base_of, own_items
+from hdg.management.store.session import WriteSession
+from hdg.management.store.stale import Stamp
+
+__all__ = ["Beside"]
+
+_NEWER_MAX = 50
+_MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 17), 25, 26, 27))
+"""Events that say where the patient is: all of it, so that no place stays in use that was left."""
+_DISCHARGES = frozenset({"A03", "A13", "A16", "A25"})
+"""Events that say whether and when the visit ends, be it by leaving PV1-45 out."""
+_RUNNING = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave", "cancelled"})
+_OF_DISCHARGE = frozenset({"end", "dischargeDisposition", "destination"})
+_KEPT = "what other fields had stated of {} cannot be told from what it replaces: both are kept"
+_MIXED = "what it had said of {} went with the value that takes its place"
+
+
+class Beside:
+    """What one message leaves as it was. ``unclear``: (place, text) of what could not be told, for a work item."""
+
+    def __init__(
+        self,
+        session: WriteSession,
+        received: Received,
+        converted: Converted,
+        converter: Converter,
+    ) -> None:
+        self._history = History(session, received, converted, converter)
+        self._raw = received.raw
+        self._sender = converted.source.sender
+        self._event = converted.source.message_type.partition("^")[2].partition("^")[0]
+        self._stamp = Stamp.of(converted.source.stated_us, received.at_us)
+        self._claimed: dict[tuple[Key, str], set[str]] = {}
+        self._newer: dict[Key, list[Told]] = {}
+        self._settled = {
+            ((one.resource_type, one.resource_id), base_of(one.resource_type, one.element))
+            for one in converted.defaulted
+        }
+        """Elements that only fill a gap, or that another rule has settled."""
+        self.unclear: list[tuple[str, str]] = []
+
+    def leave(self, left: Emptied | None) -> None:
+        """Of what single fields deleted (emptied.py) nothing more is asked."""
+        for key, resource in left.values.items() if left is not None else ():
+            self._settled |= {(key, base_of(key[0], name)) for name in resource}
+
+    def still_said(self, statement: JsonObject) -> JsonObject:
+        """A statement of a message that is older than others of its sender, without what these have said anew or
+        deleted: field by field, where an element has several.
+        """
+        key = (statement["resourceType"], statement["id"])
+        found = statement
+        for base in dict.fromkeys(base_of(key[0], name) for name in statement if name not in IDENTITY):
+            if (key, base) in self._settled or not self._has_several(key, base):
+                continue
+            try:
+                claimed = self._said_since(key, base)
+                gone = claimed & self._history.valued(self._raw, key, base)
+                left = self._history.element(self._raw, {*map(blank_of, gone)}, key, base) if gone else None
+            except Unclear:
+                continue  # the element's own stamp decides
+            self._claimed[key, base] = claimed
+            if left is not None:
+                found = {name: value for name, value in found.items() if base_of(key[0], name) != base}
+                found |= left
+        return found
+
+    def completed(
+        self, asked: JsonObject, statement: JsonObject, stored: JsonObject, parts: Parts
+    ) -> JsonObject:
+        """A statement with what is to stay of its elements. ``asked``: with what something newer was stated about."""
+        key = (asked["resourceType"], asked["id"])
+        found: JsonObject = {}
+        for base, new in asked.items():
+            old = stored.get(base)
+            is_late = base not in statement
+            if (
+                base in IDENTITY
+                or (key, base) in self._settled
+                or (old == new)
+                or (is_late and (key, base) not in self._claimed)
+            ):
+                continue
+            if type(new) is list and f"_{base}" not in asked and f"_{base}" not in stored:
+                own = own_items(parts, self._sender, base, old or [])
+                if not (is_late or any(item not in new for item in own)):
+                    continue
+                if (key[0], base) not in ADDITIVE and self._has_several(key, base):
+                    found[base] = self._list(key, base, own, new)
+            elif type(new) is dict and type(old) is dict and _has_parts(key[0], base):
+                found[base] = self._parts(
+                    key, base, old, new, is_late=is_late, status=statement.get("status")
+                )
+        return {**statement, **found} if found else statement
+
+    def _has_several(self, key: Key, base: str) -> bool:
+        return len(self._history.feeds(self._raw, key, base)) > 1
+
+    def _list(self, key: Key, base: str, own: list[Any], new: list[Any]) -> list[Any]:
+        """The sender's part of a list: what is new, in the place of what its fields had stated."""
+        fresh = items_of({base: new}, base)
+        before = items_of({base: own}, base)
+        lost = {each: item for each, item in before.items() if each not in fresh}
+        kept = self._said_by_newer(key, base, lost)
+        kept |= self._kept(key, base, {each: item for each, item in lost.items() if each not in kept}, before)
+        staying = [each for each in before if each in kept]
+        place = next((at for at, each in enumerate(before) if each not in kept), len(before))
+        at = sum(each in kept for each in [*before][:place])
+        items = [kept[each] for each in (*staying, *(each for each in kept if each not in before))]
+        return [*items[:at], *new, *items[at:]]
+
+    def _kept(self, key: Key, base: str, lost: Items, own: Items) -> Items:
+        """What of one's own items no field of the message speaks of."""
+        if not lost or ((key[0], base) == ("Encounter", "location") and self._event in _MOVES):
+            return {}
+        try:
+            valued = self._history.valued(self._raw, key, base)
+        except Unclear:
+            valued = set()
+        claimed = valued | self._claimed.get((key, base), set())
+        if key[0] == "Encounter" and self._event in _DISCHARGES:
+            claimed |= {"PV1-45"}
+        if claimed >= self._history.feeds(self._raw, key, base):
+            return {}
+        newer = self._newer.get(key, ())
+        told = (one for one in self._history.told(key) if one not in newer)
+        found = self._history.explained(lost, claimed, told, key, base)
+        name = f"{key[0]}.{base}"
+        if found.rest:
+            renewed = self._history.renewed(found.rest, own, claimed, key, base)
+            if renewed is not None:
+                return found.kept | renewed
+            self.unclear.append((min(valued, default=""), _KEPT.format(name)))
+        self.unclear.extend((place, _MIXED.format(name)) for place in sorted(found.mixed))
+        return found.kept | found.rest
+
+    def _parts(
+        self, key: Key, base: str, old: JsonObject, new: JsonObject, *, is_late: bool, status: Any
+    ) -> JsonObject:
+        """A Period, or a hospitalization: each part of its own field."""
+        if is_late:
+            return _in_order({**new, **old}, old)
+        lost = items_of({base: {name: part for name, part in old.items() if name not in new}}, base)
+        if key[0] == "Encounter" and (status in _RUNNING or self._event in _DISCHARGES):
+            lost = {each: part for each, part in lost.items() if _OF_DISCHARGE.isdisjoint(part)}
+        emptied = self._history.emptied(self._raw, key, base)
+        if emptied and lost:
+            found = self._history.explained(lost, emptied, self._history.told(key), key, base)
+            lost = found.kept | found.rest
+        return _in_order({**together(base, lost.values(), is_list=False).get(base, {}), **new}, new)
+
+    # --- older than others ----------------------------------------------------------------------------------
+
+    def _said_since(self, key: Key, base: str) -> set[str]:
+        """The fields that newer messages of the sender value. Raises Unclear."""
+        found: set[str] = set()
+        for told in self._newer_of(key):
+            found |= self._history.valued(self._history.raw(told), key, base)
+        return found
+
+    def _newer_of(self, key: Key) -> list[Told]:
+        found = self._newer.get(key)
+        if found is None:
+            found = []
+            # None that was received before this one was stated is newer.
+            for told in islice(self._history.told(key), _NEWER_MAX):
+                if self._history.received_us(told) <= self._stamp.stated_us:
+                    break
+                if self._history.stamp(told) > self._stamp:
+                    found.append(told)
+            else:
+                if len(found) == _NEWER_MAX:
+                    raise Unclear
+            self._newer[key] = found
+        return found
+
+    def _said_by_newer(self, key: Key, base: str, items: Items) -> Items:
+        said: set[str] = set()
+        for told in self._newer.get(key, ()) if (key, base) in self._claimed else ():
+            raw = self._history.raw(told)
+            if not self._history.is_gap(raw, key, base):
+                said |= self._history.items(raw, key, base).keys()
+        return {each: item for each, item in items.items() if each in said}
+
+
+def _in_order(parts: JsonObject, otherwise: JsonObject) -> JsonObject:
+    """``parts``, unless it would end before it began (R4 per-1)."""
+    start, end = parts.get("start"), parts.get("end")
+    if start is not None and end is not None and (compare_times(end, start) or 0) < 0:
+        return otherwise
+    return parts
+
+
+def _has_parts(kind: str, base: str) -> bool:
+    """Whether each part of an element is a fact of its own."""
+    if (kind, base) == ("Encounter", "hospitalization"):
+        return True
+    try:
+        info = element_info(kind, base)
+    except KeyError:
+        return False
+    return info is not None and info.types == ("Period",)

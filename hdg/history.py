@@ -1,0 +1,446 @@
+"""The messages of one sender about a patient, converted again: what each had stated, and by which of its fields.
+
+A version does not say which field each of its items came from, but the messages are kept. Converted once more without a
+field, a message gives what it stated otherwise. HL7 v2.9 §2.5.3.2; docs/hl7v2.md states the rules that rest on it
+(emptied.py, beside.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+from hdg.errors import Hl7v2Error, VaultError
+from hdg.ingestion.converted import Converted, Deletion, JsonObject
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.hl7v2.deletes import Feeds
+from hdg.ingestion.hl7v2.encoding import NULL
+from hdg.ingestion.hl7v2.nulls import has_nulls
+from hdg.ingestion.hl7v2.parser import Message, parse
+from hdg.ingestion.hl7v2.without import Blank
+from hdg.ingestion.provenance import provenance_id
+from hdg.ingestion.received import Received
+from hdg.management.store.merge import base_of, item_hash
+from hdg.management.store.session import WriteSession
+from hdg.management.store.stale import Stamp
+from hdg.management.store.unit import InboxRow
+
+__all__ = [
+    "History",
+    "Items",
+    "Key",
+    "Unclear",
+    "base_of_deletion",
+    "blank_of",
+    "element_of",
+    "hashes",
+    "items_of",
+    "resource_of",
+    "together",
+]
+
+Key = tuple[str, str]
+_CONVERTED_MAX = 50
+"""Messages of the sender about one resource that are converted again, the newest first."""
+_PAGES = (10, 100, *[200] * 24)
+_ABOUT = (
+    "SELECT r.id, c.rkey FROM compartment c JOIN resource r ON r.rkey = c.rkey WHERE c.patient = ? AND c.rkey < ? "
+    "AND r.type = 'Provenance' AND NOT r.deleted ORDER BY c.rkey DESC LIMIT ?"
+)
+_NEWEST = 1 << 62
+_DISPLAY = "HL7 v2 message "
+
+
+class Unclear(Exception):
+    """It cannot be told what a field had contributed."""
+
+
+class Told(NamedTuple):
+    """One message: what is kept of its provenance."""
+
+    provenance: JsonObject
+
+
+Items = dict[str, Any]
+"""By the hash of each."""
+
+
+@dataclass(slots=True)
+class Explained:
+    """Items that are left: ``kept``. ``rest``: of which nothing could be found. ``mixed``: fields that had a part in an
+    item that others made too, and that is not left.
+    """
+
+    rest: Items
+    kept: Items = field(default_factory=dict)
+    mixed: set[str] = field(default_factory=set)
+
+
+_PEOPLE = frozenset({"Patient", "RelatedPerson"})
+"""Of these it can be told what one of two fields had said alone (PID-12: the county of the address in PID-11); of a
+dose it must not be.
+"""
+
+
+class History:
+    """The messages of one sender about a patient, the newest first; each is converted when it is asked for."""
+
+    def __init__(
+        self,
+        session: WriteSession,
+        received: Received,
+        converted: Converted,
+        converter: Converter,
+    ) -> None:
+        self._session = session
+        self._received = received
+        self._source = converted.source
+        self._patient = converted.patient_id
+        self._converter = converter
+        self._own = converted.deletions
+        self._made: dict[tuple[bytes, frozenset[Blank]], Converted] = {}
+        self._parsed: dict[bytes, tuple[Message, Feeds | None]] = {}
+
+    def stated(self, key: Key, base: str) -> tuple[bytes, set[str]]:
+        """The message that last stated an element, and the fields that were emptied since. Raises Unclear."""
+        gone: set[str] = set()
+        for told in islice(self.told(key, is_before=True), _CONVERTED_MAX):
+            raw = self.raw(told)
+            converted = self.converted(raw)
+            if element_of(resource_of(converted, key), base):
+                return raw, gone
+            for deletion in converted.deletions:
+                if (deletion.resource_type, deletion.resource_id) == key and base_of_deletion(
+                    deletion
+                ) == base:
+                    if not deletion.source:
+                        raise Unclear
+                    gone.add(deletion.source)
+        raise Unclear
+
+    def element(self, raw: bytes, blanks: Collection[Blank], key: Key, base: str) -> JsonObject:
+        """An element as the message states it without some fields. Raises Unclear when it has not that resource."""
+        found = resource_of(self.converted(raw, frozenset(blanks)), key)
+        if not found:
+            raise Unclear
+        return element_of(found, base)
+
+    def check_single(
+        self, raw: bytes, blanks: set[Blank], wanted: set[Blank], key: Key, base: str, before: JsonObject
+    ) -> None:
+        """Raises Unclear when the field of more than one segment had contributed."""
+        for blank in wanted:
+            count = raw.count(blank.segment.encode())
+            changed = 0
+            for occurrence in range(1, count + 1 if count > 1 else 0):
+                one = blanks | {blank._replace(occurrence=occurrence)}
+                changed += hashes(self.element(raw, one, key, base)) != hashes(before)
+            if changed > 1:
+                raise Unclear
+
+    def converted(self, raw: bytes, blanks: frozenset[Blank] = frozenset()) -> Converted:
+        """A message converted again without some fields. Raises Unclear."""
+        known = self._made.get((raw, blanks))
+        if known is None:
+            try:
+                known, _ = self._converter.run(
+                    raw, self._received.sender, at_us=self._received.at_us, blanks=blanks
+                )
+            except Hl7v2Error:
+                raise Unclear from None
+            self._made[raw, blanks] = known
+        return known
+
+    def told(self, key: Key, *, is_before: bool = False, with_own: bool = False) -> Iterator[Told]:
+        """This sender's messages about a resource, the one received last first, but the message at hand.
+
+        One that is replayed has later ones, and is stored itself. ``is_before``: without those; ``with_own``: with it.
+        """
+        own = provenance_id(self._converter.id_key, self._received.sender, self._source.sha256)
+        is_later = is_before and self._session.version("Provenance", own) is not None
+        target = {"reference": f"{key[0]}/{key[1]}"}
+        for id_ in self._ids(key[1] if key[0] == "Patient" else self._patient):
+            if id_ == own:
+                is_later = False
+            if not is_later and (id_ != own or with_own):
+                content = self._session.current("Provenance", id_)
+                if (
+                    content is not None
+                    and _is_of(content, self._source.sender)
+                    and target in content["target"]
+                ):
+                    yield Told(content)
+
+    def _ids(self, patient: str | None) -> Iterator[str]:
+        if patient is None:
+            return
+        states = self._session.batch.states
+        pending = [
+            id_ for (type_, id_), state in states.items() if type_ == "Provenance" and state is not None
+        ]
+        yield from (id_ for id_ in reversed(pending) if not self._is_stored(id_))
+        before = _NEWEST
+        for page in _PAGES:
+            rows = self._session.fetch_all(_ABOUT, (patient, before, page))
+            self._session.prefetch([("Provenance", str(row[0])) for row in rows])
+            yield from [str(row[0]) for row in rows]
+            if len(rows) < page:
+                return
+            before = int(rows[-1][1])
+
+    def _is_stored(self, id_: str) -> bool:
+        state = self._session.batch.states.get(("Provenance", id_))
+        return state is not None and (state.is_stored or state.base is not None)
+
+    def raw(self, told: Told) -> bytes:
+        """Its bytes. Raises Unclear: they are not kept any more."""
+        row = self._row(told)
+        if not row.blob:
+            raise Unclear
+        try:
+            raw = self._session.blob(row.blob)
+        except VaultError:
+            raise Unclear from None
+        if hashlib.sha256(raw).hexdigest() != _sha256(told.provenance):
+            raise Unclear
+        return raw
+
+    def received_us(self, told: Told) -> int:
+        """When it was received. Raises Unclear."""
+        return self._row(told).received_us
+
+    def stamp(self, told: Told) -> Stamp:
+        """When it was stated and received. Raises Unclear."""
+        return Stamp.of(self.converted(self.raw(told)).source.stated_us, self.received_us(told))
+
+    def _row(self, told: Told) -> InboxRow:
+        control_id = str(told.provenance["entity"][0]["what"].get("display", "")).removeprefix(_DISPLAY)
+        row = self._session.inbox_find(self._received.header.sender, control_id)
+        if row is None:
+            raise Unclear
+        return row
+
+    # --- fields ---------------------------------------------------------------------------------------------
+
+    def feeds(self, raw: bytes, key: Key, base: str) -> frozenset[str]:
+        """The fields that feed an element by the tables of a message."""
+        feeds = self._read(raw)[1]
+        return frozenset() if feeds is None else feeds.names(key[0], base)
+
+    def valued(self, raw: bytes, key: Key, base: str) -> set[str]:
+        """The fields that a message values for an element, also with ``""``. Raises Unclear."""
+        message = self._read(raw)[0]
+        found = set()
+        feeds = self.feeds(raw, key, base)
+        is_only = sum(one["resourceType"] == key[0] for one in self.converted(raw).resources) == 1
+        for name in feeds:
+            blank = blank_of(name)
+            segments = message.all(blank.segment)
+            texts = [one.field(blank.number) if blank.number else one.name for one in segments]
+            if any(texts) and (
+                (is_only and len(texts) == 1) or self._takes_part(raw, key, base, blank, texts)
+            ):
+                found.add(name)
+        for deletion in self._deletions(raw):
+            if (deletion.resource_type, deletion.resource_id) == key and base_of_deletion(deletion) == base:
+                found |= {deletion.source} if deletion.source else feeds
+        return found
+
+    def emptied(self, raw: bytes, key: Key, base: str) -> set[str]:
+        """The fields with ``""`` among those that feed an element."""
+        if not has_nulls(self._read(raw)[0]):
+            return set()
+        blanks = {name: blank_of(name) for name in self.feeds(raw, key, base)}
+        message = self._read(raw)[0]
+        return {
+            name
+            for name, blank in blanks.items()
+            if blank.number and any(one.field(blank.number) == NULL for one in message.all(blank.segment))
+        }
+
+    def _read(self, raw: bytes) -> tuple[Message, Feeds | None]:
+        known = self._parsed.get(raw)
+        if known is None:
+            message = parse(raw, charset=self._received.sender.charset)
+            known = (message, self._converter.feeds(message, self._received.sender))
+            self._parsed[raw] = known
+        return known
+
+    def _deletions(self, raw: bytes) -> tuple[Deletion, ...]:
+        return self._own if raw == self._received.raw else self.converted(raw).deletions
+
+    def _takes_part(self, raw: bytes, key: Key, base: str, blank: Blank, texts: Sequence[str]) -> bool:
+        """Whether a field of one of several segments, or in a message about several of the kind, is about this one."""
+        before = resource_of(self.converted(raw), key)
+        after = resource_of(self.converted(raw, frozenset({blank})), key)
+        if hashes(element_of(before, base)) != hashes(element_of(after, base)):
+            return True
+        for occurrence, text in enumerate(texts, 1):
+            if text == NULL:  # it makes nothing: it is about what its segment is about
+                segment = frozenset({Blank(blank.segment, 0, occurrence)})
+                if resource_of(self.converted(raw, segment), key) != before:
+                    return True
+        return False
+
+    def items(self, raw: bytes, key: Key, base: str) -> Items:
+        """What a message states of an element. Raises Unclear."""
+        return items_of(element_of(resource_of(self.converted(raw), key), base), base)
+
+    def renewed(self, rest: Items, own: Items, claimed: Collection[str], key: Key, base: str) -> Items | None:
+        """What stands for items that no message states as they are, since today's tables make something else of what
+        it says: what other fields than the ``claimed`` ones say today. None: that is not what became of them.
+        """
+        since: set[str] = set()
+        missing: set[str] = set()
+        fresh: Items = {}
+        for told in islice(self.told(key, with_own=True), _CONVERTED_MAX):
+            try:
+                raw = self.raw(told)
+                fields = self.valued(raw, key, base) - since
+                items = self.items(raw, key, base)
+                missing |= self._contributed(raw, fields, key, base)[0] - own.keys()
+                others = self._contributed(raw, fields - {*claimed}, key, base)[0]
+            except Unclear:
+                return None
+            fresh |= {each: items[each] for each in others - own.keys()}
+            since |= fields
+            if len(missing) >= len(rest):
+                return fresh
+        return None
+
+    def explained(
+        self, items: Items, claimed: Collection[str], told: Iterable[Told], key: Key, base: str
+    ) -> Explained:
+        """What is left of items without the ``claimed`` fields, by the newest message that stated each."""
+        found = Explained(rest=dict(items))
+        for one in islice(told, _CONVERTED_MAX):
+            if not found.rest:
+                break
+            try:
+                self._explain(self.raw(one), claimed, key, base, found)
+            except Unclear:
+                break
+        return found
+
+    def _explain(self, raw: bytes, claimed: Collection[str], key: Key, base: str, found: Explained) -> None:
+        before = self.items(raw, key, base)
+        if self.is_gap(raw, key, base):  # it gives way to whatever is said
+            found.rest = {each: item for each, item in found.rest.items() if each not in before}
+            return
+        here = found.rest.keys() & before.keys()
+        valued = self.valued(raw, key, base)
+        gone = valued.intersection(claimed)
+        alone, shared = self._contributed(raw, valued - gone, key, base) if here else (set(), set())
+        replaced = here - alone
+        if key[0] in _PEOPLE and gone and ((shared and replaced) or found.rest.keys() - here):
+            left = items_of(self.element(raw, {*map(blank_of, gone)}, key, base), base)
+            taken = items_of(self.element(raw, {*map(blank_of, valued - gone)}, key, base), base)
+            if shared and replaced:
+                found.kept.update({each: item for each, item in left.items() if each not in before})
+                shared = set()
+            here |= (left.keys() | taken.keys()) & found.rest.keys()
+            replaced = (replaced | taken.keys()) - left.keys()
+        for each in here:
+            item = found.rest.pop(each)
+            if each not in replaced:
+                found.kept[each] = item
+        found.mixed |= shared if replaced & here else set()
+
+    def is_gap(self, raw: bytes, key: Key, base: str) -> bool:
+        """Whether a message only fills a gap with an element. Raises Unclear."""
+        return any(
+            (one.resource_type, one.resource_id) == key and base_of(key[0], one.element) == base
+            for one in self.converted(raw).defaulted
+        )
+
+    def _contributed(
+        self, raw: bytes, fields: Collection[str], key: Key, base: str
+    ) -> tuple[set[str], set[str]]:
+        """The items that fields alone have made, and those fields that share one with another. Raises Unclear."""
+        before = {*self.items(raw, key, base)}
+
+        def without(names: Collection[str]) -> set[str]:
+            return {*items_of(self.element(raw, {*map(blank_of, names)}, key, base), base)}
+
+        def left(names: Collection[str]) -> set[str]:
+            try:
+                return without(names)
+            except (
+                Unclear
+            ):  # whose resource it is, is in one of them (PID-3): then what the others do not make
+                return before - without(self.valued(raw, key, base).difference(names))
+
+        together = left(fields)
+        if before >= together:
+            return before - together, set()
+        alone: set[str] = set()
+        shared: set[str] = set()
+        for name in fields:
+            here = left([name])
+            if before >= here:
+                alone |= before - here
+            else:
+                shared.add(name)
+        return alone, shared
+
+
+def blank_of(name: str) -> Blank:
+    """``PID-13`` as a field to leave out; ``NK1-0``: all of the segment."""
+    segment, _, number = name.partition("-")
+    return Blank(segment, int(number))
+
+
+def items_of(element: JsonObject, base: str) -> Items:
+    """What can be told apart in an element: the items of a list, else its parts; all of it where it has none."""
+    value = element.get(base)
+    if len(element) == 1 and type(value) is list:
+        return {item_hash(item): item for item in value}
+    if len(element) == 1 and type(value) is dict:
+        return {item_hash({name: part}): {name: part} for name, part in value.items()}
+    return {item_hash(element): element} if element else {}
+
+
+def together(base: str, items: Iterable[Any], *, is_list: bool) -> JsonObject:
+    """The element that ``items_of`` took apart."""
+    if is_list:
+        found = list(items)
+        return {base: found} if found else {}
+    parts = {name: part for item in items for name, part in item.items()}
+    return {base: parts} if parts else {}
+
+
+def base_of_deletion(deletion: Deletion) -> str:
+    """The element that a deletion is about."""
+    return base_of(deletion.resource_type, deletion.element.removesuffix("[x]"))
+
+
+def resource_of(converted: Converted, key: Key) -> JsonObject:
+    """A resource that a message states; {} when it does not."""
+    return next((one for one in converted.resources if (one["resourceType"], one["id"]) == key), {})
+
+
+def element_of(resource: JsonObject, base: str) -> JsonObject:
+    """The properties of one element."""
+    return {
+        name: value for name, value in resource.items() if base_of(resource["resourceType"], name) == base
+    }
+
+
+def hashes(element: JsonObject) -> Any:
+    """Equal for what the store takes for equal: the order of a list's items does not count."""
+    return {
+        name: {item_hash(item) for item in value} if type(value) is list else item_hash({"": value})
+        for name, value in element.items()
+    }
+
+
+def _sha256(provenance: JsonObject) -> str:
+    return str(provenance["entity"][0]["what"].get("identifier", {}).get("value", ""))
+
+
+def _is_of(provenance: JsonObject, sender: str) -> bool:
+    name = sender or "unnamed sender"
+    return any(agent.get("who", {}).get("display") == name for agent in provenance.get("agent", ()))
