@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone, tzinfo
+from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hdg.errors import SettingsError
+from hdg.fhir.times import microseconds, moment
 from hdg.mapping.context import Unfit
 
 _DTM = re.compile(
@@ -25,6 +27,7 @@ _SURE = re.compile(
 )
 """The usual forms, a date or a time to the second with its offset, of days that every month has."""
 _DATE_DIGITS = 8
+_HOUR_US = 3_600_000_000
 DOUBLED = "the zone's clocks pass this local time twice: the first of the two was taken"
 SKIPPED = "the zone's clocks skip this local time: it was read with the offset from before the change"
 
@@ -85,13 +88,42 @@ def doubt(text: str, local: tzinfo | None) -> str:
     if match is None or match[5] is None or match[8]:
         return ""
     try:
-        moment = _moment(match, local)
+        return doubt_at(_moment(match, local))
     except ValueError:
         return ""
+
+
+def doubt_at(moment: datetime) -> str:
+    """``doubt`` of a moment with its zone."""
     first, second = moment.utcoffset(), moment.replace(fold=1).utcoffset()
     if first == second or first is None or second is None:
         return ""
     return DOUBLED if first > second else SKIPPED
+
+
+class Reading(Protocol):
+    """What reads times of one input."""
+
+    zone: tzinfo | None
+
+    def problem(self, text: str) -> None:
+        """Reports something at the place that is being read."""
+
+
+def tell_doubt(text: str, reading: Reading) -> None:
+    """Reports a time whose offset is a choice (``doubt``), where it is read."""
+    why = doubt(text, reading.zone)
+    if why:
+        reading.problem(why)
+
+
+def latest_us(text: str, found: str, local: tzinfo | None) -> int:
+    """A stated time as a stamp, µs since the epoch; ``found``: the instant that the text was read as.
+
+    Of a local time that the zone's clocks pass twice the later one counts: what was stated in the second hour is no
+    older than what was stated before it.
+    """
+    return microseconds(moment(found)) + (_HOUR_US if doubt(text, local) == DOUBLED else 0)
 
 
 def to_instant(text: str, local: tzinfo | None) -> str:

@@ -13,7 +13,7 @@ from time import time_ns
 from typing import Any
 
 from hdg.errors import CdaError, Issue, SourceError
-from hdg.fhir.times import instant, microseconds, moment
+from hdg.fhir.times import instant
 from hdg.ingestion.cda.authorship import Authorship
 from hdg.ingestion.cda.compile import TOO_FAR, Compiler
 from hdg.ingestion.cda.dispatch import Dispatch
@@ -121,14 +121,14 @@ class Converter:
         resources.sort(key=lambda one: one["resourceType"] != "Composition")
         digest = tables.library.digest
         stated = state.stated("effectiveTime")
-        source = _source(root, sender, sha256, microseconds(moment(stated)) if stated else None)
+        source = _source(root, sender, sha256, stated[1] if stated else None)
         if not keeps_document:
             state.forget_reading()
         authorship.place()
         if not keeps_document:
             state.forget()
             del tree, root
-        recorded = stated or instant(time_ns() // 1000 if at_us is None else at_us)
+        recorded = stated[0] if stated else instant(time_ns() // 1000 if at_us is None else at_us)
         if with_original and resources[0]["resourceType"] == "Composition":
             resources += original(
                 data, resources[0], id_key=self.id_key, institution=state.institution, recorded=recorded

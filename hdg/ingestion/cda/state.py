@@ -12,7 +12,7 @@ from hdg.fhir.ids import resource_id
 from hdg.ingestion.cda.canonical import Canonical
 from hdg.ingestion.cda.xml import HL7, Element, Tree, children, first_child, local
 from hdg.ingestion.sender import Sender
-from hdg.ingestion.times import to_instant
+from hdg.ingestion.times import latest_us, to_instant
 from hdg.mapping.context import Context, Facts, JsonObject, Unfit, is_same
 from hdg.mapping.library import Library
 from hdg.terminology import Systems
@@ -323,13 +323,15 @@ class State(Context):
             text = f"two statements about one {held['resourceType']} differ in {', '.join(differing)}; the first stays"
             self.issues.append(Issue("information", "conflict", self.place_of(element), text))
 
-    def stated(self, name: str) -> str | None:
-        """The instant that the root's child of that name tells, if it is one."""
+    def stated(self, name: str) -> tuple[str, int] | None:
+        """The instant that the root's child of that name tells, if it is one, and the stamp of what was stated then."""
         for time in children(self.root, name):
+            text = time.get("value", "")
             try:
-                return to_instant(time.get("value", ""), self.zone)
+                found = to_instant(text, self.zone)
             except Unfit:
-                pass
+                continue
+            return found, latest_us(text, found, self.zone)
         return None
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from hdg.fhir.json import JsonError, decimal
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import XSI_TYPE, Element, children
-from hdg.ingestion.times import to_date, to_datetime, to_instant
+from hdg.ingestion.times import tell_doubt, to_date, to_datetime, to_instant
 from hdg.mapping.context import JsonObject, Unfit
 
 __all__ = [
@@ -216,11 +216,17 @@ def to_day(value: Any, state: State) -> str | None:
 def to_moment(value: Any, state: State) -> str | None:
     """TS as precise as it is."""
     found = stamp(value)
-    return to_datetime(found, state.zone) if found else None
+    if not found:
+        return None
+    tell_doubt(found, state)
+    return to_datetime(found, state.zone)
 
 
 @converter("instant")
 def to_exact(value: Any, state: State) -> str | None:
     """TS to the second."""
     found = stamp(value)
-    return to_instant(found, state.zone) if found else None
+    if not found:
+        return None
+    tell_doubt(found, state)
+    return to_instant(found, state.zone)

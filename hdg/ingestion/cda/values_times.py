@@ -8,7 +8,7 @@ from typing import Any
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import converter, stamp
 from hdg.ingestion.cda.xml import Element, children
-from hdg.ingestion.times import to_date, to_datetime
+from hdg.ingestion.times import tell_doubt, to_date, to_datetime
 from hdg.mapping.context import Choice, JsonObject, Unfit
 
 _BAD_OFFSET = re.compile(r"[12]\d{7}\d{4}(?:\d\d(?:\.\d+)?)?[+-]\d{1,5}", re.ASCII)
@@ -52,13 +52,15 @@ def kept(value: Any, state: State) -> str | None:
     if not text:
         return None
     try:
-        return to_datetime(text, state.zone)
+        found: str | None = to_datetime(text, state.zone)
     except Unfit as unfit:
         state.problem(unfit.text, code=unfit.code, severity=unfit.severity)
-        found: str | None = unfit.kept
+        found = unfit.kept
         if found is None and _BAD_OFFSET.fullmatch(text):
             found = to_date(text[:8])  # the day stands, whatever the offset is
         return found
+    tell_doubt(text, state)
+    return found
 
 
 @converter("IVL_TS.x")

@@ -158,7 +158,7 @@ class _File:
         if not isinstance(moment, datetime):
             return moment
         zone: tzinfo | None = self._home.named_zone(column.zone) if column.zone else None
-        found = self._home.at(moment, zone)
+        found = self._home.at(moment, zone, self._place(row.line, column.at))
         if found.tzinfo is None:
             text = "a time without offset or zone was cut to its date"
             self._home.note("warning", "value", self._place(row.line, column.at), text)

@@ -58,7 +58,7 @@ def moment_of(text: Any, home: Home, place: str, *, is_plain: bool = False) -> d
     if moment is None:
         home.note("error", "value", place, "not a time (ISO 8601): left out")
         return None
-    moment = moment if is_plain else home.at(moment, None)
+    moment = moment if is_plain else home.at(moment, None, place)
     if moment.tzinfo is None and not is_plain:
         home.note("error", "value", place, "a time without offset: left out")
         return None

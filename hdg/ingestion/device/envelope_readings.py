@@ -171,8 +171,8 @@ def _times(
         except OverflowError:
             home.note("warning", "value", frame.place, "a time beyond the calendar")
     if reading.is_time_fault and received is not None:
-        return text_of(received), text_of(home.at(stamp, received.tzinfo))
-    local = home.at(stamp, frame.zone)
+        return text_of(received), text_of(home.at(stamp, received.tzinfo, frame.place))
+    local = home.at(stamp, frame.zone, frame.place)
     if local.tzinfo is None:
         home.note("warning", "value", frame.place, "a time without zone or clock reading was cut to its date")
         return stamp.date().isoformat(), None

@@ -112,7 +112,7 @@ def _start(
         except OverflowError:
             raise DeviceError("start: a time beyond the calendar", place) from None
         return corrected, moment.replace(tzinfo=corrected.tzinfo)
-    moment = home.at(moment, None)
+    moment = home.at(moment, None, place)
     if moment.tzinfo is None:
         raise DeviceError("start: an offset, or a clock reading, is needed", place)
     return moment, None

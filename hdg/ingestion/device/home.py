@@ -18,6 +18,7 @@ from hdg.errors import DeviceError, Issue, Severity
 from hdg.fhir.ids import resource_id
 from hdg.fhir.invariants import Trusted
 from hdg.fhir.json import Decimal
+from hdg.ingestion.times import doubt_at
 from hdg.mapping.context import JsonObject
 from hdg.mapping.library import Library
 
@@ -190,10 +191,19 @@ class Home:
             self.note("information", "not-found", place, text)
         return {"coding": [standard, kept] if standard else [kept], "text": words(own.rpartition(".")[2])}
 
-    def at(self, moment: datetime, zone: tzinfo | None) -> datetime:
-        """A zone-less moment in ``zone``, else in the input's; as it is when neither is known."""
+    def at(self, moment: datetime, zone: tzinfo | None, place: str) -> datetime:
+        """A zone-less moment in ``zone``, else in the input's; as it is when neither is known.
+
+        One that the zone's clocks pass twice or skip is noted.
+        """
         zone = zone or self.zone
-        return moment if zone is None or moment.tzinfo is not None else moment.replace(tzinfo=zone)
+        if zone is None or moment.tzinfo is not None:
+            return moment
+        found = moment.replace(tzinfo=zone)
+        why = doubt_at(found)
+        if why:
+            self.note("warning", "value", place, why)
+        return found
 
 
 def map_names(own: str, unit: str, ucum: str) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ def time_of(text: Any, offset: Any, home: Home, place: str) -> str:
             moment = moment.astimezone(there)
         except (ValueError, OverflowError):
             home.note("warning", "value", place, "not an offset from UTC: the time stays as it is written")
-    moment = home.at(moment, None)
+    moment = home.at(moment, None, place)
     if moment.tzinfo is None:
         home.note("warning", "value", place, "a time without offset or zone was cut to its date")
         return moment.date().isoformat()

@@ -14,7 +14,7 @@ from time import time_ns
 from typing import Any
 
 from hdg.errors import DicomError, Issue, SourceError
-from hdg.fhir.times import instant, microseconds, moment
+from hdg.fhir.times import instant
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.dicom.compile import Compiler, readers
 from hdg.ingestion.dicom.dictionary import shown
@@ -24,11 +24,11 @@ from hdg.ingestion.dicom.header import Header
 from hdg.ingestion.dicom.losses import losses
 from hdg.ingestion.dicom.modules import modules
 from hdg.ingestion.dicom.state import State
-from hdg.ingestion.dicom.values import is_uid, moment_of
+from hdg.ingestion.dicom.values import clock_of, date_of, is_uid, moment_of
 from hdg.ingestion.provenance import ASSEMBLER, provenance
 from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
-from hdg.ingestion.times import zone
+from hdg.ingestion.times import latest_us, zone
 from hdg.mapping.context import Unfit
 from hdg.mapping.library import Library
 from hdg.mapping.table import Rule
@@ -146,7 +146,7 @@ class Converter:
                 sender=sender,
                 sha256=sha256 or header.sop_uid,
                 mapping_digest=digest,
-                recorded=stated or instant(time_ns() // 1000 if at_us is None else at_us),
+                recorded=stated[0] if stated else instant(time_ns() // 1000 if at_us is None else at_us),
                 agents=[ASSEMBLER],
                 what="object",
                 display=f"DICOM object {header.sop_uid}",
@@ -164,7 +164,7 @@ class Converter:
                 header.sop_uid,
                 header.sop_class,
                 sha256,
-                microseconds(moment(stated)) if stated else None,
+                stated[1] if stated else None,
             ),
             resources=tuple(resources),
             issues=tuple(dict.fromkeys(issues)),
@@ -217,17 +217,17 @@ def _zone(state: State) -> tzinfo | None:
     return timezone(timedelta(minutes=minutes))
 
 
-def _stated(state: State) -> str | None:
-    """When the object was made, where it says an instant."""
+def _stated(state: State) -> tuple[str, int] | None:
+    """When the object was made, where it says an instant, and the stamp of what it states."""
     for day, time in _STATED:
-        text = state.root.text(day)
+        text, clock = state.root.text(day), state.root.text(time)
         if text and state.zone is not None:
             try:
-                found = moment_of(text, state.root.text(time), state)
+                found = moment_of(text, clock, state)
             except Unfit:
                 continue
             if "T" in found:
-                return found
+                return found, latest_us(date_of(text) + clock_of(clock), found, state.zone)
     return None
 
 

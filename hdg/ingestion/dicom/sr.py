@@ -16,7 +16,7 @@ from hdg.ingestion.dicom import sr_items as items
 from hdg.ingestion.dicom.dataset import Dataset
 from hdg.ingestion.dicom.state import State
 from hdg.ingestion.dicom.values import moment_of
-from hdg.ingestion.times import to_datetime
+from hdg.ingestion.times import tell_doubt, to_datetime
 from hdg.mapping.context import Facts, JsonObject, Several, Unfit
 
 __all__ = ["conclusion", "key_images", "report_status", "report_text", "results"]
@@ -237,12 +237,14 @@ def _when(item: Dataset, state: State) -> str:
     text = item.text(_OBSERVED)
     if not text:
         return ""
+    tell_doubt(text, state)
     try:
         return to_datetime(text, state.zone)
     except Unfit as problem:
         state.problem(problem.text, code=problem.code)
-        state.settle_at("ObservationDateTime")
         return problem.kept or ""
+    finally:
+        state.settle_at("ObservationDateTime")
 
 
 def _day_of(root: Dataset, state: State) -> str:

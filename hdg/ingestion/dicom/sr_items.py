@@ -19,7 +19,7 @@ from hdg.ingestion.dicom.values import (
     to_time_of_day,
     uid_of,
 )
-from hdg.ingestion.times import to_datetime
+from hdg.ingestion.times import tell_doubt, to_datetime
 from hdg.mapping.context import JsonObject, Unfit
 
 __all__ = [
@@ -127,6 +127,7 @@ def _value(item: Dataset, what: str, state: State) -> tuple[str, Any]:
     if what == "TIME" and item.text(_TIME):
         return "valueTime", to_time_of_day(item.text(_TIME), state)
     if what == "DATETIME" and item.text(_DATETIME):
+        tell_doubt(item.text(_DATETIME), state)
         return "valueDateTime", to_datetime(item.text(_DATETIME), state.zone)
     if what == "PNAME" and item.text(_PERSON):
         return "valueString", words(item, state)

@@ -13,11 +13,12 @@ from hdg.fhir.json import decimal
 from hdg.fhir.times import is_time
 from hdg.ingestion.dicom.dataset import Dataset
 from hdg.ingestion.dicom.state import State
-from hdg.ingestion.times import to_date, to_datetime, to_instant
+from hdg.ingestion.times import tell_doubt, to_date, to_datetime, to_instant
 from hdg.mapping.context import JsonObject, Several, Unfit
 
 __all__ = [
     "CONVERTERS",
+    "clock_of",
     "coding_of",
     "concept_of",
     "date_of",
@@ -200,13 +201,22 @@ def moment_of(day: str, time: str, state: State) -> str:
     date = to_date(digits)
     if not time:
         return date
-    old = _OLD_TIME.fullmatch(time)
-    if old is not None:
-        time = f"{old[1]}{old[2]}{old[3] or ''}"
     try:
-        return to_datetime(digits + time, state.zone)
+        return to_datetime(digits + clock_of(time), state.zone)
     except Unfit as problem:
         raise Unfit(problem.text, kept=problem.kept or date) from problem
+
+
+def clock_of(time: str) -> str:
+    """TM, or the old form with colons, as digits."""
+    old = _OLD_TIME.fullmatch(time)
+    return time if old is None else f"{old[1]}{old[2]}{old[3] or ''}"
+
+
+def told_moment_of(day: str, time: str, state: State) -> str:
+    """``moment_of`` that reports a time whose offset is a choice."""
+    tell_doubt(date_of(day) + clock_of(time), state)
+    return moment_of(day, time, state)
 
 
 @converter("date")
@@ -221,9 +231,10 @@ def to_moment(hit: str, state: State) -> str:
     text = _value(hit)
     time = TIMES.get(state.tag)
     if time is None:
+        tell_doubt(text, state)
         return to_datetime(text, state.zone)
     state.mark(state.dataset, time)
-    return moment_of(text, state.dataset.text(time), state)
+    return told_moment_of(text, state.dataset.text(time), state)
 
 
 @converter("instant")
@@ -231,10 +242,11 @@ def to_moment_in_full(hit: str, state: State) -> str:
     """As dateTime, to the second and with an offset; nothing for what says less."""
     text = _value(hit)
     time = TIMES.get(state.tag)
-    if time is None:
-        return to_instant(text, state.zone)
-    state.mark(state.dataset, time)
-    return to_instant(date_of(text) + state.dataset.text(time).replace(":", ""), state.zone)
+    if time is not None:
+        state.mark(state.dataset, time)
+        text = date_of(text) + state.dataset.text(time).replace(":", "")
+    tell_doubt(text, state)
+    return to_instant(text, state.zone)
 
 
 @converter("time")

@@ -12,7 +12,6 @@ from pathlib import Path
 from time import time_ns
 
 from hdg.errors import Hl7v3Error, Issue, SourceError
-from hdg.fhir.times import microseconds, moment
 from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.cda.losses import losses
@@ -126,14 +125,15 @@ class Converter:
         issues.extend(losses(state))
         resources = _headed(state, head, said.focus)
         stated = state.stated("creationTime")
+        recorded = None if stated is None else stated[0]
         recorded_us = time_ns() // 1000 if at_us is None else at_us
         digest = tables.library.digest
         resources.append(
-            provenance(resources, state, message, sha256, digest, stated, recorded_us, said.custodians)
+            provenance(resources, state, message, sha256, digest, recorded, recorded_us, said.custodians)
         )
         _made_valid(resources, issues)
         patients = [one["reference"].partition("/")[2] for one in said.focus]
-        stated_us = None if stated is None else microseconds(moment(stated))
+        stated_us = None if stated is None else stated[1]
         number, kind = message.control_id, message.interaction
         converted = Converted(
             source=Source(FORMAT, sender.name, sender.institution, number, kind, sha256, stated_us),
