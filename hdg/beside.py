@@ -31,6 +31,8 @@ _DISCHARGES = frozenset({"A03", "A13", "A16", "A25"})
 """Events that say whether and when the visit ends, be it by leaving PV1-45 out."""
 _RUNNING = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave", "cancelled"})
 _OF_DISCHARGE = frozenset({"end", "dischargeDisposition", "destination"})
+_OVER = frozenset({"finished", "cancelled", "entered-in-error"})
+_PENDING = "https://hdg.dev/fhir/StructureDefinition/pending-discharge-time"
 _KEPT = "what other fields had stated of {} cannot be told from what it replaces: both are kept"
 _MIXED = "what it had said of {} went with the value that takes its place"
 
@@ -111,7 +113,44 @@ class Beside:
                 found[base] = self._parts(
                     key, base, old, new, is_late=is_late, status=statement.get("status")
                 )
-        return {**statement, **found} if found else statement
+        whole = {**statement, **found} if found else statement
+        if key[0] == "Encounter":
+            return {**whole, **self._of_visit(whole, stored, parts)}
+        return {**whole, "active": True} if self._is_back(key, asked, stored) else whole
+
+    def _of_visit(self, statement: JsonObject, stored: JsonObject, parts: Parts) -> JsonObject:
+        """What an event ends or takes back without naming it again."""
+        is_news = "status" in statement
+        status = statement.get("status", stored.get("status"))
+        found: JsonObject = {}
+
+        def own(base: str) -> list[Any]:
+            stated: list[Any] | None = statement.get(base)
+            return own_items(parts, self._sender, base, stored.get(base) or []) if stated is None else stated
+
+        if status in _OVER and (is_news or "location" in statement):
+            found["location"] = [_left(place, status) for place in own("location")]
+        if is_news and self._event in _DISCHARGES - {"A16"}:
+            found["extension"] = [one for one in own("extension") if one.get("url") != _PENDING]
+        if is_news and self._event == "A13":
+            for base in ("period", "hospitalization"):
+                if base not in statement and base in stored:
+                    found[base] = {
+                        name: part for name, part in stored[base].items() if name not in _OF_DISCHARGE
+                    }
+        return {name: value for name, value in found.items() if value or (value == [] and name in stored)}
+
+    def _is_back(self, key: Key, asked: JsonObject, stored: JsonObject) -> bool:
+        """Whether a record that was replaced now replaces the one that had taken its place: it is in use again."""
+        if key[0] != "Patient" or stored.get("active") is not False or key in self._newer:
+            return False
+        gone = {
+            link["other"]["reference"] for link in stored.get("link", ()) if link["type"] == "replaced-by"
+        }
+        return any(
+            link["type"] == "replaces" and link["other"]["reference"] in gone
+            for link in asked.get("link", ())
+        )
 
     def _has_several(self, key: Key, base: str) -> bool:
         return len(self._history.feeds(self._raw, key, base)) > 1
@@ -201,6 +240,15 @@ class Beside:
             if not self._history.is_gap(raw, key, base):
                 said |= self._history.items(raw, key, base).keys()
         return {each: item for each, item in items.items() if each in said}
+
+
+def _left(place: JsonObject, status: str) -> JsonObject:
+    """A place of a visit that is over: nobody is there any more."""
+    if place.get("status") != "active":
+        return place
+    if status == "finished":
+        return {**place, "status": "completed"}
+    return {name: value for name, value in place.items() if name != "status"}
 
 
 def _in_order(parts: JsonObject, otherwise: JsonObject) -> JsonObject:

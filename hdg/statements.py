@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from hdg import retraction
+from hdg.beside import Beside
 from hdg.emptied import Emptied
 from hdg.fhir.definitions import patient_compartment
 from hdg.ingestion.converted import Converted, JsonObject

@@ -41,8 +41,10 @@ Parts = dict[str, dict[str, list[str]] | None]
 IDENTITY = frozenset({"resourceType", "id", "meta"})
 SERVER_META = frozenset({"versionId", "lastUpdated"})
 
-ADDITIVE = frozenset({("Patient", "link")})
-"""Lists that only grow: a message about one merge of records says nothing about earlier ones."""
+ADDITIVE = frozenset({("Patient", "link"), ("DiagnosticReport", "result")})
+"""Lists that only grow: a message about one merge of records says nothing about earlier ones, nor does one with some
+results of an order about those that came before it (a result that is none says so itself).
+"""
 
 
 def merge(
@@ -107,6 +109,11 @@ def _explicit(parts: Parts, stored: JsonObject) -> dict[str, dict[str, list[str]
             lists[f"meta.{key}"] = value
     everything = {key: [item_hash(item) for item in value] for key, value in lists.items()}
     return {sender: dict(everything if owned is None else owned) for sender, owned in parts.items()}
+
+
+def _grown(old: list[Any], new: list[Any]) -> list[Any]:
+    known = {item_hash(item) for item in old}
+    return [*old, *(item for item in new if item_hash(item) not in known)]
 
 
 @lru_cache(maxsize=8192)
@@ -182,7 +189,7 @@ class _Merge:
     def _set_list(self, holder: JsonObject, key: str, part: str, new: list[Any]) -> None:
         old = holder.get(key)
         if (self.type, part) in ADDITIVE and type(old) is list:
-            new = [*old, *(item for item in new if item not in old)]
+            new = old if new == old else _grown(old, new)
         if self._is_alone or type(old) is not list:
             items = new
             hashes = [] if self._is_alone else [item_hash(item) for item in new]
