@@ -25,7 +25,7 @@ from hdg.management.store.stale import Stamp
 __all__ = ["Beside"]
 
 _NEWER_MAX = 50
-_MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 17), 25, 26, 27))
+_MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 17), 25, 26, 27, 32, 33))
 """Events that say where the patient is: all of it, so that no place stays in use that was left."""
 _DISCHARGES = frozenset({"A03", "A13", "A16", "A25"})
 """Events that say whether and when the visit ends, be it by leaving PV1-45 out."""
@@ -244,9 +244,9 @@ class Beside:
 
 def _left(place: JsonObject, status: str) -> JsonObject:
     """A place of a visit that is over: nobody is there any more."""
-    if place.get("status") != "active":
+    if place.get("status") not in ("active", "planned", "reserved"):
         return place
-    if status == "finished":
+    if status == "finished" and place["status"] == "active":
         return {**place, "status": "completed"}
     return {name: value for name, value in place.items() if name != "status"}
 

@@ -94,6 +94,24 @@ def test_a_cancelled_admission_has_nobody_in_its_bed(gateway: Gateway) -> None:
     assert [place.get("status") for place in found["location"]] == [None, None]
 
 
+def test_leaves_of_absence_and_their_cancels_follow_each_other(gateway: Gateway) -> None:
+    send(gateway, message("C0", "ADT^A01", PID, ADMITTED, hour=8))
+    said = []
+    for hour, event in enumerate(("A21", "A52", "A21", "A22", "A53", "A22"), 9):
+        send(gateway, message(f"C{hour}", f"ADT^{event}", PID, pv1(), hour=hour))
+        said.append(only(gateway, "Encounter")["status"])
+    assert said == ["onleave", "in-progress", "onleave", "in-progress", "onleave", "in-progress"]
+    assert only(gateway, "Encounter")["period"] == {"start": "2026-03-10T10:00:00+01:00"}
+
+
+def test_a_pre_admission_that_is_cancelled_is_none(gateway: Gateway) -> None:
+    send(gateway, message("C1", "ADT^A05", PID, pv1(f3="W1^1^1"), hour=8))
+    send(gateway, message("C2", "ADT^A38", PID, pv1(), hour=9))
+    found = only(gateway, "Encounter")
+    assert found["status"] == "cancelled"
+    assert [place.get("status") for place in found["location"]] == [None]
+
+
 def test_a_cancelled_discharge_takes_the_end_back_and_keeps_the_beginning(gateway: Gateway) -> None:
     send(gateway, message("C1", "ADT^A01", PID, ADMITTED, hour=10))
     send(gateway, message("C2", "ADT^A03", PID, pv1(f36="01", f45="20260314110000+0100"), hour=11))

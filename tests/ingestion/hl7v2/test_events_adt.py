@@ -55,6 +55,17 @@ def encounter(converted: Converted) -> dict[str, Any]:
         ("A25", "in-progress"),
         ("A26", "in-progress"),
         ("A27", "cancelled"),
+        ("A21", "onleave"),
+        ("A22", "in-progress"),
+        ("A32", "in-progress"),
+        ("A33", "in-progress"),
+        ("A38", "cancelled"),
+        ("A52", "in-progress"),
+        ("A53", "onleave"),
+        ("A54", "in-progress"),
+        ("A55", "in-progress"),
+        ("A61", "in-progress"),
+        ("A62", "in-progress"),
     ],
 )
 def test_each_event_says_the_status_of_the_visit(converter: Converter, event: str, status: str) -> None:
@@ -63,7 +74,7 @@ def test_each_event_says_the_status_of_the_visit(converter: Converter, event: st
     assert converted.issues == ()
 
 
-@pytest.mark.parametrize("event", ["A11", "A13", "A14", "A16", "A25", "A27"])
+@pytest.mark.parametrize("event", ["A11", "A13", "A14", "A16", "A25", "A27", "A38"])
 def test_a_discharge_time_does_not_end_a_visit_against_its_event(converter: Converter, event: str) -> None:
     assert encounter(convert(converter, event, f45=END))["status"] != "finished"
 
@@ -102,6 +113,8 @@ def test_the_places_of_a_visit_follow_its_event(converter: Converter) -> None:
     assert places(converter, "A13", f45=END) == ["active"]
     assert places(converter, "A15", f42="W4^1^1") == ["active", "reserved"]
     assert places(converter, "A26", f42="W4^1^1") == ["active"]
+    assert places(converter, "A21") == places(converter, "A38") == places(converter, "A54") == [""]
+    assert places(converter, "A22") == places(converter, "A32") == places(converter, "A33") == ["active"]
 
 
 @pytest.mark.parametrize("kind", ["REF^I15", "SQM^S25", "QBP^Q11"])
