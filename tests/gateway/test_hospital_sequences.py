@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hdg.gateway import Gateway
+from hdg.management.store.inbox import work_items
 from stored import all_of, send
 
 PID = "PID|1||4711^^^NORTHGEN^MR||Example^Ada"
@@ -92,6 +93,28 @@ def test_a_cancelled_admission_has_nobody_in_its_bed(gateway: Gateway) -> None:
     found = only(gateway, "Encounter")
     assert found["status"] == "cancelled"
     assert [place.get("status") for place in found["location"]] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "entry, emptied, kind",
+    [
+        ("AL1|1|DA|PEN^Penicillin", 'AL1|1|""|""', "AllergyIntolerance"),
+        ("AL1|1|DA|PEN^Penicillin", 'AL1|1|DA|""', "AllergyIntolerance"),
+        ("IAM|1|DA|PEN^Penicillin|SV||A", 'IAM|1||""|||A', "AllergyIntolerance"),
+        ("DG1|1||I10^Hypertension^I10|||W", 'DG1|1||""|||""', "Condition"),
+        ("PR1|1||47.0^Appendectomy^I9C||20260310", 'PR1|1||""||""', "Procedure"),
+    ],
+)
+def test_an_entry_about_nothing_is_none_and_is_reported(
+    gateway: Gateway, entry: str, emptied: str, kind: str
+) -> None:
+    event = "A60" if entry.startswith("IAM") else "A08"
+    send(gateway, message("C1", f"ADT^{event}", PID, pv1(), entry, hour=10))
+    before = only(gateway, kind)
+    send(gateway, message("C2", f"ADT^{event}", PID, pv1(), emptied, hour=11))
+    assert only(gateway, kind) == before
+    text = "a delete that does not say of which entry was not carried out"
+    assert [(item.place, item.text) for item in work_items(gateway.store.engine)] == [(entry[:3], text)]
 
 
 def test_leaves_of_absence_and_their_cancels_follow_each_other(gateway: Gateway) -> None:

@@ -9,7 +9,7 @@ from hdg.errors import Issue
 from hdg.ingestion.hl7v2.grammar import width
 from hdg.ingestion.hl7v2.groups import Definition, Group, Grouped
 from hdg.ingestion.hl7v2.message import MessageProgram, Row
-from hdg.ingestion.hl7v2.nulls import Null, nulls_of
+from hdg.ingestion.hl7v2.nulls import Null, names_nothing, nulls_of
 from hdg.ingestion.hl7v2.parser import Segment
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Build, Conflict, Event, JsonObject
@@ -18,6 +18,7 @@ from hdg.mapping.tracing import drop
 __all__ = ["fill"]
 
 _UNREAD = "no row of this message reads the field: it was left out"
+_UNNAMED = "a delete that does not say of which entry was not carried out"
 _NOTHING = '^&~" '
 """What a field without a value may consist of."""
 
@@ -46,6 +47,10 @@ def fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build]
         size = len(view)
         if size > known and any(view[known:]):
             _beyond(segment, state)
+        if state.nulls is not None and names_nothing(name, view):
+            state.skipped[segment.position] = _UNNAMED
+            state.issues.append(Issue("warning", "not-supported", segment.place(), _UNNAMED))
+            continue
         is_read = False
         reads = 0
         for row in rows:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hdg.ingestion.hl7v2.parser import Message, Segment
     from hdg.mapping.context import Build
 
-__all__ = ["Null", "has_nulls", "nulls_of"]
+__all__ = ["Null", "has_nulls", "names_nothing", "nulls_of"]
 
 _NULL = NULL.encode()
 _WIDE = {NULL.encode("utf-16-le"), NULL.encode("utf-16-be")}
@@ -26,6 +26,22 @@ class Null(NamedTuple):
     table: str
     segment: Segment
     numbers: tuple[int, ...]
+
+
+_NAMED_BY = {"AL1": (3, 0), "DG1": (3, 20), "IAM": (3, 7), "PR1": (3, 19)}
+"""What an entry of a list is about, and its number, by which it can be deleted (0: there is none)."""
+
+
+def names_nothing(name: str, view: list[str]) -> bool:
+    """Whether a segment says ``""`` for what it is about and does not say which one it means.
+
+    It is no entry of the list: an allergy to nothing would be one that is active.
+    """
+    fields = _NAMED_BY.get(name)
+    if fields is None or len(view) <= fields[0] or view[fields[0]] != NULL:
+        return False
+    number = view[fields[1]] if 0 < fields[1] < len(view) else ""
+    return number in ("", NULL)
 
 
 def has_nulls(message: Message) -> bool:
