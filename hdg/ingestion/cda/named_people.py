@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hdg.ingestion.cda.named_registry import named
-from hdg.ingestion.cda.state import State, ids_of
+from hdg.ingestion.cda.state import SELF, State, ids_of
 from hdg.ingestion.cda.values import to_coding, to_concept
 from hdg.ingestion.cda.xml import HL7, Element, children, first_child, local
 from hdg.mapping.context import JsonObject, Several
@@ -120,7 +120,11 @@ def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject
         inner = meant
     if first_child(inner, "assignedAuthoringDevice") is not None:
         return state.reference("assignedAuthor.Device", inner) if "Device" in kinds else None
-    if local(inner) in _ENTITIES and inner.get("classCode") in _RELATED:
+    kinship = _kinship(inner)
+    if kinship in SELF and state.subject is not None:
+        state.mark(inner)
+        return state.subject.copy()
+    if kinship or (local(inner) in _ENTITIES and inner.get("classCode") in _RELATED):
         return state.reference("relatedEntity.RelatedPerson", inner)
     organization = _organization_of(inner)
     if organization is None or not _has_text(organization):
@@ -131,6 +135,17 @@ def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject
         for child in children(inner, name):
             state.mark(child)
     return state.reference("organization.Organization", organization)
+
+
+def _kinship(inner: Element) -> str:
+    """What an author or entity that stands for no organization is to the patient; '' for nothing of the kind.
+
+    C-CDA R2.1, Author Participation: a code of Personal And Legal Relationship Role Type.
+    """
+    if local(inner) not in ("assignedAuthor", "assignedEntity") or _organization_of(inner) is not None:
+        return ""
+    codes = (one.get("code", "") for one in children(inner, "code") if one.get("codeSystem") == _ROLE_CODE)
+    return next((one for one in codes if one), "")
 
 
 def _organization_of(inner: Element) -> Element | None:
@@ -191,6 +206,7 @@ _ENTITIES = ("relatedEntity", "associatedEntity", "participantRole")
 _PEOPLE = ("assignedPerson", "relatedPerson", "associatedPerson", "informationRecipient", "playingEntity")
 _PEOPLE_TAGS = frozenset(HL7 + name for name in _PEOPLE)
 _ORGANIZATIONS = ("representedOrganization", "receivedOrganization", "scopingOrganization")
+_ROLE_CODE = "2.16.840.1.113883.5.111"
 _RELATED = frozenset({"PRS", "NOK", "ECON", "GUARD", "GUAR", "CAREGIVER", "CON", "AGNT"})
 
 

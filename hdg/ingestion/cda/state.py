@@ -17,7 +17,7 @@ from hdg.mapping.context import Context, Facts, JsonObject, Unfit, is_same
 from hdg.mapping.library import Library
 from hdg.terminology import Systems
 
-__all__ = ["State", "ids_of"]
+__all__ = ["SELF", "State", "ids_of"]
 
 _ORDINALS_MAX = 10_000
 
@@ -194,7 +194,7 @@ class State(Context):
                 related = first_child(subject, "relatedSubject")
                 if related is not None:
                     code = first_child(related, "code")
-                    return code is None or code.get("code") not in _SELF
+                    return code is None or code.get("code") not in SELF
             if any(one.get("root") in _OF_FAMILIES for one in children(node, "templateId")):
                 return True
             node = self.parents.get(node)
@@ -356,7 +356,7 @@ _OF_OTHERS = (b"relatedSubject", *(one.encode() for one in (_FAMILY, *sorted(_OF
 _CONTEXT, _RELATIONSHIP = "408729009", "408732007"
 _ABSENT = ("410516002", "410593006", "410594000", "723511001")
 _OF_RECORD = ("", "410604004")
-_SELF = ("SELF", "ONESELF")
+SELF = ("SELF", "ONESELF")
 """v3 RoleCode: the patient."""
 _LINKED = frozenset(
     HL7 + name

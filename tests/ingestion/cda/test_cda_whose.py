@@ -167,3 +167,35 @@ def test_a_problem_with_an_end_that_is_said_to_be_active_is_a_conflict():
     assert (code_of(made, "clinicalStatus"), made["abatementDateTime"]) == ("resolved", "2021")
     assert [one.severity for one in found.issues if one.code == "conflict"] == ["warning"]
     assert [one for one in converted(problem(inner=active)).issues if one.code == "conflict"] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [("completed", None), ("active", "active"), ("suspended", "inactive")]
+)
+@pytest.mark.parametrize("about", ["80", "33", "34"])
+def test_a_diagnosis_that_is_complete_is_no_disease_that_is_over(about, status, said):
+    [made] = of(converted(problem(about=about, concern=status)), "Condition")
+    assert code_of(made, "clinicalStatus") == said
+
+
+@pytest.mark.parametrize(("kind", "template"), [("BATTERY", "1"), ("CLUSTER", "26")])
+def test_a_panel_that_was_retracted_takes_its_members_with_it(kind, template):
+    panel = f"""<entry><organizer classCode="{kind}" moodCode="EVN"><templateId root="{T}{template}"/>
+      <id root="2.999.6"/><code code="24323-8" {LN}/><statusCode code="nullified"/>
+      <component>{RESULT}</component></organizer></entry>"""
+    found = converted(panel, section="30954-2")
+    made = [one for one in found.resources if one["resourceType"] in ("Observation", "DiagnosticReport")]
+    assert {one["status"] for one in made} == {"entered-in-error"}
+    stated = converted(panel.replace("nullified", "completed"), section="30954-2")
+    assert {one["status"] for one in of(stated, "Observation")} == {"final"}
+
+
+@pytest.mark.parametrize(("code", "type_"), [("SELF", "Patient"), ("MTH", "RelatedPerson")])
+def test_a_patient_or_a_relative_who_wrote_it_is_no_practitioner(code, type_):
+    author = f"""<author><time value="2021"/><assignedAuthor><id root="2.999.77" extension="z"/>
+      <code code="{code}" codeSystem="2.16.840.1.113883.5.111"/><assignedPerson><name><given>Mo</given></name>
+      </assignedPerson></assignedAuthor></author>"""
+    found = converted(problem(inner=author))
+    [made] = of(found, "Condition")
+    assert made["recorder"]["reference"].startswith(f"{type_}/")
+    assert [one["name"] for one in of(found, "RelatedPerson")] == [[{"given": ["Mo"]}]] * (type_ != "Patient")
