@@ -74,6 +74,11 @@ class Entry(NamedTuple):
         """Its place in the order of time."""
         return self.at_us, self.id
 
+    @property
+    def is_milestone(self) -> bool:
+        """Whether it is none, but where the search for entries has come to."""
+        return not self.sealed
+
 
 _RECORDS = text(
     "SELECT owner, code FROM owner_key WHERE kind = 'patient' AND wrapped_kek IS NOT NULL AND owner IN :patients"
@@ -121,15 +126,24 @@ def records(connection: Connection, patients: Iterable[str]) -> list[Record]:
 
 
 def entries(
-    connection: Connection, of: Sequence[Record], span: Span = ALWAYS, *, is_newest_first: bool = True
+    connection: Connection,
+    of: Sequence[Record],
+    span: Span = ALWAYS,
+    *,
+    is_newest_first: bool = True,
+    leaves_max: int = _LAST,
 ) -> Iterator[Entry]:
-    """The entries of all these records in the order of time, read as they are asked for."""
+    """The entries of all these records in the order of time, read as they are asked for.
+
+    ``leaves_max``: leaves of the ledger that are gone over for each record; then there is a milestone, an entry that is
+    no event: behind its place there may be others.
+    """
     streams = [
         stream
         for record in of
         for stream in (
             _alone(connection, record, span, is_newest_first=is_newest_first),
-            _shared(connection, record, span, is_newest_first=is_newest_first),
+            _shared(connection, record, span, is_newest_first=is_newest_first, leaves_max=leaves_max),
         )
     ]
     found = merge(*streams, key=lambda entry: entry.place, reverse=is_newest_first)
@@ -139,10 +153,14 @@ def entries(
     return (entry for entry in found if (entry.place < after if is_newest_first else entry.place > after))
 
 
-def count(connection: Connection, of: Sequence[Record], span: Span = ALWAYS) -> int:
-    """How many entries there are."""
+def count(
+    connection: Connection, of: Sequence[Record], span: Span = ALWAYS, *, leaves_max: int = _LAST
+) -> int | None:
+    """How many entries there are; None: more leaves than that would have to be gone over for each record."""
     total = 0
     first, last = _leaves(connection, span)
+    if last - first >= leaves_max:
+        return None
     for record in of:
         named = {"patient": record.patient, "lo": span.first_us, "hi": span.last_us}
         total += connection.execute(_ALONE_COUNT, named).scalar_one()
@@ -188,26 +206,22 @@ def _alone(connection: Connection, record: Record, span: Span, *, is_newest_firs
         place, most = (rows[-1].at_us, rows[-1].id), _MANY
 
 
-def _shared(connection: Connection, record: Record, span: Span, *, is_newest_first: bool) -> Iterator[Entry]:
-    if span.after is not None:
-        at_us = span.after[0]
-        span = (
-            replace(span, last_us=min(span.last_us, at_us))
-            if is_newest_first
-            else replace(span, first_us=max(span.first_us, at_us))
-        )
-    statement = _SHARED_NEWEST if is_newest_first else _SHARED_OLDEST
-    first, last = _leaves(connection, span)
-    most = _FEW
+def _shared(
+    connection: Connection, record: Record, span: Span, *, is_newest_first: bool, leaves_max: int
+) -> Iterator[Entry]:
+    """``leaves_max``: after so many leaves there is one that is no event, where they are to be gone on from."""
+    first, last = _leaves(connection, _from_time_of(span, is_newest_first=is_newest_first))
+    begin, most = (last if is_newest_first else first), _FEW
     while first <= last:
-        low, high = (
-            (max(first, last - _WIDE + 1), last)
-            if is_newest_first
-            else (
-                first,
-                min(last, first + _WIDE - 1),
+        if abs((last if is_newest_first else first) - begin) > leaves_max:
+            yield _milestone(
+                connection, record, last if is_newest_first else first, is_newest_first=is_newest_first
             )
-        )
+            return
+        if is_newest_first:
+            low, high, statement = max(first, last - _WIDE + 1), last, _SHARED_NEWEST
+        else:
+            low, high, statement = first, min(last, first + _WIDE - 1), _SHARED_OLDEST
         rows = connection.execute(statement, {**_walk(record, low, high), "most": most}).all()
         for _, at_us, name, body, wrapped in rows:
             sealed = vault.joined(bytes(body), bytes(wrapped))
@@ -222,19 +236,38 @@ def _shared(connection: Connection, record: Record, span: Span, *, is_newest_fir
             first = _LAST if behind is None else behind
 
 
+def _from_time_of(span: Span, *, is_newest_first: bool) -> Span:
+    """The span without what lies before its place, as far as the time says so."""
+    if span.after is None:
+        return span
+    at_us = span.after[0]
+    if is_newest_first:
+        return replace(span, last_us=min(span.last_us, at_us))
+    return replace(span, first_us=max(span.first_us, at_us))
+
+
+def _milestone(connection: Connection, record: Record, leaf: int, *, is_newest_first: bool) -> Entry:
+    """Just before the access of ``leaf``, the first that was not gone over."""
+    at_us = connection.execute(_FROM, {"leaf": leaf}).one().at_us
+    place = (at_us + 1, "") if is_newest_first else (at_us - 1, _END)
+    return Entry(*place, "", record, b"")
+
+
 def _walk(record: Record, first: int, last: int) -> dict[str, Any]:
     buckets = {"low": first >> BUCKET_BITS, "high": last >> BUCKET_BITS}
     return {**buckets, "code": record.code, "first": first, "last": last}
 
 
 def _leaves(connection: Connection, span: Span) -> tuple[int, int]:
-    """The first and the last leaf that accesses to several may have had in a span; (0, -1): none."""
+    """The first and the last leaf of an access to several in a span; the first is behind the last if there is none."""
     first, last = connection.execute(_ENDS).one()
     if first is None:
         return 0, -1
     begin = _leaf_at(connection, first, last, span.first_us) if span.first_us > 0 else first
     end = _leaf_at(connection, first, last, span.last_us + 1) - 1 if span.last_us < _LAST else last
-    return begin, end
+    after = connection.execute(_AFTER, {"leaf": begin}).scalar()
+    before = connection.execute(_BEFORE, {"leaf": end}).scalar()
+    return (0, -1) if after is None or before is None else (after, before)
 
 
 def _leaf_at(connection: Connection, low: int, high: int, at_us: int) -> int:

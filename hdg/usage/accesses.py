@@ -51,6 +51,8 @@ _MERGED_MAX = 50
 _AT_ONCE = 200
 _LOOKED_MAX = 2_000
 """Entries that one request opens: what the sealed part is asked for, is looked for there."""
+_WALKED_MAX = 1 << 23
+"""Leaves of the ledger that one request goes over to find what several patients share: half a second's work."""
 _RESOURCE = table_of(schema.Resource)
 _COMPARTMENT = table_of(schema.Compartment)
 _REFERENCE = table_of(schema.IdxReference)
@@ -200,10 +202,12 @@ class Accesses:
             found, total = _Found(), asked.total
             is_first = asked.span.after is None
             if asked.ids is None and not query.clauses and is_first and (query.with_total or not query.count):
-                total = audit_read.count(connection, of, asked.span)
-            if query.count or query.clauses or asked.ids is not None:
+                total = audit_read.count(connection, of, asked.span, leaves_max=_share(of))
+            is_looked_at = bool(query.count or query.clauses or asked.ids is not None)
+            if is_looked_at:
                 self._fill(connection, found, of, frozenset(own), reader, asked)
-        if is_first and total is None and not found.is_more and (query.with_total or not query.count):
+        is_all = is_first and is_looked_at and not found.is_more
+        if is_all and total is None and (query.with_total or not query.count):
             total = len(found.matches)
         if not query.count and total is None:
             raise BadRequest("too many events to count; ask for less time by 'date'", code="too-costly")
@@ -225,7 +229,8 @@ class Accesses:
         """Looks at entries until the page is full, they are all looked at, or it has been enough for one request."""
         query = asked.rest
         most = query.count or _LOOKED_MAX
-        entries = self._entries(connection, of, asked)
+        milestones: list[Entry] = []
+        entries = _until_milestone(self._entries(connection, of, asked), milestones)
         step = _AT_ONCE if query.clauses else most + 1
         while some := list(islice(entries, step)):
             if found.looked >= _LOOKED_MAX:
@@ -241,11 +246,15 @@ class Accesses:
                     found.matches.append(Visible(TYPE, entry.id, 0, entry.at_us, False, body))
                 found.last = entry
                 found.looked += 1
+        for milestone in milestones:
+            found.last, found.is_more = milestone, True
 
     def _entries(self, connection: Connection, of: Sequence[Record], asked: _Asked) -> Iterator[Entry]:
         newest_first = asked.is_newest_first
         if asked.ids is None:
-            return audit_read.entries(connection, of, asked.span, is_newest_first=newest_first)
+            return audit_read.entries(
+                connection, of, asked.span, is_newest_first=newest_first, leaves_max=_share(of)
+            )
         found = (audit_read.find(connection, id_) for id_ in asked.ids)
         span, ours = asked.span, set(of)
         entries = [
@@ -366,6 +375,20 @@ class Accesses:
             self._scratch.clear()
         for number, (entry, event) in enumerate(events):
             yield entry, event if number in hits else None
+
+
+def _share(of: Sequence[Record]) -> int:
+    """Leaves that a request goes over for each of the records."""
+    return _WALKED_MAX // max(1, len(of))
+
+
+def _until_milestone(entries: Iterator[Entry], milestones: list[Entry]) -> Iterator[Entry]:
+    """Those before the first milestone, which is put where the caller will find it."""
+    for entry in entries:
+        if entry.is_milestone:
+            milestones.append(entry)
+            return
+        yield entry
 
 
 def _check(query: SearchQuery) -> None:

@@ -299,6 +299,26 @@ def test_what_is_sealed_is_asked_for_a_few_entries_at_a_time(crowd, monkeypatch)
     assert bundle["total"] > 0
 
 
+@pytest.mark.parametrize("walked", [1, 8])
+@pytest.mark.parametrize("order", ["-date", "date"])
+def test_a_request_goes_over_so_many_leaves_and_the_next_link_goes_on(crowd, monkeypatch, order, walked):
+    monkeypatch.setattr(audit_read, "_WIDE", walked // 2 + 1)
+    asked(crowd, *[CROWD] * 3, "/fhir/Patient/ann", *["/fhir/Observation?code=718-7&patient=cyd"] * 12)
+    asked(crowd, CROWD, *["/fhir/Patient/cyd"] * 12, CROWD, "/fhir/Patient/ann")
+    token = crowd.token("patient", patient="ann")
+    whole = [event["id"] for event in trail(crowd, "?date=lt2100")]
+    monkeypatch.setattr(accesses, "_WALKED_MAX", walked)
+    found, totals = pages(crowd, f"_count=4&_sort={order}&date=le{trail(crowd)[1]['recorded']}", token)
+    ids = [id_ for page in found for id_ in page]
+    assert len(ids) == len(set(ids))
+    assert set(whole) <= set(ids)
+    assert ids == sorted(ids, reverse=order == "-date")
+    assert any(len(page) < 4 for page in found[:-1])
+    assert set(totals) == {None}
+    answer = crowd.client.get(f"{PLACE}?_count=0", token)
+    assert (answer.status_code, answer.json()["issue"][0]["code"]) == (400, "too-costly")
+
+
 def test_an_erased_patient_s_trail_is_gone_and_nobody_else_s(crowd):
     asked(crowd, "/fhir/Patient/cyd", CROWD)
     ids = [event["id"] for event in trail(crowd, patient="cyd")]
