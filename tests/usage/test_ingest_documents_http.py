@@ -50,3 +50,26 @@ def test_what_is_no_document_is_422_and_kept(either):
 )
 def test_requests_that_are_refused(either, content, role, kind, status):
     assert post(either, content, role, kind).status_code == status
+
+
+def test_a_directive_in_a_document_opens_and_closes_nothing(either):
+    """Clinicians read it as an Observation; the Consent beside it is the patient's and decides nothing."""
+    sct = 'codeSystem="2.16.840.1.113883.6.96"'
+    directive = f"""<component><structuredBody><component><section><code code="42348-3"
+      codeSystem="2.16.840.1.113883.6.1"/><text>x</text><entry><observation xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+      classCode="OBS" moodCode="EVN"><templateId root="2.16.840.1.113883.10.20.22.4.48"/><id root="2.999.5"/>
+      <code code="304251008" {sct}/><statusCode code="completed"/><value xsi:type="CD" code="304253006" {sct}/>
+      </observation></entry></section></component></structuredBody></component></ClinicalDocument>"""
+    answer = post(either, DOCUMENT.replace(b"</ClinicalDocument>", directive.encode()))
+    assert answer.status_code == 200
+    north, south = (either.token("clinician", institution=name) for name in ("north", "south"))
+    query = "/fhir/Observation?code=http://snomed.info/sct|304251008"
+    [found] = either.client.get(query, north).json()["entry"]
+    assert found["resource"]["valueCodeableConcept"]["coding"][0]["code"] == "304253006"
+    assert either.client.get(query, south).json()["total"] == 0
+    patient = found["resource"]["subject"]["reference"].partition("/")[2]
+    assert either.client.get("/fhir/Consent", north).json()["total"] == 0
+    own = either.client.get("/fhir/Consent", either.token("patient", patient=patient)).json()
+    assert [one["resource"]["scope"]["coding"][0]["code"] for one in own["entry"]] == ["adr"]
+    with either.store.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM consent_rule").scalar() == 0
