@@ -100,7 +100,7 @@ class History:
         self._source = converted.source
         self._patient = converted.patient_id
         self._converter = converter
-        self._own = converted.deletions
+        self._at_hand = converted
         self._made: dict[tuple[bytes, frozenset[Blank]], Converted] = {}
         self._parsed: dict[bytes, tuple[Message, Feeds | None]] = {}
 
@@ -143,6 +143,8 @@ class History:
 
     def converted(self, raw: bytes, blanks: frozenset[Blank] = frozenset()) -> Converted:
         """A message converted again without some fields. Raises Unclear."""
+        if not blanks and self._at_hand.resources and raw == self._received.raw:
+            return self._at_hand
         known = self._made.get((raw, blanks))
         if known is None:
             try:
@@ -270,7 +272,7 @@ class History:
         return known
 
     def _deletions(self, raw: bytes) -> tuple[Deletion, ...]:
-        return self._own if raw == self._received.raw else self.converted(raw).deletions
+        return self._at_hand.deletions if raw == self._received.raw else self.converted(raw).deletions
 
     def _takes_part(self, raw: bytes, key: Key, base: str, blank: Blank, texts: Sequence[str]) -> bool:
         """Whether a field of one of several segments, or in a message about several of the kind, is about this one."""
