@@ -84,7 +84,7 @@ def fused(rows: Sequence[Row], name: str, between: str, numbers: Iterator[int]) 
 
     def close() -> None:
         if len(block) >= LEAST:
-            found.append((0, None, _block(tuple(block), f"{name} {next(numbers)}", between)))
+            found.append((0, None, _block(tuple(block), f"{name} {next(numbers)}", between), None))
         else:
             found.extend(row.firing for row in block)
         for row in block:
@@ -123,8 +123,10 @@ def _block(rows: tuple[Row, ...], name: str, between: str) -> Run:
                     if made is not None:
                         values.keep(key, made)
                     return True
-        for slot, test, fire in firings:
+        for slot, test, fire, quick in firings:
             if (found := view[slot]) and (test is None or test(view, context)):
+                if quick is not None and quick.is_put(found, view, out, context):
+                    continue
                 fire(found, view, out, context)
         return True
 
@@ -175,7 +177,7 @@ def _watched(
     if build is not None:
         build.deletions, build.defaulted = {}, {}
     for row in rows:
-        slot, test, fire = row.firing
+        slot, test, fire, _ = row.firing
         if (raw := view[slot]) and (test is None or test(view, context)):
             mark, context.noted = len(context.taken), []
             fire(raw, view, out, context)

@@ -40,7 +40,7 @@ from hdg.mapping.library import Library
 from hdg.mapping.lint import REFERENCE
 from hdg.mapping.plans import Plans, Step
 from hdg.mapping.reuse import recalled, referred, remembered
-from hdg.mapping.runs import Run, defaulted, direct, kept, nested, top
+from hdg.mapping.runs import Quick, Run, defaulted, direct, kept, nested, top
 from hdg.mapping.shape import constant, fresh, result_type, types_at
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Step as TargetStep
@@ -50,8 +50,8 @@ from hdg.mapping.when import Node, Test, Valued, compile_when, leaves, operands,
 
 _CODED = ("CodeableConcept", "Coding")
 _DEEPEST = 40  # datatype tables that open one another
-Keep = tuple[str, Converter, Assign, str]
-"""What ``runs.kept`` needs: kind, converter, assign, the plain element."""
+Keep = tuple[str, Converter, Assign, str, bool]
+"""What ``runs.kept`` needs: kind, converter, assign, the plain element; and whether the target is a list alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,10 @@ class Program:
 
     def fill(self, view: list[str], out: JsonObject, context: Any) -> None:
         """Run every step that has text. ``out`` is changed in place."""
-        for slot, test, run in self.plans.of(view, context):
+        for slot, test, run, quick in self.plans.of(view, context):
             if (raw := view[slot]) and (test is None or test(view, context)):
+                if quick is not None and quick.is_put(raw, view, out, context):
+                    continue
                 run(raw, view, out, context)
 
 
@@ -82,6 +84,8 @@ class Compiler:
         self.is_tracing = is_tracing
         self._segments: dict[str, Program] = {}
         self._datatypes: dict[tuple[str, int], Converter] = {}
+        self._forgetful: dict[Converter, Converter] = {}
+        """Converters that remember what they made, and the same without."""
         self._open: set[tuple[str, int]] = set()
         """Datatype tables that are being compiled; owned by whoever holds the lock."""
         self._lock = RLock()
@@ -119,7 +123,8 @@ class Compiler:
         steps.extend(self._guards(table, depth))
         slots = [self.grammar.slot(rule.source, table, depth).number for rule in table.rules]
         resolve = partial(self.grammar.readers, table=table, depth=depth)
-        between = self.grammar.between if depth == 0 and not self.is_tracing else ""
+        is_whole = depth == 0 and not self.is_tracing and table.source not in self.grammar.loose
+        between = self.grammar.between if is_whole else ""
         plans = Plans(steps, max(slots, default=0) + 1, resolve, table.file, between)
         return Program(table.name, kind, plans)
 
@@ -153,7 +158,8 @@ class Compiler:
                 self._open.discard(key)
             found = _builder(program, self.grammar.opener(depth))
             if program.type in _CODED and not self.is_tracing and self._is_pure(table):
-                found = remembered(f"{name} {depth}", found)
+                forgetful, found = found, remembered(f"{name} {depth}", found)
+                self._forgetful[found] = forgetful
             elif not self.is_tracing and depth == 1 and self._is_pure(table):
                 parts = self._parts(table)
                 found = found if parts is None else formed(f"{name} form", found, parts)
@@ -237,13 +243,25 @@ class Compiler:
         number = slot.number
         if slot.is_first and self._is_direct(rule):
             run = self._direct(rule, root, run)
+        quick: Quick | None = None
         if keep is not None and depth == 0 and number and not self.is_tracing:
-            kind, is_fleeting = f"{slot.key} {keep[0]}", self._is_fleeting(rule)
-            run = kept(slot, kind, *keep[1:], run, self.grammar.null, is_fleeting=is_fleeting)
+            (name, convert, assign, plain, is_list), is_fleeting = keep, self._is_fleeting(rule)
+            forgetful = None if is_fleeting else self._forgetful.get(convert)
+            kind, beside = f"{slot.key} {name}", named.beside if named is not None else ()
+            null = self.grammar.null
+            run = kept(
+                *(slot, kind, forgetful or convert, assign, plain, run, null, beside),
+                is_fleeting=is_fleeting,
+                is_coded=forgetful is not None,
+            )
+            if plain or is_list:
+                target = plain or element
+                quick = Quick(kind, target, beside, is_list=is_list, is_fleeting=is_fleeting)
         if fallback is not None:
             run = defaulted(number, run, fallback)
-            return Step(0, run, test, node, number, constant_fire(fallback) if number else None)
-        return Step(number, run, test, node)
+            absent = constant_fire(fallback) if number else None
+            return Step(0, run, test, node, number, absent, quick=quick)
+        return Step(number, run, test, node, quick=quick)
 
     def _run(self, rule: Rule, slot: Slot, fire: Fire, element: str, *, is_top: bool) -> Run:
         null = self.grammar.null
@@ -345,19 +363,23 @@ class Compiler:
             # Pairs and map concern the value alone: finish it before it is put, so that equal items show.
             convert, complete, translate = finished(convert, complete, translate), None, None
         if rule.map and not self.is_tracing and (is_item or complete is None) and self._is_pure_as(rule.as_):
-            convert = remembered(f"{rule.file}:{rule.line}", convert)
+            forgetful, convert = convert, remembered(f"{rule.file}:{rule.line}", convert)
+            self._forgetful[convert] = self._forgetful.get(forgetful, forgetful)
         fire = fire_of(convert, steps, complete, translate)
         if translate is not None or not self._is_kept(rule):
             return fire, None
-        is_plain = complete is None and len(steps) == 1 and steps[0].kind == "plain"
+        is_alone = complete is None and len(steps) == 1
+        plain = steps[0].element if is_alone and steps[0].kind == "plain" else ""
         assign = assign_of(steps, complete, None)
-        return fire, (kind, convert, assign, steps[0].element if is_plain else "")
+        return fire, (kind, convert, assign, plain, is_alone and is_item)
 
     def _is_kept(self, rule: Rule) -> bool:
         """Whether what a row's text becomes is worth remembering, and depends on text and sender alone."""
         if rule.as_ in self.grammar.primitives and not rule.map:
-            return rule.as_ == "date"
-        return self._is_pure_as(rule.as_)
+            is_again = self._is_fleeting(rule) and rule.source.partition("-")[0] in self.grammar.loose
+            return rule.as_ == "date" or (rule.as_ == "dateTime" and is_again)
+        named = self.grammar.converters.get(rule.as_)
+        return self._is_pure_as(rule.as_) or (named is not None and bool(named.beside))
 
     def _converter(self, as_: str, depth: int) -> Converter:
         primitive = self.grammar.primitives.get(as_)
@@ -424,7 +446,7 @@ def _builder(program: Program, open_view: Callable[[str], list[str]]) -> Convert
         out: JsonObject = {}
         outer = context.labels
         context.labels = {}
-        for slot, test, run in plan_of(view, context):
+        for slot, test, run, _ in plan_of(view, context):
             if (raw := view[slot]) and (test is None or test(view, context)):
                 run(raw, view, out, context)
         context.labels = outer

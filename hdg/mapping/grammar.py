@@ -68,6 +68,10 @@ class Grammar(Protocol):
     def fleeting(self) -> frozenset[str]:
         """Sources whose texts hardly ever come again in another message: its time, the numbers of orders."""
 
+    @property
+    def loose(self) -> frozenset[str]:
+        """Units whose slots hold what they hold one by one, in too many combinations to remember any as a whole."""
+
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies, when the table is opened at ``depth``. Raises ValueError."""
 

@@ -13,13 +13,15 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from hdg.mapping.blocks import Extent, Row, fused
-from hdg.mapping.runs import Run
+from hdg.mapping.runs import Quick, Run
 from hdg.mapping.when import In, Leaf, Node, Readers, Test, Valued, compile_when, leaves, simplified
 
 _SHAPES_MAX = 1000
 """Shapes that one table keeps; a sender can make as many as it likes."""
-Firing = tuple[int, Test | None, Run]
-"""Slot, what is left to be tested (None: nothing), and what to do with the slot's text."""
+Firing = tuple[int, Test | None, Run, Quick | None]
+"""Slot, what is left to be tested (None: nothing), what to do with the slot's text, and what may do instead (None:
+nothing).
+"""
 
 
 class Step(NamedTuple):
@@ -37,6 +39,8 @@ class Step(NamedTuple):
     """What ``run`` comes to when ``source`` is empty."""
     extent: Callable[[], Extent] | None = None
     """What it reads and writes, to be asked when a plan is made; None: it is in no block."""
+    quick: Quick | None = None
+    """What may do instead of ``run`` when ``source``, or else ``slot``, holds text."""
 
 
 _Told = tuple[int, frozenset[str], Callable[[str], bool] | None, Callable[[Any, Any], str]]
@@ -88,7 +92,7 @@ class Plans:
         size = min(size, self.limit)
         found = self._by_size.get(size)
         if found is None:
-            found = tuple((step.slot, step.test, step.run) for step in self._steps if step.slot < size)
+            found = tuple((step.slot, step.test, step.run, None) for step in self._steps if step.slot < size)
             self._by_size[size] = found
         return found
 
@@ -132,7 +136,7 @@ class Plans:
         def known(leaf: Leaf) -> bool | None:
             field = self._readers[leaf.operand].field
             if field and (field >= size or not valued[field]):
-                return _of_absent(leaf)
+                return of_absent(leaf)
             if isinstance(leaf, In) and leaf.operand in told:
                 return told[leaf.operand] in leaf.literals
             return None
@@ -144,10 +148,13 @@ class Plans:
             node = True if step.node is None else simplified(step.node, known)
             if node is False:
                 continue
-            run = step.run
-            if step.absent is not None and (step.source >= size or not valued[step.source]):
-                run = step.absent
-            firing = (step.slot, None if node is True else self._test(node), run)
+            slot, run, quick = step.slot, step.run, step.quick
+            if step.absent is not None:
+                if step.source < size and valued[step.source]:
+                    slot = step.source
+                else:
+                    run, quick = step.absent, None
+            firing = (slot, None if node is True else self._test(node), run, quick)
             extent = self._extent(step, node)
             if extent.slots:
                 there = [slot for slot in extent.slots if 0 < slot < size and valued[slot]]
@@ -190,7 +197,7 @@ def _told(operand: str, found: Sequence[Leaf], readers: Mapping[str, Readers]) -
     return reader.field, frozenset().union(*literals), reader.is_own if reader.slot else None, reader.text
 
 
-def _of_absent(leaf: Leaf) -> bool:
+def of_absent(leaf: Leaf) -> bool:
     """What a test says of a source whose slot is empty."""
     if isinstance(leaf, Valued):
         return False

@@ -27,6 +27,46 @@ Run = Callable[[str, list[str], JsonObject, Any], bool]
 """``(raw slot text, view, root, context)``; True when the rule is settled (something was put or deleted)."""
 
 
+class Quick:
+    """Of a rule whose value is remembered (``kept``): where the value goes when nothing is there yet, so that it can
+    be put without asking the rule.
+    """
+
+    __slots__ = ("beside", "is_fleeting", "is_list", "kind", "name")
+
+    def __init__(
+        self, kind: str, name: str, beside: tuple[int, ...], *, is_list: bool, is_fleeting: bool
+    ) -> None:
+        self.kind = kind
+        """Under what its texts are remembered."""
+        self.name = name
+        """The element, which takes the value (``is_list``: as the first of a list)."""
+        self.beside = beside
+        """Slots whose texts it depends on beside its own."""
+        self.is_list = is_list
+        self.is_fleeting = is_fleeting
+        """Whether it is remembered for one message only."""
+
+    def is_put(self, raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
+        """Whether the value of a text was known, and put."""
+        values = context.values
+        name = self.name
+        if values is None or name in out:
+            return False
+        key = (self.kind, with_beside(raw, self.beside, view) if self.beside else raw)
+        known: Read | None = context.recent.get(key) if self.is_fleeting else values.young.get(key)
+        if known is None or known.single is None:
+            return False
+        out[name] = [known.single] if self.is_list else known.single
+        return True
+
+
+def with_beside(raw: str, slots: tuple[int, ...], view: list[str]) -> str:
+    """A text with those of other slots, apart from one another by what no slot holds."""
+    size = len(view)
+    return "|".join([raw, *[view[slot] if slot < size else "" for slot in slots]])
+
+
 def defaulted(number: int, run: Run, fallback: Fire) -> Run:
     """Runs on its slot when that holds text; the default steps in when nothing came of it."""
 
@@ -102,14 +142,17 @@ def kept(
     plain_name: str,
     otherwise: Run,
     null: str,
+    beside: tuple[int, ...] = (),
     *,
     is_fleeting: bool = False,
+    is_coded: bool = False,
 ) -> Run:
-    """``top`` for a converter that depends on text and sender alone: what it gave is remembered under
-    ``kind``.
+    """``top`` for a converter that depends on text, the texts of the slots ``beside`` it, and sender alone: what it
+    gave is remembered under ``kind``.
 
     ``plain_name``: the element that takes the value when nothing else is to be done, else ''. ``otherwise``
-    runs where nothing may be remembered, and deletes. ``is_fleeting``: remembered for this message only.
+    runs where nothing may be remembered, and deletes. ``is_fleeting``: remembered for this message only;
+    ``is_coded``: remembered from the first time on, since codes are few and come again.
     """
     number, separator, single = slot.number, slot.separator, slot.single
     texts_of = slot.pick or (lambda raw: (raw,))
@@ -118,22 +161,26 @@ def kept(
         values = context.values
         if values is None or raw == null:
             return otherwise(raw, view, out, context)
-        key = (kind, raw)
+        whole = with_beside(raw, beside, view) if beside else raw
+        key = (kind, whole)
         if is_fleeting:
             read = context.recent.get(key)
         else:
             read = values.young.get(key) or context.recent.get(key) or values.older(key)
         if read is None:
-            if "\\" in raw or len(raw) > LENGTH:
+            if "\\" in whole or len(whole) > LENGTH:
                 return otherwise(raw, view, out, context)
             read = (
                 _read_one(single(raw) if single is not None else raw, convert, null, context)
                 if (separator and separator not in raw)
                 else _read(texts_of(raw), convert, null, context)
             )
-            context.recent[key] = read
-            if not is_fleeting:
-                values.offer(key, read)
+            if is_coded:
+                values.keep(key, read)
+            else:
+                context.recent[key] = read
+                if not is_fleeting:
+                    values.offer(key, read)
         value = read.single
         if value is None:
             return _put_all(read, number, assign, out, context)

@@ -110,7 +110,7 @@ def test_what_a_segment_reports_is_reported_each_time_at_its_own_place(
 
 def _run(row: Any, view: list[str], out: JsonObject, context: Context) -> None:
     context.problems.clear()
-    for slot, test, run in row:
+    for slot, test, run, _ in row:
         if view[slot] and (test is None or test(view, context)):
             run(view[slot], view, out, context)
 
@@ -131,7 +131,7 @@ def _sets(element: str) -> Any:
 
 def _row(slot: int, element: str, *, is_own: bool = True) -> Row:
     extent = Extent((slot,) if is_own else None, frozenset([element, f"_{element}"]))
-    return Row((slot, None, _sets(element)), extent, slot)
+    return Row((slot, None, _sets(element), None), extent, slot)
 
 
 def _context(resource: JsonObject) -> Context:
@@ -148,7 +148,7 @@ def test_rows_that_depend_on_more_and_rows_that_write_what_is_written_are_in_no_
     names = ["a", "b", "c", "other", "d", "e", "f", "a"]
     rows = [_row(at, name, is_own=name != "other") for at, name in enumerate(names, 1)]
     plan = fused(rows, "T", "|", count())
-    assert [slot for slot, _, _ in plan] == [0, 4, 0, 8]
+    assert [slot for slot, *_ in plan] == [0, 4, 0, 8]
     assert [row.firing for row in rows[:2]] == list(fused(rows[:2], "T", "|", count()))
 
 

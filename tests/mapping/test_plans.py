@@ -60,7 +60,7 @@ def _resolve(operand: str) -> Readers:
 
 def _fired(plans: Plans, view: list[str]) -> list[str]:
     found: list[str] = []
-    for slot, test, run in plans.of(view, None):
+    for slot, test, run, _ in plans.of(view, None):
         if (raw := view[slot]) and (test is None or test(view, None)):
             run(raw, view, {}, found)
     return found

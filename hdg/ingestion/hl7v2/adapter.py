@@ -51,6 +51,7 @@ class V2Grammar:
     verbatim: ClassVar[frozenset[str]] = frozenset({"string", "markdown", "code", "uri", "url"})
     between: ClassVar[str] = "|"
     fleeting: ClassVar[frozenset[str]] = frozenset(_FLEETING)
+    loose: ClassVar[frozenset[str]] = frozenset({"OBX"})
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:
         """Where a source of a table lies."""
