@@ -35,11 +35,8 @@ def is_pcd(message: Message) -> bool:
     if named and any(_is_profile(text) for text in named.split("~")):
         return True
     return any(
-        segment.name == "OBX"
-        and "^MDC" in segment.text
-        and _is_mdc(segment.field(3))
-        and len(key_of(segment.field(4))) > 1
-        for segment in message.segments
+        _is_mdc(segment.field(3)) and len(key_of(segment.field(4))) > 1
+        for segment in [one for one in message.all("OBX") if "^MDC" in one.text]
     )
 
 

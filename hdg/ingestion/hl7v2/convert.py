@@ -271,15 +271,8 @@ def _source(message: Message, sender: Sender, sha256: str, state: State) -> Sour
 
 
 def _begun(builds: list[Build]) -> list[JsonObject]:
-    """Each resource of segments once, in message order."""
-    found: list[JsonObject] = []
-    seen: set[tuple[str, str]] = set()
-    for build in builds:
-        key = (build.type, build.id)
-        if key not in seen:
-            seen.add(key)
-            found.append(build.resource)
-    return found
+    """Each resource of segments once, in message order: builds of one id have one resource since they have it."""
+    return list({id(build.resource): build.resource for build in builds}.values())
 
 
 def _things(begun: list[JsonObject], state: State) -> list[JsonObject]:

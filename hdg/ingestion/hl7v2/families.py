@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.groups import Group
 from hdg.ingestion.hl7v2.identity import entity_facts
-from hdg.ingestion.hl7v2.parser import Segment
+from hdg.ingestion.hl7v2.parser import Message, Segment
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Build, JsonObject
 
@@ -23,10 +23,7 @@ _DELETED = '""'
 
 def link_families(builds: Sequence[Build], state: State) -> None:
     """Link parents and children; ``builds`` have their ids and links already."""
-    if not any(
-        segment.name == "OBR" and (segment.field(29) or segment.field(26))
-        for segment in state.message.segments
-    ) and not any("." in segment.field(4) for segment in state.message.segments if segment.name == "OBX"):
+    if not _has_families(state.message):
         return
     orders = _orders(builds)
     for order in orders.values():
@@ -38,6 +35,12 @@ def link_families(builds: Sequence[Build], state: State) -> None:
             if above is not None:
                 _has_members(above, order.observations)
         _nest(order.observations)
+
+
+def _has_families(message: Message) -> bool:
+    if any(segment.field(29) or segment.field(26) for segment in message.all("OBR")):
+        return True
+    return any("." in segment.field(4) for segment in message.all("OBX"))
 
 
 class _Order:

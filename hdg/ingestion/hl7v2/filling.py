@@ -8,7 +8,7 @@ from __future__ import annotations
 from hdg.errors import Issue
 from hdg.ingestion.hl7v2.grammar import width
 from hdg.ingestion.hl7v2.groups import Definition, Group, Grouped
-from hdg.ingestion.hl7v2.message import MessageProgram, Row
+from hdg.ingestion.hl7v2.message import Able, MessageProgram, Row
 from hdg.ingestion.hl7v2.nulls import Null, names_nothing, nulls_of
 from hdg.ingestion.hl7v2.parser import Segment
 from hdg.ingestion.hl7v2.state import State
@@ -29,6 +29,9 @@ def fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build]
     name, known = "", 0
     definition: Definition | None = None
     rows: tuple[Row, ...] | None = None
+    able: tuple[Able, ...] = ()
+    able_of = -1
+    """The size of the segments whose rows these are."""
     unread: tuple[int, ...] = ()
     unread_of = -2
     """What the rows read whose ``unread`` this is."""
@@ -37,7 +40,7 @@ def fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build]
         if place.definition is not definition or segment.name != name:  # sisters have the same rows
             name, definition = segment.name, place.definition
             rows = program.rows(definition, name)
-            known, unread_of = width(name), -2
+            known, able_of, unread_of = width(name), -1, -2
         if rows is None:
             _without_row(segment, state)
             continue
@@ -45,6 +48,8 @@ def fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build]
         state.group = place
         view = segment.fields
         size = len(view)
+        if size != able_of:
+            able, able_of = program.able(definition, name, size), size
         if size > known and any(view[known:]):
             _beyond(segment, state)
         if state.nulls is not None and names_nothing(name, view):
@@ -53,11 +58,11 @@ def fill(grouped: Grouped, program: MessageProgram, state: State) -> list[Build]
             continue
         is_read = False
         reads = 0
-        for row in rows:
+        for row, test in able:
             if row.program is None:
                 state.skipped[segment.position] = row.rule.note
                 reads = -1
-            elif row.least < size and (row.test is None or row.test(view, state)):
+            elif test is None or test(view, state):
                 is_read = True
                 state.silent = 0
                 _run(row, view, segment, place, builds, state)

@@ -134,6 +134,9 @@ class Linker:
         self._references: dict[Build, JsonObject] = {}
         self._resolved: dict[tuple[Group | None, str], list[Build]] = {}
         self._alike: dict[tuple[Row, Group | None, Definition], _Alike | None] = {}
+        self._last: tuple[Row, Group | None, Definition] | None = None
+        self._last_alike: _Alike | None = None
+        """What ``_alike`` has for ``_last``: sisters follow one another."""
 
     def link(self, build: Build) -> None:
         """Apply every link that rows gave to a build."""
@@ -141,16 +144,30 @@ class Linker:
             if row.labels is None or not row.labels.isdisjoint(group.subtree):
                 self._apply(row, item, group, segment, build)
                 continue
-            key = (row, group.parent, group.definition)
-            alike = self._alike.get(key, _UNKNOWN)
-            if alike is _UNKNOWN:
-                alike = self._alike[key] = self._shared(row, group)
+            last = self._last
+            if (
+                last is not None
+                and last[0] is row
+                and last[1] is group.parent
+                and last[2] is group.definition
+            ):
+                alike = self._last_alike
+            else:
+                alike = self._alike_of(row, group)
             if alike is None or not item.keys().isdisjoint(alike.elements):
                 self._apply(row, item, group, segment, build)
                 continue
             item.update(alike.references)
             for name in alike.lists:
                 item[name] = item[name].copy()
+
+    def _alike_of(self, row: Row, group: Group) -> _Alike | None:
+        key = self._last = (row, group.parent, group.definition)
+        alike = self._alike.get(key, _UNKNOWN)
+        if alike is _UNKNOWN:
+            alike = self._alike[key] = self._shared(row, group)
+        self._last_alike = alike
+        return alike  # type: ignore[no-any-return]  # what is no mark
 
     def _shared(self, row: Row, group: Group) -> _Alike | None:
         """What a row's links put into an item of a group that has none of their targets in itself: the same for

@@ -15,14 +15,28 @@ from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.deletes import Feeds
 from hdg.ingestion.hl7v2.grammar import elements, parse_source
 from hdg.ingestion.hl7v2.groups import Definition
+from hdg.ingestion.hl7v2.parser import MAX_FIELDS
 from hdg.mapping.compile import Compiler, Program
 from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
+from hdg.mapping.plans import of_absent
 from hdg.mapping.shape import constant, types_at
 from hdg.mapping.table import Rule, Table
 from hdg.mapping.target import Put, compile_target, parse_target
-from hdg.mapping.when import Test, compared, compile_when, needed, operands, parse_when
+from hdg.mapping.when import (
+    Leaf,
+    Node,
+    Readers,
+    Test,
+    compared,
+    compile_when,
+    operands,
+    parse_when,
+    simplified,
+)
 
+_SIZE_MAX = 100
+"""Fields of a segment up to which its size decides about conditions."""
 POINTER = re.compile(r"goes to |read by |.*\bsee [A-Z]")
 """A note that names another row says where a text goes, not why it goes nowhere."""
 
@@ -66,14 +80,20 @@ class Row:
     put: Put | None
     test: Test | None
     links: tuple[Link, ...]
-    least: int = 0
-    """The highest field that must be valued for the row to run; 0 for none."""
+    node: Node | None = None
+    """The tree of ``test``."""
+    readers: Callable[[str], Readers] | None = None
+    """How the tree reads its operands."""
     reads: int = -1
     """The fields that its table speaks of, be it in a note: bit n is field n. -1: all."""
     labels: frozenset[str] | None = None
     """Whom the links name, when each does nothing but put a reference to a resource of another label into the
     row's own item; else None.
     """
+
+
+Able = tuple[Row, Test | None]
+"""A row and what is left to be tested (None: nothing)."""
 
 
 class MessageProgram:
@@ -86,6 +106,7 @@ class MessageProgram:
         self._feeds: Feeds | None = None
         self._rows: dict[str, list[tuple[tuple[str, ...], Row]]] = {}
         self._plans: dict[tuple[Definition, str], tuple[Row, ...] | None] = {}
+        self._able: dict[tuple[Definition, str, int], tuple[Able, ...]] = {}
         self._unread: dict[tuple[str, int], tuple[int, ...]] = {}
         for rule in table.rules:
             *groups, segment = rule.source.split(".")
@@ -114,6 +135,16 @@ class MessageProgram:
             found = self._plans[key] = self._choose(definition.path, segment)
             return found
 
+    def able(self, definition: Definition, segment: str, size: int) -> tuple[Able, ...]:
+        """``rows`` without those that no segment of so many fields lets run, each with what is left to be tested."""
+        size = size if size <= _SIZE_MAX else MAX_FIELDS + 1
+        key = (definition, segment, size)
+        found = self._able.get(key)
+        if found is None:
+            rows = self.rows(definition, segment) or ()
+            found = self._able[key] = tuple(one for row in rows if (one := _able(row, size)) is not None)
+        return found
+
     def unread(self, segment: str, reads: int) -> tuple[int, ...]:
         """The fields of a segment that no row which ran speaks of; ``reads``: those that they speak of, together."""
         key = (segment, reads)
@@ -137,13 +168,12 @@ class MessageProgram:
 
 
 def _row(rule: Rule, table: Table, compiler: Compiler, grammar: V2Grammar) -> Row:
-    test, least = None, 0
+    test, node, readers = None, None, None
     if rule.when:
         node, readers = parse_when(rule.when), _readers(rule, grammar)
         test = compile_when(node, readers)
-        least = max((readers(operand).slot for operand in needed(node)), default=0)
     if not rule.target:
-        return Row(rule, "", "", None, None, test, ())
+        return Row(rule, "", "", None, None, None, ())
     label, _, path = rule.target.partition(".")
     kind = label.partition(":")[0]
     program = compiler.segment(rule.as_)
@@ -153,7 +183,22 @@ def _row(rule: Rule, table: Table, compiler: Compiler, grammar: V2Grammar) -> Ro
     is_plain = all(link.label and not link.owner and link.element_alone for link in links)
     labels = frozenset(link.label or "" for link in links) if is_plain and links else None
     reads = _reads(rule, compiler.library)
-    return Row(rule, label, kind, program, put, test, links, least, reads, labels)
+    return Row(rule, label, kind, program, put, test, links, node, readers, reads, labels)
+
+
+def _able(row: Row, size: int) -> Able | None:
+    """A row with what is left of its condition for a segment of so many fields; None where it cannot hold."""
+    if row.node is None or row.readers is None:
+        return row, row.test
+    readers = row.readers
+
+    def known(leaf: Leaf) -> bool | None:
+        return of_absent(leaf) if readers(leaf.operand).field >= size else None
+
+    left = simplified(row.node, known)
+    if isinstance(left, bool):
+        return (row, None) if left else None
+    return row, row.test if left == row.node else compile_when(left, readers)
 
 
 def _reads(row: Rule, library: Library) -> int:
@@ -175,7 +220,7 @@ def _reads(row: Rule, library: Library) -> int:
     return found
 
 
-def _readers(rule: Rule, grammar: V2Grammar) -> Callable[[str], Any]:
+def _readers(rule: Rule, grammar: V2Grammar) -> Callable[[str], Readers]:
     # The row's own segment is the view, as in a segment table.
     own = Table(rule.source.rpartition(".")[2], rule.file, ())
     return lambda operand: grammar.readers(operand, own, 0)
