@@ -20,6 +20,7 @@ BOUNDED = {
     "hdg.ingestion.device.pcd_facets.Target.bits": "calls another class's",
     "hdg.ingestion.device.pcd_values.with_unit": "a Range has Quantities, which have none",
     "hdg.ingestion.device.pcd_values.words": "what single_value makes of one text",
+    "hdg.ingestion.hl7v2.convert.Converter.feeds": "calls another class's",
     "hdg.ingestion.hl7v2.finish.Linker.resolve": "groups: the grammar's",
     "hdg.ingestion.hl7v2.groups.Group.nearest": "groups: the grammar's",
     "hdg.ingestion.hl7v2.groups._define": "groups: the grammar's",
