@@ -26,6 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -114,8 +115,11 @@ def joined(shared: bytes, wrapped: bytes) -> bytes:
     return b"".join((shared[:_HEAD_BYTES], wrapped, shared[_HEAD_BYTES:]))
 
 
-def open_sealed(kek: AESGCM, sealed: bytes, binding: bytes) -> bytes:
-    """The plaintext. Raises VaultError: wrong key, damaged bytes, or bytes from another place."""
+def open_sealed(kek: AESGCM, sealed: Any, binding: bytes) -> bytes:
+    """The plaintext. Raises VaultError: wrong key, damaged bytes, or bytes from another place.
+
+    ``sealed``: bytes, as a database gives them; where it is damaged it may give something else.
+    """
     if sealed[:1] != _FORMAT or len(sealed) < _BODY_AT:
         raise VaultError("a sealed object has an unknown format or is cut short")
     nonce = sealed[1:_HEAD_BYTES]

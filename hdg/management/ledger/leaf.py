@@ -95,7 +95,7 @@ def encode(
 def decode(entry: bytes) -> Leaf:
     """The inverse of ``Leaf.encode``. Raises LedgerError for any bytes that ``encode`` does not make."""
     try:
-        fields: dict[str, Any] = orjson.loads(entry)
+        fields: Any = orjson.loads(entry)
         leaf = Leaf(
             kind=fields["kind"],
             subject=fields["subject"],

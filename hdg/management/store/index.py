@@ -26,6 +26,7 @@ __all__ = [
     "INDEX_VERSION",
     "IndexRows",
     "Indexer",
+    "Tables",
     "composite_slots",
     "is_sole_date",
     "lookups",

@@ -19,7 +19,7 @@ from decimal import Context, Decimal, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
 from math import inf, isinf, nextafter
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, and_, or_
 
@@ -37,7 +37,7 @@ __all__ = [
     "sought",
 ]
 
-Condition = ColumnElement[bool]
+Condition: TypeAlias = ColumnElement[bool]
 Row = tuple[float, float, int, int]
 """Lowest and highest value, hash of the unit, hash of its system."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import marshal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hdg.fhir.json import dumps
 from hdg.management.store.envelope import parse
-from hdg.management.store.index import Indexer, IndexRows
+from hdg.management.store.index import Indexer, IndexRows, Tables
 from hdg.management.store.merge import IDENTITY, JsonObject, without_server_meta
 
 __all__ = ["Ready", "digest_of", "ready"]
@@ -56,7 +56,7 @@ class Ready(NamedTuple):
     def rows(self, rkey: int) -> IndexRows:
         """The index rows of the resource with that number."""
         last = (rkey,)
-        opened: list[list[tuple[Any, ...]]] = marshal.loads(self.tables)  # noqa: S302  # made by ``ready``
+        opened: Tables = marshal.loads(self.tables)  # noqa: S302  # made by ``ready``
         return IndexRows(tuple([[row + last for row in rows] for rows in opened]), set(self.patients))
 
 

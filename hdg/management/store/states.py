@@ -128,7 +128,7 @@ class States(Unit):
         id_: str,
         rkey: int,
         version: int,
-        deleted: bool,
+        deleted: int,
         updated_us: int,
         institution: str,
         code: str,
