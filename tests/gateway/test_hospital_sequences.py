@@ -163,3 +163,13 @@ def test_of_a_merge_that_is_turned_round_the_later_survivor_is_in_use(gateway: G
     send(gateway, message("C2", "ADT^A40", PID, "MRG|4712^^^NORTHGEN^MR", hour=11))
     active = {one["identifier"][0]["value"]: one.get("active", True) for one in all_of(gateway, "Patient")}
     assert active == {"4711": True, "4712": False}
+
+
+@pytest.mark.parametrize(("action", "is_told"), [("CA", True), ("UP", False), ("", False)])
+def test_a_problems_action_that_nobody_knows_is_reported(
+    gateway: Gateway, action: str, is_told: bool
+) -> None:
+    problem = f"PRB|{action}|20260302|I10^Hypertension^I10|PR1^NORTHGEN"
+    send(gateway, message("C1", "PPR^PC2", PID, problem, hour=10))
+    places = [item.place for item in work_items(gateway.store.engine)]
+    assert places == (["PRB-1"] if is_told else [])

@@ -53,6 +53,12 @@ CONVERTERS.register("hl7v2.withdraw_cancelation_reason", type="CodeableConcept")
 )
 
 
+@CONVERTERS.register("hl7v2.unknown_action", type="string")
+def unknown_action(text: str, state: State) -> str | None:
+    """PRB-1, GOL-1: an action that table 0287 does not have. Raises Unfit: it may have been meant to end something."""
+    raise Unfit("not an action of table 0287: what it asks for was not done, the rest is an update")
+
+
 @CONVERTERS.register("hl7v2.status_by_class", type="code", is_filling=True)
 def status_by_class(text: str, state: State) -> str | None:
     """PV1-2 by the map ``encounter-status``, for events that do not say the status: it only fills a gap."""
