@@ -27,6 +27,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    union_all,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -176,11 +177,19 @@ class _Builder:
         )
         if not self._policy.institution_heeds_denials:
             return or_(is_sender, self._every_patient())
-        of = _COMPARTMENT.alias("c")
-        denying = select(1).select_from(of).where(of.c.rkey == _RESOURCE.c.rkey, self._any_denies(of))
+        of = self._patients()
+        denying = select(1).select_from(of).where(self._any_denies(of))
         permitting = _COMPARTMENT.alias("c")
         permitted = self._as_many_as_it_has(permitting, self._any_permits(permitting))
         return and_(or_(is_sender, permitted), not_(exists(denying).correlate(_RESOURCE)))
+
+    def _patients(self) -> FromClause:
+        """The resource's patients; one alone is named by its own row, which spares a look-up of every hit."""
+        sole = select(_RESOURCE.c.patient).where(_RESOURCE.c.patients == 1)
+        several = select(_COMPARTMENT.c.patient).where(
+            _COMPARTMENT.c.rkey == _RESOURCE.c.rkey, _RESOURCE.c.patients != 1
+        )
+        return union_all(sole.correlate(_RESOURCE), several.correlate(_RESOURCE)).subquery("c")
 
     def _any_permits(self, of: FromClause) -> Condition:
         rule = _RULE.alias("r")

@@ -38,7 +38,7 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.index import lookups
 from hdg.management.store.measures import CANONICAL
 from hdg.management.store.packed import packed, unpacked
-from hdg.management.store.search import Led, SearchQuery, Sort
+from hdg.management.store.search import LED, Led, SearchQuery, Sort
 from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ordered, read_value
 
 __all__ = [
@@ -212,20 +212,22 @@ def led_page(
     """
     resource = _RESOURCE.c
     few = by.rows.limit(LED_MAX + 1).cte("few").prefix_with("MATERIALIZED")
-    leading = (
-        select(few.c.rkey).distinct().order_by(few.c.rkey.desc()).offset(literal_column("0")).subquery("led")
-    )
+    fence: ColumnElement[int] = literal_column("0")
+    leading = select(few.c.rkey).distinct().order_by(few.c.rkey.desc()).offset(fence)
     are_few = select(func.count()).select_from(few).scalar_subquery() <= LED_MAX
-    keys = select(*(resource[name] for name in _FOUND)).select_from(
-        leading.join(_RESOURCE, resource.rkey == leading.c.rkey)
-    )
-    keys = keys.where(are_few, *by.terms, visible)
+    found = select(LED.c.rkey).where(are_few, *by.terms)
     if position is not None:
-        keys = keys.where(leading.c.rkey < position[0])
-    keys = keys.order_by(leading.c.rkey.desc())
+        found = found.where(LED.c.rkey < position[0])
+    # In order of creation, and lazily: no more resources are looked at than the page takes.
+    passed = found.order_by(LED.c.rkey.desc()).offset(fence).subquery("passed")
+    keys = select(*(resource[name] for name in _FOUND)).select_from(
+        passed.join(_RESOURCE, resource.rkey == passed.c.rkey)
+    )
+    keys = keys.where(resource.deleted.is_(False), visible).order_by(passed.c.rkey.desc())
     if is_counted:
         keys = _with_total(keys, query, ())
-    return _led_shown(tuple(columns), is_counted=is_counted).add_cte(keys.limit(query.count + 1).cte("found"))
+    shown = _led_shown(tuple(columns), is_counted=is_counted)
+    return shown.add_cte(leading.cte("led")).add_cte(keys.limit(query.count + 1).cte("found"))
 
 
 @lru_cache(maxsize=16)

@@ -13,7 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sqlalchemy import ColumnElement, Table, and_, literal, literal_column, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Table,
+    and_,
+    column,
+    literal,
+    literal_column,
+    or_,
+    select,
+    table,
+    union_all,
+)
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
@@ -29,7 +41,7 @@ from hdg.management.store.probe import Fewest
 from hdg.management.store.texts import TEXT_INDEX, words_match
 from hdg.management.store.values import Hash
 
-__all__ = ["Clause", "CodesOf", "Include", "Led", "SearchQuery", "Sort", "conditions", "led"]
+__all__ = ["LED", "Clause", "CodesOf", "Include", "Led", "SearchQuery", "Sort", "conditions", "led"]
 
 Condition = ColumnElement[bool]
 
@@ -161,9 +173,13 @@ def conditions(
     return _terms(types, query.clauses, _Asked(hash_, now_us, visible, fewest), among)
 
 
+LED = table("led", column("rkey"))
+"""The rkeys of what leads, under the name by which the other clauses of ``Led`` know them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Led:
-    """A search that one clause leads: ``rows`` are its rkeys, ``terms`` the others', each a look-up for a resource."""
+    """A search that one clause leads: ``rows`` are its rkeys, ``terms`` the others', each a look-up for one of LED."""
 
     rows: Rows
     terms: tuple[Condition, ...]
@@ -185,8 +201,7 @@ def led(query: SearchQuery, hash_: Hash, now_us: int, visible: Condition) -> Led
     others = [where for where in wheres if where is not leader]
     if not all(where.is_looked_up() for where in others):
         return None
-    fenced = [where.condition(None, is_fenced=True) for where in others]
-    return Led(leader.rows(None), (_RESOURCE.c.deleted.is_(False), *fenced))
+    return Led(leader.rows(None), tuple(where.of_led() for where in others))
 
 
 def _terms(
@@ -244,6 +259,12 @@ def _leader(wheres: Sequence[_Where], fewest: Fewest | None) -> tuple[_Where | N
     rows = [where.rows(None) for where in able]
     place = fewest(rows)
     return able[place], rows[place]
+
+
+def _has(table: Table, terms: Sequence[Condition], of: FromClause) -> Condition:
+    """There is a row of the one at hand."""
+    rows = select(1).where(table.c.rkey == of.c.rkey, *terms).correlate(of)
+    return (rows.offset(literal_column("0")) if of is LED else rows).exists()
 
 
 _lookups = lru_cache(8192)(lookups)
@@ -327,8 +348,13 @@ class _Where:
         every = union_all(*parts).subquery()
         return select(every.c.rkey)
 
-    def condition(self, among: Rows | None, *, is_fenced: bool = False) -> Condition:
-        """The clause as a term over ``resource``. ``is_fenced``: PostgreSQL makes no join of it."""
+    def of_led(self) -> Condition:
+        """The clause, one that is looked up, as a term over LED, of which PostgreSQL makes no join."""
+        found = or_(*(_has(table, terms, LED) for table, terms in self._indexes()))
+        return ~found if self.rank() == _NEVER else found
+
+    def condition(self, among: Rows | None) -> Condition:
+        """The clause as a term over ``resource``."""
         if self.clause.kind == "filter":
             return self._filter()
         if self.clause.links:
@@ -343,7 +369,7 @@ class _Where:
             self._matching.only("")
             updated = _RESOURCE.c.updated_us
             return or_(*(self._matching.date(updated, updated, value) for value in self.clause.values))
-        found = or_(*(self._has(table, terms, is_fenced=is_fenced) for table, terms in self._indexes()))
+        found = or_(*(self._has(table, terms) for table, terms in self._indexes()))
         if self.clause.kind == "text":
             return and_(found, *_of(self.types))
         return ~found if self.rank() == _NEVER else found
@@ -359,13 +385,12 @@ class _Where:
             case _:
                 return ~and_(*terms)
 
-    def _has(self, table: Table, terms: list[Condition], *, is_fenced: bool) -> Condition:
+    def _has(self, table: Table, terms: list[Condition]) -> Condition:
         if table.name == "text_index" or (
             table.name in ("idx_token", "idx_composite") and not self._names_codes()
         ):
             return has_row(_RESOURCE, table, terms)
-        rows = select(1).where(table.c.rkey == _RESOURCE.c.rkey, *terms).correlate(_RESOURCE)
-        return (rows.offset(literal_column("0")) if is_fenced else rows).exists()
+        return _has(table, terms, _RESOURCE)
 
     def _names_codes(self) -> bool:
         """Whether the rows of a token, or of a composite that begins with one, are told by their codes."""
