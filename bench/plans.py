@@ -3,8 +3,9 @@
     python -m bench.plans [--resources 300000] [--database sqlite|postgresql] [--data FOLDER] [--write]
 
 Imports synthetic records (or takes a data folder of SQLite that has them), asks each question through the FHIR API in
-one process, and has the database EXPLAIN every statement that the question came to. ``--write`` keeps them in
-bench/plans-DATABASE.md. Ends with 1 if a plan of a question that finds less than a tenth reads an index
+one process, and has the database EXPLAIN every statement that the question came to, those that go to the driver past
+SQLAlchemy among them. ``--write`` keeps them in bench/plans-DATABASE.md. A ``--data`` of PostgreSQL has its URL in
+HDG_DATABASE_URL. Ends with 1 if a plan of a question that finds less than a tenth reads an index
 table, ``resource`` or ``version`` from end to end.
 The third time of a question is after PostgreSQL may have turned to plans that fit any value (ten uses).
 """
@@ -19,13 +20,13 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 from bench.fault_store import postgresql
 from bench.measure import gateway
@@ -35,6 +36,7 @@ from hdg.gateway import now_us
 from hdg.management import identity
 from hdg.management.keys import KeyRing
 from hdg.management.store import Store
+from hdg.management.store.asking import Asker
 from hdg.settings import Settings
 from hdg.usage.access import Gate
 from hdg.usage.fhir_api.app import create_app
@@ -138,10 +140,10 @@ def main() -> None:
 def _settings(given: argparse.Namespace) -> Iterator[Settings]:
     """A data folder with records in it."""
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(postgresql())[1] if given.database == "postgresql" else None
         if given.data is not None:
             yield Settings(data=given.data)
             return
+        url = stack.enter_context(postgresql())[1] if given.database == "postgresql" else None
         environment: dict[str, Any] = {"HDG_DATABASE_URL": url} if url else {}
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with gateway(data, **environment) as running:
@@ -194,6 +196,8 @@ async def _ask(
                 break
     finally:
         event.remove(engine, "before_cursor_execute", listen)
+    with _heard(asked.plans):
+        await client.get(f"/fhir/{path}")
     asked.hits = (
         str(answer.json().get("total", "")) if answer.status_code == 200 else f"status {answer.status_code}"
     )
@@ -207,6 +211,35 @@ async def _ask(
         flush=True,
     )
     return asked
+
+
+@contextlib.contextmanager
+def _heard(plans: dict[str, str]) -> Iterator[None]:
+    """Explains what goes to the driver without SQLAlchemy (asking.py), on the connection by whose settings it runs.
+
+    On PostgreSQL as it is planned for any values, where the connection is told to do so.
+    """
+    fetched = Asker.fetched
+
+    def explained(self: Asker, connection: Connection, sql: str, values: Any) -> list[Any]:
+        if re.search(rf"(FROM|JOIN) {_TABLE}", sql) and sql not in plans:
+            driver: Any = connection.connection.driver_connection
+            if connection.dialect.name == "sqlite":
+                plans[sql] = _tree(driver.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall())
+            else:
+                mode = driver.execute("SHOW plan_cache_mode").fetchone()[0]
+                if mode == "force_generic_plan":  # without values only the simple protocol will do
+                    rows = driver.execute(f"EXPLAIN (COSTS OFF, GENERIC_PLAN) {sql}").fetchall()
+                else:
+                    rows = fetched(self, connection, f"EXPLAIN (COSTS OFF) {sql}", values)
+                plans[sql] = _short([str(row[0]) for row in rows])
+        return fetched(self, connection, sql, values)
+
+    Asker.fetched = explained  # type: ignore[method-assign]  # for this question only
+    try:
+        yield
+    finally:
+        Asker.fetched = fetched  # type: ignore[method-assign]
 
 
 def _generic(engine: Engine, statements: dict[str, Any]) -> int:
@@ -224,6 +257,11 @@ def _explained(engine: Engine, statement: str, parameters: Any) -> str:
         rows = connection.exec_driver_sql(f"{head} {statement}", parameters).all()
     if not is_sqlite:
         return _short([str(row[0]) for row in rows])
+    return _tree(rows)
+
+
+def _tree(rows: Sequence[Any]) -> str:
+    """A plan of SQLite."""
     depths = {0: -1}
     for number, parent, _, _ in rows:
         depths[number] = depths[parent] + 1
