@@ -65,7 +65,8 @@ WITH_COMPILED := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(COMPILED):$(CURDIR):$(C
 CONVERSIONS := tests/fhir tests/mapping tests/terminology tests/ingestion tests/devices tests/simulate tests/test_public_api.py
 # These put a function of their own in the place of one of the module's, which compiled code does not look up.
 OF_SOURCE := tests/mapping/test_blocks.py::test_from_the_third_time_on_a_segment_is_not_read_again \
-	tests/mapping/test_blocks.py::test_what_a_segment_reports_is_reported_each_time_at_its_own_place
+	tests/mapping/test_blocks.py::test_what_a_segment_reports_is_reported_each_time_at_its_own_place \
+	tests/ingestion/cda/test_cda_rows.py::test_rows_that_are_not_asked_would_have_done_nothing
 
 wheels: $(VENV)/made-test  ## the wheel for every machine, and the compiled one for this; in dist/
 	$(BIN)/python -m build --outdir dist

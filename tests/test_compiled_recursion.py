@@ -2,8 +2,8 @@
 
 Compiled code has no RecursionError. Looked at are calls of functions of the same module or of another compiled one, by
 name, and of methods of the same class, by name too. Functions that are handed on as values (the converters that tables
-become, the checks of a type) nest as tables do, which Compiler and State.by_table bound, or come through
-hdg.fhir.accept_parts and hdg.fhir.validate_objects, which are not compiled.
+become, the checks of a type) nest as tables do, which Compiler, State.by_table and CDA's Program.fill bound, or come
+through hdg.fhir.accept_parts and hdg.fhir.validate_objects, which are not compiled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,30 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BOUNDED = {
     "hdg.fhir.bundle._pointed": "its room",
+    "hdg.ingestion.cda.authorship.Authorship._authors": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.authorship.Authorship._xpath": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.canonical._write": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.convert._without": "MAX_DEPTH of a document: only sections are nested",
+    "hdg.ingestion.cda.dispatch.Dispatch._holder": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.dispatch.Dispatch._inside": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.dispatch.Dispatch._read": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.dispatch.Dispatch.statement": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.dispatch._sections": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.named_people._nearest": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.named_times._times": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.narrative._content": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.narrative._element": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.narrative._inside": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.narrative._put": "MAX_DEPTH of a document",
+    "hdg.ingestion.cda.paths.Path.among": "_STEPS_MAX",
+    "hdg.ingestion.cda.paths._chained": "_STEPS_MAX",
+    "hdg.ingestion.cda.paths._check": "_NESTED_MAX",
+    "hdg.ingestion.cda.paths._step": "_NESTED_MAX",
+    "hdg.ingestion.cda.paths.parse_path": "_NESTED_MAX",
+    "hdg.ingestion.cda.state.State.place_of": "calls another class's",
+    "hdg.ingestion.cda.state.State.uri": "calls another class's",
+    "hdg.ingestion.cda.values_codes._codings": "_DEEPEST",
+    "hdg.ingestion.cda.xml.Tree.remove": "calls another class's",
     "hdg.ingestion.device.pcd_facets.Target.bits": "calls another class's",
     "hdg.ingestion.device.pcd_values.with_unit": "a Range has Quantities, which have none",
     "hdg.ingestion.device.pcd_values.words": "what single_value makes of one text",
@@ -55,6 +79,7 @@ BOUNDED = {
     "hdg.mapping.when.needed": "the same",
     "hdg.mapping.when.operands": "the same",
     "hdg.mapping.when.simplified": "the same",
+    "hdg.terminology.systems._Declared.uri": "calls another class's",
 }
 
 

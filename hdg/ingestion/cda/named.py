@@ -25,7 +25,7 @@ def subject(element: Element, state: State) -> JsonObject | None:
 @named("cda.narrative", is_whole=True)
 def section_text(element: Element, state: State) -> JsonObject | None:
     """The narrative of a section as safe XHTML."""
-    return narrative(element, state)
+    return narrative(element)
 
 
 @named("cda.text", is_whole=True)

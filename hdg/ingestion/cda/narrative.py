@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 
-from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import HL7, Element
 
 __all__ = ["narrative"]
@@ -47,7 +46,7 @@ _MOST = 1000
 """Columns or rows that one cell may span."""
 
 
-def narrative(element: Element, state: State) -> dict[str, str] | None:
+def narrative(element: Element) -> dict[str, str] | None:
     """A Narrative, or None for one that says nothing."""
     if not any(not text.isspace() for text in element.itertext()):
         return None

@@ -79,7 +79,7 @@ WORDS = st.sampled_from(["", " ", "a", "é", "&<>\"'", "\r", "\n\t", "\u00a0", "
 
 def made(data: bytes) -> str | None:
     """The div."""
-    found = narrative(read(data, []).root, None)  # type: ignore[arg-type]  # of the state nothing is read
+    found = narrative(read(data, []).root)
     return None if found is None else found["div"]
 
 
