@@ -21,7 +21,7 @@ from hdg.management.ledger.leaf import commit, encode
 from hdg.management.store.batch import Echo, State
 from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack
 from hdg.management.store.index import IndexRows
-from hdg.management.store.merge import JsonObject, Parts, merge, without_server_meta
+from hdg.management.store.merge import IDENTITY, JsonObject, Parts, merge, without_server_meta
 from hdg.management.store.ready import Ready, digest_of
 from hdg.management.store.shared import Shared
 from hdg.management.store.stale import (
@@ -127,7 +127,9 @@ class WriteSession(States):
         """
         stamp = Stamp(self.at_us, self.at_us) if stamp is None else stamp
         echo: Echo | None = None
+        made: Ready | None = None
         if isinstance(resource, Ready):
+            made = resource
             state = self._state((resource.type, resource.id))
             if not deletions:
                 if state is None and not gaps:
@@ -153,14 +155,16 @@ class WriteSession(States):
         news = admit(said, stored, asked, tuple(deletions), sender=sender, stamp=stamp, gaps=gaps)
         if state is None or parts is None:
             merged, parts = merge(None, {}, news.statement, news.deletions, sender=sender)
-            return self._put(merged, parts, news.said(merged), state, institution, patient)
+            made = made if made is not None and _is_all_of(merged, resource) else None
+            return self._put(merged, parts, news.said(merged), state, institution, patient, made)
         if is_move and is_other and "subject" not in news.statement:
             patient = None  # something newer has said whose it is
         statement = news.statement
         if fields is not None:
             statement = fields.completed(asked, statement, stored, parts)
         merged, parts = merge(stored, parts, statement, news.deletions, sender=sender)
-        put = self._put(merged, parts, news.said(merged), state, institution, patient)
+        made = made if made is not None and _is_all_of(merged, resource) else None
+        put = self._put(merged, parts, news.said(merged), state, institution, patient, made)
         after = self.batch.states[state.type, state.id]
         is_echo = not put.is_changed and after is not None and parts == state.parts
         if is_echo and after is not None and news.statement is resource and not deletions:
@@ -253,7 +257,9 @@ class WriteSession(States):
         state: State | None,
         institution: str,
         patient: str | None,
+        made: Ready | None = None,
     ) -> Put:
+        """``made``: of the same content."""
         type_, id_ = content["resourceType"], content["id"]
         is_live = state is not None and not state.deleted
         if state is not None and is_live and _is_same(content, state.content()):
@@ -263,7 +269,7 @@ class WriteSession(States):
         meta = {**(content.get("meta") or {}), "versionId": str(version), "lastUpdated": self._instant}
         body = dumps({"resourceType": type_, "id": id_, "meta": meta, **_without_identity(content)})
         rkey = self._take("resource", "rkey") if state is None else state.rkey
-        rows = self._shared.indexer.rows(content, rkey)
+        rows = self._shared.indexer.rows(content, rkey) if made is None else made.rows(rkey)
         self._write_rows(type_, id_, version, body, rows, parts, said, state, institution, patient, rkey)
         if type_ == "Consent":
             self.batch.consents.append((content, rkey))
@@ -385,6 +391,14 @@ def _is_same(new: JsonObject, stored: JsonObject) -> bool:
     if new != stored:
         return False
     return canonical_bytes(new) == canonical_bytes(stored)
+
+
+def _is_all_of(merged: JsonObject, statement: JsonObject) -> bool:
+    """Whether a merged content is its statement, element by element: merge.py puts in the very objects."""
+    return merged.keys() == statement.keys() and all(
+        value is statement[name] or (name in IDENTITY and value == statement[name])
+        for name, value in merged.items()
+    )
 
 
 def _without_identity(content: JsonObject) -> JsonObject:
