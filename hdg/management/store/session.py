@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
@@ -20,6 +19,7 @@ from hdg.management import vault
 from hdg.management.ledger.leaf import commit, encode
 from hdg.management.store.batch import Echo, State
 from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack
+from hdg.management.store.fields import Fields
 from hdg.management.store.index import IndexRows
 from hdg.management.store.merge import IDENTITY, JsonObject, Parts, merge, without_server_meta
 from hdg.management.store.ready import Ready, digest_of
@@ -50,18 +50,6 @@ class Put:
     version: int
     is_created: bool
     is_changed: bool
-
-
-class Fields(Protocol):
-    """Knows what of an element a statement does not speak of, where several fields of a message make one element."""
-
-    def still_said(self, statement: JsonObject) -> JsonObject:
-        """A statement that is older than others of its sender, without what these have said anew."""
-
-    def completed(
-        self, asked: JsonObject, statement: JsonObject, stored: JsonObject, parts: Parts
-    ) -> JsonObject:
-        """``statement`` with what is to stay of its elements. ``asked``: with the elements that are not news."""
 
 
 class WriteSession(States):

@@ -10,6 +10,7 @@ from hdg.fhir.json import JsonObject
 from hdg.management.store.custom import CustomSet, Parameter, is_followed
 from hdg.management.store.text_state import is_complete
 from hdg.usage.fhir_api import parameters
+from hdg.usage.fhir_api.context import UNSTORED
 
 __all__ = ["with_custom"]
 
@@ -19,7 +20,8 @@ def with_custom(statement: JsonObject, custom: CustomSet) -> JsonObject:
     if is_complete(custom.texts):
         statement["rest"][0]["searchParam"] += _words()
     ready = [one for one in custom.parameters if one.is_ready]
-    for resource in statement["rest"][0]["resource"] if ready else ():
+    stored = [one for one in statement["rest"][0]["resource"] if one["type"] not in UNSTORED]
+    for resource in stored if ready else ():
         type_ = resource["type"]
         own = [one for one in ready if custom.find(type_, one.definition.code) is one]
         known = [*resource.get("searchParam", ()), *(_stated(type_, one) for one in own)]
