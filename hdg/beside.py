@@ -161,7 +161,13 @@ class Beside:
         before = items_of({base: own}, base)
         lost = {each: item for each, item in before.items() if each not in fresh}
         kept = self._said_by_newer(key, base, lost)
-        kept |= self._kept(key, base, {each: item for each, item in lost.items() if each not in kept}, before)
+        places = _places(new) if (key[0], base) == ("Encounter", "location") else set()
+        open_ = {
+            each: item
+            for each, item in lost.items()
+            if each not in kept and _places([item]).isdisjoint(places)
+        }
+        kept |= self._kept(key, base, open_, before)
         staying = [each for each in before if each in kept]
         place = next((at for at, each in enumerate(before) if each not in kept), len(before))
         at = sum(each in kept for each in [*before][:place])
@@ -240,6 +246,17 @@ class Beside:
             if not self._history.is_gap(raw, key, base):
                 said |= self._history.items(raw, key, base).keys()
         return {each: item for each, item in items.items() if each in said}
+
+
+def _places(locations: list[Any]) -> set[str]:
+    """Where a visit is, of ``Encounter.location``: what PV1-3 makes. A place that is named so again is said anew."""
+    return {
+        one["location"]["reference"]
+        for one in locations
+        if one.get("status", "active") == "active"
+        and "physicalType" not in one
+        and "reference" in one.get("location", ())
+    }
 
 
 def _left(place: JsonObject, status: str) -> JsonObject:

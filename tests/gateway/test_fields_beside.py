@@ -229,3 +229,16 @@ def test_a_message_that_says_it_again_makes_no_new_version(gateway: Gateway) -> 
     send(gateway, message("C1", pid(f13=HOME, f14=WORK), hour=10), message("C2", pid(f13=HOME), hour=11))
     send(gateway, message("C3", pid(f13=HOME), hour=12), message("C4", pid(f13=HOME, f14=WORK), hour=13))
     assert only(gateway, "Patient")["meta"]["versionId"] == "1"
+
+
+def test_a_place_that_is_named_again_stands_once_and_those_of_other_fields_stay(gateway: Gateway) -> None:
+    send(
+        gateway, message("C1", pid(), pv1(f3="WARD^1^A", f6="OLD^2^B", f42="NEXT^3^C"), hour=10, event="A01")
+    )
+    before = only(gateway, "Encounter")["location"]
+    send(gateway, message("C2", pid(), pv1(f3="WARD^1^A"), hour=11))
+    after = only(gateway, "Encounter")["location"]
+    assert [one.get("status") for one in before] == ["active", "completed", "reserved"]
+    assert [one["location"] for one in after] == [one["location"] for one in before]
+    assert [one.get("status") for one in after][1:] == ["completed", "reserved"]
+    assert reported(gateway) == []
