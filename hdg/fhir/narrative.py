@@ -67,7 +67,7 @@ def _problem(text: str) -> str:
         nonlocal has_content
         has_content = has_content or not data.isspace()
 
-    def skipped(name: str, is_parameter: bool) -> None:
+    def skipped(name: str, is_parameter: int) -> None:
         nonlocal has_content
         has_content = True
 

@@ -66,7 +66,7 @@ class Watching(Compiler):
         return watch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # slots of its own would hide those of a compiled Program
 class _Watched(Program):
     places: list[str]
 
