@@ -1,8 +1,8 @@
 """``hdg demo``: the main job, end to end, over the real listeners, in a scratch folder.
 
 In this order: messages over MLLP and their ACKs; the resources they became; a clinician's query before consent,
-after it and after its revocation; an inclusion proof; a tampered row caught. Raises DemoFailed when a step does not
-show what it claims, so that the demo is also a check.
+after it and after its revocation, and who looked; an inclusion proof; a tampered row caught. Raises DemoFailed when a
+step does not show what it claims, so that the demo is also a check.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Demo:
             patient = self._resources()
             token = self._token()
             self._consent(patient, token)
+            self._who_looked(patient)
             self._proof(patient)
         self._tamper(patient)
 
@@ -123,6 +124,15 @@ class Demo:
         self.console.print(f"   [dim]hdg consent revoke {consent}[/dim]")
         self._expect(query, token, "after revocation", is_full=False)
 
+    def _who_looked(self, patient: str) -> None:
+        self.console.print("   the patient asks who looked: GET /fhir/AuditEvent", markup=False)
+        events = self._get("/fhir/AuditEvent?action=E", self._patient_token(patient)).get("entry", [])
+        found = [line for entry in events if "dr-lee" in (line := _accessed(entry["resource"]))]
+        for line in found:
+            self.console.print(f"      {line}", markup=False)
+        if len(found) != 1:
+            raise DemoFailed(f"{len(found)} answers with the patient's data are in the trail, not one")
+
     def _expect(self, query: str, token: str, label: str, *, is_full: bool) -> list[str]:
         bundle = self._get(query, token)
         total = bundle["total"]
@@ -140,9 +150,12 @@ class Demo:
         except urllib.error.HTTPError as error:
             raise DemoFailed(f"HTTP {error.code} for {path.partition('?')[0]}") from None
 
+    def _patient_token(self, patient: str) -> str:
+        return operator.mint_token(self.settings, role="patient", patient=patient, hours=1)
+
     def _proof(self, patient: str) -> None:
         self._step("4. The ledger: the patient asks for the proof that this record is in the signed tree")
-        token = operator.mint_token(self.settings, role="patient", patient=patient, hours=1)
+        token = self._patient_token(patient)
         proof = self._get(f"/ledger/proof?type=Patient&id={patient}", token)
         leaf, path = proof["leaf"].encode(), [bytes.fromhex(node) for node in proof["path"]]
         size, root = verify_note(proof["checkpoint"], self.settings.log_origin, self.ledger_key)
@@ -173,6 +186,15 @@ class Demo:
             self.console.print(f"   hdg verify: [red]NOT VERIFIED[/red] {finding}")
         if not report.findings:
             raise DemoFailed("the tampered row was not noticed")
+
+
+def _accessed(event: dict[str, Any]) -> str:
+    """When, who and for what, of an AuditEvent."""
+    who = next(agent["who"] for agent in event["agent"] if agent["requestor"])
+    name = who.get("identifier", {}).get("value", "the patient")
+    purpose = event["purposeOfEvent"][0]["coding"][0]["code"]
+    what = event["subtype"][0]["code"]
+    return f"{event['recorded'][:19]}Z {name}, {who['display']}, {purpose}, {what}"
 
 
 def _result(observation: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hdg.errors import SettingsError
+from hdg.folders import sync_folder
 from hdg.management.locks import exclusive
 
 __all__ = ["KeyRing"]
@@ -80,13 +81,13 @@ def _make(folder: Path) -> None:
         for name in _NAMES:
             (folder / (name + _NEW)).unlink(missing_ok=True)
             _write(folder / (name + _NEW), secrets.token_bytes(KEY_BYTES))
-        _sync_folder(folder)
+        sync_folder(folder)
     if lost := [name for name in missing if not (folder / (name + _NEW)).exists()]:
         raise SettingsError(f"the key folder lacks {', '.join(lost)}; restore it from the backup of the keys")
     for name in missing:
         (folder / (name + _NEW)).rename(folder / name)
     if missing:
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def _write(path: Path, secret: bytes) -> None:
@@ -108,11 +109,3 @@ def _read(path: Path) -> bytes:
     if len(secret) != KEY_BYTES:
         raise SettingsError(f"{path.name} is not a key of {KEY_BYTES} bytes")
     return secret
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

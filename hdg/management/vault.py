@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hdg.errors import VaultError
+from hdg.folders import sync_folder
 
 __all__ = [
     "BlobFiles",
@@ -269,9 +270,9 @@ class BlobFiles:
         target = self.path(cid)
         target.parent.mkdir(mode=0o700, exist_ok=True)
         part.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         if target.parent.name not in self._synced:  # another thread may have made it just now
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
             self._synced.add(target.parent.name)
 
     def get(self, cid: str) -> bytes:
@@ -299,11 +300,3 @@ class BlobFiles:
                     path.unlink()
                     removed += 1
         return removed
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ from hdg.fhir import definitions
 from hdg.management.consent.decide import AccessRequest, terms_of
 from hdg.management.consent.policy import EVERY_TYPE, Policy
 from hdg.management.identity import Principal
+from hdg.usage.unstored import UNSTORED
 
 __all__ = [
     "check_about",
@@ -28,8 +29,6 @@ __all__ = [
 
 JsonObject = dict[str, Any]
 
-NEVER = frozenset({"AuditEvent"})
-"""Types that only the gateway itself writes, whatever the policy says."""
 NAMED = frozenset({"SearchParameter"})
 """Types about nobody that change what the server does for all: ``*`` does not stand for them. The only ones that
 an operator may work on.
@@ -48,7 +47,7 @@ def check_type(policy: Policy, who: Principal, type_: str) -> None:
         raise AccessDenied("this role writes nothing for this purpose")
     types = policy.writes.get(who.role, frozenset())
     is_readable = who.role in policy.restricted.get(type_, (who.role,))
-    if type_ in NEVER or not is_readable or not _names(types, type_):
+    if type_ in UNSTORED or not is_readable or not _names(types, type_):
         raise AccessDenied("this role may not write resources of this type")
 
 
@@ -56,7 +55,7 @@ def writable(policy: Policy) -> frozenset[str]:
     """The types that some role may write."""
     return frozenset(
         type_
-        for type_ in definitions.resource_types() - NEVER
+        for type_ in definitions.resource_types() - UNSTORED
         for role, types in policy.writes.items()
         if role in policy.restricted.get(type_, (role,))
         and _names(types, type_)

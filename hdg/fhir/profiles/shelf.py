@@ -17,6 +17,7 @@ from typing import Any
 from hdg.errors import Conflict, NotFound
 from hdg.fhir import json
 from hdg.fhir.profiles.package import Package, PackageError
+from hdg.folders import sync_folder
 
 __all__ = ["FOLDER", "Listed", "Shelf", "Slot"]
 
@@ -101,7 +102,7 @@ class Shelf:
                 raise
         finally:
             shutil.rmtree(made, ignore_errors=True)
-        _sync(self._folder)
+        sync_folder(self._folder)
 
     def remove(self, label: str) -> None:
         """Takes a package (``NAME#VERSION``) away. Raises NotFound."""
@@ -109,7 +110,7 @@ class Shelf:
             raise NotFound(f"no package {label} is loaded")
         gone = self._folder / f".old-{secrets.token_hex(8)}"
         (self._folder / label).rename(gone)
-        _sync(self._folder)
+        sync_folder(self._folder)
         shutil.rmtree(gone)
 
     def _homes(self) -> list[Path]:
@@ -142,13 +143,4 @@ class Shelf:
             stream.write(json.dumps(index))
             stream.flush()
             os.fsync(stream.fileno())
-        _sync(made)
-
-
-def _sync(folder: Path) -> None:
-    """Brings the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(made)

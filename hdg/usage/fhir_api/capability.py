@@ -16,12 +16,12 @@ from hdg.usage import permits
 from hdg.usage.accesses import CODE_SETS
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.bodies import JSON_PATCH
-from hdg.usage.fhir_api.context import UNSTORED
 from hdg.usage.fhir_api.current_lists import CURRENT
 from hdg.usage.fhir_api.operations import EVERYTHING
 from hdg.usage.fhir_api.subscriptions import socket_url
 from hdg.usage.subscriptions.definition import BACKPORT
 from hdg.usage.subscriptions.topics import topics
+from hdg.usage.unstored import UNSTORED
 
 _WEBSOCKET = "http://hl7.org/fhir/StructureDefinition/capabilitystatement-websocket"
 _BACKPORT_OPERATION = (

@@ -9,16 +9,13 @@ from starlette.requests import Request
 
 from hdg.errors import BadRequest, NotFound
 from hdg.fhir import definitions
-from hdg.usage import accesses
 from hdg.usage.access import Caller, Gate
 from hdg.usage.fhir_api.bodies import Room
 from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageTokens
 from hdg.usage.fhir_api.parameters import Limits
 from hdg.usage.fhir_api.query import Pairs, describe, pairs
-
-UNSTORED = frozenset({accesses.TYPE})
-"""Types that are no resources of the store: they are read and searched by themselves alone."""
+from hdg.usage.unstored import UNSTORED
 
 
 class UnknownType(NotFound):

@@ -10,7 +10,7 @@ from hdg.fhir.json import JsonObject
 from hdg.management.store.custom import CustomSet, Parameter, is_followed
 from hdg.management.store.text_state import is_complete
 from hdg.usage.fhir_api import parameters
-from hdg.usage.fhir_api.context import UNSTORED
+from hdg.usage.unstored import UNSTORED
 
 __all__ = ["with_custom"]
 

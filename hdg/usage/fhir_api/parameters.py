@@ -25,6 +25,7 @@ from hdg.usage.fhir_api.custom_parameters import Custom, NotComplete
 from hdg.usage.fhir_api.filters import FILTER, read_filter
 from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
 from hdg.usage.fhir_api.results import RESULTS, read_results
+from hdg.usage.unstored import UNSTORED
 
 COLUMNS: Final = frozenset({"_id", "_lastUpdated"})
 """Parameters that are columns of every resource."""
@@ -247,7 +248,7 @@ def _targets(types: tuple[str, ...], code: str, own: _Own) -> frozenset[str]:
 @lru_cache(maxsize=4096)
 def is_followed(resource_type: str, code: str) -> bool:
     """Whether a parameter's references lead to resources: canonical URLs name definitions, which is not resolved."""
-    if supported(resource_type).get(code) != "reference" or resource_type in ("AuditEvent", "Bundle"):
+    if supported(resource_type).get(code) != "reference" or resource_type in {*UNSTORED, "Bundle"}:
         return (
             False  # a Bundle's first resource lies in it and has no rows of its own; an AuditEvent has none
         )
@@ -261,7 +262,7 @@ def _chain(
 ) -> Clause:
     """``subject:Patient.name``: the clause about what a reference leads to, for each type that knows it."""
     code, colon, target = head.partition(":")
-    if target == "AuditEvent":
+    if target in UNSTORED:
         raise BadRequest(f"{describe(whole)}: no chain leads to such a type", code="not-supported")
     targets = _targets(types, code, own)
     is_reference = all(own.is_followed(type_, code) for type_ in types)

@@ -16,7 +16,7 @@ from hdg.usage.access import Caller
 from hdg.usage.fhir_api import bundles, parameters
 from hdg.usage.fhir_api.bodies import check_parameters
 from hdg.usage.fhir_api.bundles import Link
-from hdg.usage.fhir_api.context import UNSTORED, Api, binding, caller_of, check_stored, query_of
+from hdg.usage.fhir_api.context import Api, binding, caller_of, check_stored, query_of
 from hdg.usage.fhir_api.errors import outcome_response
 from hdg.usage.fhir_api.negotiation import check_accept, take_format
 from hdg.usage.fhir_api.paging import PageToken
@@ -25,6 +25,7 @@ from hdg.usage.fhir_api.query import FORM, MAX_QUERY_BYTES, Pairs, describe, pai
 from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import fhir_response
 from hdg.usage.fhir_api.shaping import SHAPING, take_shape
+from hdg.usage.unstored import UNSTORED
 
 
 def routes(api: Api) -> list[Route]:

@@ -22,6 +22,7 @@ from hdg.usage.fhir_api.query import pairs
 from hdg.usage.fhir_api.results import RESULTS
 from hdg.usage.subscriptions.endpoints import Endpoints, Target
 from hdg.usage.subscriptions.topics import Topic, topics
+from hdg.usage.unstored import UNSTORED
 
 __all__ = ["STATUSES", "Definition", "Reading", "digest"]
 
@@ -135,7 +136,7 @@ class Reading:
         given: list[tuple[str, str]] = []
         for text in texts:
             named, _, rest = text.partition("?")
-            if named != type_ or type_ not in definitions.resource_types() or type_ == "AuditEvent":
+            if named != type_ or type_ not in definitions.resource_types() - UNSTORED:
                 raise BadRequest("a search of one type is needed: Type?…", code="value", place=place)
             given += pairs(rest.encode())
         if any(name.partition(":")[0] in RESULTS for name, _ in given):
