@@ -16,10 +16,8 @@ from hdg.fhir.definitions import element_info
 from hdg.fhir.times import compare_times
 from hdg.history import History, Items, Key, Told, Unclear, blank_of, items_of, together
 from hdg.ingestion.converted import Converted, JsonObject
-from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.received import Received
 from hdg.management.store.merge import ADDITIVE, IDENTITY, Parts, base_of, own_items
-from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
 
 __all__ = ["Beside"]
@@ -40,14 +38,8 @@ _MIXED = "what it had said of {} went with the value that takes its place"
 class Beside:
     """What one message leaves as it was. ``unclear``: (place, text) of what could not be told, for a work item."""
 
-    def __init__(
-        self,
-        session: WriteSession,
-        received: Received,
-        converted: Converted,
-        converter: Converter,
-    ) -> None:
-        self._history = History(session, received, converted, converter)
+    def __init__(self, history: History, received: Received, converted: Converted) -> None:
+        self._history = history
         self._raw = received.raw
         self._sender = converted.source.sender
         self._event = converted.source.message_type.partition("^")[2].partition("^")[0]

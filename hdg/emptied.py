@@ -24,8 +24,6 @@ from hdg.history import (
     together,
 )
 from hdg.ingestion.converted import Converted, JsonObject
-from hdg.ingestion.hl7v2.convert import Converter
-from hdg.ingestion.received import Received
 from hdg.management.store.merge import IDENTITY, own_items
 from hdg.management.store.session import WriteSession
 
@@ -48,12 +46,7 @@ class Emptied:
         return {**resource, **self.values[key]}
 
 
-def emptied(
-    session: WriteSession,
-    received: Received,
-    converted: Converted,
-    converter: Converter,
-) -> Emptied | None:
+def emptied(session: WriteSession, history: History, converted: Converted) -> Emptied | None:
     """What a message's deletions of single fields come to; None when it has none (the usual case)."""
     wanted: defaultdict[tuple[Key, str], set[str]] = defaultdict(set)
     for deletion in converted.deletions:
@@ -63,7 +56,6 @@ def emptied(
     if not wanted:
         return None
     found = Emptied()
-    history = History(session, received, converted, converter)
     for (key, base), sources in wanted.items():
         stored = session.current(*key)
         held = element_of(stored, base) if stored is not None and base not in IDENTITY else {}

@@ -22,6 +22,7 @@ from hdg.beside import Beside
 from hdg.converting import Helper
 from hdg.emptied import Emptied, emptied
 from hdg.errors import Hl7v2Error, LedgerError
+from hdg.history import History
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.destinations import DestinationsFile
@@ -256,17 +257,25 @@ class Gateway:
         made: Sequence[Ready] | None = None,
     ) -> bytes:
         """``made``: the resources of ``converted``, made ready by the helper."""
+        history = self._history(session, received, converted)
         try:
-            repeat, left = self._looked_at(session, received, converted)
+            repeat, left = self._looked_at(session, received, converted, history)
         except Hl7v2Error as error:
             return self._quarantine(session, received, error)
-        return repeat.ack if repeat is not None else self._keep(session, received, converted, made, left)
+        if repeat is not None:
+            return repeat.ack
+        return self._keep(session, received, converted, made, left, history)
+
+    def _history(self, session: WriteSession, received: Received, converted: Converted) -> History:
+        """What its sender had stated: one for each message, so that no kept message is converted twice for it."""
+        return History(session, received, converted, self._converters[1])
 
     def _looked_at(
         self,
         session: WriteSession,
         received: Received,
         converted: Converted,
+        history: History,
     ) -> tuple[Receipt | None, Emptied | None]:
         """Its receipt when it was accepted before; what becomes of fields that it empties.
 
@@ -275,7 +284,7 @@ class Gateway:
         repeat = _repeat(session, received)
         if repeat is not None:
             return repeat, None
-        left = emptied(session, received, converted, self._converters[1])
+        left = emptied(session, history, converted)
         if left is not None and left.unclear and received.sender.is_strict:
             place, reason = left.unclear[0]
             raise Hl7v2Error(f"strict: {LOST}: {reason}", place, condition="102")
@@ -288,9 +297,10 @@ class Gateway:
         converted: Converted,
         made: Sequence[Ready] | None,
         left: Emptied | None,
+        history: History,
     ) -> bytes:
         """Stores an accepted message; its acknowledgement."""
-        beside = Beside(session, received, converted, self._converters[1])
+        beside = Beside(history, received, converted)
         beside.leave(left)
         self.store_statements(session, converted, received.at_us, made, left, beside)
         ack = acknowledge(received.msh, "AA", control_id=received.ack_id, at_us=received.at_us)
@@ -393,15 +403,16 @@ class Gateway:
             return Replayed(error)
 
         def take(session: WriteSession) -> None:
+            history = self._history(session, received, converted)
             if entry.status == "accepted":
-                left = emptied(session, received, converted, self._converters[1])
-                beside = Beside(session, received, converted, self._converters[1])
+                left = emptied(session, history, converted)
+                beside = Beside(history, received, converted)
                 beside.leave(left)
                 self.store_statements(session, converted, entry.received_us, left=left, beside=beside)
                 return
-            repeat, left = self._looked_at(session, received, converted)
+            repeat, left = self._looked_at(session, received, converted, history)
             if repeat is None:
-                self._keep(session, received, converted, None, left)
+                self._keep(session, received, converted, None, left, history)
 
         return replayed(self.store, entry, converted, take, is_dry=is_dry)
 

@@ -16,7 +16,7 @@ from hdg.management.store.merge import merge
 from hdg.management.store.meta import index_key
 from hdg.management.store.ready import ready
 from hdg.management.store.reindexing import Reindexing, Scope
-from hdg.management.store.session import _is_all_of
+from hdg.management.store.session import _fitting
 from hdg.management.store.values import hasher
 from hdg.settings import Settings
 from hdg.simulate import Simulation
@@ -26,6 +26,11 @@ from hdg.statements import store_statements
 def _stated(value: str = "1.50", **more: Any) -> dict[str, Any]:
     quantity = {"value": Decimal(value), "unit": "mg"}
     return {"resourceType": "Observation", "id": "a", "status": "final", "valueQuantity": quantity, **more}
+
+
+def _fits(merged: dict[str, Any], statement: dict[str, Any]) -> bool:
+    made = ready(statement, Indexer(hasher(b"k" * 32)))
+    return _fitting(made, merged, statement) is made
 
 
 def test_rows_are_in_the_index_as_the_bodies_give_them_after_many_updates(tmp_path: Path) -> None:
@@ -66,10 +71,10 @@ def test_a_merged_content_is_its_statement_only_if_nothing_else_stays(
     stored: dict[str, Any], statement: dict[str, Any], is_all: bool
 ) -> None:
     merged, _ = merge(stored, {"a": None}, statement, sender="a")
-    assert _is_all_of(merged, statement) is is_all
+    assert _fits(merged, statement) is is_all
     assert (merged == statement) is is_all
 
 
 def test_what_another_sender_stated_is_no_part_of_the_statement() -> None:
     merged, _ = merge(_stated(note=[{"text": "x"}]), {"b": None}, _stated(note=[{"text": "y"}]), sender="a")
-    assert not _is_all_of(merged, _stated(note=[{"text": "y"}]))
+    assert not _fits(merged, _stated(note=[{"text": "y"}]))

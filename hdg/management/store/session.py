@@ -143,7 +143,7 @@ class WriteSession(States):
         news = admit(said, stored, asked, tuple(deletions), sender=sender, stamp=stamp, gaps=gaps)
         if state is None or parts is None:
             merged, parts = merge(None, {}, news.statement, news.deletions, sender=sender)
-            made = made if made is not None and _is_all_of(merged, resource) else None
+            made = _fitting(made, merged, resource)
             return self._put(merged, parts, news.said(merged), state, institution, patient, made)
         if is_move and is_other and "subject" not in news.statement:
             patient = None  # something newer has said whose it is
@@ -151,7 +151,7 @@ class WriteSession(States):
         if fields is not None:
             statement = fields.completed(asked, statement, stored, parts)
         merged, parts = merge(stored, parts, statement, news.deletions, sender=sender)
-        made = made if made is not None and _is_all_of(merged, resource) else None
+        made = _fitting(made, merged, resource)
         put = self._put(merged, parts, news.said(merged), state, institution, patient, made)
         after = self.batch.states[state.type, state.id]
         is_echo = not put.is_changed and after is not None and parts == state.parts
@@ -381,12 +381,17 @@ def _is_same(new: JsonObject, stored: JsonObject) -> bool:
     return canonical_bytes(new) == canonical_bytes(stored)
 
 
-def _is_all_of(merged: JsonObject, statement: JsonObject) -> bool:
-    """Whether a merged content is its statement, element by element: merge.py puts in the very objects."""
-    return merged.keys() == statement.keys() and all(
-        value is statement[name] or (name in IDENTITY and value == statement[name])
-        for name, value in merged.items()
+def _fitting(made: Ready | None, merged: JsonObject, statement: JsonObject) -> Ready | None:
+    """``made`` of a statement, if a merged content is that, element by element: merge.py puts in the very objects."""
+    is_all = (
+        made is not None
+        and merged.keys() == statement.keys()
+        and all(
+            value is statement[name] or (name in IDENTITY and value == statement[name])
+            for name, value in merged.items()
+        )
     )
+    return made if is_all else None
 
 
 def _without_identity(content: JsonObject) -> JsonObject:
