@@ -1,7 +1,8 @@
 """Narrative.div: well-formed XHTML with formatting only (R4 narrative.html#xhtml; txt-1 and txt-2).
 
 Checked: one ``div`` root in the XHTML namespace, well-formed, elements and attributes of the allowed list, no
-script in a link, some text or image. Not checked: CSS, and that referenced images exist.
+script in a link, some text or image, no deeper than readers of XML go. Not checked: CSS, and that referenced
+images exist.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from xml.parsers import expat
 from hdg.fhir.primitives import MAX_TEXT, Finding
 
 __all__ = ["check_div"]
+
+MAX_DEPTH = 200
+"""Elements in each other: libxml2 reads documents of 256, and the narrative lies in elements of its own."""
 
 _XHTML = "http://www.w3.org/1999/xhtml"
 _ELEMENT_NAMES = """
@@ -52,9 +56,13 @@ def _problem(text: str) -> str:
     if not text.lstrip().startswith("<div"):
         return "the root is not <div>"
     has_content = False
+    depth = 0
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal has_content
+        nonlocal has_content, depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _Forbidden("nested too deeply")
         if name not in _NAMED:
             raise _Forbidden("an element that narratives may not have")
         if name == _IMAGE:
@@ -62,6 +70,10 @@ def _problem(text: str) -> str:
         for attribute, content in attributes.items():
             if attribute not in _PLAIN:
                 _check_attribute(attribute, content)
+
+    def end(name: str) -> None:
+        nonlocal depth
+        depth -= 1
 
     def characters(data: str) -> None:
         nonlocal has_content
@@ -75,6 +87,8 @@ def _problem(text: str) -> str:
     parser.UseForeignDTD(True)  # named entities of HTML are skipped instead of being an error
     parser.buffer_text = True
     parser.StartElementHandler = start
+    if text.count("<") > MAX_DEPTH:  # else no depth is too much
+        parser.EndElementHandler = end
     parser.CharacterDataHandler = characters
     parser.SkippedEntityHandler = skipped
     try:

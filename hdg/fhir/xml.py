@@ -8,6 +8,7 @@ Whether the content is right is for hdg.fhir.validate. No DTD, no entity but XML
 from __future__ import annotations
 
 import re
+from html.entities import name2codepoint
 from typing import Any
 
 from lxml import etree
@@ -22,6 +23,9 @@ FHIR = "http://hl7.org/fhir"
 XHTML = "http://www.w3.org/1999/xhtml"
 MAX_DEPTH = 200
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_ENTITY = re.compile(r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|&([A-Za-z][A-Za-z0-9]*);", re.DOTALL)
+"""A named entity where it is one, after that in which it is not."""
+_OF_XML = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _INTEGERS = frozenset({"integer", "positiveInt", "unsignedInt"})
 
 # --- JSON to XML -----------------------------------------------------------------------------------------
@@ -78,7 +82,7 @@ def _write_primitive(node: Any, value: Any, more: JsonObject | None) -> None:
 
 def _write_object(node: Any, name: str, value: Any, kind: str) -> None:
     if kind == "xhtml":
-        node.append(etree.fromstring(value, _parser()))
+        node.append(_narrative(value))
         return
     child = etree.SubElement(node, f"{{{FHIR}}}{name}")
     if "resourceType" in value and kind == "Resource":
@@ -87,15 +91,33 @@ def _write_object(node: Any, name: str, value: Any, kind: str) -> None:
         _write(child, value, kind)
 
 
+def _narrative(text: str) -> Any:
+    """The element of a ``div``. Its entities of HTML, which XML does not know, become their characters."""
+    try:
+        return etree.fromstring(_ENTITY.sub(_character, text), _parser(huge_tree=True))
+    except etree.XMLSyntaxError:  # too deep, and stored before that was refused
+        raise BadRequest(
+            "a narrative is nested too deeply for XML; ask for JSON", code="not-supported"
+        ) from None
+
+
+def _character(found: re.Match[str]) -> str:
+    """What stands for an entity; one that HTML does not have is text, as browsers show it."""
+    name = found[1]
+    if name is None or name in _OF_XML:
+        return found[0]
+    return chr(name2codepoint[name]) if name in name2codepoint else f"&amp;{name};"
+
+
 # --- XML to JSON -----------------------------------------------------------------------------------------
 
 
-def _parser() -> Any:
+def _parser(*, huge_tree: bool = False) -> Any:
     return etree.XMLParser(
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
-        huge_tree=False,
+        huge_tree=huge_tree,
         remove_pis=True,
     )
 
@@ -105,6 +127,8 @@ _HINTS = frozenset(
     for name in ("schemaLocation", "noNamespaceSchemaLocation")
 )
 """Where a schema may lie, which some tools write at a resource: it says nothing about it."""
+_MOST_ATTRIBUTES = 5
+"""``id``, ``url``, ``value`` and both hints: no element has more."""
 
 
 def loads(data: bytes) -> JsonObject:
@@ -139,7 +163,7 @@ def _read(node: Any, type_: str, place: str, depth: int, *, is_resource: bool = 
     if depth > MAX_DEPTH:
         raise BadRequest("nested too deeply", code="too-costly", place=place)
     found: JsonObject = {}
-    for name, text in node.attrib.items():
+    for name, text in _attributes(node, place):
         if is_resource and name in _HINTS:
             continue
         if is_resource or name not in ("id", "url") or (name == "url" and type_ != "Extension"):
@@ -193,14 +217,17 @@ def _add_primitive(
         if more:
             found[shadow] = more
         return
-    values, mores = found.pop(name, None), found.pop(shadow, None)
-    count = max(len(values or ()), len(mores or ()))
-    values = [*(values or [None] * count), value]
-    mores = [*(mores or [None] * count), more or None]
-    if any(item is not None for item in values):
-        found[name] = values
-    if any(item is not None for item in mores):
-        found[shadow] = mores
+    count = max(len(found.get(name, ())), len(found.get(shadow, ())))
+    _append(found, name, value, count)
+    _append(found, shadow, more or None, count)
+
+
+def _append(found: JsonObject, name: str, item: Any, count: int) -> None:
+    """One more item behind ``count`` others; a list of nothing but None is not there."""
+    if name in found:
+        found[name].append(item)
+    elif item is not None:
+        found[name] = [*[None] * count, item]
 
 
 def _once(found: JsonObject, name: str, place: str) -> None:
@@ -217,7 +244,7 @@ def _read_contained(node: Any, place: str, depth: int) -> JsonObject:
 
 
 def _read_primitive(node: Any, kind: str, place: str, depth: int) -> tuple[Any, JsonObject]:
-    attributes = dict(node.attrib)
+    attributes = dict(_attributes(node, place))
     text = attributes.pop("value", None)
     for name in attributes:
         if name != "id":
@@ -245,6 +272,14 @@ def _value(text: str, kind: str, place: str) -> Any:
     elif kind != "boolean" and kind not in _INTEGERS:
         return text
     raise BadRequest(f"the value is no {kind}", code="value", place=place)
+
+
+def _attributes(node: Any, place: str) -> list[tuple[str, str]]:
+    """Names and values. Of many nothing is read: lxml walks through all of them for each value."""
+    if len(node.attrib) > _MOST_ATTRIBUTES:
+        raise BadRequest("there is no such attribute", code="structure", place=place)
+    found: list[tuple[str, str]] = node.attrib.items()
+    return found
 
 
 def _children(node: Any, place: str) -> list[Any]:

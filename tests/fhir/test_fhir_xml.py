@@ -157,6 +157,69 @@ def test_what_is_valid_can_be_written_as_xml(kind, letter):
     assert letter not in "\x00\x01\x0b\x1f\ufffe\uffff"
 
 
+XHTML = "http://www.w3.org/1999/xhtml"
+
+
+def narrated(div):
+    return {
+        "resourceType": "Basic",
+        "text": {"status": "generated", "div": f'<div xmlns="{XHTML}">{div}</div>'},
+        "code": {"text": "x"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("5&nbsp;mg &copy; &Ouml;", "5\xa0mg © Ö"),
+        ('<p title="a&eacute;&quot;">b</p>', '<p title="aé&quot;">b</p>'),
+        ("a &lt;b&gt; &amp;nbsp; &#160;", "a &lt;b&gt; &amp;nbsp; \xa0"),
+        ("a<!-- &nbsp; --> &nbsp;b", "a<!-- &nbsp; --> \xa0b"),
+        ("<![CDATA[&nbsp;]]>&nbsp;", "&amp;nbsp;\xa0"),
+        ("&unheard;", "&amp;unheard;"),
+    ],
+)
+def test_entities_of_html_are_characters_in_xml(written, read):
+    """JSON's narratives have them, and XML has no form for them (R4 narrative.html#xhtml)."""
+    assert validate(narrated(written)) == []
+    assert xml.loads(xml.dumps(narrated(written))) == narrated(read)
+
+
+def test_a_narrative_as_deep_as_it_may_be_can_be_read_as_xml():
+    deepest = narrated("<b>" * 199 + "x" + "</b>" * 199)
+    beside = narrated("<p>x</p>" * 1000)
+    for resource in (deepest, beside):
+        assert validate(resource) == []
+        assert xml.loads(xml.dumps(resource)) == resource
+    for depth in (200, 30_000):
+        deeper = narrated("<b>" * depth + "x" + "</b>" * depth)
+        assert [(issue.place, issue.text) for issue in validate(deeper)] == [
+            ("Basic.text.div", "txt-1: nested too deeply")
+        ]
+
+
+def test_a_narrative_that_was_stored_before_its_depth_was_asked_is_written_or_refused():
+    deep = narrated("<b>" * 1000 + "x" + "</b>" * 1000)
+    assert xml.dumps(deep).count(b"<b>") == 1000
+    with pytest.raises(BadRequest, match="ask for JSON"):
+        xml.dumps(narrated("<b>" * 30_000 + "x" + "</b>" * 30_000))
+
+
+def test_lists_and_attributes_beyond_sense_cost_no_more_than_their_size():
+    """Each of these took minutes when an item's cost grew with the items before it."""
+    given = "<given value='x'/>" * 150_000
+    found = xml.loads(f"<Patient xmlns='http://hl7.org/fhir'><name>{given}</name></Patient>".encode())
+    assert found["name"][0]["given"] == ["x"] * 150_000
+    attributes = " ".join(f"a{number}='x'" for number in range(150_000))
+    for body in (
+        f"<Patient xmlns='http://hl7.org/fhir' {attributes}/>",
+        f"<Patient xmlns='http://hl7.org/fhir'><active {attributes}/></Patient>",
+        f"<Patient xmlns='http://hl7.org/fhir'><name {attributes}/></Patient>",
+    ):
+        with pytest.raises(BadRequest, match="no such attribute"):
+            xml.loads(body.encode())
+
+
 @pytest.mark.corpus
 def test_the_official_examples_are_the_same_after_a_way_through_xml(cases):
     count = 0

@@ -130,3 +130,31 @@ def test_a_body_over_the_limit_is_refused_in_xml_too(make_world):
     body = b'<Patient xmlns="http://hl7.org/fhir">' + b" " * 70_000 + b"</Patient>"
     answer = world.client.request("POST", "/fhir/Patient", token, {"content-type": XML}, content=body)
     assert answer.status_code in (400, 413)
+
+
+def test_entities_in_one_narrative_do_not_take_a_page_in_xml_away(world, north):
+    div = '<div xmlns="http://www.w3.org/1999/xhtml">5&nbsp;mg &unheard;</div>'
+    basic = {
+        "resourceType": "Basic",
+        "text": {"status": "generated", "div": div},
+        "code": {"coding": [{"system": "urn:x", "code": "nbsp"}]},
+    }
+    made = world.client.send("POST", "/fhir/Basic", north, basic, accept=XML)
+    assert made.status_code == 201
+    assert "5\xa0mg &amp;unheard;" in made.text
+    page = get(world, north, "Basic?code=nbsp&_format=xml")
+    assert page.status_code == 200
+    assert xml.loads(page.content)["total"] == 1
+
+
+def test_long_bodies_come_and_go_in_xml(world, north):
+    names = [{"family": f"Long{number}", "given": ["a", "b"]} for number in range(3000)]
+    patient = {"resourceType": "Patient", "name": names}
+    body = xml.dumps(patient)
+    made = world.client.request(
+        "POST", "/fhir/Patient", north, {"content-type": XML, "accept": XML}, content=body
+    )
+    assert made.status_code == 201
+    assert xml.loads(made.content)["name"] == names
+    broken = world.client.request("POST", "/fhir/Patient", north, {"content-type": XML}, content=body[:-20])
+    assert broken.status_code == 400
