@@ -26,12 +26,14 @@ _RADIUS_M = 6_371_008.8
 _WHOLE = 10**15
 """``lo`` holds the third coordinate as a whole number of this part."""
 _SLACK = 1e-12
+Real = float | Decimal | Fraction
 
 
-def _point(latitude: float, longitude: float) -> tuple[float, float, float] | None:
+def _point(latitude: Real, longitude: Real) -> tuple[float, float, float] | None:
+    """Raises no OverflowError: what floats cannot hold is compared as it is."""
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
         return None
-    north, east = radians(latitude), radians(longitude)
+    north, east = radians(float(latitude)), radians(float(longitude))
     return cos(north) * cos(east), cos(north) * sin(east), sin(north)
 
 
@@ -44,8 +46,8 @@ def position_rows(item: Any) -> Iterable[tuple[Any, ...]]:
     return () if point is None else ((0, 0, 0, 0, point[0], point[1], round(point[2] * _WHOLE), 0, ""),)
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, Decimal | int | float) else None
+def _number(value: Any) -> Real | None:
+    return value if isinstance(value, Decimal | int | float) else None
 
 
 def near(columns: Any, parts: list[str]) -> ColumnElement[bool]:
@@ -56,11 +58,7 @@ def near(columns: Any, parts: list[str]) -> ColumnElement[bool]:
     if not 2 <= len(parts) <= 4:
         raise ValueError("latitude|longitude|distance|units are needed")
     latitude, longitude = sought(parts[0]), sought(parts[1])
-    point = (
-        None
-        if latitude is None or longitude is None
-        else _point(float(latitude.value), float(longitude.value))
-    )
+    point = None if latitude is None or longitude is None else _point(latitude.value, longitude.value)
     if point is None:
         raise ValueError("no such latitude and longitude")
     x, y, z = point

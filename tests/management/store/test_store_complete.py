@@ -279,6 +279,11 @@ def test_near_finds_what_is_within_the_great_circle_distance(store: Store, do) -
         ),
         {"resourceType": "Location", "id": "nowhere"},
         {"resourceType": "Location", "id": "wrong", "position": {"latitude": 91, "longitude": 0}},
+        {
+            "resourceType": "Location",
+            "id": "beyond",  # what no float holds
+            "position": {"latitude": 10**400, "longitude": json.decimal("-1e400")},
+        },
     )
     for north, east in [*PLACES.values(), (0.0, 180.0), (0.0, -180.0), (-90.0, 77.0), (52.5, 13.4)]:
         for distance in (1, 30, 1000, 1500, 5000, 12000, 20037):
@@ -292,12 +297,14 @@ def test_near_finds_what_is_within_the_great_circle_distance(store: Store, do) -
     assert found(store, "Location", "near", "special", "52.52|13.405|0") == "berlin"
     assert found(store, "Location", "near", "special", "52.52|13.405") == "berlin potsdam"
     assert found(store, "Location", "near", "special", "52.52|13.405|19|[mi_i]") == "berlin potsdam"
-    assert found(store, "Location", "near", "special", "true", "missing") == "nowhere wrong"
+    assert found(store, "Location", "near", "special", "true", "missing") == "beyond nowhere wrong"
     for wrong in (
         "52",
         "52|x",
         "91|0|1|km",
         "0|181|1|km",
+        "1e400|0|1|km",
+        "0|-1e400",
         "0|0|-1|km",
         "0|0|1|kg",
         "0|0|1|furlong",
