@@ -29,6 +29,17 @@ def test_what_cannot_be_read_is_a_bad_request(encoded):
         pairs(encoded)
 
 
+@pytest.mark.parametrize("encoded", [b"name=Johnson&Smith", b"Smith", b"name=&Smith&x=y"])
+def test_a_piece_without_a_sign_of_equality_may_be_data_and_is_not_repeated(encoded):
+    with pytest.raises(BadRequest, match="a parameter without '='") as caught:
+        pairs(encoded)
+    assert "Smith" not in str(caught.value)
+
+
+def test_a_parameter_may_have_an_empty_value_or_be_followed_by_nothing():
+    assert pairs(b"name=&&code=a&") == [("name", ""), ("code", "a")]
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_give_pairs_or_a_bad_request(encoded):
     try:

@@ -31,7 +31,8 @@ FORM = "application/x-www-form-urlencoded"
 def pairs(encoded: bytes) -> Pairs:
     """The name/value pairs of a query string or form body, in their order.
 
-    Raises BadRequest: not UTF-8, too many pairs, too long, or control characters that no FHIR string holds.
+    Raises BadRequest: not UTF-8, too many pairs, too long, one without "=", or control characters that no FHIR
+    string holds.
     """
     if not encoded:
         return []
@@ -45,6 +46,11 @@ def pairs(encoded: bytes) -> Pairs:
         raise BadRequest("the parameters are not valid UTF-8", code="structure") from None
     except ValueError:
         raise BadRequest(f"more than {MAX_PAIRS} parameters", code="too-costly") from None
+    if not all(value for _, value in found) and any(
+        piece and b"=" not in piece for piece in encoded.split(b"&")
+    ):
+        # More likely a piece of a value whose "&" was not escaped than a name: it is not repeated.
+        raise BadRequest("a parameter without '='", code="structure")
     for name, value in found:
         if FORBIDDEN.search(value) or FORBIDDEN.search(name):
             raise BadRequest(f"{describe(name)}: a control character in the value", code="value")
