@@ -61,7 +61,7 @@ class Reads:
         while self._waiting:
             turn, self._waiting = self._waiting[:_TOGETHER_MAX], self._waiting[_TOGETHER_MAX:]
             try:
-                outcomes = await self._aside(self._found, turn)
+                outcomes = await self._awaited(turn) or await self._aside(self._found, turn)
             except BaseException as error:  # no thread runs any more, or the loop ends
                 turn, self._waiting = [*turn, *self._waiting], []
                 _tell(turn, [error] * len(turn))
@@ -70,8 +70,21 @@ class Reads:
             else:
                 _tell(turn, outcomes)
 
+    async def _awaited(self, turn: Sequence[_Wanted]) -> list[StoredVersion | Exception | None] | None:
+        """What was found without another thread; None: it takes one, or its connection is opened there."""
+        views: defaultdict[Prepared, list[_Wanted]] = defaultdict(list)
+        for wanted in turn:
+            views[self._views.among(wanted.who)].append(wanted)
+        asked = [({wanted.name for wanted in some}, visible) for visible, some in views.items()]
+        found = await self._reader.read_awaited(asked)
+        if found is None:
+            return None
+        by_view = dict(zip(views, found, strict=True))
+        return [by_view[self._views.among(wanted.who)].get(wanted.name) for wanted in turn]
+
     def _found(self, turn: Sequence[_Wanted]) -> list[StoredVersion | Exception | None]:
         """What became of each: the version, None, or an error."""
+        self._reader.open_awaited()
         views: defaultdict[Prepared, list[int]] = defaultdict(list)
         for place, wanted in enumerate(turn):
             views[self._views.visible_to(wanted.who)].append(place)

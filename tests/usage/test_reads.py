@@ -62,6 +62,7 @@ def test_an_error_of_one_query_is_nobody_elses(either, monkeypatch):
         raise VaultError("no")
 
     monkeypatch.setattr(Reader, "read_among", broken)
+    monkeypatch.setattr(Reader, "open_awaited", lambda reader: None)
     requests = asked(either)
     answers = either.client.gather(requests * 3)
     assert {answer.status_code for answer in answers} == {200, 404}
@@ -79,6 +80,12 @@ class Remote:
 
     def __init__(self):
         self.asked = []
+
+    async def read_awaited(self, asked):
+        return None
+
+    def open_awaited(self):
+        pass
 
     def read(self, type_, id_, visible):
         self.asked.append((id_, visible))
@@ -163,3 +170,22 @@ def test_more_than_a_turn_holds_take_several(count):
 
     assert asyncio.run(main()) == [f"x/{number}" for number in range(count)]
     assert len(reader.asked) >= count // 64
+
+
+def test_on_postgresql_reads_need_no_thread_once_they_are_connected(make_world):
+    world = make_world()
+    requests = asked(world)
+    before = world.client.gather(requests)
+    among, alone = Reader.read_among, []
+    try:
+        Reader.read_among = lambda reader, names, predicate: (
+            alone.append(names) or among(reader, names, predicate)
+        )
+        after = world.client.gather([one for one in requests if "both" not in one[0]])
+    finally:
+        Reader.read_among = among
+    assert alone == []
+    kept = [answer for answer, (path, _) in zip(before, requests, strict=True) if "both" not in path]
+    assert [(one.status_code, one.content) for one in after] == [
+        (one.status_code, one.content) for one in kept
+    ]

@@ -17,12 +17,12 @@ from sqlalchemy import Connection, Engine
 from hdg.errors import HdgError
 from hdg.management.store.engine import is_database_lost
 
-__all__ = ["BY_KEY", "BY_VALUES", "ONCE", "Connections"]
+__all__ = ["BY_KEY", "BY_VALUES", "ONCE", "SETTINGS", "Connections"]
 
 Found = TypeVar("Found")
 BY_KEY, BY_VALUES, ONCE = "by key", "by values", "once"
 _SNAPSHOT = "snapshot"
-_SETTINGS = {
+SETTINGS = {
     BY_KEY: ["plan_cache_mode = auto"],  # one plan is good for all, as PostgreSQL will find
     BY_VALUES: [],  # as the engine has it (engine.py)
     ONCE: [
@@ -47,7 +47,7 @@ class Connections:
         self._is_postgresql = engine.dialect.name == "postgresql"
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._at_rest: dict[str, LifoQueue[Connection]] = {
-            kind: LifoQueue() for kind in (*_SETTINGS, _SNAPSHOT)
+            kind: LifoQueue() for kind in (*SETTINGS, _SNAPSHOT)
         }
 
     def once(self, query: Callable[[Connection], Found], planned: str = BY_KEY) -> Found:
@@ -94,7 +94,7 @@ class Connections:
         if connection is None:
             connection = self._single.connect()
             if self._is_postgresql:
-                for setting in _SETTINGS[planned]:
+                for setting in SETTINGS[planned]:
                     connection.exec_driver_sql(f"SET {setting}")
         with _kept(connection, idle):
             yield connection
