@@ -390,16 +390,19 @@ class Gate:
 
     # --- writes ---------------------------------------------------------------------------------------------
 
-    async def drafts(self, contents: Sequence[tuple[JsonObject, str]]) -> list[Draft]:
-        """Validates resources, each under the id beside it, and makes them ready. Raises ValidationFailed."""
-        if len(contents) == 1:
-            return [draft(*contents[0], self._indexer)]
-        return await self._aside(lambda: [draft(*content, self._indexer) for content in contents])
+    async def draft(self, content: JsonObject, id_: str, *, is_long: bool) -> Draft:
+        """Validates a resource under that id and makes it ready. Raises ValidationFailed.
+
+        ``is_long``: it may be, and is done on a thread, so that other requests go on.
+        """
+        if is_long:
+            return await self._aside(draft, content, id_, self._indexer)
+        return draft(content, id_, self._indexer)
 
     async def drafts_or_errors(
         self, contents: Sequence[tuple[JsonObject, str]]
     ) -> list[Draft | ValidationFailed]:
-        """``drafts`` of many: beside those that can be stored, what is wrong with the others."""
+        """``draft`` of many: beside those that can be stored, what is wrong with the others."""
 
         def made() -> list[Draft | ValidationFailed]:
             return [_drafted(*content, self._indexer) for content in contents]

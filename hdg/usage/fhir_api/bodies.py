@@ -17,6 +17,7 @@ from hdg.fhir import json
 
 __all__ = [
     "JSON_PATCH",
+    "LONG_BYTES",
     "PART",
     "Room",
     "body_of",
@@ -34,6 +35,8 @@ __all__ = [
 JsonObject = dict[str, Any]
 
 JSON_PATCH = "application/json-patch+json"
+LONG_BYTES = 64 * 1024
+"""What is longer keeps the event loop for tens of milliseconds, and is better done on a thread."""
 PART = "hdg.part"
 """Key of the scope of a request that is an entry of another one, which has room for it already."""
 _JSON = frozenset({"application/fhir+json", "application/json", "text/json"})

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hdg.errors import BadRequest
 from hdg.fhir import json, xml
+from hdg.usage.fhir_api.bodies import LONG_BYTES
 from hdg.usage.fhir_api.query import FORM, MAX_QUERY_BYTES
 
 __all__ = ["FHIR_XML", "XML_TYPES", "Formats", "without"]
@@ -24,8 +25,6 @@ XML_TYPES = frozenset({"application/fhir+xml", "application/xml", "text/xml", "x
 _JSON_TYPES = frozenset({"application/fhir+json", "application/json", "text/json", "json"})
 _ANY = frozenset({"*/*", "application/*", "text/*", "*"})
 Headers = list[tuple[bytes, bytes]]
-_LONG_BYTES = 64 * 1024
-"""A conversion of so many takes about 20 ms."""
 
 
 class Formats:
@@ -139,7 +138,7 @@ class _Answer:
 
 async def _aside(convert: Callable[[bytes], bytes], body: bytes) -> bytes:
     """The other form of a body; what takes long is done in a thread, and other requests go on."""
-    if len(body) < _LONG_BYTES:
+    if len(body) < LONG_BYTES:
         return convert(body)
     return await asyncio.to_thread(convert, body)
 

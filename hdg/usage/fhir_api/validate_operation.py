@@ -112,7 +112,7 @@ async def _refusals(api: Api, caller: Caller, asked: _Asked) -> list[Issue]:
     else:
         id_ = asked.resource["id"] if asked.mode == "update" else new_id()
         try:
-            (draft,) = await api.gate.drafts([(asked.resource, id_)])
+            draft = await api.gate.draft(asked.resource, id_, is_long=True)
         except ValidationFailed as error:
             return list(error.issues)
         method = "PUT" if asked.mode == "update" else "POST"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hdg.fhir import json
+from hdg.usage.fhir_api.bodies import LONG_BYTES
 
 __all__ = ["Pretty", "pretty"]
 
@@ -41,12 +43,18 @@ class Pretty:
             body = b"".join(parts)
             headers = [(k, v) for k, v in start["headers"] if k.lower() != b"content-length"]
             if any(k.lower() == b"content-type" and b"json" in v for k, v in headers):
-                body = pretty(body) if body else body
+                body = await _laid_out(body)
             headers.append((b"content-length", str(len(body)).encode()))
             await send({**start, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
         await self._app(scope, receive, gather)
+
+
+async def _laid_out(body: bytes) -> bytes:
+    if len(body) > LONG_BYTES:
+        return await asyncio.to_thread(pretty, body)
+    return pretty(body) if body else body
 
 
 def _is_asked(scope: Scope) -> bool:

@@ -16,7 +16,7 @@ from hdg.usage.access import Caller
 from hdg.usage.committing import Finding
 from hdg.usage.fhir_api import changes
 from hdg.usage.fhir_api.binaries import posted_content
-from hdg.usage.fhir_api.bodies import JSON_PATCH, json_of, media_type, resource_of
+from hdg.usage.fhir_api.bodies import JSON_PATCH, LONG_BYTES, json_of, media_type, resource_of
 from hdg.usage.fhir_api.changes import Change, Patch, new_id
 from hdg.usage.fhir_api.conditions import condition, exist_condition, if_match, is_only_new
 from hdg.usage.fhir_api.context import Api, query_of, refuse_parameters
@@ -37,7 +37,7 @@ def routes(api: Api) -> list[Route]:
         with api.room.hold(request) as most:
             given = await posted_content(request, most) if resource_type == "Binary" else None
             content = given or await resource_of(request, most, resource_type)
-            (draft,) = await api.gate.drafts([(content, new_id())])
+            draft = await api.gate.draft(content, new_id(), is_long=most > LONG_BYTES)
             change = Change("POST", resource_type, query=query, asked=asked, draft=draft)
             return await _perform(api, request, caller, change)
 
@@ -49,7 +49,7 @@ def routes(api: Api) -> list[Route]:
             content = await resource_of(request, most, resource_type)
             if content.get("id") != id_:
                 raise BadRequest("the id of the resource must be that of the URL", code="invalid")
-            (draft,) = await api.gate.drafts([(content, id_)])
+            draft = await api.gate.draft(content, id_, is_long=most > LONG_BYTES)
             change = Change(
                 "PUT",
                 resource_type,
@@ -66,7 +66,7 @@ def routes(api: Api) -> list[Route]:
         with api.room.hold(request) as most:
             content = await resource_of(request, most, resource_type)
             id_ = content.get("id", "")
-            (draft,) = await api.gate.drafts([(content, id_ or new_id())])
+            draft = await api.gate.draft(content, id_ or new_id(), is_long=most > LONG_BYTES)
             change = Change(
                 "PUT",
                 resource_type,
