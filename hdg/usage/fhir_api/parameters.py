@@ -23,6 +23,7 @@ from hdg.management.store.search import Clause, SearchQuery, Sort
 from hdg.usage.fhir_api.current_lists import current
 from hdg.usage.fhir_api.custom_parameters import Custom, NotComplete
 from hdg.usage.fhir_api.filters import FILTER, read_filter
+from hdg.usage.fhir_api.plain_codes import without_systems
 from hdg.usage.fhir_api.query import MAX_VALUES_IN_ALL, Pairs, alternatives, describe
 from hdg.usage.fhir_api.results import RESULTS, read_results
 from hdg.usage.unstored import UNSTORED
@@ -218,6 +219,8 @@ def _clause(types: tuple[str, ...], whole: str, name: str, value: str, own: _Own
     if modifier == "missing":
         if values not in (("true",), ("false",)):
             raise BadRequest(f"{describe(whole)}: true or false", code="value")
+    elif kind == "token" and modifier in ("", "not"):
+        values = without_systems(types, code, values)
     elif kind == "date":
         values = tuple(_OFFSET_SPACE.sub(r"\1+\2", text) for text in values)
     elif kind == "reference":

@@ -302,7 +302,7 @@ def test_a_researcher_writes_nothing(study):
 WAYS = {
     "served": {"read", "search", "everything"},
     "refused": {"vread", "history", "changes", "document", "proof", "record", "images", "write", "rehearse"},
-    "show nothing stored": {"drafts", "drafts_or_errors", "examined", "end_helper"},
+    "show nothing stored": {"draft", "drafts_or_errors", "examined", "end_helper"},
 }
 
 

@@ -220,7 +220,7 @@ def test_codes_that_are_not_shown_are_nobody_s():
     for type_, name, value in (
         ("Patient", "_id", "0" * 32),
         ("Patient", "gender", "MRN-1"),
-        ("Patient", "gender", "http://hl7.org/fhir/administrative-gender|female"),
+        ("Patient", "gender", "http://hl7.org/fhir/observation-status|female"),
         ("Patient", "active", "yes"),
         ("Observation", "code", "urn:local|MRN-1"),
         ("Observation", "code", "MRN-1"),
@@ -233,6 +233,7 @@ def test_codes_that_are_not_shown_are_nobody_s():
         assert one(type_, name, value) == nobody, (name, value)
     assert one("Observation", "code", "718-7") == ("http://loinc.org|718-7",)
     assert one("Patient", "gender", "female") == ("female",)
+    assert one("Patient", "gender", "http://hl7.org/fhir/administrative-gender|female") == ("female",)
 
 
 def test_codes_without_a_system_cannot_become_endless():
