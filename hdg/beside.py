@@ -30,6 +30,7 @@ _DISCHARGES = frozenset({"A03", "A13", "A16", "A25"})
 _RUNNING = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave", "cancelled"})
 _OF_DISCHARGE = frozenset({"end", "dischargeDisposition", "destination"})
 _OVER = frozenset({"finished", "cancelled", "entered-in-error"})
+_ENDED = frozenset({"Encounter", "Patient"})
 _PENDING = "https://hdg.dev/fhir/StructureDefinition/pending-discharge-time"
 _KEPT = "what other fields had stated of {} cannot be told from what it replaces: both are kept"
 _MIXED = "what it had said of {} went with the value that takes its place"
@@ -109,6 +110,10 @@ class Beside:
         if key[0] == "Encounter":
             return {**whole, **self._of_visit(whole, stored, parts)}
         return {**whole, "active": True} if self._is_back(key, asked, stored) else whole
+
+    def leaves(self, type_: str) -> bool:
+        """What an event ends or takes back is told of a visit and a person only."""
+        return type_ not in _ENDED
 
     def _of_visit(self, statement: JsonObject, stored: JsonObject, parts: Parts) -> JsonObject:
         """What an event ends or takes back without naming it again."""

@@ -79,6 +79,8 @@ class State:
     said: Said = field(default_factory=list, repr=False)
     echoes: dict[Echo, Heard] = field(default_factory=dict, repr=False)
     """Statements that, merged whole into this very content and these parts, change neither."""
+    digest: bytes = field(default=b"", repr=False)
+    """``Ready.digest`` of the one statement that it is; b"" where another one had a part in it, or it is not known."""
     _content: JsonObject | None = field(default=None, repr=False)
     _rows: IndexRows | None = field(default=None, repr=False)
     weight: int = 0

@@ -19,3 +19,6 @@ class Fields(Protocol):
         self, asked: JsonObject, statement: JsonObject, stored: JsonObject, parts: Parts
     ) -> JsonObject:
         """``statement`` with what is to stay of its elements. ``asked``: with the elements that are not news."""
+
+    def leaves(self, type_: str) -> bool:
+        """Whether ``completed`` leaves a statement as it is that is stored word for word."""

@@ -18,7 +18,7 @@ from hdg.fhir.json import dumps
 from hdg.management import vault
 from hdg.management.ledger.leaf import commit, encode
 from hdg.management.store.batch import Echo, State
-from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack
+from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack, parse
 from hdg.management.store.fields import Fields
 from hdg.management.store.index import IndexRows
 from hdg.management.store.merge import IDENTITY, JsonObject, Parts, merge, without_server_meta
@@ -121,7 +121,8 @@ class WriteSession(States):
             state = self._state((resource.type, resource.id))
             if not deletions:
                 if state is None and not gaps:
-                    return self._create(resource, sender, stamp, institution, patient)
+                    is_final = fields is None or fields.leaves(resource.type)
+                    return self._create(resource, sender, stamp, institution, patient, is_final=is_final)
                 echo = (sender, resource.digest, frozenset(gaps))
                 if state is not None and self._is_heard(state, echo, stamp, patient):
                     return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
@@ -164,7 +165,7 @@ class WriteSession(States):
 
     def _is_heard(self, state: State, echo: Echo, stamp: Stamp, patient: str | None) -> bool:
         """Whether the statement changes nothing but, perhaps, when it was made: then that is noted."""
-        heard = state.echoes.get(echo)
+        heard = state.echoes.get(echo) or _heard_once(state, echo)
         if heard is None or state.deleted or (patient and self.patient_code(patient) != state.code):
             return False
         if heard.since <= stamp and stamp.stated_us < heard.until_us:
@@ -214,6 +215,7 @@ class WriteSession(States):
             parts={},
             said=said,
             echoes={},
+            digest=b"",
             made=None,
             before=state.base,
             is_stored=False,
@@ -263,8 +265,17 @@ class WriteSession(States):
             self.batch.consents.append((content, rkey))
         return Put(type_, id_, version, is_created=not is_live, is_changed=True)
 
-    def _create(self, new: Ready, sender: str, stamp: Stamp, institution: str, patient: str | None) -> Put:
-        """The first version of what nothing was known about."""
+    def _create(
+        self,
+        new: Ready,
+        sender: str,
+        stamp: Stamp,
+        institution: str,
+        patient: str | None,
+        *,
+        is_final: bool,
+    ) -> Put:
+        """The first version of what nothing was known about. ``is_final``: the same again would change nothing."""
         rkey = self._take("resource", "rkey")
         if self._whole is None or self._whole[0] != (sender, stamp):
             own: Parts = {sender: None}
@@ -290,6 +301,7 @@ class WriteSession(States):
             patients,
             said=said,
             made=new,
+            digest=new.digest if is_final else b"",
         )
         self._write(state, kek, packed)
         if new.type == "Consent":
@@ -379,6 +391,16 @@ def _is_same(new: JsonObject, stored: JsonObject) -> bool:
     if new != stored:
         return False
     return canonical_bytes(new) == canonical_bytes(stored)
+
+
+def _heard_once(state: State, echo: Echo) -> Heard | None:
+    """What its only sender has said of it, word for word: an echo without a look at it. None: it is something else."""
+    sender, digest, gaps = echo
+    if digest != state.digest or gaps or state.parts != {sender: None}:
+        return None
+    content = parse(state.body)
+    heard = state.echoes[echo] = Heard.of(content, content, gaps)
+    return heard
 
 
 def _fitting(made: Ready | None, merged: JsonObject, statement: JsonObject) -> Ready | None:

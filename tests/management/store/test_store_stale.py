@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import true
 
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.json import loads
-from hdg.management.store import Store
+from hdg.management.store import Store, WriteSession
 from hdg.management.store.merge import merge
+from hdg.management.store.ready import ready
 from hdg.management.store.stale import Heard, Stamp, admit, gap, is_worth_noting, said_again
 
 BARE = {"resourceType": "Patient", "id": "p"}
@@ -196,6 +200,33 @@ def test_what_is_a_patients_is_noted_also_in_a_message_that_names_no_patient(sto
     late = {**account, "name": "two"}
     do(lambda s: s.statement(late, sender="B", institution="i", stamp=Stamp(25, 40)))
     assert do(lambda s: s.current("Account", "a"))["name"] == "one"
+
+
+def test_what_is_said_again_word_for_word_is_noted_as_if_it_were_merged(store: Store, do) -> None:
+    indexer = store._shared.indexer
+    one = {"resourceType": "Account", "status": "active", "name": "one", "identifier": [{"value": "1"}]}
+    said = [("A", one, 20), ("A", one, 30), ("A", one, 10), ("B", one, 25), ("A", {**one, "name": "two"}, 25)]
+    sequences = [[said[0], *rest] for rest in product(said, repeat=3)]
+
+    def say(session: WriteSession, step: int, *, is_ready: bool) -> None:
+        for number, sequence in enumerate(sequences):
+            sender, content, at = sequence[step]
+            resource = {**content, "id": f"{is_ready}-{number}", "subject": [{"reference": "Patient/p"}]}
+            told = ready(resource, indexer) if is_ready else resource
+            session.statement(told, sender=sender, institution="i", patient="p", stamp=Stamp(at, at))
+
+    for step in range(4):
+        do(lambda s, step=step: say(s, step, is_ready=True))
+        do(lambda s, step=step: say(s, step, is_ready=False))
+
+    def stored(session: WriteSession, id_: str) -> list[Any]:
+        state = session._state(("Account", id_))
+        content = {name: value for name, value in state.content().items() if name not in ("id", "meta")}
+        return [content, state.version, state.parts, state.said]
+
+    for number, sequence in enumerate(sequences):
+        merged = do(lambda s, number=number: stored(s, f"False-{number}"))
+        assert do(lambda s, number=number: stored(s, f"True-{number}")) == merged, sequence
 
 
 def test_the_times_survive_in_the_envelope_and_a_restart(settings, keys, clock) -> None:
