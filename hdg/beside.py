@@ -20,7 +20,7 @@ from hdg.ingestion.received import Received
 from hdg.management.store.merge import ADDITIVE, IDENTITY, Parts, base_of, own_items
 from hdg.management.store.stale import Stamp
 
-__all__ = ["Beside"]
+__all__ = ["OVER", "Beside", "left_place"]
 
 _NEWER_MAX = 50
 _MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 17), 25, 26, 27, 32, 33))
@@ -29,7 +29,8 @@ _DISCHARGES = frozenset({"A03", "A13", "A16", "A25"})
 """Events that say whether and when the visit ends, be it by leaving PV1-45 out."""
 _RUNNING = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave", "cancelled"})
 _OF_DISCHARGE = frozenset({"end", "dischargeDisposition", "destination"})
-_OVER = frozenset({"finished", "cancelled", "entered-in-error"})
+OVER = frozenset({"finished", "cancelled", "entered-in-error"})
+"""What the status of a visit that is over may be."""
 _ENDED = frozenset({"Encounter", "Patient"})
 _PENDING = "https://hdg.dev/fhir/StructureDefinition/pending-discharge-time"
 _KEPT = "what other fields had stated of {} cannot be told from what it replaces: both are kept"
@@ -125,8 +126,8 @@ class Beside:
             stated: list[Any] | None = statement.get(base)
             return own_items(parts, self._sender, base, stored.get(base) or []) if stated is None else stated
 
-        if status in _OVER and (is_news or "location" in statement):
-            found["location"] = [_left(place, status) for place in own("location")]
+        if status in OVER and (is_news or "location" in statement):
+            found["location"] = [left_place(place, status) for place in own("location")]
         if is_news and self._event in _DISCHARGES - {"A16"}:
             found["extension"] = [one for one in own("extension") if one.get("url") != _PENDING]
         if is_news and self._event == "A13":
@@ -256,7 +257,7 @@ def _places(locations: list[Any]) -> set[str]:
     }
 
 
-def _left(place: JsonObject, status: str) -> JsonObject:
+def left_place(place: JsonObject, status: str) -> JsonObject:
     """A place of a visit that is over: nobody is there any more."""
     if place.get("status") not in ("active", "planned", "reserved"):
         return place

@@ -50,6 +50,7 @@ from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.unit import InboxRow, inbox_key
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
+from hdg.orders import Named, named
 from hdg.replaying import Replayed, replayed
 from hdg.settings import Settings
 
@@ -259,12 +260,12 @@ class Gateway:
         """``made``: the resources of ``converted``, made ready by the helper."""
         history = self._history(session, received, converted)
         try:
-            repeat, left = self._looked_at(session, received, converted, history)
+            repeat, left, besides = self._looked_at(session, received, converted, made, history)
         except Hl7v2Error as error:
             return self._quarantine(session, received, error)
         if repeat is not None:
             return repeat.ack
-        return self._keep(session, received, converted, made, left, history)
+        return self._keep(session, received, converted, made, left, besides, history)
 
     def _history(self, session: WriteSession, received: Received, converted: Converted) -> History:
         """What its sender had stated: one for each message, so that no kept message is converted twice for it."""
@@ -275,20 +276,27 @@ class Gateway:
         session: WriteSession,
         received: Received,
         converted: Converted,
+        made: Sequence[Ready] | None,
         history: History,
-    ) -> tuple[Receipt | None, Emptied | None]:
-        """Its receipt when it was accepted before; what becomes of fields that it empties.
+    ) -> tuple[Receipt | None, Emptied | None, Named | None]:
+        """Its receipt when it was accepted before; what becomes of fields that it empties; what it says of orders that
+        are stored under another id.
 
         Raises Hl7v2Error for what is not to be accepted, before anything is written.
         """
         repeat = _repeat(session, received)
         if repeat is not None:
-            return repeat, None
+            return repeat, None, None
         left = emptied(session, history, converted)
-        if left is not None and left.unclear and received.sender.is_strict:
-            place, reason = left.unclear[0]
+        besides = named(session, converted, made)
+        unclear = [
+            *(left.unclear if left is not None else ()),
+            *(besides.unclear if besides is not None else ()),
+        ]
+        if unclear and received.sender.is_strict:
+            place, reason = unclear[0]
             raise Hl7v2Error(f"strict: {LOST}: {reason}", place, condition="102")
-        return None, left
+        return None, left, besides
 
     def _keep(
         self,
@@ -297,18 +305,23 @@ class Gateway:
         converted: Converted,
         made: Sequence[Ready] | None,
         left: Emptied | None,
+        besides: Named | None,
         history: History,
     ) -> bytes:
         """Stores an accepted message; its acknowledgement."""
         beside = Beside(history, received, converted)
         beside.leave(left)
         self.store_statements(session, converted, received.at_us, made, left, beside)
+        unclear = [*(left.unclear if left is not None else ()), *dict.fromkeys(beside.unclear)]
+        if besides is not None:
+            besides.state(session, converted, received.at_us)
+            unclear += besides.unclear
         ack = acknowledge(received.msh, "AA", control_id=received.ack_id, at_us=received.at_us)
         kind = converted.source.message_type
         ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
         for loss in dict.fromkeys(losses(converted.issues)):
             note_loss(session, loss.kind, received.header.sender, kind, loss.place, loss.text, ikey=ikey)
-        for place, reason in (*(left.unclear if left is not None else ()), *dict.fromkeys(beside.unclear)):
+        for place, reason in unclear:
             note_loss(session, LOST, received.header.sender, kind, place, reason, ikey=ikey)
         for text in retraction.left_behind(session, converted):
             note_loss(session, LEFT, received.header.sender, kind, "PID-3", text, ikey=ikey)
@@ -408,11 +421,14 @@ class Gateway:
                 left = emptied(session, history, converted)
                 beside = Beside(history, received, converted)
                 beside.leave(left)
+                besides = named(session, converted, None)
                 self.store_statements(session, converted, entry.received_us, left=left, beside=beside)
+                if besides is not None:
+                    besides.state(session, converted, entry.received_us)
                 return
-            repeat, left = self._looked_at(session, received, converted, history)
+            repeat, left, besides = self._looked_at(session, received, converted, None, history)
             if repeat is None:
-                self._keep(session, received, converted, None, left, history)
+                self._keep(session, received, converted, None, left, besides, history)
 
         return replayed(self.store, entry, converted, take, is_dry=is_dry)
 

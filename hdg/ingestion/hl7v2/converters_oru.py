@@ -37,10 +37,11 @@ def own_order(state: State) -> Segment | None:
 
 @CONVERTERS.register("hl7v2.order_without_detail", type="code")
 def order_without_detail(text: str, state: State) -> str | None:
-    """Nothing: the Issue is that what was ordered cannot be told from other orders under the same number."""
+    """Nothing: the Issue is that this resource is not what was ordered, which the number leads to (hdg/orders.py)."""
     raise Unfit(
-        "an order control without OBR: what was ordered under this number keeps the state that it had",
+        "an order control without OBR: it is for all that was ordered under this number",
         code="incomplete",
+        severity="information",
     )
 
 

@@ -35,6 +35,7 @@ from hdg.management.store.stale import (
     said_by,
 )
 from hdg.management.store.states import States
+from hdg.management.store.withdrawn import settled
 
 __all__ = ["Put", "WriteSession"]
 
@@ -141,6 +142,8 @@ class WriteSession(States):
         asked = resource
         if fields is not None and any(row[2] == sender and (row[0], row[1]) > stamp for row in said):
             asked = fields.still_said(resource)
+        if said:
+            asked, deletions, gaps = settled(asked, deletions, gaps, stored=stored, said=said, stamp=stamp)
         news = admit(said, stored, asked, tuple(deletions), sender=sender, stamp=stamp, gaps=gaps)
         if state is None or parts is None:
             merged, parts = merge(None, {}, news.statement, news.deletions, sender=sender)

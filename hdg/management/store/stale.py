@@ -39,6 +39,7 @@ __all__ = [
     "Said",
     "Stamp",
     "admit",
+    "author_of",
     "gap",
     "is_outdated",
     "is_worth_noting",
@@ -213,6 +214,14 @@ def admit(
             clock[_key(type_, element, sender)] = (stamp, sender)
             kept.append(name)
     return Admitted(_without(statement, stale) if stale else statement, kept, clock)
+
+
+def author_of(said: Said, stored: JsonObject, element: str) -> str:
+    """The sender of the newest statement about an element that is no list; '' for nobody's."""
+    entry = _clock(said, stored["resourceType"], _elements(stored)).get(
+        _key(stored["resourceType"], element, "")
+    )
+    return entry[1] if entry is not None else ""
 
 
 def _is_vague_death(content: JsonObject) -> bool:

@@ -6,7 +6,7 @@ DESIGN §6, §9. ``session.WriteSession`` adds the writing.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from hdg.errors import HdgError
@@ -15,12 +15,20 @@ from hdg.management.store import named
 from hdg.management.store.ahead import MESSAGES, Expected
 from hdg.management.store.batch import State
 from hdg.management.store.envelope import binding, unpack
+from hdg.management.store.index import TOKEN
+from hdg.management.store.merge import JsonObject
 from hdg.management.store.unit import Unit, newest
 
 __all__ = ["States"]
 
 _NUMBERED = (("resource", "rkey"), ("blob", "bkey"), ("inbox", "ikey"))
 """What every message takes numbers of."""
+
+
+_BEARING = (
+    "SELECT r.id FROM idx_token t JOIN resource r ON r.rkey = t.rkey JOIN compartment c ON c.rkey = t.rkey "
+    "WHERE t.param = ? AND t.code = ? AND t.system = ? AND c.patient = ? AND NOT r.deleted"
+)
 
 
 class States(Unit):
@@ -109,6 +117,55 @@ class States(Unit):
         If there is one all the same, the database refuses the new one.
         """
         self.batch.states.setdefault((type_, id_), None)
+
+    def merged_into(self, patient: str) -> list[str]:
+        """The records that a patient's replaces (``Patient.link``), also one after the other; the nearest first."""
+        found: dict[str, None] = {}
+        pending = [patient]
+        while pending:
+            state = self._state(("Patient", pending.pop(0)))
+            if state is None or state.deleted or b'"replaces"' not in state.body:
+                continue
+            for link in state.content().get("link", ()):
+                other = link["other"].get("reference", "").removeprefix("Patient/")
+                if link["type"] == "replaces" and other not in found and other != patient:
+                    found[other] = None
+                    pending.append(other)
+        return list(found)
+
+    def bearing(
+        self, types: Iterable[str], identifiers: Sequence[JsonObject], patients: Collection[str]
+    ) -> list[tuple[str, str]]:
+        """(type, id) of the live resources in these patients' compartments with one of the identifiers (system and
+        value), sorted.
+        """
+        wanted = {(item.get("system"), item.get("value")) for item in identifiers}
+        types = frozenset(types)
+        keys = {key for key, state in self.batch.states.items() if state is not None and key[0] in types}
+        for type_ in sorted(types):
+            heads, _ = self._shared.indexer.heads({"resourceType": type_, "identifier": list(identifiers)})
+            for row in heads[TOKEN]:
+                for patient in patients:
+                    self._cursor.execute(self._sql(_BEARING), (*row, patient))
+                    keys.update((type_, found[0]) for found in self._cursor.fetchall())
+        return [key for key in sorted(keys) if self._is_bearer(key, wanted, patients)]
+
+    def _is_bearer(
+        self, key: tuple[str, str], wanted: set[tuple[Any, Any]], patients: Collection[str]
+    ) -> bool:
+        state = self._state(key)
+        if state is None or state.deleted:
+            return False
+        held = {(item.get("system"), item.get("value")) for item in state.content().get("identifier", ())}
+        if held.isdisjoint(wanted):
+            return False
+        self._know_patients(state)
+        return not (state.patients or frozenset()).isdisjoint(patients)
+
+    def senders(self, type_: str, id_: str) -> frozenset[str]:
+        """Who has a part in what is stored of a resource."""
+        state = self._state((type_, id_))
+        return frozenset() if state is None else frozenset(state.parts)
 
     def _state(self, key: tuple[str, str]) -> State | None:
         states = self.batch.states
