@@ -28,6 +28,7 @@ from hdg.ingestion.hl7v2.message import MessageProgram, answers, message_program
 from hdg.ingestion.hl7v2.parser import Message, parse
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.provenance import provenance
+from hdg.ingestion.hl7v2.replaced import link_replaced
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.hl7v2.stated import stated_us
 from hdg.ingestion.hl7v2.without import Blank, without
@@ -155,6 +156,7 @@ class Converter:
             linker.link(build)
         if contained is None or contained.has_parents:
             link_families(builds, state)
+        link_replaced(builds, state)
         begun = _begun(builds)
         things = _things(begun, state)
         resources = [*begun, *things]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hdg.fhir.ids import PUBLIC_KEY
@@ -67,3 +69,70 @@ def test_an_order_that_ends_and_goes_on_at_once_is_reported(control: str) -> Non
     ):
         assert status_of(found, kind) == "active"
         assert told(found) == ["the control ends the order, and ORC-5 says that it goes on: ORC-5 counts"]
+
+
+def replacing(kind: str, *segments: str) -> list[dict[str, Any]]:
+    """The orders of a message with what they replace, by number."""
+    found = CONVERTER.convert((HEAD.format(kind) + "\r".join(segments)).encode(), at_us=0)
+    requests = [
+        one for one in found.resources if one["resourceType"] in ("ServiceRequest", "MedicationRequest")
+    ]
+    number = {f"{one['resourceType']}/{one['id']}": one["identifier"][0]["value"] for one in requests}
+
+    def name(reference: dict[str, Any]) -> str:
+        if "identifier" in reference:
+            return f"number {reference['identifier']['value']}"
+        return number[reference["reference"]]
+
+    return [
+        {
+            one["identifier"][0]["value"]: [
+                name(each)
+                for each in one.get(
+                    "replaces", [one["priorPrescription"]] if "priorPrescription" in one else []
+                )
+            ]
+        }
+        for one in requests
+    ]
+
+
+def test_an_order_names_those_that_it_takes_the_place_of() -> None:
+    old = [text for n in "12" for text in (f"ORC|RP|P{n}", f"OBR||P{n}||{n}^x^LN")]
+    new = [text for n in "345" for text in (f"ORC|RO|P{n}", f"OBR||P{n}||{n}^x^LN")]
+    other = ["ORC|NW|P6", "OBR||P6||6^x^LN", "ORC|RO|P7", "OBR||P7||7^x^LN"]
+    both = ["P1", "P2"]
+    assert replacing("OML^O21", *old, *new, *other) == [
+        {"P1": []}, {"P2": []}, {"P3": both}, {"P4": both}, {"P5": both}, {"P6": []}, {"P7": []},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("control", ["RP", "RQ", "RU"])
+def test_of_an_order_without_detail_the_number_is_named(control: str) -> None:
+    assert replacing("ORM^O01", f"ORC|{control}|P1", "ORC|RO|P2", "OBR||P2||2^x^LN") == [
+        {"P1": []},
+        {"P2": ["number P1"]},
+    ]
+    assert replacing("RDE^O11", f"ORC|{control}|P1", "ORC|RO|P2", "RXE|^^^20260304|D1^Drug^L|5||mg") == [
+        {"P1": []},
+        {"P2": ["number P1"]},
+    ]
+
+
+def test_each_replacement_of_its_own_orders_names_its_own() -> None:
+    segments = [
+        text
+        for control, number in (("RU", 1), ("RO", 2), ("RU", 3), ("RO", 4))
+        for text in (f"ORC|{control}|P{number}", f"OBR||P{number}||{number}^x^LN")
+    ]
+    assert replacing("OMG^O19", *segments) == [{"P1": []}, {"P2": ["P1"]}, {"P3": []}, {"P4": ["P3"]}]
+
+
+def test_a_prescription_names_the_one_before_it() -> None:
+    drug = "RXE|^^^20260304|D{}^Drug^L|5||mg"
+    segments = ["ORC|RP|P1", drug.format(1), "ORC|RO|P2", drug.format(2)]
+    assert replacing("RDE^O11", *segments) == [{"P1": []}, {"P2": ["P1"]}]
+    several = ["ORC|RP|P0", drug.format(0), *segments]
+    assert replacing("RDE^O11", *several)[-1] == {"P2": ["P0"]}
+    found = CONVERTER.convert((HEAD.format("RDE^O11") + "\r".join(several)).encode(), at_us=0)
+    assert "several prescriptions are replaced by one" in " ".join(issue.text for issue in found.issues)
