@@ -3,7 +3,8 @@
 A file is taken once its size and time have stayed the same from one look to the next. Names that begin with
 a dot or end in .tmp, .part, .filepart or .ack are left alone: write under such a name and rename.
 Taking is a rename into ``.working/``; then the file goes to ``processed/`` when every message was accepted
-and the counts agree, else to ``failed/``, with the answer as ``<name>.ack`` beside it. A gateway that was
+and the counts agree, else to ``failed/``, with the answer as ``<name>.ack`` beside it. One that is written to
+all the same while it is taken is taken again; one that may not be read goes to ``failed/``. A gateway that was
 killed in between finds the file in ``.working/`` and takes it again: its messages are known, so they are
 answered from their records. One gateway a folder. DICOM files: watch_images.py.
 """
@@ -47,6 +48,8 @@ class Watch:
     imaging: Imaging | None = None
     """Takes DICOM files; None: they go to ``failed/``."""
     _seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _before: tuple[int, int] = (0, 0)
+    """``_mark`` of the file under way, from before it was read."""
     _documents: Documents = field(init=False)
     _images: Images | None = field(init=False, default=None)
     _devices: Devices = field(init=False)
@@ -85,8 +88,12 @@ class Watch:
             taken = path if path.parent.name == WORKING else self._pick_up(path)
             if taken is None:
                 continue
-            if not await self._process(taken):
-                break
+            try:
+                if not await self._process(taken):
+                    break
+            except PermissionError:
+                _log.error("a file of the inbox folder may not be read")
+                self._put_away(taken, FAILED, b"")
             done += 1
         return done
 
@@ -100,12 +107,11 @@ class Watch:
             try:
                 if path.is_symlink() or not path.is_file():
                     continue
-                status = path.stat()
+                found[path.name] = _mark(path)
             except OSError:
                 continue
-            found[path.name] = status.st_size, status.st_mtime_ns
             if self._seen.get(path.name) == found[path.name]:
-                ready.append((status.st_mtime_ns, path.name))
+                ready.append((found[path.name][1], path.name))
         self._seen = found
         return [self.folder / name for _, name in sorted(ready)]
 
@@ -119,9 +125,10 @@ class Watch:
 
     async def _process(self, path: Path) -> bool:
         """Takes one file in and puts it away. False when messages could not be kept: it stays for later."""
+        self._before = _mark(path)
         if self._images is not None and await asyncio.to_thread(self._images.are, path):
             return await self._image(self._images, path)
-        size = path.stat().st_size
+        size = self._before[0]
         if size > self.gateway.settings.ingest_max_bytes:
             _log.error("a file of the inbox folder has %d bytes, more than ingest_max_bytes", size)
             self._put_away(path, FAILED, b"")
@@ -164,7 +171,13 @@ class Watch:
         return True
 
     def _put_away(self, path: Path, folder: str, text: bytes) -> None:
-        """The answer first, so that a file in its last place always has it."""
+        """The answer first, so that a file in its last place always has it.
+
+        A file that somebody went on writing stays, to be taken again: what was taken of it is known by then.
+        """
+        if _mark(path) != self._before:
+            _log.warning("a file of the inbox folder was written to while it was taken: it is taken again")
+            return
         target = _free(self.folder / folder, path.name)
         if text:
             beside = target.with_name(target.name + ".ack")
@@ -172,6 +185,12 @@ class Watch:
             partial.write_bytes(text)
             partial.replace(beside)
         path.rename(target)
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    """What changes when a file is written to: size and time."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _free(folder: Path, name: str) -> Path:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hdg.gateway import Gateway
+from hdg.gateway import Answered, Gateway
+from hdg.ingestion.sender import Origin
 from hdg.settings import Settings
 from hdg.watch import Watch
 from messages import adt, oru
@@ -102,6 +103,48 @@ def test_a_file_whose_messages_cannot_be_kept_stays_for_later(
     assert names(watch.folder / ".working") == ["m.hl7"]
     assert look(watch, 1) == 1
     assert names(watch.folder / "processed") == ["m.hl7", "m.hl7.ack"]
+
+
+def test_what_is_written_to_a_file_while_it_is_taken_is_taken_too(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = watch.gateway.exchange
+    path = watch.folder / "m.hl7"
+    path.write_bytes(oru("C1"))
+    with path.open("ab", buffering=0) as writer:
+
+        async def slow(raw: bytes, origin: Origin) -> Answered:
+            writer.write(oru("C2"))
+            return await exchange(raw, origin)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(watch.gateway, "exchange", slow)
+            look(watch)
+        assert names(watch.folder / "processed") == []
+        look(watch, 1)
+    assert names(watch.folder / "processed") == ["m.hl7", "m.hl7.ack"]
+    assert [
+        code in (watch.folder / "processed" / "m.hl7.ack").read_bytes() for code in (b"AA|C1", b"AA|C2")
+    ] == [
+        True,
+        True,
+    ]
+
+
+def test_a_file_that_may_not_be_read_holds_up_no_other(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_bytes
+
+    def closed(path: Path) -> bytes:
+        if path.name == "a.hl7":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    (watch.folder / "a.hl7").write_bytes(oru("C1"))
+    (watch.folder / "b.hl7").write_bytes(oru("C2"))
+    assert look(watch) == 2
+    assert names(watch.folder / "failed") == ["a.hl7"]
+    assert names(watch.folder / "processed") == ["b.hl7", "b.hl7.ack"]
 
 
 def test_a_file_over_the_limit_fails_without_being_read(
