@@ -48,6 +48,7 @@ __all__ = [
     "encoded",
     "led_found",
     "led_page",
+    "newest_page",
     "page",
     "rows",
     "unsorted",
@@ -228,6 +229,31 @@ def led_page(
         keys = _with_total(keys, query, ())
     shown = _led_shown(tuple(columns), is_counted=is_counted)
     return shown.add_cte(leading.cte("led")).add_cte(keys.limit(query.count + 1).cte("found"))
+
+
+def newest_page(
+    columns: Sequence[Any], query: SearchQuery, by: Led, visible: Condition, position: Sequence[Any] | None
+) -> Select[Any]:
+    """``led_page`` of a search whose leading rows lie in order: no more of them are read than the page takes.
+
+    The last value of each row is 0 where the page is full; else how many rows lead (of those behind ``position``).
+    """
+    resource, (rkey,) = _RESOURCE.c, by.rows.selected_columns
+    leading = by.rows if position is None else by.rows.where(rkey < position[0])
+    newest = leading.distinct().order_by(rkey.desc()).limit(LED_MAX + 1)
+    fence: ColumnElement[int] = literal_column("0")
+    passed = select(LED.c.rkey).where(*by.terms).order_by(LED.c.rkey.desc()).offset(fence).subquery("passed")
+    keys = select(*(resource[name] for name in _FOUND)).select_from(
+        passed.join(_RESOURCE, resource.rkey == passed.c.rkey)
+    )
+    keys = keys.where(resource.deleted.is_(False), visible).order_by(passed.c.rkey.desc())
+    few = leading.limit(LED_MAX + 1).subquery()
+    are_all = select(func.count()).select_from(table("found")).scalar_subquery() > query.count
+    counted = case((are_all, 0), else_=select(func.count()).select_from(few).scalar_subquery())
+    found, values, is_found = _found(tuple(columns), is_counted=False)
+    one = select(literal_column("1").label("one")).subquery("always")
+    shown = select(*values, counted).select_from(one.outerjoin(found.join(_VERSION, is_found), true()))
+    return shown.add_cte(newest.cte("led")).add_cte(keys.limit(query.count + 1).cte("found"))
 
 
 @lru_cache(maxsize=16)

@@ -179,10 +179,14 @@ LED = table("led", column("rkey"))
 
 @dataclass(frozen=True, slots=True)
 class Led:
-    """A search that one clause leads: ``rows`` are its rkeys, ``terms`` the others', each a look-up for one of LED."""
+    """A search that one clause leads: ``rows`` are its rkeys, ``terms`` the others', each a look-up for one of LED.
+
+    ``is_in_order``: one index has the rows in the order of their rkeys.
+    """
 
     rows: Rows
     terms: tuple[Condition, ...]
+    is_in_order: bool
 
 
 def led(query: SearchQuery, hash_: Hash, now_us: int, visible: Condition) -> Led | None:
@@ -201,7 +205,7 @@ def led(query: SearchQuery, hash_: Hash, now_us: int, visible: Condition) -> Led
     others = [where for where in wheres if where is not leader]
     if not all(where.is_looked_up() for where in others):
         return None
-    return Led(leader.rows(None), tuple(where.of_led() for where in others))
+    return Led(leader.rows(None), tuple(where.of_led() for where in others), leader.is_in_order())
 
 
 def _terms(
@@ -323,6 +327,13 @@ class _Where:
         if clause.kind == "reference":
             return clause.modifier not in (*_FORM_RANKS, "missing")
         return clause.kind == "string" and clause.modifier in ("", "exact")
+
+    def is_in_order(self) -> bool:
+        """Whether its rows are those of one code, which lie in the order of their resources."""
+        clause = self.clause
+        if clause.kind != "token" or clause.modifier or clause.codes is not None or len(clause.values) > 1:
+            return False
+        return len(self.types) == 1 and len(clause.places or _lookups(self.types[0], clause.param)) == 1
 
     def is_looked_up(self) -> bool:
         """Whether an index leads from a resource to those of its rows that fulfil it."""

@@ -34,6 +34,8 @@ Build = Callable[[SearchQuery, Position], Select[Any]]
 _PLANS_MAX = 2_000
 """Kept statements; one takes about 8 KB."""
 _SEEN_MAX = 20_000
+_IN_VAIN, _SCORE_MAX = 4, 16
+"""What a search costs whose newest rows were read in vain, in searches that gained by it; how many of these count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Single:
         self._plans: dict[Hashable, _Plan] = {}
         self._contenders: dict[Hashable, int] = {}
         self._unled: set[Hashable] = set()
+        self._scores: dict[Hashable, int] = {}
         self._seen: set[Hashable] = set()
         self._lock = Lock()
 
@@ -110,14 +113,41 @@ class Single:
         key = None if asked.shape is None else asked.shape.key
         if key is not None and key in self._unled:
             return None
-        found = self._kept(connection, asked, ("led",))
-        if found is None:
+        is_newest = self._is_newest(asked)
+        name = ("newest" if is_newest else "led",)
+        rows = self._kept(connection, asked, name)
+        if rows is None:
             if led(asked.query, self._hash, self._clock(), asked.visible) is None:
                 if key is not None:
                     self._note(self._unled, key)
                 return None
-            found = self._made(connection, asked, ("led",), partial(self._led_page, asked.visible))
-        return pages.led_found(found, is_counted=asked.is_counted)
+            rows = self._made(connection, asked, name, partial(self._led_page, asked.visible, is_newest))
+        found = pages.led_found(rows, is_counted=asked.is_counted)
+        if is_newest and key is not None:
+            self._score(key, found is not None)
+        return found
+
+    def _is_newest(self, asked: Asked) -> bool:
+        """Whether to read the newest rows of what leads until the page is full. Raises BadRequest.
+
+        Not where too many of them have been read in vain, of searches of this form.
+        """
+        if asked.is_counted or asked.shape is None:
+            return False
+        score = self._scores.get(asked.shape.key)
+        if score is None:
+            by = led(asked.query, self._hash, self._clock(), asked.visible)
+            score = 0 if by is not None and by.is_in_order else -1
+            self._score(asked.shape.key, None, score)
+        return score >= 0
+
+    def _score(self, key: Hashable, is_found: bool | None, score: int = 0) -> None:
+        with self._lock:
+            if len(self._scores) >= _SEEN_MAX:
+                self._scores.clear()
+            if is_found is not None:
+                score = min(self._scores.get(key, 0) + (1 if is_found else -_IN_VAIN), _SCORE_MAX)
+            self._scores[key] = score
 
     # --- statements -----------------------------------------------------------------------------------------
 
@@ -161,10 +191,14 @@ class Single:
         is_counted = query.with_total and position is None
         return pages.page(self._columns, query, where, position, is_counted=is_counted, is_packed=is_packed)
 
-    def _led_page(self, visible: Condition, query: SearchQuery, position: Position) -> Select[Any]:
+    def _led_page(
+        self, visible: Condition, is_newest: bool, query: SearchQuery, position: Position
+    ) -> Select[Any]:
         by = led(query, self._hash, self._clock(), visible)
         if by is None:
             raise ValueError("not a search that one clause leads")
+        if is_newest:
+            return pages.newest_page(self._columns, query, by, visible, position)
         is_counted = query.with_total and position is None
         return pages.led_page(self._columns, query, by, visible, position, is_counted=is_counted)
 

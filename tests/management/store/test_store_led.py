@@ -64,6 +64,7 @@ def filled(store: Store) -> Store:
 def walked(store: Store, query: SearchQuery, visible) -> list[tuple[object, ...]]:
     """All pages: ids, patients, bodies, totals; no statement is kept from before."""
     store.reader._single._plans.clear()
+    store.reader._single._scores.clear()
     found: list[tuple[object, ...]] = []
     while True:
         page = store.reader.search(query, visible)
@@ -117,3 +118,50 @@ def test_it_is_refused_for_what_a_search_is_refused_for(store: Store) -> None:
     ):
         with pytest.raises(BadRequest):
             store.reader.search(SearchQuery("Observation", (CODE, clause)), true())
+
+
+def test_the_newest_rows_of_a_code_are_read_until_the_page_is_full(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single = filled.reader._single
+    query = SearchQuery("Observation", (CODE,), count=3, with_total=False)
+    found = [one.id for one in filled.reader.search(query, OWN).versions]
+    monkeypatch.setattr(pages, "LED_MAX", 6)  # of the thirteen that have the code
+    single._plans.clear()
+    with filled.engine.connect() as connection:
+        is_remote = connection.dialect.name == "postgresql"
+        rows = single.led(connection, single.asked(query, None, OWN)) if is_remote else None
+    assert (rows is not None) == is_remote
+    assert [one.id for one in filled.reader.search(query, OWN).versions] == found
+
+
+def test_what_reads_in_vain_too_often_is_read_as_before(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single = filled.reader._single
+    rare = Clause("date", "date", "", ("lt2024-01-02",))
+    asked = single.asked(SearchQuery("Observation", (CODE, rare), count=30, with_total=False), None, OWN)
+    assert single._is_newest(asked)
+    monkeypatch.setattr(pages, "LED_MAX", 6)
+    with filled.engine.connect() as connection:
+        for _ in range(2):
+            assert connection.dialect.name == "sqlite" or single.led(connection, asked) is None
+        assert single._is_newest(asked) == (connection.dialect.name == "sqlite")
+
+
+@pytest.mark.parametrize(
+    ("clauses", "is_in_order"),
+    [
+        ((CODE,), True),
+        ((CODE, SINCE), True),
+        ((CODES,), False),
+        ((OF_ONE, STATUS), False),
+        ((BY_NUMBER,), False),
+    ],
+)
+def test_the_rows_of_one_code_lie_in_the_order_of_their_resources(
+    store: Store, clauses: tuple[Clause, ...], is_in_order: bool
+) -> None:
+    found = led(SearchQuery("Observation", clauses), store.reader._hash, 0, true())
+    assert found is not None
+    assert found.is_in_order == is_in_order
