@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 
 from hdg.errors import Hl7v2Error
 from hdg.fhir.json import dumps, loads
@@ -100,6 +101,7 @@ def pseudonym(facility: str) -> str:
     return "facility-" + hashlib.sha256(facility.encode()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=256)
 def origin_text(origin: Origin) -> str:
     """An Origin as an inbox row keeps it."""
     return "" if origin == LOCAL else dumps(asdict(origin)).decode()

@@ -29,6 +29,7 @@ __all__ = [
     "JsonObject",
     "Parts",
     "base_of",
+    "bases",
     "item_hash",
     "merge",
     "own_items",
@@ -66,7 +67,7 @@ def merge(
     parts = parts or {sender: None}
     is_alone = set(parts) == {sender} and parts[sender] is None
     state = _Merge(stored, {} if is_alone else _explicit(parts, stored), sender, is_alone)
-    stated = _by_base(state.type, statement)
+    stated = bases(state.type, tuple(statement))
     for name in sorted(deleted - stated.keys() - IDENTITY):
         state.delete(base_of(state.type, name))
     for base, keys in stated.items():
@@ -130,13 +131,14 @@ def base_of(resource_type: str, key: str) -> str:
     return info.definition.name if info is not None and info.is_choice else name
 
 
-def _by_base(type_: str, content: JsonObject) -> dict[str, list[str]]:
-    """The properties of each element that a content has."""
+@lru_cache(maxsize=4096)
+def bases(resource_type: str, keys: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The elements of a content with these properties, each with its own; shared: never to be changed."""
     found: dict[str, list[str]] = {}
-    for key in content:
+    for key in keys:
         if key not in IDENTITY:
-            found.setdefault(base_of(type_, key), []).append(key)
-    return found
+            found.setdefault(base_of(resource_type, key), []).append(key)
+    return {base: tuple(own) for base, own in found.items()}
 
 
 class _Merge:
@@ -150,7 +152,7 @@ class _Merge:
             self.result = dict(stored)
         self.type: str = stored["resourceType"]
         self.parts: Any = parts
-        self._own = _by_base(self.type, stored)
+        self._own = bases(self.type, tuple(stored))
         self._sender = sender
         self._is_alone = is_alone
 
@@ -159,10 +161,10 @@ class _Merge:
         if type(value) is list and f"_{base}" not in self.result:
             self._set_list(self.result, base, base, [])
             return
-        for key in self._own.pop(base, ()):
+        for key in self._own.get(base, ()):
             self.result.pop(key, None)
 
-    def set(self, base: str, keys: list[str], statement: JsonObject) -> None:
+    def set(self, base: str, keys: tuple[str, ...], statement: JsonObject) -> None:
         new = statement.get(base)
         is_list = type(new) is list and f"_{base}" not in statement and f"_{base}" not in self.result
         if is_list and type(new) is list:

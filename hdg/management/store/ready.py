@@ -57,7 +57,8 @@ class Ready(NamedTuple):
         """The index rows of the resource with that number."""
         last = (rkey,)
         opened: Tables = marshal.loads(self.tables)  # noqa: S302  # made by ``ready``
-        return IndexRows(tuple([[row + last for row in rows] for rows in opened]), set(self.patients))
+        tables = tuple([[row + last for row in rows] if rows else rows for rows in opened])
+        return IndexRows(tables, set(self.patients))
 
 
 def ready(resource: JsonObject, indexer: Indexer) -> Ready:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Connection
@@ -42,8 +43,7 @@ __all__ = ["Put", "WriteSession"]
 _ECHOES_MAX = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """What a write came to. ``is_changed`` False: the content was there already and no version was made."""
 
     type: str

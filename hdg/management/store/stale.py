@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hdg.fhir import definitions
-from hdg.management.store.merge import ADDITIVE, IDENTITY, SERVER_META, JsonObject, base_of
+from hdg.management.store.merge import ADDITIVE, IDENTITY, SERVER_META, JsonObject, base_of, bases
 
 __all__ = [
     "Admitted",
@@ -283,14 +283,11 @@ def _clock(said: Said, type_: str, present: Collection[str]) -> dict[_Key, tuple
     return clock
 
 
-def _elements(content: JsonObject) -> list[str]:
+def _elements(content: JsonObject) -> tuple[str, ...]:
     """The elements that a content has: names of choices without their type, ``meta`` by its elements."""
-    type_ = content["resourceType"]
-    found = dict.fromkeys(base_of(type_, name) for name in content if name not in IDENTITY)
-    for name in content.get("meta") or ():
-        if name not in SERVER_META:
-            found[f"meta.{name}"] = None
-    return list(found)
+    found = bases(content["resourceType"], tuple(content))
+    meta = [f"meta.{name}" for name in content.get("meta") or () if name not in SERVER_META]
+    return (*found, *meta)
 
 
 def _without(statement: JsonObject, stale: set[str]) -> JsonObject:
