@@ -55,21 +55,28 @@ def counting(query: Select[tuple[int]], limit: int) -> Select[int]:
 def fewest_of(connection: Connection, number: int, count: Count) -> int:
     """Which of ``number`` queries finds the fewest rows. ``count``: runs ``counting`` of one of them on SQLite.
 
-    Counts a few rows of each, then more, until one has no more: so this costs less than to read that one.
+    Counts a few rows of each, then more, until one has no more, and of the others no more than that one has: so this
+    costs less than to read that one.
     """
     limit = _LIMIT
     while limit <= _LIMIT_MAX:
         found: dict[int, int] = {}
         for place in range(number):
-            rows = _count(connection, count, place, limit)
+            most = _enough(min(found.values(), default=limit), limit)
+            rows = _count(connection, count, place, most)
             if rows is not None and rows < FEW:
                 return place
-            if rows is not None and rows < limit:
+            if rows is not None and rows < most:
                 found[place] = rows
         if found:
             return min(found, key=lambda place: (found[place], place))
         limit *= _GROWTH
     return 0
+
+
+def _enough(rows: int, limit: int) -> int:
+    """How many rows to count of what may find fewer than ``rows``: one of a few numbers, for each is a statement."""
+    return min(limit, 1 << rows.bit_length())
 
 
 def _count(connection: Connection, count: Count, place: int, limit: int) -> int | None:

@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select, true
 from hdg.management.store import Clause, SearchQuery, Store
 from hdg.management.store.batch import table_of
 from hdg.management.store.index import lookups
-from hdg.management.store.probe import fewest
+from hdg.management.store.probe import fewest, fewest_of
 from hdg.management.store.schema import IdxToken, Resource
 from hdg.management.store.search import conditions
 
@@ -73,6 +73,32 @@ def test_of_many_rows_and_more_the_many_are_told_from_the_more(store: Store) -> 
             return
         assert ask([rows_of(store, STATUS), rows_of(store, CODE)]) == 1
         assert ask([rows_of(store, CODE), rows_of(store, STATUS)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fewest_is", "limits"),
+    [
+        ((1_776, 1_000_000), 0, [1_000, 1_000, 8_000, 2_048]),
+        ((1_776, 1_300), 1, [1_000, 1_000, 8_000, 2_048]),
+        ((1_776, 2_000), 0, [1_000, 1_000, 8_000, 2_048]),
+        ((1_000_000, 1_776, 1_776), 1, [1_000] * 3 + [8_000, 8_000, 2_048]),
+        ((7_999, 8_000), 0, [1_000, 1_000, 8_000, 8_000]),
+        ((999, 5), 0, [1_000]),
+    ],
+)
+def test_no_more_is_counted_of_the_others_than_the_fewest_has(
+    store: Store, sizes: tuple[int, ...], fewest_is: int, limits: list[int]
+) -> None:
+    asked: list[int] = []
+
+    def count(place: int, limit: int) -> list[tuple[int]]:
+        asked.append(limit)
+        return [(min(sizes[place], limit),)]
+
+    with store.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            assert fewest_of(connection, len(sizes), count) == fewest_is
+            assert asked == limits
 
 
 def test_what_passes_over_many_rows_does_not_lead_though_it_finds_none(store: Store) -> None:
