@@ -41,15 +41,28 @@ Trusted = dict[int, list[Any]]
 class Scope:
     """What surrounds a value: its ``resource``, and the ``root`` whose contained resources it may name.
 
-    ``trusted``: objects that need not pass the same check twice.
+    ``trusted``: objects that need not pass the same check twice. ``locals``: what ``local_ids`` found.
     """
 
-    __slots__ = ("resource", "root", "trusted")
+    __slots__ = ("locals", "resource", "root", "trusted")
 
     def __init__(self, resource: JsonObject, root: JsonObject, trusted: Trusted | None = None) -> None:
         self.resource = resource
         self.root = root
         self.trusted: Trusted = {} if trusted is None else trusted
+        self.locals: dict[str, JsonObject] | None = None
+
+    def local_ids(self) -> dict[str, JsonObject]:
+        """The contained resources of ``root`` by their ids, of equal ids the first; looked for once."""
+        if self.locals is None:
+            found: dict[str, JsonObject] = {}
+            inner = self.root.get("contained")
+            for item in inner if isinstance(inner, list) else ():
+                id_ = item.get("id") if isinstance(item, dict) else None
+                if isinstance(id_, str):
+                    found.setdefault(id_, item)
+            self.locals = found
+        return self.locals
 
 
 # Whether the invariant holds for the object (its structure is already known to be right).

@@ -67,6 +67,7 @@ def refused(resources: Sequence[JsonObject], trusted: Trusted | None) -> list[in
         kind = resource.get("resourceType")
         accept = resource_accept(kind) if type(kind) is str and "contained" not in resource else None
         scope.resource = scope.root = resource
+        scope.locals = None
         try:
             if accept is None or accept(resource, scope) is not None:
                 found.append(index)
@@ -103,7 +104,11 @@ def _inner_resource(value: Any, scope: Scope, is_contained: bool) -> list[Findin
     if not is_contained:
         return _resource_check(value, Scope(value, value) if type(value) is dict else scope)
     check = _check_of(value)
-    return check(value, Scope(value, scope.root)) if callable(check) else check
+    if not callable(check):
+        return check
+    inside = Scope(value, scope.root)
+    inside.locals = scope.local_ids()
+    return check(value, inside)
 
 
 # --- contained resources ---------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hdg.fhir.definitions import ElementDefinition, Invariant, codes, resource_t
 from hdg.fhir.invariants import ELSEWHERE, NOT_CHECKED, Rule, Scope, rule
 from hdg.fhir.narrative import check_div
 from hdg.fhir.primitives import Check, Finding, code_check, primitive_check
-from hdg.fhir.references import contained, reference_type
+from hdg.fhir.references import reference_type
 
 __all__ = [
     "bound_primitive",
@@ -124,9 +124,14 @@ def reference_check(targets: frozenset[str]) -> Callable[[Any, Scope], list[Find
             head, _, rest = text.partition("/")
             if head in allowed and rest.isalnum() and rest.isascii() and len(rest) <= _MAX_ID:
                 return None
-        if text is not None and text.startswith("#") and contained(scope.root, text) is None:
-            return [(".reference", "invariant", "ref-1: no contained resource has this id")]
-        kind = reference_type(value, scope.root)
+        kind: str | None
+        if text is not None and text.startswith("#"):
+            target = scope.root if text == "#" else scope.local_ids().get(text[1:])
+            if target is None:
+                return [(".reference", "invariant", "ref-1: no contained resource has this id")]
+            kind = target.get("resourceType")
+        else:
+            kind = reference_type(value, scope.root)
         if kind is None:
             if text is not None and _LOOKS_LITERAL.match(text):
                 return [(".reference", "value", "not Type/id with a resource type and an id of R4")]

@@ -12,14 +12,21 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from itertools import product
 from typing import Any
 
 from hdg.errors import Issue, ValidationFailed
 from hdg.fhir import definitions, path
 from hdg.fhir.path_branches import Env
 from hdg.management.store.emit import Emit, emitters
-from hdg.management.store.index import COMPOSITE_BLANK, KINDS, IndexRows, composite_slots
+from hdg.management.store.index import (
+    COMBINED_EACH,
+    COMBINED_MAX,
+    COMPOSITE_BLANK,
+    KINDS,
+    IndexRows,
+    combined,
+    composite_slots,
+)
 from hdg.management.store.values import Hash
 from hdg.throttle import Throttle
 
@@ -396,9 +403,12 @@ def _composite(made: Definition, emit: Mapping[str, Emit]) -> _Writer:
     def write(resource: JsonObject, number: int, rkey: int, found: IndexRows) -> None:
         env = Env(resource, resource, resource)
         for run, parts in plans:
-            for item in run(resource, env):
+            items = run(resource, env)
+            room = COMBINED_MAX + COMBINED_EACH * len(items)
+            for item in items:
                 values = [[row for v in select(item, resource) for row in rows(v)] for select, rows in parts]
-                for chosen in product(*values):
+                for chosen in combined(values, room, is_cut=True):
+                    room -= 1
                     row: list[Any] = [number, *COMPOSITE_BLANK, rkey]
                     for places, part in zip(slots, chosen, strict=True):
                         for place, value in zip(places, part, strict=False):

@@ -9,12 +9,14 @@ identifiers and identifiers of references have rows of their own (forms.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
-from itertools import product
+from itertools import islice, product
+from math import prod
 from typing import Any, Final
 
+from hdg.errors import Issue, ValidationFailed
 from hdg.fhir import definitions
 from hdg.management.store.emit import Emit, emitters
 from hdg.management.store.forms import TABLES, Form, Forms, forms_of
@@ -143,16 +145,23 @@ class Indexer:
 
     def rows(self, resource: dict[str, Any], rkey: int) -> IndexRows:
         """All index rows of ``resource``, and whose compartments its own references put it into."""
-        tables, patients = self.heads(resource)
+        tables, patients = self._distinct(resource, is_cut=True)
         last = (rkey,)
         return IndexRows(tuple([[row + last for row in rows] for rows in tables]), patients)
 
     def heads(self, resource: dict[str, Any]) -> tuple[Tables, set[str]]:
-        """``rows`` without the last column (rkey), and the patients."""
-        tables, patients = self._heads(resource)
+        """``rows`` without the last column (rkey), and the patients.
+
+        Raises ValidationFailed for what has more combinations than COMBINED_MAX; ``rows`` leaves the rest out, so that
+        what is stored already can be indexed anew.
+        """
+        return self._distinct(resource, is_cut=False)
+
+    def _distinct(self, resource: dict[str, Any], *, is_cut: bool) -> tuple[Tables, set[str]]:
+        tables, patients = self._heads(resource, is_cut=is_cut)
         return tuple([list(dict.fromkeys(rows)) if len(rows) > 1 else rows for rows in tables]), patients
 
-    def _heads(self, resource: dict[str, Any]) -> tuple[Tables, set[str]]:
+    def _heads(self, resource: dict[str, Any], *, is_cut: bool) -> tuple[Tables, set[str]]:
         """The same; a row may come twice."""
         type_ = resource["resourceType"]
         program = self._programs.get(type_)
@@ -166,7 +175,7 @@ class Indexer:
                 run(value, tables, patients)
             if key in composites:
                 for composite in composites[key]:
-                    _compose(composite, resource, tables[COMPOSITE])
+                    _compose(composite, resource, tables[COMPOSITE], is_cut=is_cut)
         for select, run in program.others:
             run(select(resource), tables, patients)
         if type_ == "Patient":
@@ -442,9 +451,10 @@ def _token_writer(hash_: Hash, emit: Emit) -> Write:
     return write
 
 
-def _compose(composite: _Composite, resource: dict[str, Any], table: list[Row]) -> None:
-    base = composite.base
-    for item in base.of(resource) if base is not None else (resource,):
+def _compose(composite: _Composite, resource: dict[str, Any], table: list[Row], *, is_cut: bool) -> None:
+    items = composite.base.of(resource) if composite.base is not None else (resource,)
+    room = COMBINED_MAX + COMBINED_EACH * len(items)
+    for item in items:
         chosen: list[list[Row]] = []
         for alternatives, emit, is_whole in composite.components:
             values: list[Row] = []
@@ -460,13 +470,29 @@ def _compose(composite: _Composite, resource: dict[str, Any], table: list[Row]) 
                 break
             chosen.append(values)
         else:
-            for parts in product(*chosen):
+            for parts in combined(chosen, room, is_cut=is_cut):
+                room -= 1
                 row: list[Any] = [composite.number, *COMPOSITE_BLANK]
                 for slots, part in zip(composite.slots, parts, strict=True):
                     for slot, value in zip(slots, part, strict=False):
                         row[slot] = value
                 table.append(tuple(row))
 
+
+def combined(chosen: Sequence[Sequence[Row]], room: int, *, is_cut: bool) -> Iterable[tuple[Row, ...]]:
+    """One of each in every combination, at most ``room``. Raises ValidationFailed for more unless ``is_cut``."""
+    if prod(map(len, chosen)) <= room:
+        return product(*chosen)
+    if is_cut:
+        return islice(product(*chosen), room)
+    text = "more combinations of codes and values than can be searched by"
+    raise ValidationFailed([Issue("error", "too-costly", "", text)])
+
+
+COMBINED_MAX: Final = 10_000
+"""Rows that one composite has of a resource, above COMBINED_EACH for each item: a thousand codes with a thousand values
+in one Observation were a million."""
+COMBINED_EACH: Final = 10
 
 COMPOSITE_BLANK: Final = (0, 0, 0, 0, 0.0, 0.0, 0, 0, "")
 """A composite's row between its number and rkey, with no component in its place."""
