@@ -423,6 +423,16 @@ def location(text: str, state: State) -> Facts:
     return Facts((state.sender.name, text.rstrip("^&")), is_thing=True)
 
 
+@CONVERTERS.register("identity.bed", type="id")
+def bed(text: str, state: State) -> Facts:
+    """NPU-1: the place that PV1-3 names with the same text."""
+    place = state.segment.field(1).partition("~")[0]
+    if place.strip('^&"'):
+        return Facts((state.sender.name, place.rstrip("^&")), is_thing=True)
+    state.problem("a bed status without a bed: it is nobody's", code="required")
+    return state.unidentified()
+
+
 @CONVERTERS.register("identity.coded_location", type="id")
 def coded_location(text: str, state: State) -> Facts:
     """A coded place: as sent."""
