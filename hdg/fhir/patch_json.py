@@ -16,6 +16,10 @@ from hdg.errors import BadRequest
 __all__ = ["PatchFailed", "apply_json_patch", "pointer"]
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 16 * 1024 * 1024
+"""Characters that all copies of a patch may hold, each value beside its text counted as _VALUE: copies of copies
+double."""
+_VALUE = 16
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _BAD_ESCAPE = re.compile(r"~(?![01])")
 _MISSING = object()
@@ -36,9 +40,14 @@ def apply_json_patch(document: Any, patch: Any) -> Any:
         raise BadRequest("a JSON Patch is an array of operations", code="structure")
     if len(patch) > MAX_OPERATIONS:
         raise BadRequest(f"more than {MAX_OPERATIONS} operations", code="too-costly")
+    room = MAX_COPIED
     for number, operation in enumerate(patch):
         try:
+            if operation.get("op") == "copy":
+                room = _room_after(room, _at(document, pointer(operation.get("from"))))
             document = _apply(document, operation)
+        except RecursionError:
+            raise BadRequest(f"operation {number}: nested too deeply", code="too-costly") from None
         except PatchFailed as error:
             raise PatchFailed(f"operation {number}: {error}", code=error.code) from None
         except BadRequest as error:
@@ -79,6 +88,24 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
                 raise PatchFailed("a test does not hold")
             return document
     raise BadRequest("the op is add, remove, replace, move, copy or test", code="value")
+
+
+def _room_after(room: int, copied: Any) -> int:
+    """What is left of MAX_COPIED after one more copy. Raises BadRequest when that is nothing."""
+    waiting = [copied]
+    while waiting:
+        value = waiting.pop()
+        room -= _VALUE
+        if isinstance(value, str):
+            room -= len(value)
+        elif isinstance(value, dict):
+            room -= sum(map(len, value))
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        if room < 0:
+            raise BadRequest("the copies of this patch are too large", code="too-costly")
+    return room
 
 
 def _value(operation: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hdg.errors import BadRequest
 from hdg.fhir import definitions, json
 from hdg.fhir.patch_fhirpath import apply_fhirpath_patch
-from hdg.fhir.patch_json import PatchFailed, apply_json_patch
+from hdg.fhir.patch_json import MAX_COPIED, PatchFailed, apply_json_patch
 
 PATIENT = {
     "resourceType": "Patient",
@@ -181,6 +181,23 @@ def test_a_json_patch_that_does_not_fit_changes_nothing(wrong):
     with pytest.raises(BadRequest):
         apply_json_patch(document, [{"op": "add", "path": "/list/-", "value": 4}, wrong][1:])
     assert document == before
+
+
+def test_copies_of_copies_are_refused_before_they_take_all_memory():
+    """Each of these doubles what is there: forty were a million million values."""
+    grown = [{"op": "copy", "from": "/a", "path": "/a/-"}] * 40
+    with pytest.raises(BadRequest, match=r"operation 1[0-9]: the copies of this patch are too large"):
+        apply_json_patch({"a": ["x"]}, grown)
+    text = [{"op": "copy", "from": "/a", "path": f"/b{number}"} for number in range(100)]
+    with pytest.raises(BadRequest, match="operation 16: the copies"):
+        apply_json_patch({"a": "x" * (MAX_COPIED // 16 - 100)}, text)
+    assert apply_json_patch({"a": "x" * 100_000}, text)["b99"] == "x" * 100_000
+
+
+def test_a_patch_that_nests_too_deeply_is_refused():
+    deeper = [{"op": "add", "path": "/a" + "/0" * depth, "value": []} for depth in range(3000)]
+    with pytest.raises(BadRequest, match="nested too deeply"):
+        apply_json_patch({}, [*deeper, {"op": "copy", "from": "/a", "path": "/b"}])
 
 
 @pytest.mark.parametrize("wrong", [{}, "x", None, [1], [[]]])
