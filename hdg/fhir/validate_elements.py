@@ -129,7 +129,8 @@ def reference_check(targets: frozenset[str]) -> Callable[[Any, Scope], list[Find
             target = scope.root if text == "#" else scope.local_ids().get(text[1:])
             if target is None:
                 return [(".reference", "invariant", "ref-1: no contained resource has this id")]
-            kind = target.get("resourceType")
+            named = target.get("resourceType")
+            kind = named if named is None or isinstance(named, str) else ""
         else:
             kind = reference_type(value, scope.root)
         if kind is None:

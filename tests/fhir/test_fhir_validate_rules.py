@@ -84,6 +84,15 @@ def test_a_contained_resource_that_breaks_a_rule_is_rejected(contained: list[Jso
     assert f"Patient.{place}" in places(with_contained(*contained))
 
 
+@pytest.mark.parametrize("kind", [["Patient"], {"a": 1}, 5, True, "", "Colour", None])
+def test_a_reference_to_something_contained_that_is_no_resource_is_an_issue_and_no_exception(kind):
+    contained = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+    contained |= {"contained": [{"resourceType": kind, "id": "a"}], "focus": [{"reference": "#a"}]}
+    found = [issue.place for issue in validate(contained)]
+    assert found[0] == "Observation.contained[0].resourceType"
+    assert set(found[1:]) == (set() if kind is None else {"Observation.focus[0].type"})
+
+
 def test_contained_resources_may_refer_to_each_other_and_to_their_container() -> None:
     parent = {"resourceType": "Organization", "id": "q", "name": "y"}
     assert validate(with_contained({**ORGANIZATION, "partOf": {"reference": "#q"}}, parent)) == []
