@@ -29,7 +29,7 @@ _UNNAMED = ("",)
 _SHORT = 20
 """Children that are counted each time."""
 _PATHS_MAX = 1000
-"""Elements of which is kept where they lie."""
+"""Elements of which is kept where they lie, or who wrote them."""
 
 
 class Authorship:
@@ -41,10 +41,12 @@ class Authorship:
         self._paths: dict[Element, str] = {}
         self._above: dict[Element, tuple[str, ...]] = {}
         self._document = self._authors(state.root)
-        self._by_key = {
-            key: self._document if key[0] in _THINGS else self._authors(element)
-            for key, element in list(state.sources.items())
-        }
+        self._by_key: dict[tuple[str, str], tuple[str, ...]] = {}
+        """Of what others wrote than those who wrote the document."""
+        for key, element in list(state.sources.items()):
+            authors = self._document if key[0] in _THINGS else self._authors(element)
+            if authors != self._document:
+                self._by_key[key] = authors
         self._above.clear()
         self._places: dict[tuple[str, str], str] = {}
 
@@ -62,6 +64,8 @@ class Authorship:
             if known is None:
                 parent = self._state.parents.get(element)
                 known = () if parent is None else self._authors(parent)
+            if len(self._above) >= _PATHS_MAX:
+                self._above.clear()
             self._above[element] = known
         return known
 

@@ -16,17 +16,15 @@ So does a statement on the way to something in it, also over one with a nullFlav
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
+from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element, Parents
 
 __all__ = ["STATEMENTS", "Find", "Path", "PathError", "is_said", "parse_path"]
 
-Parents = Mapping[Element, Element]
-"""What each element stands in."""
 Find = Callable[[Element, Parents], Sequence[Element]]
 Check = Callable[[Element, Parents], bool]
 Pick = Callable[[Sequence[Element], Parents], Sequence[Element]]

@@ -23,6 +23,7 @@ __all__ = [
     "SDTC",
     "XSI_TYPE",
     "Element",
+    "Parents",
     "Tree",
     "children",
     "first_child",
@@ -41,10 +42,18 @@ _PHARM = "{urn:hl7-org:pharm}"
 LARGE = 1_000_000
 """Bytes from which on memory counts for more than time."""
 _CHUNK = 1 << 18
+_HEAD = 1 << 12
+"""Bytes in which most roots begin."""
 MAX_DEPTH: Final = 100
 MAX_ATTRIBUTES: Final = 100
 """Of one element."""
 
+_TEXT = f"{HL7}text"
+_NARRATIVE = frozenset(
+    HL7 + name
+    for name in ("text", "table", "thead", "tbody", "tr", "td", "th", "list", "item", "paragraph", "content")
+)
+"""What narratives are made of: what it holds is a narrative too."""
 _PREFIXES = {
     "xsi": "http://www.w3.org/2001/XMLSchema-instance",
     "sdtc": "urn:hl7-org:sdtc",
@@ -66,11 +75,64 @@ _BEFORE_ROOT = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s)*", re.DOTALL)
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _START_TAG = re.compile(r"<[A-Za-z_][^\s/>]*")
+_MARK = b"\xef\xbb\xbf"
 _MARKS = (
-    (b"\xef\xbb\xbf", "utf-8"),
+    (_MARK, "utf-8"),
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
+
+
+class Parents:
+    """What each element of a document stands in; its root in nothing.
+
+    Most elements hold no others, or are of a narrative; they are hardly ever asked for, and looked for when one is.
+    """
+
+    __slots__ = ("_around", "_document", "_is_whole", "_root")
+
+    def __init__(self, document: Element, around: dict[Element, Element]) -> None:
+        """``around``: of the elements below ``document`` that are asked for most, what they stand in."""
+        self._document = self._root = document
+        self._around = around
+        self._is_whole = False
+
+    def get(self, element: Element) -> Element | None:
+        """What an element stands in; None for a root."""
+        found = self._around.get(element)
+        if found is None and not self._is_whole and element is not self._root:
+            self._complete()
+            found = self._around.get(element)
+        return found
+
+    def __getitem__(self, element: Element) -> Element:
+        found = self.get(element)
+        if found is None:
+            raise KeyError("nothing is around a root")
+        return found
+
+    def put(self, element: Element, around: Element) -> None:
+        """Says that the root stands in an element now, which is the root from now on."""
+        self._around[element] = self._root = around
+
+    def pop(self, element: Element) -> Element:
+        """What an element stood in, which is a root from now on."""
+        if not self._is_whole:
+            self._complete()
+        return self._around.pop(element)
+
+    def clear(self) -> None:
+        """Lets go of the document."""
+        self._document = self._root = Element("")
+        self._around.clear()
+        self._is_whole = True
+
+    def _complete(self) -> None:
+        self._is_whole = True
+        around = self._around
+        for element in self._document.iter():
+            for child in element:
+                around.setdefault(child, element)
 
 
 class Tree:
@@ -82,7 +144,7 @@ class Tree:
         """Raises CdaError for a tree that is nested too deeply or too wide."""
         self.root = self._document = root
         self.parents, self.identified, self.has_nulled = _around(root)
-        """What each element stands in, the element with each ID, and whether a nullFlavor stands beside values."""
+        """The element with each ID; whether a nullFlavor stands beside values."""
         self.body = body
         """The document in UTF-8."""
         self.prefixed: dict[Element, Any] | None = None
@@ -128,7 +190,8 @@ class Tree:
         for name in reversed(names):
             around = Element(HL7 + name)
             around.append(self.root)
-            self.parents[self.root] = self.root = around
+            self.parents.put(self.root, around)
+            self.root = around
             made.append(around)
         if self.prefixed is not None:
             others = wrapped(self.prefixed[inner], [one.tag for one in reversed(made)])
@@ -236,6 +299,9 @@ def _share(
 
 def mended(data: bytes, issues: list[Issue]) -> bytes:
     """The root element in UTF-8. Raises CdaError: there is none, or a DTD before it."""
+    plain = _plain(data)
+    if plain is not None:
+        return plain
     text = _decoded(data, issues)
     start = _BEFORE_ROOT.match(text)
     at = start.end() if start else 0
@@ -247,6 +313,26 @@ def mended(data: bytes, issues: list[Issue]) -> bytes:
         return (text[at:] if at else text).encode("utf-8")
     except UnicodeEncodeError:
         raise CdaError("not well-formed XML") from None
+
+
+def _plain(data: bytes) -> bytes | None:
+    """The root element of a document in UTF-8 that begins as most do, None for any other; no text is made of it all."""
+    declared = _ENCODING.match(data[:200])
+    if data.startswith(_MARK) or (declared and declared[1].lower() not in (b"utf-8", b"utf8")):
+        return None
+    head = data[:_HEAD].decode("utf-8", "ignore")
+    before = _BEFORE_ROOT.match(head)
+    at = before.end() if before else 0
+    if not _START_TAG.match(head, at):
+        return None
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(data), _CHUNK):
+            decoder.decode(data[start : start + _CHUNK])
+        decoder.decode(b"", True)
+    except UnicodeDecodeError:
+        return None
+    return data[len(head[:at].encode("utf-8")) :]
 
 
 def _decoded(data: bytes, issues: list[Issue]) -> str:
@@ -303,34 +389,37 @@ def _declared(text: str, issues: list[Issue]) -> str:
     return text[: found.end()] + "".join(missing) + text[found.end() :]
 
 
-def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element], bool]:
+def _around(root: Element) -> tuple[Parents, dict[str, Element], bool]:
     """What each element stands in, the first element with each ID, and whether a nullFlavor stands beside values.
 
     Raises CdaError: too deep, or too wide.
     """
-    parents: dict[Element, Element] = {}
+    around: dict[Element, Element] = {}
     named: list[Element] = []
     has_nulled = False
-    level, depth = [root], 0
+    level, depth = [[root]], 0
     while level:
         depth += 1
         if depth > MAX_DEPTH:
             raise CdaError(f"nested more than {MAX_DEPTH} deep")
-        below: list[Element] = []
-        for element in level:
-            names = element.keys()
-            if names:
-                if "ID" in names:
-                    named.append(element)
-                if "nullFlavor" in names and not has_nulled:
-                    has_nulled = says_more(element)
-                if len(names) > MAX_ATTRIBUTES:
-                    raise CdaError(f"an element has more than {MAX_ATTRIBUTES} attributes")
-            if len(element):
+        below: list[list[Element]] = []
+        for siblings in level:
+            for element in siblings:
+                names = element.keys()
+                if names:
+                    if "ID" in names:
+                        named.append(element)
+                    if "nullFlavor" in names and not has_nulled:
+                        has_nulled = says_more(element)
+                    if len(names) > MAX_ATTRIBUTES:
+                        raise CdaError(f"an element has more than {MAX_ATTRIBUTES} attributes")
                 inner = element[:]
-                below += inner
-                for child in inner:
-                    parents[child] = element
+                if inner:
+                    below.append(inner)
+                    if element.tag not in _NARRATIVE:
+                        for child in inner:
+                            if len(child) and child.tag != _TEXT:
+                                around[child] = element
         level = below
     identified = {element.get("ID", ""): element for element in named}
     if len(identified) < len(named):  # the first in the document counts
@@ -338,7 +427,7 @@ def _around(root: Element) -> tuple[dict[Element, Element], dict[str, Element], 
         for element in root.iter():
             if (name := element.get("ID")) is not None:
                 identified.setdefault(name, element)
-    return parents, identified, has_nulled
+    return Parents(root, around), identified, has_nulled
 
 
 def _make_truths(root: Any, body: bytes) -> None:

@@ -117,6 +117,6 @@ def _unwrap(tree: Tree) -> str:
         if len(held) != 1:
             raise Hl7v3Error("the SOAP body does not hold one message", "Envelope/Body")
         tree.root = held[0]
-        del tree.parents[held[0]]
+        tree.parents.pop(held[0])
         return uri
     return ""

@@ -227,3 +227,66 @@ def test_a_value_beside_a_null_flavor_is_taken_out_though_a_quoted_sign_seems_to
     root = read(f'<ClinicalDocument xmlns="urn:hl7-org:v3">{code}</ClinicalDocument>'.encode(), issues)
     assert "code" not in root[0].attrib
     assert [issue.place for issue in issues] == ["code/@code"]
+
+
+def test_what_an_element_stands_in_is_known_of_each_however_it_is_asked():
+    data = document(
+        "<entry><act moodCode='EVN'><code code='1'/><text>a<content ID='x'><br/></content></text></act></entry>"
+    )
+    tree = read_tree(data, [])
+    expected = {child: element for element in tree.root.iter() for child in element}
+    in_order = list(tree.root.iter())
+    assert [tree.parents.get(one) for one in in_order] == [expected.get(one) for one in in_order]
+    other = read_tree(data, [])
+    expected = {child: element for element in other.root.iter() for child in element}
+    backwards = list(other.root.iter())[::-1]
+    assert [other.parents.get(one) for one in backwards] == [expected.get(one) for one in backwards]
+    with pytest.raises(KeyError):
+        other.parents[other.root]
+
+
+def test_a_part_without_children_stands_in_what_is_put_around_it():
+    tree = read_tree(b'<act xmlns="urn:hl7-org:v3"/>', [])
+    act = tree.root
+    tree.wrap(("section", "entry"))
+    assert local(tree.parents[act]) == "entry"
+    assert tree.parents[tree.parents[act]] is tree.root
+    assert tree.parents.get(tree.root) is None
+    assert tree.place_of(act) == "entry/act"
+
+
+def test_what_was_taken_out_stands_in_nothing():
+    tree = read_tree(b'<a xmlns="urn:hl7-org:v3"><b/><c><d/></c></a>', [])
+    first, second = tree.root
+    tree.remove(first)
+    assert tree.parents.get(first) is None
+    assert tree.parents[second[0]] is second
+    tree.parents.clear()
+    assert tree.parents.get(second) is None
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        " \n",
+        "\N{NO-BREAK SPACE}",
+        "\x1c",
+        '<?xml version="1.0" encoding="utf-8"?>\n',
+        '<?xml version="1.0" encoding="us-ascii"?>\n',
+        "<!-- é -->" * 700,  # longer than what is looked at first
+        "<!--" + "é" * 5000 + "-->",
+    ],
+)
+@pytest.mark.parametrize("said", ["Grüße", "x" * 300_000 + "é", "plain"])
+def test_a_document_in_utf_8_is_its_own_root_element(before, said):
+    whole = DOCUMENT.replace("Grüße", said)
+    assert xml.mended((before + whole).encode(), []) == whole.encode()
+
+
+def test_bytes_that_are_no_utf_8_are_found_wherever_they_are():
+    issues = []
+    data = DOCUMENT.replace("Grüße", "x" * 600_000 + "ü").encode("windows-1252")
+    assert read(data, issues)[0].text == "x" * 600_000 + "ü"
+    assert [one.text for one in issues] == ["not utf-8 as declared; read as it seems"]
+    assert xml.mended(DOCUMENT.encode()[:-3] + "ü".encode()[:1], []).endswith("Ã".encode())
