@@ -233,8 +233,6 @@ class Compiler(Programs[Program]):
             state.issues.append(Issue("warning", "required", state.place_of(element), text))
         facts = program.identify(element, state) if program.identify else state.facts_of(element)
         reference = state.take(out, facts, element)
-        for attribute in ("classCode", "moodCode"):
-            state.mark(element, attribute)
         if kind == "Patient" and state.subject is None:
             state.subject = reference.copy()
         made[element] = reference["reference"]

@@ -76,9 +76,10 @@ class Dispatch:
             finally:
                 state.depth -= 1
             if found:
-                state.told[element] = tuple([one["reference"] for one in found])
+                references = tuple([one["reference"] for one in found])
+                state.told[element] = references[0] if len(references) == 1 else references
             return found
-        return [{"reference": one} for one in told]
+        return [{"reference": one} for one in (told if isinstance(told, tuple) else (told,))]
 
     def _read(self, element: Element, state: State) -> list[JsonObject]:
         if local(element) not in STATEMENTS:

@@ -54,11 +54,9 @@ def _unread(root: Element, state: State) -> dict[str, None]:
     """Places of what nothing has read: all, or more than are told."""
     found: dict[str, None] = {}
     consumed, attributes = state.consumed, state.attributes
-    stack = [root]
+    stack = [] if root in consumed or root.tag in SILENT else [root]
     while stack and len(found) < _MOST:
         element = stack.pop()
-        if element in consumed or element.tag in SILENT:
-            continue
         for name in element.keys():  # noqa: SIM118  # of an element
             if name in STRUCTURE or name[0] == "{" or ((read := attributes.get(name)) and element in read):
                 continue
@@ -69,11 +67,16 @@ def _unread(root: Element, state: State) -> dict[str, None]:
         if text and not text.isspace():
             found[state.place_of(element)] = None
         if len(element):
-            inner = element[::-1]
-            for child in inner:
+            is_told = False
+            inner: list[Element] = []
+            for child in element:
+                if child not in consumed and child.tag not in SILENT:
+                    inner.append(child)
                 text = child.tail
                 if text and not text.isspace():
-                    found[state.place_of(element)] = None
-                    break
+                    is_told = True
+            if is_told:
+                found[state.place_of(element)] = None
+            inner.reverse()
             stack += inner
     return found

@@ -20,12 +20,15 @@ from hdg.terminology import Systems
 __all__ = ["SELF", "State", "ids_of"]
 
 _ORDINALS_MAX = 10_000
+_AROUND_MAX = 1_000
+"""Elements of which is remembered whom they are about."""
 
 
 class State(Context):
     """One document on its way. Owned by Converter.convert; never shared."""
 
     __slots__ = (
+        "_anothers",
         "_canonical",
         "_ids",
         "_statements",
@@ -43,7 +46,6 @@ class State(Context):
         "known",
         "library",
         "made_of",
-        "names_others",
         "opened",
         "parents",
         "resources",
@@ -70,13 +72,13 @@ class State(Context):
         super().__init__()
         self.has_contexts = b"qualifier" in tree.body
         """Whether codes may say in a qualifier that something is absent, or somebody else's."""
-        self.names_others = any(one in tree.body for one in _OF_OTHERS)
-        """Whether it may hold statements about somebody else than the patient."""
         tree.body = b""  # nothing is renamed from here on
         self.tree = tree
         self.root = tree.root
         self.parents = tree.parents
         """What each element stands in; the root in nothing."""
+        self._anothers: dict[Element, bool] = {}
+        """Of elements around statements, whether what they hold is about somebody else than the patient; bounded."""
         self._canonical = Canonical(tree)
         self.sender = sender
         self.institution = sender.institution
@@ -101,8 +103,8 @@ class State(Context):
         """What converters have worked out for this document, by their own keys."""
         self.made_of: defaultdict[str, dict[Element, str | None]] = defaultdict(dict)
         """By table, what it made of an element: ``Type/id``."""
-        self.told: dict[Element, tuple[str, ...]] = {}
-        """What became of a statement: each ``Type/id``."""
+        self.told: dict[Element, str | tuple[str, ...]] = {}
+        """What became of a statement: ``Type/id``, or each where there is not just one."""
         self.depth = 0
         """Statements that are being read, one by way of another."""
         self.opened = 0
@@ -138,6 +140,7 @@ class State(Context):
         self.made_of.clear()
         self.told.clear()
         self.above.clear()
+        self._anothers.clear()
         self._ids.clear()
 
     def forget(self) -> None:
@@ -184,21 +187,25 @@ class State(Context):
 
         The subject of a section or a statement is that of all that it holds.
         """
-        if not self.names_others:
-            return False
-        node: Element | None = element
+        found = _names_another(element)
+        if found is not None:
+            return found
+        around: list[Element] = []
+        node = self.parents.get(element)
         while node is not None:
-            if local(node) == "section" and any(one.get("code") == _FAMILY for one in children(node, "code")):
-                return True  # family histories say whose they are; nothing else there is about the patient
-            for subject in children(node, "subject"):
-                related = first_child(subject, "relatedSubject")
-                if related is not None:
-                    code = first_child(related, "code")
-                    return code is None or code.get("code") not in SELF
-            if any(one.get("root") in _OF_FAMILIES for one in children(node, "templateId")):
-                return True
+            found = self._anothers.get(node)
+            if found is None:
+                around.append(node)
+                found = _names_another(node)
+            if found is not None:
+                break
             node = self.parents.get(node)
-        return False
+        is_anothers = found is True
+        if len(self._anothers) > _AROUND_MAX:
+            self._anothers.clear()
+        for one in around:
+            self._anothers[one] = is_anothers
+        return is_anothers
 
     def is_absent_or_anothers(self, element: Element) -> bool:
         """Whether a qualifier of its code or value says that what it names is absent, or is somebody else's.
@@ -352,7 +359,6 @@ _OF_FAMILIES = frozenset(
     )
 )
 """Templates of sections and entries of family histories: C-CDA, CCD of 2007, IHE PCC."""
-_OF_OTHERS = (b"relatedSubject", *(one.encode() for one in (_FAMILY, *sorted(_OF_FAMILIES))))
 _CONTEXT, _RELATIONSHIP = "408729009", "408732007"
 _ABSENT = ("410516002", "410593006", "410594000", "723511001")
 _OF_RECORD = ("", "410604004")
@@ -371,6 +377,21 @@ _LINKED = frozenset(
         "encompassingEncounter",
     )
 )
+
+
+def _names_another(element: Element) -> bool | None:
+    """Whether an element itself says that what it holds is about somebody else than the patient; None: it is silent."""
+    if local(element) == "section" and any(one.get("code") == _FAMILY for one in children(element, "code")):
+        return True  # family histories say whose they are; nothing else there is about the patient
+    for subject in children(element, "subject"):
+        related = first_child(subject, "relatedSubject")
+        if related is not None:
+            code = first_child(related, "code")
+            return code is None or code.get("code") not in SELF
+    for one in children(element, "templateId"):
+        if one.get("root") in _OF_FAMILIES:
+            return True
+    return None
 
 
 def ids_of(element: Element) -> list[tuple[str, str]]:

@@ -85,7 +85,8 @@ def text_of(element: Element | None, state: State) -> str:
     """The text of an ST or ED, by way of a reference into the narrative where there is one."""
     if element is None:
         return ""
-    inner = " ".join("".join(element.itertext()).split())
+    said = (element.text or "") if len(element) == 0 else "".join(element.itertext())
+    inner = " ".join(said.split())
     if inner:
         return inner
     for reference in children(element, "reference"):

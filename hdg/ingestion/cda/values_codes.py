@@ -144,7 +144,7 @@ def to_coding(element: Element, state: State) -> JsonObject | None:
         return None
     found: JsonObject = {}
     if oid:
-        uri = state.uri(oid) or urn_of(oid)
+        uri = _uri_of(oid, state)
         if uri is None:
             state.problem("a code system is neither an OID nor a UUID")
         else:
@@ -157,3 +157,11 @@ def to_coding(element: Element, state: State) -> JsonObject | None:
     if display:
         found["display"] = display
     return found
+
+
+def _uri_of(oid: str, state: State) -> str | None:
+    """The URI of a code system; a URN where it has no other, None where the OID is none."""
+    known: str | None = state.known.get(("codes", oid))
+    if known is None:
+        known = state.known["codes", oid] = state.uri(oid) or urn_of(oid)
+    return known

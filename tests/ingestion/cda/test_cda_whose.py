@@ -92,6 +92,31 @@ RESULT = f"""<observation classCode="OBS" moodCode="EVN"><templateId root="{T}2"
   <code code="2339-0" {LN}/><statusCode code="completed"/><value xsi:type="PQ" value="5" unit="mg/dL"/></observation>"""
 
 
+def _panel(*members):
+    """Results, each with what stands before it: a subject of its own, or none; the first is of them all."""
+    whose, *others = members
+    components = "".join(
+        "<component>"
+        + RESULT.replace('"r"', f'"{number}"').replace("<code", f"{one}<code", 1)
+        + "</component>"
+        for number, one in enumerate(others)
+    )
+    return f"""<entry><organizer classCode="BATTERY" moodCode="EVN"><templateId root="{T}1"/>
+      <statusCode code="completed"/>{whose}{components}</organizer></entry>"""
+
+
+def test_a_subject_is_that_of_all_that_it_holds_and_of_nothing_beside_it():
+    entries = (_panel("", "", MOTHER, ""), _panel(MOTHER, "", ""), _panel("", "", "", ""))
+    found = [len(of(converted(one, section="30954-2"), "Observation")) for one in entries]
+    assert found == [2, 0, 3]
+    whole = converted(_panel("", MOTHER, "", "", MOTHER, ""), section="30954-2")
+    assert len(of(whole, "Observation")) == 3
+    assert [one.split("/")[-2] for one in left_out(whole) if "observation" in one] == [
+        "component[1]",
+        "component[4]",
+    ]
+
+
 @pytest.mark.parametrize("section", ["11450-4", "48765-2", "8716-3"])
 def test_a_finding_of_a_family_by_its_template_is_a_relatives_in_any_section(section):
     found = converted(relatives(), section=section)
