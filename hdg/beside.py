@@ -8,6 +8,7 @@ go otherwise, and where a message is older than another one of its sender. docs/
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import Any
 
@@ -32,6 +33,11 @@ _OF_DISCHARGE = frozenset({"end", "dischargeDisposition", "destination"})
 OVER = frozenset({"finished", "cancelled", "entered-in-error"})
 """What the status of a visit that is over may be."""
 _ENDED = frozenset({"Encounter", "Patient"})
+_CHANGED = re.compile(rb"[\r\n]AI[GLP][^A-Za-z0-9\r\n][^|\r\n]*[^A-Za-z0-9\r\n][DU](?![A-Za-z0-9])")
+"""A resource of an appointment that is changed or taken out, and not said as all there are."""
+_ADDS = "S18"
+"""The event that adds a resource to those there are."""
+_ACTIONS = frozenset({blank_of("AIG-2"), blank_of("AIL-2"), blank_of("AIP-2")})
 _PENDING = "https://hdg.dev/fhir/StructureDefinition/pending-discharge-time"
 _KEPT = "what other fields had stated of {} cannot be told from what it replaces: both are kept"
 _MIXED = "what it had said of {} went with the value that takes its place"
@@ -110,6 +116,9 @@ class Beside:
         whole = {**statement, **found} if found else statement
         if key[0] == "Encounter":
             return {**whole, **self._of_visit(whole, stored, parts)}
+        is_change = key[0] == "Appointment" and "participant" in statement
+        if is_change and (self._event == _ADDS or _CHANGED.search(self._raw)):
+            return {**whole, "participant": self._of_appointment(key, statement, stored, parts)}
         return {**whole, "active": True} if self._is_back(key, asked, stored) else whole
 
     def leaves(self, type_: str) -> bool:
@@ -137,6 +146,20 @@ class Beside:
                         name: part for name, part in stored[base].items() if name not in _OF_DISCHARGE
                     }
         return {name: value for name, value in found.items() if value or (value == [] and name in stored)}
+
+    def _of_appointment(self, key: Key, statement: JsonObject, stored: JsonObject, parts: Parts) -> list[Any]:
+        """Who takes part, after single resources were changed or taken out (HL7 v2.9 §10.6.4.2, segment action code):
+        those of whom the message does not speak stay.
+        """
+        new: list[Any] = statement["participant"]
+        try:  # with the resources that it takes out, too
+            told = self._history.element(self._raw, _ACTIONS, key, "participant").get("participant", ())
+        except Unclear:
+            self.unclear.append(("SCH", _KEPT.format("Appointment.participant")))
+            told = new
+        spoken = {one.get("actor", {}).get("reference") for one in (*told, *new)}
+        own = own_items(parts, self._sender, "participant", stored.get("participant") or [])
+        return [*new, *(one for one in own if one.get("actor", {}).get("reference") not in spoken)]
 
     def _is_back(self, key: Key, asked: JsonObject, stored: JsonObject) -> bool:
         """Whether a record that was replaced now replaces the one that had taken its place: it is in use again."""

@@ -207,6 +207,35 @@ def test_a_change_without_a_status_brings_no_ended_appointment_back(
     assert found["status"] == "booked"
 
 
+def participants(gateway: Gateway) -> set[str]:
+    [found] = all_of(gateway, "Appointment")
+    return {one["actor"]["display"] for one in found["participant"] if "display" in one["actor"]}
+
+
+@pytest.mark.parametrize(
+    "event, segments, left",
+    [
+        ("S20", ["AIP|2|D|D2^Doctor^Two"], {"One Doctor", "R1 1"}),
+        ("S22", ["AIP|2|D|D2^Doctor^Two"], {"One Doctor", "R1 1"}),
+        ("S19", ["AIP|2|U|D2^Doctor^Two"], {"One Doctor", "Two Doctor", "R1 1"}),
+        ("S14", ["AIP|2|D|D2^Doctor^Two", "AIP|3|A|D3^Doctor^Three"], {"One Doctor", "Three Doctor", "R1 1"}),
+        ("S18", ["AIP|3|A|D3^Doctor^Three"], {"One Doctor", "Two Doctor", "Three Doctor", "R1 1"}),
+        ("S13", ["AIP|1|A|D3^Doctor^Three"], {"Three Doctor", "R1 1"}),
+        ("S13", ["AIL|1|D|R1^1^1", "AIL|2|A|R2^2^2"], {"One Doctor", "Two Doctor", "R2 2"}),
+    ],
+)
+def test_a_resource_that_is_taken_out_of_an_appointment_takes_no_other_with_it(
+    gateway: Gateway, event: str, segments: list[str], left: set[str]
+) -> None:
+    booked = booking("S12", 8, "A1|F1", "Booked") + b"AIP|2|A|D2^Doctor^Two\rAIL|1|A|R1^1^1\r"
+    send(
+        gateway,
+        booked,
+        booking(event, 9, "A1|F1", "Booked").replace(b"AIP|1|A|D1^Doctor^One", "\r".join(segments).encode()),
+    )
+    assert participants(gateway) == left
+
+
 # --- after a merge ------------------------------------------------------------------------------------------
 
 
