@@ -3,7 +3,7 @@
 set -euo pipefail
 missing=()
 command -v chromium > /dev/null || missing+=(chromium)
-Rscript -e 'library(httr2)' > /dev/null 2>&1 || missing+=(r-base-core r-cran-httr2)
+Rscript -e 'library(httr2); library(jsonlite)' > /dev/null 2>&1 || missing+=(r-base-core r-cran-httr2 r-cran-jsonlite)
 command -v storescu > /dev/null || missing+=(dcmtk)
 command -v mosquitto > /dev/null || [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing+=(orthanc orthanc-dicomweb)
