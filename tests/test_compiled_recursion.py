@@ -3,7 +3,7 @@
 Compiled code has no RecursionError. Looked at are calls of functions of the same module or of another compiled one, by
 name, and of methods of the same class, by name too. Functions that are handed on as values (the converters that tables
 become, the checks of a type) nest as tables do, which Compiler, State.by_table and CDA's Program.fill bound, or come
-through hdg.fhir.accept_parts and hdg.fhir.validate_objects, which are not compiled.
+through hdg.fhir.validate_objects, which is not compiled, or hdg.fhir.accept_parts, which Scope.room bounds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BOUNDED = {
+    "hdg.fhir.accept_parts.Object.asks": "Scope.room, by Shape.asks",
+    "hdg.fhir.accept_parts.Shapes.asks": "Scope.room, by Shape.asks",
     "hdg.fhir.bundle._pointed": "its room",
     "hdg.ingestion.cda.authorship.Authorship._authors": "MAX_DEPTH of a document",
     "hdg.ingestion.cda.authorship.Authorship._xpath": "MAX_DEPTH of a document",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import cache, reduce
 from typing import Any
 
-from hdg.fhir.accept_parts import ASK, Part, made_check
+from hdg.fhir.accept_parts import ASK, Code, Id, Object, Part, Reference, Shape, Shapes, String, Text
 from hdg.fhir.definitions import ElementDefinition, codes, is_primitive, resource_types, type_definition
 from hdg.fhir.invariants import NEEDS, OF_ELEMENT, OF_PRESENCE, Rule, Scope
 from hdg.fhir.json import JsonObject
@@ -55,17 +55,17 @@ def _inner(value: Any, scope: Scope) -> list[Finding] | None:
         return ASK
     kind = value.get("resourceType")
     check = resource_accept(kind) if type(kind) is str else None
-    return ASK if check is None else check(value, Scope(value, value))
+    return ASK if check is None else check(value, Scope(value, value, room=scope.room))
 
 
-def _refuse(value: Any, scope: Scope) -> list[Finding] | None:
-    return ASK
+_REFUSED = Shape((), (), is_refused=True)
 
 
-class _Shapes:
-    """The checks of one type, by the properties of an object in their order."""
+class _Shapes(Shapes):
+    """The shapes of one type, made of its definition."""
 
     def __init__(self, type_name: str) -> None:
+        super().__init__()
         self.definition = type_definition(type_name)
         own = [item for item in self.definition.invariants if item.path == type_name]
         self._rules = rules_of(own, type_name)
@@ -75,44 +75,37 @@ class _Shapes:
             for name, kind in element.json_names()
         }
         self._parts: dict[str, Part | None] = {}
-        self.made: dict[tuple[str, ...], Check] = {}
-        """To be looked at before ``make`` is called."""
         self.check = self._check()
 
     def _check(self) -> Check:
         """The check of a value that should be of this type."""
-        made, make = self.made.get, self.make
 
         def check(value: Any, scope: Scope) -> list[Finding] | None:
-            if type(value) is not dict:
-                return ASK
-            return (made(tuple(value)) or make(value, scope))(value, scope)
+            return ASK if self.asks(value, scope) else None
 
         return check
 
-    def make(self, value: JsonObject, scope: Scope) -> Check:
-        """The check of objects with the properties of ``value``, which is kept."""
-        check = self._made(value, scope)
+    def make(self, value: JsonObject, scope: Scope) -> Shape:
+        """The shape of objects with the properties of ``value``, which is kept."""
+        shape = self._made(value, scope)
         if len(self.made) >= _MAX_SHAPES:
             self.made.clear()
-        self.made[tuple(value)] = check
-        return check
+        self.made[tuple(value)] = shape
+        return shape
 
-    def _made(self, value: JsonObject, scope: Scope) -> Check:
+    def _made(self, value: JsonObject, scope: Scope) -> Shape:
         if not value or (len(value) == 1 and "id" in value) or not self._is_complete(value):
-            return _refuse
+            return _REFUSED
         parts = []
         for key in value:
             if key == "resourceType" and self.definition.kind == "resource":
                 continue  # it led here
             part = self._part(key)
             if part is None:
-                return _refuse
+                return _REFUSED
             parts.append(part)
         tests = self._tests(value, scope)
-        if tests is None:
-            return _refuse
-        return made_check(parts, tests)
+        return _REFUSED if tests is None else Shape(parts, tests)
 
     def _is_complete(self, value: JsonObject) -> bool:
         """Whether every required element is there and no choice twice."""
@@ -149,9 +142,9 @@ class _Shapes:
             return None
         if key.startswith("_"):
             is_companion = is_primitive(kind) and not element.is_list
-            return Part(key, "check", False, _object_accept("Element")) if is_companion else None
+            return Part(key, _object_accept("Element")) if is_companion else None
         if kind == "Resource":
-            return None if element.name == "contained" else Part(key, "check", False, _inner)
+            return None if element.name == "contained" else Part(key, _inner)
         more = more_checks(kind, element, self.definition.name, self.definition.invariants)
         if is_primitive(kind):
             return _primitive_part(key, kind, element, more)
@@ -159,25 +152,26 @@ class _Shapes:
         is_resource = self.definition.kind == "resource"
         if kind == "Reference":
             allowed = frozenset(element.targets) or resource_types()
-            return Part(key, "reference", element.is_list, check, allowed)
+            return Reference(key, check, allowed, is_list=element.is_list)
         if more or kind in ("Coding", "Quantity"):
-            return Part(key, "check", element.is_list, check, None, is_resource)
-        shapes = _shapes(kind)
-        return Part(key, "object", element.is_list, check, (shapes.made.get, shapes.make), is_resource)
+            return Part(key, check, is_list=element.is_list, is_trusted=is_resource)
+        return Object(key, check, _shapes(kind), is_list=element.is_list, is_trusted=is_resource)
 
 
 def _primitive_part(key: str, kind: str, element: ElementDefinition, more: list[More]) -> Part:
     check = reduce(with_more, more, bound_primitive(kind, element))
     if more or element.binding == "currencies":
-        return Part(key, "check", element.is_list, check)
+        return Part(key, check, is_list=element.is_list)
     if kind in ("string", "markdown"):
-        return Part(key, "string", element.is_list, check)
+        return String(key, check, is_list=element.is_list)
+    if kind == "id":
+        return Id(key, check, is_list=element.is_list)
     if kind not in _REPEATING:
-        return Part(key, "id" if kind == "id" else "check", element.is_list, check)
+        return Part(key, check, is_list=element.is_list)
     bound = codes(element.binding) if element.binding and kind == "code" else None
     if bound is not None:
-        return Part(key, "code", element.is_list, check, frozenset().union(*bound.values()))
-    return Part(key, "text", element.is_list, text_check(kind), _texts(kind))
+        return Code(key, check, frozenset().union(*bound.values()), is_list=element.is_list)
+    return Text(key, text_check(kind), _texts(kind), is_list=element.is_list)
 
 
 @cache

@@ -1,24 +1,20 @@
-"""The checks of objects with certain properties, made of what is to be done with each value.
+"""What is to be done with the value of each property of an object, and the checks of objects that are made of it.
 
-A check is Python source with a few lines per property, so that the kinds of values that come most are looked at
-in place, without a call for each. Nothing of a definition or of a resource is ever part of the source: names
-and sets come in as arguments. So it is compiled once per form (what kinds of values, how many tests), which
-types and sequences of properties share. R4 json.html, R4 references.html#literal.
+The kinds of values that come most are looked at in place; all others by the check of their type. R4 json.html,
+R4 references.html#literal.
 """
 
 from __future__ import annotations
 
-import linecache
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from hdg.fhir.definitions import resource_types
-from hdg.fhir.invariants import Rule
+from hdg.fhir.invariants import Rule, Scope
 from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import Check, Finding, primitive_check
 
-__all__ = ["ASK", "Part", "literal", "made_check"]
+__all__ = ["ASK", "Code", "Id", "Object", "Part", "Reference", "Shape", "Shapes", "String", "Text", "literal"]
 
 ASK: list[Finding] = [("", "processing", "to be asked in full")]
 
@@ -28,112 +24,180 @@ _MAX_REFERENCES = 256  # texts of references
 _MAX_LENGTH = 128  # characters of a text that is kept
 _MAX_ID = 64  # characters
 _SHORT = 4096  # characters of a string of which only the characters are to be looked at
-_MAX_FORMS = 1024  # compiled forms
 
 
-class Part(NamedTuple):
-    """What to do with the value of one property, or with each item of its array.
+class Part:
+    """What to do with the value of the property ``key``, or with each item of its array: ask ``check``."""
 
-    ``code``: one of the texts ``known``; ``text``: one of the texts ``known``, which grow by those that
-    ``check`` finds right; ``string``: printable, or ``check``; ``id``: letters and digits, or ``check``;
-    ``reference``: ``Type/id`` with a type of ``known``, alone or with a display, a display alone, or ``check``;
-    ``object``: by its own properties, of which ``known`` (a pair: those that are made, what makes another) has the
-    checks; ``check``: as that says.
-    ``is_trusted``: not asked again if ``scope.trusted`` has it with ``check``.
-    """
+    __slots__ = ("check", "is_list", "is_trusted", "key")
 
-    key: str
-    how: Literal["code", "text", "string", "id", "reference", "object", "check"]
-    is_list: bool
-    check: Check
-    known: Any = None
-    is_trusted: bool = False
+    def __init__(self, key: str, check: Check, *, is_list: bool = False, is_trusted: bool = False) -> None:
+        self.key = key
+        self.check = check
+        self.is_list = is_list
+        self.is_trusted = is_trusted
+        """Whether it is not asked again where ``scope.trusted`` has it with ``check``."""
 
-    @property
-    def form(self) -> _Form:
-        """What decides its lines."""
-        return self.how, self.is_list, self.is_trusted
+    def asks(self, item: Any, scope: Scope) -> bool:
+        """Whether an item has to be asked in full."""
+        return self.check(item, scope) is not None
 
 
-_Form = tuple[str, bool, bool]
-_MUST_ASK = {
-    "code": "item.__class__ is not str or item not in known{n}",
-    "text": "item.__class__ is not str or (item not in known{n} and is_wrong(item, known{n}, check{n}))",
-    "string": "(item.__class__ is not str or not item.isprintable() or not 0 < len(item) < SHORT)"
-    " and check{n}(item, scope) is not None",
-    "id": "(item.__class__ is not str or not item.isalnum() or len(item) > MAX_ID or not item.isascii())"
-    " and check{n}(item, scope) is not None",
-    "reference": "item.__class__ is not dict"
-    " or (((text := item.get('reference')).__class__ is not str or types(text) not in known{n} or (len(item) != 1"
-    " and not (len(item) == 2 and (label := item.get('display')).__class__ is str and label.isprintable()"
-    " and 0 < len(label) < SHORT)))"
-    " and not is_named(item, text, known{n}) and check{n}(item, scope) is not None)",
-    "object": "item.__class__ is not dict"
-    " or (known{n}(tuple(item)) or make{n}(item, scope))(item, scope) is not None",
-    "check": "check{n}(item, scope) is not None",
-}
-"""By ``how``, for the part of number ``n``: whether an item has to be asked in full. What the calls of is_wrong and
-is_named say is said without them for what is known already.
-"""
+class Code(Part):
+    """One of the texts ``known``."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, key: str, check: Check, known: frozenset[str], *, is_list: bool = False) -> None:
+        super().__init__(key, check, is_list=is_list)
+        self.known = known
+
+    def asks(self, item: Any, scope: Scope) -> bool:
+        """Whether an item has to be asked in full."""
+        return type(item) is not str or item not in self.known
 
 
-def made_check(parts: Sequence[Part], tests: Sequence[Rule]) -> Check:
-    """The check of objects whose properties are those of ``parts``, then of ``tests``."""
-    parts = sorted(parts, key=lambda part: part.form)
-    constants: list[Any] = []
-    for part in parts:
-        known, make = part.known if part.how == "object" else (part.known, None)
-        constants += [part.key, part.check, known, make]
-    made = _compiled(tuple(part.form for part in parts), len(tests))(*constants, *tests)
-    made.__code__ = made.__code__.replace()  # its own: the interpreter specializes it for these constants
-    check: Check = made
-    return check
+class Text(Part):
+    """One of the texts ``known``, which grow by those that ``check`` finds right."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, key: str, check: Check, known: set[str], *, is_list: bool = False) -> None:
+        super().__init__(key, check, is_list=is_list)
+        self.known = known
+
+    def asks(self, item: Any, scope: Scope) -> bool:
+        """Whether an item has to be asked in full."""
+        if type(item) is not str:
+            return True
+        return item not in self.known and _is_wrong(item, self.known, self.check)
 
 
-@lru_cache(maxsize=_MAX_FORMS)
-def _compiled(forms: tuple[_Form, ...], tests: int) -> Callable[..., Any]:
-    """A function that makes the check out of each part's key, check, known and make, and of the tests."""
-    names = [f"{name}{number}" for number in range(len(forms)) for name in ("key", "check", "known", "make")]
-    names += [f"test{number}" for number in range(tests)]
-    body = ["trusted = scope.trusted.get"] if any(is_trusted for _, _, is_trusted in forms) else []
-    for number, form in enumerate(forms):
-        body += _lines(number, *form)
-    for number in range(tests):
-        body += [f"if not test{number}(value, scope):", "    return ASK"]
-    lines = [f"def made({', '.join(names)}):", "    def check(value, scope):"]
-    lines += ["        " + line for line in (*body, "return None")]
-    source = "\n".join([*lines, "    return check", ""])
-    file = f"<hdg.fhir.accept {','.join(''.join((how, '*' * many, '!' * held)) for how, many, held in forms)} {tests}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for tracebacks
-    space: dict[str, Any] = dict(_SPACE)
-    exec(compile(source, file, "exec"), space)  # noqa: S102  # made of the lines above and numbers alone
-    made: Callable[..., Any] = space["made"]
-    return made
+class String(Part):
+    """A printable text, or what ``check`` finds right."""
+
+    __slots__ = ()
+
+    def asks(self, item: Any, scope: Scope) -> bool:
+        """Whether an item has to be asked in full."""
+        if type(item) is str and item.isprintable() and 0 < len(item) < _SHORT:
+            return False
+        return self.check(item, scope) is not None
 
 
-def _lines(number: int, how: str, is_list: bool, is_trusted: bool) -> list[str]:
-    test = _MUST_ASK[how].format(n=number)
-    lines = [f"if {test}:", "    return ASK"]
-    if is_trusted:
-        lines = [
-            "held = trusted(id(item))",
-            f"if held is None or held[1] is not check{number}:",
-            *("    " + line for line in lines),
-            "    if held is not None:",
-            f"        held[1] = check{number}",
-        ]
-    if not is_list:
-        return [f"item = value[key{number}]", *lines]
-    return [
-        f"items = value[key{number}]",
-        "if items.__class__ is not list or not items:",
-        "    return ASK",
-        "for item in items:",
-        *("    " + line for line in lines),
-    ]
+class Id(Part):
+    """Letters and digits, or what ``check`` finds right."""
+
+    __slots__ = ()
+
+    def asks(self, item: Any, scope: Scope) -> bool:
+        """Whether an item has to be asked in full."""
+        if type(item) is str and item.isalnum() and len(item) <= _MAX_ID and item.isascii():
+            return False
+        return self.check(item, scope) is not None
 
 
-# --- what the source names ---------------------------------------------------------------------------------
+class Reference(Part):
+    """``Type/id`` with a type of ``known``, alone or with a display, a display alone, or what ``check`` finds right."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, key: str, check: Check, known: frozenset[str], *, is_list: bool = False) -> None:
+        super().__init__(key, check, is_list=is_list)
+        self.known = known
+
+    def asks(self, item: Any, scope: Scope) -> bool:
+        """Whether an item has to be asked in full."""
+        if type(item) is not dict:
+            return True
+        return not _is_named(item, self.known) and self.check(item, scope) is not None
+
+
+class Object(Part):
+    """An object of the type of ``shapes``, by its own properties."""
+
+    __slots__ = ("shapes",)
+
+    def __init__(
+        self, key: str, check: Check, shapes: Shapes, *, is_list: bool = False, is_trusted: bool = False
+    ) -> None:
+        super().__init__(key, check, is_list=is_list, is_trusted=is_trusted)
+        self.shapes = shapes
+
+    def asks(self, item: Any, scope: Scope) -> bool:
+        """Whether an item has to be asked in full."""
+        return self.shapes.asks(item, scope)
+
+
+class Shape:
+    """Objects with the same properties, which are those of ``parts``; then ``tests`` have to hold."""
+
+    __slots__ = ("is_refused", "parts", "tests")
+
+    def __init__(self, parts: Sequence[Part], tests: Sequence[Rule], *, is_refused: bool = False) -> None:
+        self.parts = tuple(parts)
+        self.tests = tuple(tests)
+        self.is_refused = is_refused
+        """Whether none of them can be found right by what is known here."""
+
+    def asks(self, value: JsonObject, scope: Scope) -> bool:
+        """Whether an object has to be asked in full, be it for being inside too many others."""
+        if self.is_refused or not scope.room:
+            return True
+        scope.room -= 1
+        is_wrong = self._is_wrong(value, scope)
+        scope.room += 1
+        return is_wrong
+
+    def _is_wrong(self, value: JsonObject, scope: Scope) -> bool:
+        for part in self.parts:
+            item = value[part.key]
+            if not part.is_list:
+                if _asks(part, item, scope):
+                    return True
+                continue
+            if type(item) is not list or not item:
+                return True
+            for one in item:
+                if _asks(part, one, scope):
+                    return True
+        for test in self.tests:  # noqa: SIM110  # a generator is slower
+            if not test(value, scope):
+                return True
+        return False
+
+
+def _asks(part: Part, item: Any, scope: Scope) -> bool:
+    if not part.is_trusted:
+        return part.asks(item, scope)
+    held = scope.trusted.get(id(item))
+    if held is not None and held[1] is part.check:
+        return False
+    if part.asks(item, scope):
+        return True
+    if held is not None:
+        held[1] = part.check
+    return False
+
+
+class Shapes:
+    """The shapes of one type, by the properties of an object in their order."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[str, ...], Shape] = {}
+
+    def make(self, value: JsonObject, scope: Scope) -> Shape:
+        """The shape of objects with the properties of ``value``, which is kept."""
+        raise NotImplementedError
+
+    def asks(self, value: Any, scope: Scope) -> bool:
+        """Whether a value that should be of this type has to be asked in full."""
+        if type(value) is not dict:
+            return True
+        shape = self.made.get(tuple(value))
+        if shape is None:
+            shape = self.make(value, scope)
+        return shape.asks(value, scope)
 
 
 def _is_wrong(text: str, passed: set[str], check: Check) -> bool:
@@ -147,15 +211,21 @@ def _is_wrong(text: str, passed: set[str], check: Check) -> bool:
     return False
 
 
-def _is_named(reference: JsonObject, text: Any, known: frozenset[str]) -> bool:
+def _is_named(reference: JsonObject, known: frozenset[str]) -> bool:
     """Whether a Reference is right by its text of a known type, by a right display, or by both."""
-    if text.__class__ is str and (_types.get(text) or _type_of(text)) in known:
-        if len(reference) == 1:
-            return True
-    elif "reference" in reference:
-        return False
-    is_whole = len(reference) == (2 if "reference" in reference else 1)
-    return is_whole and "display" in reference and _STRING(reference["display"], None) is None
+    text = reference.get("reference")
+    size = len(reference)
+    if type(text) is str and (_types.get(text) or _type_of(text)) in known:
+        return size == 1 or (size == 2 and _is_shown(reference))
+    return text is None and "reference" not in reference and size == 1 and _is_shown(reference)
+
+
+def _is_shown(reference: JsonObject) -> bool:
+    """Whether there is a display, and a right one."""
+    shown = reference.get("display")
+    if type(shown) is str and shown.isprintable() and 0 < len(shown) < _SHORT:
+        return True
+    return shown is not None and _STRING(shown, None) is None
 
 
 def _type_of(text: str) -> str | None:
@@ -184,11 +254,3 @@ def literal(kind: str, identity: str) -> str:
 _STRING = primitive_check("string")
 _TYPES = resource_types()
 _types: dict[str, str] = {}
-_SPACE = {
-    "ASK": ASK,
-    "SHORT": _SHORT,
-    "MAX_ID": _MAX_ID,
-    "is_wrong": _is_wrong,
-    "is_named": _is_named,
-    "types": _types.get,
-}

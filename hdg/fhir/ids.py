@@ -10,12 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 __all__ = ["PUBLIC_KEY", "resource_id", "resource_ids"]
 
@@ -29,6 +25,7 @@ _MAX_PARTS = 2048  # parts that are kept
 _MAX_PART = 200  # characters of each
 _LENGTH = 32  # characters of an id
 _MANY = 16  # ids whose letters are made together
+_LAST = 4  # facts of a result that its order does not have: code, system, sub-id, time
 
 
 def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequence[str]) -> str:
@@ -38,28 +35,37 @@ def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequenc
     """
     if not key or not facts:
         raise ValueError("an id needs a key and at least one fact")
-    return _letters((_digest(_keyed(key), resource_type, institution, facts),), _ONE)
+    inner, outer = _keyed(key)
+    head = inner + b"".join(map(_packed, (resource_type, institution)))
+    return _letters((_digest(head, facts, outer),), _ONE)
 
 
 def resource_ids(key: bytes, institution: str, identified: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """The ids of many resources, each by its type and facts, for less than one by one. Raises ValueError."""
     if not key or not all(facts for _, facts in identified):
         raise ValueError("an id needs a key and at least one fact")
-    keyed = _keyed(key)
+    inner, outer = _keyed(key)
     ids: list[str] = []
+    known, head = "", b""
+    most: Sequence[str] = ()  # of the resource before: its type, and its facts but the last
     for start in range(0, len(identified), _MANY):
-        some = identified[start : start + _MANY]
-        letters = _letters([_digest(keyed, kind, institution, facts) for kind, facts in some], _SOME)
+        digests: list[bytes] = []
+        for kind, facts in identified[start : start + _MANY]:
+            if (
+                kind != known or facts[:-_LAST] != most
+            ):  # the results of an order differ in the last facts alone
+                known, most = kind, facts[:-_LAST]
+                head = inner + b"".join(map(_packed, (kind, institution, *most)))
+            digests.append(_digest(head, facts[-_LAST:], outer))
+        letters = _letters(digests, _SOME)
         ids += [letters[at : at + _LENGTH] for at in range(0, len(letters), _LENGTH)]
     return ids
 
 
-def _digest(keyed: tuple[_Hash, _Hash], resource_type: str, institution: str, facts: Sequence[str]) -> bytes:
-    inner, outer = keyed
-    inner, outer = inner.copy(), outer.copy()
-    inner.update(b"".join(map(_packed, (resource_type, institution, *facts))))
-    outer.update(inner.digest())
-    return outer.digest()[:_ID_BYTES]
+def _digest(head: bytes, facts: Sequence[str], outer: bytes) -> bytes:
+    """HMAC (RFC 2104). ``head``: the inner key with what stands before ``facts``."""
+    inner = hashlib.sha256(head + b"".join(map(_packed, facts))).digest()
+    return hashlib.sha256(outer + inner).digest()[:_ID_BYTES]
 
 
 @mypyc_attr(native_class=False)
@@ -80,13 +86,12 @@ _packed = _Packed().__getitem__
 
 
 @lru_cache(maxsize=8)
-def _keyed(key: bytes) -> tuple[_Hash, _Hash]:
-    """The two hashes of HMAC (RFC 2104) after the key; to be copied, so that each id starts from there."""
+def _keyed(key: bytes) -> tuple[bytes, bytes]:
+    """The first block of each of the two hashes of HMAC (RFC 2104): the key, inner and outer."""
     if len(key) > _BLOCK_BYTES:
         key = hashlib.sha256(key).digest()
     padded = key.ljust(_BLOCK_BYTES, b"\0")
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
-    return inner, hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
+    return bytes(byte ^ 0x36 for byte in padded), bytes(byte ^ 0x5C for byte in padded)
 
 
 def _halving(bits: int, many: int) -> tuple[int, int, int]:

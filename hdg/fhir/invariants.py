@@ -14,7 +14,21 @@ from typing import Any
 from hdg.fhir.json import JsonObject
 from hdg.fhir.path_values import compare
 
-__all__ = ["ELSEWHERE", "NEEDS", "NOT_CHECKED", "OF_ELEMENT", "OF_PRESENCE", "Rule", "Scope", "rule"]
+__all__ = [
+    "ELSEWHERE",
+    "NEEDS",
+    "NOT_CHECKED",
+    "OF_ELEMENT",
+    "OF_PRESENCE",
+    "ROOM",
+    "Rule",
+    "Scope",
+    "rule",
+]
+
+ROOM = 100
+"""Objects inside one another that hdg.fhir.accept looks into: no resource that is meant has a quarter of it."""
+
 
 # Key → why it is not checked.
 NOT_CHECKED = {
@@ -41,15 +55,23 @@ Trusted = dict[int, list[Any]]
 class Scope:
     """What surrounds a value: its ``resource``, and the ``root`` whose contained resources it may name.
 
-    ``trusted``: objects that need not pass the same check twice. ``locals``: what ``local_ids`` found.
+    ``trusted``: objects that need not pass the same check twice. ``locals``: what ``local_ids`` found. ``room``: how
+    many objects may lie inside one another here for hdg.fhir.accept.
     """
 
-    __slots__ = ("locals", "resource", "root", "trusted")
+    __slots__ = ("locals", "resource", "room", "root", "trusted")
 
-    def __init__(self, resource: JsonObject, root: JsonObject, trusted: Trusted | None = None) -> None:
+    def __init__(
+        self,
+        resource: JsonObject,
+        root: JsonObject,
+        trusted: Trusted | None = None,
+        room: int = ROOM,
+    ) -> None:
         self.resource = resource
         self.root = root
         self.trusted: Trusted = {} if trusted is None else trusted
+        self.room = room
         self.locals: dict[str, JsonObject] | None = None
 
     def local_ids(self) -> dict[str, JsonObject]:

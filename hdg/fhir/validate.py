@@ -17,7 +17,7 @@ from typing import Any
 from hdg.errors import Issue
 from hdg.fhir.accept import resource_accept
 from hdg.fhir.definitions import resource_types
-from hdg.fhir.invariants import Scope, Trusted
+from hdg.fhir.invariants import ROOM, Scope, Trusted
 from hdg.fhir.json import JsonObject
 from hdg.fhir.primitives import Check, Finding
 from hdg.fhir.validate_objects import object_check
@@ -68,6 +68,7 @@ def refused(resources: Sequence[JsonObject], trusted: Trusted | None) -> list[in
         accept = resource_accept(kind) if type(kind) is str and "contained" not in resource else None
         scope.resource = scope.root = resource
         scope.locals = None
+        scope.room = ROOM
         try:
             if accept is None or accept(resource, scope) is not None:
                 found.append(index)

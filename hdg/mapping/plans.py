@@ -99,7 +99,12 @@ class Plans:
     def of(self, view: list[str], context: Any) -> tuple[Firing, ...]:
         """The steps for a view, in the table's order. Those left out would do nothing."""
         size = len(view)
-        shape: Any = tuple(map(bool, view if size <= self.limit else view[: self.limit]))
+        bits = 1
+        for number in range(min(size, self.limit)):  # one bit a slot, after one that tells the size
+            bits += bits
+            if view[number]:
+                bits += 1
+        shape: Any = bits
         if self._told:
             marks = []
             for field, literals, is_own, text in self._told:
@@ -110,19 +115,20 @@ class Plans:
                 elif is_own is None or not (found.isalnum() or is_own(found)):
                     found = text(view, context)
                 marks.append(found if found in literals else None)
-            shape = (shape, *marks)
+            shape = (bits, *marks)
         plan = self._by_shape.get(shape)
-        return plan if plan is not None else self._new(shape, size)
+        return plan if plan is not None else self._new(shape, view)
 
-    def _new(self, shape: Any, size: int) -> tuple[Firing, ...]:
+    def _new(self, shape: Any, view: list[str]) -> tuple[Firing, ...]:
         if shape in self._by_shape:
-            valued, *marks = shape if self._told else (shape,)
+            _, *marks = shape if self._told else (shape,)
+            valued = tuple(map(bool, view[: self.limit]))
             plan = self._by_shape[shape] = self._made(valued, marks)
             return plan
         if len(self._by_shape) >= _SHAPES_MAX:
             self._by_shape.clear()
         self._by_shape[shape] = None
-        return self.within(size)
+        return self.within(len(view))
 
     def _made(self, valued: tuple[bool, ...], marks: Sequence[str | None]) -> tuple[Firing, ...]:
         size = len(valued)

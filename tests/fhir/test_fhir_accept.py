@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import linecache
 from collections.abc import Callable
 from pathlib import Path as FilePath
-from types import FunctionType
 from typing import Any
 from unittest import mock
 
@@ -19,9 +17,9 @@ from test_fhir_validate import MUTANTS, RIGHT, json_values
 from case_pairs import CASES, convert, names_of
 from hdg.errors import Issue
 from hdg.fhir import accept, accept_parts, ids, validate
-from hdg.fhir.accept_parts import ASK, Part, made_check
+from hdg.fhir.accept_parts import Shape, String
 from hdg.fhir.definitions import resource_types, type_definition
-from hdg.fhir.invariants import NEEDS, OF_PRESENCE, Scope, rule
+from hdg.fhir.invariants import NEEDS, OF_PRESENCE, ROOM, Scope, rule
 from hdg.fhir.json import JsonObject, loads
 from hdg.fhir.primitives import primitive_check
 from hdg.ingestion.hl7v2.convert import Converter
@@ -222,21 +220,41 @@ def test_too_deep_for_the_short_way_is_asked_in_full() -> None:
         assert [issue.place for issue in validate.validate({**patient, "zz": 1})] == ["Patient.zz"]
 
 
-def test_names_are_no_part_of_the_source_which_tracebacks_show() -> None:
+def test_a_property_is_looked_at_whatever_its_name_and_an_array_item_by_item() -> None:
     name = "a'] or quit() #"
-    check = made_check([Part(name, "string", True, primitive_check("string"))], [])
-    assert check({name: ["x", "y\n"]}, None) is None
+    shape = Shape([String(name, primitive_check("string"), is_list=True)], [])
+    scope = Scope({}, {})
+    assert not shape.asks({name: ["x", "y\n"]}, scope)
     for wrong in ([], ["x", ""], ["x", 1], "x", None):
-        assert check({name: wrong}, None) is ASK
-    other = made_check([Part("b", "string", True, primitive_check("string"))], [])
-    assert isinstance(check, FunctionType)
-    assert isinstance(other, FunctionType)
-    file = check.__code__.co_filename
-    assert file == other.__code__.co_filename
-    assert not any(name in line for line in linecache.getlines(file))
-    with pytest.raises(KeyError) as raised:
-        check({}, None)
-    assert "item" in str(raised.traceback[-1].statement)
+        assert shape.asks({name: wrong}, scope)
+    with pytest.raises(KeyError):
+        shape.asks({}, scope)
+
+
+def nested(depth: int) -> JsonObject:
+    """A resource with so many items around the innermost one."""
+    item: JsonObject = {"linkId": "1"}
+    for _ in range(depth):
+        item = {"linkId": "1", "item": [item]}
+    return {"resourceType": "QuestionnaireResponse", "status": "completed", "item": [item]}
+
+
+@pytest.mark.parametrize(("depth", "is_taken"), [(98, True), (99, False), (100_000, False)])
+def test_objects_inside_too_many_others_are_asked_in_full(depth: int, is_taken: bool) -> None:
+    resource = nested(depth)
+    scope = Scope(resource, resource)
+    check = accept.resource_accept("QuestionnaireResponse")
+    assert check is not None
+    assert (check(resource, scope) is None) is is_taken
+    assert scope.room == ROOM
+    assert validate.refused([resource], None) == ([] if is_taken else [0])
+
+
+def test_resources_inside_too_many_others_are_asked_in_full() -> None:
+    resource: JsonObject = {"resourceType": "Patient"}
+    for _ in range(50_000):
+        resource = {"resourceType": "Parameters", "parameter": [{"name": "a", "resource": resource}]}
+    assert not is_accepted(resource)
 
 
 def test_what_is_kept_of_texts_and_references_is_bounded() -> None:
