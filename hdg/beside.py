@@ -20,8 +20,9 @@ from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.received import Received
 from hdg.management.store.merge import ADDITIVE, IDENTITY, Parts, base_of, own_items
 from hdg.management.store.stale import Stamp
+from hdg.places import event_of, is_assigned, last_said, left_place, named, named_since, places, said
 
-__all__ = ["OVER", "Beside", "left_place"]
+__all__ = ["OVER", "Beside"]
 
 _NEWER_MAX = 50
 _MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 17), 25, 26, 27, 32, 33))
@@ -40,6 +41,7 @@ _ADDS = "S18"
 _ACTIONS = frozenset({blank_of("AIG-2"), blank_of("AIL-2"), blank_of("AIP-2")})
 _PENDING = "https://hdg.dev/fhir/StructureDefinition/pending-discharge-time"
 _KEPT = "what other fields had stated of {} cannot be told from what it replaces: both are kept"
+_PLACES = ("Encounter", "location")
 _MIXED = "what it had said of {} went with the value that takes its place"
 
 
@@ -50,10 +52,12 @@ class Beside:
         self._history = history
         self._raw = received.raw
         self._sender = converted.source.sender
-        self._event = converted.source.message_type.partition("^")[2].partition("^")[0]
+        self._event = event_of(converted)
         self._stamp = Stamp.of(converted.source.stated_us, received.at_us)
         self._claimed: dict[tuple[Key, str], set[str]] = {}
         self._newer: dict[Key, list[Told]] = {}
+        self._stands: dict[Key, str] = {}
+        """The place of a visit that newer messages name, where this one says how the visit stands to it."""
         self._settled = {
             ((one.resource_type, one.resource_id), base_of(one.resource_type, one.element))
             for one in converted.defaulted
@@ -79,6 +83,8 @@ class Beside:
                 claimed = self._said_since(key, base)
                 gone = claimed & self._history.valued(self._raw, key, base)
                 left = self._history.element(self._raw, {*map(blank_of, gone)}, key, base) if gone else None
+                if left is not None and (key[0], base) == _PLACES:
+                    left = self._standing_since(key, left)
             except Unclear:
                 continue  # the element's own stamp decides
             self._claimed[key, base] = claimed
@@ -93,6 +99,8 @@ class Beside:
         """A statement with what is to stay of its elements. ``asked``: with what something newer was stated about."""
         key = (asked["resourceType"], asked["id"])
         found: JsonObject = {}
+        if key[0] == "Encounter" and "location" in asked and (key, "location") not in self._settled:
+            asked, statement = self._standing(key, asked, statement, stored, parts)
         for base, new in asked.items():
             old = stored.get(base)
             is_late = base not in statement
@@ -181,12 +189,14 @@ class Beside:
         fresh = items_of({base: new}, base)
         before = items_of({base: own}, base)
         lost = {each: item for each, item in before.items() if each not in fresh}
+        again: set[str] = set()
+        if (key[0], base) == _PLACES:
+            again = places(new)
+            if key in self._stands:
+                lost = {each: item for each, item in lost.items() if not is_assigned(item, self._stands[key])}
         kept = self._said_by_newer(key, base, lost)
-        places = _places(new) if (key[0], base) == ("Encounter", "location") else set()
         open_ = {
-            each: item
-            for each, item in lost.items()
-            if each not in kept and _places([item]).isdisjoint(places)
+            each: item for each, item in lost.items() if each not in kept and places([item]).isdisjoint(again)
         }
         kept |= self._kept(key, base, open_, before)
         staying = [each for each in before if each in kept]
@@ -197,7 +207,7 @@ class Beside:
 
     def _kept(self, key: Key, base: str, lost: Items, own: Items) -> Items:
         """What of one's own items no field of the message speaks of."""
-        if not lost or ((key[0], base) == ("Encounter", "location") and self._event in _MOVES):
+        if not lost or ((key[0], base) == _PLACES and self._event in _MOVES):
             return {}
         try:
             valued = self._history.valued(self._raw, key, base)
@@ -235,6 +245,24 @@ class Beside:
             lost = found.kept | found.rest
         return _in_order({**together(base, lost.values(), is_list=False).get(base, {}), **new}, new)
 
+    def _standing(
+        self, key: Key, asked: JsonObject, statement: JsonObject, stored: JsonObject, parts: Parts
+    ) -> tuple[JsonObject, JsonObject]:
+        """``asked`` and ``statement`` of an update that names a place, with the place as it is known of this sender."""
+        bare = named(asked["location"], self._event)
+        if bare is None or key in self._stands or (parts and self._sender not in parts):
+            return asked, statement
+        reference = bare["location"]["reference"]
+        own = own_items(parts, self._sender, "location", stored.get("location") or [])
+        known = next((one for one in own if is_assigned(one, reference)), None)
+        if known is None:
+            known = last_said(self._history, self._newer.get(key, []), key, reference)
+        if known is None:
+            return asked, statement
+        location = [known if one is bare else one for one in asked["location"]]
+        asked = {**asked, "location": location}
+        return asked, {**statement, "location": location} if "location" in statement else statement
+
     # --- older than others ----------------------------------------------------------------------------------
 
     def _said_since(self, key: Key, base: str) -> set[str]:
@@ -243,6 +271,21 @@ class Beside:
         for told in self._newer_of(key):
             found |= self._history.valued(self._history.raw(told), key, base)
         return found
+
+    def _standing_since(self, key: Key, left: JsonObject) -> JsonObject:
+        """What is left of the places of a late message, with the one that newer ones only name: as this message makes
+        it, where it says how the visit stands to it. Raises Unclear.
+        """
+        own = said(self._history, self._raw, key)
+        if own is None or own.is_update:
+            return left
+        place = named_since(self._history, self._newer_of(key), key)
+        if place is None:
+            return left
+        reference = place["location"]["reference"]
+        self._stands[key] = reference
+        is_there = own.item.get("location", {}).get("reference") == reference
+        return {"location": [own.item if is_there else place, *left.get("location", ())]}
 
     def _newer_of(self, key: Key) -> list[Told]:
         found = self._newer.get(key)
@@ -267,26 +310,6 @@ class Beside:
             if not self._history.is_gap(raw, key, base):
                 said |= self._history.items(raw, key, base).keys()
         return {each: item for each, item in items.items() if each in said}
-
-
-def _places(locations: list[Any]) -> set[str]:
-    """Where a visit is, of ``Encounter.location``: what PV1-3 makes. A place that is named so again is said anew."""
-    return {
-        one["location"]["reference"]
-        for one in locations
-        if one.get("status", "active") == "active"
-        and "physicalType" not in one
-        and "reference" in one.get("location", ())
-    }
-
-
-def left_place(place: JsonObject, status: str) -> JsonObject:
-    """A place of a visit that is over: nobody is there any more."""
-    if place.get("status") not in ("active", "planned", "reserved"):
-        return place
-    if status == "finished" and place["status"] == "active":
-        return {**place, "status": "completed"}
-    return {name: value for name, value in place.items() if name != "status"}
 
 
 def _in_order(parts: JsonObject, otherwise: JsonObject) -> JsonObject:
