@@ -10,18 +10,22 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from sqlalchemy import LargeBinary, Select, cast, func, select
+from sqlalchemy import ColumnElement, LargeBinary, Select, cast, func, select
 
 __all__ = ["packed", "unpacked"]
 
 
-def packed(rows: Select[Any]) -> Select[Any]:
-    """One row of what ``rows`` finds: integers and texts, and one column ``body`` of bytes, which is never NULL."""
+def packed(rows: Select[Any], *beside: ColumnElement[Any]) -> Select[Any]:
+    """One row of what ``rows`` finds: integers and texts, and one column ``body`` of bytes, which is never NULL.
+
+    ``beside``: what else stands in the row; an aggregate is one of ``rows``.
+    """
     found = rows.subquery("rows")
     values = [func.length(column) if column.name == "body" else column for column in found.c]
     return select(
         func.json_group_array(func.json_array(*values)),
         cast(func.group_concat(found.c.body, ""), LargeBinary),
+        *beside,
     )
 
 

@@ -38,6 +38,7 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.index import lookups
 from hdg.management.store.measures import CANONICAL
 from hdg.management.store.packed import packed, unpacked
+from hdg.management.store.probe import FEW
 from hdg.management.store.search import LED, Led, SearchQuery, Sort
 from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ordered, read_value
 
@@ -48,6 +49,8 @@ __all__ = [
     "encoded",
     "led_found",
     "led_page",
+    "newest_found",
+    "newest_packed",
     "newest_page",
     "page",
     "rows",
@@ -138,6 +141,17 @@ def led_found(
         return None
     found = [row[:-1] for row in found if row[0] is not None]
     return _counted(sorted(found, key=lambda row: row[0], reverse=True), is_counted)
+
+
+def newest_found(
+    found: Sequence[Sequence[Any]], columns: Sequence[Any]
+) -> tuple[Sequence[Sequence[Any]], None] | None:
+    """``rows`` by what ``newest_packed`` has found; None: the page is not full, and more rows lead."""
+    ((text, bodies, left),) = found
+    if left is not None:
+        return None
+    rows = unpacked(text, bodies, [one.name for one in columns].index("body"))
+    return sorted(rows, key=lambda row: row[0], reverse=True), None
 
 
 def unsorted(
@@ -254,6 +268,35 @@ def newest_page(
     one = select(literal_column("1").label("one")).subquery("always")
     shown = select(*values, counted).select_from(one.outerjoin(found.join(_VERSION, is_found), true()))
     return shown.add_cte(newest.cte("led")).add_cte(keys.limit(query.count + 1).cte("found"))
+
+
+def newest_packed(
+    columns: Sequence[Any], query: SearchQuery, by: Led, visible: Condition, position: Sequence[Any] | None
+) -> Select[Any]:
+    """``newest_page`` as SQLite can run it lazily, and as one row (packed.py), whose last value is NULL where it is
+    the page.
+
+    SQLite sorts what it selects from a limited or distinct query. So what leads is neither: its newest rows are those
+    above one of them, and the index has them in the order of the page. They are as many as would lead without a look
+    at the other clauses (probe.py).
+    """
+    resource, (rkey,) = _RESOURCE.c, by.rows.selected_columns
+    leading = by.rows if position is None else by.rows.where(rkey < position[0])
+    last = leading.order_by(rkey.desc()).limit(1).offset(min(LED_MAX, FEW)).scalar_subquery()
+    is_seen = (
+        select(1).where(resource.rkey == LED.c.rkey, resource.deleted.is_(False), visible).correlate(LED)
+    )
+    passed = (
+        select(LED.c.rkey).distinct().where(LED.c.rkey > func.coalesce(last, 0), *by.terms, is_seen.exists())
+    )
+    first = passed.order_by(LED.c.rkey.desc()).limit(query.count + 1).subquery("passed")
+    keys = select(*(resource[name] for name in _FOUND)).select_from(
+        first.join(_RESOURCE, resource.rkey == first.c.rkey)
+    )
+    found, values, is_found = _found(tuple(columns), is_counted=False)
+    shown = select(*values).select_from(found.join(_VERSION, is_found))
+    left = case((func.count() > query.count, None), else_=last)
+    return packed(shown, left).add_cte(leading.cte("led")).add_cte(keys.cte("found"))
 
 
 @lru_cache(maxsize=16)

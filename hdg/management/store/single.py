@@ -8,13 +8,16 @@ predicate has statements of its own.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, Select
+from sqlalchemy.exc import DataError
 
 from hdg.management.store import pages
 from hdg.management.store.asking import Asker
@@ -99,6 +102,10 @@ class Single:
 
     def rows(self, connection: Connection, asked: Asked) -> Found:
         """As ``pages.rows``, of an unsorted page. Raises BadRequest."""
+        if self._is_sqlite and self._is_newest(asked):
+            found = self._newest(connection, asked)
+            if found is not None:
+                return found
         number = self._number(asked)
         leader = fewest_of(connection, number, partial(self._count, connection, asked)) if number else 0
 
@@ -113,31 +120,41 @@ class Single:
         key = None if asked.shape is None else asked.shape.key
         if key is not None and key in self._unled:
             return None
-        is_newest = self._is_newest(asked)
-        name = ("newest" if is_newest else "led",)
-        rows = self._kept(connection, asked, name)
+        if self._is_newest(asked):
+            return self._newest(connection, asked)
+        rows = self._kept(connection, asked, ("led",))
         if rows is None:
             if led(asked.query, self._hash, self._clock(), asked.visible) is None:
                 if key is not None:
                     self._note(self._unled, key)
                 return None
-            rows = self._made(connection, asked, name, partial(self._led_page, asked.visible, is_newest))
-        found = pages.led_found(rows, is_counted=asked.is_counted)
-        if is_newest and key is not None:
-            self._score(key, found is not None)
+            rows = self._made(connection, asked, ("led",), partial(self._led_page, asked.visible, False))
+        return pages.led_found(rows, is_counted=asked.is_counted)
+
+    def _newest(self, connection: Connection, asked: Asked) -> Found | None:
+        """The page by the newest rows of what leads; None: it is not full with these. Raises BadRequest."""
+        found: Found | None = None
+        with suppress(DataError, sqlite3.DataError):  # more than SQLite can hold in one value
+            rows = self._ask(connection, asked, ("newest",), partial(self._led_page, asked.visible, True))
+            if self._is_sqlite:
+                found = pages.newest_found(rows, self._columns)
+            else:
+                found = pages.led_found(rows, is_counted=False)
+        if asked.shape is not None:
+            self._score(asked.shape.key, found is not None)
         return found
 
     def _is_newest(self, asked: Asked) -> bool:
         """Whether to read the newest rows of what leads until the page is full. Raises BadRequest.
 
-        Not where too many of them have been read in vain, of searches of this form.
+        Not where too many of them have been read in vain, of searches of this form; once alone says nothing.
         """
         if asked.is_counted or asked.shape is None:
             return False
         score = self._scores.get(asked.shape.key)
         if score is None:
             by = led(asked.query, self._hash, self._clock(), asked.visible)
-            score = 0 if by is not None and by.is_in_order else -1
+            score = _IN_VAIN if by is not None and by.is_in_order else -1
             self._score(asked.shape.key, None, score)
         return score >= 0
 
@@ -198,7 +215,8 @@ class Single:
         if by is None:
             raise ValueError("not a search that one clause leads")
         if is_newest:
-            return pages.newest_page(self._columns, query, by, visible, position)
+            made = pages.newest_packed if self._is_sqlite else pages.newest_page
+            return made(self._columns, query, by, visible, position)
         is_counted = query.with_total and position is None
         return pages.led_page(self._columns, query, by, visible, position, is_counted=is_counted)
 

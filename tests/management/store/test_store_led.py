@@ -1,4 +1,7 @@
-"""Searches that few rows lead (PostgreSQL) are planned once for all values; they answer as those planned for theirs."""
+"""Searches that few rows lead are planned once for all values (PostgreSQL), or led without a probe (SQLite).
+
+They answer as those planned for theirs.
+"""
 
 from __future__ import annotations
 
@@ -129,10 +132,21 @@ def test_the_newest_rows_of_a_code_are_read_until_the_page_is_full(
     monkeypatch.setattr(pages, "LED_MAX", 6)  # of the thirteen that have the code
     single._plans.clear()
     with filled.engine.connect() as connection:
-        is_remote = connection.dialect.name == "postgresql"
-        rows = single.led(connection, single.asked(query, None, OWN)) if is_remote else None
-    assert (rows is not None) == is_remote
+        assert single._newest(connection, single.asked(query, None, OWN)) is not None
     assert [one.id for one in filled.reader.search(query, OWN).versions] == found
+
+
+@pytest.mark.parametrize(("most", "is_page"), [(12, False), (13, True), (14, True)])
+def test_a_page_that_is_not_full_is_one_if_all_rows_of_the_code_were_read(
+    filled: Store, monkeypatch: pytest.MonkeyPatch, most: int, is_page: bool
+) -> None:
+    single = filled.reader._single
+    monkeypatch.setattr(pages, "LED_MAX", most)  # thirteen have the code, ten of them are to be seen
+    asked = single.asked(SearchQuery("Observation", (CODE,), count=30, with_total=False), None, OWN)
+    with filled.engine.connect() as connection:
+        found = single._newest(connection, asked)
+    assert (found is not None) == is_page
+    assert found is None or len(found[0]) == 10
 
 
 def test_what_reads_in_vain_too_often_is_read_as_before(
@@ -140,13 +154,31 @@ def test_what_reads_in_vain_too_often_is_read_as_before(
 ) -> None:
     single = filled.reader._single
     rare = Clause("date", "date", "", ("lt2024-01-02",))
-    asked = single.asked(SearchQuery("Observation", (CODE, rare), count=30, with_total=False), None, OWN)
+    query = SearchQuery("Observation", (CODE, rare), count=30, with_total=False)
+    asked = single.asked(query, None, OWN)
+    found = walked(filled, query, OWN)
+    single._plans.clear()
     assert single._is_newest(asked)
     monkeypatch.setattr(pages, "LED_MAX", 6)
     with filled.engine.connect() as connection:
         for _ in range(2):
-            assert connection.dialect.name == "sqlite" or single.led(connection, asked) is None
-        assert single._is_newest(asked) == (connection.dialect.name == "sqlite")
+            assert single._is_newest(asked)
+            assert single._newest(connection, asked) is None
+        assert not single._is_newest(asked)
+    assert [(one.id,) for one in filled.reader.search(query, OWN).versions] == [row[:1] for row in found[:-1]]
+
+
+def test_sqlite_reads_the_newest_rows_without_a_probe(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    if filled.engine.dialect.name != "sqlite":
+        return  # never probes
+
+    def probed(*_: object) -> int:
+        raise AssertionError("a probe")
+
+    query = SearchQuery("Observation", (CODE, SINCE), count=3, with_total=False)
+    expected = [one.id for one in filled.reader.search(replace(query, with_total=True), OWN).versions]
+    monkeypatch.setattr("hdg.management.store.single.fewest_of", probed)
+    assert [one.id for one in filled.reader.search(query, OWN).versions] == expected
 
 
 @pytest.mark.parametrize(

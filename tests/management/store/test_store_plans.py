@@ -6,6 +6,7 @@ Read from the databases' own plans, so that no clock decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
@@ -213,6 +214,28 @@ def test_what_nothing_leads_to_is_read_in_order_of_creation(store: Store) -> Non
         found = plan(store, SearchQuery("Observation", clauses, with_total=False))
         assert "USING INDEX ix_resource_type (type=?" in found
         assert "TEMP B-TREE" not in found
+
+
+def test_the_newest_rows_of_a_code_are_read_in_the_order_of_its_index(store: Store) -> None:
+    if store.engine.dialect.name != "sqlite":
+        return  # of a table without rows any index will do
+    single, asker = store.reader._single, store.reader._asker
+    since = Clause("date", "date", "", ("ge2024",))
+    for code, position, behind in (("c", None, ""), ("s|c", None, ""), ("c", [7, None], " AND rkey<?")):
+        query = SearchQuery("Observation", (replace(CODE, values=(code,)), since), with_total=False)
+        made = asker.bound(single._led_page(VISIBLE, True, query, position))
+        assert made is not None
+        with store.engine.connect() as connection:
+            values = [one.value for one in made[1]]
+            found = [row[-1] for row in asker.fetched(connection, f"EXPLAIN QUERY PLAN {made[0]}", values)]
+        assert f"SEARCH idx_token USING PRIMARY KEY (param=? AND code=? AND rkey>?{behind})" in found
+        assert "SEARCH resource USING INTEGER PRIMARY KEY (rowid=?)" in found
+        assert "SEARCH idx_date USING COVERING INDEX ix_idx_date_rkey (rkey=? AND param=?)" in found
+        assert [line for line in found if line.startswith(("SCAN", "MATERIALIZE"))] == [
+            "MATERIALIZE passed",  # the page
+            "SCAN passed",
+        ]
+        assert not [line for line in found if "TEMP B-TREE" in line]
 
 
 def test_points_above_a_value_and_ranges_that_reach_above_it_each_have_their_index(store: Store) -> None:
