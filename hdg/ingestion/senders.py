@@ -3,8 +3,8 @@
 A table belongs to a message when everything it names matches: ``application`` (MSH-3.1), ``facility``
 (MSH-4.1), ``listener``, ``tls_subject``; of documents (docs/cda.md) ``custodian``, ``author``, ``device`` and
 ``credential``. A table that names none of these is known by its own name, ``APPLICATION|FACILITY``. Of several,
-the one that names most counts; among equals the first in the file. A wrong file is refused whole, with file and
-line.
+one that names what the sender has proved (``tls_subject``, ``credential``) goes before one that does not, then the one
+that names most counts; among equals the first in the file. A wrong file is refused whole, with file and line.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ _CONDITIONS = (
     "device",
     "credential",
 )
+_PROVED = frozenset({"tls_subject", "credential"})
+"""What nobody can write into a message."""
 _NUMBERS = ("custodian", "author", "device")
 _NUMBER = re.compile(
     r"([0-2](\.(0|[1-9][0-9]*))+|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})(\|.+)?", re.ASCII
@@ -78,10 +80,12 @@ class Declared(BaseModel):
     messages: tuple[str, ...] = ()
     documents: tuple[str, ...] = ()
 
-    def matches(self, facts: Facts) -> int:
-        """How many of its own conditions hold; 0 when one does not."""
+    def matches(self, facts: Facts) -> tuple[bool, int]:
+        """(Whether it names what is proved, how many of its own conditions hold); the second is 0 when one does not."""
         given = self.conditions()
-        return len(given) if all(value in facts.get(name, ()) for name, value in given.items()) else 0
+        if not all(value in facts.get(name, ()) for name, value in given.items()):
+            return False, 0
+        return not _PROVED.isdisjoint(given), len(given)
 
     def conditions(self) -> dict[str, str]:
         """What must match, by name."""
@@ -104,10 +108,10 @@ class Senders:
         return self._best({**said, **_way(origin), "credential": (origin.institution,)})
 
     def _best(self, facts: Facts) -> tuple[str, Declared | None]:
-        best, name = 0, ""
+        best, name = (False, 0), ""
         for each, table in self.tables.items():
-            if (count := table.matches(facts)) > best:
-                best, name = count, each
+            if (found := table.matches(facts)) > best:
+                best, name = found, each
         return name, self.tables.get(name)
 
     def __str__(self) -> str:

@@ -53,6 +53,19 @@ def test_the_table_that_names_most_counts(tmp_path: Path) -> None:
     assert senders.tables["LAB|NORTHGEN"].authorities == {"NATIONAL": "https://example.org/ids"}
 
 
+def test_a_sender_that_is_known_by_its_certificate_gets_no_other_table_by_what_msh_says(
+    tmp_path: Path,
+) -> None:
+    text = (
+        '[senders."EHR|SOUTH"]\nqueries = true\n[senders.lab]\ntls_subject = "CN=lab"\nmessages = ["ORU"]\n'
+    )
+    text += '[senders.carried]\ntls_subject = "CN=lab"\napplication = "RIS"\n'
+    senders = load(write(tmp_path, text))
+    assert senders.find("EHR", "SOUTH", Origin("mllps", "CN=lab"))[0] == "lab"
+    assert senders.find("RIS", "SOUTH", Origin("mllps", "CN=lab"))[0] == "carried"
+    assert senders.find("EHR", "SOUTH", Origin("mllps", "CN=other"))[0] == "EHR|SOUTH"
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
