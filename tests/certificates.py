@@ -38,8 +38,8 @@ class Authority:
         built = built.add_extension(ski, critical=False).add_extension(usage, critical=True)
         self.ca.write_bytes(_pem(built.sign(self._key, hashes.SHA256())))
 
-    def issue(self, common_name: str, organization: str = "") -> Pair:
-        """A certificate for ``common_name`` that also names localhost, 127.0.0.1 and ::1."""
+    def issue(self, common_name: str, organization: str = "", *, from_now: timedelta = timedelta()) -> Pair:
+        """A certificate for ``common_name`` that also names localhost, 127.0.0.1 and ::1: a day's, ``from_now`` on."""
         self._made += 1
         key = ec.generate_private_key(ec.SECP256R1())
         parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
@@ -47,7 +47,7 @@ class Authority:
             parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
         names = [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(ip)) for ip in ("127.0.0.1", "::1"))]
         aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        built = self._builder(x509.Name(parts), key.public_key())
+        built = self._builder(x509.Name(parts), key.public_key(), from_now)
         built = built.add_extension(x509.SubjectAlternativeName(names), critical=False)
         built = built.add_extension(aki, critical=False)
         pair = Pair(self._folder / f"{self._made}.pem", self._folder / f"{self._made}.key")
@@ -58,8 +58,10 @@ class Authority:
         )
         return pair
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, from_now: timedelta = timedelta()
+    ) -> x509.CertificateBuilder:
+        now = datetime.now(UTC) + from_now
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
