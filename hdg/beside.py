@@ -20,7 +20,18 @@ from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.received import Received
 from hdg.management.store.merge import ADDITIVE, IDENTITY, Parts, base_of, own_items
 from hdg.management.store.stale import Stamp
-from hdg.places import event_of, is_assigned, last_said, left_place, named, named_since, places, said
+from hdg.places import (
+    event_of,
+    is_assigned,
+    is_one_of,
+    last_said,
+    left_place,
+    named,
+    named_places,
+    named_since,
+    places,
+    said,
+)
 
 __all__ = ["OVER", "Beside"]
 
@@ -269,7 +280,11 @@ class Beside:
         """The fields that newer messages of the sender value. Raises Unclear."""
         found: set[str] = set()
         for told in self._newer_of(key):
-            found |= self._history.valued(self._history.raw(told), key, base)
+            raw = self._history.raw(told)
+            is_whole = (key[0], base) == _PLACES and event_of(self._history.converted(raw)) in _MOVES
+            if is_whole and self._history.items(raw, key, base):
+                return set(self._history.feeds(self._raw, key, base))
+            found |= self._history.valued(raw, key, base)
         return found
 
     def _standing_since(self, key: Key, left: JsonObject) -> JsonObject:
@@ -304,12 +319,19 @@ class Beside:
         return found
 
     def _said_by_newer(self, key: Key, base: str, items: Items) -> Items:
-        said: set[str] = set()
-        for told in self._newer.get(key, ()) if (key, base) in self._claimed else ():
+        newer = self._newer.get(key, ()) if (key, base) in self._claimed else ()
+        said_: set[str] = set()
+        there: set[str] = set()
+        for told in newer:
             raw = self._history.raw(told)
             if not self._history.is_gap(raw, key, base):
-                said |= self._history.items(raw, key, base).keys()
-        return {each: item for each, item in items.items() if each in said}
+                made = self._history.items(raw, key, base)
+                said_ |= made.keys()
+                if (key[0], base) == _PLACES and key not in self._stands:
+                    there |= named_places(made.values(), event_of(self._history.converted(raw)))
+        return {
+            each: item for each, item in items.items() if each in said_ or (there and is_one_of(item, there))
+        }
 
 
 def _in_order(parts: JsonObject, otherwise: JsonObject) -> JsonObject:

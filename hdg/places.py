@@ -8,6 +8,7 @@ rule.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -19,9 +20,11 @@ __all__ = [
     "Said",
     "event_of",
     "is_assigned",
+    "is_one_of",
     "last_said",
     "left_place",
     "named",
+    "named_places",
     "named_since",
     "places",
     "said",
@@ -70,6 +73,17 @@ def named(locations: list[Any], event: str) -> JsonObject | None:
     if event in _CANCELS:
         return None
     return next((one for one in locations if _is_bare(one)), None)
+
+
+def named_places(locations: Iterable[Any], event: str) -> set[str]:
+    """The reference of what an update only names; empty: there is none."""
+    bare = named([*locations], event)
+    return set() if bare is None else {bare["location"]["reference"]}
+
+
+def is_one_of(place: JsonObject, references: set[str]) -> bool:
+    """Whether a place, however the visit stands to it, is one of these."""
+    return place.get("location", {}).get("reference") in references and "physicalType" not in place
 
 
 def said(history: History, raw: bytes, key: Key) -> Said | None:
