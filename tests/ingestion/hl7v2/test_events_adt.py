@@ -117,6 +117,16 @@ def test_the_places_of_a_visit_follow_its_event(converter: Converter) -> None:
     assert places(converter, "A22") == places(converter, "A32") == places(converter, "A33") == ["active"]
 
 
+def test_a_visit_that_is_over_holds_no_place(converter: Converter) -> None:
+    others = {"f11": "RAD", "f42": "W4^1^1"}
+    assert places(converter, "A01", **others) == ["active", "active", "reserved"]
+    assert places(converter, "A13", f45=END, **others) == ["active", "active", "reserved"]
+    assert places(converter, "A03", **others) == ["completed", "completed", ""]
+    assert places(converter, "A08", f45=END, **others) == ["completed", "completed", ""]
+    assert places(converter, "A11", **others) == places(converter, "A27", **others) == ["", "", ""]
+    assert places(converter, "A38", **others) == ["", "", ""]
+
+
 @pytest.mark.parametrize("kind", ["REF^I15", "SQM^S25", "QBP^Q11"])
 @pytest.mark.parametrize("structure", ["", "REF_I12", "SIU_S12", "ADT_A01"])
 def test_an_event_whose_row_has_no_table_is_refused_whatever_structure_it_names(
