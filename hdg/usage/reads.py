@@ -72,15 +72,18 @@ class Reads:
 
     async def _awaited(self, turn: Sequence[_Wanted]) -> list[StoredVersion | Exception | None] | None:
         """What was found without another thread; None: it takes one, or its connection is opened there."""
-        views: defaultdict[Prepared, list[_Wanted]] = defaultdict(list)
-        for wanted in turn:
-            views[self._views.among(wanted.who)].append(wanted)
-        asked = [({wanted.name for wanted in some}, visible) for visible, some in views.items()]
+        views: defaultdict[Prepared, list[int]] = defaultdict(list)
+        for place, wanted in enumerate(turn):
+            views[self._views.among(wanted.who)].append(place)
+        asked = [({turn[place].name for place in some}, visible) for visible, some in views.items()]
         found = await self._reader.read_awaited(asked)
         if found is None:
             return None
-        by_view = dict(zip(views, found, strict=True))
-        return [by_view[self._views.among(wanted.who)].get(wanted.name) for wanted in turn]
+        outcomes: list[StoredVersion | Exception | None] = [None] * len(turn)
+        for some, versions in zip(views.values(), found, strict=True):
+            for place in some:
+                outcomes[place] = versions.get(turn[place].name)
+        return outcomes
 
     def _found(self, turn: Sequence[_Wanted]) -> list[StoredVersion | Exception | None]:
         """What became of each: the version, None, or an error."""
