@@ -21,6 +21,7 @@ from hdg.ingestion.received import Received
 from hdg.management.store.merge import ADDITIVE, IDENTITY, Parts, base_of, own_items
 from hdg.management.store.stale import Stamp
 from hdg.places import (
+    OVER,
     event_of,
     is_assigned,
     is_one_of,
@@ -33,7 +34,7 @@ from hdg.places import (
     said,
 )
 
-__all__ = ["OVER", "Beside"]
+__all__ = ["Beside"]
 
 _NEWER_MAX = 50
 _MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 17), 25, 26, 27, 32, 33))
@@ -42,8 +43,6 @@ _DISCHARGES = frozenset({"A03", "A13", "A16", "A25"})
 """Events that say whether and when the visit ends, be it by leaving PV1-45 out."""
 _RUNNING = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave", "cancelled"})
 _OF_DISCHARGE = frozenset({"end", "dischargeDisposition", "destination"})
-OVER = frozenset({"finished", "cancelled", "entered-in-error"})
-"""What the status of a visit that is over may be."""
 _ENDED = frozenset({"Encounter", "Patient"})
 _CHANGED = re.compile(rb"[\r\n]AI[GLP][^A-Za-z0-9\r\n][^|\r\n]*[^A-Za-z0-9\r\n][DU](?![A-Za-z0-9])")
 """A resource of an appointment that is changed or taken out, and not said as all there are."""

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from hdg.beside import OVER
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
-from hdg.places import left_place
+from hdg.places import OVER, left_place
 
 __all__ = ["Named", "named"]
 

@@ -17,6 +17,7 @@ from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.stale import Stamp
 
 __all__ = [
+    "OVER",
     "Said",
     "event_of",
     "is_assigned",
@@ -30,6 +31,8 @@ __all__ = [
     "said",
 ]
 
+OVER = frozenset({"finished", "cancelled", "entered-in-error"})
+"""What the status of a visit that is over may be."""
 _CANCELS = frozenset({"A11", "A27", "A38"})
 """Events after which the patient is not in the place that they name, and will not be: no status says that."""
 _FIELD = "PV1-3"
