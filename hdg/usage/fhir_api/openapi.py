@@ -39,145 +39,185 @@ def openapi() -> JsonObject:
         },
         "security": [{"bearer": []}],
         "paths": {
-            "/fhir": {
-                "get": _operation("Search over several types (_type)", _paged()),
-                "post": _write("Batch or transaction; the Bundle's type says which"),
-            },
-            "/fhir/_search": {"post": _post_search()},
-            "/fhir/_history": {"get": _operation("History of everything", [*_paged(), *_span()])},
-            "/fhir/metadata": {"get": _operation("CapabilityStatement", is_public=True)},
-            "/fhir/{type}": {
-                "parameters": _path("type"),
-                "get": _operation("Search", _paged()),
-                "post": _write("Create (If-None-Exist: conditional create)"),
-                "put": _write("Conditional update; the query string is the condition"),
-                "patch": _write("Conditional patch; the query string is the condition", takes=_PATCHES),
-                "delete": _write("Conditional delete; the query string is the condition", takes=()),
-            },
-            "/fhir/{type}/_search": {"parameters": _path("type"), "post": _post_search()},
-            "/fhir/{type}/{id}": {
-                "parameters": _path("type", "id"),
-                "get": _operation("Read"),
-                "put": _write("Update, or create under an id of the client's (If-Match, If-None-Match: *)"),
-                "patch": _write("JSON Patch or FHIRPath Patch (If-Match)", takes=_PATCHES),
-                "delete": _write("Delete (If-Match)", takes=()),
-            },
-            "/fhir/{type}/{id}/_history": {
-                "parameters": _path("type", "id"),
-                "get": _operation("History of one resource", [*_paged(), *_span()]),
-            },
-            "/fhir/{type}/_history": {
-                "parameters": _path("type"),
-                "get": _operation("History of a type", [*_paged(), *_span()]),
-            },
-            "/fhir/{type}/{id}/_history/{version}": {
-                "parameters": _path("type", "id", "version"),
-                "get": _operation("Read one version"),
-            },
-            "/fhir/Subscription/$status": {
-                "get": _operation("Status of one's own Subscriptions", [_text("id"), _text("status")]),
-                "post": _write("$status with a Parameters resource"),
-            },
-            "/fhir/Subscription/{id}/$status": {
-                "parameters": _path("id"),
-                "get": _operation("Status of one's own Subscription", [_text("status")]),
-                "post": _write("$status with a Parameters resource"),
-            },
-            "/fhir/Subscription/{id}/$events": {
-                "parameters": _path("id"),
-                "get": _operation(
-                    "What one's own Subscription was told of",
-                    [_text("eventsSinceNumber"), _text("eventsUntilNumber"), _text("content")],
-                ),
-                "post": _write("$events with a Parameters resource"),
-            },
-            "/fhir/Subscription/{id}/$resend": {
-                "parameters": _path("id"),
-                "post": _write("Events that one's own Subscription was told of, again (eventsSinceNumber)"),
-            },
-            "/fhir/Subscription/$get-ws-binding-token": {
-                "get": _operation("A token to bind a websocket with", [_text("id")]),
-                "post": _write("$get-ws-binding-token with a Parameters resource"),
-            },
-            "/fhir/Subscription/{id}/$get-ws-binding-token": {
-                "parameters": _path("id"),
-                "get": _operation("A token to bind a websocket with"),
-                "post": _write("$get-ws-binding-token with a Parameters resource"),
-            },
-            "/fhir/{type}/$lastn": {
-                "parameters": _path("type"),
-                "get": _operation(
-                    "The newest Observations of each code", [_query("max", {"type": "integer"})]
-                ),
-                "post": _write("$lastn with a Parameters resource"),
-            },
-            "/fhir/{type}/{id}/$everything": {
-                "parameters": _path("type", "id"),
-                "get": _operation(
-                    "All about a Patient or of an Encounter",
-                    [*_paged(), *_since(), _text("start"), _text("end")],
-                ),
-                "post": _write("$everything with a Parameters resource"),
-            },
-            "/fhir/{type}/{id}/$ccd": {
-                "parameters": _path("type", "id"),
-                "get": _ccd(),
-            },
-            "/fhir/{type}/$stats": {
-                "parameters": _path("type"),
-                "get": _operation(
-                    "Statistics of one patient's results",
-                    [
-                        _text(name)
-                        for name in ("subject", "system", "code", "coding", "statistic", "start", "end")
-                    ],
-                ),
-                "post": _write("$stats with a Parameters resource"),
-            },
-            "/fhir/{type}/$document": {
-                "parameters": _path("type"),
-                "get": _operation("A Composition as a document", [_text("id"), _persist()]),
-                "post": _write("$document with a Parameters resource"),
-            },
-            "/fhir/{type}/{id}/$document": {
-                "parameters": _path("type", "id"),
-                "get": _operation("A Composition and what it leads to, as one Bundle", [_persist()]),
-                "post": _write("$document with a Parameters resource"),
-            },
-            "/fhir/{type}/$validate": {
-                "parameters": _path("type"),
-                "post": _validate("Check a resource; nothing is stored", has_body=True),
-            },
-            "/fhir/{type}/{id}/$validate": {
-                "parameters": _path("type", "id"),
-                "get": _validate("Check the stored resource"),
-                "post": _validate("Check a resource for this place, or the stored one", has_body=True),
-            },
-            "/fhir/{type}/{id}/$meta": {"parameters": _path("type", "id"), "get": _operation("The meta")},
-            "/fhir/{type}/{id}/$meta-add": {
-                "parameters": _path("type", "id"),
-                "post": _write("Adds profiles, tags and labels"),
-            },
-            "/fhir/{type}/{id}/$meta-delete": {
-                "parameters": _path("type", "id"),
-                "post": _write("Takes profiles, tags and labels away"),
-            },
-            "/fhir/{type}/{id}/{target}": {
-                "parameters": _path("type", "id", "target"),
-                "get": _operation(
-                    "Search in a compartment (R4 compartmentdefinition.html): a type, or * for all",
-                    _paged(),
-                ),
-            },
-            "/fhir/{type}/{id}/{target}/_search": {
-                "parameters": _path("type", "id", "target"),
-                "post": _post_search(),
-            },
+            **_interactions(),
+            **_subscriptions(),
+            **_reports(),
+            **_documents(),
+            **_validation(),
+            **_compartments(),
             **ingest_paths(),
             "/ledger/checkpoint": {"get": _plain("Signed checkpoint (C2SP tlog-checkpoint)", "text/plain")},
             "/ledger/proof": {"get": _proof()},
             "/healthz": {"get": _plain("The process answers", "text/plain")},
             "/readyz": {"get": _plain("The database answers and the ledger opens", "text/plain")},
+        },
+    }
+
+
+def _interactions() -> JsonObject:
+    """R4 http.html: the RESTful interactions."""
+    return {
+        "/fhir": {
+            "get": _operation("Search over several types (_type)", _paged()),
+            "post": _write("Batch or transaction; the Bundle's type says which"),
+        },
+        "/fhir/_search": {"post": _post_search()},
+        "/fhir/_history": {"get": _operation("History of everything", [*_paged(), *_span()])},
+        "/fhir/metadata": {"get": _operation("CapabilityStatement", is_public=True)},
+        "/fhir/{type}": {
+            "parameters": _path("type"),
+            "get": _operation("Search", _paged()),
+            "post": _write("Create (If-None-Exist: conditional create)"),
+            "put": _write("Conditional update; the query string is the condition"),
+            "patch": _write("Conditional patch; the query string is the condition", takes=_PATCHES),
+            "delete": _write("Conditional delete; the query string is the condition", takes=()),
+        },
+        "/fhir/{type}/_search": {"parameters": _path("type"), "post": _post_search()},
+        "/fhir/{type}/{id}": {
+            "parameters": _path("type", "id"),
+            "get": _operation("Read"),
+            "put": _write("Update, or create under an id of the client's (If-Match, If-None-Match: *)"),
+            "patch": _write("JSON Patch or FHIRPath Patch (If-Match)", takes=_PATCHES),
+            "delete": _write("Delete (If-Match)", takes=()),
+        },
+        "/fhir/{type}/{id}/_history": {
+            "parameters": _path("type", "id"),
+            "get": _operation("History of one resource", [*_paged(), *_span()]),
+        },
+        "/fhir/{type}/_history": {
+            "parameters": _path("type"),
+            "get": _operation("History of a type", [*_paged(), *_span()]),
+        },
+        "/fhir/{type}/{id}/_history/{version}": {
+            "parameters": _path("type", "id", "version"),
+            "get": _operation("Read one version"),
+        },
+    }
+
+
+def _compartments() -> JsonObject:
+    """Search in a compartment."""
+    return {
+        "/fhir/{type}/{id}/{target}": {
+            "parameters": _path("type", "id", "target"),
+            "get": _operation(
+                "Search in a compartment (R4 compartmentdefinition.html): a type, or * for all",
+                _paged(),
+            ),
+        },
+        "/fhir/{type}/{id}/{target}/_search": {
+            "parameters": _path("type", "id", "target"),
+            "post": _post_search(),
+        },
+    }
+
+
+def _subscriptions() -> JsonObject:
+    """The operations of Subscriptions."""
+    return {
+        "/fhir/Subscription/$status": {
+            "get": _operation("Status of one's own Subscriptions", [_text("id"), _text("status")]),
+            "post": _write("$status with a Parameters resource"),
+        },
+        "/fhir/Subscription/{id}/$status": {
+            "parameters": _path("id"),
+            "get": _operation("Status of one's own Subscription", [_text("status")]),
+            "post": _write("$status with a Parameters resource"),
+        },
+        "/fhir/Subscription/{id}/$events": {
+            "parameters": _path("id"),
+            "get": _operation(
+                "What one's own Subscription was told of",
+                [_text("eventsSinceNumber"), _text("eventsUntilNumber"), _text("content")],
+            ),
+            "post": _write("$events with a Parameters resource"),
+        },
+        "/fhir/Subscription/{id}/$resend": {
+            "parameters": _path("id"),
+            "post": _write("Events that one's own Subscription was told of, again (eventsSinceNumber)"),
+        },
+        "/fhir/Subscription/$get-ws-binding-token": {
+            "get": _operation("A token to bind a websocket with", [_text("id")]),
+            "post": _write("$get-ws-binding-token with a Parameters resource"),
+        },
+        "/fhir/Subscription/{id}/$get-ws-binding-token": {
+            "parameters": _path("id"),
+            "get": _operation("A token to bind a websocket with"),
+            "post": _write("$get-ws-binding-token with a Parameters resource"),
+        },
+    }
+
+
+def _documents() -> JsonObject:
+    """What makes documents."""
+    return {
+        "/fhir/{type}/{id}/$ccd": {
+            "parameters": _path("type", "id"),
+            "get": _ccd(),
+        },
+        "/fhir/{type}/$document": {
+            "parameters": _path("type"),
+            "get": _operation("A Composition as a document", [_text("id"), _persist()]),
+            "post": _write("$document with a Parameters resource"),
+        },
+        "/fhir/{type}/{id}/$document": {
+            "parameters": _path("type", "id"),
+            "get": _operation("A Composition and what it leads to, as one Bundle", [_persist()]),
+            "post": _write("$document with a Parameters resource"),
+        },
+    }
+
+
+def _validation() -> JsonObject:
+    """$validate and the operations of meta."""
+    return {
+        "/fhir/{type}/$validate": {
+            "parameters": _path("type"),
+            "post": _validate("Check a resource; nothing is stored", has_body=True),
+        },
+        "/fhir/{type}/{id}/$validate": {
+            "parameters": _path("type", "id"),
+            "get": _validate("Check the stored resource"),
+            "post": _validate("Check a resource for this place, or the stored one", has_body=True),
+        },
+        "/fhir/{type}/{id}/$meta": {"parameters": _path("type", "id"), "get": _operation("The meta")},
+        "/fhir/{type}/{id}/$meta-add": {
+            "parameters": _path("type", "id"),
+            "post": _write("Adds profiles, tags and labels"),
+        },
+        "/fhir/{type}/{id}/$meta-delete": {
+            "parameters": _path("type", "id"),
+            "post": _write("Takes profiles, tags and labels away"),
+        },
+    }
+
+
+def _reports() -> JsonObject:
+    """Operations that answer with a patient's record or a part of it."""
+    return {
+        "/fhir/{type}/$lastn": {
+            "parameters": _path("type"),
+            "get": _operation("The newest Observations of each code", [_query("max", {"type": "integer"})]),
+            "post": _write("$lastn with a Parameters resource"),
+        },
+        "/fhir/{type}/{id}/$everything": {
+            "parameters": _path("type", "id"),
+            "get": _operation(
+                "All about a Patient or of an Encounter",
+                [*_paged(), *_since(), _text("start"), _text("end")],
+            ),
+            "post": _write("$everything with a Parameters resource"),
+        },
+        "/fhir/{type}/$stats": {
+            "parameters": _path("type"),
+            "get": _operation(
+                "Statistics of one patient's results",
+                [
+                    _text(name)
+                    for name in ("subject", "system", "code", "coding", "statistic", "start", "end")
+                ],
+            ),
+            "post": _write("$stats with a Parameters resource"),
         },
     }
 

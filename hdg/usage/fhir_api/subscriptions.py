@@ -50,12 +50,30 @@ def socket_url(base_url: str) -> str:
 
 def routes(api: Api, pace: Pace) -> list[BaseRoute]:
     """The operations' routes and the websocket's."""
-    feed = api.gate.feed
-    tokens = BindingTokens(api.tokens)
-    sockets = Sockets(feed, tokens, pace, api.base_url)
+    operations = _Operations(api, pace)
+    place = "/fhir/Subscription/{id}"
+    return [
+        Route(f"{place}/$status", operations.status, methods=["GET", "POST"]),
+        Route("/fhir/Subscription/$status", operations.status, methods=["GET", "POST"]),
+        Route(f"{place}/$events", operations.events, methods=["GET", "POST"]),
+        Route(f"{place}/$resend", operations.resend, methods=["POST"]),
+        Route(f"{place}/$get-ws-binding-token", operations.token, methods=["GET", "POST"]),
+        Route("/fhir/Subscription/$get-ws-binding-token", operations.token, methods=["GET", "POST"]),
+        WebSocketRoute(SOCKET_PATH, operations.talk),
+    ]
 
-    async def enter(request: Request) -> tuple[Caller, Pairs, list[str]]:
-        caller = caller_of(api.gate, request)
+
+class _Operations:
+    """What each of the routes answers."""
+
+    def __init__(self, api: Api, pace: Pace) -> None:
+        self._api = api
+        self._feed = api.gate.feed
+        self._tokens = BindingTokens(api.tokens)
+        self._sockets = Sockets(self._feed, self._tokens, pace, api.base_url)
+
+    async def _enter(self, request: Request) -> tuple[Caller, Pairs, list[str]]:
+        caller = caller_of(self._api.gate, request)
         check_accept(request.headers.get("accept"))
         given = await parameters_given(request)
         if "id" not in request.path_params:
@@ -65,29 +83,29 @@ def routes(api: Api, pace: Pace) -> list[BaseRoute]:
             return caller, given, ids
         return caller, given, [request.path_params["id"]]
 
-    async def own(caller: Caller, ids: list[str]) -> list[tuple[Told, JsonObject]]:
+    async def _own(self, caller: Caller, ids: list[str]) -> list[tuple[Told, JsonObject]]:
         """Subscriptions of the caller's own, each read and audited like any other resource."""
         found = []
         for id_ in ids:
             if not ID.match(id_):
                 raise NotFound("no such id")
-            visible = await api.gate.read(caller, "Subscription", id_)
+            visible = await self._api.gate.read(caller, "Subscription", id_)
             try:
-                told = await feed.aside(feed.told_to, identity(caller.principal), id_)
+                told = await self._feed.aside(self._feed.told_to, identity(caller.principal), id_)
             except Unusable as error:
                 raise Conflict(str(error)) from None
             found.append((told, orjson.loads(visible.body)))
         return found
 
-    async def status(request: Request) -> Response:
-        caller, given, ids = await enter(request)
+    async def status(self, request: Request) -> Response:
+        caller, given, ids = await self._enter(request)
         _only(given, "id", "status")
         wanted = [value for name, value in given if name == "status"]
         entries = []
-        for told, content in await own(caller, ids):
+        for told, content in await self._own(caller, ids):
             if not wanted or content["status"] in wanted:
-                count = await feed.aside(feed.count, told.row.id)
-                shell = status_parameters(_status(told, content, "query-status", count), (), "id-only")
+                count = await self._feed.aside(self._feed.count, told.row.id)
+                shell = status_parameters(self._status(told, content, "query-status", count), (), "id-only")
                 entries.append(
                     {"fullUrl": f"urn:uuid:{shell['id']}", "resource": shell, "search": {"mode": "match"}}
                 )
@@ -96,71 +114,60 @@ def routes(api: Api, pace: Pace) -> list[BaseRoute]:
             orjson.dumps({**made, "entry": entries} if entries else made), method=request.method
         )
 
-    async def events(request: Request) -> Response:
-        caller, given, ids = await enter(request)
+    async def events(self, request: Request) -> Response:
+        caller, given, ids = await self._enter(request)
         _only(given, "eventsSinceNumber", "eventsUntilNumber", "content")
         named = dict(given)
-        ((told, content),) = await own(caller, ids)
+        ((told, content),) = await self._own(caller, ids)
         level = named.get("content", told.definition.content)
         if level not in _CONTENTS:
             raise BadRequest("parameter 'content': empty, id-only or full-resource", code="value")
         since = _number(named, "eventsSinceNumber") or 1
         until = _number(named, "eventsUntilNumber")
-        notices = await feed.recall(caller, told.row.id, since, until, _EVENTS_MAX)
-        count = await feed.aside(feed.count, told.row.id)
-        made = bundle(_status(told, content, "query-event", count), notices, level, feed.now_us())
+        notices = await self._feed.recall(caller, told.row.id, since, until, _EVENTS_MAX)
+        count = await self._feed.aside(self._feed.count, told.row.id)
+        made = bundle(self._status(told, content, "query-event", count), notices, level, self._feed.now_us())
         return fhir_response(made, method=request.method)
 
-    async def resend(request: Request) -> Response:
-        caller, given, ids = await enter(request)
+    async def resend(self, request: Request) -> Response:
+        caller, given, ids = await self._enter(request)
         _only(given, "eventsSinceNumber")
-        ((told, _),) = await own(caller, ids)
+        ((told, _),) = await self._own(caller, ids)
         if told.row.status not in ("requested", "active"):
             raise Conflict("it is off or in error: write it anew first")
-        first = await feed.resend(told, _number(dict(given), "eventsSinceNumber") or 1)
+        first = await self._feed.resend(told, _number(dict(given), "eventsSinceNumber") or 1)
         text = f"sent again from number {first}" if first else "nothing to send again"
         outcome = operation_outcome([Issue("information", "informational", "", text)])
         return fhir_response(orjson.dumps(outcome))
 
-    async def token(request: Request) -> Response:
-        caller, given, ids = await enter(request)
+    async def token(self, request: Request) -> Response:
+        caller, given, ids = await self._enter(request)
         _only(given, "id")
-        if any(told.definition.channel != "websocket" for told, _ in await own(caller, ids)):
+        if any(told.definition.channel != "websocket" for told, _ in await self._own(caller, ids)):
             raise BadRequest("only websocket subscriptions are bound to", code="business-rule")
-        until_us = min(feed.now_us() + TOKEN_S * 1_000_000, caller.principal.expires_us)
+        until_us = min(self._feed.now_us() + TOKEN_S * 1_000_000, caller.principal.expires_us)
         parameters: list[JsonObject] = [
-            {"name": "token", "valueString": tokens.seal(caller.principal, ids, until_us)},
+            {"name": "token", "valueString": self._tokens.seal(caller.principal, ids, until_us)},
             {"name": "expiration", "valueDateTime": instant(until_us)},
             *({"name": "subscription", "valueString": id_} for id_ in ids),
-            {"name": "websocket-url", "valueUrl": socket_url(api.base_url)},
+            {"name": "websocket-url", "valueUrl": socket_url(self._api.base_url)},
         ]
         return fhir_response(orjson.dumps({"resourceType": "Parameters", "parameter": parameters}))
 
-    async def talk(socket: WebSocket) -> None:
+    async def talk(self, socket: WebSocket) -> None:
         authorization = socket.headers.get("authorization")
         who = None
         if authorization is not None:
             try:
-                who = api.gate.caller(authorization, address_of(socket)).principal
+                who = self._api.gate.caller(authorization, address_of(socket)).principal
             except AccessDenied:
                 await socket.close()  # before it was accepted: HTTP 403
                 return
-        await sockets.serve(socket, who)
+        await self._sockets.serve(socket, who)
 
-    def _status(told: Told, content: JsonObject, kind: str, count: int) -> Status:
+    def _status(self, told: Told, content: JsonObject, kind: str, count: int) -> Status:
         error = content.get("error", "")
-        return Status(api.base_url, told.row.id, content["status"], kind, count, told.definition, error)
-
-    place = "/fhir/Subscription/{id}"
-    return [
-        Route(f"{place}/$status", status, methods=["GET", "POST"]),
-        Route("/fhir/Subscription/$status", status, methods=["GET", "POST"]),
-        Route(f"{place}/$events", events, methods=["GET", "POST"]),
-        Route(f"{place}/$resend", resend, methods=["POST"]),
-        Route(f"{place}/$get-ws-binding-token", token, methods=["GET", "POST"]),
-        Route("/fhir/Subscription/$get-ws-binding-token", token, methods=["GET", "POST"]),
-        WebSocketRoute(SOCKET_PATH, talk),
-    ]
+        return Status(self._api.base_url, told.row.id, content["status"], kind, count, told.definition, error)
 
 
 def _only(given: Pairs, *names: str) -> None:

@@ -29,27 +29,46 @@ from hdg.usage.outcomes import Written
 
 def routes(api: Api) -> list[Route]:
     """The routes of all single writes."""
+    writes = _Writes(api)
+    return [
+        Route("/fhir/{type}", writes.patch_matching, methods=["PATCH"]),
+        Route("/fhir/{type}/{id}", writes.patch, methods=["PATCH"]),
+        Route("/fhir/{type}", writes.create, methods=["POST"]),
+        Route("/fhir/{type}", writes.update_matching, methods=["PUT"]),
+        Route("/fhir/{type}", writes.delete_matching, methods=["DELETE"]),
+        Route("/fhir/{type}/{id}", writes.update, methods=["PUT"]),
+        Route("/fhir/{type}/{id}", writes.delete, methods=["DELETE"]),
+    ]
 
-    async def create(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
+
+class _Writes:
+    """The single writes: each makes a Change of its request and performs it."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def create(self, request: Request) -> Response:
+        """R4 http.html#create, and with If-None-Exist #ccreate."""
+        caller, resource_type = self._api.enter(request)
         refuse_parameters(query_of(request))
-        query, asked = exist_condition(resource_type, request.headers, api.limits)
-        with api.room.hold(request) as most:
+        query, asked = exist_condition(resource_type, request.headers, self._api.limits)
+        with self._api.room.hold(request) as most:
             given = await posted_content(request, most) if resource_type == "Binary" else None
             content = given or await resource_of(request, most, resource_type)
-            draft = await api.gate.draft(content, new_id(), is_long=most > LONG_BYTES)
+            draft = await self._api.gate.draft(content, new_id(), is_long=most > LONG_BYTES)
             change = Change("POST", resource_type, query=query, asked=asked, draft=draft)
-            return await _perform(api, request, caller, change)
+            return await _perform(self._api, request, caller, change)
 
-    async def update(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
+    async def update(self, request: Request) -> Response:
+        """R4 http.html#update."""
+        caller, resource_type = self._api.enter(request)
         refuse_parameters(query_of(request))
         id_ = logical_id(request)
-        with api.room.hold(request) as most:
+        with self._api.room.hold(request) as most:
             content = await resource_of(request, most, resource_type)
             if content.get("id") != id_:
                 raise BadRequest("the id of the resource must be that of the URL", code="invalid")
-            draft = await api.gate.draft(content, id_, is_long=most > LONG_BYTES)
+            draft = await self._api.gate.draft(content, id_, is_long=most > LONG_BYTES)
             change = Change(
                 "PUT",
                 resource_type,
@@ -58,15 +77,16 @@ def routes(api: Api) -> list[Route]:
                 only_new=is_only_new(request.headers),
                 draft=draft,
             )
-            return await _perform(api, request, caller, change)
+            return await _perform(self._api, request, caller, change)
 
-    async def update_matching(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
-        query, asked = condition(resource_type, query_of(request), api.limits)
-        with api.room.hold(request) as most:
+    async def update_matching(self, request: Request) -> Response:
+        """R4 http.html#cond-update."""
+        caller, resource_type = self._api.enter(request)
+        query, asked = condition(resource_type, query_of(request), self._api.limits)
+        with self._api.room.hold(request) as most:
             content = await resource_of(request, most, resource_type)
             id_ = content.get("id", "")
-            draft = await api.gate.draft(content, id_ or new_id(), is_long=most > LONG_BYTES)
+            draft = await self._api.gate.draft(content, id_ or new_id(), is_long=most > LONG_BYTES)
             change = Change(
                 "PUT",
                 resource_type,
@@ -77,25 +97,28 @@ def routes(api: Api) -> list[Route]:
                 is_only_new(request.headers),
                 draft,
             )
-            return await _perform(api, request, caller, change)
+            return await _perform(self._api, request, caller, change)
 
-    async def delete(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
+    async def delete(self, request: Request) -> Response:
+        """R4 http.html#delete."""
+        caller, resource_type = self._api.enter(request)
         refuse_parameters(query_of(request))
         change = Change("DELETE", resource_type, logical_id(request), if_match=if_match(request.headers))
-        return await _perform(api, request, caller, change)
+        return await _perform(self._api, request, caller, change)
 
-    async def delete_matching(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
-        query, asked = condition(resource_type, query_of(request), api.limits)
+    async def delete_matching(self, request: Request) -> Response:
+        """R4 http.html#3.1.0.7.1 (conditional delete)."""
+        caller, resource_type = self._api.enter(request)
+        query, asked = condition(resource_type, query_of(request), self._api.limits)
         change = Change("DELETE", resource_type, "", query, asked, if_match(request.headers))
-        return await _perform(api, request, caller, change)
+        return await _perform(self._api, request, caller, change)
 
-    async def patch(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
+    async def patch(self, request: Request) -> Response:
+        """R4 http.html#patch."""
+        caller, resource_type = self._api.enter(request)
         refuse_parameters(query_of(request))
         id_ = logical_id(request)
-        with api.room.hold(request) as most:
+        with self._api.room.hold(request) as most:
             change = Change(
                 "PATCH",
                 resource_type,
@@ -103,12 +126,13 @@ def routes(api: Api) -> list[Route]:
                 if_match=if_match(request.headers),
                 patch=await _patch(request, most),
             )
-            return await _perform(api, request, caller, change)
+            return await _perform(self._api, request, caller, change)
 
-    async def patch_matching(request: Request) -> Response:
-        caller, resource_type = api.enter(request)
-        query, asked = condition(resource_type, query_of(request), api.limits)
-        with api.room.hold(request) as most:
+    async def patch_matching(self, request: Request) -> Response:
+        """R4 http.html#patch, with a condition."""
+        caller, resource_type = self._api.enter(request)
+        query, asked = condition(resource_type, query_of(request), self._api.limits)
+        with self._api.room.hold(request) as most:
             change = Change(
                 "PATCH",
                 resource_type,
@@ -118,17 +142,7 @@ def routes(api: Api) -> list[Route]:
                 if_match(request.headers),
                 patch=await _patch(request, most),
             )
-            return await _perform(api, request, caller, change)
-
-    return [
-        Route("/fhir/{type}", patch_matching, methods=["PATCH"]),
-        Route("/fhir/{type}/{id}", patch, methods=["PATCH"]),
-        Route("/fhir/{type}", create, methods=["POST"]),
-        Route("/fhir/{type}", update_matching, methods=["PUT"]),
-        Route("/fhir/{type}", delete_matching, methods=["DELETE"]),
-        Route("/fhir/{type}/{id}", update, methods=["PUT"]),
-        Route("/fhir/{type}/{id}", delete, methods=["DELETE"]),
-    ]
+            return await _perform(self._api, request, caller, change)
 
 
 async def _patch(request: Request, most_bytes: int) -> Patch:
