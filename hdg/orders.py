@@ -8,10 +8,11 @@ began it stands under the other record. Which resources are meant can only be to
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from hdg.ingestion.converted import Converted, JsonObject
+from hdg.management.store.merge import base_of
 from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
@@ -31,6 +32,10 @@ _STOPPED = frozenset({"DC", "OD", "DR", "DF", "RP", "RQ", "RU"})
 _REQUESTS = ("ServiceRequest", "MedicationRequest")
 _CONTROL = "https://hdg.dev/fhir/StructureDefinition/order-control"
 _MARK = b'/order-control"'
+_REPLACES = b'"replaces"'
+_ORDERS = frozenset({"ORM", "OML", "OMG", "RDE"})
+"""Messages whose orders may have been cancelled by one that came before them."""
+_NOW = 1 << 62
 _OFF = frozenset({"cancelled", "noshow", "entered-in-error"})
 _ENDED = frozenset({"revoked", "cancelled", "stopped", "completed", "entered-in-error"})
 _DONE = frozenset({"completed", "entered-in-error"})
@@ -51,23 +56,32 @@ _TWICE = "the appointment is known under one of its numbers alone as well: both 
 _WHICH = "several appointments are known under this number: none of them was changed"
 
 Key = tuple[str, str]
+_What = Callable[[JsonObject, JsonObject], JsonObject]
+
+
+class Saying(NamedTuple):
+    """Elements of a resource. ``stamp``, ``sender``: when they were stated, and by whom; None: by the message."""
+
+    what: JsonObject
+    stamp: Stamp | None = None
+    sender: str | None = None
 
 
 class Named(NamedTuple):
     """``said``: what is to be stated besides. ``unclear``: (place, text) of what people have to look at."""
 
-    said: tuple[JsonObject, ...]
+    said: tuple[Saying, ...]
     unclear: tuple[tuple[str, str], ...]
 
     def state(self, session: WriteSession, converted: Converted, received_us: int) -> None:
-        """Stores it, under the message's stamp. Every resource stays its patient's."""
+        """Stores it, under the message's stamp or its own. Every resource stays its patient's."""
         source = converted.source
         for one in self.said:
             session.statement(
-                one,
-                sender=source.sender,
+                one.what,
+                sender=source.sender if one.sender is None else one.sender,
                 institution=source.institution,
-                stamp=Stamp.of(source.stated_us, received_us),
+                stamp=one.stamp or Stamp.of(source.stated_us, received_us),
             )
 
 
@@ -78,25 +92,40 @@ def named(session: WriteSession, converted: Converted, made: Sequence[Ready] | N
     """
     if converted.patient_id is None:
         return None
-    merged = session.merged_into(converted.patient_id)
-    own = list(_own(converted, made, is_merged=bool(merged)))
+    merged, survivors = session.merged_into(converted.patient_id), session.survivors(converted.patient_id)
+    own = list(_own(converted, made, is_merged=bool(merged or survivors)))
     if not own:
         return None
-    look = _Look(session, converted, [converted.patient_id, *merged], own)
+    look = _Look(session, converted, [converted.patient_id, *merged], survivors, own)
     for resource in own:
         look.at(resource)
-    return Named(tuple(look.said.values()), tuple(look.unclear)) if look.said or look.unclear else None
+    said = (*map(Saying, look.said.values()), *look.before)
+    return Named(said, tuple(look.unclear)) if said or look.unclear else None
 
 
 def _own(converted: Converted, made: Sequence[Ready] | None, *, is_merged: bool) -> Iterator[JsonObject]:
-    """The message's own orders with a control, and appointments; after a merge all that may go on in it."""
+    """The message's own orders (of results: those with a control), appointments and merges; after a merge all that
+    may go on in it.
+    """
+    is_order = converted.source.message_type[:3] in _ORDERS
     for each in converted.resources if made is None else made:
         if isinstance(each, Ready):
-            type_, is_marked = each.type, _MARK in each.tail
+            type_, is_marked = each.type, (_REPLACES if each.type == "Patient" else _MARK) in each.tail
         else:
-            type_, is_marked = each["resourceType"], bool(_control(each))
-        if type_ == "Appointment" or (type_ in _REQUESTS and is_marked) or (is_merged and type_ in _STANDS):
+            type_, is_marked = each["resourceType"], bool(_control(each) or _replaced(each))
+        if (
+            type_ == "Appointment"
+            or (type_ == "Patient" and is_marked)
+            or (type_ in _REQUESTS and (is_marked or is_order))
+            or (is_merged and type_ in _STANDS)
+        ):
             yield each.resource() if isinstance(each, Ready) else each
+
+
+def _replaced(resource: JsonObject) -> list[str]:
+    """The records that a Patient has taken the place of."""
+    links = resource.get("link", ()) if resource["resourceType"] == "Patient" else ()
+    return [one["other"]["reference"].removeprefix("Patient/") for one in links if one["type"] == "replaces"]
 
 
 def _control(resource: JsonObject) -> str:
@@ -108,16 +137,27 @@ def _control(resource: JsonObject) -> str:
 
 
 class _Look:
-    """Looks at the resources of one message. ``patients``: its patient, then the records merged into that one."""
+    """Looks at the resources of one message. ``patients``: its patient, then the records merged into that one;
+    ``survivors``: those that it was merged into.
+    """
 
     def __init__(
-        self, session: WriteSession, converted: Converted, patients: list[str], own: Sequence[JsonObject]
+        self,
+        session: WriteSession,
+        converted: Converted,
+        patients: list[str],
+        survivors: list[str],
+        own: Sequence[JsonObject],
     ) -> None:
         self.said: dict[Key, JsonObject] = {}
+        self.before: list[Saying] = []
+        """What was stated before about something that is only known now."""
         self.unclear: dict[tuple[str, str], None] = {}
         self._session = session
         self._sender = converted.source.sender
         self._patients = patients
+        self._survivors = survivors
+        self._stated_us = Stamp.of(converted.source.stated_us, _NOW).stated_us
         self._ids = {(resource["resourceType"], resource["id"]) for resource in own}
         self._gaps = {(item.resource_type, item.resource_id, item.element) for item in converted.defaulted}
 
@@ -126,15 +166,23 @@ class _Look:
         if own["resourceType"] == "Appointment":
             self._appointment(own)
             return
-        if own["resourceType"] in _REQUESTS:
-            self._order(own, _control(own))
-        if self._patients[1:]:
-            self._goes_on(own)
-
-    def _order(self, own: JsonObject, control: str) -> None:
-        is_bare = own["resourceType"] == "ServiceRequest" and "code" not in own and bool(control)
+        if own["resourceType"] == "Patient":
+            self._merge(own)
+            return
         is_new = self._session.version(own["resourceType"], own["id"]) is None
+        if own["resourceType"] in _REQUESTS:
+            self._order(own, _control(own), is_new=is_new)
+        if self._patients[1:] or self._survivors:
+            self._goes_on(own)
+            if is_new:
+                self._went_on(own, self._survivors, _stands)
+                self._went_on(own, self._patients[1:], _ended)
+
+    def _order(self, own: JsonObject, control: str, *, is_new: bool) -> None:
+        is_bare = _is_bare(own)
         if not (is_bare or control in _CONTROLS or (control in _CHANGES and is_new)):
+            if is_new:
+                self._ended_before(own)
             return
         status = self._stated(own, "status")
         others = list(self._others(own, _REQUESTS if is_bare else (own["resourceType"],), self._patients))
@@ -149,6 +197,59 @@ class _Look:
             held = other.get("status")
             if held not in _DONE and not (control in _RELEASES and held in _ENDED):
                 self._say(other, {"status": _status_of(other["resourceType"], own, status, control)})
+
+    def _ended_before(self, own: JsonObject) -> None:
+        """A cancellation or hold of a new order that came before it: it counts when it is the newer one."""
+        for other in self._others(own, _REQUESTS, self._patients):
+            control, status = _control(other), other.get("status")
+            is_meant = _is_bare(other) or (
+                other["resourceType"] == own["resourceType"] and _is_same_service(own, other)
+            )
+            if is_meant and control in _CONTROLS - _RELEASES and own.get("status") not in _DONE:
+                self._say_as(other, own, {"status": _status_of(own["resourceType"], other, status, control)})
+
+    def _merge(self, own: JsonObject) -> None:
+        """A merge that comes after what went on under the record that is used from now on."""
+        known = self._session.merged_into(own["id"])
+        above = [own["id"], *self._session.survivors(own["id"])]
+        for prior in _replaced(own):
+            if prior not in known:
+                for key in self._session.about(_STANDS, [prior, *self._session.merged_into(prior)]):
+                    held = self._session.current(*key)
+                    if held is not None:
+                        self._went_on(held, above, _stands)
+                        for other in self._others(held, (key[0],), above):
+                            if _is_same_service(held, other):
+                                self._say_as(held, other, _ended(held, other))
+
+    def _went_on(self, held: JsonObject, records: Sequence[str], what: _What) -> None:
+        """What other records of the person say of a thing's number is said of the thing, as it was said there."""
+        for other in self._others(held, (held["resourceType"],), records):
+            if _is_same_service(held, other):
+                self._say_as(other, held, what(other, held))
+
+    def _say_as(self, other: JsonObject, held: JsonObject, what: JsonObject) -> None:
+        """Says of ``held`` what was said of another one, each element when that was; no value that fills a gap."""
+        type_, key = held["resourceType"], (held["resourceType"], held["id"])
+        stamps = self._session.stated(other["resourceType"], other["id"])
+        senders = {self._sender} if key in self._ids else self._session.senders(*key)
+        by_stamp: dict[tuple[Stamp, str], JsonObject] = {}
+        status = stamps.get("status")
+        if held.get("status") in OVER and not (status and self._is_since(status[0].stated_us, held)):
+            what.pop("location", None)  # nobody is there any more
+        for name, value in what.items():
+            said = stamps.get(base_of(type_, name)) or status
+            if said is not None and said[0].stated_us > 0:
+                by_stamp.setdefault(said, {})[name] = value
+        for (stamp, author), elements in by_stamp.items():
+            # in the voice of who speaks of the thing, so that a list takes the place of theirs
+            sender = next(iter(senders)) if len(senders) == 1 else author
+            self.before.append(Saying({"resourceType": type_, "id": key[1], **elements}, stamp, sender))
+
+    def _is_since(self, stated_us: int, held: JsonObject) -> bool:
+        """Whether something was stated after the status of what is stored, or the message's own."""
+        known = self._session.stated(held["resourceType"], held["id"]).get("status")
+        return stated_us > (self._stated_us if known is None else known[0].stated_us)
 
     def _appointment(self, own: JsonObject) -> None:
         if self._session.version("Appointment", own["id"]) is not None:
@@ -165,18 +266,20 @@ class _Look:
                 self._say(other, {"status": status})
 
     def _goes_on(self, own: JsonObject) -> None:
-        """What stands under the same number in a record that was merged into the patient's stands as this does."""
+        """What stands under the same number in a record that was merged into the patient's, or has taken its place,
+        stands as this does.
+        """
         type_ = own["resourceType"]
-        stands = {
-            name: own[name]
-            for name in own
-            if name.startswith(_STANDS[type_]) and self._stated(own, name) is not None
+        said = {name: own[name] for name in own if self._stated(own, name) is not None} | {
+            "resourceType": type_
         }
-        for other in self._others(own, (type_,), self._patients[1:]):
-            if (type_, other["id"]) not in self.said and _is_same_service(own, other):
-                what = _of_visit(stands, other) if type_ == "Encounter" else _back(own, other) | stands
-                if what:
-                    self._say(other, what)
+        for records, what in ((self._patients[1:], _stands), (self._survivors, _ended)):
+            for other in self._others(own, (type_,), records):
+                if (type_, other["id"]) not in self.said and _is_same_service(own, other):
+                    found = _back(own, other) | what(said, other)
+                    if other.get("status") in OVER and not self._is_since(self._stated_us, other):
+                        found.pop("location", None)
+                    self._say(other, found)
 
     def _stated(self, own: JsonObject, element: str) -> object:
         """The value of an element unless it only fills a gap."""
@@ -185,7 +288,7 @@ class _Look:
 
     def _say(self, other: JsonObject, what: JsonObject) -> None:
         key = (other["resourceType"], other["id"])
-        if key not in self._ids:
+        if what and key not in self._ids:
             self.said[key] = {"resourceType": key[0], "id": key[1], **what}
 
     def _others(
@@ -195,17 +298,36 @@ class _Look:
         numbers = _numbers(own)
         if not numbers:
             return
+        own_key = (own["resourceType"], own["id"])
+        senders = {self._sender} if own_key in self._ids else self._session.senders(*own_key)
         for key in self._session.bearing(types, own["identifier"], patients):
             other = self._session.current(*key)
-            if key == (own["resourceType"], own["id"]) or other is None:
+            if key == own_key or other is None:
                 continue
             theirs = _numbers(other)
             both = [kind for kind in numbers if not numbers[kind].isdisjoint(theirs.get(kind, ()))]
             if not both or any(numbers[kind].isdisjoint(theirs[kind]) for kind in numbers if kind in theirs):
                 continue
             has_system = any(system for kind in both for system, _ in numbers[kind] & theirs[kind])
-            if has_system or self._sender in self._session.senders(*key):
+            if has_system or not senders.isdisjoint(self._session.senders(*key)):
                 yield other
+
+
+def _stands(one: JsonObject, other: JsonObject) -> JsonObject:
+    """How a thing stands, for the same one in a record of before."""
+    stands = {name: one[name] for name in one if name.startswith(_STANDS[one["resourceType"]])}
+    return _of_visit(stands, other) if one["resourceType"] == "Encounter" else stands
+
+
+def _ended(one: JsonObject, other: JsonObject) -> JsonObject:
+    """The same for the record that is used now: of a visit, that it is over. Where it is, is said there."""
+    if one["resourceType"] != "Encounter":
+        return _stands(one, other)
+    if one.get("status") not in OVER:
+        return {}
+    found = {"status": one["status"]}
+    end = one.get("period", {}).get("end")
+    return _of_visit(found if end is None else {**found, "period": {"end": end}}, other)
 
 
 def _of_visit(stands: JsonObject, other: JsonObject) -> JsonObject:
@@ -223,8 +345,13 @@ def _of_visit(stands: JsonObject, other: JsonObject) -> JsonObject:
 
 def _back(own: JsonObject, other: JsonObject) -> JsonObject:
     """A problem that was taken back, and is stated again (withdrawn.py), has a clinical status again."""
-    is_back = "clinicalStatus" in own and "clinicalStatus" not in other
+    is_back = own["resourceType"] == "Condition" and "clinicalStatus" in own and "clinicalStatus" not in other
     return {"clinicalStatus": own["clinicalStatus"]} if is_back else {}
+
+
+def _is_bare(request: JsonObject) -> bool:
+    """An order control without detail: it says of no service, but of all under its number."""
+    return request["resourceType"] == "ServiceRequest" and "code" not in request and bool(_control(request))
 
 
 def _status_of(type_: str, own: JsonObject, status: object, control: str) -> object:

@@ -111,6 +111,46 @@ def test_a_control_for_a_service_that_was_not_ordered_is_reported(gateway: Gatew
     }
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("control, status", [("CA", "revoked"), ("DC", "revoked"), ("HD", "on-hold")])
+@pytest.mark.parametrize("detail", ["", GLUCOSE.format("P1", "")])
+@pytest.mark.parametrize("kind", ["OML^O21", "ORM^O01"])
+def test_a_control_that_comes_before_its_order_counts_all_the_same(
+    gateway: Gateway, kind: str, detail: str, control: str, status: str, order: tuple[int, ...]
+) -> None:
+    sent = [
+        message(8, kind, PID, "ORC|NW|P1", GLUCOSE.format("P1", "")),
+        message(9, kind, PID, f"ORC|{control}|P1", *filter(None, [detail])),
+    ]
+    send(gateway, *(sent[at] for at in order))
+    assert states(gateway, "ServiceRequest") == {"2345-7": status}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_cancellation_by_the_fillers_number_alone_or_of_a_prescription_may_come_first(
+    gateway: Gateway, order: tuple[int, ...]
+) -> None:
+    drawn = [
+        message(8, "ORM^O01", PID, "ORC|NW|P1|F1", HB.format("P1", "F1")),
+        message(9, "ORM^O01", PID, "ORC|OC||F1", HB.format("", "F1")),
+    ]
+    taken = [
+        message(10, "RDE^O11", PID, "ORC|NW|P2", *DRUG),
+        message(11, "RDE^O11", PID, "ORC|DC|P2"),
+    ]
+    send(gateway, *(drawn[at] for at in order), *(taken[at] for at in order))
+    assert {one["status"] for one in all_of(gateway, "ServiceRequest")} == {"revoked"}
+    assert states(gateway, "MedicationRequest") == {"D1": "stopped"}
+
+
+def test_a_number_that_is_ordered_under_again_after_a_cancellation_is_a_running_order(
+    gateway: Gateway,
+) -> None:
+    send(gateway, message(8, "OML^O21", PID, "ORC|CA|P1"))
+    send(gateway, message(9, "OML^O21", PID, "ORC|NW|P1", HB.format("P1", "")))
+    assert states(gateway, "ServiceRequest") == {"718-7": "active"}
+
+
 def test_a_filler_that_gives_its_own_number_alone_ends_the_order(gateway: Gateway) -> None:
     send(gateway, message(8, "OML^O21", PID, "ORC|NW|P1", HB.format("P1", "")))
     send(gateway, message(9, "OML^O21", PID, "ORC|SC|P1|F1||IP", HB.format("P1", "F1")))
@@ -291,6 +331,57 @@ def test_an_order_of_before_a_merge_is_withdrawn_or_done_after_it(gateway: Gatew
     assert states(gateway, "ServiceRequest") == {"718-7": "revoked", "2345-7": "completed"}
     assert {one["status"] for one in all_of(gateway, "ServiceRequest")} == {"revoked", "completed"}
     assert states(gateway, "MedicationRequest") == {"D1": "stopped"}
+
+
+ORDERS = [*itertools.permutations(range(3))]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_merge_may_come_after_what_went_on_and_before_what_began(
+    gateway: Gateway, order: tuple[int, ...]
+) -> None:
+    """A40 by another way than the results: in whatever order they come, nobody is left in a bed."""
+    sent = [
+        visit("A01", 8, OLD, f3="W1^1^1", f44="20260314080000+0100"),
+        message(9, *MERGED),
+        visit("A03", 10, PID, f45="20260314100000+0100"),
+    ]
+    send(gateway, *(sent[at] for at in order))
+    found = all_of(gateway, "Encounter")
+    assert [one["status"] for one in found] == ["finished", "finished"]
+    assert {one["period"]["end"] for one in found} == {"2026-03-14T10:00:00+01:00"}
+    places = [place for one in found for place in one.get("location", ())]
+    assert [place["status"] for place in places] == ["completed"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("began, ended", [(OLD, PID), (PID, OLD)])
+def test_an_order_is_over_in_both_records_whichever_number_its_end_gives(
+    gateway: Gateway, began: str, ended: str, order: tuple[int, ...]
+) -> None:
+    """A laboratory may go on with the number that was replaced."""
+    kind = "OML^O21"
+    sent = [
+        message(8, kind, began, "ORC|NW|P1", HB.format("P1", ""), "ORC|NW|P2", GLUCOSE.format("P2", "")),
+        message(9, *MERGED),
+        message(
+            10, kind, ended, "ORC|CA|P1", HB.format("P1", ""), "ORC|SC|P2|||CM", GLUCOSE.format("P2", "")
+        ),
+    ]
+    send(gateway, *(sent[at] for at in order))
+    found = [(one["code"]["coding"][0]["code"], one["status"]) for one in all_of(gateway, "ServiceRequest")]
+    assert sorted(found) == [("2345-7", "completed")] * 2 + [("718-7", "revoked")] * 2
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_visit_that_ends_under_the_replaced_number_is_over_in_the_record_that_is_used(
+    gateway: Gateway, order: tuple[int, ...]
+) -> None:
+    sent = [message(8, *MERGED), visit("A02", 9, PID, f3="W2^2^2"), visit("A03", 10, OLD)]
+    send(gateway, *(sent[at] for at in order))
+    found = all_of(gateway, "Encounter")
+    assert [one["status"] for one in found] == ["finished", "finished"]
+    assert {place["status"] for one in found for place in one.get("location", ())} == {"completed"}
 
 
 def test_a_referral_and_a_problem_of_before_a_merge_are_taken_back_after_it(gateway: Gateway) -> None:

@@ -43,6 +43,7 @@ __all__ = [
     "gap",
     "is_outdated",
     "is_worth_noting",
+    "newest_of",
     "said_again",
     "said_by",
 ]
@@ -222,6 +223,15 @@ def author_of(said: Said, stored: JsonObject, element: str) -> str:
         _key(stored["resourceType"], element, "")
     )
     return entry[1] if entry is not None else ""
+
+
+def newest_of(said: Said, stored: JsonObject) -> dict[str, tuple[Stamp, str]]:
+    """Element → stamp and sender of the newest statement about it, of a list whoever's."""
+    found: dict[str, tuple[Stamp, str]] = {}
+    for (_, element), entry in _clock(said, stored["resourceType"], _elements(stored)).items():
+        if element not in found or entry[0] > found[element][0]:
+            found[element] = entry
+    return found
 
 
 def _is_vague_death(content: JsonObject) -> bool:

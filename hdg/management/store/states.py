@@ -17,6 +17,7 @@ from hdg.management.store.batch import State
 from hdg.management.store.envelope import binding, unpack
 from hdg.management.store.index import TOKEN
 from hdg.management.store.merge import JsonObject
+from hdg.management.store.stale import Stamp, newest_of
 from hdg.management.store.unit import Unit, newest
 
 __all__ = ["States"]
@@ -28,6 +29,10 @@ _NUMBERED = (("resource", "rkey"), ("blob", "bkey"), ("inbox", "ikey"))
 _BEARING = (
     "SELECT r.id FROM idx_token t JOIN resource r ON r.rkey = t.rkey JOIN compartment c ON c.rkey = t.rkey "
     "WHERE t.param = ? AND t.code = ? AND t.system = ? AND c.patient = ? AND NOT r.deleted"
+)
+_ABOUT = (
+    "SELECT r.id FROM compartment c JOIN resource r ON r.rkey = c.rkey "
+    "WHERE c.patient = ? AND r.type = ? AND NOT r.deleted"
 )
 
 
@@ -120,15 +125,23 @@ class States(Unit):
 
     def merged_into(self, patient: str) -> list[str]:
         """The records that a patient's replaces (``Patient.link``), also one after the other; the nearest first."""
+        return self._linked(patient, "replaces")
+
+    def survivors(self, patient: str) -> list[str]:
+        """The records that have taken the place of a patient's, the nearest first."""
+        return self._linked(patient, "replaced-by")
+
+    def _linked(self, patient: str, kind: str) -> list[str]:
         found: dict[str, None] = {}
         pending = [patient]
+        mark = f'"{kind}"'.encode()
         while pending:
             state = self._state(("Patient", pending.pop(0)))
-            if state is None or state.deleted or b'"replaces"' not in state.body:
+            if state is None or state.deleted or mark not in state.body:
                 continue
             for link in state.content().get("link", ()):
                 other = link["other"].get("reference", "").removeprefix("Patient/")
-                if link["type"] == "replaces" and other not in found and other != patient:
+                if link["type"] == kind and other not in found and other != patient:
                     found[other] = None
                     pending.append(other)
         return list(found)
@@ -157,10 +170,30 @@ class States(Unit):
         if state is None or state.deleted:
             return False
         held = {(item.get("system"), item.get("value")) for item in state.content().get("identifier", ())}
-        if held.isdisjoint(wanted):
+        return not held.isdisjoint(wanted) and self._is_about(key, patients)
+
+    def about(self, types: Iterable[str], patients: Collection[str]) -> list[tuple[str, str]]:
+        """(type, id) of the live resources of these types in the patients' compartments, sorted."""
+        types = frozenset(types)
+        keys = {key for key, state in self.batch.states.items() if state is not None and key[0] in types}
+        for type_ in sorted(types):
+            for patient in patients:
+                self._cursor.execute(self._sql(_ABOUT), (patient, type_))
+                keys.update((type_, found[0]) for found in self._cursor.fetchall())
+        self.prefetch(sorted(keys))
+        return [key for key in sorted(keys) if self._is_about(key, patients)]
+
+    def _is_about(self, key: tuple[str, str], patients: Collection[str]) -> bool:
+        state = self._state(key)
+        if state is None or state.deleted:
             return False
         self._know_patients(state)
         return not (state.patients or frozenset()).isdisjoint(patients)
+
+    def stated(self, type_: str, id_: str) -> dict[str, tuple[Stamp, str]]:
+        """Element → when it was stated last, and by whom."""
+        state = self._state((type_, id_))
+        return {} if state is None or state.deleted else newest_of(state.said, state.content())
 
     def senders(self, type_: str, id_: str) -> frozenset[str]:
         """Who has a part in what is stored of a resource."""
