@@ -17,7 +17,7 @@ work_app = typer.Typer(
     no_args_is_help=True, help="What messages keep losing: unmapped codes, data without a place."
 )
 
-SenderOption = Annotated[str, typer.Option(help="Only this sender: 'MSH-3|MSH-4'.")]
+SenderOption = Annotated[str, typer.Option(help="Only this sender, as the list shows it: 'MSH-3|MSH-4'.")]
 DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; keep nothing.")]
 
 

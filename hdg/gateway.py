@@ -320,11 +320,11 @@ class Gateway:
         kind = converted.source.message_type
         ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
         for loss in dict.fromkeys(losses(converted.issues)):
-            note_loss(session, loss.kind, received.header.sender, kind, loss.place, loss.text, ikey=ikey)
+            note_loss(session, loss.kind, received.sender.name, kind, loss.place, loss.text, ikey=ikey)
         for place, reason in unclear:
-            note_loss(session, LOST, received.header.sender, kind, place, reason, ikey=ikey)
+            note_loss(session, LOST, received.sender.name, kind, place, reason, ikey=ikey)
         for text in retraction.left_behind(session, converted):
-            note_loss(session, LEFT, received.header.sender, kind, "PID-3", text, ikey=ikey)
+            note_loss(session, LEFT, received.sender.name, kind, "PID-3", text, ikey=ikey)
         return ack
 
     def store_statements(
@@ -346,7 +346,7 @@ class Gateway:
 
         A message that is sent again and fails again in the same way is kept once.
         """
-        known = session.inbox_find(received.header.sender, received.header.control_id, received.sha256)
+        known = session.inbox_find(received.sender.name, received.header.control_id, received.sha256)
         if known is not None and (known.status, known.reason) == ("quarantined", error.text):
             return known.ack
         code: Code = "AR" if error.is_rejection else "AE"
@@ -373,7 +373,7 @@ class Gateway:
         blob = session.blob_put(received.raw, patient=patient, institution=received.sender.institution)
         ikey = session.inbox_add(
             InboxRow(
-                sender=received.header.sender,
+                sender=received.sender.name,
                 control_id=received.header.control_id,
                 sha256=received.sha256,
                 status=status,
@@ -385,15 +385,14 @@ class Gateway:
                 origin=origin_text(received.origin),
             )
         )
-        sender = received.header.sender
-        onward = self.destinations.current().receiving(kind, sender) if kind else ()
+        onward = self.destinations.current().receiving(kind, received.header.sender) if kind else ()
         if onward:
             outbox.add(
                 session,
                 onward,
                 blob=blob,
                 size=len(received.raw),
-                sender=sender,
+                sender=received.header.sender,
                 message_type=kind,
                 control_id=received.header.control_id,
                 message=ikey,
@@ -444,9 +443,17 @@ class Gateway:
         return self.store.submit(work).result()
 
     def sender(self, header: Header, origin: Origin = LOCAL) -> Sender:
-        """The declared facts about the sender of a message, with the gateway's defaults filled in."""
+        """The declared facts about the sender of a message, with the gateway's defaults filled in.
+
+        Its name is what MSH says; of one that a certificate proves also the table that knows the certificate, and of
+        one that speaks for somebody else's institution the name under which it is kept: no other sender's messages,
+        parts of lists or resources are taken for its own.
+        """
         known = self.senders.current()
-        _, declared = known.find(header.application, header.facility, origin)
+        table, declared = known.find(header.application, header.facility, origin)
+        name = header.sender
+        if declared is not None and declared.tls_subject is not None:
+            name = f"{name}|{table}"
         institution = institution_id(header.facility) or self.settings.institution
         is_fixed = declared is not None and (declared.institution or declared.facility)
         if origin.listener in _OPEN_LISTENERS and not is_fixed:
@@ -457,14 +464,15 @@ class Gateway:
                 taken.add(self.settings.institution.lower())
             if institution.lower() in taken:
                 institution = pseudonym(header.facility)
-        return sender_of(declared, header.sender, institution, self.settings.zone)
+                name = f"{name}|{institution}"
+        return sender_of(declared, name, institution, self.settings.zone)
 
 
 def _planned(
     received: Received, keys: list[tuple[str, str]], patients: Iterable[str | None], work: Work
 ) -> Work:
     """A work that tells what it will look up: what the message is about, and whether it came before."""
-    message = inbox_key(received.header.sender, received.header.control_id)
+    message = inbox_key(received.sender.name, received.header.control_id)
     owners = [("patient", patient) for patient in patients if patient]
     owners.append(("institution", received.sender.institution))
     return Planned(work, Expected(keys, [message], owners=owners))
@@ -477,7 +485,7 @@ def _in_order(session: WriteSession, received: Received) -> Received:
 
 def _repeat(session: WriteSession, received: Received) -> Receipt | None:
     """The receipt when this very message was accepted before. Raises Hl7v2Error (inbox.repeat_of)."""
-    known = session.inbox_find(received.header.sender, received.header.control_id)
+    known = session.inbox_find(received.sender.name, received.header.control_id)
     is_known = known is not None and known.status == "accepted"
     return repeat_of(Receipt(known.sha256, known.ack) if known and is_known else None, received.sha256)
 

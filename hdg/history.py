@@ -220,7 +220,7 @@ class History:
 
     def _row(self, told: Told) -> InboxRow:
         control_id = str(told.provenance["entity"][0]["what"].get("display", "")).removeprefix(_DISPLAY)
-        row = self._session.inbox_find(self._received.header.sender, control_id)
+        row = self._session.inbox_find(self._source.sender, control_id)
         if row is None:
             raise Unclear
         return row

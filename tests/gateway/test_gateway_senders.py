@@ -17,6 +17,7 @@ from hdg.ingestion.sender import LOCAL, Origin
 from hdg.management.store.search import SearchQuery
 from hdg.settings import Settings
 from messages import adt, oru
+from stored import all_of
 
 GENDERS = (
     "source_system,source_code,target_system,target_code,target_display,relationship,note\n,W,,female,,,\n"
@@ -114,3 +115,46 @@ def test_without_msh_4_a_sender_is_not_the_gateway_s_own_where_a_table_declares_
     with gateway(tmp_path, '[senders."LAB|MAIN"]\ninstitution = "local"\n') as opened:
         raw = oru().replace(b"|NORTHGEN|", b"||", 1)
         assert opened.sender(peek(raw), Origin("mllp")).institution.startswith("facility-")
+
+
+TWO = """
+[senders.lab]
+tls_subject = "CN=lab"
+institution = "northgen"
+[senders.adt]
+tls_subject = "CN=adt"
+institution = "northgen"
+"""
+
+
+def test_what_a_certificate_proves_is_the_sender_whatever_another_one_writes_into_msh(tmp_path: Path) -> None:
+    """MSH-10 is told apart, and each has its own part of a list, also where both write MSH-3 and MSH-4 alike."""
+    phone = b"PID|1||10042^^^NORTHGEN&2.999.1.1&ISO^MR||Example^Ada||19610412|F|||||+1-555-%s\r"
+    mine, posed = (
+        adt("C1", event="A31").split(b"PID", 1)[0] + phone % number for number in (b"0100", b"0200")
+    )
+    with gateway(tmp_path, TWO) as opened:
+        first = opened.receive_now(mine, Origin("mllps", "CN=lab"))
+        assert b"\rMSA|AA|C1" in first
+        assert b"\rMSA|AA|C1" in opened.receive_now(posed, Origin("mllps", "CN=adt"))
+        assert b"\rMSA|AA|C1" in opened.receive_now(posed.replace(b"0200", b"0300"), Origin("mllp"))
+        assert opened.receive_now(mine, Origin("mllps", "CN=lab")) == first
+        assert b"|205^" in opened.receive_now(posed, Origin("mllps", "CN=lab"))
+        [patient] = [one for one in all_of(opened, "Patient") if len(one["telecom"]) == 2]
+        assert {one["value"] for one in patient["telecom"]} == {"+1-555-0100", "+1-555-0200"}
+        assert len(all_of(opened, "Patient")) == 2  # who proves nothing speaks for no declared institution
+
+
+def test_who_proves_nothing_takes_no_message_number_from_a_declared_sender(tmp_path: Path) -> None:
+    """Such as one that sends over HTTP with a token: its next MSH-10 can be guessed."""
+    text = '[senders.lab]\napplication = "LAB"\nfacility = "NORTHGEN"\nlistener = "http"\ninstitution = "north"\n'
+    with gateway(tmp_path, text + '[senders."X|NORTHGEN"]\n') as opened:
+        assert b"\rMSA|AA|" in opened.receive_now(oru("C1", value="9.99"), Origin("mllp"))
+        assert b"\rMSA|AA|" in opened.receive_now(oru("C1"), Origin("http", institution="north"))
+
+
+def test_other_delimiters_make_nobody_another_sender() -> None:
+    one = peek(b"MSH#^~\\&#A|B#C##\r")
+    other = peek(b"MSH#^~\\&#A#B|C##\r")
+    assert one.sender != other.sender
+    assert one.sender == peek(b"MSH|^~\\&|A\\F\\B|C||\r").sender

@@ -25,8 +25,8 @@ class Header:
 
     @property
     def sender(self) -> str:
-        """The sender's name: ``application|facility``."""
-        return f"{self.application}|{self.facility}"
+        """The sender's name: ``application|facility``. Another ``|`` is in neither, whatever MSH-1 is."""
+        return "|".join([part.replace("|", "\\F\\") for part in (self.application, self.facility)])
 
 
 def peek(data: bytes) -> Header:
