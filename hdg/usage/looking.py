@@ -85,6 +85,8 @@ class Looking:
         if any(self._is_pending(key) for key in keys):
             raise Again
         self._session.prefetch([*keys, *also])
+        if not keys:
+            return  # not even the connection is asked for: until then the commit before may go on (groups.py)
         connection = self._session.connection
         self._places.update(dict.fromkeys(keys))
         by_type: defaultdict[str, list[str]] = defaultdict(list)
@@ -121,6 +123,8 @@ class Looking:
 
         For a work with many conditions: to be called once, before it writes anything. Raises Again.
         """
+        if not queries:
+            return
         if self._finds_pending(queries):
             raise Again
         self._means.index.check(self._session.connection)

@@ -65,6 +65,11 @@ class Writing(Looking):
         """These are about to be written: looks them up in one query."""
         self._session.prefetch(keys)
 
+    def expect_none(self, keys: Collection[Key]) -> None:
+        """Nobody has these ids, which were drawn at random for this request: nothing of them is looked up."""
+        for type_, id_ in keys:
+            self._session.expect_none(type_, id_)
+
     def about_to_create(self, patients: Collection[str]) -> None:
         """Patients that this request itself writes, so that its other resources may be about them."""
         self._known_patients.update(patients)

@@ -9,6 +9,7 @@ import pytest
 
 from hdg.fhir.validate import validate
 from hdg.management.audit import AuditEventRow
+from hdg.management.store.unit import Unit
 
 
 @pytest.fixture
@@ -340,6 +341,50 @@ def test_ten_thousand_entries_are_one_transaction(either, north):
     assert answer.status_code == 200, answer.text[:500]
     assert len(answer.json()["entry"]) == 10_000
     assert found(either, north, f"Observation?subject={place(answer, 0)}&_count=0")["total"] == 9_999
+
+
+class Overheard:
+    """A cursor that notes what it is asked."""
+
+    def __init__(self, cursor, asked):
+        self._cursor = cursor
+        self._asked = asked
+
+    def __getattr__(self, name):
+        return getattr(self._cursor, name)
+
+    def execute(self, sql, *values):
+        self._asked.append(sql)
+        return self._cursor.execute(sql, *values)
+
+
+def test_an_import_that_refers_to_nothing_stored_asks_for_nothing(either, north, monkeypatch):
+    """So its work runs while the group before it commits (groups.py)."""
+    asked = []
+    cursor, connection = Unit._cursor.fget, Unit.connection.fget
+
+    def shown(session):
+        asked.append("the connection")
+        return connection(session)
+
+    monkeypatch.setattr(Unit, "_cursor", property(lambda session: Overheard(cursor(session), asked)))
+    monkeypatch.setattr(Unit, "connection", property(shown))
+    new = [
+        entry("POST", "Observation", observation(either, URN)),
+        entry("POST", "Patient", person(), URN),
+        entry("POST", "Observation", observation(either, URN, "A2"), OTHER),
+    ]
+    patients = set()
+    for _ in range(2):
+        answer = post(either, north, *new)
+        assert answer.status_code == 200, answer.text
+        patients.add(place(answer, 1))
+    assert [sql for sql in asked if not sql.startswith("SELECT coalesce(max(")] == []
+    assert post(either, north, entry("POST", "Observation", observation(either, "Patient/ann"))).is_success
+    assert "the connection" in asked
+    monkeypatch.undo()
+    for patient in patients:
+        assert found(either, north, f"Observation?subject={patient}")["total"] == 2
 
 
 def test_an_empty_transaction_is_answered_and_other_bundles_are_refused(either, north):

@@ -117,11 +117,13 @@ class States(Unit):
                 self.batch.states[row[0], row[1]] = self._load(*row)
 
     def expect_none(self, type_: str, id_: str) -> None:
-        """No resource has that id, which was drawn at random just now: it need not be looked up.
+        """No resource has that id, which was drawn at random just now: it need not be looked up, nor a patient's keys.
 
         If there is one all the same, the database refuses the new one.
         """
         self.batch.states.setdefault((type_, id_), None)
+        if type_ == "Patient":
+            self.ahead.owners.setdefault(("patient", id_), None)
 
     def merged_into(self, patient: str) -> list[str]:
         """The records that a patient's replaces (``Patient.link``), also one after the other; the nearest first."""

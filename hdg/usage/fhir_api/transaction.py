@@ -243,14 +243,20 @@ class _Unit:
         return [written[number] for number in range(len(drafted))]
 
     def _look_up(self, writing: Writing) -> None:
+        """An import that asks for nothing by a name or a condition looks up nothing at all."""
         keys: dict[tuple[str, str], None] = {}
+        drawn: dict[tuple[str, str], None] = {}
         for change in self.changes:
             if change.id and (change.query is None or change.method == "PUT"):
                 keys[change.type, change.id] = None
             if change.draft is not None:
                 keys.update(dict.fromkeys(("Patient", patient) for patient in sorted(change.draft.patients)))
+                if change.method == "POST":
+                    drawn[change.type, change.draft.id] = None
+        writing.expect_none(drawn)
         created = [change.draft for change in self.changes if change.draft is not None]
-        writing.look_up(keys, [(draft.type, draft.id) for draft in created])
+        also = [(draft.type, draft.id) for draft in created]
+        writing.look_up([key for key in keys if key not in drawn], [key for key in also if key not in drawn])
         asked = {change.query for change in self.changes if change.query is not None}
         writing.look_for(asked.union(self.searches.values()))
 
