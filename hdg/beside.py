@@ -37,7 +37,7 @@ from hdg.places import (
 __all__ = ["Beside"]
 
 _NEWER_MAX = 50
-_MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 17), 25, 26, 27, 32, 33))
+_MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 18), 25, 26, 27, 32, 33))
 """Events that say where the patient is: all of it, so that no place stays in use that was left."""
 _DISCHARGES = frozenset({"A03", "A13", "A16", "A25"})
 """Events that say whether and when the visit ends, be it by leaving PV1-45 out."""

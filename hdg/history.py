@@ -164,7 +164,7 @@ class History:
         own = provenance_id(self._converter.id_key, self._received.sender, self._source.sha256)
         is_later = is_before and self._session.version("Provenance", own) is not None
         target = {"reference": f"{key[0]}/{key[1]}"}
-        for id_ in self._ids(key[1] if key[0] == "Patient" else self._patient):
+        for id_ in self._ids(key[1] if key[0] == "Patient" else self._owner(key)):
             if id_ == own:
                 is_later = False
             if not is_later and (id_ != own or with_own):
@@ -175,6 +175,14 @@ class History:
                     and target in content["target"]
                 ):
                     yield Told(content)
+
+    def _owner(self, key: Key) -> str | None:
+        """The patient that a resource is about, also in a message about two (A17)."""
+        if len(self._read(self._received.raw)[0].all("PID")) > 1:
+            subject = (self._session.current(*key) or {}).get("subject", {}).get("reference", "")
+            if subject.startswith("Patient/"):
+                return str(subject.removeprefix("Patient/"))
+        return self._patient
 
     def _ids(self, patient: str | None) -> Iterator[str]:
         if patient is None:

@@ -41,7 +41,12 @@ STRUCTURES = """
 
 _PERSON = [["PID", "!"], ["PD1", ""], ["ARV", "*"], ["PV1", ""], ["DB1", "*"]]
 _LINKED = [["MSH", "!"], ["SFT", "*"], ["UAC", ""], ["EVN", "!"], ["PATIENT", "!*", _PERSON]]
+_SWAPPED = [
+    *([["PID", "!"], ["PD1", ""], ["ARV", "*"], ["PV1", "!"], ["PV2", ""], ["DB1", "*"]]),
+    ["OBSERVATION", "*", [["OBX", "!"], ["PRT", "*"]]],
+]
 OWN: dict[str, list[Any]] = {
+    "ADT_A17": [["MSH", "!"], ["SFT", "*"], ["UAC", ""], ["EVN", "!"], ["PATIENT", "!*", _SWAPPED]],
     "ADT_A24": _LINKED,
     "ADT_A37": _LINKED,
     "RSP_K11": [
@@ -52,7 +57,7 @@ OWN: dict[str, list[Any]] = {
 }
 """Structures that hl7apy has too flat for what is in them.
 
-A24 and A37 are about two people: each is a group. hl7apy's RSP_K11 ends at QPD, because what follows is for a
+A17, A24 and A37 are about two people: each is a group. hl7apy's RSP_K11 ends at QPD, because what follows is for a
 profile to say; in the immunization history (CDC 2.5.1 release 1.5, Z32 and Z31) it is what a VXU holds. A name
 in the place of a group's children stands for that structure from its PID on.
 """
