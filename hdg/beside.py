@@ -280,7 +280,7 @@ class Beside:
         found: set[str] = set()
         for told in self._newer_of(key):
             raw = self._history.raw(told)
-            is_whole = (key[0], base) == _PLACES and event_of(self._history.converted(raw)) in _MOVES
+            is_whole = (key[0], base) == _PLACES and event_of(self._history.facts(raw)) in _MOVES
             if is_whole and self._history.items(raw, key, base):
                 return set(self._history.feeds(self._raw, key, base))
             found |= self._history.valued(raw, key, base)
@@ -327,7 +327,7 @@ class Beside:
                 made = self._history.items(raw, key, base)
                 said_ |= made.keys()
                 if (key[0], base) == _PLACES and key not in self._stands:
-                    there |= named_places(made.values(), event_of(self._history.converted(raw)))
+                    there |= named_places(made.values(), event_of(self._history.facts(raw)))
         return {
             each: item for each, item in items.items() if each in said_ or (there and is_one_of(item, there))
         }

@@ -19,10 +19,11 @@ from typing import Self
 
 from hdg import retraction, statements
 from hdg.beside import Beside
-from hdg.converting import Helper
+from hdg.conversions import Conversions, Stated
+from hdg.converting import Helper, Outcome
 from hdg.emptied import Emptied, emptied
 from hdg.errors import Hl7v2Error, LedgerError
-from hdg.history import History
+from hdg.history import History, Tables
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.destinations import DestinationsFile
@@ -100,6 +101,8 @@ class Gateway:
         """Where accepted messages are sent on to, as it is now."""
         self._lanes = Lanes()
         self._converters = (self.senders.generation, Converter(id_key=keys.id_key))
+        self._of_late = Conversions()
+        """The writer's."""
         self._helper: Helper | None = None
         self.off_loop = ThreadPoolExecutor(OFF_LOOP_THREADS, thread_name_prefix="hdg-large")
         """Converts what would hold the event loop up."""
@@ -177,9 +180,8 @@ class Gateway:
         """The unit of work of a message that a helper process converted; None for all that is not plain."""
         try:
             received.check_origin()
-            outcome = await helper.convert(
-                received.raw, received.sender, received.at_us, self.senders.generation
-            )
+            generation = self.senders.generation
+            outcome = await helper.convert(received.raw, received.sender, received.at_us, generation)
             if outcome is None:
                 return None
             converted, made = outcome
@@ -190,7 +192,7 @@ class Gateway:
             received,
             [(resource.type, resource.id) for resource in made],
             {converted.patient_id}.union(*(resource.patients for resource in made)),
-            lambda session: self._accept(session, _in_order(session, received), converted, made),
+            lambda session: self._accept_helped(session, received, outcome, generation),
         )
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
@@ -242,13 +244,27 @@ class Gateway:
 
     def _converted(self, received: Received) -> Converted:
         """Raises Hl7v2Error, also for what the sender's declaration refuses."""
-        generation, converter = self._converters
-        if generation != self.senders.generation:
-            converter = Converter(id_key=self.keys.id_key)  # tables and maps are read anew with the file
-            self._converters = (self.senders.generation, converter)
+        _, converter = self._converter()
         converted = converter.convert(received.raw, received.sender, at_us=received.at_us)
         _check_declared(converted, received.sender)
         return converted
+
+    def _converter(self) -> tuple[int, Converter]:
+        """What converts by the declarations as they are now, and their generation."""
+        generation, converter = self._converters
+        if generation != self.senders.generation:
+            generation = self.senders.generation
+            converter = Converter(id_key=self.keys.id_key)  # tables and maps are read anew with the file
+            self._converters = (generation, converter)
+        return generation, converter
+
+    def _accept_helped(
+        self, session: WriteSession, received: Received, outcome: Outcome, generation: int
+    ) -> bytes:
+        """Stores what the helper has converted, and remembers what the message states."""
+        ack = self._accept(session, _in_order(session, received), *outcome)
+        self._of_late.keep(Stated(*outcome), len(received.raw), received.sender, generation)
+        return ack
 
     def _accept(
         self,
@@ -258,7 +274,7 @@ class Gateway:
         made: Sequence[Ready] | None = None,
     ) -> bytes:
         """``made``: the resources of ``converted``, made ready by the helper."""
-        history = self._history(session, received, converted)
+        history = self._history(session, received, Stated(converted, made))
         try:
             repeat, left, besides = self._looked_at(session, received, converted, made, history)
         except Hl7v2Error as error:
@@ -267,9 +283,10 @@ class Gateway:
             return repeat.ack
         return self._keep(session, received, converted, made, left, besides, history)
 
-    def _history(self, session: WriteSession, received: Received, converted: Converted) -> History:
+    def _history(self, session: WriteSession, received: Received, stated: Stated) -> History:
         """What its sender had stated: one for each message, so that no kept message is converted twice for it."""
-        return History(session, received, converted, self._converters[1])
+        generation, converter = self._converter()
+        return History(session, received, stated, Tables(converter, self._of_late, generation))
 
     def _looked_at(
         self,
@@ -415,7 +432,7 @@ class Gateway:
             return Replayed(error)
 
         def take(session: WriteSession) -> None:
-            history = self._history(session, received, converted)
+            history = self._history(session, received, Stated(converted))
             if entry.status == "accepted":
                 left = emptied(session, history, converted)
                 beside = Beside(history, received, converted)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
+from hdg.conversions import Conversions, Stated
 from hdg.errors import Hl7v2Error, VaultError
 from hdg.ingestion.converted import Converted, Deletion, JsonObject
 from hdg.ingestion.hl7v2.convert import Converter
@@ -32,20 +33,20 @@ __all__ = [
     "History",
     "Items",
     "Key",
+    "Tables",
     "Unclear",
     "base_of_deletion",
     "blank_of",
     "element_of",
     "hashes",
     "items_of",
-    "resource_of",
     "together",
 ]
 
 Key = tuple[str, str]
 _CONVERTED_MAX = 50
 """Messages of the sender about one resource that are converted again, the newest first."""
-_PAGES = (10, 100, *[200] * 24)
+_PAGES = (3, 10, 100, *[200] * 24)
 _ABOUT = (
     "SELECT r.id, c.rkey FROM compartment c JOIN resource r ON r.rkey = c.rkey WHERE c.patient = ? AND c.rkey < ? "
     "AND r.type = 'Provenance' AND NOT r.deleted ORDER BY c.rkey DESC LIMIT ?"
@@ -56,6 +57,14 @@ _DISPLAY = "HL7 v2 message "
 
 class Unclear(Exception):
     """It cannot be told what a field had contributed."""
+
+
+class Tables(NamedTuple):
+    """The tables of today: what converts by them, what it has converted of late, and their number."""
+
+    converter: Converter
+    of_late: Conversions
+    generation: int
 
 
 class Told(NamedTuple):
@@ -92,16 +101,17 @@ class History:
         self,
         session: WriteSession,
         received: Received,
-        converted: Converted,
-        converter: Converter,
+        stated: Stated,
+        tables: Tables,
     ) -> None:
         self._session = session
         self._received = received
-        self._source = converted.source
-        self._patient = converted.patient_id
-        self._converter = converter
-        self._at_hand = converted
-        self._made: dict[tuple[bytes, frozenset[Blank]], Converted] = {}
+        self._source = stated.facts.source
+        self._patient = stated.facts.patient_id
+        self._tables = tables
+        self._converter = tables.converter
+        self._at_hand = stated
+        self._made: dict[tuple[bytes, frozenset[Blank]], Stated] = {}
         self._parsed: dict[bytes, tuple[Message, Feeds | None]] = {}
 
     def stated(self, key: Key, base: str) -> tuple[bytes, set[str]]:
@@ -109,10 +119,10 @@ class History:
         gone: set[str] = set()
         for told in islice(self.told(key, is_before=True), _CONVERTED_MAX):
             raw = self.raw(told)
-            converted = self.converted(raw)
-            if element_of(resource_of(converted, key), base):
+            stated_ = self._stated(raw)
+            if element_of(stated_.resource(key), base):
                 return raw, gone
-            for deletion in converted.deletions:
+            for deletion in stated_.facts.deletions:
                 if (deletion.resource_type, deletion.resource_id) == key and base_of_deletion(
                     deletion
                 ) == base:
@@ -123,7 +133,7 @@ class History:
 
     def element(self, raw: bytes, blanks: Collection[Blank], key: Key, base: str) -> JsonObject:
         """An element as the message states it without some fields. Raises Unclear when it has not that resource."""
-        found = resource_of(self.converted(raw, frozenset(blanks)), key)
+        found = self._stated(raw, frozenset(blanks)).resource(key)
         if not found:
             raise Unclear
         return element_of(found, base)
@@ -143,18 +153,36 @@ class History:
 
     def converted(self, raw: bytes, blanks: frozenset[Blank] = frozenset()) -> Converted:
         """A message converted again without some fields. Raises Unclear."""
-        if not blanks and self._at_hand.resources and raw == self._received.raw:
+        return self._stated(raw, blanks).whole()
+
+    def facts(self, raw: bytes) -> Converted:
+        """What is told of a message beside its resources. Raises Unclear."""
+        return self._stated(raw).facts
+
+    def _stated(self, raw: bytes, blanks: frozenset[Blank] = frozenset()) -> Stated:
+        if not blanks and raw == self._received.raw:
             return self._at_hand
         known = self._made.get((raw, blanks))
         if known is None:
-            try:
-                known, _ = self._converter.run(
-                    raw, self._received.sender, at_us=self._received.at_us, blanks=blanks
-                )
-            except Hl7v2Error:
-                raise Unclear from None
-            self._made[raw, blanks] = known
+            known = self._made[raw, blanks] = (
+                self._converted_again(raw, blanks) if blanks else self._known(raw)
+            )
         return known
+
+    def _known(self, raw: bytes) -> Stated:
+        tables, sender = self._tables, self._received.sender
+        known = tables.of_late.find(hashlib.sha256(raw).hexdigest(), sender, tables.generation)
+        if known is None:
+            known = self._converted_again(raw, frozenset())
+            tables.of_late.keep(known, len(raw), sender, tables.generation)
+        return known
+
+    def _converted_again(self, raw: bytes, blanks: frozenset[Blank]) -> Stated:
+        try:
+            sender, at_us = self._received.sender, self._received.at_us
+            return Stated(self._converter.run(raw, sender, at_us=at_us, blanks=blanks)[0])
+        except Hl7v2Error:
+            raise Unclear from None
 
     def told(self, key: Key, *, is_before: bool = False, with_own: bool = False) -> Iterator[Told]:
         """This sender's messages about a resource, the one received last first, but the message at hand.
@@ -168,7 +196,7 @@ class History:
             if id_ == own:
                 is_later = False
             if not is_later and (id_ != own or with_own):
-                content = self._session.current("Provenance", id_)
+                content = self._session.content("Provenance", id_)
                 if (
                     content is not None
                     and _is_of(content, self._source.sender)
@@ -224,7 +252,7 @@ class History:
 
     def stamp(self, told: Told) -> Stamp:
         """When it was stated and received. Raises Unclear."""
-        return Stamp.of(self.converted(self.raw(told)).source.stated_us, self.received_us(told))
+        return Stamp.of(self.facts(self.raw(told)).source.stated_us, self.received_us(told))
 
     def _row(self, told: Told) -> InboxRow:
         control_id = str(told.provenance["entity"][0]["what"].get("display", "")).removeprefix(_DISPLAY)
@@ -245,7 +273,7 @@ class History:
         message = self._read(raw)[0]
         found = set()
         feeds = self.feeds(raw, key, base)
-        is_only = sum(one["resourceType"] == key[0] for one in self.converted(raw).resources) == 1
+        is_only = self._stated(raw).count(key[0]) == 1
         for name in feeds:
             blank = blank_of(name)
             segments = message.all(blank.segment)
@@ -280,24 +308,24 @@ class History:
         return known
 
     def _deletions(self, raw: bytes) -> tuple[Deletion, ...]:
-        return self._at_hand.deletions if raw == self._received.raw else self.converted(raw).deletions
+        return self.facts(raw).deletions
 
     def _takes_part(self, raw: bytes, key: Key, base: str, blank: Blank, texts: Sequence[str]) -> bool:
         """Whether a field of one of several segments, or in a message about several of the kind, is about this one."""
-        before = resource_of(self.converted(raw), key)
-        after = resource_of(self.converted(raw, frozenset({blank})), key)
+        before = self._stated(raw).resource(key)
+        after = self._stated(raw, frozenset({blank})).resource(key)
         if hashes(element_of(before, base)) != hashes(element_of(after, base)):
             return True
         for occurrence, text in enumerate(texts, 1):
             if text == NULL:  # it makes nothing: it is about what its segment is about
                 segment = frozenset({Blank(blank.segment, 0, occurrence)})
-                if resource_of(self.converted(raw, segment), key) != before:
+                if self._stated(raw, segment).resource(key) != before:
                     return True
         return False
 
     def items(self, raw: bytes, key: Key, base: str) -> Items:
         """What a message states of an element. Raises Unclear."""
-        return items_of(element_of(resource_of(self.converted(raw), key), base), base)
+        return items_of(element_of(self._stated(raw).resource(key), base), base)
 
     def renewed(self, rest: Items, own: Items, claimed: Collection[str], key: Key, base: str) -> Items | None:
         """What stands for items that no message states as they are, since today's tables make something else of what
@@ -363,7 +391,7 @@ class History:
         """Whether a message only fills a gap with an element. Raises Unclear."""
         return any(
             (one.resource_type, one.resource_id) == key and base_of(key[0], one.element) == base
-            for one in self.converted(raw).defaulted
+            for one in self.facts(raw).defaulted
         )
 
     def _contributed(
@@ -425,11 +453,6 @@ def together(base: str, items: Iterable[Any], *, is_list: bool) -> JsonObject:
 def base_of_deletion(deletion: Deletion) -> str:
     """The element that a deletion is about."""
     return base_of(deletion.resource_type, deletion.element.removesuffix("[x]"))
-
-
-def resource_of(converted: Converted, key: Key) -> JsonObject:
-    """A resource that a message states; {} when it does not."""
-    return next((one for one in converted.resources if (one["resourceType"], one["id"]) == key), {})
 
 
 def element_of(resource: JsonObject, base: str) -> JsonObject:

@@ -97,7 +97,7 @@ def said(history: History, raw: bytes, key: Key) -> Said | None:
     made = [one for each, one in history.items(raw, key, "location").items() if each not in others]
     if not made:
         return None
-    event = event_of(history.converted(raw))
+    event = event_of(history.facts(raw))
     return Said(made[0], event not in _CANCELS and all(map(_is_bare, made)))
 
 

@@ -70,8 +70,12 @@ class WriteSession(States):
 
         A fresh dict: callers may change it.
         """
+        return copy.deepcopy(self.content(type_, id_))
+
+    def content(self, type_: str, id_: str) -> JsonObject | None:
+        """The same, shared: never to be changed."""
         state = self._state((type_, id_))
-        return None if state is None or state.deleted else copy.deepcopy(state.content())
+        return None if state is None or state.deleted else state.content()
 
     def version(self, type_: str, id_: str) -> int | None:
         """The current version number, also of a deletion; None when it never existed."""

@@ -1,0 +1,103 @@
+"""What messages of late state, so that those that come next need not convert them again to know.
+
+history.py asks what an earlier message had stated; most often that is one of the last few. What is kept is what its own
+conversion has made, by the tables of today: under other tables nothing is found. For the writer's thread.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hdg.ingestion.converted import Converted, JsonObject
+from hdg.ingestion.sender import Sender
+from hdg.management.store.ready import Ready
+
+__all__ = ["Conversions", "Stated"]
+
+_HELD_BYTES = 32 << 20
+_CONVERTED = 40
+"""Bytes of memory that resources take for each byte of their message, about."""
+
+
+class Stated:
+    """What one message states. What it hands out is shared: never to be changed."""
+
+    __slots__ = ("_made", "_parsed", "_whole", "facts")
+
+    def __init__(self, converted: Converted, made: Sequence[Ready] | None = None) -> None:
+        """``made``: the resources of ``converted``, made ready elsewhere."""
+        self.facts = converted
+        """All but the resources."""
+        self._made = made
+        self._parsed: dict[tuple[str, str], JsonObject] = {}
+        self._whole = converted if made is None else None
+
+    def resource(self, key: tuple[str, str]) -> JsonObject:
+        """The resource of that type and id; {} when there is none."""
+        found = self._parsed.get(key)
+        if found is None:
+            found = self._parsed[key] = self._find(key)
+        return found
+
+    def _find(self, key: tuple[str, str]) -> JsonObject:
+        if self._made is not None:
+            return next((one.resource() for one in self._made if (one.type, one.id) == key), {})
+        return next(
+            (one for one in self.facts.resources if (one["resourceType"], one["id"]) == key),
+            {},
+        )
+
+    def count(self, type_: str) -> int:
+        """How many resources of a type there are."""
+        if self._made is not None:
+            return sum([one.type == type_ for one in self._made])
+        return sum([one["resourceType"] == type_ for one in self.facts.resources])
+
+    def whole(self) -> Converted:
+        """All of it."""
+        if self._whole is None:
+            self._whole = replace(self.facts, resources=tuple([one.resource() for one in self._made or ()]))
+        return self._whole
+
+    def kept(self, size: int) -> tuple[Stated, int]:
+        """What is to be kept of it, and how many bytes that takes, about. ``size`` of the message."""
+        if self._made is None:
+            return self, _CONVERTED * size
+        made = [one._replace(tables=b"") for one in self._made]
+        return Stated(self.facts, made), sum([300 + len(one.head) + len(one.tail) for one in made])
+
+
+class Conversions:
+    """Of the last messages, by the digest of their bytes; the least recently used is let go first."""
+
+    def __init__(self, held_bytes: int = _HELD_BYTES) -> None:
+        self._limit = held_bytes
+        self._held: OrderedDict[str, tuple[Stated, int, Sender]] = OrderedDict()
+        self._bytes = 0
+        self._generation: int | None = None
+
+    def find(self, sha256: str, sender: Sender, generation: int) -> Stated | None:
+        """What a message states by the tables of ``generation``, as one that this sender sent; None: not known."""
+        known = self._held.get(sha256) if generation == self._generation else None
+        if known is None or known[2] != sender:
+            return None
+        self._held.move_to_end(sha256)
+        return known[0]
+
+    def keep(self, stated: Stated, size: int, sender: Sender, generation: int) -> None:
+        """Remembers what a message of that many bytes states."""
+        if generation != self._generation:
+            self._generation, self._bytes = generation, 0
+            self._held.clear()
+        sha256 = stated.facts.source.sha256
+        if sha256 in self._held:
+            self._bytes -= self._held.pop(sha256)[1]
+        kept, weight = stated.kept(size)
+        if weight > self._limit // 16:
+            return
+        self._held[sha256] = (kept, weight, sender)
+        self._bytes += weight
+        while self._bytes > self._limit:
+            self._bytes -= self._held.popitem(last=False)[1][1]

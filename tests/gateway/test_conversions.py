@@ -1,0 +1,103 @@
+"""What messages of late state is known without converting them again, and only under the tables of today."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench.traffic import Traffic
+from hdg.conversions import Conversions, Stated
+from hdg.converting import _packed, _Worker
+from hdg.gateway import Gateway
+from hdg.ingestion.converted import Converted
+from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.sender import Sender
+from hdg.outcomes import opened
+from stored import send
+
+SENDER = Sender("REGISTRATION|NORTHGEN", "northgen")
+
+
+def _converted(raw: bytes) -> Converted:
+    return Converter(id_key=b"i" * 32).convert(raw, SENDER, at_us=1)
+
+
+def _helped(raw: bytes) -> Stated:
+    return Stated(*opened(_Worker(b"i" * 32, b"k" * 32).answer(raw, _packed(SENDER), 1, 0)))
+
+
+def test_what_the_helper_made_states_what_a_conversion_does() -> None:
+    for raw in Traffic(seed=3).take(12):
+        here, there = Stated(_converted(raw)), _helped(raw)
+        assert there.whole() == here.whole()
+        for one in here.facts.resources:
+            key = (one["resourceType"], one["id"])
+            assert there.resource(key) == here.resource(key) == one
+            assert there.count(key[0]) == here.count(key[0]) > 0
+        assert there.resource(("Patient", "another")) == here.resource(("Patient", "another")) == {}
+
+
+def test_a_message_is_known_to_its_sender_under_the_same_tables() -> None:
+    [raw] = Traffic(seed=3).take(1)
+    stated = _helped(raw)
+    digest = stated.facts.source.sha256
+    of_late = Conversions()
+    assert of_late.find(digest, SENDER, 0) is None
+    of_late.keep(stated, len(raw), SENDER, 0)
+    known = of_late.find(digest, replace(SENDER), 0)
+    assert known is not None
+    assert known.whole() == stated.whole()
+    assert of_late.find(digest, replace(SENDER, zone="Asia/Seoul"), 0) is None
+    assert of_late.find(digest, SENDER, 1) is None
+    of_late.keep(_helped(Traffic(seed=4).take(1)[0]), len(raw), SENDER, 1)
+    assert of_late.find(digest, SENDER, 1) is None
+
+
+def test_the_least_recently_used_is_let_go_when_they_take_too_much() -> None:
+    messages = Traffic(seed=3).take(40)
+    digests = []
+    of_late = Conversions(held_bytes=20 * 40 * 2500)
+    for raw in messages:
+        stated = Stated(_converted(raw))
+        digests.append(stated.facts.source.sha256)
+        of_late.keep(stated, len(raw), SENDER, 0)
+        of_late.keep(stated, len(raw), SENDER, 0)  # once more is not twice as much
+        assert of_late.find(digests[0], SENDER, 0) is not None
+    known = [of_late.find(digest, SENDER, 0) is not None for digest in digests]
+    assert 15 <= sum(known) <= 25
+    assert all(known[-10:])
+
+
+def test_a_large_message_takes_no_others_place() -> None:
+    stated = Stated(_converted(Traffic(seed=3).take(1)[0]))
+    of_late = Conversions()
+    of_late.keep(stated, 1 << 20, SENDER, 0)
+    assert of_late.find(stated.facts.source.sha256, SENDER, 0) is None
+
+
+def test_an_address_that_changes_each_time_converts_no_message_twice(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[bytes] = []
+    run = Converter.run
+
+    def counted(self: Converter, data: bytes, *given: Any, **named: Any) -> Any:
+        runs.append(data)
+        return run(self, data, *given, **named)
+
+    def message(number: int) -> bytes:
+        lines = (
+            f"MSH|^~\\&|ADT|NORTHGEN|HDG|REGION|2026031410{number:02}00+0100||ADT^A08|M{number}|P|2.5.1",
+            f"EVN|A08|2026031410{number:02}00+0100",
+            f"PID|||4711^^^NORTHGEN^MR||Example^Ada||19700101|F|||{number} Mill Lane^^Fallow^OR^97301^USA^H",
+        )
+        return "\r".join(lines).encode() + b"\r"
+
+    monkeypatch.setattr(Converter, "run", counted)
+    for number in range(10, 16):
+        send(gateway, message(number))
+    # Each when it comes, and once more when the next one asks for it.
+    assert max(runs.count(message(number)) for number in range(10, 16)) == 2
+    assert len(runs) == 11
