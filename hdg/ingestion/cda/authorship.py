@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from hdg.fhir.validate import is_accepted
 from hdg.ingestion.cda.named_people import authors_of
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, local
@@ -28,6 +29,8 @@ _UNNAMED = ("",)
 """What an author wrote of whom nothing is said."""
 _SHORT = 20
 """Children that are counted each time."""
+_PLACE_MAX = 4096
+"""Characters."""
 _PATHS_MAX = 1000
 """Elements of which is kept where they lie, or who wrote them."""
 
@@ -62,7 +65,7 @@ class Authorship:
         if known is None:
             known = authors_of(element, self._state)
             if known is None:
-                parent = self._state.parents.get(element)
+                parent = element.around
                 known = () if parent is None else self._authors(parent)
             if len(self._above) >= _PATHS_MAX:
                 self._above.clear()
@@ -101,6 +104,11 @@ class Authorship:
             found.append(made)
         return found
 
+    def is_sound(self, made: JsonObject) -> bool:
+        """Whether R4 takes a Provenance of ``provenances``. Its targets are all of one make: one is looked at."""
+        targets: list[JsonObject] = made["target"]
+        return all(map(_is_plain, targets)) and is_accepted({**made, "target": targets[:1]}, None)
+
     def _placed(self, target: JsonObject, resource: JsonObject) -> JsonObject:
         place = self._places.get((resource["resourceType"], resource["id"]))
         if place is None:
@@ -110,7 +118,7 @@ class Authorship:
     def _xpath(self, element: Element) -> str:
         known = self._paths.get(element)
         if known is None:
-            parent = self._state.parents.get(element)
+            parent = element.around
             known = (
                 f"/{local(element)}"
                 if parent is None
@@ -123,13 +131,13 @@ class Authorship:
 
     def _step(self, parent: Element, element: Element) -> str:
         """What a child is called there: numbered where it has siblings of its name."""
-        if len(parent) > _SHORT:
+        if len(parent.inner) > _SHORT:
             return self._steps(parent)[element]
         name = local(element)
-        if len(parent) == 1:
+        if len(parent.inner) == 1:
             return name
         tag = element.tag
-        same = [child for child in parent if child.tag == tag or local(child) == name]
+        same = [child for child in parent.inner if child.tag == tag or local(child) == name]
         return f"{name}[{same.index(element) + 1}]" if len(same) > 1 else name
 
     def _steps(self, parent: Element) -> dict[Element, str]:
@@ -137,7 +145,7 @@ class Authorship:
         known = self._numbers.get(parent)
         if known is None:
             named: dict[str, list[Element]] = {}
-            for child in parent:
+            for child in parent.inner:
                 named.setdefault(local(child), []).append(child)
             known = self._numbers[parent] = {}
             for name, inner in named.items():
@@ -146,6 +154,15 @@ class Authorship:
                 else:
                     known.update((child, f"{name}[{number}]") for number, child in enumerate(inner, 1))
         return known
+
+
+def _is_plain(target: JsonObject) -> bool:
+    """Whether a text that may stand anywhere says where the target lies."""
+    said = target.get("extension")
+    if said is None:
+        return True
+    place: str = said[0]["valueString"]
+    return place.isprintable() and len(place) < _PLACE_MAX
 
 
 def _agents(authors: Iterable[str]) -> Iterator[JsonObject]:

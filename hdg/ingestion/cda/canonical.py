@@ -51,8 +51,9 @@ def _write(element: Element, prefixes: Mapping[str, str], around: Mapping[str, s
         name = f"{prefix}:{name}"
     new = None if around.get(prefix) == uri else {prefix: uri}
     said = ""
-    items = element.items()
-    if items:
+    attributes = element.attributes
+    if attributes:
+        items = list(attributes.items())
         for full, value in sorted(items, key=_place) if len(items) > 1 else items:
             if full[0] == "{":
                 uri, _, full = full[1:].rpartition("}")
@@ -68,7 +69,7 @@ def _write(element: Element, prefixes: Mapping[str, str], around: Mapping[str, s
             said = f' {f"xmlns:{prefix}" if prefix else "xmlns"}="{_attribute(uri)}"{said}'
     text = element.text
     out.append(f"<{name}{said}>{_text(text)}" if text else f"<{name}{said}>")
-    for child in element:
+    for child in element.inner:
         _write(child, prefixes, inside, out)
         text = child.tail
         if text:

@@ -74,13 +74,13 @@ class Program:
         labels, state.labels = state.labels, {}
         state.statements[element] = None
         view: View = {}
-        for child in element:
+        for child in element.inner:
             tag = child.tag
             if tag in view:
                 view[tag].append(child)
             else:
                 view[tag] = [child]
-        rows = self.rows.needed(frozenset((*view, *element.keys())))
+        rows = self.rows.needed((*view, *element.attributes))
         try:
             for row in rows:
                 row.run(element, view, out, state)

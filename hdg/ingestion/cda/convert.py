@@ -134,9 +134,8 @@ class Converter:
                 data, resources[0], id_key=self.id_key, institution=state.institution, recorded=recorded
             )
         resources = _valid(resources, issues)
-        resources += _valid(
-            authorship.provenances(resources, sha256=sha256, mapping_digest=digest, recorded=recorded), issues
-        )
+        told = authorship.provenances(resources, sha256=sha256, mapping_digest=digest, recorded=recorded)
+        resources += told if all(map(authorship.is_sound, told)) else _valid(told, issues)
         converted = Converted(
             source=source,
             resources=tuple(resources),

@@ -120,7 +120,7 @@ def _leaves(root: Element) -> Iterator[tuple[Element, str, str]]:
             continue
         is_narrative = is_narrative or (element.tag == _TEXT and element.find(f"{HL7}reference") is None)
         has_code = bool(element.get("code")) and element.get("nullFlavor") is None
-        for name, value in () if is_narrative else element.items():
+        for name, value in () if is_narrative else element.attributes.items():
             is_word = name in _WORDS and not has_code
             if name in _SHAPE or name[0] == "{" or is_word or not _fold(value) or value.startswith("#"):
                 continue
@@ -186,12 +186,12 @@ class _Judge:
 
     def _around(self, element: Element) -> Iterator[Element]:
         """What a place stands in, up to its statement."""
-        above = self.state.parents.get(element)
-        while above is not None and self.state.parents.get(above) is not None:
+        above = element.around
+        while above is not None and above.around is not None:
             yield above
             if above in self.state.statements:
                 return
-            above = self.state.parents.get(above)
+            above = above.around
 
     def _is_date_alone(self, made: list[_Event], text: str) -> bool:
         day = text[:8]
@@ -204,12 +204,12 @@ class _Judge:
         if name:
             yield from ((element, one) for one in self.events.get((element, name), ()))
         yield from ((element, one) for one in self.events.get((element, ""), ()))
-        above = self.state.parents.get(element)
+        above = element.around
         while above is not None:
             for one in self.events.get((above, ""), ()):
                 if one.is_whole:
                     yield above, one
-            above = self.state.parents.get(above)
+            above = above.around
 
     def _carries(self, out: JsonObject, name: str, text: str) -> bool:
         shown = self.shown.get(id(out))

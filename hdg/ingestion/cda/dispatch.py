@@ -137,7 +137,7 @@ class Dispatch:
             text = "a negated holder of statements was left out with all that is in it"
             state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
             return []
-        for child in element:
+        for child in element.inner:
             if local(child) in _OF_HOLDERS:
                 state.mark(child)
         return self._inside(element, state)
@@ -152,7 +152,7 @@ class Dispatch:
                     continue  # losses.py says so
                 if not is_so and holder.get("typeCode") != "RSON":
                     continue  # it says more of what is not so; why that is not so does hold
-                for inner in holder:
+                for inner in holder.inner:
                     if local(inner) in STATEMENTS and not state.is_read(inner):
                         found += self.statement(inner, state)
         return found
@@ -160,10 +160,10 @@ class Dispatch:
 
 def _stands_alone(element: Element, state: State) -> bool:
     """Whether a statement is what its section is about: an entry, or what a concern or an organizer holds."""
-    holder = state.parents.get(element)
+    holder = element.around
     if holder is None or local(holder) == "entry":
         return True
-    around = state.parents.get(holder)
+    around = holder.around
     return (
         around is not None
         and local(around) in ("act", "organizer")
@@ -179,6 +179,6 @@ def _sections(element: Element, state: State) -> list[str]:
     found: list[str] | None = state.known.get(("sections", node))
     if found is None:
         own = [one.get("code", "") for one in children(node, "code") if one.get("code")]
-        above = state.parents.get(node)
+        above = node.around
         found = state.known["sections", node] = own if above is None else [*own, *_sections(node, state)]
     return found

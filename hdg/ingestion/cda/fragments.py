@@ -28,7 +28,7 @@ def as_document(tree: Tree, issues: list[Issue]) -> Tree:
     if not is_hl7(root):
         raise CdaError("the root is not in the namespace of HL7 v3")
     if local(root) == "entryRelationship":
-        root = next((one for one in root if local(one) in STATEMENTS), root)
+        root = next((one for one in root.inner if local(one) in STATEMENTS), root)
     name = local(root)
     if name == "ClinicalDocument":
         return tree
@@ -37,7 +37,7 @@ def as_document(tree: Tree, issues: list[Issue]) -> Tree:
     elif name in _WRAPPED:
         way = _WRAPPED[name]
     elif name == "component":
-        inner = local(root[0]) if len(root) else ""
+        inner = local(root.inner[0]) if root.inner else ""
         way = {"section": ("component", "structuredBody"), "structuredBody": (), "nonXMLBody": ()}.get(
             inner, ()
         )

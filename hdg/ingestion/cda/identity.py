@@ -134,7 +134,7 @@ def product(element: Element, state: State) -> Facts:
 
 def part(element: Element, state: State) -> Facts:
     """What belongs to a statement: the statement's own facts."""
-    parent = state.parents.get(element)
+    parent = element.around
     facts = state.facts_of(element)
     above = state.facts_of(parent) if parent is not None else facts
     return Facts(("part", *above.parts, *facts.parts))

@@ -57,19 +57,18 @@ def _unread(root: Element, state: State) -> dict[str, None]:
     stack = [] if root in consumed or root.tag in SILENT else [root]
     while stack and len(found) < _MOST:
         element = stack.pop()
-        for name in element.keys():  # noqa: SIM118  # of an element
+        for name, value in element.attributes.items():
             if name in STRUCTURE or name[0] == "{" or ((read := attributes.get(name)) and element in read):
                 continue
-            value = element.get(name)
             if value and not value.isspace() and not (name == "negationInd" and value == "false"):
                 found[state.place_of(element, name)] = None
         text = element.text
         if text and not text.isspace():
             found[state.place_of(element)] = None
-        if len(element):
+        if element.inner:
             is_told = False
             inner: list[Element] = []
-            for child in element:
+            for child in element.inner:
                 if child not in consumed and child.tag not in SILENT:
                     inner.append(child)
                 text = child.tail

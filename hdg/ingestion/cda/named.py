@@ -93,7 +93,7 @@ def absent(element: Element, state: State) -> JsonObject | None:
     """Why a value is absent, as a CodeableConcept."""
     if element.get("nullFlavor") is None or element.get("value") or element.get("code"):
         return None
-    if len(element) or (element.text or "").strip():
+    if element.inner or (element.text or "").strip():
         return None  # an original text, a translation, a bound: it says something
     reason = absent_reason(element)["extension"][0]["valueCode"]
     return {

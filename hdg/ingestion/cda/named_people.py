@@ -59,7 +59,7 @@ def recorder(element: Element, state: State) -> JsonObject | None:
 
 
 def _nearest(element: Element, state: State, read: Callable[[Any, State], Any]) -> JsonObject | None:
-    around = state.parents.get(element)
+    around = element.around
     authors = [one for one in children(element, "author") if _has_author(one)]
     for found in authors:
         reference: JsonObject | None = read(found, state)
@@ -87,7 +87,7 @@ def authors_of(element: Element, state: State) -> tuple[str, ...] | None:
 
 def _has_author(element: Element) -> bool:
     """Whether it says anything of the author."""
-    return any(bool(ids_of(one)) or _has_text(one) for one in element if one.tag in _HOLDER_TAGS)
+    return any(bool(ids_of(one)) or _has_text(one) for one in element.inner if one.tag in _HOLDER_TAGS)
 
 
 _HOLDERS = (
@@ -103,7 +103,18 @@ _HOLDER_TAGS = frozenset(HL7 + name for name in _HOLDERS)
 
 
 def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject | None:
-    held = [child for child in element if child.tag in _HOLDER_TAGS]
+    """Several rows ask for one, and so does who wrote it: once the patient is known, it is worked out once."""
+    if state.subject is None:
+        return _read_actor(element, state, kinds)
+    key = (element, kinds)
+    if key not in state.known:
+        state.known[key] = _read_actor(element, state, kinds)
+    known: JsonObject | None = state.known[key]
+    return None if known is None else known.copy()
+
+
+def _read_actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject | None:
+    held = [child for child in element.inner if child.tag in _HOLDER_TAGS]
     inner = (
         held[0]
         if len(held) == 1
@@ -157,7 +168,7 @@ def _organization_of(inner: Element) -> Element | None:
 
 
 def _is_named(inner: Element) -> bool:
-    return any(_has_text(child) for child in inner if child.tag in _PEOPLE_TAGS)
+    return any(_has_text(child) for child in inner.inner if child.tag in _PEOPLE_TAGS)
 
 
 def _says_nothing_else(inner: Element, organization: Element) -> bool:
@@ -178,7 +189,7 @@ def _elsewhere(inner: Element, state: State) -> Element:
 
     C-CDA R2.1, Author Participation: an id may point to an author given before.
     """
-    if _is_named(inner) or _organization_of(inner) is not None or any(_has_text(one) for one in inner):
+    if _is_named(inner) or _organization_of(inner) is not None or any(_has_text(one) for one in inner.inner):
         return inner
     people: dict[tuple[str, str], Element | None] | None = state.known.get("people")
     if people is None:
@@ -216,19 +227,7 @@ def _has_text(element: Element) -> bool:
 
 def is_patient(inner: Element, state: State) -> bool:
     """Whether an author is the patient: the same number of the same authority."""
-    mine: frozenset[tuple[str, str]] | None = state.known.get("patient ids")
-    if mine is None:
-        roles = [
-            role
-            for target in children(state.root, "recordTarget")
-            for role in children(target, "patientRole")
-        ]
-        mine = state.known["patient ids"] = frozenset(
-            (one.get("root", ""), one.get("extension", ""))
-            for role in roles
-            for one in children(role, "id")
-            if one.get("extension")
-        )
+    mine = state.patient_ids()
     return any((one.get("root", ""), one.get("extension", "")) in mine for one in children(inner, "id"))
 
 
@@ -243,8 +242,9 @@ def holder(element: Element, state: State) -> JsonObject | None:
 
 def _is_self(element: Element, state: State) -> bool:
     """Whether the policy says that the patient is the subscriber."""
-    policy = state.parents[state.parents[element]]
-    return any(
+    participant = element.around
+    policy = None if participant is None else participant.around
+    return policy is not None and any(
         code.get("code") == "SELF"
         for participant in children(policy, "participant")
         if participant.get("typeCode") == "COV"

@@ -178,7 +178,7 @@ def _eventful(element: Element, state: State) -> JsonObject:
         minutes = _minutes(one)
         if minutes is not None and known and not set(known) & {"C", "CM", "CD", "CV"}:
             found["offset"] = minutes
-        elif one.get("value") or len(one):
+        elif one.get("value") or one.inner:
             state.problem("the offset from an event was left out", code="incomplete")
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from hdg.fhir import narrative as xhtml
 from hdg.ingestion.cda.xml import HL7, Element
 
 __all__ = ["narrative"]
@@ -44,6 +45,10 @@ _NUMBERS = frozenset({"colspan", "rowspan", "span"})
 _NUMBER = re.compile(rf"[{_BLANK}]*(-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,3}})?)[{_BLANK}]*")
 _MOST = 1000
 """Columns or rows that one cell may span."""
+_SAID = re.compile(r">\s*[^\s<&]").search
+"""A text that says something, whatever the characters mean that stand for others."""
+_DEEPEST = xhtml.MAX_DEPTH // 3 - 1
+"""Elements in one another of which each may become three: a list item that was deleted, in bold."""
 
 
 def narrative(element: Element) -> dict[str, str] | None:
@@ -52,12 +57,15 @@ def narrative(element: Element) -> dict[str, str] | None:
         return None
     out: list[str] = []
     _put('<div xmlns="http://www.w3.org/1999/xhtml"', element, "div", out)
-    return {"status": "generated", "div": "".join(out)}
+    div = "".join(out)
+    if _SAID(div) and element.height() < _DEEPEST:
+        xhtml.sound(div)
+    return {"status": "generated", "div": div}
 
 
 def _put(begun: str, element: Element, name: str, out: list[str]) -> None:
     """A tag that was begun, what is in an element, and the end of the tag; short where there is nothing in it."""
-    if len(element) == 0:
+    if not element.inner:
         text = element.text
         out.append(f"{begun}>{_escaped(text)}</{name}>" if text else begun + "/>")
         return
@@ -74,9 +82,9 @@ def _inside(element: Element, out: list[str]) -> None:
     text = element.text
     if text:
         out.append(_escaped(text))
-    for child in element:
+    for child in element.inner:
         tag = child.tag
-        names = child.keys()
+        names = child.attributes
         if names and child.get("revised") == "delete" and tag != _TEXT:
             mark = len(out)  # what was taken back must not read as if it stood
             out.append(_DELETED + ">")
@@ -148,7 +156,7 @@ def _words(text: str) -> list[str]:
 
 def _attributes(element: Element) -> str:
     """The id, and the numbers of a cell."""
-    if not element.keys():
+    if not element.attributes:
         return ""
     return _id(element) + _numbers(element)
 
@@ -160,7 +168,7 @@ def _id(element: Element) -> str:
 
 def _numbers(element: Element) -> str:
     said = ""
-    for name, value in element.items():
+    for name, value in element.attributes.items():
         if name in _NUMBERS:
             match = _NUMBER.fullmatch(value)
             number = float(match[1]) if match else 0

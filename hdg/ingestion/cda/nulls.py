@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hdg.ingestion.cda.element import without
+
 __all__ = ["says_more", "without_nulled"]
 
 _VALUES = ("value", "code", "extension")
@@ -38,7 +40,7 @@ def without_nulled(root: Any) -> list[tuple[Any, str]]:
         if null is None:
             continue
         if not null.strip():
-            element.attrib.pop("nullFlavor")
+            without(element, "nullFlavor")
         elif null.strip() not in _KEPT and element.tag.rpartition("}")[2] not in _PARTS:
             is_rootless = element.get("root") is None  # only whose number it is, is not known
             taken += [
@@ -47,5 +49,5 @@ def without_nulled(root: Any) -> list[tuple[Any, str]]:
                 if element.get(name) and not (name == "extension" and is_rootless)
             ]
     for element, name in taken:
-        element.attrib.pop(name, None)  # elements of a large document share their attributes
+        without(element, name)
     return taken

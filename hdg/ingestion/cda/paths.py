@@ -21,13 +21,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hdg.ingestion.cda.state import State
-from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element, Parents
+from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
 __all__ = ["STATEMENTS", "Find", "Path", "PathError", "is_said", "parse_path"]
 
-Find = Callable[[Element, Parents], Sequence[Element]]
-Check = Callable[[Element, Parents], bool]
-Pick = Callable[[Sequence[Element], Parents], Sequence[Element]]
+Find = Callable[[Element], Sequence[Element]]
+Check = Callable[[Element], bool]
+Pick = Callable[[Sequence[Element]], Sequence[Element]]
 View = dict[str, Any]
 """The children of an element by tag (in Clark notation), what paths have found so far, by their keys, and by their
 ``inner`` the children of that by tag."""
@@ -84,12 +84,11 @@ class Path:
 
     def found(self, element: Element, state: State) -> Sequence[Element]:
         """``find``; what lies above is looked for once for all siblings and kept in ``state.above``."""
-        parents = state.parents
         if not self.up or self.below is None:
-            return self.find(element, parents)
+            return self.find(element)
         above = element
         for _ in range(self.up):
-            around = parents.get(above)
+            around = above.around
             if around is None or around.tag == _SECTION:
                 return ()
             above = around
@@ -100,41 +99,41 @@ class Path:
             known = state.above[above] = {}
         hits = known.get(self.text)
         if hits is None:
-            hits = known[self.text] = self.below(above, parents)
+            hits = known[self.text] = self.below(above)
         return hits
 
-    def among(self, element: Element, view: View, parents: Parents) -> Sequence[Element]:
+    def among(self, element: Element, view: View) -> Sequence[Element]:
         """``find`` for an element whose children are at hand: rows with a part of their way in common look once."""
         if not self.first:
-            return (element,) if self.is_own else self.find(element, parents)
+            return (element,) if self.is_own else self.find(element)
         hits: Sequence[Element] | None = view.get(self.key)
         if hits is not None:
             return hits
         if self.before is None:
             hits = view.get(self.first, ())
             if hits and self.head is not None:
-                hits = self.head(hits, parents)
+                hits = self.head(hits)
         else:
-            nodes = self.before.among(element, view, parents)
-            hits = self._below(nodes, self.before.inner, view, parents) if nodes else ()
+            nodes = self.before.among(element, view)
+            hits = self._below(nodes, self.before.inner, view) if nodes else ()
         view[self.key] = hits
         return hits
 
-    def _below(self, nodes: Sequence[Element], inner: str, view: View, parents: Parents) -> Sequence[Element]:
+    def _below(self, nodes: Sequence[Element], inner: str, view: View) -> Sequence[Element]:
         """What the last step finds in what those before it have found; their children are sorted once for all rows."""
         if not self.tag:
-            return [] if self.last is None else [one for node in nodes for one in self.last(node, parents)]
+            return [] if self.last is None else [one for node in nodes for one in self.last(node)]
         grouped: dict[str, list[Element]] | None = view.get(inner)
         if grouped is None:
             grouped = view[inner] = {}
             for node in nodes:
-                for one in node:
+                for one in node.inner:
                     if one.tag in grouped:
                         grouped[one.tag].append(one)
                     else:
                         grouped[one.tag] = [one]
         hits: Sequence[Element] = grouped.get(self.tag, ())
-        return self.pick(hits, parents) if hits and self.pick is not None else hits
+        return self.pick(hits) if hits and self.pick is not None else hits
 
 
 def parse_path(text: str) -> Path:
@@ -182,7 +181,7 @@ def parse_path(text: str) -> Path:
     return replace(path, attribute=attribute, up=up, below=below, plain=plain, is_statement=is_statement)
 
 
-def _itself(element: Element, parents: Parents) -> Sequence[Element]:
+def _itself(element: Element) -> Sequence[Element]:
     return (element,)
 
 
@@ -221,14 +220,14 @@ def _attribute(name: str, text: str) -> str:
 
 def _chained(finds: list[Find]) -> Find:
     if not finds:
-        return lambda element, parents: (element,)
+        return lambda element: (element,)
     if len(finds) == 1:
         return finds[0]
     *first, last = finds
     way = _chained(first)
 
-    def find(element: Element, parents: Parents) -> list[Element]:
-        return [found for node in way(element, parents) for found in last(node, parents)]
+    def find(element: Element) -> list[Element]:
+        return [found for node in way(element) for found in last(node)]
 
     return find
 
@@ -259,9 +258,9 @@ def _step(step: str, text: str, *, is_way: bool) -> tuple[str, Pick | None, bool
     if not checks and not number:
         return _tag(name), None, False
 
-    def pick(hits: Sequence[Element], parents: Parents) -> Sequence[Element]:
+    def pick(hits: Sequence[Element]) -> Sequence[Element]:
         for check in checks:
-            hits = [one for one in hits if check(one, parents)]
+            hits = [one for one in hits if check(one)]
         return hits[number - 1 : number] if number else hits
 
     return _tag(name), pick, number > 0
@@ -283,23 +282,23 @@ def _brackets(step: str) -> list[str]:
 
 def _picking(tag: str, pick: Pick | None) -> Find:
     if pick is None:
-        return lambda element, parents: element.findall(tag)
-    return lambda element, parents: pick(element.findall(tag), parents)
+        return lambda element: element.findall(tag)
+    return lambda element: pick(element.findall(tag))
 
 
 _SECTION = f"{HL7}section"
 
 
-def _parent(element: Element, parents: Parents) -> Sequence[Element]:
-    parent = parents.get(element)
+def _parent(element: Element) -> Sequence[Element]:
+    parent = element.around
     return () if parent is None or parent.tag == _SECTION else (parent,)
 
 
-def _is_not_negated(element: Element, parents: Parents) -> bool:
+def _is_not_negated(element: Element) -> bool:
     return bool(element.get("negationInd", "false") == "false")
 
 
-def _is_not_inverted(element: Element, parents: Parents) -> bool:
+def _is_not_inverted(element: Element) -> bool:
     return element.get("inversionInd", "false").strip() not in ("true", "1")
 
 
@@ -308,7 +307,7 @@ def is_said(element: Element) -> bool:
     return element.get("negationInd", "false") == "false" and element.get("nullFlavor") is None
 
 
-def _is_said(element: Element, parents: Parents) -> bool:
+def _is_said(element: Element) -> bool:
     return is_said(element)
 
 
@@ -318,10 +317,8 @@ def _check(inner: str, text: str) -> Check:
         is_wanted = not inner.startswith("not ")
         path = parse_path(inner.removeprefix("not ").strip())
         if path.attribute:
-            return lambda element, parents: (
-                bool(_said(path.find(element, parents), path.attribute)) is is_wanted
-            )
-        return lambda element, parents: bool(path.find(element, parents)) is is_wanted
+            return lambda element: bool(_said(path.find(element), path.attribute)) is is_wanted
+        return lambda element: bool(path.find(element)) is is_wanted
     named, sign, value = compared["path"].strip(), compared["sign"], compared["text"]
     path = parse_path("templateId/@root" if named == "templateId" else named)
     if not path.attribute:
@@ -332,10 +329,10 @@ def _check(inner: str, text: str) -> Check:
 def _comparison(path: Path, value: str, *, is_equal: bool) -> Check:
     name, tag = path.attribute, path.plain
     if path.is_own:
-        return lambda element, parents: (element.get(name) == value) is is_equal
+        return lambda element: (element.get(name) == value) is is_equal
 
-    def check(element: Element, parents: Parents) -> bool:
-        for one in element.findall(tag) if tag else path.find(element, parents):
+    def check(element: Element) -> bool:
+        for one in element.findall(tag) if tag else path.find(element):
             if one.get(name) == value:
                 return is_equal
         return not is_equal

@@ -21,7 +21,7 @@ from hdg.mapping.when import Readers, Test, needed, parse_when
 __all__ = ["Row", "Rows", "Step", "needs_of", "readers"]
 
 _KEPT_MAX = 10_000
-"""Sets of children and attributes that are remembered for one table."""
+"""Sequences of children and attributes that are remembered for one table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Row:
         if self._plain:
             hits = view.get(self._plain, ())
         elif self._among:
-            hits = self._path.among(element, view, state.parents)
+            hits = self._path.among(element, view)
         else:
             hits = self._path.found(element, state)
         if self._is_wary and hits:
@@ -156,13 +156,13 @@ class Rows:
         self._all: tuple[tuple[frozenset[str], Row], ...] = tuple(
             [(needs, Row(step)) for needs, step in steps]
         )
-        self._needed: dict[frozenset[str], tuple[Row, ...]] = {}
+        self._needed: dict[tuple[str, ...], tuple[Row, ...]] = {}
 
-    def needed(self, names: frozenset[str]) -> tuple[Row, ...]:
+    def needed(self, names: tuple[str, ...]) -> tuple[Row, ...]:
         """Those that may do something with an element that has children of these tags and these attributes."""
         found = self._needed.get(names)
         if found is None:
-            found = tuple([row for needs, row in self._all if needs <= names])
+            found = tuple([row for needs, row in self._all if needs.issubset(names)])
             if len(self._needed) < _KEPT_MAX:
                 self._needed[names] = found
         return found
@@ -211,10 +211,10 @@ def readers(operand: str) -> Readers:
 
 
 def _below(find: Find) -> Callable[[Element, State], Sequence[Element]]:
-    return lambda element, state: find(element, state.parents)
+    return lambda element, state: find(element)
 
 
 def _has_value(element: Element) -> bool:
     if element.get("nullFlavor") is not None:
         return False
-    return len(element) > 0 or bool((element.text or "").strip()) or bool(element.keys())
+    return bool(element.inner or (element.text or "").strip() or element.attributes)

@@ -10,6 +10,7 @@ from typing import Any
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.cda.canonical import Canonical
+from hdg.ingestion.cda.parsing import Parsed
 from hdg.ingestion.cda.xml import HL7, Element, Tree, children, first_child, local
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import latest_us, to_instant
@@ -47,7 +48,6 @@ class State(Context):
         "library",
         "made_of",
         "opened",
-        "parents",
         "resources",
         "root",
         "sender",
@@ -75,8 +75,6 @@ class State(Context):
         tree.body = b""  # nothing is renamed from here on
         self.tree = tree
         self.root = tree.root
-        self.parents = tree.parents
-        """What each element stands in; the root in nothing."""
         self._anothers: dict[Element, bool] = {}
         """Of elements around statements, whether what they hold is about somebody else than the patient; bounded."""
         self._canonical = Canonical(tree)
@@ -147,9 +145,9 @@ class State(Context):
         """Lets go of the document too."""
         self.forget_reading()
         self.sources.clear()
-        self.parents.clear()
-        self.root = self.tree.root = Element("")
-        self.tree = Tree(self.root, b"")
+        self.root.release()
+        self.tree = Tree(Parsed(), b"")
+        self.root = self.tree.root
         self._canonical = Canonical(self.tree)
 
     def mark(self, element: Element, attribute: str = "") -> None:
@@ -176,10 +174,9 @@ class State(Context):
 
     def section_of(self, element: Element) -> Element | None:
         """The nearest section that an element stands in."""
-        parents = self.parents
-        node = parents.get(element)
+        node = element.around
         while node is not None and local(node) != "section":
-            node = parents.get(node)
+            node = node.around
         return node
 
     def is_about_another(self, element: Element) -> bool:
@@ -187,25 +184,65 @@ class State(Context):
 
         The subject of a section or a statement is that of all that it holds.
         """
-        found = _names_another(element)
+        found = self._names_another(element)
         if found is not None:
             return found
         around: list[Element] = []
-        node = self.parents.get(element)
+        node = element.around
         while node is not None:
             found = self._anothers.get(node)
             if found is None:
                 around.append(node)
-                found = _names_another(node)
+                found = self._names_another(node)
             if found is not None:
                 break
-            node = self.parents.get(node)
+            node = node.around
         is_anothers = found is True
         if len(self._anothers) > _AROUND_MAX:
             self._anothers.clear()
         for one in around:
             self._anothers[one] = is_anothers
         return is_anothers
+
+    def _names_another(self, element: Element) -> bool | None:
+        """Whether an element itself says that what it holds is about somebody else than the patient; None: silent."""
+        if local(element) == "section" and any(
+            one.get("code") == _FAMILY for one in children(element, "code")
+        ):
+            return True  # family histories say whose they are; nothing else there is about the patient
+        is_of_family = False
+        for child in element.inner:
+            if child.tag == _SUBJECT:
+                for role in child.inner:
+                    if local(role) in ("relatedSubject", "participantRole"):
+                        return not self._is_patient(role)
+            elif child.tag == _TEMPLATE and child.get("root") in _OF_FAMILIES:
+                is_of_family = True
+        return True if is_of_family else None
+
+    def _is_patient(self, role: Element) -> bool:
+        """Whether a subject is the patient: by its code, its class or its number."""
+        code = first_child(role, "code")
+        if code is not None and code.get("code"):
+            return code.get("code") in SELF
+        return role.get("classCode") == "PAT" or any(one in self.patient_ids() for one in ids_of(role))
+
+    def patient_ids(self) -> frozenset[tuple[str, str]]:
+        """Root and extension of the numbers of the patient."""
+        mine: frozenset[tuple[str, str]] | None = self.known.get("patient ids")
+        if mine is None:
+            roles = [
+                role
+                for target in children(self.root, "recordTarget")
+                for role in children(target, "patientRole")
+            ]
+            mine = self.known["patient ids"] = frozenset(
+                (one.get("root", ""), one.get("extension", ""))
+                for role in roles
+                for one in children(role, "id")
+                if one.get("extension")
+            )
+        return mine
 
     def is_absent_or_anothers(self, element: Element) -> bool:
         """Whether a qualifier of its code or value says that what it names is absent, or is somebody else's.
@@ -268,12 +305,13 @@ class State(Context):
 
     def facts_of(self, element: Element) -> Facts:
         """What identifies a statement: its ids, else its content and whom it is about."""
-        ids = sorted(
-            (one.get("root", ""), one.get("extension", ""))
-            for one in children(element, "id")
-            if one.get("nullFlavor") is None and (one.get("root") or one.get("extension"))
-        )
+        ids: list[tuple[str, str]] = []
+        for one in children(element, "id"):
+            root, extension = one.get("root", ""), one.get("extension", "")
+            if (root or extension) and one.get("nullFlavor") is None:
+                ids.append((root, extension))
         if ids:
+            ids.sort()
             return Facts(("cda", *(part for pair in ids for part in pair)))
         content = self.content_of(element)
         about = self.subject["reference"] if self.subject else ""
@@ -342,6 +380,7 @@ class State(Context):
         return None
 
 
+_SUBJECT, _TEMPLATE = (HL7 + name for name in ("subject", "templateId"))
 _FAMILY = "10157-6"
 """LOINC: the section of family histories."""
 _OF_FAMILIES = frozenset(
@@ -379,21 +418,6 @@ _LINKED = frozenset(
 )
 
 
-def _names_another(element: Element) -> bool | None:
-    """Whether an element itself says that what it holds is about somebody else than the patient; None: it is silent."""
-    if local(element) == "section" and any(one.get("code") == _FAMILY for one in children(element, "code")):
-        return True  # family histories say whose they are; nothing else there is about the patient
-    for subject in children(element, "subject"):
-        related = first_child(subject, "relatedSubject")
-        if related is not None:
-            code = first_child(related, "code")
-            return code is None or code.get("code") not in SELF
-    for one in children(element, "templateId"):
-        if one.get("root") in _OF_FAMILIES:
-            return True
-    return None
-
-
 def ids_of(element: Element) -> list[tuple[str, str]]:
     """Root and extension of the ids of a statement."""
     return [
@@ -406,7 +430,7 @@ def ids_of(element: Element) -> list[tuple[str, str]]:
 def _fullness(element: Element) -> int:
     """How much a statement says: what it holds besides ids, template ids and a bare status or empty code."""
     said = 0
-    for child in element:
+    for child in element.inner:
         name = local(child)
         if name in ("templateId", "id", "statusCode") or (name == "code" and child.get("nullFlavor")):
             continue

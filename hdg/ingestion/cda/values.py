@@ -110,4 +110,4 @@ def _guessed(element: Element) -> str:
 
 def text_of_own(element: Element) -> str:
     """The text of an element that has no children."""
-    return (element.text or "").strip() if len(element) == 0 else ""
+    return (element.text or "").strip() if not element.inner else ""

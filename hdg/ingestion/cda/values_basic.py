@@ -85,7 +85,7 @@ def text_of(element: Element | None, state: State) -> str:
     """The text of an ST or ED, by way of a reference into the narrative where there is one."""
     if element is None:
         return ""
-    said = (element.text or "") if len(element) == 0 else "".join(element.itertext())
+    said = (element.text or "") if not element.inner else "".join(element.itertext())
     inner = " ".join(said.split())
     if inner:
         return inner

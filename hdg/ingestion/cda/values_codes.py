@@ -51,7 +51,7 @@ def to_concept(element: Element, state: State) -> JsonObject | None:
 
     Qualifiers stand in the text, and beside SNOMED CT codes as a postcoordinated expression.
     """
-    if len(element) == 0 and not element.text:
+    if not element.inner and not element.text:
         return _plain(element, state)
     codings: list[JsonObject] = []
     _codings(element, codings, state, 0)

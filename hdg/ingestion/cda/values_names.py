@@ -69,7 +69,7 @@ def _useable(element: Element, state: State, name: str) -> JsonObject | None:
 
 def _text(part: Element) -> str:
     """The text of a part, with single blanks."""
-    found = (part.text or "") if len(part) == 0 else "".join(part.itertext())
+    found = (part.text or "") if not part.inner else "".join(part.itertext())
     return " ".join(found.split())
 
 
@@ -79,7 +79,7 @@ def to_name(element: Element, state: State) -> Any:
     found: JsonObject = {}
     parts: dict[str, list[str]] = {}
     families: list[tuple[str, Element]] = []
-    for part in element:
+    for part in element.inner:
         text = _text(part)
         if not text or part.get("nullFlavor"):
             continue
@@ -119,7 +119,7 @@ def to_address(element: Element, state: State) -> JsonObject | None:
     found: JsonObject = {}
     lines: list[str] = []
     single: dict[str, str] = {}
-    for part in element:
+    for part in element.inner:
         text = _text(part)
         if not text or part.get("nullFlavor"):
             continue

@@ -76,7 +76,7 @@ def _opened(raw: bytes) -> Message | None:
 
 def _copy(one: Read, parent: Element) -> None:
     """Puts a copy of what was read into what is written."""
-    made = etree.SubElement(parent, one.tag, dict(one.items()))
+    made = etree.SubElement(parent, one.tag, one.attributes)
     made.text, made.tail = one.text, one.tail
     for child in one:
         _copy(child, made)

@@ -114,8 +114,10 @@ def custodian(element: Element, state: State) -> Facts:
     """An assignedEntity that keeps registrations: the providing organization where the number is that one's."""
     name = _name_of(element, "assignedOrganization", "name")
     own = {key_text(one) for one in children(element, "id")} - {""}
-    event = state.parents[state.parents[element]]
-    for provider in below(event, "subject1", "patient", "providerOrganization"):
+    keeper = element.around
+    event = None if keeper is None else keeper.around
+    ways = ("subject1", "patient", "providerOrganization")
+    for provider in () if event is None else below(event, *ways):
         is_one = not own.isdisjoint(key_text(one) for one in children(provider, "id"))
         if is_one and name in ("", _name_of(provider, "name")):
             return IDENTITIES["identity.organization"](provider, state)

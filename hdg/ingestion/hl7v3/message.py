@@ -69,11 +69,11 @@ class Message:
 
 
 def below(element: Element, *names: str) -> Iterator[Element]:
-    """The elements at a way of children."""
+    """The elements at a way of children; of either library."""
     if not names:
         yield element
         return
-    for child in children(element, names[0]):
+    for child in element.findall(HL7 + names[0]):
         yield from below(child, *names[1:])
 
 
@@ -117,6 +117,6 @@ def _unwrap(tree: Tree) -> str:
         if len(held) != 1:
             raise Hl7v3Error("the SOAP body does not hold one message", "Envelope/Body")
         tree.root = held[0]
-        tree.parents.pop(held[0])
+        held[0].around = None
         return uri
     return ""

@@ -7,6 +7,7 @@ a value, the name of a code and its original text are elements with a value, and
 from __future__ import annotations
 
 from hdg.errors import Issue
+from hdg.ingestion.cda.element import without
 from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element, Tree
 
 __all__ = ["as_release_1"]
@@ -56,8 +57,8 @@ def as_release_1(tree: Tree, issues: list[Issue]) -> None:
             _say(element, tree)
             tree.rename(element, HL7 + _PARTS[_taken(element, "type", tree)])
         elif element.tag == _DISPLAY and element.get("value"):
-            holder = tree.parents[element]
-            for one in (holder, tree.as_written(holder)):
+            holder = element.around
+            for one in () if holder is None else (holder, tree.as_written(holder)):
                 if one.get("displayName") is None:
                     one.set("displayName", element.get("value", ""))
             tree.remove(element)
@@ -84,6 +85,5 @@ def _say(element: Element, tree: Tree) -> None:
 
 def _taken(element: Element, name: str, tree: Tree) -> str:
     """An attribute, which goes."""
-    found = element.attrib.pop(name, "")
-    tree.as_written(element).attrib.pop(name, None)
-    return found
+    without(tree.as_written(element), name)
+    return without(element, name)

@@ -68,7 +68,7 @@ def _around(element: Element, root: Element, state: State) -> Iterator[Element]:
     node: Element | None = element
     while node is not None and node is not root:
         yield node
-        node = state.parents.get(node)
+        node = node.around
 
 
 def _targets(element: Element, root: Element, program: Program, state: State) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _targets(element: Element, root: Element, program: Program, state: State) ->
         target = step.rule.target
         if not target or target == "id" or step.rule.source.startswith((".", "..")):
             continue
-        hits = step.path.find(root, state.parents)
+        hits = step.path.find(root)
         if any(one in hits for one in around):
             yield target.partition(".")[0].partition("[")[0].removeprefix("_")
 

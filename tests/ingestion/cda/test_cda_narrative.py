@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from hdg.fhir import narrative as xhtml
+from hdg.fhir.narrative import check_div
 from hdg.ingestion.cda.narrative import narrative
 from hdg.ingestion.cda.xml import read
 
@@ -108,6 +110,40 @@ def elements(draw, depth=0):
 def test_a_narrative_is_what_the_stylesheet_makes_of_it(root):
     data = etree.tostring(root, encoding="utf-8")
     assert made(data) in (None, sheet_of(data))
+
+
+@given(elements())
+def test_what_is_noted_as_sound_is_what_a_check_finds_right(root):
+    xhtml._sound.clear()
+    div = made(etree.tostring(root, encoding="utf-8"))
+    noted = list(xhtml._sound)
+    assert noted in ([], [div])
+    assert [check_div(one, None) for one in noted] == [None] * len(
+        noted
+    )  # which is asked once without reading it
+    assert not xhtml._sound
+    assert [check_div(one, None) for one in noted] == [None] * len(noted)
+
+
+@pytest.mark.parametrize(
+    ("inner", "is_noted"),
+    [
+        ("a", True),
+        ("<paragraph> a</paragraph>", True),
+        ("<br>a</br>", False),
+        ("&#13;", False),
+        ("a" * (1 << 16), False),
+        ('<content styleCode="Bold" revised="delete">' * 62 + "a" + "</content>" * 62, True),
+        ('<content styleCode="Bold" revised="delete">' * 64 + "a" + "</content>" * 64, False),
+    ],
+)
+def test_a_narrative_is_noted_as_sound_where_it_surely_is(inner, is_noted):
+    xhtml._sound.clear()
+    div = made(f'<text xmlns="urn:hl7-org:v3">{inner}</text>'.encode())
+    assert list(xhtml._sound) == ([div] if is_noted else [])
+    if is_noted:
+        xhtml._sound.clear()
+        assert check_div(div, None) is None
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -68,10 +68,10 @@ def test_many_statements_in_one_holder_take_time_in_proportion():
           </component></ClinicalDocument>"""
         seen = 0
 
-        def counted(element, parents):
+        def counted(element):
             nonlocal seen
             seen += 1
-            return whole(element, parents)
+            return whole(element)
 
         whole, paths._is_not_negated = paths._is_not_negated, counted
         try:

@@ -26,7 +26,7 @@ def made(as_, xml, zone=UTC):
     )
     state = State(tree, Sender("", "here"), LIBRARY, b"k", zone, [])
     convert = CONVERTERS.get(as_) or NAMED[as_].convert
-    found = convert(tree.root[0], state)
+    found = convert(tree.root.inner[0], state)
     found = found.value if isinstance(found, Choice) else found
     return found, [problem.text for problem in state.problems]
 

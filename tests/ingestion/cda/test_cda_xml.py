@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
-
 import pytest
 
 from cda_documents import CONVERTER, document
 from hdg.errors import CdaError
-from hdg.ingestion.cda import xml
+from hdg.ingestion.cda import parsing, utf8
+from hdg.ingestion.cda.parsing import MAX_DEPTH
 from hdg.ingestion.cda.prefixes import prefixes_of
-from hdg.ingestion.cda.xml import HL7, MAX_DEPTH, local
+from hdg.ingestion.cda.xml import HL7, local
 from hdg.ingestion.cda.xml import read as read_tree
 
 
@@ -38,7 +37,7 @@ DOCUMENT = '<ClinicalDocument xmlns="urn:hl7-org:v3"><title>Grüße</title></Cli
 def test_a_document_is_read_in_any_encoding(data):
     root = read(data, [])
     assert local(root) == "ClinicalDocument"
-    assert root.findtext(f"{HL7}title") == "Grüße"
+    assert root.find(f"{HL7}title").text == "Grüße"
 
 
 def test_bytes_of_another_encoding_than_the_declared_one_are_said():
@@ -64,7 +63,7 @@ def test_what_is_no_charset_decodes_nothing(codec):
     issues = []
     document = DOCUMENT.replace("Grüße", r"Grüße C:\new")
     root = read(f'<?xml version="1.0" encoding="{codec}"?>{document}'.encode(), issues)
-    assert root.findtext(f"{HL7}title") == r"Grüße C:\new"
+    assert root.find(f"{HL7}title").text == r"Grüße C:\new"
     assert [issue.severity for issue in issues] == ["warning"]
 
 
@@ -106,14 +105,14 @@ def test_a_missing_namespace_and_undeclared_prefixes_are_mended_and_said():
     issues = []
     root = read(b"<section><text xsi:type='x'/><sdtc:raceCode code='1'/></section>", issues)
     assert root.tag == f"{HL7}section"
-    assert root[1].tag == "{urn:hl7-org:sdtc}raceCode"
+    assert root.inner[1].tag == "{urn:hl7-org:sdtc}raceCode"
     assert len(issues) == 2
 
 
 def test_a_word_before_a_colon_is_no_prefix():
     issues = []
     root = read(DOCUMENT.replace("Grüße", "advoc: see cda:x").encode(), issues)
-    assert root.findtext(f"{HL7}title") == "advoc: see cda:x"
+    assert root.find(f"{HL7}title").text == "advoc: see cda:x"
     assert issues == []
 
 
@@ -130,7 +129,7 @@ def test_an_unknown_prefix_is_no_xml():
 def test_a_truth_has_one_word_however_it_is_written(name, text, said):
     data = f'<a xmlns="urn:hl7-org:v3" xmlns:sdtc="urn:hl7-org:sdtc"><b negationInd="false"/><b {name}="{text}"/></a>'
     root = read(data.encode(), [])
-    assert [dict(one.items()) for one in root] == [{"negationInd": "false"}, {"negationInd": said}]
+    assert [one.attributes for one in root] == [{"negationInd": "false"}, {"negationInd": said}]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_a_truth_has_one_word_however_it_is_written(name, text, said):
 def test_what_stands_beside_a_null_flavor_goes_wherever_it_stands(before, attributes, kept, count):
     issues = []
     root = read(f'<a xmlns="urn:hl7-org:v3">{before}<b {attributes}/></a>'.encode(), issues)
-    assert dict(root[-1].items()) == kept
+    assert root.inner[-1].attributes == kept
     assert len(issues) == count + ("value" in before)
 
 
@@ -168,12 +167,12 @@ def test_prefixes_are_sure_where_each_namespace_is_written_in_one_way(declared, 
 
 def test_a_place_is_numbered_where_an_element_has_siblings():
     tree = read_tree(b'<a xmlns="urn:hl7-org:v3"><b/><b><c/></b></a>', [])
-    assert tree.place_of(tree.root[1][0], "x") == "b[2]/c/@x"
+    assert tree.place_of(tree.root.inner[1].inner[0], "x") == "b[2]/c/@x"
 
 
 def test_a_text_may_be_as_long_as_a_scanned_letter():
     text = "A" * 11_000_000
-    assert read(DOCUMENT.replace("Grüße", text).encode(), []).findtext(f"{HL7}title") == text
+    assert read(DOCUMENT.replace("Grüße", text).encode(), []).find(f"{HL7}title").text == text
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH - 2, MAX_DEPTH - 1, 300, 2_000, 100_000])
@@ -186,6 +185,23 @@ def test_the_depth_is_bounded_by_us_and_by_the_parser(depth):
             read(data, [])
 
 
+def _said(root):
+    return [(one.tag, one.attributes, one.text, one.tail, len(one.inner)) for one in root.iter()]
+
+
+def test_what_is_changed_in_one_element_of_a_large_document_is_not_changed_in_those_that_share_its_attributes(
+    monkeypatch,
+):
+    """A negation that an entry says was one of every statement with the attributes of the statement in it."""
+    one = '<entry><act moodCode="EVN"/></entry>'
+    data = (
+        f'<a xmlns="urn:hl7-org:v3"><entry negationInd="true"><act moodCode="EVN"/></entry>{one}</a>'.encode()
+    )
+    monkeypatch.setattr(parsing, "LARGE", 0)
+    acts = [child for entry in read_tree(data, []).root for child in entry]
+    assert [act.get("negationInd") for act in acts] == ["said by what holds it", None]
+
+
 @pytest.mark.parametrize("size", [0, 1, 300_000])
 def test_a_large_document_is_the_same_tree_with_equal_parts_shared(monkeypatch, size):
     once = '<b x="1" sdtc:negationInd="1">é<c root="2.999"/> t <c root="2.999">\n</c></b>\n'
@@ -195,13 +211,13 @@ def test_a_large_document_is_the_same_tree_with_equal_parts_shared(monkeypatch, 
         + "</a>"
     ).encode()
     plain = read_tree(data, [])
-    monkeypatch.setattr(xml, "LARGE", 0)
+    monkeypatch.setattr(parsing, "LARGE", 0)
     shared = read_tree(data, [])
-    assert ElementTree.tostring(shared.root) == ElementTree.tostring(plain.root)
-    assert [one.get("negationInd") for one in shared.root] == ["true"] * len(plain.root)
-    last = shared.root[-1]
-    assert last.tail is shared.root[0].tail
-    assert last[0].get("root") is shared.root[0][1].get("root")
+    assert _said(shared.root) == _said(plain.root)
+    assert [one.get("negationInd") for one in shared.root] == ["true"] * len(plain.root.inner)
+    first, last = shared.root.inner[0], shared.root.inner[-1]
+    assert last.tail is first.tail
+    assert last.inner[0].attributes is first.inner[1].attributes
     for broken in (data[:-1], data[:100], data[:-4], data + b"<", data.replace(b"</a>", b"&x;</a>")):
         with pytest.raises(CdaError, match="well-formed"):
             read_tree(broken, [])
@@ -225,44 +241,43 @@ def test_a_value_beside_a_null_flavor_is_taken_out_though_a_quoted_sign_seems_to
     issues = []
     code = f'<code nullFlavor="UNK" displayName="{text}" code="1"/>'
     root = read(f'<ClinicalDocument xmlns="urn:hl7-org:v3">{code}</ClinicalDocument>'.encode(), issues)
-    assert "code" not in root[0].attrib
+    assert "code" not in root.inner[0].attributes
     assert [issue.place for issue in issues] == ["code/@code"]
 
 
-def test_what_an_element_stands_in_is_known_of_each_however_it_is_asked():
+def test_what_an_element_stands_in_is_known_of_each():
     data = document(
         "<entry><act moodCode='EVN'><code code='1'/><text>a<content ID='x'><br/></content></text></act></entry>"
     )
-    tree = read_tree(data, [])
-    expected = {child: element for element in tree.root.iter() for child in element}
-    in_order = list(tree.root.iter())
-    assert [tree.parents.get(one) for one in in_order] == [expected.get(one) for one in in_order]
-    other = read_tree(data, [])
-    expected = {child: element for element in other.root.iter() for child in element}
-    backwards = list(other.root.iter())[::-1]
-    assert [other.parents.get(one) for one in backwards] == [expected.get(one) for one in backwards]
-    with pytest.raises(KeyError):
-        other.parents[other.root]
+    root = read_tree(data, []).root
+    assert all(child.around is element for element in root.iter() for child in element)
+    assert root.around is None
 
 
 def test_a_part_without_children_stands_in_what_is_put_around_it():
     tree = read_tree(b'<act xmlns="urn:hl7-org:v3"/>', [])
     act = tree.root
     tree.wrap(("section", "entry"))
-    assert local(tree.parents[act]) == "entry"
-    assert tree.parents[tree.parents[act]] is tree.root
-    assert tree.parents.get(tree.root) is None
+    assert local(act.around) == "entry"
+    assert act.around.around is tree.root
+    assert tree.root.around is None
     assert tree.place_of(act) == "entry/act"
 
 
 def test_what_was_taken_out_stands_in_nothing():
     tree = read_tree(b'<a xmlns="urn:hl7-org:v3"><b/><c><d/></c></a>', [])
-    first, second = tree.root
+    root = tree.root
+    first, second = root.inner
     tree.remove(first)
-    assert tree.parents.get(first) is None
-    assert tree.parents[second[0]] is second
-    tree.parents.clear()
-    assert tree.parents.get(second) is None
+    assert first.around is None
+    assert root.inner == [second]
+    with pytest.raises(KeyError):
+        tree.remove(root)
+    inner = second.inner[0]
+    root.release()
+    assert [one.around for one in (second, inner)] == [None, None]
+    assert not root.inner
+    assert not second.inner
 
 
 @pytest.mark.parametrize(
@@ -281,12 +296,12 @@ def test_what_was_taken_out_stands_in_nothing():
 @pytest.mark.parametrize("said", ["Grüße", "x" * 300_000 + "é", "plain"])
 def test_a_document_in_utf_8_is_its_own_root_element(before, said):
     whole = DOCUMENT.replace("Grüße", said)
-    assert xml.mended((before + whole).encode(), []) == whole.encode()
+    assert utf8.mended((before + whole).encode(), []) == whole.encode()
 
 
 def test_bytes_that_are_no_utf_8_are_found_wherever_they_are():
     issues = []
     data = DOCUMENT.replace("Grüße", "x" * 600_000 + "ü").encode("windows-1252")
-    assert read(data, issues)[0].text == "x" * 600_000 + "ü"
+    assert read(data, issues).inner[0].text == "x" * 600_000 + "ü"
     assert [one.text for one in issues] == ["not utf-8 as declared; read as it seems"]
-    assert xml.mended(DOCUMENT.encode()[:-3] + "ü".encode()[:1], []).endswith("Ã".encode())
+    assert utf8.mended(DOCUMENT.encode()[:-3] + "ü".encode()[:1], []).endswith("Ã".encode())
