@@ -97,11 +97,21 @@ def is_negated(element: Element) -> bool:
 _OF_PATIENTS = frozenset(
     (
         "AllergyIntolerance",
+        "Appointment",
+        "CarePlan",
+        "CareTeam",
+        "Communication",
         "Condition",
+        "Consent",
+        "Coverage",
+        "DeviceRequest",
         "DeviceUseStatement",
         "DiagnosticReport",
+        "DocumentReference",
+        "Encounter",
         "Goal",
         "Immunization",
+        "Media",
         "MedicationAdministration",
         "MedicationDispense",
         "MedicationRequest",
@@ -110,6 +120,8 @@ _OF_PATIENTS = frozenset(
         "Procedure",
         "RiskAssessment",
         "ServiceRequest",
+        "SupplyDelivery",
+        "SupplyRequest",
     )
 )
 """Resources that would say it of the patient."""

@@ -212,7 +212,7 @@ class State(Context):
             return True  # family histories say whose they are; nothing else there is about the patient
         is_of_family = False
         for child in element.inner:
-            if child.tag == _SUBJECT:
+            if child.tag == _SUBJECT or (child.tag == _PARTICIPANT and child.get("typeCode") == "SBJ"):
                 for role in child.inner:
                     if local(role) in ("relatedSubject", "participantRole"):
                         return not self._is_patient(role)
@@ -380,7 +380,7 @@ class State(Context):
         return None
 
 
-_SUBJECT, _TEMPLATE = (HL7 + name for name in ("subject", "templateId"))
+_SUBJECT, _PARTICIPANT, _TEMPLATE = (HL7 + name for name in ("subject", "participant", "templateId"))
 _FAMILY = "10157-6"
 """LOINC: the section of family histories."""
 _OF_FAMILIES = frozenset(

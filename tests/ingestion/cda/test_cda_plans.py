@@ -65,10 +65,39 @@ def test_a_goal_has_its_measure_and_the_value_to_reach():
     assert of(found, "Observation") == []
 
 
-def test_a_negated_goal_is_withheld():
-    found = converted(entry("observation", "121", CODE, "GOL", 'negationInd="true"'), section="61146-7")
-    assert of(found, "Goal") == []
+@pytest.mark.parametrize("name", ["negationInd", "actionNegationInd", "valueNegationInd"])
+@pytest.mark.parametrize("template", ["121", "44", "2", "13", "27", "999"])
+@pytest.mark.parametrize(
+    ("before", "behind", "section"),
+    [
+        ("", "", "61146-7"),
+        ("", "", PLAN),
+        (
+            '<act classCode="ACT" moodCode="INT"><entryRelationship typeCode="REFR">',
+            "</entryRelationship></act>",
+            "62387-6",
+        ),
+        ('<organizer classCode="CLUSTER" moodCode="EVN"><component>', "</component></organizer>", PLAN),
+    ],
+)
+def test_a_negated_goal_is_withheld(name, template, before, behind, section):
+    goal = entry("observation", template, CODE, "GOL", f'{name}="true"')
+    inner = goal.removeprefix("<entry>").removesuffix("</entry>")
+    found = converted(f"<entry>{before}{inner}{behind}</entry>", section=section)
+    assert of(found, "Goal") == of(found, "Observation") == []
     assert [issue.severity for issue in found.issues if "negated" in issue.text] == ["error"]
+
+
+@pytest.mark.parametrize("name", ["act", "procedure", "substanceAdministration", "encounter", "supply"])
+def test_a_goal_that_is_no_observation_is_named_and_not_taken_for_done(name):
+    found = converted(entry(name, "999", CODE, "GOL", 'negationInd="true"'), section="61146-7")
+    assert {one["resourceType"] for one in found.resources} <= {
+        "Composition",
+        "Patient",
+        "Practitioner",
+        "Provenance",
+    }
+    assert any("no table reads such a statement" in issue.text for issue in found.issues)
 
 
 def test_an_intervention_links_its_goal_by_the_id_that_it_names():

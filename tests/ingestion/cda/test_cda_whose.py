@@ -105,6 +105,55 @@ def _panel(*members):
       <statusCode code="completed"/>{whose}{components}</organizer></entry>"""
 
 
+COVERED = f"""<entryRelationship typeCode="COMP"><act classCode="ACT" moodCode="EVN"><templateId root="{T}61"/>
+  <id root="2.999.8" extension="k"/><code code="1" {SCT}/></act></entryRelationship>"""
+PRODUCT = f"""<product><manufacturedProduct><manufacturedMaterial><code code="1" {SCT}/></manufacturedMaterial>
+  </manufacturedProduct></product>"""
+STATEMENTS = [
+    ("encounter", "EVN", "49", "46240-8", "", "Encounter"),
+    ("encounter", "RQO", "40", "18776-5", "", "ServiceRequest"),
+    ("encounter", "ARQ", "40", "18776-5", "", "Appointment"),
+    ("act", "INT", "131", "62387-6", "", "CarePlan"),
+    ("act", "EVN", "60", "48768-6", COVERED, "Coverage"),
+    ("supply", "EVN", "50", "46264-8", PRODUCT, "SupplyDelivery"),
+    ("supply", "RQO", "43", "18776-5", PRODUCT, "SupplyRequest"),
+    ("act", "RQO", "39", "18776-5", "", "ServiceRequest"),
+]
+SUBJECTS = [
+    (MOTHER, False),
+    (MOTHER.replace("MTH", "SELF"), True),
+    *(
+        (f'<participant typeCode="SBJ"><participantRole {who}</participantRole></participant>', is_patients)
+        for who, is_patients in (
+            ('classCode="PRS"><code code="MTH"/>', False),
+            ('classCode="PAT">', True),
+            ('><id root="2.999.2" extension="p1"/>', True),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("subject", "is_patients"), SUBJECTS)
+@pytest.mark.parametrize(("name", "mood", "template", "section", "inner", "type_"), STATEMENTS)
+def test_what_is_a_relatives_is_never_the_patients(
+    name, mood, template, section, inner, type_, subject, is_patients
+):
+    """A visit, a policy or a supply of somebody else was the patient's."""
+    entry = f"""<entry><{name} classCode="ACT" moodCode="{mood}"><templateId root="{T}{template}"/>
+      <id root="2.999.8" extension="w"/><code code="73761001" {SCT}/><statusCode code="active"/>{subject}{inner}
+      </{name}></entry>"""
+    found = converted(entry, section=section)
+    assert len(of(found, type_)) == is_patients
+    assert any("somebody else" in one.text for one in found.issues) is not is_patients
+
+
+@pytest.mark.parametrize(("subject", "is_patients"), SUBJECTS)
+def test_a_problem_of_a_participant_who_is_its_subject_is_whose_it_says(subject, is_patients):
+    found = converted(problem(inner=subject))
+    assert len(of(found, "Condition")) == is_patients
+    assert any("somebody else" in one.text for one in found.issues) is not is_patients
+
+
 def test_a_subject_is_that_of_all_that_it_holds_and_of_nothing_beside_it():
     entries = (_panel("", "", MOTHER, ""), _panel(MOTHER, "", ""), _panel("", "", "", ""))
     found = [len(of(converted(one, section="30954-2"), "Observation")) for one in entries]
