@@ -39,6 +39,8 @@ __all__ = ["Beside"]
 _NEWER_MAX = 50
 _MOVES = frozenset(f"A{number:02}" for number in (*range(1, 8), *range(9, 18), 25, 26, 27, 32, 33))
 """Events that say where the patient is: all of it, so that no place stays in use that was left."""
+_WHERE = ("PV1-3", "PV1-6")
+"""One of them says it; a temporary or a pending place alone does not."""
 _DISCHARGES = frozenset({"A03", "A13", "A16", "A25"})
 """Events that say whether and when the visit ends, be it by leaving PV1-45 out."""
 _RUNNING = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave", "cancelled"})
@@ -217,7 +219,7 @@ class Beside:
 
     def _kept(self, key: Key, base: str, lost: Items, own: Items) -> Items:
         """What of one's own items no field of the message speaks of."""
-        if not lost or ((key[0], base) == _PLACES and self._event in _MOVES):
+        if not lost or ((key[0], base) == _PLACES and self._is_whole(self._raw, self._event)):
             return {}
         try:
             valued = self._history.valued(self._raw, key, base)
@@ -280,11 +282,16 @@ class Beside:
         found: set[str] = set()
         for told in self._newer_of(key):
             raw = self._history.raw(told)
-            is_whole = (key[0], base) == _PLACES and event_of(self._history.facts(raw)) in _MOVES
+            is_place = (key[0], base) == _PLACES
+            is_whole = is_place and self._is_whole(raw, event_of(self._history.facts(raw)))
             if is_whole and self._history.items(raw, key, base):
                 return set(self._history.feeds(self._raw, key, base))
             found |= self._history.valued(raw, key, base)
         return found
+
+    def _is_whole(self, raw: bytes, event: str) -> bool:
+        """Whether a message says where the patient is, all of it."""
+        return event in _MOVES and self._history.names(raw, _WHERE)
 
     def _standing_since(self, key: Key, left: JsonObject) -> JsonObject:
         """What is left of the places of a late message, with the one that newer ones only name: as this message makes

@@ -287,6 +287,13 @@ class History:
                 found |= {deletion.source} if deletion.source else feeds
         return found
 
+    def names(self, raw: bytes, fields: Iterable[str]) -> bool:
+        """Whether a message has anything in one of these fields."""
+        message = self._read(raw)[0]
+        return any(
+            one.field(blank.number) for blank in map(blank_of, fields) for one in message.all(blank.segment)
+        )
+
     def emptied(self, raw: bytes, key: Key, base: str) -> set[str]:
         """The fields with ``""`` among those that feed an element."""
         if not has_nulls(self._read(raw)[0]):

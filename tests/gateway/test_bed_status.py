@@ -52,3 +52,25 @@ def test_a_status_without_a_bed_is_reported(gateway: Gateway) -> None:
     assert [item.text.partition(":")[0] for item in work_items(gateway.store.engine)] == [
         "a bed status without a bed"
     ]
+
+
+def test_a_bed_is_one_place_whatever_is_said_of_it(gateway: Gateway) -> None:
+    """HL7 v2.9 §2.A.53: PL.5, PL.6 and PL.9 tell of a place, not which one it is."""
+    bed = "W1^1^2^NORTHGEN"
+    visits = [
+        VISIT.replace(bed, one) for one in (f"{bed}^U^N", f"{bed}^O", bed, f"{bed}^O^N^B1^^at the door")
+    ]
+    send(gateway, message(8, "A01", PID, visits[0]), message(9, "A08", PID, visits[1]))
+    send(gateway, message(10, "A20", f"NPU|{bed}^H|H"), message(11, "A08", PID, visits[2]))
+    [found] = beds(gateway)
+    assert found["operationalStatus"]["code"] == "H"
+    [visit] = all_of(gateway, "Encounter")
+    assert [place["status"] for place in visit["location"]] == ["active"]
+    send(gateway, message(12, "A08", PID, visits[3]))  # in another building
+    assert len(beds(gateway)) == 2
+
+
+def test_places_that_nothing_but_their_type_tells_apart_are_two(gateway: Gateway) -> None:
+    for hour, place in ((8, "^^^NORTHGEN^^C"), (9, "^^^NORTHGEN^^N")):
+        send(gateway, message(hour, "A08", PID, VISIT.replace("W1^1^2^NORTHGEN", place)))
+    assert len({one["id"] for one in all_of(gateway, "Location") if "type" in one}) == 2

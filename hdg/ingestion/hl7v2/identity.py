@@ -419,8 +419,23 @@ def coded_organization(text: str, state: State) -> Facts:
 
 @CONVERTERS.register("identity.location", type="id")
 def location(text: str, state: State) -> Facts:
-    """All of PL (or HD, LA2) as sent: places are the sending system's own."""
+    """All of HD or LA2 as sent: places are the sending system's own."""
     return Facts((state.sender.name, text.rstrip("^&")), is_thing=True)
+
+
+@CONVERTERS.register("identity.place", type="id")
+def place(text: str, state: State) -> Facts:
+    """PL as sent, without what is only said of a place: the same bed is occupied today and free tomorrow."""
+    return Facts((state.sender.name, _place(text)), is_thing=True)
+
+
+def _place(text: str) -> str:
+    """PL without PL.5 (status), PL.6 (type) and PL.9 (description), where a unit, room or bed is named."""
+    parts = text.split("^")
+    if len(parts) > 4 and any(each.strip('&"') for each in parts[:3]):
+        parts[4:6] = ["", ""]
+        parts[8:9] = [""]
+    return "^".join(parts).rstrip("^&")
 
 
 @CONVERTERS.register("identity.bed", type="id")
@@ -428,7 +443,7 @@ def bed(text: str, state: State) -> Facts:
     """NPU-1: the place that PV1-3 names with the same text."""
     place = state.segment.field(1).partition("~")[0]
     if place.strip('^&"'):
-        return Facts((state.sender.name, place.rstrip("^&")), is_thing=True)
+        return Facts((state.sender.name, _place(place)), is_thing=True)
     state.problem("a bed status without a bed: it is nobody's", code="required")
     return state.unidentified()
 
