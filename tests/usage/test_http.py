@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hdg.fhir.validate import validate
+from hdg.management.store import pages
+from hdg.usage.fhir_api import results
 from hdg.usage.fhir_api.parameters import supported
 
 
@@ -195,6 +197,15 @@ def test_total_none_leaves_the_total_out_and_count_0_the_entries(world):
     assert counted["total"] == 3
     assert "entry" not in counted
     assert [link["relation"] for link in counted["link"]] == ["self"]
+
+
+def test_a_total_of_more_than_are_counted_is_left_out_unless_it_is_asked_for(world, monkeypatch):
+    monkeypatch.setattr(results, "TOTAL_MAX", 2)
+    monkeypatch.setattr(pages, "COUNTED_MAX", 1)
+    assert "total" not in read(world, "/fhir/Observation?_count=1").json()
+    assert read(world, "/fhir/Observation?_count=1&code=718-7&_id=ann-1").json()["total"] == 1
+    for asked in ("_total=accurate", "_total=estimate&_count=1", "_count=0", "_summary=count"):
+        assert read(world, f"/fhir/Observation?{asked}").json()["total"] == 3
 
 
 def walk(world, path, between=lambda: None):

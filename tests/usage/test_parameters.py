@@ -11,6 +11,7 @@ from hdg.fhir import definitions
 from hdg.management.store.search import Clause, Include, SearchQuery, Sort
 from hdg.usage.fhir_api import parameters
 from hdg.usage.fhir_api.parameters import Limits, parse, supported
+from hdg.usage.fhir_api.results import TOTAL_MAX
 
 LIMITS = Limits(page_default=50, page_max=1000, base_url="https://gateway.example/fhir")
 
@@ -20,7 +21,7 @@ def clauses(resource_type, *pairs):
 
 
 def test_a_search_without_parameters_takes_the_defaults():
-    assert parse("Patient", [], LIMITS) == SearchQuery("Patient", (), 50, "")
+    assert parse("Patient", [], LIMITS) == SearchQuery("Patient", (), 50, "", total_max=TOTAL_MAX)
 
 
 def test_a_parameter_becomes_a_clause_with_its_kind_modifier_and_alternatives():
@@ -96,6 +97,13 @@ def test_count_is_cut_to_the_most_and_may_not_be_given_twice():
 def test_total_none_asks_for_no_total():
     assert not parse("Patient", [("_total", "none")], LIMITS).with_total
     assert parse("Patient", [("_total", "accurate")], LIMITS).with_total
+
+
+def test_all_are_counted_where_a_total_is_asked_for_and_else_so_many():
+    for asked in ([("_total", "accurate")], [("_total", "estimate")], [("_count", "0")]):
+        assert parse("Patient", asked, LIMITS).total_max is None
+    for asked in ([], [("_count", "5")], [("gender", "female")]):
+        assert parse("Patient", asked, LIMITS).total_max == TOTAL_MAX
 
 
 def test_a_plus_that_became_a_space_in_a_time_zone_is_understood():

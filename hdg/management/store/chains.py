@@ -14,7 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, case, literal, select, true, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    case,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+)
 
 from hdg.fhir import definitions
 from hdg.management.store import schema
@@ -23,7 +35,7 @@ from hdg.management.store.index import lookups
 from hdg.management.store.matching import Clause, Matching
 from hdg.management.store.values import Hash
 
-__all__ = ["Chains", "Rows", "inside", "tested"]
+__all__ = ["Chains", "Rows", "Terms", "inside", "tested"]
 
 Condition = ColumnElement[bool]
 Types = tuple[str, ...]
@@ -34,6 +46,8 @@ Terms = Callable[[Types, Clause, Rows | None], list[Condition]]
 
 _RESOURCE = table_of(schema.Resource)
 _REFERENCE = table_of(schema.IdxReference)
+_FENCE: ColumnElement[int] = literal_column("0")
+"""An OFFSET of which PostgreSQL makes no join."""
 
 
 class Chains:
@@ -58,6 +72,60 @@ class Chains:
             return parts[0]
         every = union_all(*parts).subquery()
         return select(every.c.rkey)
+
+    def counted(self, rows_of: Callable[[Types, Clause], Rows]) -> Rows:
+        """Rows as many as are read to find all that the clause finds, or fewer, whoever may see them.
+
+        ``rows_of``: such rows of the far clause; of one without references, the rkeys of its matches.
+        """
+        parts = [self._counted(types, inner, rows_of(types, inner)) for types, inner in self._links]
+        if len(parts) == 1:
+            return parts[0]
+        every = union_all(*parts).subquery()
+        return select(every.c.rkey)
+
+    def _counted(self, types: Types, inner: Clause, rows: Rows) -> Rows:
+        if "has" in (self._matching.clause.kind, inner.kind):
+            return rows
+        row, columns = _REFERENCE.alias().c, _RESOURCE.c
+        hashes = (
+            select(columns.id_hash).where(columns.type.in_(types), columns.rkey.in_(rows)).correlate(None)
+        )
+        asked = [self._places(row, self._types), row.system.in_(self._hashes(types)), row.code.in_(hashes)]
+        return select(row.rkey).where(*asked).correlate(None)
+
+    def named(self, rows: Rows) -> Rows:
+        """Of a clause of kind ``has``: what may refer to resources among ``rows``, whoever may see it."""
+        row, columns = _REFERENCE.alias().c, _RESOURCE.c
+        hashes = select(columns.id_hash).where(columns.rkey.in_(rows)).correlate(None)
+        is_place = or_(*(self._places(row, types) for types, _ in self._links))
+        return (
+            select(row.rkey)
+            .where(is_place, row.system.in_(self._hashes(self._types)), row.code.in_(hashes))
+            .correlate(None)
+        )
+
+    def tested(self) -> Condition:
+        """The clause as look-ups from ``resource``, of one type: the far ones of each are asked until one is found.
+
+        ``terms`` are those of one far resource at hand.
+        """
+        return or_(*(self._test(type_, inner) for types, inner in self._links for type_ in types))
+
+    def _test(self, type_: str, inner: Clause) -> Condition:
+        """That there is a far one of a type."""
+        row, columns = _REFERENCE.alias(), _RESOURCE.c
+        far = select(1).correlate(row)  # in it ``resource`` is the far one
+        if self._matching.clause.kind == "has":
+            named = [row.c.code == columns.id_hash, row.c.system == self._hashes(self._types)[0]]
+            named.append(self._places(row.c, (type_,)))
+            far = far.where(columns.rkey == row.c.rkey)
+        else:
+            named = [row.c.rkey == columns.rkey, row.c.system == self._hashes((type_,))[0]]
+            named.append(self._places(row.c, self._types))
+            far = far.where(columns.id_hash == row.c.code)
+        is_far = far.where(*self._terms((type_,), inner, None)).offset(_FENCE).exists()
+        return select(1).where(*named, is_far).correlate(_RESOURCE).offset(_FENCE).exists()
 
     def _referring(self, link: tuple[Types, Clause], among: Rows | None) -> Rows:
         """What refers to the far resources of one link."""

@@ -260,8 +260,8 @@ class Matching:
             raise self.bad("not a date")
         return compare_dates(prefix, lo, hi, covered, self.now_us)
 
-    def dates(self, columns: Any, values: Sequence[str], of: Condition) -> Condition:
-        """``date`` of every one of the values, for rows that nothing else leads to: by the ranges of their indexes.
+    def dates(self, columns: Any, values: Sequence[str], of: Condition) -> list[Condition]:
+        """``date`` of every one of the values, for rows that nothing else leads to: a range of an index each.
 
         ``of``: the parameter's rows.
         """
@@ -270,8 +270,8 @@ class Matching:
             prefix, text = prefixed(unescape(value))
             ranges = end_ranges(prefix, columns.lo, columns.hi, date_range(text) or (0, 0))
             if ranges:
-                return or_(*(and_(of, one, matches) for one in ranges))
-        return and_(of, matches)
+                return [and_(of, one, matches) for one in ranges]
+        return [and_(of, matches)]
 
     def _number(
         self, columns: Any, value: str, unit: ucum.Unit | None = None, of: Condition | None = None

@@ -8,35 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from io import BufferedIOBase, BytesIO
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import ColumnElement, Connection, Engine, Select, True_, and_, bindparam, func, select
 
-from hdg.errors import BadRequest, VaultError
+from hdg.errors import VaultError
 from hdg.management import vault, vault_stream
 from hdg.management.audit_text import whole
-from hdg.management.store import includes, pages, schema
+from hdg.management.store import pages, schema
 from hdg.management.store.asking import Asker
 from hdg.management.store.awaited import Awaited
 from hdg.management.store.batch import table_of
-from hdg.management.store.connections import BY_VALUES, ONCE, Connections
-from hdg.management.store.custom import TEXTS
-from hdg.management.store.custom_register import are_ready
+from hdg.management.store.connections import ONCE, Connections
 from hdg.management.store.derived import Derived, walk
 from hdg.management.store.document import gathered
 from hdg.management.store.engine import Statements
 from hdg.management.store.envelope import Opened, binding, body_in, parse, unpack
 from hdg.management.store.everything import Everything, linked_patients, members, named, shared_names
+from hdg.management.store.finding import Finder
 from hdg.management.store.index import Indexer
-from hdg.management.store.index_state import IndexState, needs_index
+from hdg.management.store.index_state import IndexState
 from hdg.management.store.prepared import Prepared
-from hdg.management.store.probe import fewest
-from hdg.management.store.search import SearchQuery, conditions
-from hdg.management.store.single import Asked, Found, Single
-from hdg.management.store.text_state import hold
+from hdg.management.store.search import SearchQuery
+from hdg.management.store.single import Single
 from hdg.management.store.values import Hash
 from hdg.management.store.versions import (
     ALWAYS,
@@ -109,13 +105,16 @@ class Reader:
         is_sqlite = engine.dialect.name == "sqlite"
         self._awaited = None if is_sqlite else Awaited(engine)
         """What an event loop may ask without a thread (``read_awaited``)."""
-        self._single = Single(self._asker, COLUMNS, hash_, clock, is_sqlite=is_sqlite)
         self._keks = keks
         self._hash = hash_
         self._files = files
         self._clock = clock
         self.index = IndexState()
         """Whether searches can be answered."""
+        single = Single(self._asker, COLUMNS, hash_, clock, is_sqlite=is_sqlite)
+        self._finder = Finder(
+            self._connections, self._asker, single, hash_, clock, self.index, self._contents
+        )
         statements = Statements(engine.dialect)
         self._read_sql = statements.of(_READ)
         self._kek_sql = statements.of("SELECT wrapped_kek FROM owner_key WHERE code = ?")
@@ -286,96 +285,7 @@ class Reader:
 
         The total is counted for the first page and travels in the cursor.
         """
-        position = pages.decoded(query.cursor, 2 + len(query.sort)) if query.cursor else None
-        page = None if query.includes or query.custom else self._by_one(query, predicate, position)
-        return page or self._connections.snapshot(
-            lambda connection: self._by_several(connection, query, predicate, position)
-        )
-
-    def _by_one(self, query: SearchQuery, predicate: Condition, position: Position) -> Page | None:
-        """The page by one statement, which needs no transaction; None: it takes more."""
-        if not query.count:
-            return None
-        asked = self._single.asked(query, position, predicate)
-        found: Found | None = None
-        if self._engine.dialect.name == "postgresql":
-            found = self._connections.once(partial(self._led, asked), ONCE)
-        if found is None:
-            found = self._connections.once(partial(self._alone, asked), BY_VALUES)
-        rows, total = found
-        is_uncounted = query.with_total and position is None and total is None
-        if is_uncounted or any(row[PATIENTS_AT] > 1 for row in rows):
-            return None
-        versions = tuple(stored(row[: len(COLUMNS)]) for row in rows[: query.count])
-        return _page(query, position, rows, versions, total)
-
-    def _led(self, asked: Asked, connection: Connection) -> Found | None:
-        """The rows of a search that few rows lead; None: it is not one."""
-        if needs_index(asked.query):
-            self.index.check(connection)
-        return self._single.led(connection, asked)
-
-    def _alone(self, asked: Asked, connection: Connection) -> Found:
-        """The rows of a page by one statement that was made before, or by ``_rows``."""
-        if asked.shape is None:
-            return self._rows(asked.query, asked.visible, asked.position, connection)[:2]
-        if needs_index(asked.query):
-            self.index.check(connection)
-        return self._single.rows(connection, asked)
-
-    def _rows(
-        self, query: SearchQuery, predicate: Condition, position: Position, connection: Connection
-    ) -> FoundRows:
-        """The rows of a page, how many match in all (None: not known in passing), and what they must fulfil."""
-
-        def content(row: Sequence[Any]) -> dict[str, Any]:
-            return parse(self.body(stored(row)))
-
-        if TEXTS in query.custom:
-            hold(connection)
-        if needs_index(query):
-            self.index.check(connection)
-        ask = partial(self._asker.rows, connection)
-        terms = conditions(query, self._hash, self._clock(), predicate, fewest(connection, ask))
-        where = [*terms, predicate]
-        if query.custom and not are_ready(connection, query.custom):
-            raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
-        if not query.count:
-            return (), None, where
-        return (*pages.rows(connection, ask, COLUMNS, query, where, position, content), where)
-
-    def _by_several(
-        self, connection: Connection, query: SearchQuery, predicate: Condition, position: Position
-    ) -> Page:
-        rows, total, where = self._rows(query, predicate, position, connection)
-        if position is None and total is None and (query.with_total or not query.count):
-            counted = select(func.count()).select_from(_RESOURCE).where(*where)
-            total = connection.execute(counted).scalar_one()
-        size = len(COLUMNS)
-        versions = tuple(versions_of(connection, [row[:size] for row in rows[: query.count]]))
-        included: Sequence[StoredVersion] = ()
-        is_cut = False
-        if query.includes and versions:
-            included, is_cut = self._included(connection, query, versions, predicate)
-        return _page(query, position, rows, versions, total, included, is_cut=is_cut)
-
-    def _included(
-        self,
-        connection: Connection,
-        query: SearchQuery,
-        matches: Sequence[StoredVersion],
-        predicate: Condition,
-    ) -> tuple[list[StoredVersion], bool]:
-        """What the page's matches bring along, and whether there would be more than may come."""
-
-        known = {version.rkey: version for version in matches}
-
-        def contents(rkeys: Sequence[int]) -> Iterator[dict[str, Any]]:
-            return self._contents(current_of(connection, rkeys, predicate, known))
-
-        found = [(version.rkey, version.type, version.id) for version in matches]
-        rkeys, is_cut = includes.included(connection, found, query.includes, predicate, self._hash, contents)
-        return current_of(connection, rkeys, predicate, known), is_cut
+        return self._finder.search(query, predicate)
 
     def _contents(self, versions: Sequence[StoredVersion]) -> Iterator[dict[str, Any]]:
         return (parse(self.body(version)) for version in versions)
@@ -477,25 +387,3 @@ class Reader:
 
     def _first(self, query: Select[Any], values: dict[str, Any]) -> Any:
         return self._connections.once(lambda connection: connection.execute(query, values).first())
-
-
-def _page(
-    query: SearchQuery,
-    position: Position,
-    rows: Sequence[Sequence[Any]],
-    versions: tuple[StoredVersion, ...],
-    total: int | None,
-    included: Sequence[StoredVersion] = (),
-    *,
-    is_cut: bool = False,
-) -> Page:
-    """The page of ``rows``, one of which may be that of the next. ``position``: behind which they are."""
-    if position is not None:
-        total = position[1]
-    elif not query.with_total and query.count:
-        total = None
-    next_cursor = ""
-    if len(rows) > query.count:
-        values = rows[query.count - 1][len(COLUMNS) :]
-        next_cursor = pages.encoded([versions[-1].rkey, total, *values])
-    return Page(versions, total, next_cursor, tuple(included), is_cut)

@@ -22,8 +22,8 @@ from sqlalchemy.exc import DataError
 from hdg.management.store import pages
 from hdg.management.store.asking import Asker
 from hdg.management.store.plain import Position, Shape, shape_of, twin_of
-from hdg.management.store.probe import counting, fewest_of
-from hdg.management.store.search import SearchQuery, conditions, led
+from hdg.management.store.probe import counting, fewest_of, least, within_bounds
+from hdg.management.store.search import SearchQuery, Walk, conditions, led, walk_of
 from hdg.management.store.values import Hash
 
 __all__ = ["Asked", "Found", "Single"]
@@ -92,6 +92,7 @@ class Single:
         self._plans: dict[Hashable, _Plan] = {}
         self._contenders: dict[Hashable, int] = {}
         self._unled: set[Hashable] = set()
+        self._walks: dict[Hashable, int] = {}
         self._scores: dict[Hashable, int] = {}
         self._seen: set[Hashable] = set()
         self._lock = Lock()
@@ -102,10 +103,6 @@ class Single:
 
     def rows(self, connection: Connection, asked: Asked) -> Found:
         """As ``pages.rows``, of an unsorted page. Raises BadRequest."""
-        if self._is_sqlite and self._is_newest(asked):
-            found = self._newest(connection, asked)
-            if found is not None:
-                return found
         number = self._number(asked)
         leader = fewest_of(connection, number, partial(self._count, connection, asked)) if number else 0
 
@@ -116,12 +113,17 @@ class Single:
         return pages.unsorted(ask, self._columns, is_sqlite=self._is_sqlite, is_counted=asked.is_counted)
 
     def led(self, connection: Connection, asked: Asked) -> Found | None:
-        """The page of a search that few rows lead, in any plan; None: it is not one. Raises BadRequest."""
+        """The page of a search that few rows lead, in any plan, or the newest of many; None: it is not one.
+
+        Raises BadRequest.
+        """
         key = None if asked.shape is None else asked.shape.key
         if key is not None and key in self._unled:
             return None
         if self._is_newest(asked):
             return self._newest(connection, asked)
+        if self._is_sqlite:
+            return None
         rows = self._kept(connection, asked, ("led",))
         if rows is None:
             if led(asked.query, self._hash, self._clock(), asked.visible) is None:
@@ -130,6 +132,73 @@ class Single:
                 return None
             rows = self._made(connection, asked, ("led",), partial(self._led_page, asked.visible, False))
         return pages.led_found(rows, is_counted=asked.is_counted)
+
+    def walk(self, connection: Connection, asked: Asked) -> Found | None:
+        """As ``rows``, from the newest resource of the type on; None: other ways are better, or this one is too long.
+
+        On a connection in a transaction. Raises BadRequest.
+        """
+        rows = self.walked(connection, asked)
+        if not rows:
+            return None
+
+        def ask(is_packed: bool) -> Rows:
+            build = partial(self._walk_page, asked.visible, is_packed)
+            return self._ask(connection, asked, ("walk", is_packed), build)
+
+        return within_bounds(
+            connection,
+            rows,
+            lambda: pages.unsorted(
+                ask, self._columns, is_sqlite=self._is_sqlite, is_counted=asked.is_counted
+            ),
+        )
+
+    def walked(self, connection: Connection, asked: Asked) -> int:
+        """How many rows would be listed where a walk may be better, as all clauses find many; else 0.
+
+        Raises BadRequest.
+        """
+        number = self._rivals(asked)
+        return least(connection, number, partial(self._probe, connection, asked)) if number else 0
+
+    def can_be_walked(self, asked: Asked) -> bool:
+        """Whether it is a search that a walk can answer, by its form alone. Raises BadRequest."""
+        return self._rivals(asked) > 0
+
+    def _rivals(self, asked: Asked) -> int:
+        """How many clauses may lead a search in place of a walk; 0: it cannot be one."""
+        if asked.shape is None:
+            walk = self.walk_of(asked)
+            return 0 if walk is None else len(walk.leading)
+        number = self._walks.get(asked.shape.key)
+        if number is None:
+            walk = self.walk_of(asked)
+            number = 0 if walk is None else len(walk.leading)
+            with self._lock:
+                if len(self._walks) >= _SEEN_MAX:
+                    self._walks.clear()
+                self._walks[asked.shape.key] = number
+        return number
+
+    def walk_of(self, asked: Asked) -> Walk | None:
+        """The search as a walk. Raises BadRequest."""
+        return self._walk_of(asked.query, asked.visible)
+
+    def _probe(self, connection: Connection, asked: Asked, place: int, limit: int) -> Rows:
+        def build(query: SearchQuery, _: Position) -> Select[Any]:
+            return counting(self._walk(query, asked.visible).leading[place], limit)
+
+        return self._ask(connection, asked, ("probe", place, limit), build)
+
+    def _walk_of(self, query: SearchQuery, visible: Condition) -> Walk | None:
+        return walk_of(query, self._hash, self._clock(), visible)
+
+    def _walk(self, query: SearchQuery, visible: Condition) -> Walk:
+        walk = self._walk_of(query, visible)
+        if walk is None:
+            raise ValueError("not a search that can be a walk")
+        return walk
 
     def _newest(self, connection: Connection, asked: Asked) -> Found | None:
         """The page by the newest rows of what leads; None: it is not full with these. Raises BadRequest."""
@@ -170,7 +239,7 @@ class Single:
 
     def _number(self, asked: Asked) -> int:
         """How many clauses may lead and must be tried; 0: it is known which one does."""
-        if not self._is_sqlite:
+        if not (self._is_sqlite or _has_links(asked.query)):
             return 0
         if asked.shape is None:
             return len(self._leading(asked.query, asked.visible))
@@ -203,8 +272,15 @@ class Single:
     def _page(
         self, visible: Condition, leader: int, is_packed: bool, query: SearchQuery, position: Position
     ) -> Select[Any]:
-        fewest = (lambda _: leader) if self._is_sqlite else None
+        fewest = (lambda _: leader) if self._is_sqlite or _has_links(query) else None
         where = [*conditions(query, self._hash, self._clock(), visible, fewest), visible]
+        is_counted = query.with_total and position is None
+        return pages.page(self._columns, query, where, position, is_counted=is_counted, is_packed=is_packed)
+
+    def _walk_page(
+        self, visible: Condition, is_packed: bool, query: SearchQuery, position: Position
+    ) -> Select[Any]:
+        where = [*self._walk(query, visible).terms, visible]
         is_counted = query.with_total and position is None
         return pages.page(self._columns, query, where, position, is_counted=is_counted, is_packed=is_packed)
 
@@ -268,6 +344,10 @@ class Single:
             if len(among) >= _SEEN_MAX:
                 among.clear()
             among.add(key)
+
+
+def _has_links(query: SearchQuery) -> bool:
+    return any(clause.links for clause in query.clauses)
 
 
 _Bound = tuple[list[BindParameter[Any]], Shape]

@@ -164,6 +164,7 @@ def parse(
         compartment,
         tuple(map(own.custom.including, results.includes)),
         own.custom.used,
+        results.total_max,
     )
 
 

@@ -15,11 +15,13 @@ from hdg.management.store.pages import SORTED_KINDS
 from hdg.management.store.search import Include, Sort
 from hdg.usage.fhir_api.query import Pairs, describe
 
-__all__ = ["RESULTS", "Results", "page_size", "read_results"]
+__all__ = ["RESULTS", "TOTAL_MAX", "Results", "page_size", "read_results"]
 
 RESULTS: Final = frozenset({"_count", "_total", "_sort", "_include", "_revinclude"})
 _ONCE: Final = frozenset({"_count", "_total", "_sort"})
 _COUNT = re.compile(r"[0-9]{1,9}\Z")
+TOTAL_MAX: Final = 10_000
+"""Where nothing is said about the total, so many matches are counted: of more there is none."""
 _SORTS_MAX = 5
 _INCLUDES_MAX = 20
 KindOf = Callable[[str, str], str | None]
@@ -31,6 +33,7 @@ class Results(NamedTuple):
 
     page_size: int
     with_total: bool
+    total_max: int | None
     sort: tuple[Sort, ...]
     includes: tuple[Include, ...]
 
@@ -60,9 +63,13 @@ def read_results(
             includes.append(_include(name, value, is_followed))
     if len(includes) > _INCLUDES_MAX:
         raise BadRequest(f"more than {_INCLUDES_MAX} of _include and _revinclude", code="too-costly")
+    if given.get("_total", "none") not in ("none", "estimate", "accurate"):
+        raise BadRequest("parameter '_total': none, estimate or accurate", code="value")
+    size = page_size(given["_count"], count_max) if "_count" in given else count
     return Results(
-        page_size(given["_count"], count_max) if "_count" in given else count,
-        _total(given.get("_total", "accurate")) != "none",
+        size,
+        given.get("_total") != "none",
+        None if "_total" in given or size == 0 else TOTAL_MAX,
         _sort(types, given["_sort"], kind_of) if "_sort" in given else (),
         tuple(dict.fromkeys(includes)),
     )
@@ -73,12 +80,6 @@ def page_size(value: str, most: int) -> int:
     if not _COUNT.match(value):
         raise BadRequest("parameter '_count': not a number of entries", code="value")
     return min(int(value), most)
-
-
-def _total(value: str) -> str:
-    if value not in ("none", "estimate", "accurate"):
-        raise BadRequest("parameter '_total': none, estimate or accurate", code="value")
-    return value
 
 
 def _sort(types: tuple[str, ...], value: str, kind_of: KindOf) -> tuple[Sort, ...]:

@@ -118,7 +118,7 @@ async def _search(api: Api, request: Request, caller: Caller, scope: Scope) -> R
     if shape.summary == "text" and query.includes:
         raise BadRequest("_summary=text goes with no _include and no _revinclude", code="not-supported")
     if shape.is_count:
-        query = replace(query, count=0, with_total=True)
+        query = replace(query, count=0, with_total=True, total_max=None)
     page = await api.gate.search(caller, query, f"{scope.place}?{urlencode(token.pairs)}")
     url = f"{api.base_url}/{scope.place}".rstrip("/")
     links = link_urls(api, url, token, page.next_cursor, caller, route)

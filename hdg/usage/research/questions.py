@@ -176,6 +176,7 @@ def _translated(query: SearchQuery, id_of: _Id) -> SearchQuery:
         query.types,
         query.compartment,
         query.includes,
+        total_max=query.total_max,
     )
     if known != query:
         raise AccessDenied("this kind of search is not for researchers")

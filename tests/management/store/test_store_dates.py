@@ -14,8 +14,9 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.index import is_sole_date, lookups
 from hdg.management.store.operators import DAY_US, compare_dates
 from hdg.management.store.schema import IdxDate, Resource
-from hdg.management.store.search import _Asked, _Where, conditions
+from hdg.management.store.search import conditions
 from hdg.management.store.values import MAX_US, MIN_US, date_range
+from hdg.management.store.where import Asked, Where
 
 DATES = table_of(IdxDate)
 RESOURCE = table_of(Resource)
@@ -55,18 +56,18 @@ def test_leading_dates_find_what_a_look_at_every_row_finds(store: Store) -> None
     rows = [{"param": number, "lo": lo, "hi": hi, "rkey": at} for at, (lo, hi) in enumerate(ranges())]
     rows += [{**row, "param": number + 1, "rkey": row["rkey"] + 100_000} for row in rows]
     store.submit(lambda session: session.connection.execute(insert(DATES), rows) and None).result(120)
-    asked = _Asked(store.reader._hash, NOW_US, None)
+    asked = Asked(store.reader._hash, NOW_US, None)
     with store.engine.connect() as connection:
         for prefix in PREFIXES:
             for value in VALUES:
                 clause = Clause("date", "date", "", (prefix + value,))
-                found = set(connection.scalars(_Where(("Observation",), clause, asked).rows(None)))
+                found = set(connection.scalars(Where(("Observation",), clause, asked).rows(None)))
                 range_ = date_range(value) or (0, 0)
                 matches = compare_dates(prefix or "eq", DATES.c.lo, DATES.c.hi, range_, NOW_US)
                 query = select(DATES.c.rkey).where(DATES.c.param == number, matches)
                 assert found == set(connection.scalars(query)), prefix + value
             both = Clause("date", "date", "", (f"{prefix}2024-02-10", "gt9998"))
-            found = set(connection.scalars(_Where(("Observation",), both, asked).rows(None)))
+            found = set(connection.scalars(Where(("Observation",), both, asked).rows(None)))
             matches = compare_dates("gt", DATES.c.lo, DATES.c.hi, date_range("9998") or (0, 0), NOW_US)
             assert found >= set(
                 connection.scalars(select(DATES.c.rkey).where(DATES.c.param == number, matches))

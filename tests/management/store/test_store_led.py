@@ -66,8 +66,8 @@ def filled(store: Store) -> Store:
 
 def walked(store: Store, query: SearchQuery, visible) -> list[tuple[object, ...]]:
     """All pages: ids, patients, bodies, totals; no statement is kept from before."""
-    store.reader._single._plans.clear()
-    store.reader._single._scores.clear()
+    store.reader._finder.single._plans.clear()
+    store.reader._finder.single._scores.clear()
     found: list[tuple[object, ...]] = []
     while True:
         page = store.reader.search(query, visible)
@@ -126,7 +126,7 @@ def test_it_is_refused_for_what_a_search_is_refused_for(store: Store) -> None:
 def test_the_newest_rows_of_a_code_are_read_until_the_page_is_full(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    single = filled.reader._single
+    single = filled.reader._finder.single
     query = SearchQuery("Observation", (CODE,), count=3, with_total=False)
     found = [one.id for one in filled.reader.search(query, OWN).versions]
     monkeypatch.setattr(pages, "LED_MAX", 6)  # of the thirteen that have the code
@@ -140,7 +140,7 @@ def test_the_newest_rows_of_a_code_are_read_until_the_page_is_full(
 def test_a_page_that_is_not_full_is_one_if_all_rows_of_the_code_were_read(
     filled: Store, monkeypatch: pytest.MonkeyPatch, most: int, is_page: bool
 ) -> None:
-    single = filled.reader._single
+    single = filled.reader._finder.single
     monkeypatch.setattr(pages, "LED_MAX", most)  # thirteen have the code, ten of them are to be seen
     asked = single.asked(SearchQuery("Observation", (CODE,), count=30, with_total=False), None, OWN)
     with filled.engine.connect() as connection:
@@ -152,7 +152,7 @@ def test_a_page_that_is_not_full_is_one_if_all_rows_of_the_code_were_read(
 def test_what_reads_in_vain_too_often_is_read_as_before(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    single = filled.reader._single
+    single = filled.reader._finder.single
     rare = Clause("date", "date", "", ("lt2024-01-02",))
     query = SearchQuery("Observation", (CODE, rare), count=30, with_total=False)
     asked = single.asked(query, None, OWN)

@@ -154,7 +154,7 @@ def test_no_table_is_read_through(store: Store, name: str) -> None:
 
 
 def test_a_chain_beside_what_leads_is_a_test_against_a_list(store: Store) -> None:
-    for name in ("chain beside a code", "has beside a name", "has over a chain beside a chain"):
+    for name in ("chain beside a code", "has over a chain beside a chain"):
         found = plan(store, QUERIES[name])
         if store.engine.dialect.name == "sqlite":
             assert "(code=? AND param=? AND rkey=?" not in found  # every pair of two lists
@@ -219,7 +219,7 @@ def test_what_nothing_leads_to_is_read_in_order_of_creation(store: Store) -> Non
 def test_the_newest_rows_of_a_code_are_read_in_the_order_of_its_index(store: Store) -> None:
     if store.engine.dialect.name != "sqlite":
         return  # of a table without rows any index will do
-    single, asker = store.reader._single, store.reader._asker
+    single, asker = store.reader._finder.single, store.reader._asker
     since = Clause("date", "date", "", ("ge2024",))
     for code, position, behind in (("c", None, ""), ("s|c", None, ""), ("c", [7, None], " AND rkey<?")):
         query = SearchQuery("Observation", (replace(CODE, values=(code,)), since), with_total=False)

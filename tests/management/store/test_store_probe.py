@@ -141,16 +141,16 @@ def test_whichever_clause_leads_the_search_finds_the_same(store: Store, reverse:
     assert all(one == found[0] for one in found)
 
 
-def test_an_id_and_a_chain_lead_without_a_look_at_the_rows(store: Store) -> None:
+def test_an_id_and_a_chain_from_a_number_lead_without_a_look_at_the_rows(store: Store) -> None:
     def never(_queries) -> int:
         raise AssertionError
 
     patient = Clause("patient", "reference", "", ("Patient/p",))
     conditions(SearchQuery("Observation", (patient, *CLAUSES)), store.reader._hash, 0, None, never)
-    name = Clause("name", "string", "", ("x",))
+    number = Clause("identifier", "token", "", ("x",))
     for first in (
         Clause("_id", "token", "", ("o1",)),
-        Clause("subject", "chain", "", links=(("Patient", name),)),
+        Clause("subject", "chain", "", links=(("Patient", number),)),
     ):
         conditions(SearchQuery("Observation", (STATUS, first, DATE)), store.reader._hash, 0, true(), never)
         conditions(SearchQuery("Observation", (STATUS,)), store.reader._hash, 0, true(), never)

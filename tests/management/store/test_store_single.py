@@ -83,7 +83,7 @@ def visible_to(institution: str, at_us: list[int]) -> Any:
 
 
 def single_of(store: Store) -> Single:
-    return store.reader._single
+    return store.reader._finder.single
 
 
 def bound_anew(single: Single, asked: Asked, build: Any) -> tuple[str, list[Any]]:
@@ -196,11 +196,12 @@ def common(rng: random.Random) -> SearchQuery:
 def test_searches_by_kept_statements_find_what_others_find(filled: Store) -> None:
     rng, at_us = random.Random(8), [0]
     views = [true(), visible_to("s", at_us), visible_to("t", at_us), visible_to("nobody", at_us)]
-    reader = filled.reader
+    reader, finder = filled.reader, filled.reader._finder
     for _ in range(200):
         query, visible = common(rng), rng.choice(views)
         page = reader.search(query, visible)
-        others = reader._connections.snapshot(lambda c: reader._by_several(c, query, visible, None))  # noqa: B023
+        asked = finder.single.asked(query, None, visible)
+        others = reader._connections.snapshot(partial(finder.by_several, asked=asked))
         assert [one.rkey for one in page.versions] == [one.rkey for one in others.versions]
         assert (page.total, bool(page.next_cursor)) == (others.total, bool(others.next_cursor))
         if page.next_cursor:

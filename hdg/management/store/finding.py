@@ -1,0 +1,246 @@
+"""Searches: the way to a page, how many match, what comes along; always under a predicate that is part of the SQL.
+
+R4 search.html. In this order: a page that few rows of one clause lead to, or the newest of many (single.py); where all
+clauses find many, a walk over the type, the newest first, until the page is full; else the rows of what finds the
+fewest are listed. All find the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from hdg.errors import BadRequest
+from hdg.management.store import includes, pages, schema
+from hdg.management.store.asking import Asker
+from hdg.management.store.batch import table_of
+from hdg.management.store.connections import BY_VALUES, ONCE, Connections
+from hdg.management.store.custom import TEXTS
+from hdg.management.store.custom_register import are_ready
+from hdg.management.store.index_state import IndexState, needs_index
+from hdg.management.store.probe import counting, fewest, within_bounds
+from hdg.management.store.search import SearchQuery, conditions
+from hdg.management.store.single import Asked, Found, Single
+from hdg.management.store.text_state import hold
+from hdg.management.store.values import Hash
+from hdg.management.store.versions import (
+    COLUMNS,
+    PATIENTS_AT,
+    Page,
+    StoredVersion,
+    current_of,
+    stored,
+    versions_of,
+)
+
+__all__ = ["Finder"]
+
+Condition = ColumnElement[bool]
+Position = Sequence[Any] | None
+"""Of the last row of the page before, as pages.page has it."""
+Contents = Callable[[Sequence[StoredVersion]], Iterator[dict[str, Any]]]
+_RESOURCE = table_of(schema.Resource)
+_SHORT = 20_000
+"""A type of fewer resources is walked to count all that match. To list so many takes as long as to count some."""
+
+
+class Finder:
+    """The searches of a Reader. Thread-safe. ``contents``: the resources of versions."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        asker: Asker,
+        single: Single,
+        hash_: Hash,
+        clock: Callable[[], int],
+        index: IndexState,
+        contents: Contents,
+    ) -> None:
+        self._connections = connections
+        self._asker = asker
+        self.single = single
+        self._hash = hash_
+        self._clock = clock
+        self._index = index
+        self._contents = contents
+
+    def search(self, query: SearchQuery, predicate: Condition) -> Page:
+        """As Reader.search."""
+        position = pages.decoded(query.cursor, 2 + len(query.sort)) if query.cursor else None
+        asked = self.single.asked(query, position, predicate)
+        page = None if query.includes or query.custom else self._by_one(asked)
+        return page or self._connections.snapshot(lambda connection: self.by_several(connection, asked))
+
+    # --- one page -------------------------------------------------------------------------------------------
+
+    def _by_one(self, asked: Asked) -> Page | None:
+        """The page by one statement, which needs no transaction, and where many match one that counts.
+
+        None: it takes more.
+        """
+        query = asked.query
+        if not query.count:
+            return None
+        found: Found | None = self._connections.once(partial(self._led, asked), ONCE)
+        if found is None and self.single.can_be_walked(asked):
+            found = self._connections.snapshot(lambda connection: self._walked(connection, asked))
+        if found is None:
+            found = self._connections.once(partial(self._alone, asked), BY_VALUES)
+        rows, total = found
+        if any(row[PATIENTS_AT] > 1 for row in rows):
+            return None
+        if asked.is_counted and total is None:
+            total = self._connections.snapshot(lambda connection: self._total(connection, asked))
+        versions = tuple(stored(row[: len(COLUMNS)]) for row in rows[: query.count])
+        return _page(asked, rows, versions, total)
+
+    def _led(self, asked: Asked, connection: Connection) -> Found | None:
+        """The rows of a search that few rows lead, or the newest of many; None: it is not one."""
+        self._check(asked.query, connection)
+        return self.single.led(connection, asked)
+
+    def _walked(self, connection: Connection, asked: Asked) -> Found | None:
+        """The rows of a page by a walk over the type; None: to be found in another way."""
+        self._check(asked.query, connection)
+        return self.single.walk(connection, asked)
+
+    def _alone(self, asked: Asked, connection: Connection) -> Found:
+        """The rows of a page by one statement that was made before, or by ``_listed``."""
+        if asked.shape is None:
+            return self._listed(connection, asked)
+        self._check(asked.query, connection)
+        return self.single.rows(connection, asked)
+
+    def _listed(self, connection: Connection, asked: Asked) -> Found:
+        """The rows of a page, and how many match in all (None: not known in passing)."""
+
+        def content(row: Sequence[Any]) -> dict[str, Any]:
+            return next(self._contents([stored(row)]))
+
+        where = self._where(connection, asked)
+        ask = partial(self._asker.rows, connection)
+        return pages.rows(connection, ask, COLUMNS, asked.query, where, asked.position, content)
+
+    def _where(self, connection: Connection, asked: Asked) -> list[Condition]:
+        """What the resources that match fulfil."""
+        query = asked.query
+        if TEXTS in query.custom:
+            hold(connection)
+        self._check(query, connection)
+        ask = partial(self._asker.rows, connection)
+        which = fewest(connection, ask, has_links=any(clause.links for clause in query.clauses))
+        terms = conditions(query, self._hash, self._clock(), asked.visible, which)
+        if query.custom and not are_ready(connection, query.custom):
+            raise BadRequest("a search parameter has changed just now; ask again", code="not-supported")
+        return [*terms, asked.visible]
+
+    def _check(self, query: SearchQuery, connection: Connection) -> None:
+        if needs_index(query):
+            self._index.check(connection)
+
+    # --- how many -------------------------------------------------------------------------------------------
+
+    def _total(self, connection: Connection, asked: Asked) -> int:
+        """How many match; at most one more than are to be counted."""
+        counted = self._walked_total(connection, asked)
+        if counted is None:
+            counted = self._count(connection, self._where(connection, asked), asked.query.total_max)
+        return counted
+
+    def _walked_total(self, connection: Connection, asked: Asked) -> int | None:
+        """The number by a walk, one more than are to be counted at most; None: to be counted in another way.
+
+        All of a type that has many resources are faster listed than tested one by one.
+        """
+        self._check(asked.query, connection)
+        rows = self.single.walked(connection, asked)
+        if not rows:
+            return None
+        if asked.query.total_max is not None:
+            rows = min(rows, _SHORT) if _is_listed_soon(asked.query) else rows
+        else:
+            of_type = select(_RESOURCE.c.rkey).where(_RESOURCE.c.type == asked.query.type)
+            if connection.execute(counting(of_type, _SHORT)).scalar_one() == _SHORT:
+                return None
+        walk = self.single.walk_of(asked)
+        where = [] if walk is None else [*walk.terms, asked.visible]
+        return within_bounds(connection, rows, lambda: self._count(connection, where, asked.query.total_max))
+
+    def _count(self, connection: Connection, where: Sequence[Condition], most: int | None) -> int:
+        if most is None:
+            query = select(func.count()).select_from(_RESOURCE).where(*where)
+        else:
+            query = counting(select(_RESOURCE.c.rkey).where(*where), most + 1)
+        return int(self._asker.rows(connection, query)[0][0])
+
+    # --- by several statements ------------------------------------------------------------------------------
+
+    def by_several(self, connection: Connection, asked: Asked) -> Page:
+        """The page on a connection in a transaction, with all that it may have."""
+        query = asked.query
+        rows: Sequence[Sequence[Any]] = ()
+        total: int | None = None
+        if query.count:
+            rows, total = self._walked(connection, asked) or self._listed(connection, asked)
+        if asked.position is None and total is None and (query.with_total or not query.count):
+            total = self._total(connection, asked)
+        size = len(COLUMNS)
+        versions = tuple(versions_of(connection, [row[:size] for row in rows[: query.count]]))
+        included: Sequence[StoredVersion] = ()
+        is_cut = False
+        if query.includes and versions:
+            included, is_cut = self._included(connection, query, versions, asked.visible)
+        return _page(asked, rows, versions, total, included, is_cut=is_cut)
+
+    def _included(
+        self,
+        connection: Connection,
+        query: SearchQuery,
+        matches: Sequence[StoredVersion],
+        predicate: Condition,
+    ) -> tuple[list[StoredVersion], bool]:
+        """What the page's matches bring along, and whether there would be more than may come."""
+
+        known = {version.rkey: version for version in matches}
+
+        def contents(rkeys: Sequence[int]) -> Iterator[dict[str, Any]]:
+            return self._contents(current_of(connection, rkeys, predicate, known))
+
+        found = [(version.rkey, version.type, version.id) for version in matches]
+        rkeys, is_cut = includes.included(connection, found, query.includes, predicate, self._hash, contents)
+        return current_of(connection, rkeys, predicate, known), is_cut
+
+
+def _is_listed_soon(query: SearchQuery) -> bool:
+    """Whether the first of what a clause finds can be listed without all: not of what others refer to."""
+    return all(clause.kind != "has" for clause in query.clauses)
+
+
+def _told(query: SearchQuery, total: int | None) -> int | None:
+    """How many match, if that is asked for, and they are not more than are to be counted."""
+    is_asked = query.with_total or not query.count
+    is_too_many = total is not None and query.total_max is not None and total > query.total_max
+    return total if is_asked and not is_too_many else None
+
+
+def _page(
+    asked: Asked,
+    rows: Sequence[Sequence[Any]],
+    versions: tuple[StoredVersion, ...],
+    total: int | None,
+    included: Sequence[StoredVersion] = (),
+    *,
+    is_cut: bool = False,
+) -> Page:
+    """The page of ``rows``, one of which may be that of the next."""
+    query, position = asked.query, asked.position
+    total = position[1] if position is not None else _told(query, total)
+    next_cursor = ""
+    if len(rows) > query.count:
+        values = rows[query.count - 1][len(COLUMNS) :]
+        next_cursor = pages.encoded([versions[-1].rkey, total, *values])
+    return Page(versions, total, next_cursor, tuple(included), is_cut)
