@@ -114,6 +114,29 @@ def test_a_merge_without_a_prior_record_or_with_itself_is_an_error(gateway: Gate
     assert all_of(gateway, "Patient") == []
 
 
+@pytest.mark.parametrize("structure", ["", "^ADT_A39"])
+@pytest.mark.parametrize("number", [18, 30, *range(34, 37), *range(39, 52)])
+def test_an_event_about_an_earlier_number_without_mrg_is_an_error(
+    gateway: Gateway, number: int, structure: str
+) -> None:
+    """MRG is required in all of them: acknowledged without it, the merge would be lost."""
+    raw = merge("M1", f"A{number}", [("1", "2")])
+    head, _, rest = raw.partition(b"\r")
+    head = head.replace(b"^ADT_A39" if number == 40 else b"^ADT_A30", structure.encode())
+    raw = head + b"\r" + rest.partition(b"MRG|")[0] + b"PV1|1|I|||||||||||||||||V-1\r"
+    answer = gateway.receive_now(raw)
+    assert b"\rMSA|AE|" in answer
+    assert b"\rERR||MRG^1|100^" in answer
+    assert all_of(gateway, "Patient") == []
+
+
+def test_each_of_several_pairs_needs_its_mrg(gateway: Gateway) -> None:
+    raw = merge("M1", "A40", [("1", "2"), ("3", "4")])
+    assert b"\rMSA|AE|" in gateway.receive_now(raw.rpartition(b"MRG|")[0])
+    assert b"\rMSA|AE|" in gateway.receive_now(raw.replace(b"MRG|2" + AUTHORITY.encode() + b"^MR\r", b""))
+    assert b"\rMSA|AA|" in gateway.receive_now(raw)
+
+
 def owner(gateway: Gateway, resource: dict[str, Any]) -> str:
     """The code of the patient under whose key it lies."""
     version = gateway.store.reader.read(resource["resourceType"], resource["id"], true())

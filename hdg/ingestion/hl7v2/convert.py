@@ -23,6 +23,7 @@ from hdg.ingestion.hl7v2.deletes import Feeds, deletions
 from hdg.ingestion.hl7v2.families import link_families
 from hdg.ingestion.hl7v2.filling import fill
 from hdg.ingestion.hl7v2.finish import Linker, defaulted, identify
+from hdg.ingestion.hl7v2.grammar import requires
 from hdg.ingestion.hl7v2.groups import Grouped, group
 from hdg.ingestion.hl7v2.message import MessageProgram, answers, message_program, structure_of
 from hdg.ingestion.hl7v2.parser import Message, parse
@@ -143,6 +144,8 @@ class Converter:
             state.shared = tables.shared(sender)
             state.values = state.shared.fields
         grouped = group(message.segments, found[0], state.issues)
+        if requires(found[0], "MRG"):
+            _check_merge(grouped)
         if found[1].is_about_patients and message.first("PID") is None:
             state.issues.append(Issue("warning", "required", "PID", _NOBODY))
         contained = _containment(grouped, state) if found[1].table.name == TABLE else None
@@ -188,6 +191,15 @@ class Converter:
     def _program(self, message: Message, sender: Sender) -> tuple[_Tables, tuple[str, MessageProgram] | None]:
         tables = self.tables(sender.mappings, sender.terminology)
         return tables, tables.program(profiled(message)) or tables.program(message.message_type)
+
+
+def _check_merge(grouped: Grouped) -> None:
+    """Raises Hl7v2Error for a record with nothing that is merged into it, moved to it or renumbered: the event says
+    nothing but that (HL7 v2.9 §3.3.18, §3.3.30 to §3.3.51).
+    """
+    for segment, place in grouped.placed:
+        if segment.name == "PID" and not any(one.first("MRG") for one in (place, *place.children)):
+            raise Hl7v2Error("no MRG beside PID: the event names no prior number", "MRG", condition="100")
 
 
 def _validate(resources: Sequence[JsonObject], state: State) -> None:

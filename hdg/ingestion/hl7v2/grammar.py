@@ -95,6 +95,17 @@ def structure(name: str) -> list[Any] | None:
 
 
 @cache
+def requires(name: str, segment: str) -> bool:
+    """Whether a message structure has the segment, and every message of it must."""
+    pending = list(structure(name) or ())
+    for node, flags, *rest in pending:  # grows while it is gone through
+        if node == segment and "!" in flags:
+            return True
+        pending.extend(rest[0] if rest else ())
+    return False
+
+
+@cache
 def parse_source(text: str, unit: str) -> Source:
     """A source path as the tables of ``unit`` (a segment or datatype) write it. Raises SourceError.
 
