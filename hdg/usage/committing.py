@@ -70,7 +70,9 @@ class Committing:
 
         if isinstance(work, Finding):
             places = [(visible, *key) for key in work.found]
-            return await self._perform(Planned(unit, Expected(keys=work.written, places=places)))
+            owners = [("patient", id_) for type_, id_ in work.found if type_ == "Patient"]
+            expected = Expected(keys=work.written, places=places, owners=owners)
+            return await self._perform(Planned(unit, expected))
         return await self._perform(unit)
 
     async def rehearse(

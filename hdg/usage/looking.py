@@ -115,7 +115,7 @@ class Looking:
             return self._places[type_, id_]
         if self._is_pending((type_, id_)):
             raise Again
-        row = self._session.ahead.place(self._session.connection, self._visible, type_, id_)
+        row = self._session.place(self._visible, type_, id_)
         return None if row is None else place_of(row)
 
     def look_for(self, queries: Collection[SearchQuery]) -> None:

@@ -387,6 +387,22 @@ def test_an_import_that_refers_to_nothing_stored_asks_for_nothing(either, north,
         assert found(either, north, f"Observation?subject={patient}")["total"] == 2
 
 
+def test_a_create_tells_beforehand_whose_place_and_keys_it_will_ask_for(either, north, monkeypatch):
+    told = []
+    perform = either.store.perform
+
+    async def overheard(work):
+        told.append(work)
+        return await perform(work)
+
+    monkeypatch.setattr(either.store, "perform", overheard)
+    made = either.client.send("POST", "/fhir/Observation", north, observation(either, "Patient/ann"))
+    assert made.status_code == 201, made.text
+    expected = told[0].expected
+    assert [place[1:] for place in expected.places] == [("Patient", "ann")]
+    assert list(expected.owners) == [("patient", "ann")]
+
+
 def test_an_empty_transaction_is_answered_and_other_bundles_are_refused(either, north):
     assert post(either, north).json() == {"resourceType": "Bundle", "type": "transaction-response"}
     assert post(either, north, kind="collection").status_code == 400

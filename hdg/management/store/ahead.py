@@ -65,17 +65,6 @@ class Known:
     places: dict[tuple[Prepared, str, str], Any] = field(default_factory=dict)
     owners: dict[Key, Any] = field(default_factory=dict)
 
-    def place(self, connection: Connection, prepared: Prepared, type_: str, id_: str) -> Any:
-        """The row of a place; asks for it if nobody has."""
-        asked = (prepared, type_, id_)
-        if asked in self.places:
-            return self.places[asked]
-        cursor = connection.connection.cursor()
-        cursor.execute(prepared.sql, prepared.values(type_, id_))
-        row = cursor.fetchone()
-        cursor.close()
-        return row
-
     def ask(
         self,
         connection: Connection,

@@ -101,6 +101,11 @@ class States(Unit):
             for message in one.messages:
                 if message not in self.ahead.messages:
                     self.ahead.messages[message] = cursor.execute(MESSAGES, message).fetchall()
+            for place in one.places:
+                if place not in self.ahead.places:
+                    prepared, type_, id_ = place
+                    asked = cursor.execute(prepared.sql, prepared.values(type_, id_))
+                    self.ahead.places[place] = asked.fetchone()
             for owner in one.owners:
                 if owner not in self._shared.owners and owner not in self.ahead.owners:
                     self.ahead.owners[owner] = self._owner_row(owner)

@@ -22,6 +22,7 @@ from hdg.management.store.ahead import MESSAGES, Known
 from hdg.management.store.batch import Batch
 from hdg.management.store.custom import CustomSet, Rows
 from hdg.management.store.envelope import SALT_BYTES, owned, unpack
+from hdg.management.store.prepared import Prepared
 from hdg.management.store.shared import Shared
 
 __all__ = ["InboxRow", "Unit", "inbox_key", "newest"]
@@ -130,6 +131,14 @@ class Unit:
         """All rows of a query (our own, with ``?``); what is buffered is not in them."""
         self._cursor.execute(self._sql(sql), row)
         return list(self._cursor.fetchall())
+
+    def place(self, prepared: Prepared, type_: str, id_: str) -> Any:
+        """The row of a place, as it was looked up for the whole group; asks for it if nobody has."""
+        asked = (prepared, type_, id_)
+        if asked in self.ahead.places:
+            return self.ahead.places[asked]
+        self._cursor.execute(prepared.sql, prepared.values(type_, id_))
+        return self._row()
 
     def next_key(self, table: str, column: str) -> int:
         """The next surrogate key of another module's table; both names are the caller's own."""

@@ -23,7 +23,9 @@ from hdg.management.store import InboxRow, Store, WriteSession, groups
 from hdg.management.store.ahead import Expected, Planned
 from hdg.management.store.custom_register import VERSION
 from hdg.management.store.engine import NotCommitted
+from hdg.management.store.prepared import Prepared
 from hdg.management.store.unit import inbox_key
+from hdg.management.store.versions import current
 from hdg.settings import Settings
 
 START_US = 1_780_000_000_000_000
@@ -212,6 +214,50 @@ def test_a_refusal_that_only_a_lost_group_gave_reason_for_is_forgotten(lite: Sto
     with pytest.raises(NotCommitted):
         first.result(120)
     assert second.result(120) == ("x", 5)  # nobody else has written: it counts as received when it was
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_places_and_keys_of_patients_are_looked_up_for_the_works_behind_a_commit(
+    lite: Store, gate: Gate, is_lost: bool
+) -> None:
+    """As the group that commits leaves them, and anew if it is not committed."""
+    visible = Prepared(current(), true(), lite.engine.dialect)
+    runs: list[str | None] = []
+    has_run = threading.Event()
+    gate.before = full if is_lost else lambda: None
+    lite.submit(lambda s: s.put(basic("a", "x", "p"), institution="s", patient="p")).result(120)
+    lite._shared.owners.clear()
+
+    def behind(session: WriteSession) -> int:
+        row = session.place(visible, "Basic", "b")
+        runs.append(None if row is None else row[2])
+        assert session.place(visible, "Basic", "none") is None
+        session.seal(b"x", "k", patient="p", institution="s")
+        has_run.set()
+        return session.put(basic("c", "second", "p"), institution="s", patient="p").version
+
+    first, [second] = two_groups(
+        lite,
+        lambda s: s.put(basic("b", "first"), institution="s"),
+        Planned(
+            behind,
+            Expected(
+                keys=[("Basic", "c")],
+                places=[(visible, "Basic", "b"), (visible, "Basic", "none")],
+                owners=[("patient", "p"), ("institution", "s")],
+            ),
+        ),
+    )
+    assert gate.is_reached.wait(120)
+    assert has_run.wait(120)
+    assert not first.done()
+    gate.is_open.set()
+    assert isinstance(first.exception(120), NotCommitted if is_lost else type(None))
+    assert second.result(120) == 1
+    assert runs == (["b", None] if is_lost else ["b"])
+    with lite.engine.connect() as connection:
+        query = text("SELECT count(*) FROM owner_key WHERE kind = 'patient'")
+        assert connection.execute(query).scalar() == 1
 
 
 @pytest.mark.parametrize("has_leaf", [True, False])
