@@ -50,6 +50,11 @@ _CHANGED = re.compile(rb"[\r\n]AI[GLP][^A-Za-z0-9\r\n][^|\r\n]*[^A-Za-z0-9\r\n][
 """A resource of an appointment that is changed or taken out, and not said as all there are."""
 _ADDS = "S18"
 """The event that adds a resource to those there are."""
+_TAKES = frozenset({"S20", "S21", "S22"})
+"""Those that take one out: an action code says which."""
+_WHOM = (
+    "something is taken out of the appointment and no action code says what: who takes part stays as it was"
+)
 _ACTIONS = frozenset({blank_of("AIG-2"), blank_of("AIL-2"), blank_of("AIP-2")})
 _PENDING = "https://hdg.dev/fhir/StructureDefinition/pending-discharge-time"
 _KEPT = "what other fields had stated of {} cannot be told from what it replaces: both are kept"
@@ -139,6 +144,11 @@ class Beside:
         is_change = key[0] == "Appointment" and "participant" in statement
         if is_change and (self._event == _ADDS or _CHANGED.search(self._raw)):
             return {**whole, "participant": self._of_appointment(key, statement, stored, parts)}
+        if is_change and self._event in _TAKES:
+            own = own_items(parts, self._sender, "participant", stored.get("participant") or [])
+            if statement["participant"] != own:
+                self.unclear.append(("AIP-2", _WHOM))
+            return {**whole, "participant": own or statement["participant"]}
         return {**whole, "active": True} if self._is_back(key, asked, stored) else whole
 
     def leaves(self, type_: str) -> bool:

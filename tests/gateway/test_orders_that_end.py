@@ -276,6 +276,18 @@ def test_a_resource_that_is_taken_out_of_an_appointment_takes_no_other_with_it(
     assert participants(gateway) == left
 
 
+@pytest.mark.parametrize("event", ["S20", "S21", "S22"])
+def test_what_is_taken_out_without_an_action_code_is_not_guessed(gateway: Gateway, event: str) -> None:
+    """HL7 v2.9 §10.6.4.2: the code is required. Neither does the one that is named stay alone, nor does it go."""
+    booked = booking("S12", 8, "A1|F1", "Booked") + b"AIP|2|A|D2^Doctor^Two\rAIL|1|A|R1^1^1\r"
+    without = booking(event, 9, "A1|F1", "Booked").replace(b"AIP|1|A|D1^Doctor^One", b"AIP|2||D2^Doctor^Two")
+    send(gateway, booked, without)
+    assert participants(gateway) == {"One Doctor", "Two Doctor", "R1 1"}
+    assert ("AIP-2", "something is taken out of the appointment and no action code says what") in told(
+        gateway
+    )
+
+
 # --- after a merge ------------------------------------------------------------------------------------------
 
 
