@@ -1,7 +1,7 @@
 """The FHIR API at size: reads, creates, searches of 50 hits and chains, with token, consent and audit.
 
     python -m bench.queries [--resources 100000] [--database sqlite|postgresql] [--seconds 10] [--data FOLDER]
-    python -m bench.queries --grow [--large 2000000] [--data FOLDER]
+    python -m bench.queries --grow [--large 2000000] [--database sqlite|postgresql] [--data FOLDER]
 
 Imports synthetic records by transactions first, lets PostgreSQL do what it would do by itself in the minutes after
 (VACUUM, ANALYZE, a checkpoint), then asks with 16 keep-alive clients. One line a figure: requests a second at full

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from hdg.errors import BadRequest
 from hdg.management.store import includes, pages, schema
@@ -43,8 +43,9 @@ Position = Sequence[Any] | None
 """Of the last row of the page before, as pages.page has it."""
 Contents = Callable[[Sequence[StoredVersion]], Iterator[dict[str, Any]]]
 _RESOURCE = table_of(schema.Resource)
+_EVERY = 2**31 - 1
 _SHORT = 20_000
-"""A type of fewer resources is walked to count all that match. To list so many takes as long as to count some."""
+"""A type of fewer resources is walked to count all that match."""
 
 
 class Finder:
@@ -147,9 +148,7 @@ class Finder:
     def _total(self, connection: Connection, asked: Asked) -> int:
         """How many match; at most one more than are to be counted."""
         counted = self._walked_total(connection, asked)
-        if counted is None:
-            counted = self._count(connection, self._where(connection, asked), asked.query.total_max)
-        return counted
+        return self._listed_total(connection, asked) if counted is None else counted
 
     def _walked_total(self, connection: Connection, asked: Asked) -> int | None:
         """The number by a walk, one more than are to be counted at most; None: to be counted in another way.
@@ -160,21 +159,25 @@ class Finder:
         rows = self.single.walked(connection, asked)
         if not rows:
             return None
-        if asked.query.total_max is not None:
-            rows = min(rows, _SHORT) if _is_listed_soon(asked.query) else rows
-        else:
+        if asked.query.total_max is None:
             of_type = select(_RESOURCE.c.rkey).where(_RESOURCE.c.type == asked.query.type)
-            if connection.execute(counting(of_type, _SHORT)).scalar_one() == _SHORT:
+            if self._number(connection, counting(of_type, _SHORT)) == _SHORT:
                 return None
         walk = self.single.walk_of(asked)
         where = [] if walk is None else [*walk.terms, asked.visible]
-        return within_bounds(connection, rows, lambda: self._count(connection, where, asked.query.total_max))
+        # In the order in which they came, neighbours are read together.
+        newest = select(_RESOURCE.c.rkey).where(*where).order_by(_RESOURCE.c.rkey.desc())
+        most = _EVERY if asked.query.total_max is None else asked.query.total_max + 1
+        return within_bounds(connection, rows, lambda: self._number(connection, counting(newest, most)))
 
-    def _count(self, connection: Connection, where: Sequence[Condition], most: int | None) -> int:
+    def _listed_total(self, connection: Connection, asked: Asked) -> int:
+        """The same from what the clause finds that leads."""
+        where, most = self._where(connection, asked), asked.query.total_max
         if most is None:
-            query = select(func.count()).select_from(_RESOURCE).where(*where)
-        else:
-            query = counting(select(_RESOURCE.c.rkey).where(*where), most + 1)
+            return self._number(connection, select(func.count()).select_from(_RESOURCE).where(*where))
+        return self._number(connection, counting(select(_RESOURCE.c.rkey).where(*where), most + 1))
+
+    def _number(self, connection: Connection, query: Select[Any]) -> int:
         return int(self._asker.rows(connection, query)[0][0])
 
     # --- by several statements ------------------------------------------------------------------------------
@@ -213,11 +216,6 @@ class Finder:
         found = [(version.rkey, version.type, version.id) for version in matches]
         rkeys, is_cut = includes.included(connection, found, query.includes, predicate, self._hash, contents)
         return current_of(connection, rkeys, predicate, known), is_cut
-
-
-def _is_listed_soon(query: SearchQuery) -> bool:
-    """Whether the first of what a clause finds can be listed without all: not of what others refer to."""
-    return all(clause.kind != "has" for clause in query.clauses)
 
 
 def _told(query: SearchQuery, total: int | None) -> int | None:
