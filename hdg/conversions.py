@@ -10,29 +10,45 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hdg.fhir.json import dumps
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.sender import Sender
 from hdg.management.store.ready import Ready
 
 __all__ = ["Conversions", "Stated"]
 
-_HELD_BYTES = 32 << 20
-_CONVERTED = 40
-"""Bytes of memory that resources take for each byte of their message, about."""
+_HELD_BYTES = 24 << 20
+_HELD_TYPES = frozenset({"Encounter", "Patient"})
+"""Of other types it is hardly ever asked; a message has many of them."""
+_FACTS_BYTES = 2000
+_PARSED = 6
+"""Bytes of memory that parsed JSON takes for each of its bytes, about."""
 
 
 class Stated:
     """What one message states. What it hands out is shared: never to be changed."""
 
-    __slots__ = ("_made", "_parsed", "_whole", "facts")
+    __slots__ = ("_made", "_only", "_parsed", "_whole", "facts")
 
-    def __init__(self, converted: Converted, made: Sequence[Ready] | None = None) -> None:
-        """``made``: the resources of ``converted``, made ready elsewhere."""
+    def __init__(
+        self, converted: Converted, made: Sequence[Ready] | None = None, only: frozenset[str] | None = None
+    ) -> None:
+        """``made``: the resources of ``converted``, made ready elsewhere. ``only``: of these types; None: all."""
         self.facts = converted
         """All but the resources."""
         self._made = made
+        self._only = only
         self._parsed: dict[tuple[str, str], JsonObject] = {}
         self._whole = converted if made is None else None
+
+    def holds(self, type_: str) -> bool:
+        """Whether it can be asked for resources of a type."""
+        return self._only is None or type_ in self._only
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be asked for everything."""
+        return self._only is None
 
     def resource(self, key: tuple[str, str]) -> JsonObject:
         """The resource of that type and id; {} when there is none."""
@@ -61,12 +77,15 @@ class Stated:
             self._whole = replace(self.facts, resources=tuple([one.resource() for one in self._made or ()]))
         return self._whole
 
-    def kept(self, size: int) -> tuple[Stated, int]:
-        """What is to be kept of it, and how many bytes that takes, about. ``size`` of the message."""
+    def kept(self) -> tuple[Stated, int]:
+        """What is to be kept of it, and how many bytes of memory that takes, about."""
         if self._made is None:
-            return self, _CONVERTED * size
-        made = [one._replace(tables=b"") for one in self._made]
-        return Stated(self.facts, made), sum([300 + len(one.head) + len(one.tail) for one in made])
+            resources = tuple([one for one in self.facts.resources if one["resourceType"] in _HELD_TYPES])
+            size = _PARSED * sum([len(dumps(one)) for one in resources])
+            return Stated(replace(self.facts, resources=resources), None, _HELD_TYPES), size + _FACTS_BYTES
+        made = [one._replace(tables=b"") for one in self._made if one.type in _HELD_TYPES]
+        size = (1 + _PARSED) * sum([len(one.head) + len(one.tail) for one in made])
+        return Stated(self.facts, made, _HELD_TYPES), size + _FACTS_BYTES
 
 
 class Conversions:
@@ -86,16 +105,16 @@ class Conversions:
         self._held.move_to_end(sha256)
         return known[0]
 
-    def keep(self, stated: Stated, size: int, sender: Sender, generation: int) -> None:
-        """Remembers what a message of that many bytes states."""
+    def keep(self, stated: Stated, sender: Sender, generation: int) -> None:
+        """Remembers what a message states of a person and a visit."""
         if generation != self._generation:
             self._generation, self._bytes = generation, 0
             self._held.clear()
         sha256 = stated.facts.source.sha256
         if sha256 in self._held:
             self._bytes -= self._held.pop(sha256)[1]
-        kept, weight = stated.kept(size)
-        if weight > self._limit // 16:
+        kept, weight = stated.kept()
+        if weight > self._limit // 4:
             return
         self._held[sha256] = (kept, weight, sender)
         self._bytes += weight

@@ -263,7 +263,7 @@ class Gateway:
     ) -> bytes:
         """Stores what the helper has converted, and remembers what the message states."""
         ack = self._accept(session, _in_order(session, received), *outcome)
-        self._of_late.keep(Stated(*outcome), len(received.raw), received.sender, generation)
+        self._of_late.keep(Stated(*outcome), received.sender, generation)
         return ack
 
     def _accept(

@@ -119,10 +119,9 @@ class History:
         gone: set[str] = set()
         for told in islice(self.told(key, is_before=True), _CONVERTED_MAX):
             raw = self.raw(told)
-            stated_ = self._stated(raw)
-            if element_of(stated_.resource(key), base):
+            if element_of(self._resource(raw, key), base):
                 return raw, gone
-            for deletion in stated_.facts.deletions:
+            for deletion in self.facts(raw).deletions:
                 if (deletion.resource_type, deletion.resource_id) == key and base_of_deletion(
                     deletion
                 ) == base:
@@ -133,7 +132,7 @@ class History:
 
     def element(self, raw: bytes, blanks: Collection[Blank], key: Key, base: str) -> JsonObject:
         """An element as the message states it without some fields. Raises Unclear when it has not that resource."""
-        found = self._stated(raw, frozenset(blanks)).resource(key)
+        found = self._resource(raw, key, frozenset(blanks))
         if not found:
             raise Unclear
         return element_of(found, base)
@@ -153,11 +152,25 @@ class History:
 
     def converted(self, raw: bytes, blanks: frozenset[Blank] = frozenset()) -> Converted:
         """A message converted again without some fields. Raises Unclear."""
-        return self._stated(raw, blanks).whole()
+        known = self._stated(raw, blanks)
+        return known.whole() if known.is_whole else self._anew(raw).whole()
 
     def facts(self, raw: bytes) -> Converted:
         """What is told of a message beside its resources. Raises Unclear."""
         return self._stated(raw).facts
+
+    def _resource(self, raw: bytes, key: Key, blanks: frozenset[Blank] = frozenset()) -> JsonObject:
+        """A resource as a message states it without some fields; {} when it does not. Raises Unclear."""
+        known = self._stated(raw, blanks)
+        return (known if known.holds(key[0]) else self._anew(raw)).resource(key)
+
+    def _count(self, raw: bytes, type_: str) -> int:
+        known = self._stated(raw)
+        return (known if known.holds(type_) else self._anew(raw)).count(type_)
+
+    def _anew(self, raw: bytes) -> Stated:
+        known = self._made[raw, frozenset()] = self._converted_again(raw, frozenset())
+        return known
 
     def _stated(self, raw: bytes, blanks: frozenset[Blank] = frozenset()) -> Stated:
         if not blanks and raw == self._received.raw:
@@ -174,7 +187,7 @@ class History:
         known = tables.of_late.find(hashlib.sha256(raw).hexdigest(), sender, tables.generation)
         if known is None:
             known = self._converted_again(raw, frozenset())
-            tables.of_late.keep(known, len(raw), sender, tables.generation)
+            tables.of_late.keep(known, sender, tables.generation)
         return known
 
     def _converted_again(self, raw: bytes, blanks: frozenset[Blank]) -> Stated:
@@ -273,7 +286,7 @@ class History:
         message = self._read(raw)[0]
         found = set()
         feeds = self.feeds(raw, key, base)
-        is_only = self._stated(raw).count(key[0]) == 1
+        is_only = self._count(raw, key[0]) == 1
         for name in feeds:
             blank = blank_of(name)
             segments = message.all(blank.segment)
@@ -319,20 +332,20 @@ class History:
 
     def _takes_part(self, raw: bytes, key: Key, base: str, blank: Blank, texts: Sequence[str]) -> bool:
         """Whether a field of one of several segments, or in a message about several of the kind, is about this one."""
-        before = self._stated(raw).resource(key)
-        after = self._stated(raw, frozenset({blank})).resource(key)
+        before = self._resource(raw, key)
+        after = self._resource(raw, key, frozenset({blank}))
         if hashes(element_of(before, base)) != hashes(element_of(after, base)):
             return True
         for occurrence, text in enumerate(texts, 1):
             if text == NULL:  # it makes nothing: it is about what its segment is about
                 segment = frozenset({Blank(blank.segment, 0, occurrence)})
-                if self._stated(raw, segment).resource(key) != before:
+                if self._resource(raw, key, segment) != before:
                     return True
         return False
 
     def items(self, raw: bytes, key: Key, base: str) -> Items:
         """What a message states of an element. Raises Unclear."""
-        return items_of(element_of(self._stated(raw).resource(key), base), base)
+        return items_of(element_of(self._resource(raw, key), base), base)
 
     def renewed(self, rest: Items, own: Items, claimed: Collection[str], key: Key, base: str) -> Items | None:
         """What stands for items that no message states as they are, since today's tables make something else of what

@@ -33,6 +33,7 @@ _REQUESTS = ("ServiceRequest", "MedicationRequest")
 _CONTROL = "https://hdg.dev/fhir/StructureDefinition/order-control"
 _MARK = b'/order-control"'
 _REPLACES = b'"replaces"'
+_MARKS = {**dict.fromkeys(_REQUESTS, _MARK), "Patient": _REPLACES}
 _ORDERS = frozenset({"ORM", "OML", "OMG", "RDE"})
 """Messages whose orders may have been cancelled by one that came before them."""
 _NOW = 1 << 62
@@ -110,7 +111,8 @@ def _own(converted: Converted, made: Sequence[Ready] | None, *, is_merged: bool)
     is_order = converted.source.message_type[:3] in _ORDERS
     for each in converted.resources if made is None else made:
         if isinstance(each, Ready):
-            type_, is_marked = each.type, (_REPLACES if each.type == "Patient" else _MARK) in each.tail
+            mark = _MARKS.get(each.type)
+            type_, is_marked = each.type, mark is not None and mark in each.tail
         else:
             type_, is_marked = each["resourceType"], bool(_control(each) or _replaced(each))
         if (

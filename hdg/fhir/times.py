@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 
 __all__ = [
     "compare_times",
@@ -108,7 +109,12 @@ def _instant(match: re.Match[str]) -> tuple[datetime, str]:
 def instant(at_us: int) -> str:
     """µs since the epoch as an R4 ``instant`` in UTC, to the microsecond."""
     seconds, micros = divmod(at_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+    return f"{_second(seconds)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def moment(text: str) -> datetime:

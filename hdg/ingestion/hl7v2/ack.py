@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from hdg.errors import Hl7v2Error, Issue
@@ -173,8 +174,12 @@ def _own(text: str, delimiters: Delimiters) -> str:
 
 def _time(at_us: int) -> str:
     """DTM in UTC, to the millisecond (HL7 v2.9 §2A.2.21)."""
-    moment = datetime.fromtimestamp(at_us // 1_000_000, UTC)
-    return f"{moment:%Y%m%d%H%M%S}.{at_us // 1000 % 1000:03d}+0000"
+    return f"{_second(at_us // 1_000_000)}.{at_us // 1000 % 1000:03d}+0000"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%d%H%M%S}"
 
 
 def read_header(data: bytes) -> Header:

@@ -91,7 +91,7 @@ class State:
     @property
     def is_parsed(self) -> bool:
         """Whether it holds more than bytes."""
-        return self._content is not None
+        return self._content is not None or self._rows is not None
 
     @property
     def base(self) -> State | None:
@@ -128,9 +128,35 @@ class State:
             if own:
                 hashes += sum(map(len, own.values()))
         self.weight = 1200 + len(self.body) + 100 * hashes + 200 * len(self.said)
-        if self._content is None:
+        if self._content is None and self.version == 1:  # what has changed once may change again
             self._rows = None
         return self
+
+    def resealed(self, parts: Parts, said: Said, echoes: dict[Echo, Heard]) -> State:
+        """The same version with other records of who said what, and when."""
+        return State(
+            self.type,
+            self.id,
+            self.rkey,
+            self.version,
+            self.updated_us,
+            self.institution,
+            self.deleted,
+            self.code,
+            self.salt,
+            self.body,
+            parts,
+            self.patients,
+            self.before,
+            self.is_stored,
+            said,
+            echoes,
+            self.digest,
+            self._content,
+            self._rows,
+            self.weight,
+            self.made,
+        )
 
     def slim(self) -> None:
         """Lets go of what can be made again from the body."""

@@ -386,7 +386,7 @@ class WriteSession(States):
         sealed = vault.seal(self._kek(state.code), plain, bound, self._shared.random.take)
         self.batch.reseals.append((sealed, state.rkey, state.version))
         echoes = dict(state.echoes) if parts == state.parts else {}  # a copy: this may be reverted
-        self.batch.set((state.type, state.id), replace(state, parts=parts, said=said, echoes=echoes))
+        self.batch.set((state.type, state.id), state.resealed(parts, said, echoes))
 
 
 def _is_same(new: JsonObject, stored: JsonObject) -> bool:
