@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from hdg.errors import HdgError
+from hdg.fhir.json import dumps
 from hdg.management import vault
 from hdg.management.store import named
 from hdg.management.store.ahead import MESSAGES, Expected
@@ -26,8 +27,9 @@ _NUMBERED = (("resource", "rkey"), ("blob", "bkey"), ("inbox", "ikey"))
 """What every message takes numbers of."""
 
 
+_ASKED_MAX = 12
 _BEARING = (
-    "SELECT r.id FROM idx_token t JOIN resource r ON r.rkey = t.rkey JOIN compartment c ON c.rkey = t.rkey "
+    "SELECT r.type, r.id FROM idx_token t JOIN resource r ON r.rkey = t.rkey JOIN compartment c ON c.rkey = t.rkey "
     "WHERE t.param = ? AND t.code = ? AND t.system = ? AND c.patient = ? AND NOT r.deleted"
 )
 _ABOUT = (
@@ -159,15 +161,28 @@ class States(Unit):
         """(type, id) of the live resources in these patients' compartments with one of the identifiers (system and
         value), sorted.
         """
+        if not patients:
+            return []
         wanted = {(item.get("system"), item.get("value")) for item in identifiers}
+        marks = [dumps(value) for _, value in wanted if value]
         types = frozenset(types)
-        keys = {key for key, state in self.batch.states.items() if state is not None and key[0] in types}
+        keys = {
+            key
+            for key, state in self.batch.states.items()
+            if state is not None and key[0] in types and any(mark in state.body for mark in marks)
+        }
+        asked: list[Any] = []
         for type_ in sorted(types):
             heads, _ = self._shared.indexer.heads({"resourceType": type_, "identifier": list(identifiers)})
-            for row in heads[TOKEN]:
-                for patient in patients:
-                    self._cursor.execute(self._sql(_BEARING), (*row, patient))
-                    keys.update((type_, found[0]) for found in self._cursor.fetchall())
+            asked += [(*row, patient) for row in heads[TOKEN] for patient in patients]
+        for at in range(
+            0, len(asked), _ASKED_MAX
+        ):  # one question, also where it takes a turn to the database
+            part = asked[at : at + _ASKED_MAX]
+            self._cursor.execute(
+                self._sql(" UNION ".join([_BEARING] * len(part))), [text for row in part for text in row]
+            )
+            keys.update((found[0], found[1]) for found in self._cursor.fetchall())
         return [key for key in sorted(keys) if self._is_bearer(key, wanted, patients)]
 
     def _is_bearer(
