@@ -153,9 +153,11 @@ class Finder:
     def _walked_total(self, connection: Connection, asked: Asked) -> int | None:
         """The number by a walk, one more than are to be counted at most; None: to be counted in another way.
 
-        All of a type that has many resources are faster listed than tested one by one.
+        What refers to some, and all of a type that has many resources, are faster listed than tested one by one.
         """
         self._check(asked.query, connection)
+        if any(clause.kind == "chain" for clause in asked.query.clauses):
+            return None
         rows = self.single.walked(connection, asked)
         if not rows:
             return None
