@@ -6,6 +6,7 @@ The standard library's are asked through the interpreter for everything, and kno
 from __future__ import annotations
 
 from collections.abc import Iterator
+from sys import intern
 from typing import Any, Final, overload
 
 __all__ = ["HL7", "Element", "children", "first_child", "is_hl7", "local", "without"]
@@ -150,7 +151,7 @@ def _tag(name: str) -> str:
     try:
         return _TAGS[name]
     except KeyError:
-        tag = _TAGS[name] = HL7 + name
+        tag = _TAGS[name] = intern(HL7 + name)
         return tag
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from sys import intern
 from typing import Any
 
 from hdg.ingestion.cda.state import State
@@ -186,7 +187,7 @@ def _itself(element: Element) -> Sequence[Element]:
 
 
 def _tag(name: str) -> str:
-    return SDTC + name[5:] if name.startswith("sdtc:") else HL7 + name
+    return intern(SDTC + name[5:] if name.startswith("sdtc:") else HL7 + name)
 
 
 def _said(hits: Sequence[Element], name: str) -> list[str]:
