@@ -12,7 +12,7 @@ out once per sequence of properties; what is left is to look at the values (hdg.
 from __future__ import annotations
 
 from functools import cache, reduce
-from typing import Any
+from typing import Any, Final
 
 from hdg.fhir.accept_parts import ASK, Code, Id, Object, Part, Reference, Shape, Shapes, String, Text
 from hdg.fhir.definitions import ElementDefinition, codes, is_primitive, resource_types, type_definition
@@ -24,8 +24,8 @@ from hdg.fhir.validate_objects import More, more_checks
 
 __all__ = ["resource_accept"]
 
-_MAX_SHAPES = 128  # sequences of properties per type
-_REPEATING = frozenset(
+_MAX_SHAPES: Final = 128  # sequences of properties per type
+_REPEATING: Final = frozenset(
     ["code", "uri", "url", "canonical", "oid", "uuid", "date", "dateTime", "instant", "time"]
 )
 
@@ -58,7 +58,7 @@ def _inner(value: Any, scope: Scope) -> list[Finding] | None:
     return ASK if check is None else check(value, Scope(value, value, room=scope.room))
 
 
-_REFUSED = Shape((), (), is_refused=True)
+_REFUSED: Final = Shape((), (), is_refused=True)
 
 
 class _Shapes(Shapes):

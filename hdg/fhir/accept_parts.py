@@ -7,7 +7,7 @@ R4 references.html#literal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from hdg.fhir.definitions import resource_types
 from hdg.fhir.invariants import Rule, Scope
@@ -16,14 +16,14 @@ from hdg.fhir.primitives import Check, Finding, primitive_check
 
 __all__ = ["ASK", "Code", "Id", "Object", "Part", "Reference", "Shape", "Shapes", "String", "Text", "literal"]
 
-ASK: list[Finding] = [("", "processing", "to be asked in full")]
+ASK: Final[list[Finding]] = [("", "processing", "to be asked in full")]
 
 # What is kept is little: it is looked at for every value, and has to stay in the processor's cache.
-_MAX_TEXTS = 512  # texts per primitive type
-_MAX_REFERENCES = 256  # texts of references
-_MAX_LENGTH = 128  # characters of a text that is kept
-_MAX_ID = 64  # characters
-_SHORT = 4096  # characters of a string of which only the characters are to be looked at
+_MAX_TEXTS: Final = 512  # texts per primitive type
+_MAX_REFERENCES: Final = 256  # texts of references
+_MAX_LENGTH: Final = 128  # characters of a text that is kept
+_MAX_ID: Final = 64  # characters
+_SHORT: Final = 4096  # characters of a string of which only the characters are to be looked at
 
 
 class Part:
@@ -251,6 +251,6 @@ def literal(kind: str, identity: str) -> str:
     return text
 
 
-_STRING = primitive_check("string")
-_TYPES = resource_types()
-_types: dict[str, str] = {}
+_STRING: Final = primitive_check("string")
+_TYPES: Final = resource_types()
+_types: Final[dict[str, str]] = {}

@@ -10,22 +10,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
 __all__ = ["PUBLIC_KEY", "resource_id", "resource_ids"]
 
 # For `hdg convert` without --id-key: repeatable anywhere, hence guessable; a gateway has its own secret key.
-PUBLIC_KEY: bytes = hashlib.sha256(b"healthcare-data-gateway public id key").digest()
+PUBLIC_KEY: Final[bytes] = hashlib.sha256(b"healthcare-data-gateway public id key").digest()
 
-_ID_BYTES = 20
-_LETTERS = bytes.maketrans(bytes(range(32)), b"abcdefghijklmnopqrstuvwxyz234567")  # RFC 4648 §6 in lower case
-_BLOCK_BYTES = 64
-_MAX_PARTS = 2048  # parts that are kept
-_MAX_PART = 200  # characters of each
-_LENGTH = 32  # characters of an id
-_MANY = 16  # ids whose letters are made together
-_LAST = 4  # facts of a result that its order does not have: code, system, sub-id, time
+_ID_BYTES: Final = 20
+_LETTERS: Final = bytes.maketrans(
+    bytes(range(32)), b"abcdefghijklmnopqrstuvwxyz234567"
+)  # RFC 4648 §6 in lower case
+_BLOCK_BYTES: Final = 64
+_MAX_PARTS: Final = 2048  # parts that are kept
+_MAX_PART: Final = 200  # characters of each
+_LENGTH: Final = 32  # characters of an id
+_MANY: Final = 16  # ids whose letters are made together
+_LAST: Final = 4  # facts of a result that its order does not have: code, system, sub-id, time
 
 
 def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequence[str]) -> str:
@@ -82,7 +85,7 @@ class _Packed(dict[str, bytes]):
         return packed
 
 
-_packed = _Packed().__getitem__
+_packed: Final = _Packed().__getitem__
 
 
 @lru_cache(maxsize=8)
@@ -108,8 +111,9 @@ def _halvings(many: int) -> list[tuple[int, int, int]]:
     return [_halving(bits, many) for bits in (160, 80, 40, 20, 10)]
 
 
-_ONE, _SOME = _halvings(1), _halvings(_MANY)
-_APART = bytes(_LENGTH - _ID_BYTES)
+_ONE: Final = _halvings(1)
+_SOME: Final = _halvings(_MANY)
+_APART: Final = bytes(_LENGTH - _ID_BYTES)
 
 
 def _letters(digests: Sequence[bytes], halvings: Sequence[tuple[int, int, int]]) -> str:

@@ -9,7 +9,7 @@ con-3, nor-1, the "name" rules) are not checked: they do not make a resource inv
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from hdg.fhir.json import JsonObject
 from hdg.fhir.path_values import compare
@@ -26,16 +26,16 @@ __all__ = [
     "rule",
 ]
 
-ROOM = 100
+ROOM: Final = 100
 """Objects inside one another that hdg.fhir.accept looks into: no resource that is meant has a quarter of it."""
 
 
 # Key → why it is not checked.
-NOT_CHECKED = {
+NOT_CHECKED: Final = {
     "ctm-1": "asks what a referenced resource is; Reference targets are checked by type instead",
 }
 # Key → where it is checked, if not as a rule of its type.
-ELSEWHERE = {
+ELSEWHERE: Final = {
     "ele-1": "hdg.fhir.validate_objects: empty objects, arrays and strings, objects with only an id",
     "dom-2": "hdg.fhir.validate: contained resources",
     "dom-3": "hdg.fhir.validate: contained resources",
@@ -191,11 +191,11 @@ def _says(concept: JsonObject, system: str, codes: frozenset[str]) -> bool:
     return False
 
 
-_CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
-_OF_CONDITIONS = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
-_OF_ALLERGIES = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification"
-_OVER = frozenset(("resolved", "remission", "inactive"))
-_WRONG = frozenset(("entered-in-error",))
+_CLINICAL: Final = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+_OF_CONDITIONS: Final = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+_OF_ALLERGIES: Final = "http://terminology.hl7.org/CodeSystem/allergyintolerance-verification"
+_OVER: Final = frozenset(("resolved", "remission", "inactive"))
+_WRONG: Final = frozenset(("entered-in-error",))
 
 
 def _con_4(item: JsonObject, scope: Scope) -> bool:
@@ -230,7 +230,7 @@ def _tim_10(item: JsonObject, scope: Scope) -> bool:
     return not _has(item, "timeOfDay") or not _has(item, "when")
 
 
-_WRITTEN: dict[str, Rule] = {
+_WRITTEN: Final[dict[str, Rule]] = {
     "ext-1": _ext_1,
     "qty-3": _qty_3,
     "per-1": _per_1,
@@ -259,12 +259,12 @@ _WRITTEN: dict[str, Rule] = {
     "tim-10": _tim_10,
 }
 # Those that look only at which properties an object has: what one object passes, all with the same pass.
-OF_PRESENCE = frozenset(
+OF_PRESENCE: Final = frozenset(
     {"ext-1", "qty-3", "cpt-2", "att-1", "rat-1", "obs-3", "obs-6", "cmp-1", "cmp-2", "org-1", "prr-1"}
     | {"tim-1", "tim-2", "tim-6", "tim-7", "tim-8", "tim-10"}
 )
 # Key → the properties without which the invariant holds.
-NEEDS: dict[str, tuple[str, ...]] = {
+NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "per-1": ("start", "end"),
     "rng-2": ("low", "high"),
     "obs-7": ("component",),
@@ -274,4 +274,4 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "ait-2": ("verificationStatus", "clinicalStatus"),
 }
 # Key → the element, with a value or with extensions only, without which the invariant holds.
-OF_ELEMENT = {"tim-4": "duration", "tim-5": "period", "tim-9": "offset"}
+OF_ELEMENT: Final = {"tim-4": "duration", "tim-5": "period", "tim-9": "offset"}

@@ -7,35 +7,35 @@ images exist.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from xml.parsers import expat
 
 from hdg.fhir.primitives import MAX_TEXT, Finding
 
 __all__ = ["MAX_DEPTH", "check_div", "sound"]
 
-MAX_DEPTH = 200
+MAX_DEPTH: Final = 200
 """Elements in each other: libxml2 reads documents of 256, and the narrative lies in elements of its own."""
 
-_XHTML = "http://www.w3.org/1999/xhtml"
-_ELEMENT_NAMES = """
+_XHTML: Final = "http://www.w3.org/1999/xhtml"
+_ELEMENT_NAMES: Final = """
     a abbr acronym address b bdo big blockquote br caption center cite code col colgroup dd del dfn div
     dl dt em font h1 h2 h3 h4 h5 h6 hr i img ins kbd li map area ol p pre q s samp small span strike
     strong sub sup table tbody td tfoot th thead tr tt u ul var
 """
-_ATTRIBUTE_NAMES = """
+_ATTRIBUTE_NAMES: Final = """
     abbr accesskey align alt axis bgcolor border cellpadding cellspacing char charoff cite class clear
     color colspan compact coords datetime dir face frame headers height href hspace id ismap lang
     longdesc name noshade nowrap rel rev rowspan rules scope shape size span src start style summary
     tabindex target title type usemap valign value vspace width
 """
-_ELEMENTS = frozenset(_ELEMENT_NAMES.split())
-_ATTRIBUTES = frozenset(_ATTRIBUTE_NAMES.split())
-_NAMED = frozenset(f"{_XHTML} {name}" for name in _ELEMENTS)  # as the parser gives them
-_IMAGE = f"{_XHTML} img"
-_LINKS = ("href", "src", "longdesc", "cite")
-_PLAIN = _ATTRIBUTES.difference(_LINKS)
-_SAFE_SCHEMES = ("http:", "https:", "mailto:", "data:image/", "tel:", "ftp:", "urn:", "cid:")
+_ELEMENTS: Final = frozenset(_ELEMENT_NAMES.split())
+_ATTRIBUTES: Final = frozenset(_ATTRIBUTE_NAMES.split())
+_NAMED: Final = frozenset(f"{_XHTML} {name}" for name in _ELEMENTS)  # as the parser gives them
+_IMAGE: Final = f"{_XHTML} img"
+_LINKS: Final = ("href", "src", "longdesc", "cite")
+_PLAIN: Final = _ATTRIBUTES.difference(_LINKS)
+_SAFE_SCHEMES: Final = ("http:", "https:", "mailto:", "data:image/", "tel:", "ftp:", "urn:", "cid:")
 
 
 _SOUND_MAX, _SOUND_LENGTH = 64, 1 << 16

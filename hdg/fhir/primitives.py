@@ -10,7 +10,7 @@ import binascii
 import decimal
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from hdg.fhir.times import is_date, is_date_time, is_instant, is_time
 
@@ -20,22 +20,22 @@ __all__ = ["NULL", "Check", "Finding", "code_check", "primitive_check"]
 Finding = tuple[str, str, str]
 Check = Callable[[Any, Any], list[Finding] | None]
 
-NULL: Finding = ("", "structure", "null stands only where the companion array has an object")
-MAX_TEXT = 1024 * 1024  # characters; R4 datatypes.html#string
-_REMEMBERED = 4096  # texts per type
-_REMEMBERED_LENGTH = 128  # characters
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+NULL: Final[Finding] = ("", "structure", "null stands only where the companion array has an object")
+MAX_TEXT: Final = 1024 * 1024  # characters; R4 datatypes.html#string
+_REMEMBERED: Final = 4096  # texts per type
+_REMEMBERED_LENGTH: Final = 128  # characters
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """What no string may hold (R4 datatypes.html#string); and what XML has no form for (XML 1.0 §2.2)."""
-_SOLID = r"[^\s\x00-\x1f\ufffe\uffff]"
-_PATTERNS = {
+_SOLID: Final = r"[^\s\x00-\x1f\ufffe\uffff]"
+_PATTERNS: Final = {
     "code": re.compile(rf"{_SOLID}+(?:[^\S\x0b\x0c\x1c-\x1f]{_SOLID}+)*"),
     "id": re.compile(r"[A-Za-z0-9\-.]{1,64}"),
     "oid": re.compile(r"urn:oid:[0-2](?:\.(?:0|[1-9][0-9]*))+"),
     "uri": re.compile(rf"{_SOLID}+"),
     "uuid": re.compile(r"urn:uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 }
-_TIMES = {"date": is_date, "dateTime": is_date_time, "instant": is_instant, "time": is_time}
-_RANGES = {
+_TIMES: Final = {"date": is_date, "dateTime": is_date_time, "instant": is_instant, "time": is_time}
+_RANGES: Final = {
     "integer": (-(1 << 31), (1 << 31) - 1),
     "positiveInt": (1, (1 << 31) - 1),
     "unsignedInt": (0, (1 << 31) - 1),

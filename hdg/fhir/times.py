@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import lru_cache
+from typing import Final
 
 __all__ = [
     "compare_times",
@@ -20,17 +21,17 @@ __all__ = [
     "moment",
 ]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
-_CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
-_ZONE = r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
-_DAY = r"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-_DATE = re.compile(rf"(?:{_DAY}|[0-9]{{4}}(?:-(?:0[1-9]|1[0-2]))?)")
-_DATE_TIME = re.compile(rf"(?:{_DAY}(?:T{_CLOCK}{_ZONE})?|[0-9]{{4}}(?:-(?:0[1-9]|1[0-2]))?)")
-_INSTANT = re.compile(rf"{_DAY}T{_CLOCK}{_ZONE}")
-_TIME = re.compile(_CLOCK)
-_PARTS = re.compile(
+_CLOCK: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
+_ZONE: Final = r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
+_DAY: Final = r"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_DATE: Final = re.compile(rf"(?:{_DAY}|[0-9]{{4}}(?:-(?:0[1-9]|1[0-2]))?)")
+_DATE_TIME: Final = re.compile(rf"(?:{_DAY}(?:T{_CLOCK}{_ZONE})?|[0-9]{{4}}(?:-(?:0[1-9]|1[0-2]))?)")
+_INSTANT: Final = re.compile(rf"{_DAY}T{_CLOCK}{_ZONE}")
+_TIME: Final = re.compile(_CLOCK)
+_PARTS: Final = re.compile(
     r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:T([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]+)?(Z|[+-][0-9:]+))?)?)?"
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from hdg.fhir.definitions import ElementDefinition, Invariant, codes, resource_types
 from hdg.fhir.invariants import ELSEWHERE, NOT_CHECKED, Rule, Scope, rule
@@ -28,11 +28,11 @@ __all__ = [
     "with_more",
 ]
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
-_LOOKS_LITERAL = re.compile(r"[A-Z][A-Za-z]+/")  # and yet no type and id were found in it
-_MAX_ID = 64  # characters
-_REMEMBERED = 4096  # codings, units
-_REMEMBERED_LENGTH = 128  # characters of each text
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
+_LOOKS_LITERAL: Final = re.compile(r"[A-Z][A-Za-z]+/")  # and yet no type and id were found in it
+_MAX_ID: Final = 64  # characters
+_REMEMBERED: Final = 4096  # codings, units
+_REMEMBERED_LENGTH: Final = 128  # characters of each text
 
 
 def rules_of(invariants: Iterable[Invariant], type_name: str) -> list[tuple[Invariant, Rule]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.sender import Sender
@@ -10,8 +11,8 @@ from hdg.mapping.context import JsonObject
 
 __all__ = ["ASSEMBLER", "provenance", "provenance_id", "role"]
 
-_DIGEST = "https://hdg.dev/fhir/StructureDefinition/mapping-digest"
-_AGENT = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+_DIGEST: Final = "https://hdg.dev/fhir/StructureDefinition/mapping-digest"
+_AGENT: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
 def role(code: str) -> JsonObject:
@@ -19,7 +20,7 @@ def role(code: str) -> JsonObject:
     return {"coding": [{"system": _AGENT, "code": code}]}
 
 
-ASSEMBLER: JsonObject = {"type": role("assembler"), "who": {"display": "Healthcare Data Gateway"}}
+ASSEMBLER: Final[JsonObject] = {"type": role("assembler"), "who": {"display": "Healthcare Data Gateway"}}
 """The gateway as an agent; never changed."""
 
 

@@ -7,29 +7,29 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone, tzinfo
-from typing import Protocol
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hdg.errors import SettingsError
 from hdg.fhir.times import microseconds, moment
 from hdg.mapping.context import Unfit
 
-_DTM = re.compile(
+_DTM: Final = re.compile(
     r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?(Z|[+-]\d{4})?", re.ASCII
 )
-_TM = re.compile(r"(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(?:[+-]\d{4})?", re.ASCII)
-_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
-_MAX_OFFSET_MIN = 14 * 60
-_SURE = re.compile(
+_TM: Final = re.compile(r"(\d\d)(\d\d)(?:(\d\d)(\.\d{1,9})?)?(?:[+-]\d{4})?", re.ASCII)
+_OFFSET: Final = re.compile(r"([+-])(\d\d):?(\d\d)", re.ASCII)
+_MAX_OFFSET_MIN: Final = 14 * 60
+_SURE: Final = re.compile(
     r"[12]\d{3}(?:0[1-9]|1[0-2])(?:0[1-9]|1\d|2[0-8])"
     r"(?:(?:[01]\d|2[0-3])[0-5]\d[0-5]\d[+-](?:0\d|1[0-3])[0-5]\d)?",
     re.ASCII,
 )
 """The usual forms, a date or a time to the second with its offset, of days that every month has."""
-_DATE_DIGITS = 8
-_HOUR_US = 3_600_000_000
-DOUBLED = "the zone's clocks pass this local time twice: the first of the two was taken"
-SKIPPED = "the zone's clocks skip this local time: it was read with the offset from before the change"
+_DATE_DIGITS: Final = 8
+_HOUR_US: Final = 3_600_000_000
+DOUBLED: Final = "the zone's clocks pass this local time twice: the first of the two was taken"
+SKIPPED: Final = "the zone's clocks skip this local time: it was read with the offset from before the change"
 
 
 def zone(text: str | None) -> tzinfo | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hdg.fhir.json import MAX_DEPTH, JsonError
 from hdg.mapping.context import Context, JsonObject, Made, Noted
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from hdg.mapping.plans import Firing
     from hdg.mapping.runs import Run
 
-LENGTH = 2000
+LENGTH: Final = 2000
 """Longest text of a block that is remembered, in characters."""
-LEAST = 3
+LEAST: Final = 3
 """Rows that are worth being a block."""
 
 
@@ -73,6 +73,10 @@ class _Fragment(NamedTuple):
     """Whether there are labels, defaults or effects."""
 
 
+_NOT_AGAIN: Final = _Fragment({}, (), (), (), (), (), has_more=False)
+"""In place of what must not be put again: the rows run each time."""
+
+
 def fused(rows: Sequence[Row], name: str, between: str, numbers: Iterator[int]) -> tuple[Firing, ...]:
     """The firings of a plan, with blocks in place of rows that may be remembered together.
 
@@ -114,14 +118,13 @@ def _block(rows: tuple[Row, ...], name: str, between: str) -> Run:
             text = between.join(texts_of(view))
             key = (name, text)
             known: _Fragment | None = values.young.get(key) or values.older(key)
-            if elements.isdisjoint(out):
+            if known is not _NOT_AGAIN and elements.isdisjoint(out):
                 if known is not None:
                     _put(known, out, context)
                     return True
                 if len(text) <= LENGTH and "\\" not in text and values.is_due(key):
                     made = _watched(rows, elements, view, out, context)
-                    if made is not None:
-                        values.keep(key, made)
+                    values.keep(key, _NOT_AGAIN if made is None else made)
                     return True
         for slot, test, fire, quick in firings:
             if (found := view[slot]) and (test is None or test(view, context)):

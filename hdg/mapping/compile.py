@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from threading import RLock
-from typing import Any
+from typing import Any, Final
 
 from hdg.errors import TableError
 from hdg.fhir.definitions import element_info
@@ -48,8 +48,8 @@ from hdg.mapping.target import parse_target
 from hdg.mapping.tracing import nested_traced, skipped, top_traced, traced_default, watched
 from hdg.mapping.when import Node, Test, Valued, compile_when, leaves, operands, parse_when
 
-_CODED = ("CodeableConcept", "Coding")
-_DEEPEST = 40  # datatype tables that open one another
+_CODED: Final = ("CodeableConcept", "Coding")
+_DEEPEST: Final = 40  # datatype tables that open one another
 Keep = tuple[str, Converter, Assign, str, bool]
 """What ``runs.kept`` needs: kind, converter, assign, the plain element; and whether the target is a list alone."""
 
@@ -254,9 +254,13 @@ class Compiler:
                 is_fleeting=is_fleeting,
                 is_coded=forgetful is not None,
             )
-            if plain or is_list:
-                target = plain or element
-                quick = Quick(kind, target, beside, is_list=is_list, is_fleeting=is_fleeting)
+            if plain or is_list or not self._begins_items(rule):
+                quick = Quick(
+                    *(kind, plain or (element if is_list else ""), assign, beside),
+                    is_list=is_list,
+                    is_fleeting=is_fleeting,
+                    has_default=fallback is not None,
+                )
         if fallback is not None:
             run = defaulted(number, run, fallback)
             absent = constant_fire(fallback) if number else None
@@ -277,7 +281,9 @@ class Compiler:
         """What a row reads and writes, without what its ``when`` reads."""
         first, *inner = parse_target(rule.target)
         names = [first.element]
-        is_open = first.kind == "choice" or rule.target == "id"
+        # Blocks find labelled items in lists of the resource itself, not further in.
+        is_inside = any(step.kind == "label" for step in inner)
+        is_open = first.kind == "choice" or rule.target == "id" or is_inside
         if not any(step.is_list for step in (first, *inner)):
             for pair in split_default(rule.default)[1]:
                 start, *rest = parse_target(pair.path)
@@ -303,9 +309,11 @@ class Compiler:
     def _is_direct(self, rule: Rule) -> bool:
         """Whether a row puts letters and digits where its target says, as often as it is asked to."""
         is_plain = rule.as_ in self.grammar.verbatim and not rule.map and not self.is_tracing
-        return is_plain and all(
-            step.kind not in ("new", "new-url") for step in parse_target(rule.target)[:-1]
-        )
+        return is_plain and not self._begins_items(rule)
+
+    def _begins_items(self, rule: Rule) -> bool:
+        """Whether a row begins an item on the way to where it puts its value: a second attempt begins another."""
+        return any(step.kind in ("new", "new-url") for step in parse_target(rule.target)[:-1])
 
     def _direct(self, rule: Rule, root: str, otherwise: Run) -> Run:
         steps = parse_target(rule.target)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -15,8 +15,8 @@ from hdg.errors import Severity
 from hdg.mapping.remembered import Remembered, fresh
 
 JsonObject = dict[str, Any]
-SHARED_MAX = 4096
-SHARED_LENGTH = 200
+SHARED_MAX: Final = 4096
+SHARED_LENGTH: Final = 200
 """Longest text whose result is shared, in characters."""
 
 
@@ -34,13 +34,23 @@ class Shared(dict[Any, Any]):
 class Read:
     """What a field's text became. ``items``: (repetition, value or None, problems) in order."""
 
-    __slots__ = ("items", "objects", "single")
+    __slots__ = ("is_nothing", "items", "objects", "several", "single")
 
     def __init__(
-        self, single: Any, items: tuple[tuple[int, Any, tuple[Problem, ...]], ...], objects: tuple[Any, ...]
+        self,
+        single: Any,
+        items: tuple[tuple[int, Any, tuple[Problem, ...]], ...],
+        objects: tuple[Any, ...],
+        several: list[Any] | None = None,
     ) -> None:
         self.single = single
         """The value of a field of one repetition that is as it should be, else None."""
+        self.several = several
+        """The values of a field that are objects, no two of them equal, and all as they should be, else None; never
+        changed.
+        """
+        self.is_nothing = all(value is None and not problems for _, value, problems in items)
+        """Whether there is neither a value nor a problem."""
         self.items = items
         self.objects = objects
         """The values that are objects."""

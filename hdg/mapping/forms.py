@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from hdg.fhir.json import MAX_DEPTH, JsonError
 from hdg.mapping.context import SHARED_LENGTH, Context, Converter, JsonObject, Unfit
 
-_MARK = "hdgfreepart"
+_MARK: Final = "hdgfreepart"
 _Path = tuple[str | int, ...]
 
 
@@ -118,7 +118,7 @@ def formed(name: str, build: Converter, parts: Parts) -> Converter:
     return convert
 
 
-_UNKNOWN: Any = object()
+_UNKNOWN: Final[Any] = object()
 
 
 def _form(

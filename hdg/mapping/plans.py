@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hdg.mapping.blocks import Extent, Row, fused
 from hdg.mapping.runs import Quick, Run
 from hdg.mapping.when import In, Leaf, Node, Readers, Test, Valued, compile_when, leaves, simplified
 
-_SHAPES_MAX = 1000
+_SHAPES_MAX: Final = 1000
 """Shapes that one table keeps; a sender can make as many as it likes."""
 Firing = tuple[int, Test | None, Run, Quick | None]
 """Slot, what is left to be tested (None: nothing), what to do with the slot's text, and what may do instead (None:

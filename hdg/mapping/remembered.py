@@ -6,15 +6,15 @@ stay. What is remembered holds patients' data and lives in the converting proces
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from hdg.fhir.json import MAX_DEPTH, JsonError
 
-VALUES_BYTES = 16 << 20
+VALUES_BYTES: Final = 16 << 20
 """Bound of one Remembered, estimated; about 1,500 patients' recurring fields."""
-_OFFERED_MAX = 50_000
-_ENTRY_BYTES = 600
-_CHARACTER_BYTES = 8
+_OFFERED_MAX: Final = 50_000
+_ENTRY_BYTES: Final = 600
+_CHARACTER_BYTES: Final = 8
 """What a character of source text becomes, with the objects around it."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hdg.mapping.context import (
     Conflict,
@@ -16,31 +16,41 @@ from hdg.mapping.context import (
     Unfit,
     is_same,
 )
+from hdg.mapping.target import SHORT
 
 if TYPE_CHECKING:
     from hdg.mapping.actions import Assign, Fire
     from hdg.mapping.grammar import Slot
 
-LENGTH = 600
+LENGTH: Final = 600
 """Longest text that is remembered, in characters."""
 Run = Callable[[str, list[str], JsonObject, Any], bool]
 """``(raw slot text, view, root, context)``; True when the rule is settled (something was put or deleted)."""
 
 
 class Quick:
-    """Of a rule whose value is remembered (``kept``): where the value goes when nothing is there yet, so that it can
-    be put without asking the rule.
-    """
+    """Of a rule whose value is remembered (``kept``): what a text that is known leads to, without asking the rule."""
 
-    __slots__ = ("beside", "is_fleeting", "is_list", "kind", "name")
+    __slots__ = ("assign", "beside", "has_default", "is_fleeting", "is_list", "kind", "name")
 
     def __init__(
-        self, kind: str, name: str, beside: tuple[int, ...], *, is_list: bool, is_fleeting: bool
+        self,
+        kind: str,
+        name: str,
+        assign: Assign,
+        beside: tuple[int, ...],
+        *,
+        is_list: bool,
+        is_fleeting: bool,
+        has_default: bool,
     ) -> None:
         self.kind = kind
         """Under what its texts are remembered."""
         self.name = name
-        """The element, which takes the value (``is_list``: as the first of a list)."""
+        """The element that takes the value (``is_list``: as an item); '' where more is to be done, by ``assign``."""
+        self.assign = assign
+        self.has_default = has_default
+        """Whether the rule has something to put where its text gives nothing."""
         self.beside = beside
         """Slots whose texts it depends on beside its own."""
         self.is_list = is_list
@@ -48,17 +58,48 @@ class Quick:
         """Whether it is remembered for one message only."""
 
     def is_put(self, raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
-        """Whether the value of a text was known, and put."""
+        """Whether what a text gives was known, and put if it is anything."""
         values = context.values
-        name = self.name
-        if values is None or name in out:
+        if values is None:
             return False
         key = (self.kind, with_beside(raw, self.beside, view) if self.beside else raw)
         known: Read | None = context.recent.get(key) if self.is_fleeting else values.young.get(key)
-        if known is None or known.single is None:
+        if known is None:
             return False
-        out[name] = [known.single] if self.is_list else known.single
+        if self.is_list and known.several is not None:
+            return _is_listed(known.several, self.name, out)
+        value = known.single
+        if value is None:
+            return known.is_nothing and not self.has_default
+        if not self.name:
+            return self._is_assigned(value, out, context)
+        if self.name in out:
+            return False
+        out[self.name] = [value] if self.is_list else value
         return True
+
+    def _is_assigned(self, value: Any, out: JsonObject, context: Context) -> bool:
+        try:
+            self.assign(out, value, context)
+        except (
+            Conflict
+        ):  # what was entered on the way is there: the rule itself says the same, and reports it
+            return False
+        return True
+
+
+def _is_listed(values: list[Any], name: str, out: JsonObject) -> bool:
+    """Whether objects were put into a list that is short (target.py); what it has already stays one item."""
+    held = out.get(name)
+    if held is None:
+        out[name] = values.copy()
+        return True
+    if len(held) > SHORT:
+        return False
+    for value in values:
+        if value not in held:
+            held.append(value)
+    return True
 
 
 def with_beside(raw: str, slots: tuple[int, ...], view: list[str]) -> str:
@@ -212,7 +253,10 @@ def _read_one(text: str, convert: Converter, null: str, context: Context) -> Rea
         else:
             kind = type(value)
             if len(context.problems) == mark and kind is not Several and value is not None:
-                return Read(value, ((1, value, ()),), (value,) if kind is dict else ())
+                is_object = kind is dict
+                return Read(
+                    value, ((1, value, ()),), (value,) if is_object else (), [value] if is_object else None
+                )
             del context.problems[mark:]
     return _read((text,), convert, null, context)
 
@@ -234,7 +278,12 @@ def _read(texts: Sequence[str], convert: Converter, null: str, context: Context)
         items.append((repetition, value, problems))
     is_single = len(items) == 1 and items[0][0] == 1 and not items[0][2] and type(items[0][1]) is not Several
     objects = [value for _, value, _ in items if type(value) is dict]
-    return Read(items[0][1] if is_single else None, tuple(items), tuple(objects))
+    is_several = bool(objects) and all(
+        type(value) is dict and not problems and value not in objects[:index]
+        for index, (_, value, problems) in enumerate(items)
+    )
+    single = items[0][1] if is_single else None
+    return Read(single, tuple(items), tuple(objects), objects if is_several else None)
 
 
 def _put_all(read: Read, number: int, assign: Assign, out: JsonObject, context: Context) -> bool:

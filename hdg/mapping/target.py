@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from hdg.mapping.context import Choice, Conflict, Context, JsonObject, Listed, is_same
 
@@ -23,10 +23,10 @@ Put = Callable[[JsonObject, Any, Context], Any]
 """
 Enter = Callable[[JsonObject, Context], JsonObject]
 
-_ELEMENT = re.compile(r"_?[A-Za-z][A-Za-z0-9]*")
-_SHORT = 16
+_ELEMENT: Final = re.compile(r"_?[A-Za-z][A-Za-z0-9]*")
+SHORT: Final = 16
 """Items of a list that are compared one by one."""
-_LABEL = re.compile(r"[a-z][a-z0-9-]*")
+_LABEL: Final = re.compile(r"[a-z][a-z0-9-]*")
 
 
 class TargetError(ValueError):
@@ -244,7 +244,7 @@ def _enter_url(name: str, url: str, *, is_new: bool) -> Enter:
 
 def _held(items: list[Any], value: JsonObject, context: Context) -> JsonObject | None:
     """The item of a list that equals a value. A report may have thousands of references: they are looked up."""
-    if len(items) <= _SHORT or len(value) != 1 or "reference" not in value:
+    if len(items) <= SHORT or len(value) != 1 or "reference" not in value:
         return items[items.index(value)] if value in items else None
     listed = context.listed.get(id(items))
     if listed is None:

@@ -17,17 +17,17 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 Test = Callable[[Any, Any], bool]
 """``(view, context) → bool``: the view is what the table's own sources read from."""
-DEEPEST = 50
+DEEPEST: Final = 50
 """Brackets and negations inside one another."""
 
-_TOKEN = re.compile(
+_TOKEN: Final = re.compile(
     r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<symbol><=|>=|!=|[()=<>,])|(?P<word>(?:[^\s()=<>!,"\[]|\[[^\[\]]*\])+))'
 )
-_COMPARE: dict[str, Callable[[int, int], bool]] = {
+_COMPARE: Final[dict[str, Callable[[int, int], bool]]] = {
     "=": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,

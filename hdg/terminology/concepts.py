@@ -11,13 +11,13 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hdg.data import folder
 from hdg.errors import TableError
 from hdg.terminology.systems import Systems, registry
 
-_COLUMNS = [
+_COLUMNS: Final = [
     "source_system",
     "source_code",
     "target_system",

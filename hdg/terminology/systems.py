@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from hdg.data import folder
 from hdg.errors import TableError
 
-_COLUMNS = ["name", "uri", "oid", "title"]
-_TABLE = re.compile(r"(?:HL7|v2-)?(\d{4})", re.IGNORECASE)
-_OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
+_COLUMNS: Final = ["name", "uri", "oid", "title"]
+_TABLE: Final = re.compile(r"(?:HL7|v2-)?(\d{4})", re.IGNORECASE)
+_OID: Final = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
 
 
 @dataclass(frozen=True, slots=True)

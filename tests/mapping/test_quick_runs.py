@@ -18,9 +18,10 @@ from hdg.ingestion.hl7v2.parser import parse
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.sender import Sender
 from hdg.mapping.compile import Compiler
-from hdg.mapping.context import Context, JsonObject, Read, Shared
+from hdg.mapping.context import Context, JsonObject, Problem, Read, Shared
 from hdg.mapping.library import Library
 from hdg.mapping.runs import Quick
+from hdg.mapping.target import compile_target, parse_target
 from messages import oru
 
 _LIBRARY = Library("hl7v2")
@@ -35,8 +36,18 @@ def _context() -> Context:
     return context
 
 
-def _quick(*, beside: tuple[int, ...] = (), is_list: bool = False, is_fleeting: bool = False) -> Quick:
-    return Quick("kind", "element", beside, is_list=is_list, is_fleeting=is_fleeting)
+def _quick(
+    *,
+    name: str = "element",
+    beside: tuple[int, ...] = (),
+    is_list: bool = False,
+    is_fleeting: bool = False,
+    has_default: bool = False,
+) -> Quick:
+    assign = compile_target(parse_target("code.text"))
+    return Quick(
+        *("kind", name, assign, beside), is_list=is_list, is_fleeting=is_fleeting, has_default=has_default
+    )
 
 
 @pytest.mark.parametrize("is_fleeting", [False, True])
@@ -61,6 +72,49 @@ def test_what_has_problems_or_several_values_is_left_to_the_rule() -> None:
     out: JsonObject = {}
     assert not _quick().is_put("text", ["", "text"], out, context)
     assert out == {}
+
+
+def test_several_objects_are_put_at_once_and_what_the_list_has_already_stays_one_item() -> None:
+    context, quick = _context(), _quick(is_list=True)
+    assert context.values is not None
+    several = [{"value": "1"}, {"value": "2"}]
+    items = tuple((number, value, ()) for number, value in enumerate(several, 1))
+    context.values.young["kind", "text"] = Read(None, items, tuple(several), several)
+    one: JsonObject = {}
+    other: JsonObject = {"element": [{"value": "2"}, {"value": "3"}]}
+    assert quick.is_put("text", ["", "text"], one, context)
+    assert quick.is_put("text", ["", "text"], other, context)
+    one["element"].append("more")
+    assert other == {"element": [{"value": "2"}, {"value": "3"}, {"value": "1"}]}
+    assert several == [{"value": "1"}, {"value": "2"}]
+    long: JsonObject = {"element": [{"value": "x"}] * 17}
+    assert not quick.is_put("text", ["", "text"], long, context)
+    assert len(long["element"]) == 17
+
+
+def test_a_text_that_gives_nothing_is_settled_unless_the_rule_has_a_default_or_there_is_a_problem() -> None:
+    context = _context()
+    assert context.values is not None
+    context.values.young["kind", "text"] = Read(None, ((1, None, ()),), ())
+    out: JsonObject = {}
+    assert _quick().is_put("text", ["", "text"], out, context)
+    assert not _quick(has_default=True).is_put("text", ["", "text"], out, context)
+    problem = Problem("warning", "value", "wrong")
+    context.values.young["kind", "text"] = Read(None, ((1, None, (problem,)),), ())
+    assert not _quick().is_put("text", ["", "text"], out, context)
+    assert out == {}
+
+
+def test_a_value_is_put_further_in_and_what_holds_another_value_is_left_to_the_rule() -> None:
+    context, quick = _context(), _quick(name="")
+    assert context.values is not None
+    context.values.young["kind", "text"] = Read("value", ((1, "value", ()),), ())
+    out: JsonObject = {}
+    assert quick.is_put("text", ["", "text"], out, context)
+    assert out == {"code": {"text": "value"}}
+    held: JsonObject = {"code": {"text": "other"}}
+    assert not quick.is_put("text", ["", "text"], held, context)
+    assert held == {"code": {"text": "other"}}
 
 
 def test_a_value_that_depends_on_other_slots_is_put_for_their_texts_alone_and_each_list_is_its_own() -> None:

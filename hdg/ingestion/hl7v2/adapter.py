@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from hdg.ingestion.hl7v2 import (  # noqa: F401  # they register
     converters_adt,
@@ -28,12 +28,12 @@ from hdg.mapping.table import Table
 from hdg.mapping.when import Readers
 
 CONVERTERS.expect("pcd.", "hdg.ingestion.device.pcd_values")  # it registers, too, once a table wants it
-_SEPARATORS = {1: "^", 2: "&"}
-HEADER = "MSH"
-_SHORT = 64
-_BLANK = "^&~"
+_SEPARATORS: Final = {1: "^", 2: "&"}
+HEADER: Final = "MSH"
+_SHORT: Final = 64
+_BLANK: Final = "^&~"
 """What a field may consist of and still not be valued."""
-_FLEETING = [
+_FLEETING: Final = [
     *("MSH-7", "MSH-10", "MSH-13", "EVN-2", "ORC-2", "ORC-3", "ORC-9", "ORC-15"),
     *("OBR-2", "OBR-3", "OBR-7", "OBR-8", "OBR-14", "OBR-22", "OBX-14", "OBX-19", "OBX-21"),
     *("SPM-2", "SPM-17", "SPM-18", "TXA-12"),

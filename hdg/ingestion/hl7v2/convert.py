@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hdg.errors import Hl7v2Error, Issue, SourceError
 from hdg.fhir.validate import is_accepted, refused
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
-_SENDERS_MAX = 16
-_NOBODY = "the message names no patient: what it says belongs to nobody"
+_SENDERS_MAX: Final = 16
+_NOBODY: Final = "the message names no patient: what it says belongs to nobody"
 
 
 def sender_of(message: Message) -> str:

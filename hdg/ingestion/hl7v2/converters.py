@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Final
 
 from hdg.ingestion.hl7v2.authority import authority_uri, part, split
 from hdg.ingestion.hl7v2.authority import universal_uri as uri_of
@@ -18,15 +19,15 @@ from hdg.ingestion.times import to_time
 from hdg.mapping.context import Several, Unfit
 from hdg.mapping.convert import Registry
 
-CONVERTERS = Registry()
+CONVERTERS: Final = Registry()
 
-_URL = re.compile(r"(?:https?|ftp|file|urn|mllp|mailto|data):\S+", re.IGNORECASE)
-_MEDIA = frozenset(
+_URL: Final = re.compile(r"(?:https?|ftp|file|urn|mllp|mailto|data):\S+", re.IGNORECASE)
+_MEDIA: Final = frozenset(
     ("application", "audio", "font", "image", "message", "model", "multipart", "text", "video")
 )
-_LOCAL = 3
+_LOCAL: Final = 3
 """XTN.7, counted from XTN.5."""
-_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]{0,126}")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]{0,126}")
 
 
 @CONVERTERS.register("hl7v2.constant", type="", is_pure=True)
@@ -235,19 +236,20 @@ def phone_number(text: str, state: State) -> str | None:
     """XTN.5 to XTN.8 as ``+country area local Xextension``; XTN.10 is the extension's own prefix."""
     parts = text.split("^", 8)
     numbers = parts[4:8]
-    if (
-        len(numbers) >= _LOCAL
-        and numbers[_LOCAL - 1].isalnum()
-        and all(map(str.isalnum, filter(None, numbers)))
-    ):
-        numbers += [""] * (4 - len(numbers))
-        country, area, local, extension = numbers
+    if len(numbers) >= _LOCAL and numbers[_LOCAL - 1].isalnum() and "".join(numbers).isalnum():
+        country, area, local = numbers[0], numbers[1], numbers[2]
+        extension = numbers[3] if len(numbers) > _LOCAL else ""
     else:
-        country, area, local, extension = (part(parts, number, state) for number in (5, 6, 7, 8))
+        country, area = part(parts, 5, state), part(parts, 6, state)
+        local, extension = part(parts, 7, state), part(parts, 8, state)
     if not local:
         return None
-    pieces = [f"+{country.lstrip('+')}" if country else "", area, local, f"X{extension}" if extension else ""]
-    return " ".join(piece for piece in pieces if piece)
+    found = local
+    if area:
+        found = f"{area} {found}"
+    if country:
+        found = f"+{country.lstrip('+')} {found}"
+    return f"{found} X{extension}" if extension else found
 
 
 @CONVERTERS.register("hl7v2.times_of_day", type="time")

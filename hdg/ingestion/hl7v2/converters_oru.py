@@ -5,6 +5,8 @@ HL7 v2.5.1 §7.4 (OBR, OBX), §2.15.10 (NTE), §4.14.7 (RXA); CDC guide for immu
 
 from __future__ import annotations
 
+from typing import Final
+
 from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
 from hdg.ingestion.hl7v2.encoding import repetitions
@@ -15,10 +17,10 @@ from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.times import to_date
 from hdg.mapping.context import Choice, Facts, JsonObject, Unfit
 
-_NULL = '""'
-_DOSE_MAX = 2**31 - 1
-_ORDERS = frozenset({"OML", "OMG", "ORM", "ORL", "ORG", "ORR"})
-_EARLIER = ("ORDER_PRIOR",)
+_NULL: Final = '""'
+_DOSE_MAX: Final = 2**31 - 1
+_ORDERS: Final = frozenset({"OML", "OMG", "ORM", "ORL", "ORG", "ORR"})
+_EARLIER: Final = ("ORDER_PRIOR",)
 
 
 def own_order(state: State) -> Segment | None:

@@ -7,13 +7,13 @@ control code; the first ORC after its PID is its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from hdg.ingestion.hl7v2.groups import Group
     from hdg.ingestion.hl7v2.parser import Segment
 
-_PREVIOUS = "PR"
+_PREVIOUS: Final = "PR"
 
 
 def earlier_result(segment: Segment, current: Group) -> tuple[Group, bool]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from hdg.ingestion.hl7v2.escape import NULL, escape, unescape
 
@@ -48,7 +49,7 @@ class Delimiters:
         return self.field == "|" and self.msh_2 in ("^~\\&", "^~\\&#")
 
 
-STANDARD = Delimiters()
+STANDARD: Final = Delimiters()
 
 
 def repetitions(field: str) -> list[str]:

@@ -15,27 +15,28 @@ What a sequence becomes:
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from hdg.ingestion.hl7v2 import charset as charsets
 
-NULL = '""'
+NULL: Final = '""'
 """HL7's explicit "delete this value" (HL7 v2.9 §2.5.3); differs from an absent field."""
 
-_DELIMITER = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", "P": "#"}
-_LAYOUT_MAX = 99
+_DELIMITER: Final = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", "P": "#"}
+_LAYOUT_MAX: Final = 99
 
-_SEQUENCE = re.compile(
+_SEQUENCE: Final = re.compile(
     r"\\(?:([FSTREP])\\"
     r"|((?:X(?:[0-9A-Fa-f]{2})+\\)(?:\\X(?:[0-9A-Fa-f]{2})+\\)*)"
     r"|\.([A-Za-z]{2})([+-]?[0-9]{0,5})\\"
     r"|([HN])\\"
     r"|(Z[^\\]{0,64})\\)"
 )
-_SWITCH = re.compile(r"\\(?:[CM]((?:[0-9A-Fa-f]{2}){2,3})|[A-Z.][^\\]*)\\")
+_SWITCH: Final = re.compile(r"\\(?:[CM]((?:[0-9A-Fa-f]{2}){2,3})|[A-Z.][^\\]*)\\")
 """A switch with its bytes. Other sequences match too: what stands between two of them is no switch."""
 
-_UNSAFE = re.compile(r"[|^~\\&#\x00-\x1f\x7f]")
-_ESCAPED = {char: f"\\{code}\\" for code, char in _DELIMITER.items() if char != "#"}
+_UNSAFE: Final = re.compile(r"[|^~\\&#\x00-\x1f\x7f]")
+_ESCAPED: Final = {char: f"\\{code}\\" for code, char in _DELIMITER.items() if char != "#"}
 _ESCAPED["#"] = "#"  # only a value's last '#' can be mistaken for the truncation mark
 _ESCAPED["\n"] = "\\.br\\"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.groups import Group
@@ -18,7 +19,7 @@ from hdg.ingestion.hl7v2.parser import Message, Segment
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Build, JsonObject
 
-_DELETED = '""'
+_DELETED: Final = '""'
 
 
 def link_families(builds: Sequence[Build], state: State) -> None:
@@ -38,9 +39,13 @@ def link_families(builds: Sequence[Build], state: State) -> None:
 
 
 def _has_families(message: Message) -> bool:
-    if any(segment.field(29) or segment.field(26) for segment in message.all("OBR")):
-        return True
-    return any("." in segment.field(4) for segment in message.all("OBX"))
+    for order in message.all("OBR"):
+        if order.field(29) or order.field(26):
+            return True
+    for result in message.all("OBX"):  # noqa: SIM110  # any() over a generator costs more
+        if "." in result.field(4):
+            return True
+    return False
 
 
 class _Order:

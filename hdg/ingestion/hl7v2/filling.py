@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hdg.errors import Issue
 from hdg.ingestion.hl7v2.grammar import width
 from hdg.ingestion.hl7v2.groups import Definition, Group, Grouped
@@ -17,9 +19,9 @@ from hdg.mapping.tracing import drop
 
 __all__ = ["fill"]
 
-_UNREAD = "no row of this message reads the field: it was left out"
-_UNNAMED = "a delete that does not say of which entry was not carried out"
-_NOTHING = '^&~" '
+_UNREAD: Final = "no row of this message reads the field: it was left out"
+_UNNAMED: Final = "a delete that does not say of which entry was not carried out"
+_NOTHING: Final = '^&~" '
 """What a field without a value may consist of."""
 
 

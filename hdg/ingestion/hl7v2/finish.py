@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hdg.errors import Issue
 from hdg.fhir.accept_parts import literal
@@ -123,7 +123,7 @@ class _Alike(NamedTuple):
     elements: frozenset[str]
 
 
-_UNKNOWN: Any = object()
+_UNKNOWN: Final[Any] = object()
 
 
 class Linker:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hdg.errors import Issue
 from hdg.ingestion.hl7v2.earlier import earlier_result
@@ -19,12 +19,12 @@ from hdg.ingestion.hl7v2.grammar import structure
 from hdg.ingestion.hl7v2.parser import Segment
 from hdg.mapping.context import Build
 
-FOLLOWS = frozenset({"NTE"})
+FOLLOWS: Final = frozenset({"NTE"})
 """Segments that belong to whatever stands before them."""
-_TURNS = frozenset({"PID", "ORC"})
+_TURNS: Final = frozenset({"PID", "ORC"})
 """Segments that may begin or end an earlier result inside an order."""
-_PLANNED_MAX = 300  # segments of a message whose groups are kept for the next one with the same names
-_PLANS_MAX = 512
+_PLANNED_MAX: Final = 300  # segments of a message whose groups are kept for the next one with the same names
+_PLANS_MAX: Final = 512
 
 
 @dataclass(slots=True, eq=False)

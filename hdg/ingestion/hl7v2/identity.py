@@ -8,6 +8,7 @@ never fused by a guess.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from hdg.ingestion.hl7v2.authority import authority_facts, part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS
@@ -15,8 +16,11 @@ from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import SHARED_LENGTH, Facts
 
-_RECORD_TYPES = ("MR", "PI", "PT")
-_CODE, _PATH, _TIME, _INSTANCE = 3, 4, 14, 21
+_RECORD_TYPES: Final = ("MR", "PI", "PT")
+_CODE: Final = 3
+_PATH: Final = 4
+_TIME: Final = 14
+_INSTANCE: Final = 21
 """Fields of OBX."""
 
 

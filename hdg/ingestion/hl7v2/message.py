@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from hdg.errors import TableError
 from hdg.ingestion.hl7v2.adapter import V2Grammar
@@ -35,13 +35,13 @@ from hdg.mapping.when import (
     simplified,
 )
 
-_SIZE_MAX = 100
+_SIZE_MAX: Final = 100
 """Fields of a segment up to which its size decides about conditions."""
-POINTER = re.compile(r"goes to |read by |.*\bsee [A-Z]")
+POINTER: Final = re.compile(r"goes to |read by |.*\bsee [A-Z]")
 """A note that names another row says where a text goes, not why it goes nowhere."""
 
 
-_ABOUT_PATIENTS = frozenset(
+_ABOUT_PATIENTS: Final = frozenset(
     ["ADT", "BAR", "DFT", "MDM", "OMG", "OML", "ORM", "ORU", "PPR", "RAS", "RDE", "RDS", "REF", "RGV", "VXU"]
 )
 """An SIU may book a room for nobody."""
@@ -252,7 +252,7 @@ def message_program(name: str, compiler: Compiler, grammar: V2Grammar) -> Messag
     return None if table is None else MessageProgram(table, compiler, grammar)
 
 
-_TRIGGERS = "triggers"
+_TRIGGERS: Final = "triggers"
 
 
 def structure_of(library: Library, code: str, trigger: str, declared: str) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import string
+from typing import Final
 
 from hdg.errors import Hl7v2Error, Issue
 from hdg.ingestion.hl7v2 import charset as charsets
@@ -21,28 +22,28 @@ from hdg.ingestion.hl7v2.segment import HEADER_SEGMENTS, Segment
 
 __all__ = ["MAX_BYTES", "Message", "Segment", "delimiters_of", "parse"]
 
-MAX_BYTES = 16 * 1024 * 1024
-MAX_SEGMENTS = 100_000
-MAX_FIELDS = 4_096
+MAX_BYTES: Final = 16 * 1024 * 1024
+MAX_SEGMENTS: Final = 100_000
+MAX_FIELDS: Final = 4_096
 """Fields of one segment; no HL7 segment comes near, and it bounds what splitting a segment can cost."""
-MAX_REPETITIONS = 100_000
+MAX_REPETITIONS: Final = 100_000
 """Repetition separators of one message."""
 
-_LEADING = b"\x0b\x1c\r\n\t \x00"
-_TRAILING = "\r\n\x0b\x1c\x1a\x00"
-_TRUNCATING = Delimiters(truncation="#")
-_NO_DELIMITER = frozenset(string.ascii_letters + string.digits + string.whitespace + '"\x7f').union(
+_LEADING: Final = b"\x0b\x1c\r\n\t \x00"
+_TRAILING: Final = "\r\n\x0b\x1c\x1a\x00"
+_TRUNCATING: Final = Delimiters(truncation="#")
+_NO_DELIMITER: Final = frozenset(string.ascii_letters + string.digits + string.whitespace + '"\x7f').union(
     map(chr, range(32))
 )
-_NAME = re.compile(r"[A-Z][A-Z0-9]{2}(?:\||\Z)")
-_COMMON = frozenset(
+_NAME: Final = re.compile(r"[A-Z][A-Z0-9]{2}(?:\||\Z)")
+_COMMON: Final = frozenset(
     {"MSH", "EVN", "PID", "PD1", "NK1", "PV1", "PV2", "ORC", "OBR", "OBX", "NTE", "SPM", "AL1", "DG1", "RXA"}
 )
 """Names that need no look at the grammar of names; speed only."""
-_NAME_LIKE = re.compile(r"\s*[A-Za-z0-9]{1,4}\s*\|")
-_LONE_LINE_FEED = re.compile(r"\n(?=[A-Z][A-Z0-9]{2}(?:\||[\r\n]|\Z)|[\r\n]|\Z)")
-_VERSION = re.compile(r"2(?:\.[0-9]{1,2}){0,2}")
-_JUNK_NAMED = 10
+_NAME_LIKE: Final = re.compile(r"\s*[A-Za-z0-9]{1,4}\s*\|")
+_LONE_LINE_FEED: Final = re.compile(r"\n(?=[A-Z][A-Z0-9]{2}(?:\||[\r\n]|\Z)|[\r\n]|\Z)")
+_VERSION: Final = re.compile(r"2(?:\.[0-9]{1,2}){0,2}")
+_JUNK_NAMED: Final = 10
 
 
 class Message:

@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from hdg.fhir.json import Decimal
 from hdg.fhir.json import decimal as json_decimal
@@ -18,14 +18,14 @@ from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.times import doubt, to_date, to_datetime, to_instant, to_time
 from hdg.mapping.context import Unfit
 
-_PLAIN_NUMBER = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
-_NUMBER = re.compile(r"([+-]?)(\d*)(?:(\.)(\d*))?", re.ASCII)
-_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-_CODE = re.compile(r"\S+(?:\s\S+)*")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_INT_MAX = 2**31 - 1
-_DIGITS_MAX = 100
+_PLAIN_NUMBER: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
+_NUMBER: Final = re.compile(r"([+-]?)(\d*)(?:(\.)(\d*))?", re.ASCII)
+_WHOLE: Final = re.compile(r"[+-]?\d+", re.ASCII)
+_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_CODE: Final = re.compile(r"\S+(?:\s\S+)*")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_INT_MAX: Final = 2**31 - 1
+_DIGITS_MAX: Final = 100
 
 
 def plain(text: str, state: State) -> str:
@@ -204,7 +204,7 @@ def base64_binary(text: str, state: State) -> str | None:
         raise Unfit("not base64") from None
 
 
-PRIMITIVES: dict[str, Callable[[str, State], Any]] = {
+PRIMITIVES: Final[dict[str, Callable[[str, State], Any]]] = {
     "string": to_string,
     "markdown": to_markdown,
     "code": to_code,

@@ -7,6 +7,7 @@ however many on either side. R4: ``ServiceRequest.replaces``, ``MedicationReques
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from hdg.errors import Issue
 from hdg.fhir.accept_parts import literal
@@ -14,8 +15,8 @@ from hdg.ingestion.hl7v2.parser import Segment
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Build, JsonObject
 
-_REPLACED = frozenset({"RP", "RQ", "RU"})
-_REPLACES = "RO"
+_REPLACED: Final = frozenset({"RP", "RQ", "RU"})
+_REPLACES: Final = "RO"
 
 
 def link_replaced(builds: Sequence[Build], state: State) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-HEADER_SEGMENTS = frozenset({"MSH", "FHS", "BHS"})
+from typing import Final
+
+HEADER_SEGMENTS: Final = frozenset({"MSH", "FHS", "BHS"})
 """Segments whose first field is the field separator itself (HL7 v2.9 §2.14.9.1)."""
 
 

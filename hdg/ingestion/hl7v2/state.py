@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hdg.mapping.library import Library
 
 
-_NOT_LOOKED_UP: Any = object()
-_DEEPEST = 20  # datatype tables that named converters open inside one another
+_NOT_LOOKED_UP: Final[Any] = object()
+_DEEPEST: Final = 20  # datatype tables that named converters open inside one another
 
 
 class State(Context):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, tzinfo
+from typing import Final
 
 from hdg.fhir.times import microseconds, moment
 from hdg.ingestion.hl7v2.parser import Message
@@ -18,8 +19,8 @@ from hdg.mapping.context import Unfit
 
 __all__ = ["stated_us"]
 
-_HOUR = timedelta(hours=1)
-_OFFSET = re.compile(r"(?:Z|[+-]\d{4})$", re.ASCII)
+_HOUR: Final = timedelta(hours=1)
+_OFFSET: Final = re.compile(r"(?:Z|[+-]\d{4})$", re.ASCII)
 
 
 def stated_us(message: Message, zone: tzinfo | None) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.hl7v2.authority import part
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text, unit_code, unit_system, unit_text
@@ -19,16 +19,18 @@ from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.times import to_datetime, to_time
 from hdg.mapping.context import Choice, JsonObject, Several, Unfit
 
-_TEXT = frozenset(("ST", "TX", "FT", "GTS"))
-_ELSEWHERE = frozenset(("ED", "RP"))
-_COMPARATORS = {"", "="}
-_LIMIT = r"([+-]?\d+(?:\.\d+)?)"
-_PLAIN_RANGE = 60
-_TYPE = 2
+_TEXT: Final = frozenset(("ST", "TX", "FT", "GTS"))
+_ELSEWHERE: Final = frozenset(("ED", "RP"))
+_COMPARATORS: Final = {"", "="}
+_LIMIT: Final = r"([+-]?\d+(?:\.\d+)?)"
+_PLAIN_RANGE: Final = 60
+_TYPE: Final = 2
 """OBX-2."""
-_BETWEEN = re.compile(rf"{_LIMIT}\s*-\s*{_LIMIT}", re.ASCII)
-_COMPARED = "a number with a comparator, which NM does not have (SN does): read as its comparator and number"
-_BOUND = re.compile(rf"(<=|>=|<|>)\s*{_LIMIT}", re.ASCII)
+_BETWEEN: Final = re.compile(rf"{_LIMIT}\s*-\s*{_LIMIT}", re.ASCII)
+_COMPARED: Final = (
+    "a number with a comparator, which NM does not have (SN does): read as its comparator and number"
+)
+_BOUND: Final = re.compile(rf"(<=|>=|<|>)\s*{_LIMIT}", re.ASCII)
 
 
 def units(state: State) -> JsonObject:
@@ -168,7 +170,7 @@ def _composite_quantity(text: str, state: State) -> Choice | None:
     return Choice("Quantity", {"value": number(value.strip()), **chosen})
 
 
-_TYPES: dict[str, Callable[[str, State], Choice | None]] = {
+_TYPES: Final[dict[str, Callable[[str, State], Choice | None]]] = {
     "NM": _quantity,
     "SI": _quantity,
     "SN": _structured,
