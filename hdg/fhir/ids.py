@@ -20,6 +20,7 @@ __all__ = ["PUBLIC_KEY", "resource_id", "resource_ids"]
 PUBLIC_KEY: Final[bytes] = hashlib.sha256(b"healthcare-data-gateway public id key").digest()
 
 _ID_BYTES: Final = 20
+_sha256: Final = hashlib.sha256
 _LETTERS: Final = bytes.maketrans(
     bytes(range(32)), b"abcdefghijklmnopqrstuvwxyz234567"
 )  # RFC 4648 §6 in lower case
@@ -67,8 +68,8 @@ def resource_ids(key: bytes, institution: str, identified: Sequence[tuple[str, S
 
 def _digest(head: bytes, facts: Sequence[str], outer: bytes) -> bytes:
     """HMAC (RFC 2104). ``head``: the inner key with what stands before ``facts``."""
-    inner = hashlib.sha256(head + b"".join(map(_packed, facts))).digest()
-    return hashlib.sha256(outer + inner).digest()[:_ID_BYTES]
+    inner = _sha256(head + b"".join(map(_packed, facts))).digest()
+    return _sha256(outer + inner).digest()[:_ID_BYTES]
 
 
 @mypyc_attr(native_class=False)

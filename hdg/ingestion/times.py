@@ -60,10 +60,7 @@ def to_datetime(text: str, local: tzinfo | None) -> str:
     Raises Unfit; with ``kept`` set to the date when the time cannot be carried.
     """
     if _SURE.fullmatch(text):
-        day = f"{text[:4]}-{text[4:6]}-{text[6:8]}"
-        if len(text) == _DATE_DIGITS:
-            return day
-        return f"{day}T{text[8:10]}:{text[10:12]}:{text[12:14]}{text[14:17]}:{text[17:]}"
+        return _usual(text)
     match = _parsed(text)
     day = _day(match)
     if match[4] is None:
@@ -78,6 +75,14 @@ def to_datetime(text: str, local: tzinfo | None) -> str:
             "a time without offset from a sender without a declared zone was cut to its date", kept=day
         )
     return f"{day}T{clock}{_local_offset(match, local)}"
+
+
+def _usual(text: str) -> str:
+    """A text of ``_SURE``."""
+    day = f"{text[:4]}-{text[4:6]}-{text[6:8]}"
+    if len(text) == _DATE_DIGITS:
+        return day
+    return f"{day}T{text[8:10]}:{text[10:12]}:{text[12:14]}{text[14:17]}:{text[17:]}"
 
 
 def doubt(text: str, local: tzinfo | None) -> str:
@@ -128,6 +133,8 @@ def latest_us(text: str, found: str, local: tzinfo | None) -> int:
 
 def to_instant(text: str, local: tzinfo | None) -> str:
     """An R4 instant: a dateTime to the second. Raises Unfit when the text says less."""
+    if len(text) > _DATE_DIGITS and _SURE.fullmatch(text):
+        return _usual(text)
     try:
         found = to_datetime(text, local)
     except Unfit as problem:

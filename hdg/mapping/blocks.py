@@ -111,11 +111,14 @@ def _block(rows: tuple[Row, ...], name: str, between: str) -> Run:
     texts_of: Callable[[list[str]], Sequence[str]] = _texts(slots)
     elements = frozenset[str]().union(*(row.extent.elements for row in rows))
     firings = tuple(row.firing for row in rows)
+    has_references = any(row.extent.separator for row in rows)
 
     def run(raw: str, view: list[str], out: JsonObject, context: Context) -> bool:
         values = context.values
         if values is not None:
             text = between.join(texts_of(view))
+            if has_references:
+                text = f"{context.speaker}{between}{text}"
             key = (name, text)
             known: _Fragment | None = values.young.get(key) or values.older(key)
             if known is not _NOT_AGAIN and elements.isdisjoint(out):

@@ -22,13 +22,15 @@ SHARED_LENGTH: Final = 200
 
 @mypyc_attr(native_class=False)
 class Shared(dict[Any, Any]):
-    """What conversions for one sender share: small pure results as a dict, and what ``fields`` remembers."""
+    """What conversions for one sender share: small pure results as a dict, and what ``fields`` remembers, which
+    senders whose texts become the same may have in common.
+    """
 
     __slots__ = ("fields",)
 
-    def __init__(self) -> None:
+    def __init__(self, fields: Remembered[Any] | None = None) -> None:
         super().__init__()
-        self.fields: Remembered[Any] = Remembered()
+        self.fields: Remembered[Any] = Remembered() if fields is None else fields
 
 
 class Read:
@@ -214,6 +216,7 @@ class Context:
         "recent",
         "shared",
         "silent",
+        "speaker",
         "taken",
         "trace",
         "trail",
@@ -231,7 +234,9 @@ class Context:
         self.shared: Shared | None = None
         """Pure results that conversions for the same sender share; None: nothing is shared. See ``keep``."""
         self.values: Remembered[Any] | None = None
-        """What fields' texts became before, for the same sender; None: nothing is remembered."""
+        """What fields' texts became before, be it for another sender; None: nothing is remembered."""
+        self.speaker = ""
+        """What tells the sender from others that have ``values`` in common: people and places are its own."""
         self.recent: dict[tuple[str, str], Read] = {}
         """What fields' texts of this very message became."""
         self.own: dict[int, Any] = {}

@@ -28,7 +28,9 @@ class Named:
     type: str
     takes: Takes
     is_pure: bool
-    """Whether the result depends on nothing but the text, its sender, the registry and the concept maps."""
+    """Whether the result depends on nothing but the text, the sender's zone and authorities, the registry and the
+    concept maps.
+    """
     reads: tuple[int, ...] | None = None
     """Of a pure converter that is given a whole value: numbers of the parts that it looks at; None: any."""
     is_composing: bool = False

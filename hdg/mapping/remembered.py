@@ -10,8 +10,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from hdg.fhir.json import MAX_DEPTH, JsonError
 
-VALUES_BYTES: Final = 16 << 20
-"""Bound of one Remembered, estimated; about 1,500 patients' recurring fields."""
+VALUES_BYTES: Final = 32 << 20
+"""Bound of one Remembered, estimated; about 3,000 patients' recurring fields."""
 _OFFERED_MAX: Final = 50_000
 _ENTRY_BYTES: Final = 600
 _CHARACTER_BYTES: Final = 8

@@ -11,6 +11,7 @@ from hdg.fhir import json as fhir_json
 from hdg.fhir.validate import validate
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
+from hdg.ingestion.sender import Sender
 from hdg.mapping.actions import compile_pairs
 from hdg.mapping.context import Context, JsonObject, Read
 from hdg.mapping.defaults import split_default
@@ -18,6 +19,7 @@ from hdg.mapping.library import Library
 from hdg.mapping.remembered import Remembered
 from hdg.mapping.target import compile_target, parse_target
 
+_LIBRARY = Library("hl7v2")
 _CASES = Path(__file__).parents[1] / "cases" / "hl7v2"
 
 
@@ -37,6 +39,19 @@ def test_a_text_is_kept_when_it_is_offered_a_second_time() -> None:
     assert key not in memory.young
     memory.offer(key, _read({"value": "1"}))
     assert memory.young[key].single == {"value": "1"}
+
+
+def test_senders_that_have_what_is_remembered_in_common_get_their_own_ids_and_times() -> None:
+    """A tracing converter remembers nothing."""
+    own = (Sender("A|X", "X"), Sender("B|X", "X"), Sender("B|Y", "Y"), Sender("B|Y", "Y", zone="+01:00"))
+    shared = Converter(id_key=ids.PUBLIC_KEY, library=_LIBRARY)
+    alone = Converter(id_key=ids.PUBLIC_KEY, library=_LIBRARY, is_tracing=True)
+    for path in sorted(_CASES.glob("*/*.hl7"))[::3]:
+        raw = path.read_bytes()
+        expected = [_said(alone.convert(raw, sender, at_us=0)) for sender in own]
+        assert len({found for found, _ in expected}) > 2
+        for _ in range(4):  # from the third time on segments are put from memory
+            assert [_said(shared.convert(raw, sender, at_us=0)) for sender in own] == expected
 
 
 def test_what_is_not_used_is_forgotten_and_the_size_stays_bounded() -> None:

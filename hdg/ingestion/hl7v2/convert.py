@@ -39,6 +39,7 @@ from hdg.ingestion.times import zone
 from hdg.mapping.compile import Compiler
 from hdg.mapping.context import Build, Shared
 from hdg.mapping.library import Library
+from hdg.mapping.remembered import Remembered
 
 if TYPE_CHECKING:
     from hdg.ingestion.device.pcd import Containment
@@ -62,6 +63,7 @@ class _Tables:
         self.grammar = V2Grammar()
         self.compiler = Compiler(library, self.grammar, is_tracing=is_tracing, answers=answers)
         self._shared: dict[Any, Shared] = {}
+        self._fields: dict[Any, Remembered[Any]] = {}
         self._programs: dict[tuple[str, str, str], tuple[str, MessageProgram] | None] = {}
 
     def program(self, message_type: tuple[str, str, str]) -> tuple[str, MessageProgram] | None:
@@ -73,14 +75,18 @@ class _Tables:
         return self._programs[message_type]
 
     def shared(self, sender: Sender) -> Shared:
-        """Pure results that messages of one sender share."""
+        """Pure results that messages of one sender share. A hospital's systems send the same patients: what fields'
+        texts became is shared by all senders that declare the same.
+        """
         authorities = frozenset(sender.authorities.items()) if sender.authorities else None
         key = (sender.name, sender.institution, sender.zone, authorities)
         found = self._shared.get(key)
         if found is None:
             if len(self._shared) >= _SENDERS_MAX:
                 self._shared.clear()
-            found = self._shared[key] = Shared()
+                self._fields.clear()
+            fields = self._fields.setdefault((sender.zone, authorities), Remembered())
+            found = self._shared[key] = Shared(fields)
         return found
 
     def _find(self, message_type: tuple[str, str, str]) -> tuple[str, MessageProgram] | None:
@@ -143,6 +149,7 @@ class Converter:
         else:
             state.shared = tables.shared(sender)
             state.values = state.shared.fields
+            state.speaker = f"{sender.name}|{sender.institution}"
         grouped = group(message.segments, found[0], state.issues)
         if requires(found[0], "MRG"):
             _check_merge(grouped)
