@@ -111,6 +111,8 @@ def terms_of(
         if leader is not None and (has_chains or not leader.is_id()):
             among = leader.rows(None) if found is None else found
             wheres.remove(leader)
+            if leader.clause.links and wheres:  # else PostgreSQL may look at each match of the others for it
+                among = select(among.cte().prefix_with("MATERIALIZED").c.rkey)
     if among is not None:
         if any(where.clause.links for where in wheres):
             among = select(among.cte().c.rkey)
