@@ -151,9 +151,9 @@ class Beside:
             return {**whole, "participant": own or statement["participant"]}
         return {**whole, "active": True} if self._is_back(key, asked, stored) else whole
 
-    def leaves(self, type_: str) -> bool:
+    def meaning(self, type_: str) -> str:
         """What an event ends or takes back is told of a visit and a person only."""
-        return type_ not in _ENDED
+        return self._event if type_ in _ENDED else ""
 
     def _of_visit(self, statement: JsonObject, stored: JsonObject, parts: Parts) -> JsonObject:
         """What an event ends or takes back without naming it again."""

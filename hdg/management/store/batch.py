@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Echo", "State", "table_of"]
 
 Row = tuple[Any, ...]
-Echo = tuple[str, bytes, frozenset[str]]
-"""A statement: its sender, digest (Ready.digest) and gaps."""
+Echo = tuple[str, bytes, frozenset[str], str]
+"""A statement: its sender, digest (Ready.digest) and gaps, and what else decides its meaning (Fields.meaning)."""
 
 
 def table_of(model: type[SQLModel]) -> Table:

@@ -20,5 +20,8 @@ class Fields(Protocol):
     ) -> JsonObject:
         """``statement`` with what is to stay of its elements. ``asked``: with the elements that are not news."""
 
-    def leaves(self, type_: str) -> bool:
-        """Whether ``completed`` leaves a statement as it is that is stored word for word."""
+    def meaning(self, type_: str) -> str:
+        """What else decides what becomes of a statement about such a resource: the event that makes it.
+
+        '': its words alone, so that ``completed`` leaves as it is what is stored word for word.
+        """

@@ -16,7 +16,7 @@ from hdg.management.store.envelope import parse
 from hdg.management.store.index import Indexer, IndexRows, Tables
 from hdg.management.store.merge import IDENTITY, JsonObject, without_server_meta
 
-__all__ = ["Ready", "digest_of", "ready"]
+__all__ = ["Ready", "ready"]
 
 DIGEST_BYTES = 16
 
@@ -75,11 +75,6 @@ def ready(resource: JsonObject, indexer: Indexer) -> Ready:
         frozenset(patients),
         marshal.dumps(tables),
     )
-
-
-def digest_of(resource: JsonObject) -> bytes:
-    """``Ready.digest`` of a resource."""
-    return _digest(*_halves(without_server_meta(resource)))
 
 
 def _digest(head: bytes, tail: bytes) -> bytes:

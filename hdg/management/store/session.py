@@ -23,7 +23,7 @@ from hdg.management.store.envelope import SALT_BYTES, binding, owned, pack, pars
 from hdg.management.store.fields import Fields
 from hdg.management.store.index import IndexRows
 from hdg.management.store.merge import IDENTITY, JsonObject, Parts, merge, without_server_meta
-from hdg.management.store.ready import Ready, digest_of
+from hdg.management.store.ready import Ready
 from hdg.management.store.shared import Shared
 from hdg.management.store.stale import (
     Heard,
@@ -124,11 +124,11 @@ class WriteSession(States):
         if isinstance(resource, Ready):
             made = resource
             state = self._state((resource.type, resource.id))
+            meaning = "" if fields is None else fields.meaning(resource.type)
             if not deletions:
                 if state is None and not gaps:
-                    is_final = fields is None or fields.leaves(resource.type)
-                    return self._create(resource, sender, stamp, institution, patient, is_final=is_final)
-                echo = (sender, resource.digest, frozenset(gaps))
+                    return self._create(resource, sender, stamp, institution, patient, is_final=not meaning)
+                echo = (sender, resource.digest, frozenset(gaps), meaning)
                 if state is not None and self._is_heard(state, echo, stamp, patient):
                     return Put(state.type, state.id, state.version, is_created=False, is_changed=False)
             resource = resource.resource()
@@ -163,10 +163,9 @@ class WriteSession(States):
         put = self._put(merged, parts, news.said(merged), state, institution, patient, made)
         after = self.batch.states[state.type, state.id]
         is_echo = not put.is_changed and after is not None and parts == state.parts
-        if is_echo and after is not None and news.statement is resource and not deletions:
+        if is_echo and after is not None and echo and news.statement is resource and not deletions:
             if len(after.echoes) >= _ECHOES_MAX:
                 after.echoes.clear()
-            echo = echo or (sender, digest_of(resource), frozenset(gaps))
             after.echoes[echo] = Heard.of(resource, stored, gaps)
         return put
 
@@ -177,7 +176,7 @@ class WriteSession(States):
             return False
         if heard.since <= stamp and stamp.stated_us < heard.until_us:
             return True
-        sender, _, gaps = echo
+        sender, _, gaps, _ = echo
         again = said_again(heard, state.said, state.type, gaps, sender=sender, stamp=stamp)
         if again is None:
             return False
@@ -402,7 +401,7 @@ def _is_same(new: JsonObject, stored: JsonObject) -> bool:
 
 def _heard_once(state: State, echo: Echo) -> Heard | None:
     """What its only sender has said of it, word for word: an echo without a look at it. None: it is something else."""
-    sender, digest, gaps = echo
+    sender, digest, gaps, _ = echo
     if digest != state.digest or gaps or state.parts != {sender: None}:
         return None
     content = parse(state.body)
