@@ -102,7 +102,7 @@ class Finder:
     def _led(self, asked: Asked, connection: Connection) -> Found | None:
         """The rows of a search that few rows lead, or the newest of many; None: it is not one."""
         self._check(asked.query, connection)
-        return self.single.led(connection, asked)
+        return self.single.led(connection, asked) or self.single.few(connection, asked)
 
     def _walked(self, connection: Connection, asked: Asked) -> Found | None:
         """The rows of a page by a walk over the type; None: to be found in another way."""

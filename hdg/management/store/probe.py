@@ -15,7 +15,17 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.exc import OperationalError
 
-__all__ = ["FEW", "MANY", "Fewest", "counting", "fewest", "fewest_of", "least", "within_bounds"]
+__all__ = [
+    "FEW",
+    "MANY",
+    "Fewest",
+    "counting",
+    "fewest",
+    "fewest_of",
+    "fewest_with",
+    "least",
+    "within_bounds",
+]
 
 Ask = Callable[[Select[Any]], Sequence[Sequence[Any]]]
 Count = Callable[[int, int], Sequence[Sequence[Any]]]
@@ -114,6 +124,11 @@ def fewest_of(connection: Connection, number: int, count: Count) -> int:
     Counts a few rows of each, then more, until one has no more, and of the others no more than that one has: so this
     costs less than to read that one.
     """
+    return fewest_with(connection, number, count)[0]
+
+
+def fewest_with(connection: Connection, number: int, count: Count) -> tuple[int, bool]:
+    """As ``fewest_of``, and whether that one finds fewer than MANY."""
     limit = _LIMIT
     while limit <= _LIMIT_MAX:
         found: dict[int, int] = {}
@@ -121,13 +136,14 @@ def fewest_of(connection: Connection, number: int, count: Count) -> int:
             most = _enough(min(found.values(), default=limit), limit)
             rows = _count(connection, count, place, most)
             if rows is not None and rows < FEW:
-                return place
+                return place, True
             if rows is not None and rows < most:
                 found[place] = rows
         if found:
-            return min(found, key=lambda place: (found[place], place))
+            rows, place = min((rows, place) for place, rows in found.items())
+            return place, rows < MANY
         limit *= _GROWTH
-    return 0
+    return 0, False
 
 
 def _enough(rows: int, limit: int) -> int:

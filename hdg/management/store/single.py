@@ -22,7 +22,7 @@ from sqlalchemy.exc import DataError
 from hdg.management.store import pages
 from hdg.management.store.asking import Asker
 from hdg.management.store.plain import Position, Shape, shape_of, twin_of
-from hdg.management.store.probe import counting, fewest_of, least, within_bounds
+from hdg.management.store.probe import counting, fewest_of, fewest_with, least, within_bounds
 from hdg.management.store.search import SearchQuery, Walk, conditions, led, walk_of
 from hdg.management.store.values import Hash
 
@@ -105,6 +105,25 @@ class Single:
         """As ``pages.rows``, of an unsorted page. Raises BadRequest."""
         number = self._number(asked)
         leader = fewest_of(connection, number, partial(self._count, connection, asked)) if number else 0
+        return self._unsorted(connection, asked, leader)
+
+    def few(self, connection: Connection, asked: Asked) -> Found | None:
+        """As ``rows``, on SQLite, where few rows lead, or there can be no walk; None: a walk may be better.
+
+        So that the clauses are tried once. Raises BadRequest.
+        """
+        if not self._is_sqlite or asked.shape is None:
+            return None
+        number = self._number(asked)
+        if number:
+            leader, is_few = fewest_with(connection, number, partial(self._count, connection, asked))
+            is_few = is_few or not self.can_be_walked(asked)
+        else:
+            leader, is_few = 0, not self.walked(connection, asked)
+        return self._unsorted(connection, asked, leader) if is_few else None
+
+    def _unsorted(self, connection: Connection, asked: Asked, leader: int) -> Found:
+        """The page by what the clause at ``leader`` finds, of those that may lead."""
 
         def ask(is_packed: bool) -> Rows:
             build = partial(self._page, asked.visible, leader, is_packed)
