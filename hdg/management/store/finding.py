@@ -39,8 +39,6 @@ from hdg.management.store.versions import (
 __all__ = ["Finder"]
 
 Condition = ColumnElement[bool]
-Position = Sequence[Any] | None
-"""Of the last row of the page before, as pages.page has it."""
 Contents = Callable[[Sequence[StoredVersion]], Iterator[dict[str, Any]]]
 _RESOURCE = table_of(schema.Resource)
 _EVERY = 2**31 - 1
@@ -87,9 +85,12 @@ class Finder:
         if not query.count:
             return None
         found: Found | None = self._connections.once(partial(self._led, asked), ONCE)
-        if found is None and self.single.can_be_walked(asked):
+        can_be_walked = found is None and self.single.can_be_walked(asked)
+        if can_be_walked:
             found = self._connections.snapshot(lambda connection: self._walked(connection, asked))
         if found is None:
+            if asked.shape is None and asked.is_counted and not can_be_walked:
+                return None  # the page and the number are found by the same terms
             found = self._connections.once(partial(self._alone, asked), BY_VALUES)
         rows, total = found
         if any(row[PATIENTS_AT] > 1 for row in rows):
@@ -112,17 +113,16 @@ class Finder:
     def _alone(self, asked: Asked, connection: Connection) -> Found:
         """The rows of a page by one statement that was made before, or by ``_listed``."""
         if asked.shape is None:
-            return self._listed(connection, asked)
+            return self._listed(connection, asked, self._where(connection, asked))
         self._check(asked.query, connection)
         return self.single.rows(connection, asked)
 
-    def _listed(self, connection: Connection, asked: Asked) -> Found:
-        """The rows of a page, and how many match in all (None: not known in passing)."""
+    def _listed(self, connection: Connection, asked: Asked, where: list[Condition]) -> Found:
+        """The rows of a page, and how many match in all (None: not known in passing). ``where``: as _where has it."""
 
         def content(row: Sequence[Any]) -> dict[str, Any]:
             return next(self._contents([stored(row)]))
 
-        where = self._where(connection, asked)
         ask = partial(self._asker.rows, connection)
         return pages.rows(connection, ask, COLUMNS, asked.query, where, asked.position, content)
 
@@ -145,10 +145,12 @@ class Finder:
 
     # --- how many -------------------------------------------------------------------------------------------
 
-    def _total(self, connection: Connection, asked: Asked) -> int:
-        """How many match; at most one more than are to be counted."""
+    def _total(self, connection: Connection, asked: Asked, where: list[Condition] | None = None) -> int:
+        """How many match; at most one more than are to be counted. ``where``: as _where has it, if it was made."""
         counted = self._walked_total(connection, asked)
-        return self._listed_total(connection, asked) if counted is None else counted
+        if counted is None:
+            counted = self._listed_total(connection, asked, where or self._where(connection, asked))
+        return counted
 
     def _walked_total(self, connection: Connection, asked: Asked) -> int | None:
         """The number by a walk, one more than are to be counted at most; None: to be counted in another way.
@@ -172,9 +174,9 @@ class Finder:
         most = _EVERY if asked.query.total_max is None else asked.query.total_max + 1
         return within_bounds(connection, rows, lambda: self._number(connection, counting(newest, most)))
 
-    def _listed_total(self, connection: Connection, asked: Asked) -> int:
+    def _listed_total(self, connection: Connection, asked: Asked, where: list[Condition]) -> int:
         """The same from what the clause finds that leads."""
-        where, most = self._where(connection, asked), asked.query.total_max
+        most = asked.query.total_max
         if most is None:
             return self._number(connection, select(func.count()).select_from(_RESOURCE).where(*where))
         return self._number(connection, counting(select(_RESOURCE.c.rkey).where(*where), most + 1))
@@ -187,12 +189,16 @@ class Finder:
     def by_several(self, connection: Connection, asked: Asked) -> Page:
         """The page on a connection in a transaction, with all that it may have."""
         query = asked.query
-        rows: Sequence[Sequence[Any]] = ()
-        total: int | None = None
+        found: Found | None = ((), None)
+        where: list[Condition] | None = None
         if query.count:
-            rows, total = self._walked(connection, asked) or self._listed(connection, asked)
+            found = self._walked(connection, asked)
+        if found is None:
+            where = self._where(connection, asked)
+            found = self._listed(connection, asked, where)
+        rows, total = found
         if asked.position is None and total is None and (query.with_total or not query.count):
-            total = self._total(connection, asked)
+            total = self._total(connection, asked, where)
         size = len(COLUMNS)
         versions = tuple(versions_of(connection, [row[:size] for row in rows[: query.count]]))
         included: Sequence[StoredVersion] = ()
