@@ -90,6 +90,7 @@ class World:
         if filled is not None:
             shutil.copytree(filled.settings.data, folder)
         self.now_us = START_US if filled is None else filled.now_us
+        self.step_us = 1_000_000
         self.settings = Settings(data=folder, base_url=BASE, institution="north", **settings)
         self.keys = KeyRing.open(folder / "keys")
         self.store = Store.open(self.settings, self.keys, self.clock)
@@ -109,7 +110,7 @@ class World:
             self.put(observation(f"bob-{number}", "bob", "718-7", f"2024-01-0{number + 1}"), "south", "bob")
 
     def clock(self):
-        self.now_us += 1_000_000
+        self.now_us += self.step_us
         return self.now_us
 
     def put(self, resource, institution, patient_id):
@@ -207,12 +208,15 @@ def world(tmp_path, filled):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def make_world(request, tmp_path):
-    """Makes the world on either database, with settings of the test's own."""
+    """Makes the world on either database, with settings of the test's own; ``keys_of``: a world whose keys it has."""
     made = []
 
-    def make(**settings):
+    def make(keys_of=None, **settings):
         url = database_url(request, request.param)
-        made.append(_made(tmp_path / f"data{len(made)}", database_url=url, **settings))
+        folder = tmp_path / f"data{len(made)}"
+        if keys_of is not None:
+            shutil.copytree(keys_of.settings.data / "keys", folder / "keys")
+        made.append(_made(folder, database_url=url, **settings))
         return made[-1]
 
     yield make

@@ -19,6 +19,7 @@ from hdg import device_api, imaging_api
 from hdg.devices import Devices
 from hdg.fhir.validate import validate
 from hdg.imaging import Imaging
+from hdg.usage.fhir_api.openapi import openapi
 from tests.described_bodies import CHECKS, asking
 
 
@@ -42,21 +43,69 @@ def test_requests_that_no_client_would_send_are_answered_as_requests(target):
     assert {200, 400, 404, 422} <= statuses.keys()
 
 
-def test_every_operation_of_the_description_answers_as_it_says(world):
+@pytest.mark.parametrize(("role", "examples"), [("clinician", 5), ("researcher", 2), ("patient", 2)])
+def test_every_operation_of_the_description_answers_as_it_says(world, role, examples):
     device_api.mount(world.app, world.gate, world.gateway, Devices(world.gateway))
     imaging_api.mount(world.app, world.gate, Imaging(world.gateway))
-    headers = {"authorization": f"Bearer {world.token('clinician', institution='north')}"}
+    institution = "north" if role == "clinician" else ""
+    token = world.token(
+        role,
+        institution=institution,
+        patient="ann" * (role == "patient"),
+        project="p1" * (role == "researcher"),
+    )
+    headers = {"authorization": f"Bearer {token}"}
     schema = schemathesis.openapi.from_asgi("/openapi.json", world.app)
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 40
     for operation in operations:
 
         @given(case=operation.as_strategy())
-        @asking(5)
+        @asking(examples)
         def asked(case):
             case.call_and_validate(headers=headers, checks=CHECKS)
 
         asked()
+
+
+def test_statuses_that_chance_does_not_meet_are_described(world):
+    described = openapi()["paths"]
+    token = world.token("clinician", institution="north")
+    researcher = world.token("researcher", project="p1")
+    letter = {
+        "resourceType": "Composition",
+        "id": "letter",
+        "status": "final",
+        "type": {"text": "x"},
+        "date": "2024",
+    }
+    more = {"author": [{"display": "x"}], "title": "x", "subject": {"reference": "Patient/ann"}}
+    world.put(letter | more, "north", "ann")
+    world.delete("Composition", "letter", "north")
+    world.put(world.patient("gone", "A", "B"), "north", "gone")
+    world.delete("Patient", "gone", "north")
+    nothing = {"resourceType": "Parameters"}
+
+    def asked(method, template, status, who=token, content=None, headers=None, **rest):
+        path = template
+        for name, value in {"id": "gone", "type": "Patient", "version": "2", **rest}.items():
+            path = path.replace("{" + name + "}", value)
+        answer = world.client.send(method.upper(), path, who, content, **headers or {})
+        assert answer.status_code == status, (method, template, answer.text)
+        assert str(status) in described[template][method]["responses"], (method, template)
+
+    one = "/fhir/{type}/{id}"
+    for tail in ("", "/_history/{version}", "/$everything", "/$meta", "/$validate", "/$ccd"):
+        asked("get", one + tail, 410)
+    asked("get", one + "/$document", 410, type="Composition", id="letter")
+    asked("post", one + "/$document", 410, type="Composition", id="letter", content=nothing)
+    asked("post", one + "/$everything", 410, content=nothing)
+    asked("get", one, 304, id="ann", headers={"if_none_match": 'W/"1"'})
+    asked("put", one, 405, id="new", content={"resourceType": "Patient", "id": "new"})
+    for tail in ("/_history", "/_history/{version}", "/$ccd", "/$document"):
+        asked("get", one + tail, 403, researcher, type="Composition" if "doc" in tail else "Patient")
+    for template in ("/fhir/_history", "/fhir/{type}/_history"):
+        asked("get", template, 403, researcher)
 
 
 def test_a_format_asked_for_in_an_entry_does_not_break_the_answer(world):

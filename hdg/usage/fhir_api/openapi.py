@@ -18,6 +18,7 @@ _PATCHES = (JSON_PATCH, FHIR_JSON)
 _ERRORS = {
     "400": "a parameter that is not understood",
     "401": "no valid token",
+    "403": "not for this role",
     "404": "absent or hidden",
     "406": "a format other than JSON and XML",
     "503": "the audit trail cannot be written, so nothing is answered",
@@ -68,15 +69,15 @@ def _interactions() -> JsonObject:
             "parameters": _path("type"),
             "get": _operation("Search", _paged()),
             "post": _write("Create (If-None-Exist: conditional create)"),
-            "put": _write("Conditional update; the query string is the condition"),
+            "put": _placed("Conditional update; the query string is the condition"),
             "patch": _write("Conditional patch; the query string is the condition", takes=_PATCHES),
             "delete": _write("Conditional delete; the query string is the condition", takes=()),
         },
         "/fhir/{type}/_search": {"parameters": _path("type"), "post": _post_search()},
         "/fhir/{type}/{id}": {
             "parameters": _path("type", "id"),
-            "get": _operation("Read"),
-            "put": _write("Update, or create under an id of the client's (If-Match, If-None-Match: *)"),
+            "get": _read("Read"),
+            "put": _placed("Update, or create under an id of the client's (If-Match, If-None-Match: *)"),
             "patch": _write("JSON Patch or FHIRPath Patch (If-Match)", takes=_PATCHES),
             "delete": _write("Delete (If-Match)", takes=()),
         },
@@ -90,7 +91,7 @@ def _interactions() -> JsonObject:
         },
         "/fhir/{type}/{id}/_history/{version}": {
             "parameters": _path("type", "id", "version"),
-            "get": _operation("Read one version"),
+            "get": _read("Read one version"),
         },
     }
 
@@ -157,13 +158,13 @@ def _documents() -> JsonObject:
         },
         "/fhir/{type}/$document": {
             "parameters": _path("type"),
-            "get": _operation("A Composition as a document", [_text("id"), _persist()]),
-            "post": _write("$document with a Parameters resource"),
+            "get": _of_one(_operation("A Composition as a document", [_text("id"), _persist()])),
+            "post": _of_one(_write("$document with a Parameters resource")),
         },
         "/fhir/{type}/{id}/$document": {
             "parameters": _path("type", "id"),
-            "get": _operation("A Composition and what it leads to, as one Bundle", [_persist()]),
-            "post": _write("$document with a Parameters resource"),
+            "get": _of_one(_operation("A Composition and what it leads to, as one Bundle", [_persist()])),
+            "post": _of_one(_write("$document with a Parameters resource")),
         },
     }
 
@@ -177,10 +178,13 @@ def _validation() -> JsonObject:
         },
         "/fhir/{type}/{id}/$validate": {
             "parameters": _path("type", "id"),
-            "get": _validate("Check the stored resource"),
-            "post": _validate("Check a resource for this place, or the stored one", has_body=True),
+            "get": _of_one(_validate("Check the stored resource")),
+            "post": _of_one(_validate("Check a resource for this place, or the stored one", has_body=True)),
         },
-        "/fhir/{type}/{id}/$meta": {"parameters": _path("type", "id"), "get": _operation("The meta")},
+        "/fhir/{type}/{id}/$meta": {
+            "parameters": _path("type", "id"),
+            "get": _of_one(_operation("The meta")),
+        },
         "/fhir/{type}/{id}/$meta-add": {
             "parameters": _path("type", "id"),
             "post": _write("Adds profiles, tags and labels"),
@@ -202,11 +206,13 @@ def _reports() -> JsonObject:
         },
         "/fhir/{type}/{id}/$everything": {
             "parameters": _path("type", "id"),
-            "get": _operation(
-                "All about a Patient or of an Encounter",
-                [*_paged(), *_since(), _text("start"), _text("end")],
+            "get": _of_one(
+                _operation(
+                    "All about a Patient or of an Encounter",
+                    [*_paged(), *_since(), _text("start"), _text("end")],
+                )
             ),
-            "post": _write("$everything with a Parameters resource"),
+            "post": _of_one(_write("$everything with a Parameters resource")),
         },
         "/fhir/{type}/$stats": {
             "parameters": _path("type"),
@@ -271,8 +277,22 @@ def _operation(
     return operation
 
 
+def _of_one(operation: JsonObject) -> JsonObject:
+    """About a resource that the caller may know to be deleted."""
+    operation["responses"]["410"] = {"description": "OperationOutcome: deleted"}
+    return operation
+
+
+def _read(summary: str) -> JsonObject:
+    operation = _of_one(_operation(summary))
+    operation["responses"]["304"] = {
+        "description": "the caller holds it already (If-None-Match, If-Modified-Since)"
+    }
+    return operation
+
+
 def _ccd() -> JsonObject:
-    operation = _operation("A Patient's record as a Continuity of Care Document")
+    operation = _of_one(_operation("A Patient's record as a Continuity of Care Document"))
     content = {"application/hl7-cda+xml": {"schema": {"type": "string"}}}
     operation["responses"]["200"] = {"description": "C-CDA R2.1", "content": content}
     return operation
@@ -301,6 +321,15 @@ def _write(summary: str, *, takes: tuple[str, ...] = (FHIR_JSON,)) -> JsonObject
     return operation
 
 
+def _placed(summary: str) -> JsonObject:
+    """A write that would create where there is nothing."""
+    operation = _write(summary)
+    operation["responses"]["405"] = {
+        "description": "OperationOutcome: not there, and no id of the caller's to choose"
+    }
+    return operation
+
+
 def _validate(summary: str, *, has_body: bool = False) -> JsonObject:
     modes = {"type": "string", "enum": ["create", "update", "delete", "profile"]}
     asked = [_query("mode", modes), _query("profile", {"type": "string"})]
@@ -311,7 +340,10 @@ def _validate(summary: str, *, has_body: bool = False) -> JsonObject:
 
 def _post_search() -> JsonObject:
     form = {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}
-    return {**_operation("Search, parameters in the body"), "requestBody": {"content": {FORM: form}}}
+    operation = _operation("Search, parameters in the body")
+    for status in ("413", "415"):
+        operation["responses"][status] = {"description": f"OperationOutcome: {_WRITE_ERRORS[status]}"}
+    return {**operation, "requestBody": {"content": {FORM: form}}}
 
 
 def _plain(summary: str, media_type: str) -> JsonObject:
