@@ -163,6 +163,45 @@ def test_lastn_gives_the_newest_of_each_code(stay, north):
     get(stay, north, "Observation/$lastn?patient=ann&code=718-7&max=0", 400)
 
 
+def test_lastn_drops_nothing_that_is_as_new_as_what_it_gives(stay, north):
+    """R4 observation-operation-lastn.html: of results with equal times all are returned, also over ``max``."""
+    for id_, day in (("b", "2024-05-01"), ("c", "2024-05-01"), ("d", "2024-04-30"), ("e", "2024-04-30")):
+        stay.put(stay.observation(id_, "ann", "2345-7", day), "north", "ann")
+    period = stay.observation("a", "ann", "2345-7", "2024-05-01")
+    period["effectivePeriod"] = {"start": "2024-04-01", "end": period.pop("effectiveDateTime")}
+    stay.put(period, "north", "ann")
+    undated = stay.observation("u", "ann", "2345-7", "2024-05-01")
+    del undated["effectiveDateTime"]
+    for id_ in ("u", "v"):
+        stay.put({**undated, "id": id_}, "north", "ann")
+
+    def last(most):
+        return set(ids(get(stay, north, f"Observation/$lastn?patient=ann&code=2345-7&max={most}")))
+
+    assert last(1) == last(2) == last(3) == {"a", "b", "c"}
+    assert last(4) == last(5) == {"a", "b", "c", "d", "e"}
+    assert last(6) == {"a", "b", "c", "d", "e", "u", "v"}
+
+
+def test_lastn_groups_codes_that_a_third_joins_and_each_patients_own(stay, north):
+    def put(id_, codes, day, patient="ann"):
+        made = stay.observation(id_, patient, "x", day)
+        made["code"] = {"coding": [{"system": "urn:x", "code": code} for code in codes], "text": id_}
+        stay.put(made, "north", patient)
+
+    put("first", "a", "2024-05-03")
+    put("second", "b", "2024-05-02")
+    asked = "Observation/$lastn?subject={}&code=urn:x|a,urn:x|b,urn:x|c"
+    assert ids(get(stay, north, asked.format("ann"))) == ["first", "second"]
+    put("third", "bc", "2024-05-01")
+    put("fourth", "ac", "2024-04-30")
+    assert ids(get(stay, north, asked.format("ann"))) == ["first"]
+    assert ids(get(stay, north, asked.format("ann") + "&max=3")) == ["first", "second", "third"]
+    stay.put(stay.patient("cyd", "Eve", "Other"), "north", "cyd")
+    put("hers", "a", "2024-01-01", "cyd")
+    assert ids(get(stay, north, asked.format("ann,cyd"))) == ["first", "hers"]
+
+
 def test_meta_is_read_added_to_and_taken_from(stay, north):
     tag = {"system": "urn:example:tag", "code": "a", "display": "A"}
     profile = "http://example.org/StructureDefinition/x"

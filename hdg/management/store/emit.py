@@ -23,7 +23,7 @@ from hdg.management.store.values import (
     split_reference,
 )
 
-__all__ = ["Emit", "emitters"]
+__all__ = ["Emit", "date_rows", "emitters"]
 
 Emit = Callable[[Any], Iterable[tuple[Any, ...]]]
 
@@ -91,7 +91,7 @@ def emitters(hash_: Hash) -> dict[str, Emit]:
         "reference": reference,
         "string": string,
         "uri": _uri,
-        "date": _date,
+        "date": date_rows,
         "number": number,
         "quantity": quantity,
         "phonetic": sound,
@@ -115,7 +115,8 @@ def _uri(item: Any) -> Iterable[tuple[Any, ...]]:
     return ((index_text(item),),) if type(item) is str else ()
 
 
-def _date(item: Any) -> Iterable[tuple[int, int]]:
+def date_rows(item: Any) -> Iterable[tuple[int, int]]:
+    """First and last µs of a date, dateTime, instant, Period or Timing; nothing where it says none."""
     if type(item) is str:
         covered = date_range(item)
         return () if covered is None else (covered,)
@@ -128,5 +129,5 @@ def _date(item: Any) -> Iterable[tuple[int, int]]:
     bounds = (item.get("repeat") or {}).get("boundsPeriod")
     texts = [event for event in item.get("event", ()) if event]
     found = [covered for text in texts if (covered := date_range(text)) is not None]
-    found += _date(bounds) if bounds else ()
+    found += date_rows(bounds) if bounds else ()
     return ((min(lo for lo, _ in found), max(hi for _, hi in found)),) if found else ()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,10 +16,11 @@ from hdg.fhir.validate import validate
 from hdg.management.store.everything import Everything
 from hdg.management.store.search import Sort
 from hdg.management.store.values import date_range
-from hdg.usage.access import Results, Visible
+from hdg.usage.access import Results
 from hdg.usage.fhir_api import bundles, parameters
 from hdg.usage.fhir_api.bodies import json_given, json_of
 from hdg.usage.fhir_api.context import Api, check_stored, query_of, refuse_parameters
+from hdg.usage.fhir_api.last import Last
 from hdg.usage.fhir_api.query import FORBIDDEN, Pairs
 from hdg.usage.fhir_api.read import logical_id
 from hdg.usage.fhir_api.responses import fhir_response
@@ -73,7 +73,7 @@ def routes(api: Api) -> list[Route]:
         if not names & {"patient", "subject"} or not names & {"category", "code"}:
             raise BadRequest("$lastn needs a patient or subject and a category or code", code="required")
         page = Results((), None, "")
-        last = _Last(most)
+        last = Last(most)
         for _ in range(_LASTN_PAGES):
             query = parameters.parse("Observation", asked, api.limits, page.next_cursor, count=_LASTN_PAGE)
             query = parameters.sorted_by(query, (Sort("date", "date", is_descending=True),))
@@ -84,7 +84,8 @@ def routes(api: Api) -> list[Route]:
                 break
         else:
             raise BadRequest("$lastn would have to look at too many results; ask for less", code="too-costly")
-        found = Results(tuple(last.kept), len(last.kept), "")
+        kept = last.kept()
+        found = Results(kept, len(kept), "")
         links = link_urls(api, f"{api.base_url}/{place}", token, "", caller, place)
         return fhir_response(bundles.searchset(api.base_url, found, links), method=request.method)
 
@@ -235,25 +236,3 @@ def _most(given: list[str]) -> int:
     if len(given) > 1 or not all(text.isdecimal() and 0 < int(text) < 1000 for text in given):
         raise BadRequest("parameter 'max': a number from 1 to 999", code="value")
     return int(given[0]) if given else 1
-
-
-class _Last:
-    """The newest ``most`` Observations of each group. R4 observation-operation-lastn.html: codes that share a
-    coding (else the same text) are one group. ``take`` gets them newest first.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.kept: list[Visible] = []
-        self._most = most
-        self._groups: dict[tuple[str, str], list[int]] = {}
-
-    def take(self, match: Visible) -> None:
-        """Keeps it unless its group is full."""
-        code: dict[str, Any] = orjson.loads(match.body).get("code") or {}
-        names = [(c.get("system", ""), c["code"]) for c in code.get("coding", ()) if "code" in c]
-        names = names or [("text", code.get("text", ""))]
-        group = next((self._groups[name] for name in names if name in self._groups), [0])
-        self._groups.update(dict.fromkeys(names, group))
-        if group[0] < self._most:
-            group[0] += 1
-            self.kept.append(match)

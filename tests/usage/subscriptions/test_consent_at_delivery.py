@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from endpoint import Endpoint
 from hdg.management import revocation
 from hdg.management.store import subscription
@@ -248,3 +250,64 @@ def test_no_row_no_deliveries(lite, endpoint):
     lite.observe("x1")
     endpoint.wait_for(1)
     assert endpoint.places == ["/hook/good/Observation/x1"]
+
+
+CONTENT = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/backport-payload-content"
+
+
+def bundles(content):
+    return {
+        "payload": "application/fhir+json",
+        "_payload": {"extension": [{"url": CONTENT, "valueCode": content}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("criteria", "channel"),
+    [
+        ("Observation?code=http://loinc.org|718-7", {"header": ["X-Site: 7"]}),
+        ("Observation?code=http://loinc.org|718-7", PAYLOAD),
+        (TOPIC, bundles("empty")),
+        (TOPIC, bundles("id-only")),
+        (TOPIC, bundles("full-resource")),
+    ],
+)
+def test_what_was_revoked_while_it_waited_is_in_no_id_header_number_or_count(
+    lite, endpoints, criteria, channel
+):
+    """Whatever a notification says: not even that there was something."""
+    first = endpoints[0]
+    consent = lite.world.grant("bob", "Organization/north")
+    id_ = lite.subscribe(first.url, criteria, channel=channel)
+    lite.start()
+    lite.until_status(id_, "active")
+    handshakes = len(first.got)
+    port = first.port
+    first.close()
+    lite.observe("secret1", "bob", institution="south")
+    until(lambda: subscription.one(lite.world.store.engine, id_).failures >= 1)
+    lite.world.revoke(consent)
+    lite.observe("secret2", "bob", institution="south")
+    lite.observe("shown", "ann")
+    again = Endpoint(port=port)
+    try:
+        (got,) = again.wait_for(1)
+        lite.observe("shown2", "ann")
+        again.wait_for(2)
+    finally:
+        again.close()
+    said = b"".join(
+        one.path.encode() + repr(sorted(one.headers.items())).encode() + one.body for one in again.got
+    )
+    assert len(again.got) == 2
+    assert b"secret" not in said
+    assert b"bob" not in said
+    if criteria == TOPIC:
+        assert handshakes == 1
+        assert [one.number for one in again.got] == ["1", "2"]
+        assert got.parameters["events-since-subscription-start"] == "1"
+    path = f"/fhir/Subscription/{id_}"
+    for name in ("$status", "$events"):
+        told = lite.world.client.get(f"{path}/{name}", lite.north).text
+        assert "secret" not in told
+    assert subscription.event_count(lite.world.store.engine, id_) == 2
