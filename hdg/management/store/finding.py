@@ -20,10 +20,11 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.connections import BY_VALUES, ONCE, Connections
 from hdg.management.store.custom import TEXTS
 from hdg.management.store.custom_register import are_ready
+from hdg.management.store.ends import end_of, sizes
 from hdg.management.store.index_state import IndexState, needs_index
 from hdg.management.store.probe import counting, fewest, within_bounds
 from hdg.management.store.search import SearchQuery, conditions
-from hdg.management.store.single import Asked, Found, Single
+from hdg.management.store.single import Asked, Found, Rows, Single
 from hdg.management.store.text_state import hold
 from hdg.management.store.values import Hash
 from hdg.management.store.versions import (
@@ -83,6 +84,8 @@ class Finder:
         """
         query = asked.query
         if not query.count:
+            return self._number_alone(asked)
+        if query.sort:
             return None
         found: Found | None = self._connections.once(partial(self._led, asked), ONCE)
         can_be_walked = found is None and self.single.can_be_walked(asked)
@@ -100,15 +103,54 @@ class Finder:
         versions = tuple(stored(row[: len(COLUMNS)]) for row in rows[: query.count])
         return _page(asked, rows, versions, total)
 
+    def _number_alone(self, asked: Asked) -> Page | None:
+        """How many match; None: it takes more than is kept of a search."""
+        if asked.shape is None or asked.position is not None:
+            return None
+        total = self._connections.once(partial(self._few_counted, asked), ONCE)
+        if total is None:
+            total = self._connections.snapshot(lambda connection: self._total(connection, asked))
+        return _page(asked, (), (), total)
+
+    def _few_counted(self, asked: Asked, connection: Connection) -> int | None:
+        self._check(asked.query, connection)
+        return self.single.few_counted(connection, asked)
+
     def _led(self, asked: Asked, connection: Connection) -> Found | None:
         """The rows of a search that few rows lead, or the newest of many; None: it is not one."""
         self._check(asked.query, connection)
         return self.single.led(connection, asked) or self.single.few(connection, asked)
 
     def _walked(self, connection: Connection, asked: Asked) -> Found | None:
-        """The rows of a page by a walk over the type; None: to be found in another way."""
+        """The rows of a page by a walk over the type, or in its order; None: to be found in another way."""
         self._check(asked.query, connection)
-        return self.single.walk(connection, asked)
+        return self._from_end(connection, asked) if asked.query.sort else self.single.walk(connection, asked)
+
+    def _from_end(self, connection: Connection, asked: Asked) -> Found | None:
+        """The rows of a sorted page from the end of an index (ends.py); None: to be found in another way."""
+        query, after = asked.query, None if asked.position is None else asked.position[2]
+        end = None if asked.position is not None and after is None else end_of(query)
+        ordered = None if end is None else self.single.ordered(connection, asked)
+        if end is None or ordered is None:
+            return None
+        walk, rows = ordered
+        ask = partial(self._asker.rows, connection)
+
+        def page() -> Rows | None:
+            passed = 0 if after is None else end.passed(ask, after, rows)
+            for size in sizes(rows, passed):
+                among, bound = end.among(ask, after, size)
+                where = [*walk.terms, asked.visible, _RESOURCE.c.rkey.in_(among)]
+                where += [] if bound is None else [pages.up_to(query, bound)]
+                found = ask(pages.page(COLUMNS, query, where, asked.position))
+                if len(found) > query.count:
+                    return found
+                if bound is None:
+                    break
+            return None
+
+        found = within_bounds(connection, rows, page)
+        return None if found is None else (found, None)
 
     def _alone(self, asked: Asked, connection: Connection) -> Found:
         """The rows of a page by one statement that was made before, or by ``_listed``."""
@@ -147,7 +189,11 @@ class Finder:
 
     def _total(self, connection: Connection, asked: Asked, where: list[Condition] | None = None) -> int:
         """How many match; at most one more than are to be counted. ``where``: as _where has it, if it was made."""
+        if where is None:
+            asked = self.single.unsorted(asked)
         counted = self._walked_total(connection, asked)
+        if counted is None and where is None:
+            counted = self.single.counted(connection, asked)
         if counted is None:
             counted = self._listed_total(connection, asked, where or self._where(connection, asked))
         return counted

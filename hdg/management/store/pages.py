@@ -44,10 +44,12 @@ from hdg.management.store.sorting import READ_KINDS, READ_MAX, Row, is_read, ord
 
 __all__ = [
     "BY_HASH",
+    "LED_MAX",
     "SORTED_KINDS",
     "decoded",
     "encoded",
     "led_found",
+    "led_number",
     "led_page",
     "newest_found",
     "newest_packed",
@@ -55,6 +57,7 @@ __all__ = [
     "page",
     "rows",
     "unsorted",
+    "up_to",
 ]
 
 Ask = Callable[[Select[Any]], Sequence[Sequence[Any]]]
@@ -245,6 +248,18 @@ def led_page(
     return shown.add_cte(leading.cte("led")).add_cte(keys.limit(query.count + 1).cte("found"))
 
 
+def led_number(by: Led, visible: Condition) -> Select[Any]:
+    """How many match of a search that few rows lead, as ``led_page`` finds them; then how many rows lead."""
+    few = by.rows.limit(LED_MAX + 1).cte("few").prefix_with("MATERIALIZED")
+    number = select(func.count()).select_from(few).scalar_subquery()
+    fence: ColumnElement[int] = literal_column("0")
+    leading = select(few.c.rkey).distinct().offset(fence).cte("led")
+    passed = select(LED.c.rkey).where(number <= LED_MAX, *by.terms).offset(fence).subquery("passed")
+    found = select(func.count()).select_from(passed.join(_RESOURCE, _RESOURCE.c.rkey == passed.c.rkey))
+    matching = found.where(_RESOURCE.c.deleted.is_(False), visible).scalar_subquery()
+    return select(matching, number).add_cte(leading)
+
+
 def newest_page(
     columns: Sequence[Any], query: SearchQuery, by: Led, visible: Condition, position: Sequence[Any] | None
 ) -> Select[Any]:
@@ -343,6 +358,14 @@ def _value(query: SearchQuery, key: Sort) -> ColumnElement[Any]:
     table = low.table.c
     rows = select(value).where(table.rkey == _RESOURCE.c.rkey, table.param.in_(sorted(set(places))))
     return rows.correlate(_RESOURCE).scalar_subquery()
+
+
+def up_to(query: SearchQuery, bound: Any) -> Condition:
+    """Of a sorted page: what comes no later than ``bound`` by the first key."""
+    key = query.sort[0]
+    value = _value(query, key)
+    found: Condition = value >= bound if key.is_descending else value <= bound
+    return found
 
 
 def _order(sort: Sequence[Sort], values: Sequence[Any], rkey: Any) -> list[Any]:

@@ -40,8 +40,11 @@ class Shape:
 
 
 def shape_of(query: SearchQuery, position: Position, hash_: Hash) -> Shape | None:
-    """The shape of a page of a search; None: it has none. ``position``: as pages.page has it."""
-    if query.compartment or query.includes or query.custom or query.sort or not query.count:
+    """The shape of a page of a search (of no rows: of the number of its matches); None: it has none.
+
+    ``position``: as pages.page has it.
+    """
+    if query.compartment or query.includes or query.custom or (query.sort and query.count):
         return None
     keys: list[Hashable] = []
     values: list[Value] = [] if position is None else [position[0]]

@@ -30,6 +30,7 @@ __all__ = [
     "Walk",
     "conditions",
     "led",
+    "tested_of",
     "walk_of",
 ]
 
@@ -167,12 +168,21 @@ def walk_of(query: SearchQuery, hash_: Hash, now_us: int, visible: Condition) ->
 
     Raises BadRequest as ``conditions`` does.
     """
-    if not query.type or query.types or query.compartment or query.sort or query.custom:
+    walk = None if query.sort else tested_of(query, hash_, now_us, visible)
+    return walk if walk is not None and walk.leading else None
+
+
+def tested_of(query: SearchQuery, hash_: Hash, now_us: int, visible: Condition) -> Walk | None:
+    """The search, whatever its order, by look-ups from each resource of its type; ``leading`` (): nothing else leads.
+
+    None: that cannot be, or one clause finds few by its kind. Raises BadRequest as ``conditions`` does.
+    """
+    if not query.type or query.types or query.compartment or query.custom:
         return None
     asked = Asked(hash_, now_us, visible)
     wheres = wheres_of((query.type,), query.clauses, asked)
     able = [where for where in wheres if where.can_lead()]
-    if not able or any(where.is_id() or where.is_few() for where in able):
+    if any(where.is_id() or where.is_few() for where in able):
         return None
     if not all(where.is_tested() for where in wheres):
         return None

@@ -11,22 +11,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, func, select
 from sqlalchemy.exc import DataError
 
-from hdg.management.store import pages
+from hdg.management.store import pages, schema
 from hdg.management.store.asking import Asker
+from hdg.management.store.batch import table_of
 from hdg.management.store.plain import Position, Shape, shape_of, twin_of
 from hdg.management.store.probe import counting, fewest_of, fewest_with, least, within_bounds
-from hdg.management.store.search import SearchQuery, Walk, conditions, led, walk_of
+from hdg.management.store.search import SearchQuery, Walk, conditions, led, tested_of, walk_of
 from hdg.management.store.values import Hash
 
-__all__ = ["Asked", "Found", "Single"]
+__all__ = ["Asked", "Found", "Rows", "Single"]
 
 Condition = ColumnElement[bool]
 Rows = Sequence[Sequence[Any]]
@@ -34,6 +35,7 @@ Found = tuple[Rows, int | None]
 Build = Callable[[SearchQuery, Position], Select[Any]]
 """A statement of a search; its text follows from the search's shape."""
 
+_RESOURCE = table_of(schema.Resource)
 _PLANS_MAX = 2_000
 """Kept statements; one takes about 8 KB."""
 _SEEN_MAX = 20_000
@@ -112,6 +114,31 @@ class Single:
 
         So that the clauses are tried once. Raises BadRequest.
         """
+        leader = self._few_led(connection, asked)
+        return None if leader is None else self._unsorted(connection, asked, leader)
+
+    def few_counted(self, connection: Connection, asked: Asked) -> int | None:
+        """How many match of a search that few rows lead; None: they are not few, or it has no shape.
+
+        Raises BadRequest.
+        """
+        if asked.shape is None:
+            return None
+        if not self._is_sqlite:
+            return self._led_counted(connection, asked)
+        leader = self._few_led(connection, asked)
+        return None if leader is None else self._counted(connection, asked, leader)
+
+    def counted(self, connection: Connection, asked: Asked) -> int | None:
+        """The same from the rows that one clause finds, few or many; None: it has no shape. Raises BadRequest."""
+        if asked.shape is None:
+            return None
+        number = self._number(asked)
+        leader = fewest_of(connection, number, partial(self._count, connection, asked)) if number else 0
+        return self._counted(connection, asked, leader)
+
+    def _few_led(self, connection: Connection, asked: Asked) -> int | None:
+        """The clause, of those that may lead, whose rows are few, on SQLite; None: a walk may be better."""
         if not self._is_sqlite or asked.shape is None:
             return None
         number = self._number(asked)
@@ -120,7 +147,32 @@ class Single:
             is_few = is_few or not self.can_be_walked(asked)
         else:
             leader, is_few = 0, not self.walked(connection, asked)
-        return self._unsorted(connection, asked, leader) if is_few else None
+        return leader if is_few else None
+
+    def _counted(self, connection: Connection, asked: Asked, leader: int) -> int:
+        """``total_max`` is part of the text that is kept."""
+        most = asked.query.total_max
+
+        def build(query: SearchQuery, _: Position) -> Select[Any]:
+            where = self._led_by(query, asked.visible, leader)
+            if most is None:
+                return select(func.count()).select_from(_RESOURCE).where(*where)
+            return counting(select(_RESOURCE.c.rkey).where(*where), most + 1)
+
+        return int(self._ask(connection, asked, ("number", leader, most), build)[0][0])
+
+    def _led_counted(self, connection: Connection, asked: Asked) -> int | None:
+        key = None if asked.shape is None else asked.shape.key
+        if key in self._unled:
+            return None
+        rows = self._kept(connection, asked, ("led number",))
+        if rows is None:
+            if led(asked.query, self._hash, self._clock(), asked.visible) is None:
+                self._note(self._unled, key)
+                return None
+            rows = self._made(connection, asked, ("led number",), partial(self._led_number, asked.visible))
+        number, few = rows[0]
+        return None if few > pages.LED_MAX else int(number)
 
     def _unsorted(self, connection: Connection, asked: Asked, leader: int) -> Found:
         """The page by what the clause at ``leader`` finds, of those that may lead."""
@@ -180,6 +232,29 @@ class Single:
         """
         number = self._rivals(asked)
         return least(connection, number, partial(self._probe, connection, asked)) if number else 0
+
+    def unsorted(self, asked: Asked) -> Asked:
+        """What matches, in no order of the caller's and from the first on."""
+        query = replace(asked.query, sort=(), includes=(), cursor="")
+        return self.asked(query, None, asked.visible)
+
+    def ordered(self, connection: Connection, asked: Asked) -> tuple[Walk, int] | None:
+        """A sorted search by look-ups from the resource at hand, and how many rows would be listed without that.
+
+        None: these are few, or it cannot be. Raises BadRequest.
+        """
+        plain = self.unsorted(asked)
+        rows = self.walked(connection, plain)
+        if not rows and self.can_be_walked(plain):
+            return None
+        walk = tested_of(plain.query, self._hash, self._clock(), asked.visible)
+        if walk is not None and not walk.leading:
+            rows = least(connection, 1, lambda _, limit: self._of_type(connection, plain.query.type, limit))
+        return (walk, rows) if walk is not None and rows else None
+
+    def _of_type(self, connection: Connection, type_: str, limit: int) -> Rows:
+        of_type = select(_RESOURCE.c.rkey).where(_RESOURCE.c.type == type_)
+        return self._asker.rows(connection, counting(of_type, limit))
 
     def can_be_walked(self, asked: Asked) -> bool:
         """Whether it is a search that a walk can answer, by its form alone. Raises BadRequest."""
@@ -291,10 +366,14 @@ class Single:
     def _page(
         self, visible: Condition, leader: int, is_packed: bool, query: SearchQuery, position: Position
     ) -> Select[Any]:
-        fewest = (lambda _: leader) if self._is_sqlite or _has_links(query) else None
-        where = [*conditions(query, self._hash, self._clock(), visible, fewest), visible]
+        where = self._led_by(query, visible, leader)
         is_counted = query.with_total and position is None
         return pages.page(self._columns, query, where, position, is_counted=is_counted, is_packed=is_packed)
+
+    def _led_by(self, query: SearchQuery, visible: Condition, leader: int) -> list[Condition]:
+        """What the matches fulfil, led by the one clause of those that may lead."""
+        fewest = (lambda _: leader) if self._is_sqlite or _has_links(query) else None
+        return [*conditions(query, self._hash, self._clock(), visible, fewest), visible]
 
     def _walk_page(
         self, visible: Condition, is_packed: bool, query: SearchQuery, position: Position
@@ -314,6 +393,12 @@ class Single:
             return made(self._columns, query, by, visible, position)
         is_counted = query.with_total and position is None
         return pages.led_page(self._columns, query, by, visible, position, is_counted=is_counted)
+
+    def _led_number(self, visible: Condition, query: SearchQuery, _: Position) -> Select[Any]:
+        by = led(query, self._hash, self._clock(), visible)
+        if by is None:
+            raise ValueError("not a search that one clause leads")
+        return pages.led_number(by, visible)
 
     # --- what is kept ---------------------------------------------------------------------------------------
 

@@ -80,6 +80,16 @@ def walk(store: Store, sort: tuple[Sort, ...], count: int, between: Any = None) 
         query = SearchQuery("Patient", (active,), count, page.next_cursor, sort)
 
 
+@pytest.fixture(params=["all sorted", "from the end of an index"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How sorted pages are found."""
+    if request.param != "all sorted":
+        monkeypatch.setattr("hdg.management.store.single.least", lambda *_: 50_000)
+        monkeypatch.setattr("hdg.management.store.ends._FIRST", 2)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
 def test_pages_have_the_order_that_the_contents_say(store: Store, do) -> None:
     chance = random.Random(7)
     made = [content(chance, f"p{number:02d}") for number in range(40)]
@@ -117,6 +127,7 @@ def test_the_total_is_the_same_however_it_is_counted(store: Store, do, monkeypat
         assert store.reader.search(SearchQuery("Patient", (nobody,), 5, sort=sort), TRUE).total == 0
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("seed", range(3))
 def test_what_nobody_changes_comes_once_and_in_order_while_others_write(store: Store, do, seed: int) -> None:
     chance = random.Random(seed)

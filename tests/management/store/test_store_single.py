@@ -12,7 +12,7 @@ from sqlalchemy import and_, bindparam, true
 
 from hdg.errors import BadRequest
 from hdg.fhir import definitions
-from hdg.management.store import Clause, SearchQuery, Store
+from hdg.management.store import Clause, SearchQuery, Store, pages
 from hdg.management.store.batch import table_of
 from hdg.management.store.plain import shape_of, twin_of
 from hdg.management.store.schema import Resource
@@ -213,6 +213,27 @@ def test_searches_by_kept_statements_find_what_others_find(filled: Store) -> Non
     assert len(kept) > 10
 
 
+@pytest.mark.parametrize("few", [0, 20, 2_000])
+def test_a_number_by_kept_statements_is_how_many_matches_there_are(
+    filled: Store, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(pages, "LED_MAX", few)
+    rng, at_us = random.Random(9), [0]
+    views = [true(), visible_to("s", at_us), visible_to("t", at_us), visible_to("nobody", at_us)]
+    finder = filled.reader._finder
+    totals = set()
+    for _ in range(120):
+        query, visible = replace(common(rng), count=0), rng.choice(views)
+        asked = finder.single.asked(replace(query, count=90), None, visible)
+        others = filled.reader._connections.snapshot(partial(finder.by_several, asked=asked))
+        page = filled.reader.search(query, visible)
+        assert (page.versions, page.total, page.next_cursor) == ((), len(others.versions), "")
+        totals.add(page.total)
+    assert len(totals) > 10
+    kept = {key[0][0] for key, plan in single_of(filled)._plans.items() if plan.sql}
+    assert kept & {"number", "led number"}
+
+
 def test_a_kept_statement_sees_what_its_caller_may_see_at_that_time(filled: Store) -> None:
     at_us = [0]
     visible = visible_to("s", at_us)
@@ -220,7 +241,11 @@ def test_a_kept_statement_sees_what_its_caller_may_see_at_that_time(filled: Stor
     found = [len(filled.reader.search(query, visible).versions) for _ in range(4)]
     assert len(set(found)) == 1
     assert found[0]
+    number = replace(query, count=0)
+    assert [filled.reader.search(number, visible).total for _ in range(4)] == found
     at_us[0] = 2**60
+    assert filled.reader.search(number, visible).total == 0
+    assert filled.reader.search(number, visible_to("nobody", [0])).total == 0
     assert not filled.reader.search(query, visible).versions
     assert not filled.reader.search(query, visible_to("nobody", [0])).versions
     assert len(filled.reader.search(query, true()).versions) > found[0]
