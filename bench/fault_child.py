@@ -22,8 +22,8 @@ from typing import Any
 
 from sqlalchemy import event
 
+from hdg import statements
 from hdg.cli import main
-from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.management.ledger.log import Log
 from hdg.management.store import engine, groups
@@ -106,15 +106,15 @@ def _file(size: str) -> None:
 
 
 def _raise(_: str) -> None:
-    convert, store, add = Converter.convert, Gateway.store_statements, WriteSession.inbox_add
+    convert, store, add = Converter.convert, statements.store_statements, WriteSession.inbox_add
 
     def failing(self: Converter, data: bytes, *arguments: Any, **named: Any) -> Any:
         if b"|RAISE-CONVERT" in data:
             raise KeyError("a defect")
         return convert(self, data, *arguments, **named)
 
-    def storing(self: Gateway, session: WriteSession, converted: Any, *rest: Any) -> None:
-        store(self, session, converted, *rest)
+    def storing(session: WriteSession, converted: Any, *rest: Any) -> None:
+        store(session, converted, *rest)
         if converted.source.control_id.startswith("RAISE-STORE"):
             raise RuntimeError("a defect")
 
@@ -125,7 +125,7 @@ def _raise(_: str) -> None:
         return ikey
 
     Converter.convert = failing  # type: ignore[method-assign]
-    Gateway.store_statements = storing  # type: ignore[method-assign]
+    statements.store_statements = storing
     WriteSession.inbox_add = adding  # type: ignore[method-assign]
 
 

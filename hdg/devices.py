@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from hdg import statements
 from hdg.documents import Taken
 from hdg.errors import DeviceError, LedgerError
 from hdg.fhir import json
@@ -209,16 +210,16 @@ class Devices:
             resources = [one for one in resources if one not in brought]
         stamped = session.in_order(given.at_us)
         if not given.origin.is_patient:
-            self._gateway.store_statements(session, replace(piece, resources=tuple(resources)), stamped)
+            statements.store_statements(session, replace(piece, resources=tuple(resources)), stamped)
             return
         targets = [one for one in resources if one["resourceType"] != "Provenance"]
-        self._gateway.store_statements(session, replace(piece, resources=tuple(targets)), stamped)
+        statements.store_statements(session, replace(piece, resources=tuple(targets)), stamped)
         signed = tuple(
             self._signed(session, one, targets, patient)
             for one in resources
             if one["resourceType"] == "Provenance"
         )
-        self._gateway.store_statements(session, replace(piece, resources=signed), stamped)
+        statements.store_statements(session, replace(piece, resources=signed), stamped)
 
     def _signed(
         self,

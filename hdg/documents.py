@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from hdg import statements
 from hdg.errors import CdaError, Issue, LedgerError
 from hdg.fhir import json
 from hdg.gateway import Gateway
@@ -241,7 +242,7 @@ class Documents:
         """
         source = converted.source
         resources = tuple(_as_it_stands(session, one) for one in converted.resources)
-        self._gateway.store_statements(session, replace(converted, resources=resources), received_us)
+        statements.store_statements(session, replace(converted, resources=resources), received_us)
         composition = converted.resources[0]
         subject = composition.get("subject", {}).get("reference")
         if subject is None:

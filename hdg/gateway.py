@@ -1,6 +1,6 @@
 """The sole joiner of the layers: receive, convert, commit, acknowledge (DESIGN §1).
 
-One unit of work per message: raw bytes, resources, history, index rows, ledger leaves and the inbox row
+One unit of work per message (accepting.py): raw bytes, resources, history, index rows, ledger leaves and the inbox row
 share one transaction, and the acknowledgement exists only after its commit is durable. A message that
 cannot be converted is kept as well (quarantine) before it is answered AE or AR.
 """
@@ -11,47 +11,38 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from hdg import retraction, statements
-from hdg.beside import Beside
-from hdg.conversions import Conversions, Stated
-from hdg.converting import Helper, Outcome
-from hdg.emptied import Emptied, emptied
+from hdg.accepting import Accepting
+from hdg.converting import Helper
 from hdg.errors import Hl7v2Error, LedgerError
-from hdg.history import History, Tables
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.destinations import DestinationsFile
-from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
-from hdg.ingestion.inbox import LOST, Receipt, check_losses, check_type, losses, repeat_of
+from hdg.ingestion.inbox import check_losses, check_type
 from hdg.ingestion.lanes import Lanes, Ticket
 from hdg.ingestion.received import (
     Received,
     institution_id,
     origin_of,
-    origin_text,
     pseudonym,
     receive,
 )
 from hdg.ingestion.sender import LOCAL, Origin, Sender
 from hdg.ingestion.senders import SendersFile, sender_of
 from hdg.management.keys import KeyRing
-from hdg.management.store import outbox
 from hdg.management.store.ahead import Expected, Planned
-from hdg.management.store.inbox import Entry, mark, note_loss
+from hdg.management.store.inbox import Entry, mark
 from hdg.management.store.meta import index_key
-from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
-from hdg.management.store.unit import InboxRow, inbox_key
+from hdg.management.store.unit import inbox_key
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
-from hdg.orders import Named, named
 from hdg.replaying import Replayed, replayed
 from hdg.settings import Settings
 
@@ -60,9 +51,6 @@ Work = Callable[[WriteSession], bytes]
 """Stores a message, or why it was refused; its ACK."""
 
 _log = logging.getLogger("hdg.gateway")
-
-LEFT = "left behind"
-"""Kind of a work item: what a deletion left for people to decide about."""
 
 OFF_LOOP_BYTES = 64 * 1024
 """Messages from this size on that no helper converts are converted in a thread, so that they do not hold up
@@ -101,7 +89,7 @@ class Gateway:
         """Where accepted messages are sent on to, as it is now."""
         self._lanes = Lanes()
         self._converters = (self.senders.generation, Converter(id_key=keys.id_key))
-        self._of_late = Conversions()
+        self._accepting = Accepting(self._converter, self.destinations)
         """The writer's."""
         self._helper: Helper | None = None
         self.off_loop = ThreadPoolExecutor(OFF_LOOP_THREADS, thread_name_prefix="hdg-large")
@@ -192,7 +180,7 @@ class Gateway:
             received,
             [(resource.type, resource.id) for resource in made],
             {converted.patient_id}.union(*(resource.patients for resource in made)),
-            lambda session: self._accept_helped(session, received, outcome, generation),
+            lambda session: self._accepting.accept_helped(session, received, outcome, generation),
         )
 
     def receive_now(self, raw: bytes, origin: Origin = LOCAL) -> bytes:
@@ -213,7 +201,7 @@ class Gateway:
             raise error
         _log.error("storing failed: %s at %s", type(error).__name__, _origin(error))
         failure = Hl7v2Error(f"internal error while storing ({type(error).__name__})", condition="207")
-        return lambda session: self._quarantine(session, received, failure)
+        return lambda session: self._accepting.quarantine(session, received, failure)
 
     def _work_for(self, received: Received) -> Work:
         """Converts, and returns the unit of work that stores the outcome, good or bad."""
@@ -221,7 +209,7 @@ class Gateway:
             received.check_origin()
         except Hl7v2Error as error:
             foreign, refusal = received.of_origin(), error
-            return lambda session: self._quarantine(session, foreign, refusal)
+            return lambda session: self._accepting.quarantine(session, foreign, refusal)
         try:
             converted = self._converted(received)
         except Hl7v2Error as error:
@@ -234,9 +222,9 @@ class Gateway:
                 received,
                 [(resource["resourceType"], resource["id"]) for resource in converted.resources],
                 {converted.patient_id},
-                lambda session: self._accept(session, _in_order(session, received), converted),
+                lambda session: self._accepting.accept(session, received, converted),
             )
-        return lambda session: self._quarantine(session, received, failure)
+        return lambda session: self._accepting.quarantine(session, received, failure)
 
     def _received(self, raw: bytes, origin: Origin, at_us: int) -> Received:
         header = peek(raw)
@@ -258,164 +246,6 @@ class Gateway:
             self._converters = (generation, converter)
         return generation, converter
 
-    def _accept_helped(
-        self, session: WriteSession, received: Received, outcome: Outcome, generation: int
-    ) -> bytes:
-        """Stores what the helper has converted, and remembers what the message states."""
-        ack = self._accept(session, _in_order(session, received), *outcome)
-        self._of_late.keep(Stated(*outcome), received.sender, generation)
-        return ack
-
-    def _accept(
-        self,
-        session: WriteSession,
-        received: Received,
-        converted: Converted,
-        made: Sequence[Ready] | None = None,
-    ) -> bytes:
-        """``made``: the resources of ``converted``, made ready by the helper."""
-        history = self._history(session, received, Stated(converted, made))
-        try:
-            repeat, left, besides = self._looked_at(session, received, converted, made, history)
-        except Hl7v2Error as error:
-            return self._quarantine(session, received, error)
-        if repeat is not None:
-            return repeat.ack
-        return self._keep(session, received, converted, made, left, besides, history)
-
-    def _history(self, session: WriteSession, received: Received, stated: Stated) -> History:
-        """What its sender had stated: one for each message, so that no kept message is converted twice for it."""
-        generation, converter = self._converter()
-        return History(session, received, stated, Tables(converter, self._of_late, generation))
-
-    def _looked_at(
-        self,
-        session: WriteSession,
-        received: Received,
-        converted: Converted,
-        made: Sequence[Ready] | None,
-        history: History,
-    ) -> tuple[Receipt | None, Emptied | None, Named | None]:
-        """Its receipt when it was accepted before; what becomes of fields that it empties; what it says of orders that
-        are stored under another id.
-
-        Raises Hl7v2Error for what is not to be accepted, before anything is written.
-        """
-        repeat = _repeat(session, received)
-        if repeat is not None:
-            return repeat, None, None
-        left = emptied(session, history, converted)
-        besides = named(session, converted, made)
-        unclear = [
-            *(left.unclear if left is not None else ()),
-            *(besides.unclear if besides is not None else ()),
-        ]
-        if unclear and received.sender.is_strict:
-            place, reason = unclear[0]
-            raise Hl7v2Error(f"strict: {LOST}: {reason}", place, condition="102")
-        return None, left, besides
-
-    def _keep(
-        self,
-        session: WriteSession,
-        received: Received,
-        converted: Converted,
-        made: Sequence[Ready] | None,
-        left: Emptied | None,
-        besides: Named | None,
-        history: History,
-    ) -> bytes:
-        """Stores an accepted message; its acknowledgement."""
-        beside = Beside(history, received, converted)
-        beside.leave(left)
-        self.store_statements(session, converted, received.at_us, made, left, beside)
-        unclear = [*(left.unclear if left is not None else ()), *dict.fromkeys(beside.unclear)]
-        if besides is not None:
-            besides.state(session, converted, received.at_us)
-            unclear += besides.unclear
-        ack = acknowledge(received.msh, "AA", control_id=received.ack_id, at_us=received.at_us)
-        kind = converted.source.message_type
-        ikey = self._record(session, received, "accepted", ack, patient=converted.patient_id, kind=kind)
-        for loss in dict.fromkeys(losses(converted.issues)):
-            note_loss(session, loss.kind, received.sender.name, kind, loss.place, loss.text, ikey=ikey)
-        for place, reason in unclear:
-            note_loss(session, LOST, received.sender.name, kind, place, reason, ikey=ikey)
-        for text in retraction.left_behind(session, converted):
-            note_loss(session, LEFT, received.sender.name, kind, "PID-3", text, ikey=ikey)
-        return ack
-
-    def store_statements(
-        self,
-        session: WriteSession,
-        converted: Converted,
-        received_us: int,
-        made: Sequence[Ready] | None = None,
-        left: Emptied | None = None,
-        beside: Beside | None = None,
-    ) -> None:
-        """Stores every statement of a message, under its stamp (management/store/stale.py). ``left``: of elements
-        of which single fields were deleted; ``beside``: of those that other fields feed too.
-        """
-        statements.store_statements(session, converted, received_us, made, left, beside)
-
-    def _quarantine(self, session: WriteSession, received: Received, error: Hl7v2Error) -> bytes:
-        """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted.
-
-        A message that is sent again and fails again in the same way is kept once.
-        """
-        known = session.inbox_find(received.sender.name, received.header.control_id, received.sha256)
-        if known is not None and (known.status, known.reason) == ("quarantined", error.text):
-            return known.ack
-        code: Code = "AR" if error.is_rejection else "AE"
-        at_us = received.at_us
-        ack = acknowledge(received.msh, code, errors=[error], control_id=received.ack_id, at_us=at_us)
-        self._record(
-            session, received, "quarantined", ack, patient=None, reason=error.text, place=error.place
-        )
-        return ack
-
-    def _record(
-        self,
-        session: WriteSession,
-        received: Received,
-        status: str,
-        ack: bytes,
-        *,
-        patient: str | None,
-        reason: str = "",
-        place: str = "",
-        kind: str = "",
-    ) -> int:
-        """The inbox row, and one in the outbox for each destination of an accepted message (``kind``)."""
-        blob = session.blob_put(received.raw, patient=patient, institution=received.sender.institution)
-        ikey = session.inbox_add(
-            InboxRow(
-                sender=received.sender.name,
-                control_id=received.header.control_id,
-                sha256=received.sha256,
-                status=status,
-                received_us=received.at_us,
-                blob=blob,
-                ack=ack,
-                reason=reason,
-                place=place,
-                origin=origin_text(received.origin),
-            )
-        )
-        onward = self.destinations.current().receiving(kind, received.header.sender) if kind else ()
-        if onward:
-            outbox.add(
-                session,
-                onward,
-                blob=blob,
-                size=len(received.raw),
-                sender=received.header.sender,
-                message_type=kind,
-                control_id=received.header.control_id,
-                message=ikey,
-            )
-        return ikey
-
     # --- replay ---------------------------------------------------------------------------------------------
 
     def replay(self, entry: Entry, raw: bytes, *, is_dry: bool = False) -> Replayed:
@@ -432,19 +262,10 @@ class Gateway:
             return Replayed(error)
 
         def take(session: WriteSession) -> None:
-            history = self._history(session, received, Stated(converted))
             if entry.status == "accepted":
-                left = emptied(session, history, converted)
-                beside = Beside(history, received, converted)
-                beside.leave(left)
-                besides = named(session, converted, None)
-                self.store_statements(session, converted, entry.received_us, left=left, beside=beside)
-                if besides is not None:
-                    besides.state(session, converted, entry.received_us)
-                return
-            repeat, left, besides = self._looked_at(session, received, converted, None, history)
-            if repeat is None:
-                self._keep(session, received, converted, None, left, besides, history)
+                self._accepting.state_again(session, received, converted, entry.received_us)
+            else:
+                self._accepting.admit(session, received, converted)
 
         return replayed(self.store, entry, converted, take, is_dry=is_dry)
 
@@ -455,7 +276,7 @@ class Gateway:
         def work(session: WriteSession) -> int:
             mark(session, entry.ikey, "edited")
             text = f"edited by the operator from message {entry.ikey}"
-            return self._record(session, received, "quarantined", entry.ack, patient=None, reason=text)
+            return self._accepting.record(session, received, "quarantined", entry.ack, reason=text)
 
         return self.store.submit(work).result()
 
@@ -493,18 +314,6 @@ def _planned(
     owners = [("patient", patient) for patient in patients if patient]
     owners.append(("institution", received.sender.institution))
     return Planned(work, Expected(keys, [message], owners=owners))
-
-
-def _in_order(session: WriteSession, received: Received) -> Received:
-    """The message, behind all that other processes stored before it (WriteSession.in_order)."""
-    return received.at(session.in_order(received.at_us))
-
-
-def _repeat(session: WriteSession, received: Received) -> Receipt | None:
-    """The receipt when this very message was accepted before. Raises Hl7v2Error (inbox.repeat_of)."""
-    known = session.inbox_find(received.sender.name, received.header.control_id)
-    is_known = known is not None and known.status == "accepted"
-    return repeat_of(Receipt(known.sha256, known.ack) if known and is_known else None, received.sha256)
 
 
 def _check_declared(converted: Converted, sender: Sender) -> None:

@@ -20,6 +20,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
+from hdg import statements
 from hdg.documents import Documents
 from hdg.fhir.json import dumps
 from hdg.gateway import Gateway
@@ -260,7 +261,7 @@ class Imaging:
                 return replace(outcome, status=Status.DUPLICATE, text=text)
             rows.add(session, self.hash, new, content)
             if not is_said:
-                self.gateway.store_statements(session, said, session.in_order(at_us))
+                statements.store_statements(session, said, session.in_order(at_us))
                 for loss in dict.fromkeys(losses(said.issues)):
                     note_loss(session, loss.kind, sender.name, "DICOM", loss.place, loss.text, ikey=0)
             return outcome

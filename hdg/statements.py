@@ -44,9 +44,9 @@ def store_statements(
     session: WriteSession,
     converted: Converted,
     received_us: int,
-    made: Sequence[Ready] | None,
-    left: Emptied | None,
-    beside: Beside | None,
+    made: Sequence[Ready] | None = None,
+    left: Emptied | None = None,
+    beside: Beside | None = None,
 ) -> None:
     """Stores every statement of a message, under its stamp (management/store/stale.py).
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from hdg import statements
 from hdg.documents import Documents
 from hdg.gateway import Gateway
 from hdg.ingestion.cda.convert import Converter
@@ -33,14 +34,14 @@ def settings(tmp_path):
 
 def storing_fails(monkeypatch, error):
     """What is stored of the document called bad fails."""
-    store = Gateway.store_statements
+    store = statements.store_statements
 
-    def fails(self, session, converted, *rest):
+    def fails(session, converted, *rest):
         if converted.source.control_id.endswith("bad"):
             raise error
-        store(self, session, converted, *rest)
+        store(session, converted, *rest)
 
-    monkeypatch.setattr(Gateway, "store_statements", fails)
+    monkeypatch.setattr(statements, "store_statements", fails)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), RowsRefused("the database refused it")])

@@ -34,7 +34,7 @@ def send_helped(gateway: Gateway, *messages: bytes) -> None:
         converted = gateway._converted(received)
         made = [ready(resource, indexer) for resource in converted.resources]
         outcome = (converted, made)
-        work = partial(gateway._accept_helped, received=received, outcome=outcome, generation=1)
+        work = partial(gateway._accepting.accept_helped, received=received, outcome=outcome, generation=1)
         assert b"\rMSA|AA|" in gateway.store.submit(work).result()
 
 

@@ -140,7 +140,9 @@ def test_what_a_helper_process_converted_is_carried_out_too(gateway: Gateway) ->
     converted = gateway._converted(received)
     made = [ready(resource, indexer) for resource in converted.resources]
     passed, again = opened(packed(converted, made))
-    ack = gateway.store.submit(lambda session: gateway._accept(session, received, passed, again)).result()
+    ack = gateway.store.submit(
+        lambda session: gateway._accepting.accept(session, received, passed, again)
+    ).result()
     assert b"|AA|" in ack
     assert numbers(gateway) == ["222"]
 
