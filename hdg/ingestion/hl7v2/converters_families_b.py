@@ -132,3 +132,40 @@ def administration_time_absent(text: str, state: State) -> str | None:
                 continue
             return None
     return "unknown"
+
+
+def _by_word(text: str, state: State, name: str) -> str | None:
+    """A code of the map ``name`` for a CWE: by its code and system, else by one of its words in any case.
+
+    Raises Unfit for a value that the map has not.
+    """
+    table = state.library.concept_map(name)
+    parts = split(text)
+    words = [word.replace("_", " ") for number in (1, 2, 9) if (word := part(parts, number, state))]
+    if table is None or not words or words == [_NULL]:
+        return None
+    system = state.named_system(text)
+    for word in (words[0], words[0].casefold(), *map(str.casefold, words[1:])):
+        found = table.translate(word, system) or table.translate(word, "")
+        if found is not None:
+            return found.code
+    raise Unfit(f"the code is not in the map {name}", code="not-found")
+
+
+@CONVERTERS.register("hl7v2.problem_confirmation", type="code")
+def problem_confirmation(text: str, state: State) -> str | None:
+    """PRB-13, which has no table of its own, by the map ``problem-confirmation``. HL7 v2.9 §12.4.2."""
+    return _by_word(text, state, "problem-confirmation")
+
+
+@CONVERTERS.register("hl7v2.problem_life_cycle", type="code")
+def problem_life_cycle(text: str, state: State) -> str | None:
+    """PRB-14 by the map ``problem-life-cycle``. HL7 v2.9 §12.4.2.
+
+    One that the map has not takes the stored status away: what it says now is not that.
+    """
+    try:
+        return _by_word(text, state, "problem-life-cycle")
+    except Unfit:
+        state.delete("clinicalStatus")
+        raise

@@ -278,13 +278,28 @@ def _of_patient(state: State, name: str, fields: Sequence[int], dates: Sequence[
 
 @CONVERTERS.register("identity.condition", type="id")
 def condition(text: str, state: State) -> Facts:
-    """DG1-20 if given; else patient, visit, diagnosis (DG1-3, DG1-4), type (DG1-6) and date (DG1-5)."""
+    """DG1-20 if given; else patient, stay, diagnosis (DG1-3, DG1-4), type (DG1-6) and date (DG1-5).
+
+    The stay is known as an Encounter is; of one without any number the diagnosis is told by the rest alone, so
+    that the same is not another one in each message.
+    """
     name = state.segment.name
     authority, number = _entity(state.segment.field(20 if name == "DG1" else 4), state)
     if number and name == "DG1":
         return Facts((*patient_facts(state), "DG1-20", *scoped((authority, number), state)))
     found = _of_patient(state, name, (3, 4), (5, 6))
-    return Facts((*found.parts, *_visit(state))) if state.find("PV1") else found
+    return Facts((*found.parts, *_stay(state)), is_local=found.is_local) if state.find("PV1") else found
+
+
+def _stay(state: State) -> tuple[str, ...]:
+    """PV1-19, else PID-18, else PV1-44; empty: nothing that another message would say too."""
+    for name, field in (("PV1", 19), ("PID", 18)):
+        for raw in repetitions(state.field(name, field))[:1]:
+            found = number_of(raw, state)
+            if found[1]:
+                return found if name == "PV1" else ("PID-18", *found)
+    began = state.field("PV1", 44)
+    return ("PV1-44", part([began], 1, state)) if began and began != '""' else ()
 
 
 @CONVERTERS.register("identity.allergy", type="id")

@@ -203,7 +203,10 @@ def test_a_deleted_problem_loses_the_state_that_is_stored(converter: Converter) 
         ("|||Active", "active"),
         ("20240102|||Active", "resolved"),
         ("|||RESOLVED", "resolved"),
-        ("|||odd", "active"),
+        ("|||R^Resolved", "resolved"),
+        ("|||Active-Stable", "active"),
+        ("|||73425007^Inactive^SCT", "inactive"),
+        ('|||""', "active"),
     ],
 )
 def test_a_problems_state_follows_its_life_cycle_and_its_end(
@@ -213,6 +216,38 @@ def test_a_problems_state_follows_its_life_cycle_and_its_end(
     data = PPR.format(event="PC1") + f"PRB|AD||C1|P1^A|||||{before}|||||{life}\r"
     found = of_type(converter.convert(data.encode(), at_us=0), "Condition")[0]
     assert found["clinicalStatus"]["coding"][0]["code"] == status
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("CONFIRMED", "confirmed"),
+        ("C^Confirmed", "confirmed"),
+        ("X^Ruled Out", "refuted"),
+        ("410516002^Known absent^SCT", "refuted"),
+        ("", None),
+    ],
+)
+def test_what_is_ruled_out_is_refuted_in_whatever_words(
+    converter: Converter, said: str, status: str | None
+) -> None:
+    data = PPR.format(event="PC1") + f"PRB|AD||C1|P1^A|||||||||{said}|Active\r"
+    converted = converter.convert(data.encode(), at_us=0)
+    found = of_type(converted, "Condition")[0].get("verificationStatus")
+    assert (found and found["coding"][0]["code"]) == status
+    assert converted.issues == ()
+
+
+def test_a_problem_in_a_state_that_no_map_has_is_not_active_and_is_reported(converter: Converter) -> None:
+    data = PPR.format(event="PC2") + "PRB|UP||C1|P1^A|||||||||Rule-out|E^Erledigt\r"
+    converted = converter.convert(data.encode(), at_us=0)
+    found = of_type(converted, "Condition")[0]
+    assert not {"clinicalStatus", "verificationStatus"} & found.keys()
+    assert [item.element for item in converted.deletions] == ["clinicalStatus"]
+    assert [(issue.place, issue.code) for issue in converted.issues] == [
+        ("PRB-13", "not-found"),
+        ("PRB-14", "not-found"),
+    ]
 
 
 MFN = "MSH|^~\\&|A|B|||20240101120000Z||MFN^M02|1|P|2.5\rMFI|PRA||UPD|||NE\rMFE|{action}|1||K1\r"
