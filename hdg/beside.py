@@ -30,7 +30,9 @@ from hdg.places import (
     named,
     named_places,
     named_since,
+    newest_place,
     places,
+    reopened,
     said,
 )
 
@@ -52,6 +54,8 @@ _ADDS = "S18"
 """The event that adds a resource to those there are."""
 _TAKES = frozenset({"S20", "S21", "S22"})
 """Those that take one out: an action code says which."""
+_BACK = frozenset({"A03", "A13"})
+_LEFT = "the discharge is taken back, and which place the patient was in cannot be told: none is in use"
 _WHOM = (
     "something is taken out of the appointment and no action code says what: who takes part stays as it was"
 )
@@ -140,7 +144,7 @@ class Beside:
                 )
         whole = {**statement, **found} if found else statement
         if key[0] == "Encounter":
-            return {**whole, **self._of_visit(whole, stored, parts)}
+            return {**whole, **self._of_visit(key, whole, stored, parts)}
         is_change = key[0] == "Appointment" and "participant" in statement
         if is_change and (self._event == _ADDS or _CHANGED.search(self._raw)):
             return {**whole, "participant": self._of_appointment(key, statement, stored, parts)}
@@ -155,7 +159,7 @@ class Beside:
         """What an event ends or takes back is told of a visit and a person only."""
         return self._event if type_ in _ENDED else ""
 
-    def _of_visit(self, statement: JsonObject, stored: JsonObject, parts: Parts) -> JsonObject:
+    def _of_visit(self, key: Key, statement: JsonObject, stored: JsonObject, parts: Parts) -> JsonObject:
         """What an event ends or takes back without naming it again."""
         is_news = "status" in statement
         status = statement.get("status", stored.get("status"))
@@ -167,6 +171,11 @@ class Beside:
 
         if status in OVER and (is_news or "location" in statement):
             found["location"] = [left_place(place, status) for place in own("location")]
+        elif self._event in _BACK and is_news == (self._event == "A13"):
+            beds = own("location")
+            back = self._back_in_bed(key, statement, beds)
+            if back != beds:
+                found["location"] = back
         if is_news and self._event in _DISCHARGES - {"A16"}:
             found["extension"] = [one for one in own("extension") if one.get("url") != _PENDING]
         if is_news and self._event == "A13":
@@ -176,6 +185,25 @@ class Beside:
                         name: part for name, part in stored[base].items() if name not in _OF_DISCHARGE
                     }
         return {name: value for name, value in found.items() if value or (value == [] and name in stored)}
+
+    def _back_in_bed(self, key: Key, statement: JsonObject, own: list[Any]) -> list[Any]:
+        """The places of a visit whose discharge is taken back, or was before it came: nobody has left the bed.
+
+        A13 says where the patient is, or means the place that was left.
+        """
+        if (self._event == "A13") == ("location" in statement):
+            return own
+        try:
+            if self._event == "A13":
+                left = newest_place(self._history, key)
+            else:
+                known = said(self._history, self._raw, key)
+                left = None if known is None else known.item["location"].get("reference")
+        except Unclear:
+            if any(place.get("status") == "completed" for place in own):
+                self.unclear.append(("PV1-3", _LEFT))
+            return own
+        return own if left is None else reopened(own, left)
 
     def _of_appointment(self, key: Key, statement: JsonObject, stored: JsonObject, parts: Parts) -> list[Any]:
         """Who takes part, after single resources were changed or taken out (HL7 v2.9 §10.6.4.2, segment action code):

@@ -17,6 +17,7 @@ from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
 from hdg.places import OVER, left_place
+from hdg.under_orders import corrects_another, due_doses, is_dose, orders_of
 
 __all__ = ["Named", "named"]
 
@@ -33,12 +34,19 @@ _REQUESTS = ("ServiceRequest", "MedicationRequest")
 _CONTROL = "https://hdg.dev/fhir/StructureDefinition/order-control"
 _MARK = b'/order-control"'
 _REPLACES = b'"replaces"'
-_MARKS = {**dict.fromkeys(_REQUESTS, _MARK), "Patient": _REPLACES}
-_ORDERS = frozenset({"ORM", "OML", "OMG", "RDE"})
+_GIVEN = ("Immunization", "MedicationAdministration")
+_MARKS = {
+    **dict.fromkeys(_REQUESTS, _MARK),
+    **dict.fromkeys(_GIVEN, b'/administration-action"'),
+    "ChargeItem": b'"aborted"',
+    "Patient": _REPLACES,
+}
+_ORDERS = frozenset({"ORM", "OML", "OMG", "RDE", "RGV", "REF"})
 """Messages whose orders may have been cancelled by one that came before them."""
 _NOW = 1 << 62
 _OFF = frozenset({"cancelled", "noshow", "entered-in-error"})
 _ENDED = frozenset({"revoked", "cancelled", "stopped", "completed", "entered-in-error"})
+_WITHDRAWN = frozenset({"revoked", "entered-in-error"})
 _DONE = frozenset({"completed", "entered-in-error"})
 _STANDS = {
     "CarePlan": ("status",),
@@ -53,6 +61,9 @@ _STANDS = {
 _NOTHING = "an order control without OBR, and nothing is known that was ordered under this number"
 _OTHER_SERVICE = "the control names a service that is not known under this number: what is, keeps its state"
 _CHANGED = "the order is for another service now: what was ordered under this number before keeps its state"
+_REFERRED = "the referral is known under one of its numbers alone as well: both stay as they are"
+_CORRECTED = "the update or deletion is of something that is not known: what is known under this number stays as it was"
+_CREDITED = "the credit is under a number that is not known: the charge that it takes back stays billable"
 _TWICE = "the appointment is known under one of its numbers alone as well: both stay as they are"
 _WHICH = "several appointments are known under this number: none of them was changed"
 
@@ -114,11 +125,12 @@ def _own(converted: Converted, made: Sequence[Ready] | None, *, is_merged: bool)
             mark = _MARKS.get(each.type)
             type_, is_marked = each.type, mark is not None and mark in each.tail
         else:
-            type_, is_marked = each["resourceType"], bool(_control(each) or _replaced(each))
+            type_ = each["resourceType"]
+            is_marked = type_ in _MARKS and (type_ not in _REQUESTS or bool(_control(each)))
         if (
             type_ == "Appointment"
-            or (type_ == "Patient" and is_marked)
-            or (type_ in _REQUESTS and (is_marked or is_order))
+            or is_marked
+            or (type_ in _REQUESTS and is_order)
             or (is_merged and type_ in _STANDS)
         ):
             yield each.resource() if isinstance(each, Ready) else each
@@ -157,6 +169,7 @@ class _Look:
         self.unclear: dict[tuple[str, str], None] = {}
         self._session = session
         self._sender = converted.source.sender
+        self._is_referral = converted.source.message_type.startswith("REF")
         self._patients = patients
         self._survivors = survivors
         self._stated_us = Stamp.of(converted.source.stated_us, _NOW).stated_us
@@ -173,12 +186,54 @@ class _Look:
             return
         is_new = self._session.version(own["resourceType"], own["id"]) is None
         if own["resourceType"] in _REQUESTS:
-            self._order(own, _control(own), is_new=is_new)
+            self._request(own, is_new=is_new)
+        elif is_new and own["resourceType"] == "ChargeItem" and own.get("status") == "aborted":
+            self.unclear["FT1-6", _CREDITED] = None
+        elif (
+            is_new and own["resourceType"] in _GIVEN and corrects_another(self._session, own, self._patients)
+        ):
+            self.unclear["RXA-21", _CORRECTED] = None
         if self._patients[1:] or self._survivors:
             self._goes_on(own)
             if is_new:
                 self._went_on(own, self._survivors, _stands)
                 self._went_on(own, self._patients[1:], _ended)
+
+    def _request(self, own: JsonObject, *, is_new: bool) -> None:
+        if self._is_referral:
+            if is_new:
+                self._referral(own)
+        elif not is_dose(own):
+            self._order(own, _control(own), is_new=is_new)
+        elif is_new:
+            self._due(own)
+
+    def _referral(self, own: JsonObject) -> None:
+        """One that is cancelled or taken back under one of its numbers alone. HL7 v2.9 §11.6.3."""
+        others = list(self._others(own, ("ServiceRequest",), self._patients))
+        status = self._stated(own, "status")
+        if status not in _WITHDRAWN:
+            if any(other.get("status") not in _ENDED for other in others):
+                self.unclear["RF1-6", _REFERRED] = None
+            return
+        for other in others:
+            if other.get("status") not in _DONE:
+                self._say(other, {"status": status})
+
+    def _due(self, dose: JsonObject) -> None:
+        """A dose to give of an order that was ended or held before: it counts when that is the newer one."""
+        for order in orders_of(self._session, dose, {self._sender}, self._patients):
+            control, status = _control(order), order.get("status")
+            if control in _CONTROLS - _RELEASES:
+                self._say_as(order, dose, {"status": _status_of("MedicationRequest", order, status, control)})
+
+    def _doses(self, orders: list[JsonObject], own: JsonObject, status: object, control: str) -> None:
+        """The doses that are due end, wait and go on with their order."""
+        for dose in due_doses(self._session, orders, {self._sender}, self._patients):
+            if dose.get("status") not in _DONE and not (
+                control in _RELEASES and dose.get("status") in _ENDED
+            ):
+                self._say(dose, {"status": _status_of("MedicationRequest", own, status, control)})
 
     def _order(self, own: JsonObject, control: str, *, is_new: bool) -> None:
         is_bare = _is_bare(own)
@@ -199,6 +254,8 @@ class _Look:
             held = other.get("status")
             if held not in _DONE and not (control in _RELEASES and held in _ENDED):
                 self._say(other, {"status": _status_of(other["resourceType"], own, status, control)})
+        if is_bare or own["resourceType"] == "MedicationRequest":
+            self._doses([own, *same], own, status, control)
 
     def _ended_before(self, own: JsonObject) -> None:
         """A cancellation or hold of a new order that came before it: it counts when it is the newer one."""

@@ -27,7 +27,9 @@ __all__ = [
     "named",
     "named_places",
     "named_since",
+    "newest_place",
     "places",
+    "reopened",
     "said",
 ]
 
@@ -121,6 +123,21 @@ def last_said(history: History, newer: list[Told], key: Key, reference: str) -> 
     return found[1]
 
 
+def newest_place(history: History, key: Key) -> str | None:
+    """The place that the newest message with PV1-3 names, however the visit stood to it; None: none does.
+
+    Raises Unclear.
+    """
+    found: tuple[Stamp, str] | None = None
+    for told in islice(history.told(key), _MESSAGES_MAX):
+        if found is not None and history.received_us(told) <= found[0].stated_us:
+            break
+        known = said(history, history.raw(told), key)
+        if known is not None and (found is None or history.stamp(told) > found[0]):
+            found = (history.stamp(told), known.item.get("location", {}).get("reference", ""))
+    return None if found is None else found[1]
+
+
 def named_since(history: History, newer: list[Told], key: Key) -> JsonObject | None:
     """The place that the newest of some messages names; None where one of them says how the visit stands to one.
     Raises Unclear.
@@ -144,6 +161,18 @@ def left_place(place: JsonObject, status: str) -> JsonObject:
     if status == "finished" and place["status"] == "active":
         return {**place, "status": "completed"}
     return {name: value for name, value in place.items() if name != "status"}
+
+
+def reopened(locations: Iterable[Any], reference: str) -> list[Any]:
+    """The places of a visit whose discharge was taken back: the patient is in the one that the discharge had left."""
+    return [
+        {**place, "status": "active"}
+        if place.get("status") == "completed"
+        and "physicalType" not in place
+        and place.get("location", {}).get("reference") == reference
+        else place
+        for place in locations
+    ]
 
 
 def _is_bare(place: JsonObject) -> bool:

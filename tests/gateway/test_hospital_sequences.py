@@ -173,3 +173,26 @@ def test_a_problems_action_that_nobody_knows_is_reported(
     send(gateway, message("C1", "PPR^PC2", PID, problem, hour=10))
     places = [item.place for item in work_items(gateway.store.engine)]
     assert places == (["PRB-1"] if is_told else [])
+
+
+BED = "W1^1^1"
+PRIOR = "W0^1^1"
+MOVED = [
+    ("ADT^A01", pv1(f3=PRIOR)),
+    ("ADT^A02", pv1(f3=BED, f6=PRIOR)),
+    ("ADT^A03", pv1(f3=BED, f6=PRIOR, f45="20260314110000+0100")),
+    ("ADT^A13", pv1()),
+]
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(4))][::3])
+def test_a_discharge_that_is_taken_back_without_naming_a_place_leaves_the_patient_in_the_bed(
+    gateway: Gateway, order: tuple[int, ...]
+) -> None:
+    sent = [message(f"C{hour}", kind, PID, visit, hour=hour) for hour, (kind, visit) in enumerate(MOVED, 8)]
+    send(gateway, *(sent[at] for at in order))
+    wards = {f"Location/{one['id']}": one["identifier"][0]["value"] for one in all_of(gateway, "Location")}
+    found = only(gateway, "Encounter")
+    places = {wards[place["location"]["reference"]]: place["status"] for place in found["location"]}
+    assert (found["status"], places) == ("in-progress", {"W0": "completed", "W1": "active"})
+    assert work_items(gateway.store.engine) == []

@@ -8,7 +8,7 @@ from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.identity import practitioner
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.state import State
-from hdg.mapping.context import Facts, JsonObject
+from hdg.mapping.context import Facts, JsonObject, Unfit
 
 _NULL = '""'
 
@@ -46,3 +46,20 @@ def specialty(text: str, state: State) -> JsonObject | None:
     parts = [plain(item, state) for item in text.split("^")]
     rest = ", ".join(item for item in parts[1:4] if item and item != _NULL)
     return {"text": f"{parts[0]} ({rest})" if rest else parts[0]} if parts[0] else None
+
+
+@CONVERTERS.register("hl7v2.entry_without_record", type="code")
+def entry_without_record(text: str, state: State) -> str | None:
+    """Nothing: the Issue is that MFE has no STF, so that nobody was ended, deactivated or added. HL7 v2.9 §8.5.2."""
+    raise Unfit(
+        "an entry without STF: whom it means is not told, and nothing was done to it", code="incomplete"
+    )
+
+
+@CONVERTERS.register("hl7v2.file_replaced", type="code")
+def file_replaced(text: str, state: State) -> str | None:
+    """Nothing: the Issue is that MFI-3 = REP ends who is not in the new file. HL7 v2.9 §8.5.1.3."""
+    raise Unfit(
+        "the file takes the place of an earlier one: who is not in it any more stays active",
+        code="incomplete",
+    )

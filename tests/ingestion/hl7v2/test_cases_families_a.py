@@ -134,7 +134,14 @@ DFT = (
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [("CG", "billable"), ("LOCAL", "unknown"), ("", "unknown"), ("PY", None), ("CD", None), ("AJ", None)],
+    [
+        ("CG", "billable"),
+        ("LOCAL", "unknown"),
+        ("", "unknown"),
+        ("PY", None),
+        ("CD", "aborted"),
+        ("AJ", None),
+    ],
 )
 def test_a_charge_is_a_charge_item_and_money_on_the_account_is_not(
     converter: Converter, kind: str, status: str | None
