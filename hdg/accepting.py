@@ -112,9 +112,13 @@ class Accepting:
     def quarantine(self, session: WriteSession, received: Received, error: Hl7v2Error) -> bytes:
         """Keeps the raw bytes with the reason, and answers AE, or AR for what will never be accepted.
 
-        A message that is sent again and fails again in the same way is kept once.
+        A message that is sent again and fails again in the same way is kept once; one that an operator has mended
+        is answered as its mended bytes were, and as before while these have not been accepted.
         """
         known = session.inbox_find(received.sender.name, received.header.control_id, received.sha256)
+        if known is not None and known.status == "edited":
+            taken = session.inbox_find(received.sender.name, received.header.control_id)
+            return taken.ack if taken is not None and _is_mended(session, received, taken) else known.ack
         if known is not None and (known.status, known.reason) == ("quarantined", error.text):
             return known.ack
         code: Code = "AR" if error.is_rejection else "AE"
@@ -228,5 +232,16 @@ class Accepting:
 def _repeat(session: WriteSession, received: Received) -> Receipt | None:
     """The receipt when this very message was accepted before. Raises Hl7v2Error (inbox.repeat_of)."""
     known = session.inbox_find(received.sender.name, received.header.control_id)
-    is_known = known is not None and known.status == "accepted"
-    return repeat_of(Receipt(known.sha256, known.ack) if known and is_known else None, received.sha256)
+    if known is None or known.status != "accepted":
+        return None
+    if _is_mended(session, received, known):
+        return Receipt(received.sha256, known.ack)
+    return repeat_of(Receipt(known.sha256, known.ack), received.sha256)
+
+
+def _is_mended(session: WriteSession, received: Received, accepted: InboxRow) -> bool:
+    """Whether an operator has mended these very bytes into the accepted ones, which keep the time of receipt."""
+    if accepted.status != "accepted" or accepted.sha256 == received.sha256:
+        return False
+    own = session.inbox_find(received.sender.name, received.header.control_id, received.sha256)
+    return own is not None and (own.status, own.received_us) == ("edited", accepted.received_us)

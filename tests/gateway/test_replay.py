@@ -85,6 +85,43 @@ def test_mended_bytes_are_accepted_and_the_message_as_received_stays(quarantine:
     assert hdg(quarantine, "quarantine", "list") == (0, "")
 
 
+def test_bytes_that_an_operator_has_mended_are_the_message_that_was_accepted(quarantine: Settings) -> None:
+    """The sender sends again what it was refused: answered as what stands in its place, and kept once."""
+    hdg(quarantine, "quarantine", "edit", "1", "-", stdin=oru())
+    with Gateway.open(quarantine) as gateway:
+        before = gateway.receive_now(UNKNOWN)
+        assert b"\rMSA|AR|C1" in before
+    hdg(quarantine, "quarantine", "replay")
+    with Gateway.open(quarantine) as gateway:
+        assert b"\rMSA|AA|C1" in gateway.receive_now(UNKNOWN)
+        assert b"\rMSA|AA|C1" in gateway.receive_now(oru())
+        refused = gateway.receive_now(oru(value="9"))
+        assert b"\rMSA|AR|C1" in refused
+        assert [item.status for item in entries(gateway.store.engine, status="quarantined")] == [
+            "quarantined"
+        ]
+        assert gateway.store.reader.search(SearchQuery("Observation", (), 10), true()).total == 1
+
+
+def test_bytes_mended_under_another_control_id_stay_refused_and_are_kept_once(quarantine: Settings) -> None:
+    hdg(quarantine, "quarantine", "edit", "1", "-", stdin=oru(control="C2"))
+    hdg(quarantine, "quarantine", "replay")
+    with Gateway.open(quarantine) as gateway:
+        assert b"\rMSA|AR|C1" in gateway.receive_now(UNKNOWN)
+        assert not list(entries(gateway.store.engine, status="quarantined"))
+
+
+def test_mended_bytes_of_a_reused_control_id_are_not_the_message_that_has_it(settings: Settings) -> None:
+    other = oru(value="9")
+    with Gateway.open(settings) as gateway:
+        gateway.receive_now(oru())
+        first = gateway.receive_now(other)
+    hdg(settings, "quarantine", "edit", "2", "-", stdin=oru(control="C2", value="9"))
+    with Gateway.open(settings) as gateway:
+        assert gateway.receive_now(other) == first
+        assert b"\rMSA|AR|C1" in first
+
+
 def test_a_reused_control_id_is_refused_again(settings: Settings) -> None:
     with Gateway.open(settings) as gateway:
         gateway.receive_now(oru())
