@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS, unit_text
 from hdg.ingestion.hl7v2.identity import entity_facts, patient_facts
-from hdg.ingestion.hl7v2.primitives import plain
+from hdg.ingestion.hl7v2.primitives import decimal, plain
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.times import to_date
 from hdg.mapping.context import Facts, JsonObject, Unfit
@@ -138,6 +138,24 @@ def administration_time_absent(text: str, state: State) -> str | None:
                 continue
             return None
     return "unknown"
+
+
+@CONVERTERS.register("hl7v2.dose_in_words", type="string")
+def dose_in_words(text: str, state: State) -> str | None:
+    """RXE-3, RXO-2 where they hold words; a number has its own place."""
+    try:
+        decimal(text, state)
+    except Unfit:
+        return plain(text, state) or None
+    return None
+
+
+@CONVERTERS.register("hl7v2.further_route", type="CodeableConcept")
+def further_route(text: str, state: State) -> JsonObject | None:
+    """RXR-1 of all but the first RXR of an order."""
+    if state.group is None or state.group.first("RXR") is state.segment:
+        return None
+    return state.by_table("CWE.CodeableConcept", text)
 
 
 def _by_word(text: str, state: State, name: str) -> str | None:

@@ -214,3 +214,33 @@ def test_the_confidentiality_of_an_order_protects_what_is_told_under_it(converte
     (dose,) = of_type(converted, "MedicationAdministration")
     assert dose["meta"]["security"][0]["code"] == "R"
     assert dose["request"]["identifier"]["value"] == "RX7"
+
+
+RDE = "MSH|^~\\&|A|B|||20240101120000Z||RDE^O11|1|P|2.5\rPID|1||1^^^B^MR||X^Y\rORC|NW|P1\rRXE||D1^Drug|{dose}||mg\r"
+
+
+def dosages(converter: Converter, text: str) -> list[dict[str, object]]:
+    [order] = of_type(converter.convert(text.encode(), at_us=0), "MedicationRequest")
+    found: list[dict[str, object]] = order["dosageInstruction"]
+    return found
+
+
+def test_each_step_of_a_taper_has_its_own_dose(converter: Converter) -> None:
+    """HL7 v2.9 §4.5.4 (TQ1): each further TQ1 is a step of its own."""
+    steps = "".join(f"TQ1|{number}|{dose}^mg|QD\r" for number, dose in enumerate((40, 20, 10), 1))
+    found = dosages(converter, RDE.format(dose=40) + steps)
+    assert re.findall(r'"value":(\d+)', dumps(found).decode()) == ["40", "20", "10"]
+    assert [one["sequence"] for one in found] == [1, 2, 3]
+
+
+def test_a_further_route_of_an_order_is_kept_beside_the_first(converter: Converter) -> None:
+    [found] = dosages(converter, RDE.format(dose=5) + "RXR|PO\rRXR|NG\r")
+    codes = re.findall(r'"code":"(PO|NG)"', dumps(found).decode())
+    assert sorted(codes) == ["NG", "PO"]
+    assert re.search(r'"route":{"coding":\[{"code":"PO"', dumps(found).decode())
+
+
+@pytest.mark.parametrize(("dose", "words"), [("1-2 tabs", [{"text": "1-2 tabs"}]), ("5", None)])
+def test_a_dose_in_words_is_kept_as_an_instruction(converter: Converter, dose: str, words: object) -> None:
+    [found] = dosages(converter, RDE.format(dose=dose))
+    assert found.get("additionalInstruction") == words
