@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.cda import named_content, named_people, named_times  # noqa: F401  register their converters
 from hdg.ingestion.cda.named_registry import NAMED, Named, named
@@ -88,13 +88,24 @@ def as_needed(element: Element, state: State) -> bool:
     return True
 
 
+def _says_a_value(element: Element, state: State) -> bool:
+    """Whether ``ANY.x`` makes something of it; its problems are said there."""
+    told = len(state.problems)
+    try:
+        return to_any(element, state) is not None
+    except Unfit:
+        return False
+    finally:
+        del state.problems[told:]
+
+
 @named("cda.absent")
 def absent(element: Element, state: State) -> JsonObject | None:
     """Why a value is absent, as a CodeableConcept."""
     if element.get("nullFlavor") is None or element.get("value") or element.get("code"):
         return None
-    if element.inner or (element.text or "").strip():
-        return None  # an original text, a translation, a bound: it says something
+    if element.inner or (element.text or "").strip() or _says_a_value(element, state):
+        return None  # an original text, a translation, a bound, a name: it says something
     reason = absent_reason(element)["extension"][0]["valueCode"]
     return {
         "coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": reason}]
@@ -210,7 +221,7 @@ def value_concept(element: Element, state: State) -> JsonObject | None:
     return {"text": said} if said else to_concept(element, state)
 
 
-_DETAILS = frozenset(("Quantity", "Range", "CodeableConcept", "String", "Boolean", "Integer", "Ratio"))
+_DETAILS: Final = frozenset(("Quantity", "Range", "CodeableConcept", "String", "Boolean", "Integer", "Ratio"))
 
 
 @named("cda.goal_detail", is_whole=True)
@@ -233,7 +244,7 @@ def range_text(element: Element, state: State) -> str | None:
     return said_of(element, state) or None
 
 
-_ACT_CODE = "2.16.840.1.113883.5.4"
+_ACT_CODE: Final = "2.16.840.1.113883.5.4"
 
 
 @named("cda.encounter_class")

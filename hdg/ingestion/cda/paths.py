@@ -19,9 +19,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from sys import intern
-from typing import Any
+from typing import Any, Final
 
-from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.state import SELF, State
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
 __all__ = ["STATEMENTS", "Find", "Path", "PathError", "is_said", "parse_path"]
@@ -32,17 +32,17 @@ Pick = Callable[[Sequence[Element]], Sequence[Element]]
 View = dict[str, Any]
 """The children of an element by tag (in Clark notation), what paths have found so far, by their keys, and by their
 ``inner`` the children of that by tag."""
-STATEMENTS = frozenset(
+STATEMENTS: Final = frozenset(
     ("act", "encounter", "observation", "organizer", "procedure", "substanceAdministration", "supply")
 )
 """CDA R2: the classes of clinical statements (regionOfInterest and observationMedia are read as parts)."""
-_DIRECTED = ("@typeCode='RSON'", "@typeCode='CAUS'")
+_DIRECTED: Final = ("@typeCode='RSON'", "@typeCode='CAUS'")
 _STEPS_MAX, _NESTED_MAX = 50, 10
 """Steps of a path, predicates in one another: compiled code has no RecursionError (docs/wheels.md)."""
-_ABOVE_MAX = 64
+_ABOVE_MAX: Final = 64
 """Elements of which is kept what lies below them."""
-_NAME = re.compile(r"(?:sdtc:|xsi:)?[A-Za-z][A-Za-z0-9]*")
-_COMPARED = re.compile(r"(?P<path>[^=!']+?)\s*(?P<sign>!?=)\s*'(?P<text>[^']*)'")
+_NAME: Final = re.compile(r"(?:sdtc:|xsi:)?[A-Za-z][A-Za-z0-9]*")
+_COMPARED: Final = re.compile(r"(?P<path>[^=!']+?)\s*(?P<sign>!?=)\s*'(?P<text>[^']*)'")
 
 
 class PathError(ValueError):
@@ -287,7 +287,11 @@ def _picking(tag: str, pick: Pick | None) -> Find:
     return lambda element: pick(element.findall(tag))
 
 
-_SECTION = f"{HL7}section"
+_CODE: Final = f"{HL7}code"
+_RELATED: Final = f"{HL7}relatedSubject"
+_SUBJECT: Final = f"{HL7}subject"
+_STATUS: Final = f"{HL7}statusCode"
+_SECTION: Final = f"{HL7}section"
 
 
 def _parent(element: Element) -> Sequence[Element]:
@@ -304,8 +308,25 @@ def _is_not_inverted(element: Element) -> bool:
 
 
 def is_said(element: Element) -> bool:
-    """Whether a statement says that something is so: neither negated nor with a nullFlavor."""
-    return element.get("negationInd", "false") == "false" and element.get("nullFlavor") is None
+    """Whether a statement says that something is so, of whom the one around it speaks.
+
+    Neither is it negated, nor has it a nullFlavor, nor was it retracted, nor is it about a relative by its own word.
+    """
+    if element.get("negationInd", "false") != "false" or element.get("nullFlavor") is not None:
+        return False
+    for child in element.inner:
+        if child.tag == _STATUS and child.get("code") == "nullified":
+            return False
+        if child.tag == _SUBJECT and any(map(_is_of_a_relative, child.inner)):
+            return False
+    return True
+
+
+def _is_of_a_relative(role: Element) -> bool:
+    if role.tag != _RELATED:
+        return False
+    codes = {one.get("code", "") for one in role.inner if one.tag == _CODE}
+    return codes.isdisjoint(SELF)
 
 
 def _is_said(element: Element) -> bool:

@@ -19,6 +19,7 @@ from hdg.usage.ccd.events import family, immunization, procedure
 from hdg.usage.ccd.header import Making, header
 from hdg.usage.ccd.medications import dispense, is_supply, medication, supply
 from hdg.usage.ccd.observations import observation, panel, report, section_of
+from hdg.usage.ccd.parts import SNOMED, is_denied
 from hdg.usage.ccd.plans import appointment, encounter, goal, is_planned, order
 from hdg.usage.ccd.problems import allergy, condition
 from hdg.usage.ccd.sections import sections
@@ -55,6 +56,8 @@ CARRIED = (
 )
 """The types that become entries; people, organizations, places and Medications come with what names them."""
 _ERROR = "entered-in-error"
+_NONE_KNOWN = frozenset(("716186003", "409137002", "429625007", "428607008", "160244002", "160245001"))
+"""SNOMED CT: no known allergies, of drugs, of food, of the environment, of any kind; no known problems."""
 _WHOM = ("subject", "patient", "beneficiary")
 """Where a resource says whom it is about; the focus of an Observation is somebody else: CDA knows a carer there."""
 
@@ -80,7 +83,15 @@ def _is_told(resource: JsonObject) -> bool:
     """Whether a resource can be in a document: R4 extensibility.html#modifierExtension, not one nobody understands."""
     if resource["resourceType"] == "Patient":
         return True
-    return not _is_error(resource) and not _is_modified(resource)
+    return not _is_error(resource) and not _is_modified(resource) and not _denies_none(resource)
+
+
+def _denies_none(resource: JsonObject) -> bool:
+    """Whether it denies that none is known: C-CDA has no words for that, and readers would take it for none known."""
+    if not is_denied(resource):
+        return False
+    codings = codings_of(resource.get("code"))
+    return any(one.get("system") == SNOMED and one["code"] in _NONE_KNOWN for one in codings)
 
 
 def _is_about_them(resource: JsonObject, book: Book) -> bool:

@@ -14,6 +14,7 @@ __all__ = [
     "ACT_CODE",
     "LOINC",
     "SCT",
+    "SNOMED",
     "certainty",
     "comments",
     "finding",

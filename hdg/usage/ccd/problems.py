@@ -147,7 +147,7 @@ def allergy(resource: JsonObject, book: Book) -> Node:
     denied = is_denied(resource)
     none = "" if denied or resource.get("reaction") else _NO_ALLERGY.get(only(resource.get("code")), "")
     words = said(resource.get("code"))
-    words = f"not allergic: {words}" if denied else words or "allergy"
+    words = f"not allergic: {words or 'to what is not said'}" if denied else words or "allergy"
     reactions = ", ".join(
         said(one) for reaction in resource.get("reaction", ()) for one in reaction.get("manifestation", ())
     )
@@ -163,7 +163,7 @@ def allergy(resource: JsonObject, book: Book) -> Node:
         text,
         node("statusCode", code="completed"),
         interval("effectiveTime", {"start": onset}, is_over=False),
-        snomed(none or _allergy_kind(resource)),
+        _allergy_value(resource, none or _allergy_kind(resource)),
         performer(resource.get("asserter"), resource, book),
         author(resource.get("recorder"), resource.get("recordedDate"), resource, book),
         _substance(None if none else resource.get("code")),
@@ -210,6 +210,13 @@ def _allergy_kind(resource: JsonObject) -> str:
     categories = resource.get("category") or [""]
     kind = (resource.get("type", ""), categories[0] if len(categories) == 1 else "")
     return _KINDS.get(kind, "420134006")
+
+
+def _allergy_value(resource: JsonObject, kind: str) -> Node:
+    """A denied allergy to nothing that is named must not say that no allergy is known."""
+    if is_denied(resource) and not resource.get("code"):
+        return node("value", xsi="CD", nullFlavor="UNK")
+    return snomed(kind)
 
 
 def _substance(concept: JsonObject | None) -> Node:

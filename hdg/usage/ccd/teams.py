@@ -167,7 +167,7 @@ def _activity(given: JsonObject, number: int, resource: JsonObject, book: Book) 
     made = [_planned(given["reference"], resource, book)] if given.get("reference") else []
     made += [_named(one, "GEVL", resource, book) for one in given.get("outcomeReference", ())]
     detail = given.get("detail")
-    if detail:
+    if detail and detail.get("status") != "entered-in-error":
         notes = [*given.get("progress", ()), *({"text": t} for t in (detail.get("description"),) if t)]
         period = detail.get("scheduledPeriod")
         planned = {

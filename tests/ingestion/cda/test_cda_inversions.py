@@ -333,3 +333,79 @@ def test_a_document_about_two_patients_is_refused():
         CONVERTER.convert(document(problem(), header=second), at_us=0)
     same = second.replace("p2", "p1")
     assert len(of(CONVERTER.convert(document(problem(), header=same), at_us=0), "Patient")) == 1
+
+
+def test_a_reason_that_was_retracted_is_no_reason_but_an_observation_entered_in_error():
+    retracted = related(ASTHMA).replace('code="completed"', 'code="nullified"')
+    assert "nullified" in retracted
+    found = converted(medicine(inner=retracted))
+    assert "reasonCode" not in of(found, "MedicationStatement")[0]
+    assert [one["status"] for one in of(found, "Observation")] == ["entered-in-error"]
+
+
+def test_a_reason_that_a_relative_has_is_no_reason_and_is_named_as_left_out():
+    of_mother = related(ASTHMA).replace("<value", f"{MOTHER}<value", 1)
+    assert MOTHER in of_mother
+    found = converted(medicine(inner=of_mother))
+    assert "reasonCode" not in of(found, "MedicationStatement")[0]
+    assert not of(found, "Observation")
+    assert left_out(found)
+
+
+def test_a_problem_that_ended_and_is_refuted_or_retracted_is_kept_as_that():
+    ended = '<effectiveTime><low value="20100101"/><high value="20130130"/></effectiveTime>'
+    for attributes, status, said in (
+        ('negationInd="true"', "completed", "refuted"),
+        ("", "nullified", "entered-in-error"),
+    ):
+        said_of = problem(ASTHMA, attributes, status=status)
+        found = converted(said_of.replace('<effectiveTime><low value="2020"/></effectiveTime>', ended))
+        condition = of(found, "Condition")[0]
+        assert code_of(condition, "verificationStatus") == said
+        assert "clinicalStatus" not in condition
+        assert "abatementDateTime" not in condition
+        assert any(one.place.endswith("high/@value") for one in found.issues), "the end is named as left out"
+
+
+def test_a_value_with_a_null_flavor_and_a_name_is_its_name_and_not_absent_too():
+    for value in ('xsi:type="CD" nullFlavor="UNK" displayName="Five"', 'nullFlavor="UNK" displayName="Five"'):
+        found = converted(
+            f'<entry><observation classCode="OBS" moodCode="EVN"><templateId root="{T}2"/><code code="8302-2" {LN}/>'
+            f'<statusCode code="completed"/><value {value}/></observation></entry>',
+            section="30954-2",
+        )
+        observation = of(found, "Observation")[0]
+        assert ("valueCodeableConcept" in observation) != ("dataAbsentReason" in observation)
+        assert ("xsi:type" in value) == ("valueCodeableConcept" in observation)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f'<value xsi:type="CD" code="91936005" {SCT} displayName="Allergy to penicillin"/>',
+        f'<value xsi:type="CD" nullFlavor="OTH"><translation code="91936005" {SCT}/></value>',
+        '<value xsi:type="CD" nullFlavor="OTH"><originalText>Penicillin</originalText></value>',
+        '<value xsi:type="ST">Penicillin</value>',
+    ],
+)
+def test_a_denied_allergy_that_the_value_alone_names_is_refuted(value):
+    found = converted(allergy("", 'negationInd="true"', value=value), section="48765-2")
+    refuted = of(found, "AllergyIntolerance")[0]
+    assert code_of(refuted) == "refuted"
+    assert "91936005" in str(refuted["code"]) or refuted["code"]["text"] == "Penicillin"
+
+
+def test_a_denied_allergy_of_which_nothing_is_said_is_refuted_and_one_of_a_whole_kind_is_none_known():
+    nothing = converted(allergy("", 'negationInd="true"', value=""), section="48765-2")
+    assert code_of(of(nothing, "AllergyIntolerance")[0]) == "refuted"
+    kind = converted(allergy("", 'negationInd="true"'), section="48765-2")
+    none_known = of(kind, "AllergyIntolerance")[0]
+    assert "verificationStatus" not in none_known
+    assert code_of(none_known, "code") == "716186003"
+
+
+def test_a_code_of_a_denied_allergy_beside_its_substance_is_named_as_left_out():
+    value = f'<value xsi:type="CD" code="91936005" {SCT}/>'
+    found = converted(allergy(PENICILLIN, 'negationInd="true"', value=value), section="48765-2")
+    assert code_of(of(found, "AllergyIntolerance")[0]) == "refuted"
+    assert any(one.code == "incomplete" and one.place.endswith("value/@code") for one in found.issues)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ccd_cases import EXAMPLE, FACTS, MAKING, concept, whole
+from ccd_cases import EXAMPLE, FACTS, MAKING, concept, verified, whole
 from ccd_facts import disorder, facts
 from hdg.fhir import ids, json
 from hdg.fhir.validate import validate
@@ -78,3 +78,50 @@ def test_the_encounter_of_a_statement_its_dose_and_that_an_order_is_one_come_bac
     assert dosage["timing"]["repeat"]["period"] == 8
     assert dosage["route"] == concept("26643006")
     assert dosage["asNeededCodeableConcept"] == concept("22253000")
+
+
+def test_an_allergy_that_is_denied_and_not_named_does_not_become_no_known_allergies(converter):
+    denied = {
+        "resourceType": "AllergyIntolerance",
+        "clinicalStatus": verified("active", "allergyintolerance-clinical"),
+        "verificationStatus": verified("refuted", "allergyintolerance-verification"),
+    }
+    found = [
+        one
+        for one in again(converter, whole(denied)).resources
+        if one["resourceType"] == "AllergyIntolerance"
+    ]
+    assert [one["verificationStatus"]["coding"][0]["code"] for one in found] == ["refuted"]
+    assert "code" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("type_", "code", "kind"),
+    [
+        ("AllergyIntolerance", "716186003", "allergyintolerance-verification"),
+        ("AllergyIntolerance", "409137002", "allergyintolerance-verification"),
+        ("Condition", "160245001", "condition-ver-status"),
+    ],
+)
+def test_that_none_is_known_is_not_said_where_it_is_denied(converter, type_, code, kind):
+    denied = {"resourceType": type_, "code": concept(code), "verificationStatus": verified("refuted", kind)}
+    if type_ == "AllergyIntolerance":
+        denied["clinicalStatus"] = verified("active", "allergyintolerance-clinical")
+    found = again(converter, whole(denied)).resources
+    assert type_ not in {one["resourceType"] for one in found}
+
+
+def test_what_was_entered_in_error_into_a_plan_is_not_planned(converter):
+    details = [
+        {"status": status, "code": concept(code)}
+        for status, code in (("entered-in-error", "1"), ("not-started", "2"))
+    ]
+    plan = {
+        "resourceType": "CarePlan",
+        "status": "active",
+        "intent": "plan",
+        "activity": [{"detail": one} for one in details],
+    }
+    found = again(converter, whole(plan)).resources
+    asked = [one["code"] for one in found if one["resourceType"] == "ServiceRequest"]
+    assert [one["coding"][0]["code"] for one in asked] == ["2"]
