@@ -149,7 +149,7 @@ MODIFIERS = [
     ":x",
     ":",
     "::",
-    f":{CANARY} x",
+    f":x {CANARY} x",
 ]
 RESULTS = [
     "_count",
@@ -191,7 +191,7 @@ RESULTS = [
     "system",
     "statistic",
     "period",
-    f"x {CANARY}",
+    f"x {CANARY} x",
     "é",
     "",
 ]

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import False_, and_, literal, literal_column, select
+from sqlalchemy import ColumnElement, False_, Select, and_, literal, literal_column, select
 
 from hdg.errors import AccessDenied, BadRequest
 from hdg.fhir import definitions, json
@@ -36,6 +37,7 @@ __all__ = ["ROLE", "Found", "Researchers", "Shown", "medications"]
 ROLE = "researcher"
 """Who has this role is served by this module alone, whatever the policy file says of obligations."""
 _FULFILLED = frozenset({"deidentify"})
+_COMPARTMENT = table_of(schema.Compartment)
 _RESOURCE = table_of(schema.Resource)
 _IS_SHOWN = _RESOURCE.c.type.in_([literal_column(f"'{name}'") for name in sorted(SHOWN)])
 """Inline: a list of bound values is not part of a prepared statement's text."""
@@ -122,7 +124,11 @@ class Researchers:
         return self._store.reader.prepare(and_(found, _IS_SHOWN))
 
     def _question(self, who: Principal, names: Iterable[tuple[str, str]]) -> Question:
-        """The real ids behind pseudonyms. What they come to is under the predicate, like everybody's ids."""
+        """The real ids behind pseudonyms of what the caller may see; of a Patient it is enough that something of
+        hers is seen. The others lead nowhere, like those of what is not there: else a reference to what is hidden would
+        tell that it is here.
+        """
+        visible = self._visible_to(who).predicate
         project = self._project(who.project)
         by_hash: dict[tuple[str, int], str] = {}
         for type_, text in names:
@@ -130,13 +136,11 @@ class Researchers:
             if opened is not None and type_ in ("", opened[0]):
                 by_hash[opened] = text
         ids: dict[str, tuple[str, str]] = {}
-        columns = _RESOURCE.c
         with self._store.engine.connect() as connection:
             for type_ in sorted({type_ for type_, _ in by_hash}):
                 hashes = [number for name, number in by_hash if name == type_]
                 for at in range(0, len(hashes), _AT_ONCE):
-                    named = and_(columns.type == type_, columns.id_hash.in_(hashes[at : at + _AT_ONCE]))
-                    query = select(columns.id, columns.id_hash).where(named)
+                    query = _named(type_, hashes[at : at + _AT_ONCE], visible)
                     for id_, number in connection.execute(query):
                         ids[by_hash[type_, number]] = type_, id_
         return Question(ids)
@@ -208,6 +212,22 @@ class Researchers:
             return None
         place = f"{version.type}/{version.id}"
         return Shown(version.type, shown["id"], json.dumps(shown), version.patients, place)
+
+
+def _named(type_: str, hashes: Sequence[int], visible: ColumnElement[bool]) -> Select[Any]:
+    """(id, keyed hash of it) of what is visible, and of Patients of whom anything is."""
+    if type_ != "Patient":
+        columns = _RESOURCE.c
+        return select(columns.id, columns.id_hash).where(
+            columns.type == type_, columns.id_hash.in_(hashes), visible
+        )
+    named = _RESOURCE.alias("named")
+    seen = select(1).where(
+        _COMPARTMENT.c.patient == named.c.id, _COMPARTMENT.c.rkey == _RESOURCE.c.rkey, visible
+    )
+    return select(named.c.id, named.c.id_hash).where(
+        named.c.type == type_, named.c.id_hash.in_(hashes), seen.correlate(named).exists()
+    )
 
 
 def _types_of(asked: Everything) -> tuple[str, ...]:

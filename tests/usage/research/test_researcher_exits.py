@@ -185,3 +185,41 @@ def test_dates_of_one_patient_move_together_and_not_with_another_s(study):
     offsets = {min(days) - date(2024, 1, 1) for days in by_patient.values()}
     assert len(offsets) == 2
     assert {(max(days) - min(days)).days for days in by_patient.values()} == {10}
+
+
+def test_a_reference_to_what_is_hidden_leads_nowhere_like_one_to_what_is_not_there(study):
+    """Whoever sees a pseudonym in a reference cannot ask by it whether the gateway holds what it stands for."""
+    study.grant("ann", f"ResearchStudy/{PROJECT}", purposes=PURPOSES)
+    stay = {"resourceType": "Encounter", "id": "bobs", "status": "finished", "class": {"code": "AMB"}}
+    study.put(stay | {"subject": {"reference": "Patient/bob"}}, "south", "bob")
+    for number, name in enumerate(("bobs", "nobodys")):
+        made = study.observation(f"seen{number}", "ann", "718-7", "2024-01-01")
+        made |= {
+            "encounter": {"reference": f"Encounter/{name}"},
+            "hasMember": [{"reference": f"Observation/{name}-0"}],
+        }
+        study.put(made, "north", "ann")
+    study.put(study.observation("bobs-0", "bob", "718-7", "2024-01-01"), "south", "bob")
+    found = study.client.get("/fhir/Observation?_count=100", study.researcher).json()["entry"]
+    naming = [one["resource"] for one in found if "encounter" in one["resource"]]
+    assert len(naming) == 2
+    for one in naming:
+        stay, member = one["encounter"]["reference"], one["hasMember"][0]["reference"]
+        for query in (f"encounter={stay}", f"has-member={member}", f"encounter:Encounter._id={stay[10:]}"):
+            told = study.client.get(f"/fhir/Observation?{query}", study.researcher).json()
+            assert told["total"] == 0, query
+        assert study.client.get(f"/fhir/{stay}/*", study.researcher).json()["total"] == 0
+        assert study.client.get(f"/fhir/{stay}", study.researcher).status_code == 404
+
+
+def test_a_patient_of_whom_something_is_shown_can_be_asked_for_though_the_patient_is_not(study):
+    study.grant("ann", f"ResearchStudy/{PROJECT}", types=("Observation",), purposes=PURPOSES)
+    (one, *_) = study.client.get("/fhir/Observation", study.researcher).json()["entry"]
+    patient = one["resource"]["subject"]["reference"]
+    assert study.client.get(f"/fhir/{patient}", study.researcher).status_code == 404
+    for query in (
+        f"Observation?patient={patient[8:]}",
+        f"Observation?subject={patient}",
+        f"{patient}/Observation",
+    ):
+        assert study.client.get(f"/fhir/{query}", study.researcher).json()["total"] == 3, query
