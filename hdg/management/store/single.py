@@ -207,6 +207,8 @@ class Single:
     def walk(self, connection: Connection, asked: Asked) -> Found | None:
         """As ``rows``, from the newest resource of the type on; None: other ways are better, or this one is too long.
 
+        Not counted in passing: where a walk is good there are more matches than are counted so.
+
         On a connection in a transaction. Raises BadRequest.
         """
         rows = self.walked(connection, asked)
@@ -217,13 +219,13 @@ class Single:
             build = partial(self._walk_page, asked.visible, is_packed)
             return self._ask(connection, asked, ("walk", is_packed), build)
 
-        return within_bounds(
+        found = within_bounds(
             connection,
             rows,
-            lambda: pages.unsorted(
-                ask, self._columns, is_sqlite=self._is_sqlite, is_counted=asked.is_counted
-            ),
+            lambda: pages.unsorted(ask, self._columns, is_sqlite=self._is_sqlite, is_counted=False),
         )
+        is_all = found is not None and asked.position is None and len(found[0]) <= asked.query.count
+        return (found[0], len(found[0])) if found is not None and is_all else found
 
     def walked(self, connection: Connection, asked: Asked) -> int:
         """How many rows would be listed where a walk may be better, as all clauses find many; else 0.
@@ -379,8 +381,7 @@ class Single:
         self, visible: Condition, is_packed: bool, query: SearchQuery, position: Position
     ) -> Select[Any]:
         where = [*self._walk(query, visible).terms, visible]
-        is_counted = query.with_total and position is None
-        return pages.page(self._columns, query, where, position, is_counted=is_counted, is_packed=is_packed)
+        return pages.page(self._columns, query, where, position, is_packed=is_packed)
 
     def _led_page(
         self, visible: Condition, is_newest: bool, query: SearchQuery, position: Position

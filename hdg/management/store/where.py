@@ -6,7 +6,7 @@ R4 search.html. What cannot be looked up by an index from the resource at hand i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sqlalchemy import (
@@ -81,6 +81,8 @@ _ALONE = frozenset({"date", "number", "quantity", "string", "uri"})
 """Kinds of which one table has all values."""
 _WAYS_MAX = 4
 """Ways that a chain may take, up to which it is tested for each resource at hand."""
+_STEPS_MAX = 3
+"""Steps of a chain, up to which it is."""
 
 
 LED = table("led", column("rkey"))
@@ -95,6 +97,8 @@ class Asked:
     now_us: int
     visible: Condition | None
     fewest: Fewest | None = None
+    is_apart: bool = False
+    """Whether ``visible`` asks a table of what the caller may see."""
 
 
 def terms_of(
@@ -162,6 +166,16 @@ def leader_of(wheres: Sequence[Where], fewest: Fewest | None) -> tuple[Where | N
         rows = [one if where.clause.links else back.named(one) for where, one in zip(able, rows, strict=True)]
     place = fewest(rows)
     return able[place], None if back is not None or able[place].clause.links else rows[place]
+
+
+def _steps(clause: Clause) -> int:
+    """Of a chain at its longest; 0: it is none."""
+    return 1 + max(_steps(inner) for _, inner in clause.links) if clause.links else 0
+
+
+def _ways(clause: Clause) -> int:
+    """How many ways a chain may take to its end."""
+    return sum(_ways(inner) for _, inner in clause.links) if clause.links else 1
 
 
 def _has(table: Table, terms: Sequence[Condition], of: FromClause, *, is_fenced: bool = False) -> Condition:
@@ -275,11 +289,10 @@ class Where:
         return clause.kind in _LOOKED_UP and clause.modifier not in _FORM_RANKS
 
     def _are_links_tested(self) -> bool:
-        """Of one step: more of them, each with what the caller may see, are too deep for SQLite's parser."""
-        links = self.clause.links
-        if len(links) > _WAYS_MAX or len(self.types) > 1:
+        """Of a few steps and ways: each step is some levels of SQLite's parser, and each way a text of its own."""
+        if len(self.types) > 1 or _steps(self.clause) > _STEPS_MAX or _ways(self.clause) > _WAYS_MAX:
             return False
-        return all(not inner.links and self._far((type_,), inner).is_tested() for type_, inner in links)
+        return all(self._far((type_,), inner).is_tested() for type_, inner in self.clause.links)
 
     def leading(self) -> Rows:
         """Rows to be counted: as many as it takes to find its matches by them (of chains, at least as many).
@@ -330,7 +343,7 @@ class Where:
         """The clause as a term over ``resource``."""
         if self.clause.kind == "filter":
             return self._filter()
-        if self.clause.kind == "has" and among is not None and self.is_tested():
+        if self.clause.kind == "has" and among is not None and _steps(self.clause) == 1 and self.is_tested():
             return self.tested()
         if self.clause.links:
             is_found = _RESOURCE.c.rkey.in_(self.rows(among))
@@ -471,7 +484,18 @@ class Where:
 
     def _looked_up(self, types: tuple[str, ...], inner: Clause, _: Rows | None) -> list[Condition]:
         """``_linked`` of one resource at hand."""
-        return [*there_of(types), self._far(types, inner).tested(), self._visible()]
+        asked = self._apart() if inner.links else self.asked
+        return [*there_of(types), Where(types, inner, asked).tested(), self._visible()]
+
+    def _apart(self) -> Asked:
+        """The same, with what the caller may see in a table of its own: within two steps SQLite's parser has no room
+        for it. It is looked up there by the resource at hand, and never listed.
+        """
+        if self.asked.is_apart:
+            return self.asked
+        seen = select(_RESOURCE.c.rkey).where(self._visible()).correlate(None).cte()
+        is_seen = select(1).where(seen.prefix_with("NOT MATERIALIZED").c.rkey == _RESOURCE.c.rkey)
+        return replace(self.asked, visible=is_seen.correlate(_RESOURCE).exists(), is_apart=True)
 
     def _visible(self) -> Condition:
         if self.asked.visible is None:

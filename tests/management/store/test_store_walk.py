@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import ColumnElement, insert, or_, true
 
 from hdg.errors import BadRequest
+from hdg.management.consent.decide import AccessRequest
+from hdg.management.consent.policy import load_policy
+from hdg.management.consent.sql import predicate
 from hdg.management.store import Clause, SearchQuery, Store, pages, probe, single
 from hdg.management.store.batch import table_of
 from hdg.management.store.finding import Finder
@@ -42,6 +46,11 @@ def has(param: str, type_: str, inner: Clause) -> Clause:
     return Clause(param, "has", "", links=((type_, inner),))
 
 
+OF_PLACE = chain(
+    "encounter", "Encounter", chain("service-provider", "Organization", Clause("name", "string", "", ("b",)))
+)
+VISIT = chain("encounter", "Encounter", Clause("status", "token", "", ("finished",)))
+MANY_WAYS = Clause("subject", "has", "", links=tuple((type_, VISIT) for type_ in ("Observation",) * 5))
 RESULTS = {
     "a code": CODE,
     "two codes": Clause("code", "token", "", ("1", "2")),
@@ -56,11 +65,7 @@ RESULTS = {
     "of women": chain("subject", "Patient", GENDER),
     "not of women": chain("subject", "Patient", replace(GENDER, modifier="not")),
     "of a name": chain("subject", "Patient", NAME),
-    "of a place that has a name": chain(
-        "encounter",
-        "Encounter",
-        chain("service-provider", "Organization", Clause("name", "string", "", ("b",))),
-    ),
+    "of a place that has a name": OF_PLACE,
     "with a pair": Clause("code-value-quantity", "composite", "", ("1$gt2",)),
 }
 PEOPLE = {
@@ -71,11 +76,8 @@ PEOPLE = {
     "with a result": has("subject", "Observation", CODE),
     "with a final result": has("subject", "Observation", STATUS),
     "with another result": has("subject", "Observation", replace(CODE, modifier="not")),
-    "with a result of a visit that is over": has(
-        "subject",
-        "Observation",
-        chain("encounter", "Encounter", Clause("status", "token", "", ("finished",))),
-    ),
+    "with a result of a visit that is over": has("subject", "Observation", VISIT),
+    "with a result of a place that has a name": has("subject", "Observation", OF_PLACE),
     "with a visit that has a result": has("subject", "Encounter", has("encounter", "Observation", CODE)),
 }
 
@@ -212,6 +214,36 @@ def test_a_walk_finds_what_is_listed_and_so_does_a_count(
         assert visible is not everything or len(found[0]) > 2
 
 
+@pytest.mark.parametrize("role", ["clinician", "patient"])
+@pytest.mark.parametrize("clause", [OF_PLACE, PEOPLE["with a result of a place that has a name"]])
+def test_two_and_three_steps_are_walked_under_the_rules_of_consent(
+    filled: Store, monkeypatch: pytest.MonkeyPatch, clause: Clause, role: str
+) -> None:
+    """Which are as deep as SQLite's parser goes."""
+    asked = AccessRequest(
+        role, "u", "s", "p1", "TREAT" if role == "clinician" else "PATRQT", "access", at_us=5
+    )
+    visible = predicate(asked, load_policy(), lambda: 5)
+    query = SearchQuery("Observation" if clause is OF_PLACE else "Patient", (clause,), 3)
+    walked: list[object] = []
+    found = []
+    for rows in (0, 50_000):
+        with monkeypatch.context() as patched:
+            patched.setattr(single, "least", lambda *_, rows=rows: rows)
+            within = partial(heard, within_bounds, walked)
+            patched.setattr(single, "within_bounds", within)
+            found.append(answers(filled, query, visible))
+    assert found[0] == found[1]
+    assert walked
+    assert None not in walked
+    assert role == "patient" or len(found[0]) > 2
+
+
+def heard(within: Any, walked: list[object], *given: Any) -> Any:
+    walked.append(within(*given))
+    return walked[-1]
+
+
 def fill(store: Store, clause: Clause, type_: str, count: int) -> None:
     """Rows of resources that do not exist."""
     hash_, number = store.reader._hash, lookups(type_, clause.param)[0][0]
@@ -279,8 +311,8 @@ def test_what_has_something_rare_leads_before_what_each_of_many_would_be_looked_
         SearchQuery(
             "", (Clause("_lastUpdated", "date", "", ("ge2020",)), STATUS), types=("Observation", "Encounter")
         ),
-        SearchQuery("Observation", (chain("subject", "Patient", has("subject", "Observation", CODE)),)),
-        SearchQuery("Patient", (PEOPLE["with a result of a visit that is over"],)),
+        SearchQuery("Patient", (has("subject", "Encounter", has("encounter", "Observation", OF_PLACE)),)),
+        SearchQuery("Patient", (has("subject", "Observation", chain("subject", "Patient", MANY_WAYS)),)),
         SearchQuery(
             "Observation", (chain("subject", "Patient", Clause("identifier", "token", "", ("u|1",))),)
         ),
