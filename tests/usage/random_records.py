@@ -49,10 +49,51 @@ TYPES = [
     "Basic",
     "Device",
     "RelatedPerson",
+    "Consent",
     "Linkage",
     "Bundle",
     *NOBODYS,
 ]
+LINKS = {
+    "Observation": "subject patient encounter performer has-member derived-from focus specimen",
+    "Encounter": "subject patient service-provider part-of location participant diagnosis",
+    "Condition": "subject patient encounter evidence-detail",
+    "DiagnosticReport": "subject patient encounter performer result",
+    "MedicationRequest": "subject patient medication requester",
+    "Provenance": "target agent entity",
+    "Composition": "subject patient encounter author entry",
+    "List": "subject patient item",
+    "Group": "member",
+    "DocumentReference": "subject patient author related",
+    "Task": "patient focus owner",
+    "CareTeam": "patient participant",
+    "Appointment": "patient actor",
+    "Communication": "subject patient sender",
+    "Procedure": "subject patient",
+    "ServiceRequest": "subject patient",
+    "Specimen": "subject patient parent",
+    "AllergyIntolerance": "patient",
+    "Basic": "subject author",
+    "Device": "patient organization",
+    "RelatedPerson": "patient",
+    "Consent": "patient",
+    "Patient": "general-practitioner organization link",
+    "Organization": "partof",
+    "Location": "organization",
+    "Medication": "manufacturer",
+}
+"""Parameters that lead somewhere in these records."""
+ENDS = {
+    "Patient": ("gender=male", "gender=female", "name=Kim", "birthdate=1950-01-01", "identifier=urn:mrn|1"),
+    "Observation": ("code=718-7", "code=1-8", "status=final", "value-quantity=gt4", "date=ge2024-01-10"),
+    "Encounter": ("status=finished", "status=planned", "class=AMB"),
+    "Condition": ("code=718-7", "code=1-8"),
+    "Practitioner": ("name=A", "name=Strange"),
+    "Organization": ("name=North", "name=South"),
+    "DiagnosticReport": ("status=final", "code=718-7"),
+    "MedicationRequest": ("status=active", "intent=order"),
+}
+"""What finds many."""
 SCOPE = "http://terminology.hl7.org/CodeSystem/consentscope"
 PARTICIPATION = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 PATCH = {"content_type": "application/json-patch+json"}
@@ -167,7 +208,8 @@ class Records:
         """Up to so many references to any of the types ('': to anything)."""
         chance = self._chance
         known = [name for name in self.names if not types or name.partition("/")[0] in types]
-        return [reference(chance.choice(known)) for _ in range(chance.randint(0, most)) if known]
+        count = chance.choice((most, chance.randint(0, most)))
+        return [reference(chance.choice(known)) for _ in range(count) if known]
 
     def _one(self, *types: str) -> JsonObject | None:
         return next(iter(self._some(*types)), None)
@@ -366,6 +408,19 @@ class Records:
     def _relatedperson(self, subject: JsonObject | None) -> JsonObject:
         return {"patient": subject or {"display": "x"}, "name": [{"family": "Adler"}]}
 
+    def _consent(self, subject: JsonObject | None) -> JsonObject:
+        """One that decides nothing for anybody who asks."""
+        role = {"coding": [{"system": PARTICIPATION, "code": "IRCP"}]}
+        actor = {"role": role, "reference": reference("Organization/west")}
+        return {
+            "status": self._chance.choice(("active", "inactive")),
+            "scope": {"coding": [{"system": SCOPE, "code": "patient-privacy"}]},
+            "category": [{"text": "x"}],
+            "patient": subject,
+            "policyRule": {"text": "x"},
+            "provision": {"type": self._chance.choice(("permit", "deny")), "actor": [actor]},
+        }
+
     def _linkage(self, _: object) -> JsonObject:
         items = [{"type": "source", "resource": one} for one in self._some(most=2)]
         return {"item": items or [{"type": "source", "resource": {"display": "x"}}]}
@@ -425,9 +480,9 @@ class Questions:
         return kind()
 
     def _search(self) -> str:
-        type_ = self._chance.choice(self._types)
+        type_ = self._chance.choice((*ENDS, *self._types))
         place = f"/fhir/{type_}"
-        if self._chance.random() < 0.12:
+        if self._chance.random() < 0.15:
             of, id_ = self._chance.choice(
                 [one for one in self._named if one[0] in definitions.compartments()]
             )
@@ -445,30 +500,43 @@ class Questions:
         ):
             if chance.random() < chosen and not is_any:
                 pairs.append(made(type_))
-        pairs.append(("_count", chance.choice(("0", "1", "3", "100"))))
-        pairs.append(("_total", "accurate"))
+        pairs.append(("_count", chance.choice(("0", "2", "100", "100"))))
+        if chance.random() < 0.5:
+            pairs.append(("_total", "accurate"))
         return "&".join(f"{name}={quote(value, safe='/|:,')}" for name, value in pairs)
 
     def _pair(self, type_: str, depth: int = 0) -> tuple[str, str]:
         chance = self._chance
-        known = supported(type_)
-        links = [code for code, kind in known.items() if kind == "reference"]
-        if depth < 3 and chance.random() < 0.25 and links:
-            target = chance.choice(self._types)
+        if depth < 3 and chance.random() < 0.35 and type_ in LINKS:
+            link = self._link(type_)
+            target = chance.choice(self._targets(type_, link))
             name, value = self._pair(target, depth + 1)
-            return f"{chance.choice(sorted(links))}:{target}.{name}", value
-        if depth < 3 and chance.random() < 0.25:
-            source = chance.choice(self._types)
-            back = [code for code, kind in supported(source).items() if kind == "reference"]
-            if back:
+            return f"{link}:{target}.{name}", value
+        if depth < 3 and chance.random() < 0.35:
+            ways = [
+                (of, link) for of in LINKS for link in LINKS[of].split() if type_ in self._targets(of, link)
+            ]
+            if ways:
+                source, link = chance.choice(ways)
                 name, value = self._pair(source, depth + 1)
-                return f"_has:{source}:{chance.choice(sorted(back))}:{name}", value
+                return f"_has:{source}:{link}:{name}", value
         if depth == 0 and chance.random() < 0.1:
-            lists = [id_ for of, id_ in self._named if of == "List"]
-            return "_list", chance.choice(lists or ["x"])
+            return "_list", chance.choice([id_ for of, id_ in self._named if of == "List"] or ["x"])
+        if chance.random() < 0.75:
+            name, _, value = chance.choice(ENDS.get(type_, ("_lastUpdated=ge2020",))).partition("=")
+            return name, value
+        known = supported(type_)
         codes = sorted(known, key=lambda code: (known[code] not in ("reference", "token", "date"), code))
         code = chance.choice(codes[: max(8, len(codes) * 2 // 3)])
         return self._valued(code, known[code])
+
+    def _targets(self, type_: str, link: str) -> list[str]:
+        """What R4 lets the parameter name, of what is here."""
+        (found,) = [one.targets for one in definitions.search_parameters(type_) if one.code == link]
+        return [one for one in self._types if not found or one in found] or ["Patient"]
+
+    def _link(self, type_: str) -> str:
+        return self._chance.choice(LINKS[type_].split())
 
     def _valued(self, code: str, kind: str) -> tuple[str, str]:
         chance = self._chance
@@ -493,9 +561,8 @@ class Questions:
         name = chance.choice(("_include", "_revinclude", "_include:iterate", "_revinclude:iterate"))
         if chance.random() < 0.3 and ":" not in name:
             return name, "*"
-        source = chance.choice(self._types) if name.startswith("_rev") else type_
-        links = [code for code, kind in supported(source).items() if kind == "reference"]
-        return name, f"{source}:{chance.choice(sorted(links) or ['*'])}"
+        source = type_ if type_ in LINKS and not name.startswith("_rev") else chance.choice(sorted(LINKS))
+        return name, f"{source}:{self._link(source)}"
 
     def _sort(self, type_: str) -> tuple[str, str]:
         kinds = supported(type_)
@@ -510,8 +577,7 @@ class Questions:
         )  # fmt: skip
 
     def _filter(self, type_: str) -> tuple[str, str]:
-        links = [code for code, kind in supported(type_).items() if kind == "reference"]
-        code = self._chance.choice(sorted(links) or ["_id"])
+        code = self._link(type_) if type_ in LINKS else "_id"
         text = (
             f"{code} {self._chance.choice(('eq ' + self._chance.choice(self._names), 'pr true', 'pr false'))}"
         )
