@@ -39,10 +39,13 @@ def collection(resources: Iterable[JsonObject], *, base: str | None = None) -> J
 
 def transaction(resources: Iterable[JsonObject], *, base: str | None = None) -> JsonObject:
     """A transaction that puts every resource at ``Type/id``; raises KeyError when one has no id."""
-    entries = []
+    entries: list[JsonObject] = []
     for resource in resources:
-        entry = _entry(resource, base)
-        entry["request"] = {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}
+        kind, identity = resource["resourceType"], resource["id"]
+        url = f"{kind}/{identity}"
+        entry: JsonObject = {} if base is None else {"fullUrl": f"{base}/{url}"}
+        entry["resource"] = resource
+        entry["request"] = {"method": "PUT", "url": url}
         entries.append(entry)
     return _bundle("transaction", entries)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -39,16 +39,16 @@ def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequenc
     """
     if not key or not facts:
         raise ValueError("an id needs a key and at least one fact")
-    inner, outer = _keyed(key)
-    head = inner + b"".join(map(_packed, (resource_type, institution)))
-    return _letters((_digest(head, facts, outer),), _ONE)
+    keys = _keyed(key)
+    head = b"".join(map(_packed, (resource_type, institution)))
+    return _letters((_digest(keys, head, facts),), _ONE)
 
 
 def resource_ids(key: bytes, institution: str, identified: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """The ids of many resources, each by its type and facts, for less than one by one. Raises ValueError."""
     if not key or not all(facts for _, facts in identified):
         raise ValueError("an id needs a key and at least one fact")
-    inner, outer = _keyed(key)
+    keys = _keyed(key)
     ids: list[str] = []
     known, head = "", b""
     most: Sequence[str] = ()  # of the resource before: its type, and its facts but the last
@@ -59,17 +59,20 @@ def resource_ids(key: bytes, institution: str, identified: Sequence[tuple[str, S
                 kind != known or facts[:-_LAST] != most
             ):  # the results of an order differ in the last facts alone
                 known, most = kind, facts[:-_LAST]
-                head = inner + b"".join(map(_packed, (kind, institution, *most)))
-            digests.append(_digest(head, facts[-_LAST:], outer))
+                head = b"".join(map(_packed, (kind, institution, *most)))
+            digests.append(_digest(keys, head, facts[-_LAST:]))
         letters = _letters(digests, _SOME)
         ids += [letters[at : at + _LENGTH] for at in range(0, len(letters), _LENGTH)]
     return ids
 
 
-def _digest(head: bytes, facts: Sequence[str], outer: bytes) -> bytes:
-    """HMAC (RFC 2104). ``head``: the inner key with what stands before ``facts``."""
-    inner = _sha256(head + b"".join(map(_packed, facts))).digest()
-    return _sha256(outer + inner).digest()[:_ID_BYTES]
+def _digest(keys: tuple[Any, Any], head: bytes, facts: Sequence[str]) -> bytes:
+    """HMAC (RFC 2104). ``keys``: of ``_keyed``; ``head``: what stands before ``facts``."""
+    inner, outer = keys[0].copy(), keys[1].copy()
+    inner.update(head + b"".join(map(_packed, facts)))
+    outer.update(inner.digest())
+    found: bytes = outer.digest()[:_ID_BYTES]
+    return found
 
 
 @mypyc_attr(native_class=False)
@@ -90,12 +93,14 @@ _packed: Final = _Packed().__getitem__
 
 
 @lru_cache(maxsize=8)
-def _keyed(key: bytes) -> tuple[bytes, bytes]:
-    """The first block of each of the two hashes of HMAC (RFC 2104): the key, inner and outer."""
+def _keyed(key: bytes) -> tuple[Any, Any]:
+    """The two hashes of HMAC (RFC 2104), inner and outer, after their first block, the key; each id takes copies,
+    which cost half of what new ones do.
+    """
     if len(key) > _BLOCK_BYTES:
         key = hashlib.sha256(key).digest()
     padded = key.ljust(_BLOCK_BYTES, b"\0")
-    return bytes(byte ^ 0x36 for byte in padded), bytes(byte ^ 0x5C for byte in padded)
+    return _sha256(bytes(byte ^ 0x36 for byte in padded)), _sha256(bytes(byte ^ 0x5C for byte in padded))
 
 
 def _halving(bits: int, many: int) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -27,6 +28,9 @@ _SURE: Final = re.compile(
 )
 """The usual forms, a date or a time to the second with its offset, of days that every month has."""
 _DATE_DIGITS: Final = 8
+_DAY: Final = 10  # characters of a date
+_SURE_MAX: Final = 19  # characters
+_KEPT: Final = 512  # texts
 _HOUR_US: Final = 3_600_000_000
 DOUBLED: Final = "the zone's clocks pass this local time twice: the first of the two was taken"
 SKIPPED: Final = "the zone's clocks skip this local time: it was read with the offset from before the change"
@@ -48,9 +52,8 @@ def zone(text: str | None) -> tzinfo | None:
 
 def to_date(text: str) -> str:
     """``YYYY``, ``YYYY-MM`` or ``YYYY-MM-DD``; a time is left out. Raises Unfit."""
-    if _SURE.fullmatch(text):
-        return f"{text[:4]}-{text[4:6]}-{text[6:8]}"
-    return _day(_parsed(text))
+    found = _usual(text) if len(text) <= _SURE_MAX else ""
+    return found[:_DAY] if found else _day(_parsed(text))
 
 
 def to_datetime(text: str, local: tzinfo | None) -> str:
@@ -59,8 +62,9 @@ def to_datetime(text: str, local: tzinfo | None) -> str:
 
     Raises Unfit; with ``kept`` set to the date when the time cannot be carried.
     """
-    if _SURE.fullmatch(text):
-        return _usual(text)
+    found = _usual(text) if len(text) <= _SURE_MAX else ""
+    if found:
+        return found
     match = _parsed(text)
     day = _day(match)
     if match[4] is None:
@@ -77,8 +81,11 @@ def to_datetime(text: str, local: tzinfo | None) -> str:
     return f"{day}T{clock}{_local_offset(match, local)}"
 
 
+@lru_cache(maxsize=_KEPT)
 def _usual(text: str) -> str:
-    """A text of ``_SURE``."""
+    """The dateTime of a text of ``_SURE``, else ''. A message says the same time in several fields."""
+    if not _SURE.fullmatch(text):
+        return ""
     day = f"{text[:4]}-{text[4:6]}-{text[6:8]}"
     if len(text) == _DATE_DIGITS:
         return day
@@ -87,7 +94,7 @@ def _usual(text: str) -> str:
 
 def doubt(text: str, local: tzinfo | None) -> str:
     """Why the offset of a local time is a choice: the zone's clocks pass it twice, or skip it; '' for all others."""
-    if local is None or isinstance(local, timezone) or _SURE.fullmatch(text):
+    if local is None or isinstance(local, timezone) or (len(text) <= _SURE_MAX and _usual(text)):
         return ""
     match = _DTM.fullmatch(text)
     if match is None or match[5] is None or match[8]:
@@ -133,8 +140,9 @@ def latest_us(text: str, found: str, local: tzinfo | None) -> int:
 
 def to_instant(text: str, local: tzinfo | None) -> str:
     """An R4 instant: a dateTime to the second. Raises Unfit when the text says less."""
-    if len(text) > _DATE_DIGITS and _SURE.fullmatch(text):
-        return _usual(text)
+    found = _usual(text) if _DATE_DIGITS < len(text) <= _SURE_MAX else ""
+    if found:
+        return found
     try:
         found = to_datetime(text, local)
     except Unfit as problem:

@@ -12,6 +12,7 @@ from hdg.fhir.json import MAX_DEPTH, JsonError
 
 VALUES_BYTES: Final = 32 << 20
 """Bound of one Remembered, estimated; about 3,000 patients' recurring fields."""
+IDS_MAX: Final = 8192
 _OFFERED_MAX: Final = 50_000
 _ENTRY_BYTES: Final = 600
 _CHARACTER_BYTES: Final = 8
@@ -37,7 +38,7 @@ class Remembered(Generic[E]):
     something is worked out twice.
     """
 
-    __slots__ = ("_bytes", "_limit", "_offered", "_old", "trusted", "young")
+    __slots__ = ("_bytes", "_limit", "_offered", "_old", "ids", "trusted", "young")
 
     def __init__(self, limit_bytes: int = VALUES_BYTES) -> None:
         self._limit = limit_bytes // 2
@@ -49,6 +50,8 @@ class Remembered(Generic[E]):
         """Hashes of keys that were offered once."""
         self.trusted: dict[int, list[Any]] = {}
         """By identity, ``[object, check]``: the check that a remembered object has passed, or None."""
+        self.ids: dict[tuple[str, tuple[str, tuple[str, ...]]], str] = {}
+        """By institution, type and facts, the ids of what comes again; whoever adds one bounds them (IDS_MAX)."""
 
     def older(self, key: tuple[str, str]) -> E | None:
         """What the old generation has for (kind, text), which is young again; or None."""

@@ -16,8 +16,9 @@ from hdg.mapping.actions import compile_pairs
 from hdg.mapping.context import Context, JsonObject, Read
 from hdg.mapping.defaults import split_default
 from hdg.mapping.library import Library
-from hdg.mapping.remembered import Remembered
+from hdg.mapping.remembered import IDS_MAX, Remembered
 from hdg.mapping.target import compile_target, parse_target
+from messages import oru
 
 _LIBRARY = Library("hl7v2")
 _CASES = Path(__file__).parents[1] / "cases" / "hl7v2"
@@ -121,3 +122,29 @@ def test_an_id_is_the_hmac_of_its_length_prefixed_parts() -> None:
         letters = "abcdefghijklmnopqrstuvwxyz234567"
         expected = "".join(letters[number >> shift & 31] for shift in range(155, -1, -5))
         assert ids.resource_id(key, "Patient", "inst", ("MR", "1")) == expected
+
+
+def test_ids_that_are_kept_are_those_that_are_made() -> None:
+    """Two institutions that declare the same share what is remembered, and yet no id."""
+    shared = Converter(id_key=ids.PUBLIC_KEY)
+    made = []
+    for institution in ("north", "south"):
+        sender = Sender("LAB|N", institution)
+        for control in ("C1", "C2"):
+            converted = shared.convert(oru(control), sender, at_us=0)
+            assert _said(converted) == _said(
+                Converter(id_key=ids.PUBLIC_KEY).convert(oru(control), sender, at_us=0)
+            )
+            made.append(converted.patient_id)
+    assert made[0] == made[1] != made[2] == made[3]
+
+
+def test_only_so_many_ids_are_kept() -> None:
+    converter = Converter(id_key=ids.PUBLIC_KEY)
+    _, state = converter.run(oru("C1", number="1"), at_us=0)
+    assert state.values is not None
+    kept = state.values.ids
+    assert "Patient" in {kind for _, (kind, _) in kept}
+    kept.update({("local", ("Patient", (str(number),))): "" for number in range(IDS_MAX)})
+    converter.run(oru("C2", number="2"), at_us=0)
+    assert 0 < len(kept) < IDS_MAX

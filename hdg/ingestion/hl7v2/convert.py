@@ -168,7 +168,7 @@ class Converter:
             link_families(builds, state)
         link_replaced(builds, state)
         begun = _begun(builds)
-        things = _things(begun, state)
+        things = _things(builds, state)
         resources = [*begun, *things]
         digest = tables.library.digest
         source = provenance(resources, state, sha256, digest, time_ns() // 1000 if at_us is None else at_us)
@@ -296,12 +296,12 @@ def _begun(builds: list[Build]) -> list[JsonObject]:
     return list({id(build.resource): build.resource for build in builds}.values())
 
 
-def _things(begun: list[JsonObject], state: State) -> list[JsonObject]:
+def _things(builds: list[Build], state: State) -> list[JsonObject]:
     """The people and places that no segment began."""
     if not state.things:
         return []
-    seen = {(resource["resourceType"], resource["id"]) for resource in begun}
-    return [resource for key, resource in state.things.items() if key not in seen]
+    seen = {build.id for build in builds}  # no two types share an id: hdg.fhir.ids
+    return [resource for (_, identity), resource in state.things.items() if identity not in seen]
 
 
 __all__ = ["Converter", "plain", "sender_of"]

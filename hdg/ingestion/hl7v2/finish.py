@@ -14,7 +14,9 @@ from hdg.ingestion.hl7v2.groups import Definition, Group
 from hdg.ingestion.hl7v2.message import Link, Row
 from hdg.ingestion.hl7v2.parser import Segment
 from hdg.ingestion.hl7v2.state import State, unite
+from hdg.ingestion.provenance import provenance_facts
 from hdg.mapping.context import Build, Conflict, Facts, JsonObject
+from hdg.mapping.remembered import IDS_MAX
 from hdg.mapping.tracing import drop, is_rule_of
 
 
@@ -25,7 +27,7 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
     key, institution = state.id_key, state.sender.institution
     identified = [build.facts or _last_resort(build, state, sha256) for build in builds]
     keys = [(build.type, facts.parts) for build, facts in zip(builds, identified, strict=True)]
-    ids = resource_ids(key, institution, keys)
+    *ids, state.provenance_id = _ids(keys, identified, state, sha256)
     held: dict[tuple[str, tuple[str, ...]], Build] = {}
     for build, facts, known, found in zip(builds, identified, keys, ids, strict=True):
         first = held.setdefault(known, build)
@@ -54,6 +56,29 @@ def identify(builds: Sequence[Build], state: State, sha256: str) -> None:
         build.id = build.resource["id"] = found
         if facts.is_thing and state.things:
             _unite_with_reference(build, state)
+
+
+def _ids(
+    keys: Sequence[tuple[str, tuple[str, ...]]], identified: Sequence[Facts], state: State, sha256: str
+) -> list[str]:
+    """The ids of builds, then that of the Provenance. People, visits and the like come again: their ids are kept."""
+    institution = state.sender.institution
+    kept = {} if state.values is None else state.values.ids
+    ids = [
+        kept.get((institution, key), "") if facts.is_thing and not facts.is_local else ""
+        for key, facts in zip(keys, identified, strict=True)
+    ]
+    unknown = [at for at, found in enumerate(ids) if not found]
+    source = ("Provenance", provenance_facts(state.sender, sha256))
+    *made, last = resource_ids(state.id_key, institution, [*[keys[at] for at in unknown], source])
+    for at, found in zip(unknown, made, strict=True):
+        ids[at] = found
+        if identified[at].is_thing and not identified[at].is_local:
+            if len(kept) >= IDS_MAX:
+                kept.clear()
+            kept[institution, keys[at]] = found
+    ids.append(last)
+    return ids
 
 
 def _last_resort(build: Build, state: State, sha256: str) -> Facts:

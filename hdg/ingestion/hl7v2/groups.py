@@ -52,7 +52,7 @@ class Group:
     label. ``names`` has the first segment of each name directly in it.
     """
 
-    __slots__ = ("_around", "builds", "children", "definition", "names", "parent", "subtree")
+    __slots__ = ("_around", "_nearby", "builds", "children", "definition", "names", "parent", "subtree")
 
     def __init__(self, definition: Definition, parent: Group | None) -> None:
         self.definition = definition
@@ -64,6 +64,13 @@ class Group:
         """The same until a group inside this one begins something."""
         self._around: dict[str, list[list[Build]]] | None = None
         """By label, the lists of ``subtree`` from here outwards; made when a group inside this one asks."""
+        self._nearby: dict[str, Any] | None = None
+
+    def nearby(self) -> dict[str, Any]:
+        """By name, the segments that ``State.find`` found nearest to this instance, or None where there is none."""
+        if self._nearby is None:
+            self._nearby = {}
+        return self._nearby
 
     def dissolve(self) -> None:
         """Undo the whole tree, so that its memory is free at once and not when cycles are next searched."""
@@ -79,6 +86,7 @@ class Group:
             group.builds.clear()
             group.subtree.clear()
             group._around = None
+            group._nearby = None
 
     def first(self, name: str) -> Segment | None:
         """The first segment of that name directly in this instance."""

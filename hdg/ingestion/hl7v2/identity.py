@@ -191,6 +191,18 @@ def report(text: str, state: State) -> Facts:
 @CONVERTERS.register("identity.request", type="id")
 def request(text: str, state: State) -> Facts:
     """The placer's order number, else the filler's, with the service."""
+    key = ("request", state.find("OBR"), state.find("ORC"))
+    found: Facts | None = state.known.get(key)
+    if found is None:
+        mark = len(state.problems)
+        found = _request(state)
+        is_named = key[1] is not None or key[2] is not None
+        if is_named and len(state.problems) == mark:  # ORC and OBR ask for the one request that both make
+            state.known[key] = found
+    return found
+
+
+def _request(state: State) -> Facts:
     for kind, places in (("placer", (("ORC", 2), ("OBR", 2))), ("filler", (("ORC", 3), ("OBR", 3)))):
         for name, field in places:
             authority, number = _entity(state.field(name, field), state)

@@ -30,6 +30,7 @@ def provenance(
         agents=_agents(state),
         what="message",
         display=f"HL7 v2 message {control_id}" if control_id else "",
+        identity=state.provenance_id,
     )
 
 

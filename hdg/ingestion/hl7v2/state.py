@@ -29,7 +29,6 @@ class State(Context):
 
     __slots__ = (
         "_opened",
-        "_scope",
         "began",
         "charset",
         "compiler",
@@ -41,6 +40,7 @@ class State(Context):
         "message",
         "nulls",
         "parts",
+        "provenance_id",
         "read",
         "segment",
         "sender",
@@ -76,7 +76,6 @@ class State(Context):
         self.issues: list[Issue] = list(message.issues)
         self.segment: Segment = message.segments[0]
         self.group: Group | None = None
-        self._scope: dict[tuple[Group | None, str], Any] = {}
         self.things: dict[tuple[str, str], JsonObject] = {}
         """Resources that datatype tables built (people, places), by type and id."""
 
@@ -85,6 +84,9 @@ class State(Context):
 
         self.parts: dict[tuple[str, str], Part] = {}
         """Where a thing came from, while nothing else has been said about it."""
+
+        self.provenance_id = ""
+        """Given with the ids of the builds."""
 
     def find(self, name: str) -> Segment | None:
         """The segment of that name nearest to the one being read.
@@ -107,8 +109,8 @@ class State(Context):
     def _within(self, group: Group | None, name: str) -> Segment | None:
         if group is None:
             return None
-        key = (group, name)
-        known = self._scope.get(key, _NOT_LOOKED_UP)
+        around = group.nearby()
+        known = around.get(name, _NOT_LOOKED_UP)
         if known is not _NOT_LOOKED_UP:
             return known  # type: ignore[no-any-return]  # what is no segment is the mark alone
         found = group.names.get(name)
@@ -116,7 +118,7 @@ class State(Context):
             found = group.nearest(name)
         if found is None:
             found = self._within(group.parent, name)
-        self._scope[key] = found
+        around[name] = found
         return found
 
     def datatype(self, name: str) -> Converter:
