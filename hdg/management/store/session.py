@@ -30,6 +30,7 @@ from hdg.management.store.stale import (
     Said,
     Stamp,
     admit,
+    is_apart,
     is_outdated,
     is_worth_noting,
     said_again,
@@ -143,7 +144,7 @@ class WriteSession(States):
             stored, parts, said = {"resourceType": resource["resourceType"]}, None, []
         else:
             stored, parts, said = state.content(), state.parts, state.said
-        asked = resource
+        asked, wanted = resource, gaps
         if fields is not None and any(row[2] == sender and (row[0], row[1]) > stamp for row in said):
             asked = fields.still_said(resource)
         if said:
@@ -162,11 +163,21 @@ class WriteSession(States):
         made = _fitting(made, merged, resource)
         put = self._put(merged, parts, news.said(merged), state, institution, patient, made)
         after = self.batch.states[state.type, state.id]
-        is_echo = not put.is_changed and after is not None and parts == state.parts
-        if is_echo and after is not None and echo and news.statement is resource and not deletions:
+        if after is None or deletions:
+            return put
+        if put.is_changed:
+            _carry(state, after)
+            return put
+        is_word_for_word = news.statement is resource or (
+            asked is resource
+            and gaps is wanted
+            and statement == news.statement
+            and set(news.left) <= set(gaps)
+        )
+        if echo and is_word_for_word and parts == state.parts:
             if len(after.echoes) >= _ECHOES_MAX:
                 after.echoes.clear()
-            after.echoes[echo] = Heard.of(resource, stored, gaps)
+            after.echoes[echo] = Heard.of(resource, stored, gaps, news.left)
         return put
 
     def _is_heard(self, state: State, echo: Echo, stamp: Stamp, patient: str | None) -> bool:
@@ -407,6 +418,17 @@ def _heard_once(state: State, echo: Echo) -> Heard | None:
     content = parse(state.body)
     heard = state.echoes[echo] = Heard.of(content, content, gaps)
     return heard
+
+
+def _carry(before: State, after: State) -> None:
+    """What changed nothing in the content before, and speaks of nothing that has changed, changes nothing now."""
+    if not before.echoes or after.deleted or not is_apart(before.content(), after.content()):
+        return
+    parts = before.parts, after.parts
+    for echo, heard in before.echoes.items():
+        known = heard.carried(before.content(), after.content(), parts)
+        if known is not None:
+            after.echoes[echo] = known
 
 
 def _fitting(made: Ready | None, merged: JsonObject, statement: JsonObject) -> Ready | None:

@@ -31,7 +31,16 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from hdg.fhir import definitions
-from hdg.management.store.merge import ADDITIVE, IDENTITY, SERVER_META, JsonObject, base_of, bases
+from hdg.fhir.canonical import canonical_bytes
+from hdg.management.store.merge import (
+    ADDITIVE,
+    IDENTITY,
+    SERVER_META,
+    JsonObject,
+    Parts,
+    base_of,
+    bases,
+)
 
 __all__ = [
     "Admitted",
@@ -41,6 +50,7 @@ __all__ = [
     "admit",
     "author_of",
     "gap",
+    "is_apart",
     "is_outdated",
     "is_worth_noting",
     "newest_of",
@@ -71,6 +81,7 @@ def gap(stamp: Stamp) -> Stamp:
     return Stamp(stamp.stated_us + _GAP_US, stamp.received_us)
 
 
+_NONE: dict[str, list[str]] = {}
 _Key = tuple[str, str]
 """(sender, element); sender is '' for elements with one value."""
 
@@ -83,6 +94,8 @@ class Admitted(NamedTuple):
     clock: dict[_Key, tuple[Stamp, str]]
     whole: Said = []  # noqa: RUF012  # never changed
     """The rows already, when the statement speaks of everything."""
+    left: Collection[str] = ()
+    """The elements that were left out."""
 
     def said(self, content: JsonObject) -> Said:
         """The rows to keep with the merged ``content``."""
@@ -95,7 +108,7 @@ class Heard(NamedTuple):
     """What is known of a statement that changes nothing in a content, so that it need not be read again."""
 
     stated: tuple[str, ...]
-    """The elements it speaks of."""
+    """The elements it speaks of, but for those in ``left``."""
     present: tuple[str, ...]
     """The elements of the content."""
     is_all: bool
@@ -103,12 +116,27 @@ class Heard(NamedTuple):
     since: Stamp = Stamp(0, 0)
     until_us: int = 0
     """Of what belongs to no patient: from ``since`` to before ``until_us`` it is not worth noting."""
+    left: tuple[str, ...] = ()
+    """Elements that it would fill as a gap, of which something real was said."""
 
     @classmethod
-    def of(cls, statement: JsonObject, stored: JsonObject, gaps: Collection[str]) -> Heard:
+    def of(
+        cls, statement: JsonObject, stored: JsonObject, gaps: Collection[str], left: Collection[str] = ()
+    ) -> Heard:
         """Pure, as all here."""
         is_all = not gaps and _names_all(stored, statement)
-        return cls(tuple(_elements(statement)), tuple(_elements(stored)), is_all)
+        stated = tuple([name for name in _elements(statement) if name not in left])
+        return cls(stated, _elements(stored), is_all, left=tuple(left))
+
+    def carried(self, before: JsonObject, after: JsonObject, parts: tuple[Parts, Parts]) -> Heard | None:
+        """The same of another content, where nothing that it speaks of is another. None: something may be.
+
+        ``parts`` of both contents. For types whose elements mean the same whatever the others say (``is_apart``).
+        """
+        if not all(_is_alike(element, before, after, parts) for element in (*self.stated, *self.left)):
+            return None
+        present = _elements(after)
+        return self._replace(present=present, is_all=self.is_all and present == self.present)
 
 
 def said_again(
@@ -133,7 +161,48 @@ def said_again(
         else:
             return None
         clock[key] = (at, sender)
+    for element in heard.left:
+        known = clock.get(_key(type_, element, sender))
+        if known is None or not _is_real(known[0]):
+            return None
     return _rows(clock, heard.present), until_us
+
+
+def _is_real(stamp: Stamp) -> bool:
+    """Not a gap's: what only fills a gap is never newer."""
+    return stamp.stated_us > _GAP_US // 2
+
+
+def is_apart(before: JsonObject, after: JsonObject) -> bool:
+    """Whether what a change does not touch means the same as before: a Patient whose record stays in use as it was."""
+    return before["resourceType"] == "Patient" and all(
+        before.get(name) == after.get(name) for name in ("active", "link")
+    )
+
+
+def _is_alike(element: str, before: JsonObject, after: JsonObject, parts: tuple[Parts, Parts]) -> bool:
+    """Whether an element, and whose it is, is the same in two contents."""
+    old, new = _valued(element, before), _valued(element, after)
+    if old != new or canonical_bytes(old) != canonical_bytes(new):
+        return False
+    own, since = parts
+    if own == since:
+        return True
+    return all(
+        (mine := own.get(sender, _NONE)) is not None
+        and (now := since.get(sender, _NONE)) is not None
+        and mine.get(element) == now.get(element)
+        for sender in own.keys() | since.keys()
+    )
+
+
+def _valued(element: str, content: JsonObject) -> JsonObject:
+    """All that a content holds of an element."""
+    if element.startswith("meta."):
+        meta, name = content.get("meta") or {}, element.removeprefix("meta.")
+        return {name: meta[name]} if name in meta else {}
+    names = bases(content["resourceType"], tuple(content)).get(element, ())
+    return {name: content[name] for name in names}
 
 
 def _rows(clock: dict[_Key, tuple[Stamp, str]], elements: Collection[str]) -> Said:
@@ -214,7 +283,7 @@ def admit(
         elif _is_newer(clock, type_, element, sender, stamp):
             clock[_key(type_, element, sender)] = (stamp, sender)
             kept.append(name)
-    return Admitted(_without(statement, stale) if stale else statement, kept, clock)
+    return Admitted(_without(statement, stale) if stale else statement, kept, clock, left=stale)
 
 
 def author_of(said: Said, stored: JsonObject, element: str) -> str:

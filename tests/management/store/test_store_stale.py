@@ -14,7 +14,7 @@ from hdg.fhir.json import loads
 from hdg.management.store import Store, WriteSession
 from hdg.management.store.merge import merge
 from hdg.management.store.ready import ready
-from hdg.management.store.stale import Heard, Stamp, admit, gap, is_worth_noting, said_again
+from hdg.management.store.stale import Heard, Stamp, admit, gap, is_apart, is_worth_noting, said_again
 
 BARE = {"resourceType": "Patient", "id": "p"}
 NONE = {"resourceType": "Patient"}
@@ -192,6 +192,60 @@ def test_what_is_heard_again_is_noted_as_if_it_were_read_again(steps, content, g
             assert not is_worth_noting(told, said, stored)
 
 
+@given(statements(), CONTENT, st.sampled_from("ABC"), st.integers(0, 9))
+def test_a_gap_of_which_something_real_was_said_is_left_out_again(steps, content, sender, at) -> None:
+    stored, said = played(steps[1])
+    statement, stamp, gaps = {**BARE, "gender": "unknown", **content}, Stamp(at, at), {"gender"}
+    heard = Heard.of(statement, stored, gaps, gaps)
+    again = said_again(heard, said, "Patient", gaps, sender=sender, stamp=stamp)
+    news = admit(said, stored, statement, (), sender=sender, stamp=stamp, gaps=gaps)
+    if again is not None:
+        assert "gender" in news.left
+        assert set(news.left) <= gaps | ({"deceased"} if "deceasedDateTime" in stored else set())
+        assert news.said(stored) == again[0]
+
+
+def test_a_gap_is_known_to_be_left_out_only_while_something_real_stands() -> None:
+    statement, gaps, at = {**BARE, "gender": "unknown", "birthDate": "1980"}, {"gender"}, Stamp(9, 9)
+    stored = {**BARE, "gender": "male", "birthDate": "1980"}
+    heard = Heard.of(statement, stored, gaps, gaps)
+    real, filled = [[5, 5, "A", None]], [[*gap(Stamp(5, 5)), "A", ["gender"]], [5, 5, "A", ["birthDate"]]]
+    again = said_again(heard, real, "Patient", gaps, sender="B", stamp=at)
+    assert again is not None
+    assert again[0] == [[5, 5, "A", ["gender"]], [9, 9, "B", ["birthDate"]]]
+    assert said_again(heard, filled, "Patient", gaps, sender="B", stamp=at) is None
+
+
+def test_what_is_heard_is_carried_over_a_change_beside_it_and_not_over_one_of_its_own() -> None:
+    said, parts = {**BARE, "birthDate": "1980"}, ({"A": {}, "B": {}}, {"A": {"contact": ["1"]}, "B": {}})
+    before = {**BARE, "birthDate": "1980", "gender": "male"}
+    heard = Heard.of(said, before, ())
+    carried = heard.carried(before, {**before, "contact": [{"gender": "male"}]}, parts)
+    assert carried is not None
+    assert (carried.stated, carried.present) == (("birthDate",), ("birthDate", "gender", "contact"))
+    assert heard.carried(before, {**before, "birthDate": "1981"}, parts) is None
+    assert heard.carried(before, {**before, "_birthDate": {"id": "x"}}, parts) is None
+    assert not is_apart(before, {**before, "active": False})
+    assert not is_apart({**before, "resourceType": "Encounter"}, {**before, "resourceType": "Encounter"})
+
+
+@given(statements(), CONTENT, CONTENT, st.sampled_from("AB"), st.sampled_from("ABC"))
+def test_a_change_of_what_a_statement_does_not_speak_of_leaves_it_without_effect(
+    steps, content, change, sender, other
+) -> None:
+    stored, parts, said = None, {}, {**BARE, **content}
+    for _, by, earlier, deletions, _ in steps[0]:
+        stored, parts = merge(stored, parts, {**BARE, **earlier}, sorted(deletions), sender=by)
+    stored, parts = merge(stored, parts, said, sender=sender)
+    assert merge(stored, parts, said, sender=sender) == (stored, parts)
+    now, since = merge(stored, parts, {**BARE, **change}, sender=other)
+    heard = Heard.of(said, stored, ()).carried(stored, now, (parts, since))
+    if is_apart(stored, now) and heard is not None:
+        assert merge(now, since, said, sender=sender) == (now, since)
+        assert heard == Heard.of(said, now, ())._replace(is_all=heard.is_all)
+        assert not heard.is_all or Heard.of(said, now, ()).is_all
+
+
 def test_what_is_a_patients_is_noted_also_in_a_message_that_names_no_patient(store: Store, do) -> None:
     account = {"resourceType": "Account", "id": "a", "status": "active", "name": "one"}
     account["subject"] = [{"reference": "Patient/p"}]
@@ -221,6 +275,47 @@ def test_what_is_said_again_word_for_word_is_noted_as_if_it_were_merged(store: S
 
     def stored(session: WriteSession, id_: str) -> list[Any]:
         state = session._state(("Account", id_))
+        content = {name: value for name, value in state.content().items() if name not in ("id", "meta")}
+        return [content, state.version, state.parts, state.said]
+
+    for number, sequence in enumerate(sequences):
+        merged = do(lambda s, number=number: stored(s, f"False-{number}"))
+        assert do(lambda s, number=number: stored(s, f"True-{number}")) == merged, sequence
+
+
+def test_what_is_said_again_beside_others_is_noted_as_if_it_were_merged(store: Store, do) -> None:
+    """What only fills a gap, and what another sender changes beside it."""
+    indexer = store._shared.indexer
+    whole = {"gender": "male", "birthDate": "1980", "contact": [{"gender": "female"}]}
+    part = {"gender": "unknown", "birthDate": "1980", "telecom": [{"value": "1"}]}
+    said = [
+        ("A", whole, ()),
+        ("A", {**whole, "contact": [{"gender": "male"}]}, ()),
+        ("B", part, ("gender",)),
+        ("B", {**part, "telecom": [{"value": "2"}]}, ("gender",)),
+        ("C", {"telecom": [{"value": "1"}], "active": True}, ()),
+    ]
+    sequences = [[said[first], *rest] for first in (0, 2) for rest in product(said, repeat=4)]
+    late = 3
+    """The step that is older than the one before."""
+
+    def say(session: WriteSession, step: int, *, is_ready: bool) -> None:
+        at = 10 * step - (15 if step == late else 0)
+        for number, sequence in enumerate(sequences):
+            sender, content, gaps = sequence[step]
+            resource = {"resourceType": "Patient", "id": f"{is_ready}-{number}", **content}
+            told = ready(resource, indexer) if is_ready else resource
+            stamp = Stamp(at, 10 * step)
+            session.statement(
+                told, sender=sender, institution="i", patient=resource["id"], stamp=stamp, gaps=gaps
+            )
+
+    for step in range(5):
+        do(lambda s, step=step: say(s, step, is_ready=True))
+        do(lambda s, step=step: say(s, step, is_ready=False))
+
+    def stored(session: WriteSession, id_: str) -> list[Any]:
+        state = session._state(("Patient", id_))
         content = {name: value for name, value in state.content().items() if name not in ("id", "meta")}
         return [content, state.version, state.parts, state.said]
 
