@@ -22,7 +22,7 @@ from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.state import State
 from hdg.ingestion.sender import Sender
 from hdg.management.store.index import Indexer
-from hdg.management.store.ready import Ready, ready
+from hdg.management.store.ready import MadeReady, Ready
 from hdg.management.store.values import hasher
 from hdg.mapping.context import JsonObject, Part
 from hdg.outcomes import Outcome, opened, packed
@@ -95,7 +95,8 @@ class _Worker:
     """The helper's end."""
 
     def __init__(self, id_key: bytes, index_key: bytes) -> None:
-        self._id_key, self._indexer = id_key, Indexer(hasher(index_key))
+        self._id_key = id_key
+        self._made = MadeReady(Indexer(hasher(index_key)))
         self._generation: int | None = None
         self._converter = Converter(id_key=id_key)
         self._held: dict[int, tuple[Part, Ready]] = {}
@@ -121,12 +122,12 @@ class _Worker:
         key = (resource["resourceType"], resource["id"])
         part = state.parts.get(key)
         if part is None or not part.is_valid or state.things.get(key) is not resource:
-            return ready(resource, self._indexer)
+            return self._made.ready(resource)
         held = self._held.get(id(part))
         if held is None:
             if len(self._held) >= _HELD_MAX:
                 self._held.clear()
-            held = self._held[id(part)] = (part, ready(resource, self._indexer))
+            held = self._held[id(part)] = (part, self._made.ready(resource))
         return held[1]
 
 

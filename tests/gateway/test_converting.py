@@ -28,7 +28,7 @@ from hdg.ingestion.sender import Sender
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.index import Indexer
-from hdg.management.store.ready import ready
+from hdg.management.store.ready import MadeReady, ready
 from hdg.management.store.values import hasher
 from hdg.outcomes import opened
 from hdg.settings import Settings
@@ -87,6 +87,24 @@ def test_what_is_made_ready_elsewhere_is_what_the_store_makes_of_the_resource() 
             assert dumps(made.resource(), sort_keys=True) == dumps(resource, sort_keys=True)
             assert made.rows(7).tables == rows.tables
             assert made.patients == rows.patients
+
+
+def test_what_is_said_again_to_the_byte_is_made_ready_once_within_its_bounds() -> None:
+    indexer = Indexer(hasher(b"k" * 32))
+    for held_bytes in (1 << 20, 4_000):
+        again = MadeReady(indexer, held_bytes)
+        for number in (1, 2, 1, 3, 1, 2):
+            for birth in ("1980-01-01", "1980-01-02", "1980-01-01"):
+                person = {"resourceType": "Patient", "id": f"p{number}", "birthDate": birth}
+                assert again.ready(dict(person)) == ready(person, indexer)
+                result = {"resourceType": "Observation", "id": f"o{number}", "effectiveDateTime": birth}
+                assert again.ready(result) == ready(result, indexer)
+        assert again._bytes <= held_bytes
+    again = MadeReady(indexer)
+    assert again.ready(dict(person)) is again.ready(dict(person))
+    assert again.ready(
+        person | {"extension": [{"url": "x:y", "valueDecimal": loads("1.50")}]}
+    ) != again.ready(person | {"extension": [{"url": "x:y", "valueDecimal": loads("1.5")}]})
 
 
 def test_the_helper_answers_with_what_the_store_would_make_of_the_conversion() -> None:

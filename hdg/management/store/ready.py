@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import marshal
+from collections import OrderedDict
 from typing import NamedTuple
 
 from hdg.fhir.json import dumps
@@ -16,9 +17,24 @@ from hdg.management.store.envelope import parse
 from hdg.management.store.index import Indexer, IndexRows, Tables
 from hdg.management.store.merge import IDENTITY, JsonObject, without_server_meta
 
-__all__ = ["Ready", "ready"]
+__all__ = ["MadeReady", "Ready", "ready"]
 
 DIGEST_BYTES = 16
+_HELD_BYTES = 16 << 20
+_BESIDE_BYTES = 600
+"""Of memory that a Ready takes beside its bytes, about."""
+_SAID_AGAIN = frozenset(
+    {
+        "Account",
+        "AllergyIntolerance",
+        "Condition",
+        "Coverage",
+        "Encounter",
+        "Patient",
+        "RelatedPerson",
+    }
+)
+"""Types of which messages about the same person say the same again; of others each message has new ones."""
 
 
 class Ready(NamedTuple):
@@ -65,11 +81,46 @@ def ready(resource: JsonObject, indexer: Indexer) -> Ready:
     """Makes a validated resource ready (its type and id are plain names)."""
     content = without_server_meta(resource)
     head, tail = _halves(content)
+    return _indexed(content, head, tail, _digest(head, tail), indexer)
+
+
+class MadeReady:
+    """``ready``, done once for what is the same to the byte; the least recently used is let go first."""
+
+    def __init__(self, indexer: Indexer, held_bytes: int = _HELD_BYTES) -> None:
+        self._indexer = indexer
+        self._limit = held_bytes
+        self._held: OrderedDict[bytes, Ready] = OrderedDict()
+        self._bytes = 0
+
+    def ready(self, resource: JsonObject) -> Ready:
+        """The resource, made ready."""
+        if resource["resourceType"] not in _SAID_AGAIN:
+            return ready(resource, self._indexer)
+        content = without_server_meta(resource)
+        head, tail = _halves(content)
+        digest = _digest(head, tail)
+        made = self._held.get(digest)
+        if made is not None:
+            self._held.move_to_end(digest)
+            return made
+        made = self._held[digest] = _indexed(content, head, tail, digest, self._indexer)
+        self._bytes += _weight(made)
+        while self._bytes > self._limit:
+            self._bytes -= _weight(self._held.popitem(last=False)[1])
+        return made
+
+
+def _weight(made: Ready) -> int:
+    return _BESIDE_BYTES + len(made.head) + len(made.tail) + len(made.tables)
+
+
+def _indexed(content: JsonObject, head: bytes, tail: bytes, digest: bytes, indexer: Indexer) -> Ready:
     tables, patients = indexer.heads(content)
     return Ready(
         content["resourceType"],
         content["id"],
-        _digest(head, tail),
+        digest,
         head,
         tail,
         frozenset(patients),
