@@ -21,9 +21,8 @@ PUBLIC_KEY: Final[bytes] = hashlib.sha256(b"healthcare-data-gateway public id ke
 
 _ID_BYTES: Final = 20
 _sha256: Final = hashlib.sha256
-_LETTERS: Final = bytes.maketrans(
-    bytes(range(32)), b"abcdefghijklmnopqrstuvwxyz234567"
-)  # RFC 4648 §6 in lower case
+_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"  # RFC 4648 §6 in lower case
+_LETTERS: Final = bytes.maketrans(bytes(range(32)), _ALPHABET.encode())
 _BLOCK_BYTES: Final = 64
 _MAX_PARTS: Final = 2048  # parts that are kept
 _MAX_PART: Final = 200  # characters of each
@@ -40,8 +39,8 @@ def resource_id(key: bytes, resource_type: str, institution: str, facts: Sequenc
     if not key or not facts:
         raise ValueError("an id needs a key and at least one fact")
     keys = _keyed(key)
-    head = b"".join(map(_packed, (resource_type, institution)))
-    return _letters((_digest(keys, head, facts),), _ONE)
+    head = _packed(resource_type) + _packed(institution)
+    return _base32(_digest(keys, head, facts))
 
 
 def resource_ids(key: bytes, institution: str, identified: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
@@ -117,9 +116,26 @@ def _halvings(many: int) -> list[tuple[int, int, int]]:
     return [_halving(bits, many) for bits in (160, 80, 40, 20, 10)]
 
 
-_ONE: Final = _halvings(1)
 _SOME: Final = _halvings(_MANY)
 _APART: Final = bytes(_LENGTH - _ID_BYTES)
+
+
+_PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
+"""Two letters for each number of 10 bits."""
+
+
+def _base32(digest: bytes) -> str:
+    """The letters of 160 bits, ten at a time."""
+    letters: list[str] = []
+    for at in range(0, _ID_BYTES, 5):
+        number = int.from_bytes(digest[at : at + 5], "big")
+        letters += (
+            _PAIRS[number >> 30],
+            _PAIRS[number >> 20 & 1023],
+            _PAIRS[number >> 10 & 1023],
+            _PAIRS[number & 1023],
+        )
+    return "".join(letters)
 
 
 def _letters(digests: Sequence[bytes], halvings: Sequence[tuple[int, int, int]]) -> str:

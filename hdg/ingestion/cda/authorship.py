@@ -8,6 +8,7 @@ the XPath of the element that it was made of (names are in the namespace ``urn:h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from hdg.fhir.validate import is_accepted
 from hdg.ingestion.cda.named_people import authors_of
@@ -18,20 +19,20 @@ from hdg.mapping.context import JsonObject
 
 __all__ = ["SOURCE_XPATH", "Authorship"]
 
-SOURCE_XPATH = "https://hdg.dev/fhir/StructureDefinition/source-xpath"
-_THINGS = frozenset(
+SOURCE_XPATH: Final = "https://hdg.dev/fhir/StructureDefinition/source-xpath"
+_THINGS: Final = frozenset(
     ("Device", "Location", "Organization", "Patient", "Practitioner", "PractitionerRole", "RelatedPerson")
 )
 """What statements name; nobody is said to have written it beside the author of the document."""
 
 
-_UNNAMED = ("",)
+_UNNAMED: Final = ("",)
 """What an author wrote of whom nothing is said."""
-_SHORT = 20
+_SHORT: Final = 20
 """Children that are counted each time."""
-_PLACE_MAX = 4096
+_PLACE_MAX: Final = 4096
 """Characters."""
-_PATHS_MAX = 1000
+_PATHS_MAX: Final = 1000
 """Elements of which is kept where they lie, or who wrote them."""
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Final
 
 from lxml import etree
 
-from hdg.ingestion.cda.xml import Element, Tree
+from hdg.ingestion.cda.xml import HL7, Element, Tree
 
 __all__ = ["Canonical", "canonical"]
 
-_XML = "http://www.w3.org/XML/1998/namespace"
+_HL7: Final = "urn:hl7-org:v3"
+_HL7_LENGTH: Final = 16
+"""Of the namespace in Clark notation."""
+_XML: Final = "http://www.w3.org/XML/1998/namespace"
 
 
 class Canonical:
@@ -45,7 +49,11 @@ def canonical(element: Element, tree: Tree) -> bytes:
 
 def _write(element: Element, prefixes: Mapping[str, str], around: Mapping[str, str], out: list[str]) -> None:
     """``around``: the declarations that are in force, prefix → URI."""
-    uri, _, name = element.tag[1:].rpartition("}") if element.tag[0] == "{" else ("", "", element.tag)
+    tag = element.tag
+    if tag.startswith(HL7):
+        uri, name = _HL7, tag[_HL7_LENGTH:]
+    else:
+        uri, _, name = tag[1:].rpartition("}") if tag[0] == "{" else ("", "", tag)
     prefix = prefixes[uri]
     if prefix:
         name = f"{prefix}:{name}"
@@ -53,8 +61,13 @@ def _write(element: Element, prefixes: Mapping[str, str], around: Mapping[str, s
     said = ""
     attributes = element.attributes
     if attributes:
-        items = list(attributes.items())
-        for full, value in sorted(items, key=_place) if len(items) > 1 else items:
+        names = list(attributes.keys())
+        if len(names) > 1:
+            names.sort()
+            if names[-1] >= "{":
+                names.sort(key=_place)
+        for full in names:
+            value = attributes[full]
             if full[0] == "{":
                 uri, _, full = full[1:].rpartition("}")
                 prefix = prefixes[uri]
@@ -77,17 +90,16 @@ def _write(element: Element, prefixes: Mapping[str, str], around: Mapping[str, s
     out.append(f"</{name}>")
 
 
-def _place(item: tuple[str, str]) -> tuple[str, str]:
+def _place(full: str) -> tuple[str, str]:
     """Attributes lie by namespace and name; those without a namespace first."""
-    full = item[0]
     if full[0] != "{":
         return "", full
     uri, _, name = full[1:].rpartition("}")
     return uri, name
 
 
-_IN_TEXT = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord("\r"): "&#xD;"}
-_IN_ATTRIBUTE = {
+_IN_TEXT: Final = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord("\r"): "&#xD;"}
+_IN_ATTRIBUTE: Final = {
     ord("&"): "&amp;",
     ord("<"): "&lt;",
     ord('"'): "&quot;",
@@ -95,8 +107,8 @@ _IN_ATTRIBUTE = {
     ord("\n"): "&#xA;",
     ord("\r"): "&#xD;",
 }
-_ANY_IN_TEXT = re.compile("[&<>\r]").search
-_ANY_IN_ATTRIBUTE = re.compile('[&<"\t\n\r]').search
+_ANY_IN_TEXT: Final = re.compile("[&<>\r]").search
+_ANY_IN_ATTRIBUTE: Final = re.compile('[&<"\t\n\r]').search
 
 
 def _text(text: str) -> str:

@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from mypy_extensions import mypyc_attr
 
 from hdg.errors import CdaError, Issue, TableError
 from hdg.fhir.definitions import ElementInfo, element_info, resource_types, type_definition
+from hdg.ingestion.cda.alike import THINGS, is_by_itself, read_once
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
 from hdg.ingestion.cda.paths import STATEMENTS, View, parse_path
@@ -24,6 +25,7 @@ from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import CONVERTERS, REASON
 from hdg.ingestion.cda.xml import Element, local
 from hdg.mapping.context import Facts, JsonObject, Several
+from hdg.mapping.library import Library
 from hdg.mapping.programs import Programs
 from hdg.mapping.puts import put_of
 from hdg.mapping.shape import result_type
@@ -33,12 +35,12 @@ from hdg.mapping.when import compile_when, parse_when
 __all__ = ["STATEMENTS", "TOO_FAR", "Compiler", "Program", "is_negated", "readers"]
 
 Build = Callable[[Any, State], Any]
-_LINKS_MAX = 24
+_LINKS_MAX: Final = 24
 """Statements by way of which one is read that stands elsewhere: each takes some ten calls inside one another."""
-_OPENED_MAX = 200
+_OPENED_MAX: Final = 200
 """Tables that are open inside one another: compiled code has no RecursionError (docs/wheels.md)."""
-TOO_FAR = "statements lead too far from one to another"
-_REFERENCE = re.compile(r"Reference\(([A-Za-z0-9.,\- ]+)\)")
+TOO_FAR: Final = "statements lead too far from one to another"
+_REFERENCE: Final = re.compile(r"Reference\(([A-Za-z0-9.,\- ]+)\)")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -80,7 +82,10 @@ class Program:
                 view[tag].append(child)
             else:
                 view[tag] = [child]
-        rows = self.rows.needed((*view, *element.attributes))
+        names = list(view.keys())
+        if element.attributes:
+            names += list(element.attributes.keys())
+        rows = self.rows.needed(tuple(names))
         try:
             for row in rows:
                 row.run(element, view, out, state)
@@ -94,7 +99,7 @@ def is_negated(element: Element) -> bool:
     return bool(element.get("negationInd", "false") != "false")
 
 
-_OF_PATIENTS = frozenset(
+_OF_PATIENTS: Final = frozenset(
     (
         "AllergyIntolerance",
         "Appointment",
@@ -130,6 +135,17 @@ _OF_PATIENTS = frozenset(
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Compiler(Programs[Program]):
     """Compiles the tables of one Library; keeps what it compiled."""
+
+    def __init__(self, library: Library) -> None:
+        super().__init__(library)
+        self._by_themselves: dict[str, bool] = {}
+
+    def is_by_itself(self, name: str) -> bool:
+        """Whether what it makes of an element depends on nothing else of the document (alike.py)."""
+        found = self._by_themselves.get(name)
+        if found is None:
+            found = self._by_themselves[name] = is_by_itself(self.library, name)
+        return found
 
     def _program(self, table: Table) -> Program:
         try:
@@ -220,6 +236,17 @@ class Compiler(Programs[Program]):
         if element in made:
             known = made[element]
             return None if known is None else {"reference": known}
+        if kind in THINGS and self.is_by_itself(name):
+            found = read_once(name, element, state, lambda: self._made(name, program, element, state))
+        else:
+            found = self._made(name, program, element, state)
+        made[element] = found
+        return None if found is None else {"reference": found}
+
+    def _made(self, name: str, program: Program, element: Element, state: State) -> str | None:
+        """``Type/id`` of what a table makes of an element; None for nothing."""
+        kind = program.type
+        made = state.made_of[name]
         made[element] = None
         if is_negated(element) and not program.knows_denial(element):
             text = f"a negated statement was left out: the table {name} does not say what that means"
@@ -239,16 +266,17 @@ class Compiler(Programs[Program]):
         state.problems = problems
         if len(out) <= 2:
             return None
-        for name in _unsaid(kind, out):
-            out[name] = {"extension": [{"url": REASON, "valueCode": "unknown"}]}
-            text = f"{kind} needs {name.removeprefix('_')}, and nothing says it: said to be unknown"
+        for unsaid in _unsaid(kind, out):
+            out[unsaid] = {"extension": [{"url": REASON, "valueCode": "unknown"}]}
+            text = f"{kind} needs {unsaid.removeprefix('_')}, and nothing says it: said to be unknown"
             state.issues.append(Issue("warning", "required", state.place_of(element), text))
         facts = program.identify(element, state) if program.identify else state.facts_of(element)
         reference = state.take(out, facts, element)
         if kind == "Patient" and state.subject is None:
             state.subject = reference.copy()
-        made[element] = reference["reference"]
-        return reference
+        found: str = reference["reference"]
+        made[element] = found
+        return found
 
 
 def _unsaid(kind: str, out: JsonObject) -> list[str]:

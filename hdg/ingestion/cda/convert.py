@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
-from typing import Any
+from typing import Any, Final
 
 from hdg.errors import CdaError, Issue, SourceError
 from hdg.fhir.times import instant
@@ -31,7 +31,7 @@ from hdg.mapping.library import Library
 
 __all__ = ["Converter", "facts_of"]
 
-ROOT_TABLE = "ClinicalDocument.Composition"
+ROOT_TABLE: Final = "ClinicalDocument.Composition"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,7 @@ class Converter:
         )
         tables = self.tables(sender.mappings, sender.terminology)
         state = State(tree, sender, tables.library, self.id_key, zone(sender.zone), issues)
+        state.reads_each = keeps_document
         state.dispatch = tables.dispatch.statement
         state.build_resource = tables.compiler.resource
         try:
@@ -146,7 +147,7 @@ class Converter:
         return converted, state
 
 
-_NEEDED = frozenset({"Composition", "Patient", "Provenance"})
+_NEEDED: Final = frozenset({"Composition", "Patient", "Provenance"})
 
 
 def _valid(resources: list[JsonObject], issues: list[Issue]) -> list[JsonObject]:
@@ -190,7 +191,7 @@ def _tables(compiler: Compiler) -> _Tables:
     return _Tables(compiler.library, compiler, Dispatch(compiler.library, compiler))
 
 
-_PLACES = {
+_PLACES: Final = {
     "custodian": ("custodian", "assignedCustodian", "representedCustodianOrganization", "id"),
     "author": ("author", "assignedAuthor", "id"),
 }

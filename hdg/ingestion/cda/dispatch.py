@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from hdg.errors import Issue, TableError
 from hdg.ingestion.cda.compile import STATEMENTS, Compiler, is_negated, readers
@@ -23,12 +24,12 @@ from hdg.mapping.when import Test, compile_when, operands, parse_when
 
 __all__ = ["Dispatch"]
 
-_SOURCE = re.compile(r"([A-Za-z]+)(?:\[section='([^']+)'\])?(?:\[templateId='([^']+)'\])?")
-_HOLDERS = ("entryRelationship", "component", "reference")
-_OF_HOLDERS = frozenset({"code", "statusCode", "text"})
+_SOURCE: Final = re.compile(r"([A-Za-z]+)(?:\[section='([^']+)'\])?(?:\[templateId='([^']+)'\])?")
+_HOLDERS: Final = ("entryRelationship", "component", "reference")
+_OF_HOLDERS: Final = frozenset({"code", "statusCode", "text"})
 """What says only that something holds others, and how far holding them has come."""
-_ASKED_MAX = 10_000
-_EVENTS = frozenset({"", "EVN"})
+_ASKED_MAX: Final = 10_000
+_EVENTS: Final = frozenset({"", "EVN"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Any, Final, overload
 __all__ = ["HL7", "Element", "children", "first_child", "is_hl7", "local", "without"]
 
 HL7: Final = "{urn:hl7-org:v3}"
-_NO_ATTRIBUTES: dict[str, str] = {}
-_NOTHING_IN: list[Element] = []
+_NO_ATTRIBUTES: Final[dict[str, str]] = {}
+_NOTHING_IN: Final[list[Element]] = []
 """Of all elements that have none. Never changed."""
 
 

@@ -32,6 +32,10 @@ class Watching(Compiler):
         """File and line of a rule → place of the element that its table read, and what came of it as JSON."""
         self._places: list[str] = []
 
+    def is_by_itself(self, name: str) -> bool:
+        """Every reading of a table is watched."""
+        return False
+
     def _program(self, table: Table) -> Program:
         plain = super()._program(table)
         steps = tuple((first, self._watched(step)) for first, step in plain.steps)

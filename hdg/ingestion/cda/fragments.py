@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hdg.errors import CdaError, Issue
 from hdg.ingestion.cda.compile import STATEMENTS
 from hdg.ingestion.cda.xml import Tree, is_hl7, local
 
 __all__ = ["as_document"]
 
-_WRAPPED = {
+_WRAPPED: Final = {
     "entry": ("component", "structuredBody", "component", "section"),
     "section": ("component", "structuredBody", "component"),
     "structuredBody": ("component",),
@@ -53,7 +55,7 @@ def as_document(tree: Tree, issues: list[Issue]) -> Tree:
     return tree
 
 
-_HEADER = frozenset(
+_HEADER: Final = frozenset(
     {
         "recordTarget",
         "author",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, children
@@ -10,7 +11,7 @@ from hdg.mapping.context import Facts
 
 __all__ = ["IDENTITIES"]
 
-_NPI = "2.16.840.1.113883.4.6"
+_NPI: Final = "2.16.840.1.113883.4.6"
 
 
 def _ids(element: Element) -> list[tuple[str, str]]:
@@ -90,7 +91,7 @@ def role(element: Element, state: State) -> Facts:
     return Facts(("role", *facts.parts, where, *numbers), is_thing=True)
 
 
-_ORGANIZATIONS = ("representedOrganization", "receivedOrganization", "scopingOrganization")
+_ORGANIZATIONS: Final = ("representedOrganization", "receivedOrganization", "scopingOrganization")
 
 
 def payor(element: Element, state: State) -> Facts:
@@ -140,7 +141,7 @@ def part(element: Element, state: State) -> Facts:
     return Facts(("part", *above.parts, *facts.parts))
 
 
-IDENTITIES: dict[str, Callable[[Element, State], Facts]] = {
+IDENTITIES: Final[dict[str, Callable[[Element, State], Facts]]] = {
     "identity.patient": patient,
     "identity.person": person,
     "identity.role": role,

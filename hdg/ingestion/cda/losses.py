@@ -11,7 +11,7 @@ from hdg.errors import Issue
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import HL7, XSI_TYPE, Element
 
-__all__ = ["SILENT", "STRUCTURE", "losses"]
+__all__ = ["SILENT", "STRUCTURE", "is_lost", "losses"]
 
 STRUCTURE: Final = frozenset(
     {
@@ -46,16 +46,21 @@ _MOST: Final = 500
 
 def losses(state: State) -> list[Issue]:
     """One Issue for each place whose content went nowhere."""
-    places = list(_unread(state.root, state))[:_MOST]
+    places = list(_unread(state.root, state, _MOST))[:_MOST]
     return [Issue("warning", "incomplete", place, "this was not carried over") for place in places]
 
 
-def _unread(root: Element, state: State) -> dict[str, None]:
-    """Places of what nothing has read: all, or more than are told."""
+def is_lost(element: Element, state: State) -> bool:
+    """Whether something of an element, or of what is in it, has not been read so far."""
+    return bool(_unread(element, state, 1))
+
+
+def _unread(root: Element, state: State, most: int) -> dict[str, None]:
+    """Places of what nothing has read: all, or ``most`` and more."""
     found: dict[str, None] = {}
     consumed, attributes = state.consumed, state.attributes
     stack = [] if root in consumed or root.tag in SILENT else [root]
-    while stack and len(found) < _MOST:
+    while stack and len(found) < most:
         element = stack.pop()
         for name, value in element.attributes.items():
             if name in STRUCTURE or name[0] == "{" or ((read := attributes.get(name)) and element in read):

@@ -6,6 +6,7 @@ import binascii
 import hashlib
 import re
 from base64 import b64decode, b64encode
+from typing import Final
 
 from hdg.ingestion.cda.named_registry import named
 from hdg.ingestion.cda.state import State
@@ -16,8 +17,8 @@ from hdg.mapping.context import Facts, JsonObject, Unfit
 
 __all__ = ["attachment"]
 
-_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:;.*)?")
-_URL = re.compile(r"\S+")
+_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+(?:;.*)?")
+_URL: Final = re.compile(r"\S+")
 
 
 def _content(element: Element, state: State) -> tuple[str, bytes | None, str]:

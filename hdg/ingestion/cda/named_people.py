@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.cda.named_registry import named
 from hdg.ingestion.cda.state import SELF, State, ids_of
@@ -90,7 +90,7 @@ def _has_author(element: Element) -> bool:
     return any(bool(ids_of(one)) or _has_text(one) for one in element.inner if one.tag in _HOLDER_TAGS)
 
 
-_HOLDERS = (
+_HOLDERS: Final = (
     "assignedAuthor",
     "assignedEntity",
     "relatedEntity",
@@ -99,7 +99,7 @@ _HOLDERS = (
     "intendedRecipient",
     "participantRole",
 )
-_HOLDER_TAGS = frozenset(HL7 + name for name in _HOLDERS)
+_HOLDER_TAGS: Final = frozenset(HL7 + name for name in _HOLDERS)
 
 
 def _actor(element: Element, state: State, kinds: tuple[str, ...]) -> JsonObject | None:
@@ -213,12 +213,18 @@ def _names(inner: Element) -> str:
     return " ".join(" ".join(words).split())
 
 
-_ENTITIES = ("relatedEntity", "associatedEntity", "participantRole")
-_PEOPLE = ("assignedPerson", "relatedPerson", "associatedPerson", "informationRecipient", "playingEntity")
-_PEOPLE_TAGS = frozenset(HL7 + name for name in _PEOPLE)
-_ORGANIZATIONS = ("representedOrganization", "receivedOrganization", "scopingOrganization")
-_ROLE_CODE = "2.16.840.1.113883.5.111"
-_RELATED = frozenset({"PRS", "NOK", "ECON", "GUARD", "GUAR", "CAREGIVER", "CON", "AGNT"})
+_ENTITIES: Final = ("relatedEntity", "associatedEntity", "participantRole")
+_PEOPLE: Final = (
+    "assignedPerson",
+    "relatedPerson",
+    "associatedPerson",
+    "informationRecipient",
+    "playingEntity",
+)
+_PEOPLE_TAGS: Final = frozenset(HL7 + name for name in _PEOPLE)
+_ORGANIZATIONS: Final = ("representedOrganization", "receivedOrganization", "scopingOrganization")
+_ROLE_CODE: Final = "2.16.840.1.113883.5.111"
+_RELATED: Final = frozenset({"PRS", "NOK", "ECON", "GUARD", "GUAR", "CAREGIVER", "CON", "AGNT"})
 
 
 def _has_text(element: Element) -> bool:
@@ -273,8 +279,8 @@ def custodian_note(element: Element, state: State) -> str | None:
 
 # --- the person -----------------------------------------------------------------------------------------------
 
-_OMB_RACE = frozenset({"1002-5", "2028-9", "2054-5", "2076-8", "2106-3"})
-_OMB_ETHNICITY = frozenset({"2135-2", "2186-5"})
+_OMB_RACE: Final = frozenset({"1002-5", "2028-9", "2054-5", "2076-8", "2106-3"})
+_OMB_ETHNICITY: Final = frozenset({"2135-2", "2186-5"})
 
 
 def _category(element: Element, state: State, categories: frozenset[str]) -> Any:

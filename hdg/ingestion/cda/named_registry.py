@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.cda.state import State
 
@@ -19,7 +19,7 @@ class Named:
     is_whole: bool
 
 
-NAMED: dict[str, Named] = {}
+NAMED: Final[dict[str, Named]] = {}
 
 
 def named(

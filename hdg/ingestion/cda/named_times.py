@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.cda.named_registry import named
 from hdg.ingestion.cda.state import State
@@ -13,8 +13,17 @@ from hdg.mapping.context import JsonObject
 
 __all__ = ["period"]
 
-_PERIOD_UNITS = {"s": "s", "min": "min", "h": "h", "d": "d", "wk": "wk", "mo": "mo", "a": "a", "y": "a"}
-_EVENTS = frozenset(
+_PERIOD_UNITS: Final = {
+    "s": "s",
+    "min": "min",
+    "h": "h",
+    "d": "d",
+    "wk": "wk",
+    "mo": "mo",
+    "a": "a",
+    "y": "a",
+}
+_EVENTS: Final = frozenset(
     (
         "HS",
         "WAKE",
@@ -73,7 +82,7 @@ def _intervals(element: Element) -> list[Element]:
     ]
 
 
-_PLAIN = ("IVL_TS", "TS", "SXCM_TS", "")
+_PLAIN: Final = ("IVL_TS", "TS", "SXCM_TS", "")
 
 
 @named("cda.medication_time")
@@ -183,7 +192,7 @@ def _eventful(element: Element, state: State) -> JsonObject:
     return found
 
 
-_MINUTES = {"min": 1, "h": 60, "d": 1440}
+_MINUTES: Final = {"min": 1, "h": 60, "d": 1440}
 
 
 def _minutes(offset: Element) -> int | None:

@@ -7,15 +7,16 @@ outer resources. IDs stay, so that references from entries lead somewhere.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from hdg.fhir import narrative as xhtml
 from hdg.ingestion.cda.xml import HL7, Element
 
 __all__ = ["narrative"]
 
-_BLANK = " \t\r\n"
+_BLANK: Final = " \t\r\n"
 """XML 1.0 §2.3: what XPath calls white space."""
-_NAMES = {
+_NAMES: Final = {
     "paragraph": "p",
     "item": "li",
     "caption": "b",
@@ -32,22 +33,29 @@ _NAMES = {
     "footnote": "span",
     "footnoteRef": "span",
 }
-_AS = {HL7 + name: html for name, html in _NAMES.items()}
-_TEXT, _LIST, _CONTENT, _LINK, _COL, _BR, _MEDIA, _TABLE, _CAPTION = (
-    HL7 + name
-    for name in ("text", "list", "content", "linkHtml", "col", "br", "renderMultiMedia", "table", "caption")
+_AS: Final = {HL7 + name: html for name, html in _NAMES.items()}
+_TEXT: Final = HL7 + "text"
+_LIST: Final = HL7 + "list"
+_CONTENT: Final = HL7 + "content"
+_LINK: Final = HL7 + "linkHtml"
+_COL: Final = HL7 + "col"
+_BR: Final = HL7 + "br"
+_MEDIA: Final = HL7 + "renderMultiMedia"
+_TABLE: Final = HL7 + "table"
+_CAPTION: Final = HL7 + "caption"
+_DELETED: Final = '<span style="text-decoration:line-through"'
+_STYLES: Final = (("Bold", "b"), ("Italics", "i"), ("Underline", "u"))
+_SCHEMES: Final = ("http://", "https://", "mailto:", "#")
+_FOLDED: Final = str.maketrans("HTPSMAILO", "htpsmailo")
+_NUMBERS: Final = frozenset({"colspan", "rowspan", "span"})
+_NUMBER: Final = re.compile(
+    rf"[{_BLANK}]*(-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,3}})?)[{_BLANK}]*"
 )
-_DELETED = '<span style="text-decoration:line-through"'
-_STYLES = (("Bold", "b"), ("Italics", "i"), ("Underline", "u"))
-_SCHEMES = ("http://", "https://", "mailto:", "#")
-_FOLDED = str.maketrans("HTPSMAILO", "htpsmailo")
-_NUMBERS = frozenset({"colspan", "rowspan", "span"})
-_NUMBER = re.compile(rf"[{_BLANK}]*(-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{{1,3}})?)[{_BLANK}]*")
-_MOST = 1000
+_MOST: Final = 1000
 """Columns or rows that one cell may span."""
-_SAID = re.compile(r">\s*[^\s<&]").search
+_SAID: Final = re.compile(r">\s*[^\s<&]").search
 """A text that says something, whatever the characters mean that stand for others."""
-_DEEPEST = xhtml.MAX_DEPTH // 3 - 1
+_DEEPEST: Final = xhtml.MAX_DEPTH // 3 - 1
 """Elements in one another of which each may become three: a list item that was deleted, in bold."""
 
 

@@ -6,15 +6,15 @@ are: ``OTH`` says that the value is of no set that was asked for, ``MSK`` that s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.cda.element import without
 
 __all__ = ["says_more", "without_nulled"]
 
-_VALUES = ("value", "code", "extension")
-_KEPT = ("OTH", "MSK")
-_PARTS = frozenset({"translation", "qualifier"})
+_VALUES: Final = ("value", "code", "extension")
+_KEPT: Final = ("OTH", "MSK")
+_PARTS: Final = frozenset({"translation", "qualifier"})
 """What they are a part of counts; a quantity's is in a unit that v3 does not know."""
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from typing import Final
 
 from hdg.fhir.ids import resource_id
 from hdg.mapping.context import JsonObject
 
 __all__ = ["original", "reference_id", "replaced"]
 
-_RELATIONS = frozenset({"replaces", "appends", "transforms"})
+_RELATIONS: Final = frozenset({"replaces", "appends", "transforms"})
 """Of a Composition's relatesTo, those that a DocumentReference has too."""
 
 

@@ -21,8 +21,8 @@ LARGE = 1_000_000
 MAX_DEPTH: Final = 100
 MAX_ATTRIBUTES: Final = 100
 """Of one element."""
-_TEXT_MAX = 1 << 20
-_USUAL = (
+_TEXT_MAX: Final = 1 << 20
+_USUAL: Final = (
     *(
         "code",
         "codeSystem",
@@ -37,7 +37,7 @@ _USUAL = (
     *("root", "extension", "assigningAuthorityName", "use", "ID", "styleCode", "negationInd", "inversionInd"),
     *("mediaType", "representation", "operator", "institutionSpecified", "qualifier", "listType", "colspan"),
 )
-_INTERNED = {intern(name): intern(name) for name in _USUAL}
+_INTERNED: Final = {intern(name): intern(name) for name in _USUAL}
 """Names of attributes that are one object with those that tables and converters ask for: they are found faster."""
 """Characters that the parser hands on in one piece."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 
@@ -16,7 +16,7 @@ from hdg.errors import CdaError
 
 __all__ = ["parsed", "prefixes_of", "wrapped"]
 
-_DECLARED = re.compile(rb"""xmlns(?::([^\s=]+))?\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_DECLARED: Final = re.compile(rb"""xmlns(?::([^\s=]+))?\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 
 
 def prefixes_of(body: bytes) -> Mapping[str, str] | None:
@@ -25,8 +25,15 @@ def prefixes_of(body: bytes) -> Mapping[str, str] | None:
     What looks like a declaration and is none only makes it less sure.
     """
     declared: dict[bytes, set[bytes]] = {}
-    for prefix, double, single in _DECLARED.findall(body):
-        declared.setdefault(double or single, set()).add(prefix)
+    at = body.find(b"xmlns")
+    while at >= 0:
+        said = _DECLARED.match(body, at)
+        if said is None:
+            at += 1
+        else:
+            declared.setdefault(said[2] or said[3] or b"", set()).add(said[1] or b"")
+            at = said.end()
+        at = body.find(b"xmlns", at)
     found: dict[str, str] = {}
     for uri, prefixes in declared.items():
         if len(prefixes) > 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from hdg.ingestion.cda.paths import Find, Path, View, is_said, parse_path
 from hdg.ingestion.cda.state import State
@@ -20,7 +21,7 @@ from hdg.mapping.when import Readers, Test, needed, parse_when
 
 __all__ = ["Row", "Rows", "Step", "needs_of", "readers"]
 
-_KEPT_MAX = 10_000
+_KEPT_MAX: Final = 10_000
 """Sequences of children and attributes that are remembered for one table."""
 
 

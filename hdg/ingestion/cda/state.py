@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
-from typing import Any
+from typing import Any, Final
 
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
@@ -14,14 +14,14 @@ from hdg.ingestion.cda.parsing import Parsed
 from hdg.ingestion.cda.xml import HL7, Element, Tree, children, first_child, local
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import latest_us, to_instant
-from hdg.mapping.context import Context, Facts, JsonObject, Unfit, is_same
+from hdg.mapping.context import Context, Facts, JsonObject, Problem, Unfit, is_same
 from hdg.mapping.library import Library
 from hdg.terminology import Systems
 
 __all__ = ["SELF", "State", "ids_of"]
 
-_ORDINALS_MAX = 10_000
-_AROUND_MAX = 1_000
+_ORDINALS_MAX: Final = 10_000
+_AROUND_MAX: Final = 1_000
 """Elements of which is remembered whom they are about."""
 
 
@@ -35,6 +35,7 @@ class State(Context):
         "_statements",
         "_uris",
         "above",
+        "alike",
         "attributes",
         "build_resource",
         "consumed",
@@ -47,7 +48,9 @@ class State(Context):
         "known",
         "library",
         "made_of",
+        "moments",
         "opened",
+        "reads_each",
         "resources",
         "root",
         "sender",
@@ -103,6 +106,12 @@ class State(Context):
         """By table, what it made of an element: ``Type/id``."""
         self.told: dict[Element, str | tuple[str, ...]] = {}
         """What became of a statement: ``Type/id``, or each where there is not just one."""
+        self.alike: dict[tuple[Any, ...], str] = {}
+        """What became of people and places, by the table and all that is said of them (alike.py); bounded."""
+        self.reads_each = False
+        """Whether each is read for itself: one is being read, or somebody wants to know of every element."""
+        self.moments: dict[str, tuple[str | None, tuple[Problem, ...]]] = {}
+        """What texts of times say, with the problems of that; bounded."""
         self.depth = 0
         """Statements that are being read, one by way of another."""
         self.opened = 0
@@ -138,6 +147,8 @@ class State(Context):
         self.made_of.clear()
         self.told.clear()
         self.above.clear()
+        self.alike.clear()
+        self.moments.clear()
         self._anothers.clear()
         self._ids.clear()
 
@@ -380,10 +391,12 @@ class State(Context):
         return None
 
 
-_SUBJECT, _PARTICIPANT, _TEMPLATE = (HL7 + name for name in ("subject", "participant", "templateId"))
-_FAMILY = "10157-6"
+_SUBJECT: Final = HL7 + "subject"
+_PARTICIPANT: Final = HL7 + "participant"
+_TEMPLATE: Final = HL7 + "templateId"
+_FAMILY: Final = "10157-6"
 """LOINC: the section of family histories."""
-_OF_FAMILIES = frozenset(
+_OF_FAMILIES: Final = frozenset(
     (
         "2.16.840.1.113883.10.20.22.2.15",
         "2.16.840.1.113883.10.20.22.4.45",
@@ -398,12 +411,13 @@ _OF_FAMILIES = frozenset(
     )
 )
 """Templates of sections and entries of family histories: C-CDA, CCD of 2007, IHE PCC."""
-_CONTEXT, _RELATIONSHIP = "408729009", "408732007"
-_ABSENT = ("410516002", "410593006", "410594000", "723511001")
-_OF_RECORD = ("", "410604004")
-SELF = ("SELF", "ONESELF")
+_CONTEXT: Final = "408729009"
+_RELATIONSHIP: Final = "408732007"
+_ABSENT: Final = ("410516002", "410593006", "410594000", "723511001")
+_OF_RECORD: Final = ("", "410604004")
+SELF: Final = ("SELF", "ONESELF")
 """v3 RoleCode: the patient."""
-_LINKED = frozenset(
+_LINKED: Final = frozenset(
     HL7 + name
     for name in (
         "act",
@@ -472,8 +486,8 @@ def _is_same_encounter(held: JsonObject, other: JsonObject) -> bool:
     return len(days) < 2 or days[0] == days[1] or not all(days)
 
 
-_WHAT = ("code", "medicationCodeableConcept", "vaccineCode", "type")
-_WHETHER = ("verificationStatus", "doNotPerform")
+_WHAT: Final = ("code", "medicationCodeableConcept", "vaccineCode", "type")
+_WHETHER: Final = ("verificationStatus", "doNotPerform")
 
 
 def _is_same_event(held: JsonObject, other: JsonObject) -> bool:

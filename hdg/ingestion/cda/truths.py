@@ -6,18 +6,18 @@ CDA R2 §4.3.5 (negationInd); negations of later models and at places where CDA 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.cda.element import HL7, without
 
 __all__ = ["make_truths"]
 
-_DENIALS = ("}negationInd", "actionNegationInd", "valueNegationInd")
-_TRUTH = {"1": "true", "true": "true", "0": "false", "false": "false", "": "false"}
-_HOLDER = re.compile(rb"<(?:[\w.-]+:)?(?:entry|component)\s")
-_HOLDERS = (f"{HL7}entry", f"{HL7}component")
+_DENIALS: Final = ("}negationInd", "actionNegationInd", "valueNegationInd")
+_TRUTH: Final = {"1": "true", "true": "true", "0": "false", "false": "false", "": "false"}
+_HOLDER: Final = re.compile(rb"<(?:[\w.-]+:)?(?:entry|component)\s")
+_HOLDERS: Final = (f"{HL7}entry", f"{HL7}component")
 """CDA has no negation there: what they hold is withheld."""
-_TRUTHS = (b'egationInd="true"', b'egationInd="false"')
+_TRUTHS: Final = (b'egationInd="true"', b'egationInd="false"')
 """Most senders write it in one way."""
 
 

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import Final
 
 from hdg.errors import CdaError, Issue
 
 __all__ = ["CHUNK", "START_TAG", "mended"]
 
 CHUNK = 1 << 16
-_HEAD = 1 << 12
+_HEAD: Final = 1 << 12
 """Bytes in which most roots begin."""
-_NO_CHARSETS = ("punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "charmap")
+_NO_CHARSETS: Final = ("punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "charmap")
 """Python's codecs that are no charset: punycode takes quadratic time, the escapes would change what is written."""
-_BEFORE_ROOT = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s)*", re.DOTALL)
-_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
-_MARK = b"\xef\xbb\xbf"
-_MARKS = (
+_BEFORE_ROOT: Final = re.compile(r"\s*(?:<\?.*?\?>|<!--.*?-->|\s)*", re.DOTALL)
+_ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+_MARK: Final = b"\xef\xbb\xbf"
+_MARKS: Final = (
     (_MARK, "utf-8"),
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
-START_TAG = re.compile(r"<[A-Za-z_][^\s/>]*")
+START_TAG: Final = re.compile(r"<[A-Za-z_][^\s/>]*")
 
 
 def mended(data: bytes, issues: list[Issue]) -> bytes:
@@ -56,14 +57,20 @@ def _plain(data: bytes) -> bytes | None:
     at = before.end() if before else 0
     if not START_TAG.match(head, at):
         return None
+    if not data.isascii() and not _is_utf8(data):
+        return None
+    return data[len(head[:at].encode("utf-8")) :]
+
+
+def _is_utf8(data: bytes) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for start in range(0, len(data), CHUNK):
             decoder.decode(data[start : start + CHUNK])
         decoder.decode(b"", True)
     except UnicodeDecodeError:
-        return None
-    return data[len(head[:at].encode("utf-8")) :]
+        return False
+    return True
 
 
 def _decoded(data: bytes, issues: list[Issue]) -> str:

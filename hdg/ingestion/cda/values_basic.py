@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from hdg.fhir.json import JsonError, decimal
@@ -34,13 +34,13 @@ __all__ = [
 
 Convert = Callable[[Any, State], Any]
 Function = TypeVar("Function", bound=Convert)
-CONVERTERS: dict[str, Convert] = {}
+CONVERTERS: Final[dict[str, Convert]] = {}
 """By the name that the column ``as`` gives it. An attribute comes as text, anything else as an element."""
-OID = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-_WHOLE = re.compile(r"[+-]?\d{1,9}")
-_CODE = re.compile(r"\S+(?: \S+)*")
-_REASONS = {
+OID: Final = re.compile(r"[0-2](?:\.(?:0|[1-9][0-9]*))+")
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_WHOLE: Final = re.compile(r"[+-]?\d{1,9}")
+_CODE: Final = re.compile(r"\S+(?: \S+)*")
+_REASONS: Final = {
     "UNK": "unknown",
     "NI": "unknown",
     "NASK": "not-asked",
@@ -56,7 +56,7 @@ _REASONS = {
     "NP": "unknown",
 }
 """v3 NullFlavor → http://terminology.hl7.org/CodeSystem/data-absent-reason. UNK may be said with a more exact cause."""
-REASON = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+REASON: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 
 
 def converter(name: str) -> Callable[[Function], Function]:
@@ -190,7 +190,7 @@ def number(text: str) -> Any:
         raise Unfit("not a number") from None
 
 
-_ISO = re.compile(
+_ISO: Final = re.compile(
     r"(\d{4})-(\d\d)(?:-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d+)?)?\s*(?:(Z)|([+-]\d\d):?(\d\d))?)?)?",
     re.ASCII,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import OID, converter, kind_of, text_of, urn_of
@@ -97,8 +98,8 @@ def _qualified(element: Element) -> list[str]:
     return found
 
 
-_SNOMED = "2.16.840.1.113883.6.96"
-_NUMBER = re.compile(r"\d{6,18}")
+_SNOMED: Final = "2.16.840.1.113883.6.96"
+_NUMBER: Final = re.compile(r"\d{6,18}")
 
 
 def _expression(element: Element) -> str:
@@ -120,7 +121,7 @@ def _expression(element: Element) -> str:
     return f"{code}:{','.join(refined)}"
 
 
-_DEEPEST = 10
+_DEEPEST: Final = 10
 
 
 def _codings(element: Element, codings: list[JsonObject], state: State, depth: int) -> None:

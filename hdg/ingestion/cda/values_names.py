@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import converter, to_string
@@ -13,7 +13,7 @@ from hdg.mapping.context import JsonObject, Several
 
 __all__ = ["to_address", "to_contact", "to_name"]
 
-_NAME_USES = {
+_NAME_USES: Final = {
     "L": "official",
     "C": "official",
     "A": "anonymous",
@@ -21,7 +21,7 @@ _NAME_USES = {
     "I": "usual",
     "ASGN": "usual",
 }
-_ADDRESS_USES = {
+_ADDRESS_USES: Final = {
     "H": "home",
     "HP": "home",
     "HV": "home",
@@ -32,7 +32,7 @@ _ADDRESS_USES = {
     "BAD": "old",
     "OLD": "old",
 }
-_TELECOM_USES = {
+_TELECOM_USES: Final = {
     "H": "home",
     "HP": "home",
     "HV": "home",
@@ -43,7 +43,7 @@ _TELECOM_USES = {
     "TMP": "temp",
     "BAD": "old",
 }
-_TELECOM_SYSTEMS = {
+_TELECOM_SYSTEMS: Final = {
     "tel": "phone",
     "fax": "fax",
     "mailto": "email",
@@ -149,7 +149,7 @@ def to_address(element: Element, state: State) -> JsonObject | None:
     return found if set(found) - {"use", "type", "period"} else None
 
 
-_PLACES = {
+_PLACES: Final = {
     "city": "city",
     "county": "district",
     "state": "state",

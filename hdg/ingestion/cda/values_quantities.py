@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import converter, number
@@ -11,11 +12,11 @@ from hdg.mapping.context import Choice, JsonObject, Unfit
 
 __all__ = ["to_bounded", "to_quantity", "to_range", "to_ratio"]
 
-_UNIT = re.compile(r"[!-~]+")
-UCUM = "http://unitsofmeasure.org"
+_UNIT: Final = re.compile(r"[!-~]+")
+UCUM: Final = "http://unitsofmeasure.org"
 
 
-_TRANSLATION = "http://hl7.org/fhir/StructureDefinition/iso21090-PQ-translation"
+_TRANSLATION: Final = "http://hl7.org/fhir/StructureDefinition/iso21090-PQ-translation"
 
 
 def _translated(element: Element) -> JsonObject | None:

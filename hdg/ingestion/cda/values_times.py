@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import converter, stamp
@@ -11,7 +11,9 @@ from hdg.ingestion.cda.xml import Element, children
 from hdg.ingestion.times import tell_doubt, to_date, to_datetime
 from hdg.mapping.context import Choice, JsonObject, Unfit
 
-_BAD_OFFSET = re.compile(r"[12]\d{7}\d{4}(?:\d\d(?:\.\d+)?)?[+-]\d{1,5}", re.ASCII)
+_BAD_OFFSET: Final = re.compile(r"[12]\d{7}\d{4}(?:\d\d(?:\.\d+)?)?[+-]\d{1,5}", re.ASCII)
+
+_MOMENTS_MAX: Final = 1000
 
 __all__ = ["kept", "to_period", "to_when"]
 
@@ -51,14 +53,29 @@ def kept(value: Any, state: State) -> str | None:
     text = stamp(value)
     if not text:
         return None
+    known = state.moments.get(text)
+    if known is not None:
+        found, problems = known
+        for problem in problems:
+            state.problem(problem.text, code=problem.code, severity=problem.severity)
+        return found
+    before = len(state.problems)
+    found = _kept(text, state)
+    if len(state.moments) >= _MOMENTS_MAX:
+        state.moments.clear()
+    state.moments[text] = found, tuple(state.problems[before:])
+    return found
+
+
+def _kept(text: str, state: State) -> str | None:
     try:
-        found: str | None = to_datetime(text, state.zone)
+        found = to_datetime(text, state.zone)
     except Unfit as unfit:
         state.problem(unfit.text, code=unfit.code, severity=unfit.severity)
-        found = unfit.kept
-        if found is None and _BAD_OFFSET.fullmatch(text):
-            found = to_date(text[:8])  # the day stands, whatever the offset is
-        return found
+        kept: str | None = unfit.kept
+        if kept is None and _BAD_OFFSET.fullmatch(text):
+            kept = to_date(text[:8])  # the day stands, whatever the offset is
+        return kept
     tell_doubt(text, state)
     return found
 

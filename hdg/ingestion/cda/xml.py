@@ -24,26 +24,29 @@ __all__ = ["HL7", "SDTC", "XSI_TYPE", "Element", "Tree", "children", "first_chil
 
 SDTC: Final = "{urn:hl7-org:sdtc}"
 XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
-_PHARM_URI = b"urn:hl7-org:pharm"
-_PHARM = "{urn:hl7-org:pharm}"
+_PHARM_URI: Final = b"urn:hl7-org:pharm"
+_PHARM: Final = "{urn:hl7-org:pharm}"
 """The pharmacy models' additions to CDA: ingredients and forms, read as if CDA had them."""
-_PREFIXES = {
+_PREFIXES: Final = {
     "xsi": "http://www.w3.org/2001/XMLSchema-instance",
     "sdtc": "urn:hl7-org:sdtc",
     "cda": "urn:hl7-org:v3",
     "hl7": "urn:hl7-org:v3",
     "voc": "urn:hl7-org:v3/voc",
 }
-_UNBOUND = expat_errors.codes[expat_errors.XML_ERROR_UNBOUND_PREFIX]
+_PLACES_MAX: Final = 200
+_UNBOUND: Final = expat_errors.codes[expat_errors.XML_ERROR_UNBOUND_PREFIX]
 
 
 class Tree:
     """A document: its elements, and what is known of all of it."""
 
-    __slots__ = ("_document", "body", "has_nulled", "identified", "prefixed", "prefixes", "root")
+    __slots__ = ("_document", "_places", "body", "has_nulled", "identified", "prefixed", "prefixes", "root")
 
     def __init__(self, found: Parsed, body: bytes) -> None:
         self.root = self._document = found.root
+        self._places: dict[Element, str] = {}
+        """Where elements lie that hold others; bounded, and forgotten with each change."""
         self.identified = found.identified
         """The element with each ID."""
         self.has_nulled = found.has_nulled
@@ -75,6 +78,7 @@ class Tree:
 
     def rename(self, element: Element, tag: str) -> None:
         """Gives an element another name; before anything is removed."""
+        self._places.clear()
         self.as_written(element).tag = tag
         element.tag = tag
 
@@ -83,6 +87,7 @@ class Tree:
         around = element.around
         if around is None:
             raise KeyError("nothing is around a root")
+        self._places.clear()
         around.remove(element)
         if self.prefixed is not None:
             other = self.prefixed[element]
@@ -92,6 +97,7 @@ class Tree:
         """Puts elements of HL7 v3 around the root, the outermost first."""
         if self.prefixed is None and self.prefixes.get(HL7[1:-1]):
             self.as_written(self.root)
+        self._places.clear()
         inner, made = self.root, []
         for name in reversed(names):
             around = Element(HL7 + name)
@@ -104,17 +110,27 @@ class Tree:
 
     def place_of(self, element: Element, attribute: str = "") -> str:
         """Where it lies: ``component[2]/section/entry[1]/act/@negationInd``, numbered where it has siblings."""
-        steps = [f"@{attribute.rpartition('}')[2]}"] if attribute else []
-        node, root = element, self.root
-        while node is not root:
-            parent = node.around
-            if parent is None:
-                break
-            name = local(node)
-            same = parent.findall(node.tag)
-            steps.append(f"{name}[{same.index(node) + 1}]" if len(same) > 1 else name)
-            node = parent
-        return "/".join(reversed(steps)) or local(element)
+        place = self._place(element)
+        if attribute:
+            name = attribute.rpartition("}")[2]
+            return f"{place}/@{name}" if place else f"@{name}"
+        return place or local(element)
+
+    def _place(self, element: Element) -> str:
+        """'' for the root, and for what is in no tree."""
+        parent = element.around
+        if parent is None or element is self.root:
+            return ""
+        name = local(element)
+        same = parent.findall(element.tag)
+        step = f"{name}[{same.index(element) + 1}]" if len(same) > 1 else name
+        around = self._places.get(parent)
+        if around is None:
+            around = self._place(parent)
+            if len(self._places) >= _PLACES_MAX:
+                self._places.clear()
+            self._places[parent] = around
+        return f"{around}/{step}" if around else step
 
 
 def read(data: bytes, issues: list[Issue]) -> Tree:
