@@ -21,7 +21,7 @@ from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
 from hdg.ingestion.cda.paths import STATEMENTS, View, parse_path
 from hdg.ingestion.cda.rows import Rows, Step, needs_of, readers
-from hdg.ingestion.cda.state import State
+from hdg.ingestion.cda.state import State, is_known_absent
 from hdg.ingestion.cda.values import CONVERTERS, REASON
 from hdg.ingestion.cda.xml import Element, local
 from hdg.mapping.context import Facts, JsonObject, Several
@@ -210,6 +210,11 @@ class Compiler(Programs[Program]):
             ):
                 state.statements[element] = None
                 text = "a negated part was left out: its table does not say what that means"
+                state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
+                return None
+            if state.has_contexts and local(element) in STATEMENTS and is_known_absent(element):
+                state.statements[element] = None
+                text = "a code whose qualifier says that it is absent, or somebody else's, was left out"
                 state.issues.append(Issue("error", "not-supported", state.place_of(element), text))
                 return None
             out: JsonObject = {}

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any, Final
 
-from hdg.ingestion.cda.state import SELF, State
+from hdg.ingestion.cda.state import SELF, State, is_known_absent
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
 __all__ = ["STATEMENTS", "Find", "Path", "PathError", "is_said", "parse_path"]
@@ -310,7 +310,8 @@ def _is_not_inverted(element: Element) -> bool:
 def is_said(element: Element) -> bool:
     """Whether a statement says that something is so, of whom the one around it speaks.
 
-    Neither is it negated, nor has it a nullFlavor, nor was it retracted, nor is it about a relative by its own word.
+    Neither is it negated, nor has it a nullFlavor, nor was it retracted, nor is it about a relative by its own word,
+    nor does a qualifier say that what it names is absent.
     """
     if element.get("negationInd", "false") != "false" or element.get("nullFlavor") is not None:
         return False
@@ -319,7 +320,7 @@ def is_said(element: Element) -> bool:
             return False
         if child.tag == _SUBJECT and any(map(_is_of_a_relative, child.inner)):
             return False
-    return True
+    return not is_known_absent(element)
 
 
 def _is_of_a_relative(role: Element) -> bool:

@@ -18,7 +18,7 @@ from hdg.mapping.context import Context, Facts, JsonObject, Problem, Unfit, is_s
 from hdg.mapping.library import Library
 from hdg.terminology import Systems
 
-__all__ = ["SELF", "State", "ids_of"]
+__all__ = ["SELF", "State", "ids_of", "is_known_absent"]
 
 _ORDINALS_MAX: Final = 10_000
 _AROUND_MAX: Final = 1_000
@@ -262,16 +262,7 @@ class State(Context):
         """
         if not self.has_contexts:
             return False
-        for code in (*children(element, "code"), *children(element, "value")):
-            for qualifier in children(code, "qualifier"):
-                name, value = first_child(qualifier, "name"), first_child(qualifier, "value")
-                kind = "" if name is None else name.get("code", "")
-                said = "" if value is None else value.get("code", "")
-                if (kind == _CONTEXT and said in _ABSENT) or (
-                    kind == _RELATIONSHIP and said not in _OF_RECORD
-                ):
-                    return True
-        return False
+        return any(_is_absent(kind, said) or _is_anothers(kind, said) for kind, said in _contexts(element))
 
     def linked(self, element: Element) -> Element | None:
         """The fullest statement with an id of this one; None when there is none and this one says only who it is."""
@@ -411,6 +402,8 @@ _OF_FAMILIES: Final = frozenset(
     )
 )
 """Templates of sections and entries of family histories: C-CDA, CCD of 2007, IHE PCC."""
+_CODE: Final = HL7 + "code"
+_VALUE: Final = HL7 + "value"
 _CONTEXT: Final = "408729009"
 _RELATIONSHIP: Final = "408732007"
 _ABSENT: Final = ("410516002", "410593006", "410594000", "723511001")
@@ -439,6 +432,33 @@ def ids_of(element: Element) -> list[tuple[str, str]]:
         for one in children(element, "id")
         if one.get("nullFlavor") is None and one.get("root")
     ]
+
+
+def _contexts(element: Element) -> list[tuple[str, str]]:
+    """Name and value of each qualifier of its code and value."""
+    found: list[tuple[str, str]] = []
+    for code in (*children(element, "code"), *children(element, "value")):
+        for qualifier in children(code, "qualifier"):
+            name, value = first_child(qualifier, "name"), first_child(qualifier, "value")
+            kind = "" if name is None else name.get("code", "")
+            found.append((kind, "" if value is None else value.get("code", "")))
+    return found
+
+
+def _is_absent(kind: str, said: str) -> bool:
+    return kind == _CONTEXT and said in _ABSENT
+
+
+def _is_anothers(kind: str, said: str) -> bool:
+    return kind == _RELATIONSHIP and said not in _OF_RECORD
+
+
+def is_known_absent(element: Element) -> bool:
+    """Whether a qualifier of the code or value of a statement says that what it names is absent."""
+    for child in element.inner:
+        if child.inner and (child.tag == _VALUE or child.tag == _CODE):
+            return any(_is_absent(kind, said) for kind, said in _contexts(element))
+    return False
 
 
 def _fullness(element: Element) -> int:

@@ -409,3 +409,21 @@ def test_a_code_of_a_denied_allergy_beside_its_substance_is_named_as_left_out():
     found = converted(allergy(PENICILLIN, 'negationInd="true"', value=value), section="48765-2")
     assert code_of(of(found, "AllergyIntolerance")[0]) == "refuted"
     assert any(one.code == "incomplete" and one.place.endswith("value/@code") for one in found.issues)
+
+
+_ABSENT = f"""<value xsi:type="CD" code="195967001" {SCT}><qualifier><name code="408729009" {SCT}/>
+  <value code="410516002" {SCT}/></qualifier></value>"""
+
+
+def test_a_reason_that_a_qualifier_says_is_absent_is_no_reason():
+    found = converted(medicine(inner=related(_ABSENT)))
+    assert "reasonCode" not in of(found, "MedicationStatement")[0]
+    assert not of(found, "Observation")
+    assert left_out(found)
+
+
+def test_a_reaction_that_a_qualifier_says_is_absent_is_none():
+    reaction = related(_ABSENT, template="9", kind="MFST", inverted='inversionInd="true"')
+    found = converted(allergy(PENICILLIN, inner=reaction), section="48765-2")
+    assert "reaction" not in of(found, "AllergyIntolerance")[0]
+    assert left_out(found)
