@@ -22,9 +22,10 @@ from hdg.management.store.custom import TEXTS
 from hdg.management.store.custom_register import are_ready
 from hdg.management.store.ends import end_of, sizes
 from hdg.management.store.index_state import IndexState, needs_index
+from hdg.management.store.kept import Asked, Rows
 from hdg.management.store.probe import counting, fewest, within_bounds
 from hdg.management.store.search import SearchQuery, conditions
-from hdg.management.store.single import Asked, Found, Rows, Single
+from hdg.management.store.single import Found, Single
 from hdg.management.store.text_state import hold
 from hdg.management.store.values import Hash
 from hdg.management.store.versions import (

@@ -1,9 +1,7 @@
-"""Unsorted pages of a search by one statement; for searches of a common form it is made only once.
+"""Unsorted pages of a search by one statement, and how many match; for a common form the statement is made once.
 
-To make a statement of SQLAlchemy's parts takes several times as long as to run it. For a shape (plain.py) that is asked
-again it is kept with what it binds: constants, the time, and values of the search, which are told from constants by a
-second search that differs in all of them. The caller's predicate is part of the statement, with what it binds: each
-predicate has statements of its own.
+Which way is best for a search is told by what is known of its shape (kept.py): how many of its clauses may lead,
+whether its newest rows were read in vain before, whether it can be a walk.
 """
 
 from __future__ import annotations
@@ -11,73 +9,30 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from threading import Lock
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.exc import DataError
 
 from hdg.management.store import pages, schema
 from hdg.management.store.asking import Asker
 from hdg.management.store.batch import table_of
-from hdg.management.store.plain import Position, Shape, shape_of, twin_of
+from hdg.management.store.kept import Asked, Known, Rows, Statements
+from hdg.management.store.plain import Position, shape_of
 from hdg.management.store.probe import counting, fewest_of, fewest_with, least, within_bounds
 from hdg.management.store.search import SearchQuery, Walk, conditions, led, tested_of, walk_of
 from hdg.management.store.values import Hash
 
-__all__ = ["Asked", "Found", "Rows", "Single"]
+__all__ = ["Found", "Single"]
 
 Condition = ColumnElement[bool]
-Rows = Sequence[Sequence[Any]]
 Found = tuple[Rows, int | None]
-Build = Callable[[SearchQuery, Position], Select[Any]]
-"""A statement of a search; its text follows from the search's shape."""
 
 _RESOURCE = table_of(schema.Resource)
-_PLANS_MAX = 2_000
-"""Kept statements; one takes about 8 KB."""
-_SEEN_MAX = 20_000
 _IN_VAIN, _SCORE_MAX = 4, 16
 """What a search costs whose newest rows were read in vain, in searches that gained by it; how many of these count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A page that is asked for. ``shape`` None: of no common form."""
-
-    query: SearchQuery
-    position: Position
-    visible: Condition
-    shape: Shape | None
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether the page tells how many match in all."""
-        return self.query.with_total and self.position is None
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A statement and what it binds: ``constants``, but at some places a value of the shape, at others what a call
-    gives. ``sql`` '': such a statement cannot be kept.
-    """
-
-    visible: Condition
-    sql: str = ""
-    constants: tuple[Any, ...] = ()
-    slots: tuple[tuple[int, int], ...] = ()
-    """(place, which value)."""
-    live: tuple[tuple[int, Callable[[], Any]], ...] = ()
-
-    def values(self, shape: Shape) -> list[Any]:
-        values = list(self.constants)
-        for place, slot in self.slots:
-            values[place] = shape.values[slot]
-        for place, source in self.live:
-            values[place] = source()
-        return values
 
 
 class Single:
@@ -87,17 +42,15 @@ class Single:
         self, asker: Asker, columns: Sequence[Any], hash_: Hash, clock: Callable[[], int], *, is_sqlite: bool
     ) -> None:
         self._asker = asker
+        self._statements = Statements(asker, hash_)
         self._columns = columns
         self._hash = hash_
         self._clock = clock
         self._is_sqlite = is_sqlite
-        self._plans: dict[Hashable, _Plan] = {}
-        self._contenders: dict[Hashable, int] = {}
-        self._unled: set[Hashable] = set()
-        self._walks: dict[Hashable, int] = {}
-        self._scores: dict[Hashable, int] = {}
-        self._seen: set[Hashable] = set()
-        self._lock = Lock()
+        self._contenders = Known[int]()
+        self._unled = Known[bool]()
+        self._walks = Known[int]()
+        self._scores = Known[int]()
 
     def asked(self, query: SearchQuery, position: Position, visible: Condition) -> Asked:
         """A page, with its shape if it has one."""
@@ -159,18 +112,20 @@ class Single:
                 return select(func.count()).select_from(_RESOURCE).where(*where)
             return counting(select(_RESOURCE.c.rkey).where(*where), most + 1)
 
-        return int(self._ask(connection, asked, ("number", leader, most), build)[0][0])
+        return int(self._statements.ask(connection, asked, ("number", leader, most), build)[0][0])
 
     def _led_counted(self, connection: Connection, asked: Asked) -> int | None:
         key = None if asked.shape is None else asked.shape.key
         if key in self._unled:
             return None
-        rows = self._kept(connection, asked, ("led number",))
+        rows = self._statements.kept(connection, asked, ("led number",))
         if rows is None:
             if led(asked.query, self._hash, self._clock(), asked.visible) is None:
-                self._note(self._unled, key)
+                self._unled.keep(key, True)
                 return None
-            rows = self._made(connection, asked, ("led number",), partial(self._led_number, asked.visible))
+            rows = self._statements.made(
+                connection, asked, ("led number",), partial(self._led_number, asked.visible)
+            )
         number, few = rows[0]
         return None if few > pages.LED_MAX else int(number)
 
@@ -179,7 +134,7 @@ class Single:
 
         def ask(is_packed: bool) -> Rows:
             build = partial(self._page, asked.visible, leader, is_packed)
-            return self._ask(connection, asked, ("page", leader, is_packed), build)
+            return self._statements.ask(connection, asked, ("page", leader, is_packed), build)
 
         return pages.unsorted(ask, self._columns, is_sqlite=self._is_sqlite, is_counted=asked.is_counted)
 
@@ -195,13 +150,15 @@ class Single:
             return self._newest(connection, asked)
         if self._is_sqlite:
             return None
-        rows = self._kept(connection, asked, ("led",))
+        rows = self._statements.kept(connection, asked, ("led",))
         if rows is None:
             if led(asked.query, self._hash, self._clock(), asked.visible) is None:
                 if key is not None:
-                    self._note(self._unled, key)
+                    self._unled.keep(key, True)
                 return None
-            rows = self._made(connection, asked, ("led",), partial(self._led_page, asked.visible, False))
+            rows = self._statements.made(
+                connection, asked, ("led",), partial(self._led_page, asked.visible, False)
+            )
         return pages.led_found(rows, is_counted=asked.is_counted)
 
     def walk(self, connection: Connection, asked: Asked) -> Found | None:
@@ -217,7 +174,7 @@ class Single:
 
         def ask(is_packed: bool) -> Rows:
             build = partial(self._walk_page, asked.visible, is_packed)
-            return self._ask(connection, asked, ("walk", is_packed), build)
+            return self._statements.ask(connection, asked, ("walk", is_packed), build)
 
         found = within_bounds(
             connection,
@@ -271,10 +228,7 @@ class Single:
         if number is None:
             walk = self.walk_of(asked)
             number = 0 if walk is None else len(walk.leading)
-            with self._lock:
-                if len(self._walks) >= _SEEN_MAX:
-                    self._walks.clear()
-                self._walks[asked.shape.key] = number
+            self._walks.keep(asked.shape.key, number)
         return number
 
     def walk_of(self, asked: Asked) -> Walk | None:
@@ -285,7 +239,7 @@ class Single:
         def build(query: SearchQuery, _: Position) -> Select[Any]:
             return counting(self._walk(query, asked.visible).leading[place], limit)
 
-        return self._ask(connection, asked, ("probe", place, limit), build)
+        return self._statements.ask(connection, asked, ("probe", place, limit), build)
 
     def _walk_of(self, query: SearchQuery, visible: Condition) -> Walk | None:
         return walk_of(query, self._hash, self._clock(), visible)
@@ -300,7 +254,9 @@ class Single:
         """The page by the newest rows of what leads; None: it is not full with these. Raises BadRequest."""
         found: Found | None = None
         with suppress(DataError, sqlite3.DataError):  # more than SQLite can hold in one value
-            rows = self._ask(connection, asked, ("newest",), partial(self._led_page, asked.visible, True))
+            rows = self._statements.ask(
+                connection, asked, ("newest",), partial(self._led_page, asked.visible, True)
+            )
             if self._is_sqlite:
                 found = pages.newest_found(rows, self._columns)
             else:
@@ -320,16 +276,12 @@ class Single:
         if score is None:
             by = led(asked.query, self._hash, self._clock(), asked.visible)
             score = _IN_VAIN if by is not None and by.is_in_order else -1
-            self._score(asked.shape.key, None, score)
+            self._scores.keep(asked.shape.key, score)
         return score >= 0
 
-    def _score(self, key: Hashable, is_found: bool | None, score: int = 0) -> None:
-        with self._lock:
-            if len(self._scores) >= _SEEN_MAX:
-                self._scores.clear()
-            if is_found is not None:
-                score = min(self._scores.get(key, 0) + (1 if is_found else -_IN_VAIN), _SCORE_MAX)
-            self._scores[key] = score
+    def _score(self, key: Hashable, is_found: bool) -> None:
+        by = 1 if is_found else -_IN_VAIN
+        self._scores.change(key, lambda score: min((score or 0) + by, _SCORE_MAX))
 
     # --- statements -----------------------------------------------------------------------------------------
 
@@ -342,10 +294,7 @@ class Single:
         number = self._contenders.get(asked.shape.key)
         if number is None:
             number = len(self._leading(asked.query, asked.visible))
-            with self._lock:
-                if len(self._contenders) >= _SEEN_MAX:
-                    self._contenders.clear()
-                self._contenders[asked.shape.key] = number
+            self._contenders.keep(asked.shape.key, number)
         return number
 
     def _leading(self, query: SearchQuery, visible: Condition) -> Sequence[Select[tuple[int]]]:
@@ -363,7 +312,7 @@ class Single:
         def build(query: SearchQuery, _: Position) -> Select[Any]:
             return counting(self._leading(query, asked.visible)[place], limit)
 
-        return self._ask(connection, asked, ("count", place, limit), build)
+        return self._statements.ask(connection, asked, ("count", place, limit), build)
 
     def _page(
         self, visible: Condition, leader: int, is_packed: bool, query: SearchQuery, position: Position
@@ -401,80 +350,6 @@ class Single:
             raise ValueError("not a search that one clause leads")
         return pages.led_number(by, visible)
 
-    # --- what is kept ---------------------------------------------------------------------------------------
-
-    def _ask(self, connection: Connection, asked: Asked, name: Hashable, build: Build) -> Rows:
-        found = self._kept(connection, asked, name)
-        return self._made(connection, asked, name, build) if found is None else found
-
-    def _kept(self, connection: Connection, asked: Asked, name: Hashable) -> Rows | None:
-        """The rows by the statement that is kept; None: there is none."""
-        if asked.shape is None:
-            return None
-        plan = self._plans.get((name, id(asked.visible), asked.shape.key))
-        if plan is None or plan.visible is not asked.visible or not plan.sql:
-            return None
-        return self._asker.fetched(connection, plan.sql, plan.values(asked.shape))
-
-    def _made(self, connection: Connection, asked: Asked, name: Hashable, build: Build) -> Rows:
-        """The rows by a new statement, which is kept if such a search was made before."""
-        statement = build(asked.query, asked.position)
-        rows = self._asker.rows(connection, statement)
-        if asked.shape is not None:
-            key = (name, id(asked.visible), asked.shape.key)
-            if key not in self._seen:
-                self._note(self._seen, key)
-            else:
-                self._learn(key, asked, asked.shape, statement, build)
-        return rows
-
-    def _learn(self, key: Hashable, asked: Asked, shape: Shape, statement: Select[Any], build: Build) -> None:
-        known = self._plans.get(key)
-        if known is not None and known.visible is asked.visible:
-            return
-        query, position = twin_of(asked.query, asked.position)
-        twin = shape_of(query, position, self._hash)
-        plan = _Plan(asked.visible)
-        if twin is not None and twin.key == shape.key:
-            one, other = self._asker.bound(statement), self._asker.bound(build(query, position))
-            if one is not None and other is not None and one[0] == other[0]:
-                plan = _plan(asked.visible, one[0], (one[1], shape), (other[1], twin)) or plan
-        with self._lock:
-            if len(self._plans) >= _PLANS_MAX:
-                self._plans.clear()
-            self._plans[key] = plan
-
-    def _note(self, among: set[Hashable], key: Hashable) -> None:
-        with self._lock:
-            if len(among) >= _SEEN_MAX:
-                among.clear()
-            among.add(key)
-
 
 def _has_links(query: SearchQuery) -> bool:
     return any(clause.links for clause in query.clauses)
-
-
-_Bound = tuple[list[BindParameter[Any]], Shape]
-
-
-def _plan(visible: Condition, sql: str, one: _Bound, other: _Bound) -> _Plan | None:
-    """What binds what, told by two searches of the same shape; None: that cannot be told."""
-    constants: list[Any] = []
-    slots: list[tuple[int, int]] = []
-    live: list[tuple[int, Callable[[], Any]]] = []
-    values = list(zip(one[1].values, other[1].values, strict=True))
-    if any(mine == its for mine, its in values):
-        return None
-    for place, (mine, its) in enumerate(zip(one[0], other[0], strict=True)):
-        constants.append(mine.value)
-        if mine.callable is not None or its.callable is not None:
-            if mine.callable is not its.callable or mine.callable is None:
-                return None
-            live.append((place, mine.callable))
-        elif mine.value != its.value:
-            found = [slot for slot, pair in enumerate(values) if pair == (mine.value, its.value)]
-            if not found:
-                return None
-            slots.append((place, found[0]))
-    return _Plan(visible, sql, tuple(constants), tuple(slots), tuple(live))

@@ -66,7 +66,7 @@ def filled(store: Store) -> Store:
 
 def walked(store: Store, query: SearchQuery, visible) -> list[tuple[object, ...]]:
     """All pages: ids, patients, bodies, totals; no statement is kept from before."""
-    store.reader._finder.single._plans.clear()
+    store.reader._finder.single._statements.forget()
     store.reader._finder.single._scores.clear()
     found: list[tuple[object, ...]] = []
     while True:
@@ -130,7 +130,7 @@ def test_the_newest_rows_of_a_code_are_read_until_the_page_is_full(
     query = SearchQuery("Observation", (CODE,), count=3, with_total=False)
     found = [one.id for one in filled.reader.search(query, OWN).versions]
     monkeypatch.setattr(pages, "LED_MAX", 6)  # of the thirteen that have the code
-    single._plans.clear()
+    single._statements.forget()
     with filled.engine.connect() as connection:
         assert single._newest(connection, single.asked(query, None, OWN)) is not None
     assert [one.id for one in filled.reader.search(query, OWN).versions] == found
@@ -157,7 +157,7 @@ def test_what_reads_in_vain_too_often_is_read_as_before(
     query = SearchQuery("Observation", (CODE, rare), count=30, with_total=False)
     asked = single.asked(query, None, OWN)
     found = walked(filled, query, OWN)
-    single._plans.clear()
+    single._statements.forget()
     assert single._is_newest(asked)
     monkeypatch.setattr(pages, "LED_MAX", 6)
     with filled.engine.connect() as connection:

@@ -14,9 +14,10 @@ from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store import Clause, SearchQuery, Store, pages
 from hdg.management.store.batch import table_of
+from hdg.management.store.kept import Asked
 from hdg.management.store.plain import shape_of, twin_of
 from hdg.management.store.schema import Resource
-from hdg.management.store.single import Asked, Single
+from hdg.management.store.single import Single
 from hdg.usage.fhir_api import parameters
 
 RESOURCE = table_of(Resource).c
@@ -120,8 +121,8 @@ def test_a_kept_statement_binds_what_a_new_one_would(store: Store) -> None:
         except BadRequest:
             continue
         key = ("page", id(visible), asked.shape.key)
-        single._learn(key, asked, asked.shape, statement, build)
-        plan = single._plans[key]
+        single._statements._learn(key, asked, asked.shape, statement, build)
+        plan = single._statements._plans.all()[key]
         for _ in range(30):
             again = single.asked(
                 varied(query, rng), None if position is None else [rng.randrange(40), None], visible
@@ -209,7 +210,7 @@ def test_searches_by_kept_statements_find_what_others_find(filled: Store) -> Non
             expected = [one.rkey for one in reader.search(replace(query, count=90), visible).versions]
             rest = reader.search(after, visible).versions
             assert [one.rkey for one in rest] == expected[query.count : query.count * 2]
-    kept = [plan for plan in single_of(filled)._plans.values() if plan.sql]
+    kept = [plan for plan in single_of(filled)._statements._plans.all().values() if plan.sql]
     assert len(kept) > 10
 
 
@@ -230,7 +231,7 @@ def test_a_number_by_kept_statements_is_how_many_matches_there_are(
         assert (page.versions, page.total, page.next_cursor) == ((), len(others.versions), "")
         totals.add(page.total)
     assert len(totals) > 10
-    kept = {key[0][0] for key, plan in single_of(filled)._plans.items() if plan.sql}
+    kept = {key[0][0] for key, plan in single_of(filled)._statements._plans.all().items() if plan.sql}
     assert kept & {"number", "led number"}
 
 
@@ -299,5 +300,5 @@ def test_what_cannot_be_told_apart_is_not_kept(store: Store) -> None:
         statement = single._page(asked.visible, 0, False, given, position)
         return statement.where(RESOURCE.id != given.clauses[0].values[0])
 
-    single._learn("key", asked, asked.shape, build(query, None), build)
-    assert not single._plans["key"].sql
+    single._statements._learn("key", asked, asked.shape, build(query, None), build)
+    assert not single._statements._plans.all()["key"].sql

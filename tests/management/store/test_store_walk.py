@@ -179,7 +179,7 @@ def test_whatever_leads_the_answers_are_the_same(
             with monkeypatch.context() as patched:
                 patched.setattr(single, "least", lambda *_, rows=rows: rows)
                 found.append(answers(filled, query, visible))
-                filled.reader._finder.single._plans.clear()
+                filled.reader._finder.single._statements.forget()
         for place in range(len(query.clauses)):  # each that may lead
             with monkeypatch.context() as patched:
                 patched.setattr(single, "least", lambda *_: 0)
@@ -188,7 +188,7 @@ def test_whatever_leads_the_answers_are_the_same(
                 )
                 patched.setattr(probe, "fewest_of", lambda _, number, __, place=place: min(place, number - 1))
                 found.append(answers(filled, query, visible))
-                filled.reader._finder.single._plans.clear()
+                filled.reader._finder.single._statements.forget()
         assert all(one == found[0] for one in found), query
     assert walked.count(True) > 20
     assert all(walked)
