@@ -68,6 +68,7 @@ BOUNDED = {
     "hdg.ingestion.hl7v2.state.State.place": "calls another class's",
     "hdg.ingestion.hl7v2.state.State.resource_id": "calls another class's",
     "hdg.mapping.blocks._settled": "its room",
+    "hdg.mapping.compile.Compiler._are_pure": "_is_pure",
     "hdg.mapping.compile.Compiler._compile_datatype": "the number of tables that are open",
     "hdg.mapping.compile.Compiler._converter": "_compile_datatype",
     "hdg.mapping.compile.Compiler._converting": "_compile_datatype",

@@ -86,6 +86,7 @@ class Compiler:
         self._datatypes: dict[tuple[str, int], Converter] = {}
         self._forgetful: dict[Converter, Converter] = {}
         """Converters that remember what they made, and the same without."""
+        self._pure: dict[tuple[str, int], bool] = {}
         self._open: set[tuple[str, int]] = set()
         """Datatype tables that are being compiled; owned by whoever holds the lock."""
         self._lock = RLock()
@@ -199,8 +200,13 @@ class Compiler:
 
         A table that contains itself is not: only so many are looked into, ``room``.
         """
-        if not room:
-            return False
+        key = (table.file, room)
+        found = self._pure.get(key)
+        if found is None:
+            found = self._pure[key] = room > 0 and self._are_pure(table, room)
+        return found
+
+    def _are_pure(self, table: Table, room: int) -> bool:
         for rule in table.rules:
             if rule.target and rule.as_ and not self._is_pure_as(rule.as_, room - 1):
                 return False

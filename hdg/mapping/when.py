@@ -17,6 +17,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 Test = Callable[[Any, Any], bool]
@@ -35,6 +36,9 @@ _COMPARE: Final[dict[str, Callable[[int, int], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+
+
+_TREES_MAX: Final = 8192
 
 
 class WhenError(ValueError):
@@ -230,8 +234,9 @@ class _Parser:
         return Measure(operand, what, compare, int(number))
 
 
+@lru_cache(maxsize=_TREES_MAX)
 def parse_when(text: str) -> Node:
-    """The tree of a ``when`` cell. Raises WhenError."""
+    """The tree of a ``when`` cell; many cells say the same, in one table and in several. Raises WhenError."""
     parser = _Parser(text)
     node = parser.expression()
     if parser.at < len(parser.tokens):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -20,12 +21,16 @@ from stored import send
 SENDER = Sender("REGISTRATION|NORTHGEN", "northgen")
 
 
+converter = cache(lambda: Converter(id_key=b"i" * 32))
+worker = cache(lambda: _Worker(b"i" * 32, b"k" * 32))
+
+
 def _converted(raw: bytes) -> Converted:
-    return Converter(id_key=b"i" * 32).convert(raw, SENDER, at_us=1)
+    return converter().convert(raw, SENDER, at_us=1)
 
 
 def _helped(raw: bytes) -> Stated:
-    return Stated(*opened(_Worker(b"i" * 32, b"k" * 32).answer(raw, _packed(SENDER), 1, 0)))
+    return Stated(*opened(worker().answer(raw, _packed(SENDER), 1, 0)))
 
 
 def test_what_the_helper_made_states_what_a_conversion_does() -> None:
