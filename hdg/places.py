@@ -8,7 +8,8 @@ rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -107,20 +108,16 @@ def last_said(history: History, newer: list[Told], key: Key, reference: str) -> 
     """A place as the newest message had made it that says how the visit stands to one; None: that was another place,
     or nobody knows. ``newer``: messages that do not count.
     """
-    found: tuple[Stamp, JsonObject] | None = None
-    try:
-        for told in islice(history.told(key), _MESSAGES_MAX):
-            if found is not None and history.received_us(told) <= found[0].stated_us:
-                break
-            known = None if told in newer else said(history, history.raw(told), key)
-            if known is not None and not known.is_update:
-                stamp = history.stamp(told)
-                found = (stamp, known.item) if found is None or stamp > found[0] else found
-    except Unclear:
-        pass  # its bytes are gone, and those of all before it
-    if found is None or found[1].get("location", {}).get("reference") != reference:
-        return None
-    return found[1]
+
+    def firm(told: Told) -> Said | None:
+        known = None if told in newer else said(history, history.raw(told), key)
+        return None if known is None or known.is_update else known
+
+    found: JsonObject | None = None
+    with suppress(Unclear):  # its bytes are gone, and those of all before it
+        for one in _ever_newer(history, key, firm):
+            found = one
+    return None if found is None or found.get("location", {}).get("reference") != reference else found
 
 
 def newest_place(history: History, key: Key) -> str | None:
@@ -128,14 +125,25 @@ def newest_place(history: History, key: Key) -> str | None:
 
     Raises Unclear.
     """
-    found: tuple[Stamp, str] | None = None
+    found: str | None = None
+    for one in _ever_newer(history, key, lambda told: said(history, history.raw(told), key)):
+        found = one.get("location", {}).get("reference", "")
+    return found
+
+
+def _ever_newer(history: History, key: Key, of: Callable[[Told], Said | None]) -> Iterator[JsonObject]:
+    """What messages say by PV1-3, as ``of`` has it, each newer than those before; until none can be newer.
+
+    Raises Unclear.
+    """
+    newest: Stamp | None = None
     for told in islice(history.told(key), _MESSAGES_MAX):
-        if found is not None and history.received_us(told) <= found[0].stated_us:
-            break
-        known = said(history, history.raw(told), key)
-        if known is not None and (found is None or history.stamp(told) > found[0]):
-            found = (history.stamp(told), known.item.get("location", {}).get("reference", ""))
-    return None if found is None else found[1]
+        if newest is not None and history.received_us(told) <= newest.stated_us:
+            return
+        known = of(told)
+        if known is not None and (newest is None or history.stamp(told) > newest):
+            newest = history.stamp(told)
+            yield known.item
 
 
 def named_since(history: History, newer: list[Told], key: Key) -> JsonObject | None:

@@ -19,10 +19,10 @@ from sqlalchemy.exc import DataError
 from hdg.management.store import pages, schema
 from hdg.management.store.asking import Asker
 from hdg.management.store.batch import table_of
-from hdg.management.store.kept import Asked, Known, Rows, Statements
+from hdg.management.store.kept import Asked, Build, Known, Rows, Statements
 from hdg.management.store.plain import Position, shape_of
 from hdg.management.store.probe import counting, fewest_of, fewest_with, least, within_bounds
-from hdg.management.store.search import SearchQuery, Walk, conditions, led, tested_of, walk_of
+from hdg.management.store.search import Led, SearchQuery, Walk, conditions, led, tested_of, walk_of
 from hdg.management.store.values import Hash
 
 __all__ = ["Found", "Single"]
@@ -58,9 +58,7 @@ class Single:
 
     def rows(self, connection: Connection, asked: Asked) -> Found:
         """As ``pages.rows``, of an unsorted page. Raises BadRequest."""
-        number = self._number(asked)
-        leader = fewest_of(connection, number, partial(self._count, connection, asked)) if number else 0
-        return self._unsorted(connection, asked, leader)
+        return self._unsorted(connection, asked, self._leader(connection, asked))
 
     def few(self, connection: Connection, asked: Asked) -> Found | None:
         """As ``rows``, on SQLite, where few rows lead, or there can be no walk; None: a walk may be better.
@@ -86,9 +84,12 @@ class Single:
         """The same from the rows that one clause finds, few or many; None: it has no shape. Raises BadRequest."""
         if asked.shape is None:
             return None
+        return self._counted(connection, asked, self._leader(connection, asked))
+
+    def _leader(self, connection: Connection, asked: Asked) -> int:
+        """The clause, of those that may lead, that finds the fewest rows."""
         number = self._number(asked)
-        leader = fewest_of(connection, number, partial(self._count, connection, asked)) if number else 0
-        return self._counted(connection, asked, leader)
+        return fewest_of(connection, number, partial(self._count, connection, asked)) if number else 0
 
     def _few_led(self, connection: Connection, asked: Asked) -> int | None:
         """The clause, of those that may lead, whose rows are few, on SQLite; None: a walk may be better."""
@@ -115,19 +116,28 @@ class Single:
         return int(self._statements.ask(connection, asked, ("number", leader, most), build)[0][0])
 
     def _led_counted(self, connection: Connection, asked: Asked) -> int | None:
-        key = None if asked.shape is None else asked.shape.key
-        if key in self._unled:
-            return None
-        rows = self._statements.kept(connection, asked, ("led number",))
+        rows = self._led_rows(connection, asked, "led number", partial(self._led_number, asked.visible))
         if rows is None:
-            if led(asked.query, self._hash, self._clock(), asked.visible) is None:
-                self._unled.keep(key, True)
-                return None
-            rows = self._statements.made(
-                connection, asked, ("led number",), partial(self._led_number, asked.visible)
-            )
+            return None
         number, few = rows[0]
         return None if few > pages.LED_MAX else int(number)
+
+    def _led_rows(self, connection: Connection, asked: Asked, name: str, build: Build) -> Rows | None:
+        """The rows of a statement that one clause leads; None: none does. Raises BadRequest."""
+        if self._is_unled(asked):
+            return None
+        rows = self._statements.kept(connection, asked, (name,))
+        if rows is not None:
+            return rows
+        if led(asked.query, self._hash, self._clock(), asked.visible) is None:
+            if asked.shape is not None:
+                self._unled.keep(asked.shape.key, True)
+            return None
+        return self._statements.made(connection, asked, (name,), build)
+
+    def _is_unled(self, asked: Asked) -> bool:
+        """Whether it is known that no clause leads searches of this form."""
+        return asked.shape is not None and asked.shape.key in self._unled
 
     def _unsorted(self, connection: Connection, asked: Asked, leader: int) -> Found:
         """The page by what the clause at ``leader`` finds, of those that may lead."""
@@ -143,23 +153,14 @@ class Single:
 
         Raises BadRequest.
         """
-        key = None if asked.shape is None else asked.shape.key
-        if key is not None and key in self._unled:
+        if self._is_unled(asked):
             return None
         if self._is_newest(asked):
             return self._newest(connection, asked)
         if self._is_sqlite:
             return None
-        rows = self._statements.kept(connection, asked, ("led",))
-        if rows is None:
-            if led(asked.query, self._hash, self._clock(), asked.visible) is None:
-                if key is not None:
-                    self._unled.keep(key, True)
-                return None
-            rows = self._statements.made(
-                connection, asked, ("led",), partial(self._led_page, asked.visible, False)
-            )
-        return pages.led_found(rows, is_counted=asked.is_counted)
+        rows = self._led_rows(connection, asked, "led", partial(self._led_page, asked.visible, False))
+        return None if rows is None else pages.led_found(rows, is_counted=asked.is_counted)
 
     def walk(self, connection: Connection, asked: Asked) -> Found | None:
         """As ``rows``, from the newest resource of the type on; None: other ways are better, or this one is too long.
@@ -335,9 +336,7 @@ class Single:
     def _led_page(
         self, visible: Condition, is_newest: bool, query: SearchQuery, position: Position
     ) -> Select[Any]:
-        by = led(query, self._hash, self._clock(), visible)
-        if by is None:
-            raise ValueError("not a search that one clause leads")
+        by = self._lead(query, visible)
         if is_newest:
             made = pages.newest_packed if self._is_sqlite else pages.newest_page
             return made(self._columns, query, by, visible, position)
@@ -345,10 +344,13 @@ class Single:
         return pages.led_page(self._columns, query, by, visible, position, is_counted=is_counted)
 
     def _led_number(self, visible: Condition, query: SearchQuery, _: Position) -> Select[Any]:
+        return pages.led_number(self._lead(query, visible), visible)
+
+    def _lead(self, query: SearchQuery, visible: Condition) -> Led:
         by = led(query, self._hash, self._clock(), visible)
         if by is None:
             raise ValueError("not a search that one clause leads")
-        return pages.led_number(by, visible)
+        return by
 
 
 def _has_links(query: SearchQuery) -> bool:
