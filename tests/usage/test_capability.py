@@ -88,6 +88,19 @@ def test_the_openapi_description_names_every_route_once():
     }
 
 
+def test_the_openapi_description_names_every_format_that_the_statement_names(statement):
+    rest = {name for name in statement["format"] if "/" in name}
+    patch = set(statement["patchFormat"])
+    for path, item in openapi()["paths"].items():
+        for method in {"get", "post", "put", "patch"} & item.keys() if path.startswith("/fhir") else ():
+            answers = {media.partition(";")[0] for media in item[method]["responses"]["200"]["content"]}
+            assert answers == ({"application/hl7-cda+xml"} if path.endswith("$ccd") else rest), path
+            body = item[method].get("requestBody", {"content": {}})["content"]
+            taken = {media.partition(";")[0] for media in body}
+            forms = {"application/x-www-form-urlencoded"}
+            assert taken in ((patch,) if method == "patch" else (rest, forms, set())), (method, path)
+
+
 def test_the_statement_names_the_modifiers_of_each_parameter(statement):
     listed = {resource["type"]: resource for resource in statement["rest"][0]["resource"]}
 

@@ -57,7 +57,7 @@ def capability_statement(base_url: str, at_us: int, policy: Policy) -> JsonObjec
         "implementation": {"description": "Healthcare Data Gateway", "url": base_url},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "json", "application/fhir+xml", "xml"],
-        "patchFormat": [JSON_PATCH, "application/fhir+json"],
+        "patchFormat": [JSON_PATCH, "application/fhir+json", "application/fhir+xml"],
         "rest": [
             {
                 "mode": "server",

@@ -9,12 +9,20 @@ from hdg import __version__
 from hdg.fhir import definitions
 from hdg.fhir.json import JsonObject
 from hdg.usage.fhir_api.bodies import JSON_PATCH
+from hdg.usage.fhir_api.formats import FHIR_XML
 from hdg.usage.fhir_api.negotiation import FHIR_JSON
 from hdg.usage.fhir_api.openapi_ingest import ingest_paths
 from hdg.usage.fhir_api.query import FORM
 
 _ID = {"type": "string", "pattern": r"^[A-Za-z0-9\-.]{1,64}$"}
-_PATCHES = (JSON_PATCH, FHIR_JSON)
+_FHIR = (FHIR_JSON, FHIR_XML)
+_PATCHES = (JSON_PATCH, *_FHIR)
+_PATCH = {"type": "object", "required": ["op", "path"]}
+_MEDIA: dict[str, JsonObject] = {
+    FHIR_JSON: {"schema": {"$ref": "#/components/schemas/Resource"}},
+    FHIR_XML: {"schema": {"type": "string"}},
+    JSON_PATCH: {"schema": {"type": "array", "items": _PATCH}},  # RFC 6902 §3
+}
 _ERRORS = {
     "400": "a parameter that is not understood",
     "401": "no valid token",
@@ -26,7 +34,7 @@ _ERRORS = {
 
 
 def openapi() -> JsonObject:
-    """The description of every route; bodies under ``/fhir`` are FHIR JSON."""
+    """The description of every route; bodies under ``/fhir`` are FHIR JSON or FHIR XML."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -262,11 +270,19 @@ def _query(name: str, schema: JsonObject, *, is_required: bool = False) -> JsonO
     return {"name": name, "in": "query", "required": is_required, "schema": schema}
 
 
+def _media(names: tuple[str, ...]) -> JsonObject:
+    return {name: _MEDIA[name] for name in names}
+
+
 def _operation(
-    summary: str, parameters: list[JsonObject] | None = None, *, is_public: bool = False
+    summary: str,
+    parameters: list[JsonObject] | None = None,
+    *,
+    is_public: bool = False,
+    gives: tuple[str, ...] = _FHIR,
 ) -> JsonObject:
-    content = {FHIR_JSON: {"schema": {"$ref": "#/components/schemas/Resource"}}}
-    responses: JsonObject = {"200": {"description": "FHIR JSON", "content": content}}
+    content = _media(gives)
+    responses: JsonObject = {"200": {"description": "the answer", "content": content}}
     for status, text in _ERRORS.items():
         responses[status] = {"description": f"OperationOutcome: {text}", "content": content}
     operation: JsonObject = {"summary": summary, "responses": responses}
@@ -309,15 +325,14 @@ _WRITE_ERRORS = {
 }
 
 
-def _write(summary: str, *, takes: tuple[str, ...] = (FHIR_JSON,)) -> JsonObject:
+def _write(summary: str, *, takes: tuple[str, ...] = _FHIR) -> JsonObject:
     operation = _operation(summary)
     for status, text in _WRITE_ERRORS.items():
         operation["responses"][status] = {"description": f"OperationOutcome: {text}"}
     operation["responses"]["201"] = {"description": "created"}
     operation["responses"]["204"] = {"description": "deleted"}
     if takes:
-        schema = {"schema": {"$ref": "#/components/schemas/Resource"}}
-        operation["requestBody"] = {"required": True, "content": dict.fromkeys(takes, schema)}
+        operation["requestBody"] = {"required": True, "content": _media(takes)}
     return operation
 
 
@@ -357,4 +372,5 @@ def _proof() -> JsonObject:
         _query("id", _ID, is_required=True),
         _query("version", {"type": "string", "pattern": "^[1-9][0-9]*$"}),
     ]
-    return _operation("Inclusion proof of a resource version (RFC 6962 §2.1.1)", parameters)
+    summary = "Inclusion proof of a resource version (RFC 6962 §2.1.1)"
+    return _operation(summary, parameters, gives=(FHIR_JSON,))
