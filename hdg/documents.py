@@ -12,10 +12,11 @@ import asyncio
 import hashlib
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from hdg import statements
+from hdg import retraction, statements, superseded
+from hdg.accepting import LEFT
 from hdg.errors import CdaError, Issue, LedgerError
 from hdg.fhir import json
 from hdg.gateway import Gateway
@@ -38,6 +39,8 @@ from hdg.replaying import Replayed, replayed
 __all__ = ["Documents", "Taken"]
 
 _log = logging.getLogger("hdg.documents")
+_PATIENT = "registrationEvent/subject1/patient"
+_RELATED = "ClinicalDocument/relatedDocument"
 _EDITION = 13
 """Letters of an interaction of HL7 v3 before its realm and edition."""
 
@@ -226,31 +229,45 @@ class Documents:
             return self._quarantine(
                 session, raw, origin, at_us, error, institution=source.institution, converted=converted
             )
-        self._store(session, converted, session.in_order(at_us))
+        left = self._store(session, converted, session.in_order(at_us))
         taken = Taken("accepted", source.control_id, len(converted.resources), what=_what(source.format))
         ikey = self._record(session, raw, origin, at_us, taken, source.institution, converted, sender=sender)
         for loss in dict.fromkeys(losses(converted.issues)):
             note_loss(
                 session, loss.kind, source.sender, source.message_type, loss.place, loss.text, ikey=ikey
             )
+        for text in retraction.left_behind(session, converted):
+            note_loss(session, LEFT, source.sender, source.message_type, _PATIENT, text, ikey=ikey)
+        for text in left:
+            note_loss(session, LEFT, source.sender, source.message_type, _RELATED, text, ikey=ikey)
         return taken
 
-    def _store(self, session: WriteSession, converted: Converted, received_us: int) -> None:
+    def _store(self, session: WriteSession, converted: Converted, received_us: int) -> list[str]:
         """What the document states; those in whose place it stands are superseded, here or when they come.
 
-        Those of another patient are left alone: whatever this one says, it is not about them.
+        Those of another patient are left alone: whatever this one says, it is not about them. Returns what people
+        should look at.
         """
         source = converted.source
-        resources = tuple(_as_it_stands(session, one) for one in converted.resources)
+        survivors = {one["id"] for one in converted.resources if _is_survivor(one)}
+        resources = tuple(_as_it_stands(session, one, survivors) for one in converted.resources)
         statements.store_statements(session, replace(converted, resources=resources), received_us)
+        _settle_merged(session, converted, survivors)
         composition = converted.resources[0]
         subject = composition.get("subject", {}).get("reference")
         if subject is None:
-            return
-        for identifier in replaced(composition):
+            return []
+        left = []
+        before = replaced(composition)
+        for identifier in before:
             id_ = reference_id(self._gateway.keys.id_key, source.institution, identifier)
-            note_replaced(session, id_, subject)
             known = session.current("DocumentReference", id_)
+            if known is not None and composition.get("identifier") in _replaced_by(known):
+                left.append(
+                    "two documents each say that they replace the other: the one that came first stands"
+                )
+                continue
+            note_replaced(session, id_, subject)
             if known is not None and known.get("subject") == composition["subject"]:
                 session.statement(
                     {"resourceType": "DocumentReference", "id": id_, "status": "superseded"},
@@ -258,6 +275,12 @@ class Documents:
                     institution=source.institution,
                     patient=converted.patient_id,
                 )
+        is_over = any(one is not known for one, known in zip(resources, converted.resources, strict=True))
+        if not is_over:
+            superseded.restore(session, converted, received_us)
+        if (before or is_over) and superseded.withdraw(session, subject, received_us, source.institution):
+            left.append(f"what only a replaced document said is {superseded.ERROR} now")
+        return left
 
     def _is_taken(self, session: WriteSession, converted: Converted) -> bool:
         """Whether another document of the institution, of whatever custodian, is stored under this one's id."""
@@ -322,8 +345,44 @@ class Documents:
         )
 
 
-def _as_it_stands(session: WriteSession, resource: JsonObject) -> JsonObject:
-    """The reference to a document that another one has replaced says so."""
+def _replaced_by(reference: JsonObject) -> list[JsonObject]:
+    """Identifiers of the documents that a stored one replaces."""
+    return [
+        one["target"].get("identifier", {})
+        for one in reference.get("relatesTo", ())
+        if one["code"] == "replaces"
+    ]
+
+
+def _is_survivor(resource: JsonObject) -> bool:
+    """A Patient in whose record another one's was merged, as this input says."""
+    return resource["resourceType"] == "Patient" and _has_link(resource, "replaces")
+
+
+def _has_link(patient: JsonObject, kind: str) -> bool:
+    return any(link["type"] == kind for link in patient.get("link", ()))
+
+
+def _settle_merged(session: WriteSession, converted: Converted, survivors: Collection[str]) -> None:
+    """A record that was merged is in no use, also when its merge comes late (R4 Patient.link: replaced-by)."""
+    for resource in converted.resources:
+        if resource["resourceType"] != "Patient" or resource["id"] in survivors:
+            continue
+        patient = session.current("Patient", resource["id"])
+        if patient is not None and patient.get("active") is True and _has_link(patient, "replaced-by"):
+            session.amend({**patient, "active": False})
+
+
+def _as_it_stands(session: WriteSession, resource: JsonObject, survivors: Collection[str]) -> JsonObject:
+    """The reference to a document that another one has replaced says so; a record that was merged stays out of use.
+
+    ``survivors``: records into which this input merges others. A sender that has not heard of a merge says that the
+    earlier record is active.
+    """
+    if resource["resourceType"] == "Patient" and resource.get("active") is True:
+        known = session.content("Patient", resource["id"]) if resource["id"] not in survivors else None
+        if known is not None and _has_link(known, "replaced-by"):
+            return {name: value for name, value in resource.items() if name != "active"}
     subject = resource.get("subject", {}).get("reference")
     if resource["resourceType"] != "DocumentReference" or subject is None:
         return resource

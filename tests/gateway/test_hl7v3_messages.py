@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from sqlalchemy import text
 
 from hdg.documents import Documents
+from hdg.fhir.validate import validate
 from hdg.gateway import Gateway
 from hdg.ingestion.sender import Origin
+from hdg.management.store.inbox import work_items
 from hdg.replay import quarantined, replay_quarantined
 from hdg.settings import Settings
 from hdg.watch import Watch
@@ -103,6 +106,110 @@ def test_a_merge_keeps_what_is_known_of_the_earlier_record(gateway):
     assert kept["link"] == [{"other": {"reference": f"Patient/{gone['id']}"}, "type": "replaces"}]
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_a_merged_record_stays_out_of_use_whatever_its_sender_says_and_when(gateway, order):
+    """R4 Patient.link: a record that was replaced must no longer be used; not every sender has heard of the merge."""
+    later = PERSON.replace("Example", "Later")
+    sent = [
+        message(registration(ids=number("p9")), number="m1", created="20240101030405+0000"),
+        message(registration(), number="m2", created="20240102030405+0000"),
+        message(
+            registration(after=prior(number("p9"))),
+            interaction=MERGE,
+            number="m3",
+            created="20240103030405+0000",
+        ),
+        message(registration(later, ids=number("p9")), number="m4", created="20240104030405+0000"),
+    ]
+    take(gateway, *(sent[at] for at in order))
+    found = patients(gateway)
+    assert (found["p1"]["active"], found["p9"]["active"]) == (True, False)
+    assert found["p9"]["name"][0]["family"] == "Later"
+    assert found["p9"]["link"] == [
+        {"other": {"reference": f"Patient/{found['p1']['id']}"}, "type": "replaced-by"}
+    ]
+
+
+def test_a_chain_of_merges_leaves_the_last_record_in_use(gateway):
+    steps = [("p1", "p9"), ("p0", "p1")]
+    take(
+        gateway,
+        *(
+            message(
+                registration(ids=number(kept), after=prior(number(gone))),
+                interaction=MERGE,
+                number=f"m{at}",
+                created=f"2024010{at + 1}030405+0000",
+            )
+            for at, (kept, gone) in reversed(list(enumerate(steps)))
+        ),
+    )
+    found = patients(gateway)
+    assert {name: one["active"] for name, one in found.items()} == {"p0": True, "p1": False, "p9": False}
+    assert {(one["type"], one["other"]["reference"]) for one in found["p1"]["link"]} == {
+        ("replaces", f"Patient/{found['p9']['id']}"),
+        ("replaced-by", f"Patient/{found['p0']['id']}"),
+    }
+
+
+def test_what_is_known_of_a_death_is_of_one_kind(gateway):
+    dead, alive = PERSON + '<deceasedTime value="20240101"/>', PERSON + '<deceasedInd value="false"/>'
+    take(
+        gateway,
+        message(registration(dead)),
+        message(registration(alive), number="m2", created="20240105030405+0000"),
+    )
+    (patient,) = of_type(gateway, "Patient")
+    assert (patient["deceasedBoolean"], "deceasedDateTime" in patient) == (False, False)
+    assert validate(patient) == []
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_revision_may_come_before_what_it_revises(gateway, order):
+    name = '<name use="L"><family>Newname</family></name><telecom updateMode="D" value="tel:1"/>'
+    sent = [
+        message(registration(PERSON + '<telecom value="tel:1"/>')),
+        message(
+            registration(name), interaction="PRPA_IN201302UV02", number="m2", created="20240103030405+0000"
+        ),
+    ]
+    take(gateway, *(sent[at] for at in order))
+    (patient,) = of_type(gateway, "Patient")
+    assert [one["family"] for one in patient["name"]] == ["Newname"]
+    assert (patient["birthDate"], "telecom" in patient) == ("1961-04-12", False)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_registration_in_error_is_gone_until_something_newer_is_said(gateway, order):
+    sent = [
+        message(registration()),
+        message(
+            registration("", status="nullified"),
+            interaction="PRPA_IN201303UV02",
+            number="m2",
+            created="20240103030405+0000",
+        ),
+    ]
+    take(gateway, *(sent[at] for at in order))
+    assert [one for one in of_type(gateway, "Patient") if one] == []
+    take(gateway, message(registration(), number="m3", created="20240104030405+0000"))
+    assert [one["name"][0]["family"] for one in of_type(gateway, "Patient")] == ["Example"]
+
+
+def test_what_a_registration_in_error_leaves_behind_is_work_for_people(gateway):
+    mother = """<personalRelationship classCode="PRS"><code code="MTH" codeSystem="2.16.840.1.113883.5.111"/>
+      <relationshipHolder1><name><family>Elder</family></name></relationshipHolder1></personalRelationship>"""
+    gone = message(
+        registration(status="nullified"),
+        interaction="PRPA_IN201303UV02",
+        number="m2",
+        created="20240103030405+0000",
+    )
+    take(gateway, message(registration(PERSON + mother)), gone)
+    (item,) = work_items(gateway.store.engine)
+    assert (item.kind, item.place) == ("left behind", "registrationEvent/subject1/patient")
+
+
 def test_a_merge_of_records_that_are_not_known_yet_makes_both(gateway):
     take(gateway, message(registration(after=prior(number("p9"))), interaction=MERGE))
     assert {name: one["active"] for name, one in patients(gateway).items()} == {"p1": True, "p9": False}
@@ -123,10 +230,10 @@ def test_the_patients_of_an_answer_belong_to_themselves(gateway):
 
 
 def test_what_is_refused_is_kept_and_can_be_tried_again(gateway, tmp_path):
-    (taken,) = take(gateway, message(registration(), interaction="PRPA_IN201303UV02"))
+    (taken,) = take(gateway, message(registration(), interaction="PRPA_IN201305UV02"))
     assert (taken.status, taken.reason) == (
         "quarantined",
-        "the interaction PRPA_IN201303UV02 is not supported",
+        "the interaction PRPA_IN201305UV02 is not supported",
     )
     settings = gateway.settings
     gateway.close()

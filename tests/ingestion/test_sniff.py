@@ -47,6 +47,6 @@ def test_a_file_of_a_message_is_converted_by_itself_or_as_told(tmp_path, source)
         "PRPA_IN201301UV02",
         "2.999.1^m1",
     )
-    path.write_bytes(message(registration(), interaction="PRPA_IN201303UV02"))
+    path.write_bytes(message(registration(), interaction="PRPA_IN201305UV02"))
     (outcome,) = convert_job(Job(path, "feed.xml", "feed"), Plan(source=source))
     assert (outcome.status, "is not supported" in outcome.error) == ("failed", True)

@@ -11,7 +11,7 @@ from registry_messages import enveloped, message, prior, registration
 
 V3 = "{urn:hl7-org:v3}"
 RAW = message(registration())
-REFUSED = message(registration(), interaction="PRPA_IN201303UV02")
+REFUSED = message(registration(), interaction="PRPA_IN201305UV02")
 
 
 def post(world, content, accept="application/xml", role="sender", kind="application/xml"):
@@ -89,7 +89,7 @@ def test_unless_xml_is_preferred_the_answer_is_an_operation_outcome(either, acce
         (message(registration(), accept="NE"), 204),
         (message(registration(), accept="ER"), 204),
         (message(registration(), accept="AL"), 200),
-        (message(registration(), accept="ER", interaction="PRPA_IN201303UV02"), 422),
+        (message(registration(), accept="ER", interaction="PRPA_IN201305UV02"), 422),
     ],
 )
 def test_who_asks_for_no_acknowledgement_gets_none(either, content, status):

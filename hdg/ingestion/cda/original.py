@@ -26,11 +26,12 @@ def reference_id(id_key: bytes, institution: str, identifier: JsonObject) -> str
 
 
 def replaced(composition: JsonObject) -> list[JsonObject]:
-    """Identifiers of the documents in whose place this one stands."""
+    """Identifiers of the documents in whose place this one stands; a document cannot stand in its own."""
+    own = composition.get("identifier")
     return [
         one["targetIdentifier"]
         for one in composition.get("relatesTo", ())
-        if one.get("code") == "replaces" and "targetIdentifier" in one
+        if one.get("code") == "replaces" and one.get("targetIdentifier", own) != own
     ]
 
 

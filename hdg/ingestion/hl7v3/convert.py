@@ -7,6 +7,7 @@ what it leaves out stays as it is; updateMode D removes (updates.py). DESIGN §3
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time_ns
@@ -22,12 +23,13 @@ from hdg.ingestion.hl7v3 import named as _named  # noqa: F401  registers its con
 from hdg.ingestion.hl7v3.care_record import CARE_RECORDS, record_in
 from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
 from hdg.ingestion.hl7v3.identity import key_of, patient_key, prior_ids
-from hdg.ingestion.hl7v3.message import INTERACTIONS, MERGE, Message, below, opened
+from hdg.ingestion.hl7v3.message import INTERACTIONS, MERGE, NULLIFY, Message, below, opened, registrations
 from hdg.ingestion.hl7v3.provenance import provenance
 from hdg.ingestion.hl7v3.updates import deletions, removed
 from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Declare, Facts, Sender
-from hdg.ingestion.times import zone
+from hdg.ingestion.times import to_datetime, zone
+from hdg.mapping.context import Unfit
 from hdg.mapping.library import Library
 
 __all__ = ["FORMAT", "Converter"]
@@ -37,6 +39,7 @@ _EDITION = 13
 """Letters of an interaction before its realm and edition."""
 _TAKEN = frozenset(name[:_EDITION] for name in INTERACTIONS)
 _REGISTERED = frozenset({"active", "completed", "normal", ""})
+_NULLIFIED = _REGISTERED | {"nullified"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class _Said:
     deleted: list[Deletion]
     defaulted: list[Defaulted]
     custodians: list[JsonObject]
+    nullified: list[tuple[str, str]]
 
 
 class Converter:
@@ -107,6 +111,7 @@ class Converter:
         """``convert``, and the state in which it ended; None for a document that a message carries."""
         issues: list[Issue] = []
         message = opened(data, issues)
+        message.check_name()
         if message.interaction.startswith((DOCUMENT, *CARE_RECORDS)):
             return self._document(data, message, sender, issues, at_us, with_original), None
         events = _events(message)
@@ -118,11 +123,15 @@ class Converter:
         state.build_resource = tables.compiler.resource
         sha256 = hashlib.sha256(data).hexdigest()
         state.known["sha256"] = sha256
-        said = _Said([], [], [], [])
+        said = _Said([], [], [], [], [])
         head = tables.compiler.resource("message.MessageHeader", message.root, state)
         for event in events:
-            _register(event, tables.compiler, state, said)
+            if message.interaction.startswith(NULLIFY):
+                _nullify(event, tables.compiler, state, said)
+            else:
+                _register(event, tables.compiler, state, said)
         issues.extend(losses(state))
+        issues.extend(_undated(state))
         resources = _headed(state, head, said.focus)
         stated = state.stated("creationTime")
         recorded = None if stated is None else stated[0]
@@ -140,6 +149,7 @@ class Converter:
             resources=tuple(resources),
             deletions=tuple(said.deleted),
             defaulted=tuple(said.defaulted),
+            deleted=tuple(said.nullified),
             issues=tuple(dict.fromkeys(issues)),
             patient_id=patients[0] if len(events) == 1 else None,
             mapping_digest=digest,
@@ -202,7 +212,7 @@ def _events(message: Message) -> list[Element]:
     """The registrations of a message. Raises Hl7v3Error for one that cannot be taken in."""
     if message.interaction[:_EDITION] not in _TAKEN:
         raise Hl7v3Error(f"the interaction {message.interaction} is not supported", "/")
-    events = list(below(message.root, "controlActProcess", "subject", "registrationEvent"))
+    events = registrations(message.root)
     if not events:
         codes = [
             one.get("code", "") for one in below(message.root, *_RESPONSE) if one.get("code", "").isalpha()
@@ -211,13 +221,12 @@ def _events(message: Message) -> list[Element]:
         raise Hl7v3Error(f"the message holds no patient{answer}", "controlActProcess/subject")
     for event in events:
         status = next((one.get("code", "").lower() for one in children(event, "statusCode")), "")
-        if status not in _REGISTERED:
+        if status not in (_NULLIFIED if message.interaction.startswith(NULLIFY) else _REGISTERED):
             text = "a registration that is not active is not supported"
             raise Hl7v3Error(text, f"{message.tree.place_of(event)}/statusCode")
         if len(list(below(event, "subject1", "patient"))) != 1:
             raise Hl7v3Error("a registration is of one patient", f"{message.tree.place_of(event)}/subject1")
-        if message.interaction.startswith(MERGE):
-            _check_merge(event, message)
+        _check_merge(event, message)
     kept = [patient_key(patient) for event in events for patient in below(event, "subject1", "patient")]
     for one in (one for event in events for one in prior_ids(event)):
         if key_of(one) in kept:
@@ -226,9 +235,12 @@ def _events(message: Message) -> list[Element]:
 
 
 def _check_merge(event: Element, message: Message) -> None:
-    """Raises Hl7v3Error unless each earlier registration says whose it was."""
+    """Raises Hl7v3Error unless each earlier registration says whose it was; also where it is no message of merges."""
     prior = list(below(event, "replacementOf", "priorRegistration"))
-    if not prior:
+    if prior and message.interaction.startswith(NULLIFY):
+        text = "a registration in error cannot stand in the place of another one"
+        raise Hl7v3Error(text, message.tree.place_of(prior[0]))
+    if not prior and message.interaction.startswith(MERGE):
         raise Hl7v3Error(
             "nothing says which record was merged", f"{message.tree.place_of(event)}/replacementOf"
         )
@@ -249,10 +261,12 @@ def _register(event: Element, compiler: Compiler, state: State, said: _Said) -> 
         state.mark(status)
     (patient,) = below(event, "subject1", "patient")
     state.subject = None
+    known_by = patient_key(patient)
     names = removed(patient, compiler.program("patient.Patient"), state)
-    made = compiler.resource("patient.Patient", patient, state)
-    if made is None:
-        raise Hl7v3Error("nothing is said of the patient", state.place_of(patient))
+    if patient_key(patient) != known_by:
+        text = "the number that the record is known by is to be removed: a merge would say what becomes of it"
+        raise Hl7v3Error(text, state.place_of(patient))
+    made = _patient(patient, compiler, state)
     state.subject = made
     _focus(made, said)
     said.deleted.extend(deletions("Patient", made["reference"], names, state))
@@ -271,10 +285,43 @@ def _register(event: Element, compiler: Compiler, state: State, said: _Said) -> 
             _focus(prior, said)
             id_ = prior["reference"].partition("/")[2]
             said.defaulted.append(Defaulted("Patient", id_, "identifier"))
+    _custodians(event, compiler, state, said)
+
+
+def _custodians(event: Element, compiler: Compiler, state: State, said: _Said) -> None:
     for keeper in below(event, "custodian", "assignedEntity"):
         organization = compiler.resource("custodian.Organization", keeper, state)
         if organization is not None and organization not in said.custodians:
             said.custodians.append(organization)
+
+
+def _patient(patient: Element, compiler: Compiler, state: State) -> JsonObject:
+    made = compiler.resource("patient.Patient", patient, state)
+    if made is None:
+        raise Hl7v3Error("nothing is said of the patient", state.place_of(patient))
+    return made
+
+
+def _nullify(event: Element, compiler: Compiler, state: State, said: _Said) -> None:
+    """A registration that was made in error: its record is deleted, as A29 of HL7 v2 does."""
+    for status in children(event, "statusCode"):
+        state.mark(status)
+    (patient,) = below(event, "subject1", "patient")
+    made = _patient(patient, compiler, state)
+    _focus(made, said)
+    said.nullified.append(("Patient", made["reference"].partition("/")[2]))
+    _custodians(event, compiler, state, said)
+
+
+def _undated(state: State) -> Iterator[Issue]:
+    """A creationTime that is no time, so that the message counts as one of the time when it came in."""
+    for time in children(state.root, "creationTime"):
+        try:
+            to_datetime(time.get("value", "").strip(), state.zone)
+        except Unfit as unfit:
+            if unfit.kept is None and time.get("nullFlavor") is None:
+                text = "no time: the message counts as if it had been made when it came in"
+                yield Issue("warning", "value", state.place_of(time), text)
 
 
 def _focus(reference: JsonObject, said: _Said) -> None:

@@ -21,6 +21,9 @@ from hdg.mapping.library import Library
 __all__ = ["coverage"]
 
 
+_STATUS = ("subject/registrationEvent/statusCode/@code", "subject/registrationRequest/statusCode/@code")
+
+
 @cache
 def _converter(mappings: Path | None, terminology: Path | None) -> tuple[Converter, Tracing]:
     tracing = Tracing(Library(FORMAT, override=mappings, maps=terminology))
@@ -45,7 +48,7 @@ def coverage(data: bytes, sender: Sender | None = None) -> Coverage:
 
 def _registered(place: Place) -> Place:
     """The status of a registration decides whether the message is taken at all (convert.py)."""
-    is_status = re.sub(r"\[\d+\]", "", place.place).endswith("subject/registrationEvent/statusCode/@code")
+    is_status = re.sub(r"\[\d+\]", "", place.place).endswith(_STATUS)
     return (
         Place(place.place, "unmapped", "a registration that is not active is refused") if is_status else place
     )

@@ -39,7 +39,7 @@ def key_of(one: Element) -> Key | None:
 def patient_key(patient: Element) -> Key:
     """The number in the domain of the providing organization (IHE ITI-44), else the first. Raises Hl7v3Error."""
     keys = [key for one in children(patient, "id") if (key := key_of(one)) is not None]
-    domains = {one.get("root", "").strip() for one in below(patient, "providerOrganization", "id")}
+    domains = _domains(patient)
     for key in keys:
         if key[0] in domains:
             return key
@@ -48,10 +48,22 @@ def patient_key(patient: Element) -> Key:
     return keys[0]
 
 
+def _domains(patient: Element) -> set[str]:
+    return {one.get("root", "").strip() for one in below(patient, "providerOrganization", "id")}
+
+
 def prior_ids(event: Element) -> list[Element]:
-    """The numbers of the records that a registration stands in place of."""
-    ways = ("replacementOf", "priorRegistration", "subject1", "priorRegisteredRole", "id")
-    return [one for one in below(event, *ways) if key_of(one)]
+    """The numbers of the records that a registration stands in place of, by the rule of the patient's own.
+
+    Of an earlier role those in the domain of the providing organization, else its first: what else it bears, such as a
+    national number, is no record of its own, and may well be the number of the record that stays.
+    """
+    domains = {domain for patient in below(event, "subject1", "patient") for domain in _domains(patient)}
+    found: list[Element] = []
+    for role in below(event, "replacementOf", "priorRegistration", "subject1", "priorRegisteredRole"):
+        ids = [one for one in children(role, "id") if key_of(one)]
+        found += [one for one in ids if one.get("root", "").strip() in domains] or ids[:1]
+    return found
 
 
 def patient_reference(key: Key, state: State) -> str:

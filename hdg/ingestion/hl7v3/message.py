@@ -14,17 +14,26 @@ from hdg.errors import CdaError, Hl7v3Error, Issue
 from hdg.ingestion.cda.xml import HL7, Element, Tree, children, local, read
 from hdg.ingestion.hl7v3.release2 import as_release_1
 
-__all__ = ["INTERACTIONS", "Message", "below", "key_text", "opened"]
+__all__ = ["INTERACTIONS", "MERGE", "NULLIFY", "Message", "below", "key_text", "opened", "registrations"]
 
 INTERACTIONS = {
     "PRPA_IN201301UV02": "a patient was added",
     "PRPA_IN201302UV02": "a patient was revised",
+    "PRPA_IN201303UV02": "a patient was registered in error",
     "PRPA_IN201304UV02": "duplicates were resolved",
     "PRPA_IN201306UV02": "the answer to a question for patients",
     "PRPA_IN201310UV02": "the answer to a question for a patient's numbers",
+    "PRPA_IN201311UV02": "a patient is to be added",
+    "PRPA_IN201314UV02": "a patient is to be revised",
 }
 """What is taken in, by the root element; the edition (UV02) may be another one."""
+NULLIFY = "PRPA_IN201303"
 MERGE = "PRPA_IN201304"
+_REGISTRATIONS = ("registrationEvent", "registrationRequest")
+"""MFMI_MT700701 and MFMI_MT700711; MFMI_MT700721 for what is asked for."""
+_REGISTERED = frozenset(HL7 + name for name in _REGISTRATIONS)
+_STEM = 13
+"""Letters of an interaction before its realm and edition."""
 _NAME = re.compile(r"[A-Z]{4}_IN\d{6}[A-Z]{2}(?:\d\d)?")
 _SOAP = ("http://www.w3.org/2003/05/soap-envelope", "http://schemas.xmlsoap.org/soap/envelope/")
 
@@ -56,7 +65,10 @@ class Message:
     def keeper(self) -> str:
         """The number of the institution that keeps the registrations, else of the one that sends; '' for neither."""
         ways = (
-            ("controlActProcess", "subject", "registrationEvent", "custodian", "assignedEntity", "id"),
+            *(
+                ("controlActProcess", "subject", name, "custodian", "assignedEntity", "id")
+                for name in _REGISTRATIONS
+            ),
             ("sender", "device", "asAgent", "representedOrganization", "id"),
         )
         return next((found for way in ways if (found := self._first(*way, separator="|"))), "")
@@ -66,6 +78,26 @@ class Message:
             if found := key_text(one, separator):
                 return found
         return ""
+
+    def check_name(self) -> None:
+        """Raises Hl7v3Error when interactionId says that this is another interaction than the root does."""
+        for one in children(self.root, "interactionId"):
+            said = one.get("extension", "").strip()
+            if _NAME.fullmatch(said) and said[:_STEM] != self.interaction[:_STEM]:
+                raise Hl7v3Error(
+                    "the interactionId is not that of the root element",
+                    self.tree.place_of(one) + "/@extension",
+                )
+
+
+def registrations(root: Element) -> list[Element]:
+    """The registrations of a message, in its order."""
+    return [
+        event
+        for subject in below(root, "controlActProcess", "subject")
+        for event in subject
+        if event.tag in _REGISTERED
+    ]
 
 
 def below(element: Element, *names: str) -> Iterator[Element]:

@@ -9,7 +9,7 @@ from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_codes import to_identifier
 from hdg.ingestion.cda.values_times import to_period
 from hdg.ingestion.cda.xml import Element, children
-from hdg.ingestion.hl7v3.identity import key_of, patient_reference
+from hdg.ingestion.hl7v3.identity import key_of, patient_reference, prior_ids
 from hdg.ingestion.hl7v3.message import key_text
 from hdg.mapping.context import JsonObject, Several, Unfit
 
@@ -18,6 +18,8 @@ __all__: list[str] = []
 _ROLE_CLASS = "http://terminology.hl7.org/CodeSystem/v3-RoleClass"
 _ENDED = frozenset({"terminated", "nullified", "cancelled", "obsolete", "aborted", "suspended"})
 _INACTIVE = _ENDED | {"inactive"}
+_TO_EVENT = 5
+"""From the id of a priorRegisteredRole up to the registration."""
 
 
 @named("hl7v3.number", is_whole=True)
@@ -84,11 +86,18 @@ def _assigner(element: Element, state: State) -> JsonObject | None:
 
 @named("hl7v3.replaces", is_whole=True)
 def replaces(element: Element, state: State) -> JsonObject | None:
-    """An id of a priorRegisteredRole, as a link of the record that stays."""
+    """An id of a priorRegisteredRole, as a link of the record that stays; none for what is no record's number."""
     key = key_of(element)
-    if key is None:
+    if key is None or not _is_record(element):
         return None
     return {"other": {"reference": patient_reference(key, state)}, "type": "replaces"}
+
+
+def _is_record(element: Element) -> bool:
+    event: Element | None = element
+    for _ in range(_TO_EVENT):
+        event = None if event is None else event.around
+    return event is not None and any(one is element for one in prior_ids(event))
 
 
 @named("hl7v3.replaced_by")

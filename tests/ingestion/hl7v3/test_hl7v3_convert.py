@@ -16,6 +16,8 @@ from hdg.ingestion.sender import Sender
 from registry_messages import NS, PERSON, enveloped, message, prior, registration
 
 P9 = '<id root="2.999.2" extension="p9"/>'
+P1 = P9.replace("p9", "p1")
+NULLIFY = "PRPA_IN201303UV02"
 MERGE = "PRPA_IN201304UV02"
 ROLE_CODE = 'codeSystem="2.16.840.1.113883.5.111"'
 
@@ -200,6 +202,40 @@ def test_several_records_can_be_merged_into_one(converter):
     assert len(of(found, "Patient")[0]["link"]) == 2
 
 
+def test_a_number_of_an_earlier_role_in_another_domain_is_no_record_of_its_own(converter):
+    """The national number of both: the record that stays would be merged away with it."""
+    national = '<id root="2.999.4" extension="n1"/>'
+    raw = message(registration(ids=P1 + national, after=prior(national + P9)), interaction=MERGE)
+    kept, gone = of(converted(converter, raw), "Patient")
+    assert gone["identifier"] == [{"system": "urn:oid:2.999.2", "value": "p9"}]
+    assert [one["other"]["reference"] for one in kept["link"]] == [f"Patient/{gone['id']}"]
+    assert "subject1/priorRegisteredRole/id[1]/@extension" in "".join(incomplete(converted(converter, raw)))
+
+
+@pytest.mark.parametrize("interaction", ["PRPA_IN201311UV02", "PRPA_IN201314UV02"])
+def test_what_is_asked_to_be_added_or_revised_is_read_as_what_was(converter, interaction):
+    raw = message(registration(), interaction=interaction).replace(
+        b"registrationEvent", b"registrationRequest"
+    )
+    asked = converted(converter, raw)
+    told = converted(converter, message(registration()))
+    assert of(asked, "Patient") == of(told, "Patient")
+    assert (asked.source.institution, asked.issues) == ("2.999.2", ())
+
+
+def test_a_registration_in_error_is_deleted(converter):
+    raw = message(registration(status="nullified"), interaction=NULLIFY)
+    found = converted(converter, raw)
+    assert found.deleted == (("Patient", found.patient_id),)
+    assert found.issues == ()
+
+
+def test_a_time_of_creation_that_is_no_time_is_said(converter):
+    found = converted(converter, message(registration(), created="yesterday"))
+    assert [(issue.place, issue.code) for issue in found.issues] == [("creationTime", "value")]
+    assert found.source.stated_us is None
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
@@ -221,8 +257,23 @@ def test_several_records_can_be_merged_into_one(converter):
             message(registration(ids='<id root="2.999.2" extension="p1" nullFlavor="NA"/>')),
             "no usable patient",
         ),
-        (message(registration(), interaction="PRPA_IN201303UV02"), "PRPA_IN201303UV02 is not supported"),
+        (message(registration(), interaction="PRPA_IN201305UV02"), "PRPA_IN201305UV02 is not supported"),
         (message(registration(status="nullified")), "not active is not supported"),
+        (
+            message(registration(after=prior('<id nullFlavor="NI"/>')), interaction="PRPA_IN201302UV02"),
+            "no usable prior patient",
+        ),
+        (message(registration(after=prior(P9)), interaction=NULLIFY), "in error cannot stand in the place"),
+        (
+            message(registration(after=prior(P9))).replace(
+                b'extension="PRPA_IN201301UV02"', b'extension="PRPA_IN201304UV02"'
+            ),
+            "interactionId is not that of the root",
+        ),
+        (
+            message(registration(ids=P1.replace("/>", ' updateMode="D"/>') + P9)),
+            "the number that the record is known by is to be removed",
+        ),
         (message(), "the message holds no patient"),
         (message(registration().replace("<patient ", '<patient updateMode="D" ')), "whole record"),
         (b"<ClinicalDocument xmlns='urn:hl7-org:v3'/>", "no HL7 v3 interaction"),
