@@ -143,8 +143,7 @@ def _prepare_sqlite(engine: Engine, *, is_writer: bool) -> None:
     def on_begin(connection: Connection) -> None:
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             return  # a kept connection that began here would see the state of its first query for ever
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
 
 
 def is_database_lost(error: BaseException) -> bool:
