@@ -315,7 +315,7 @@ def _dispatched(targets: frozenset[str], *, is_link: bool) -> Build:
     """
 
     def refer(element: Element, state: State) -> Any:
-        if state.dispatch is None:
+        if state.dispatch is None or (not is_link and _is_of_denied(element)):
             return None
         meant = state.linked(element) if is_link else element
         if meant is None:
@@ -336,6 +336,14 @@ def _dispatched(targets: frozenset[str], *, is_link: bool) -> Build:
         return Several(kept) if kept else None
 
     return refer
+
+
+def _is_of_denied(element: Element) -> bool:
+    """Whether a nested statement says more of what is not so; why that is not so does hold."""
+    holder = element.around
+    if holder is None or holder.around is None or holder.get("typeCode") == "RSON":
+        return False
+    return is_negated(holder.around)
 
 
 def _gap(root: str, target: str) -> str:

@@ -154,6 +154,8 @@ class Dispatch:
                 if not is_so and holder.get("typeCode") != "RSON":
                     continue  # it says more of what is not so; why that is not so does hold
                 for inner in holder.inner:
+                    if not is_so and local(inner) == "supply":
+                        continue  # an order is no reason, and may leave it to what is denied to say of what
                     if local(inner) in STATEMENTS and not state.is_read(inner):
                         found += self.statement(inner, state)
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from hdg.ingestion.cda.excluded import is_excluded
 from hdg.ingestion.cda.named_registry import named
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import kind_of, number, to_when
@@ -70,16 +71,22 @@ def when_text(element: Element, state: State) -> str | None:
 def _times(element: Element, name: str = "effectiveTime") -> Iterator[Element]:
     """All that effective times say: an expression (SXPR_TS) is the times in it."""
     for one in children(element, name):
-        if kind_of(one) == "SXPR_TS" and one.get("operator", "").strip() != "E":
+        if kind_of(one) == "SXPR_TS" and _is_in(one):
             yield from _times(one, "comp")
         else:
             yield one
 
 
 def _intervals(element: Element) -> list[Element]:
-    return [
-        one for one in _times(element) if kind_of(one) in _PLAIN and one.get("operator", "").strip() != "E"
-    ]
+    return [one for one in _times(element) if kind_of(one) in _PLAIN and _is_in(one)]
+
+
+_JOINS: Final = ("", "I", "A")
+"""SetOperator: include, intersect. R4 has times that are all meant, no hulls and no differences."""
+
+
+def _is_in(time: Element) -> bool:
+    return time.get("operator", "").strip().upper() in _JOINS
 
 
 _PLAIN: Final = ("IVL_TS", "TS", "SXCM_TS", "")
@@ -111,38 +118,45 @@ def timing_bounded(element: Element, state: State) -> JsonObject | None:
         choice = to_when(one, state)
         if choice is None:
             continue
-        if choice.type == "Period":
-            found.setdefault("repeat", {})["boundsPeriod"] = choice.value
-        elif "repeat" not in found:
+        if choice.type != "Period" and "repeat" not in found:
             found.setdefault("event", []).append(choice.value)
+        elif "boundsPeriod" in found.get("repeat", {}):
+            state.problem("a second interval was left out", code="incomplete")
         else:
-            found["repeat"]["boundsPeriod"] = {"start": choice.value}
+            bounds = choice.value if choice.type == "Period" else {"start": choice.value}
+            found.setdefault("repeat", {})["boundsPeriod"] = bounds
     return found or None
 
 
 def _timing(element: Element, state: State) -> JsonObject | None:
     found: JsonObject = {}
     for one in _times(element):
-        if one.get("operator", "").strip() == "E":
+        if not _is_in(one):
             state.mark(one)
-            state.problem("a time that is excluded was left out", code="not-supported", severity="error")
+            if not is_excluded(one):  # of those that are, excluded.py says so
+                text = "a time that is joined to others in a way that R4 has not was left out"
+                state.problem(text, code="not-supported", severity="error")
             continue
         match kind_of(one):
             case "PIVL_TS":
                 state.mark(one)
-                _add(found, _periodic(one, state), state)
+                _add(found, _periodic(one, state), one, state)
             case "EIVL_TS":
                 state.mark(one)
-                _add(found, _eventful(one, state), state)
+                _add(found, _eventful(one, state), one, state)
             case kind if kind not in _PLAIN:
                 state.problem(f"a time of type {kind} is not supported", code="not-supported")
     return found or None
 
 
-def _add(found: JsonObject, repeat: JsonObject, state: State) -> None:
+def _add(found: JsonObject, repeat: JsonObject, time: Element, state: State) -> None:
     if not repeat:
         return
     held = found.setdefault("repeat", {})
+    is_besides = time.get("operator", "").strip().upper() == "I"
+    if is_besides and held and ("when" in held) != ("when" in repeat):
+        state.problem("a time besides was left out: R4 would take both at once", code="incomplete")
+        return
     for name, value in repeat.items():
         if name == "when":
             held.setdefault("when", []).extend(value)
@@ -165,15 +179,34 @@ def _periodic(element: Element, state: State) -> JsonObject:
         if unit is None:
             state.problem("the unit of a period is none of time", code="value")
             continue
+        if first.get("value", "").strip(" 0.") == "":
+            state.problem("a period of no length was left out", code="value")
+            continue
         found = {"frequency": 1, "period": number(first.get("value", "")), "periodUnit": unit}
         if low is not None and high is not None and low.get("value") and high.get("value"):
             if low.get("unit") != high.get("unit"):
                 state.problem("the bounds of a period have different units", code="value")
             else:
                 found["periodMax"] = number(high.get("value", ""))
+    for one in children(element, "frequency"):
+        found = found or _frequent(one, state)
     for _ in children(element, "phase"):
         state.problem("the phase of a period was left out", code="incomplete")
+    if element.get("alignment"):
+        state.problem("the alignment of a period was left out", code="incomplete")
     return found
+
+
+def _frequent(element: Element, state: State) -> JsonObject:
+    """So many times in a while, as release 2 writes it: an RTO of an INT and a PQ of time."""
+    times, while_ = first_child(element, "numerator"), first_child(element, "denominator")
+    if times is not None and while_ is not None and times.get("value", "").isdigit():
+        unit = _PERIOD_UNITS.get(while_.get("unit", ""))
+        if unit is not None and while_.get("value", "").strip(" 0."):
+            period = number(while_.get("value", ""))
+            return {"frequency": int(times.get("value", "")), "period": period, "periodUnit": unit}
+    state.problem("a frequency that R4 cannot say was left out", code="incomplete")
+    return {}
 
 
 def _eventful(element: Element, state: State) -> JsonObject:

@@ -75,6 +75,11 @@ def _bounds(element: Element, state: State) -> tuple[JsonObject | None, JsonObje
     for bound, value in ((low_element, low), (high_element, high)):
         if value and bound is not None and bound.get("inclusive") == "false":
             state.problem("a bound that is not in the interval is given as if it were", code="incomplete")
+    if (low or high) and not (low and high) and any(one.get("value") for one in children(element, "width")):
+        text = "the width of an interval was left out: it seems to be open"
+        state.problem(text, code="incomplete", severity="error")
+    if (low or high) and element.get("value", "").strip():
+        state.problem("a value beside the bounds of its interval was left out", code="incomplete")
     return low, high
 
 
@@ -121,6 +126,10 @@ def to_dose(element: Element, state: State) -> Choice | None:
             return Choice("Quantity", low)
         return Choice("Range", {name: one for name, one in (("low", low), ("high", high)) if one})
     found = to_quantity(element, state)
+    for center in () if found else children(element, "center"):
+        found = to_quantity(center, state)
+        if any(one.get("value") for one in children(element, "width")):
+            state.problem("the width of an interval was left out", code="incomplete")
     return Choice("Quantity", found) if found else None
 
 

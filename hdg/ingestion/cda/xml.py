@@ -14,6 +14,7 @@ from xml.parsers.expat import errors as expat_errors
 
 from hdg.errors import CdaError, Issue
 from hdg.ingestion.cda.element import HL7, Element, children, first_child, is_hl7, local
+from hdg.ingestion.cda.excluded import has_excluded, without_excluded
 from hdg.ingestion.cda.nulls import without_nulled
 from hdg.ingestion.cda.parsing import Parsed, parse
 from hdg.ingestion.cda.prefixes import parsed, prefixes_of, wrapped
@@ -70,6 +71,8 @@ class Tree:
             make_truths(other, self.body)
             if self.has_nulled:
                 without_nulled(other)
+            if has_excluded(self.body):
+                without_excluded(other)
             try:
                 self.prefixed = dict(zip(self._document.iter(), other.iter(), strict=True))
             except ValueError:  # the two parsers are not of one mind
@@ -151,6 +154,9 @@ def read(data: bytes, issues: list[Issue]) -> Tree:
     for element, name in without_nulled(root) if tree.has_nulled else ():
         text = "what stands beside a nullFlavor was left out"
         issues.append(Issue("warning", "value", tree.place_of(element, name), text))
+    for time in without_excluded(root) if has_excluded(body) else ():
+        text = "a time that is excluded was left out"
+        issues.append(Issue("error", "not-supported", tree.place_of(time), text))
     if not root.tag.startswith("{"):
         issues.append(Issue("information", "structure", "/", "the namespace urn:hl7-org:v3 is missing"))
         for element in root.iter():

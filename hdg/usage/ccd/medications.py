@@ -153,7 +153,7 @@ def medication(resource: JsonObject, book: Book, section: str) -> Node:
         vehicles(resource, book),
         indications(resource, book),
         [related("REFR", one) for one in visit(resource, book, "context", "encounter")],
-        _orders(resource, book),
+        None if is_denied else _orders(resource, book),
         sig_entry(dosages),
         _instruction(dosage),
         _supplied(resource, book),
@@ -407,7 +407,7 @@ def _why(resource: JsonObject) -> list[str]:
 
 
 def _orders(resource: JsonObject, book: Book) -> list[Node | None]:
-    """The supply orders that a statement is based on."""
+    """The supply orders that a statement is based on; not of what is denied, beside which they would be denied too."""
     found = []
     for reference in resource.get("basedOn", ()):
         meant = book.get(reference, resource)

@@ -1,0 +1,46 @@
+"""Times that are excluded: a statement is not of the time that its effectiveTime takes out.
+
+HL7 v3 Data Types R1, SetOperator: E excludes. Administrations may have several effective times, or an expression of
+them, of which one takes something from the others; R4 has no place for what a time is not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from hdg.ingestion.cda.element import without
+
+__all__ = ["has_excluded", "is_excluded", "without_excluded"]
+
+_SAID: Final = re.compile(rb"""operator\s*=\s*["']\s*[eE]\s*["']""")
+_TIMES: Final = ("effectiveTime", "comp")
+"""``comp``: of an SXPR_TS."""
+
+
+def has_excluded(body: bytes) -> bool:
+    """Whether a document excludes anything at all, as far as its bytes tell."""
+    return _SAID.search(body) is not None
+
+
+def is_excluded(element: Any) -> bool:
+    """Whether an element is taken out of a set."""
+    return bool(element.get("operator", "").strip().upper() == "E")
+
+
+def without_excluded(root: Any) -> list[Any]:
+    """Takes the values from times that are excluded; these times.
+
+    ``root``: of elements of either library.
+    """
+    found = [
+        one
+        for one in root.iter()
+        if isinstance(one.tag, str) and one.tag.rpartition("}")[2] in _TIMES and is_excluded(one)
+    ]
+    for time in found:
+        for one in time.iter():
+            for name in ("value", "code"):
+                if one.get(name) is not None:
+                    without(one, name)
+    return found
