@@ -13,6 +13,7 @@ from hdg.ingestion.cda.element import without
 
 __all__ = ["has_excluded", "is_excluded", "without_excluded"]
 
+_OPERATOR: Final = b"operator"
 _SAID: Final = re.compile(rb"""operator\s*=\s*["']\s*[eE]\s*["']""")
 _TIMES: Final = ("effectiveTime", "comp")
 """``comp``: of an SXPR_TS."""
@@ -20,7 +21,12 @@ _TIMES: Final = ("effectiveTime", "comp")
 
 def has_excluded(body: bytes) -> bool:
     """Whether a document excludes anything at all, as far as its bytes tell."""
-    return _SAID.search(body) is not None
+    at = body.find(_OPERATOR)
+    while at >= 0:
+        if _SAID.match(body, at):
+            return True
+        at = body.find(_OPERATOR, at + 1)
+    return False
 
 
 def is_excluded(element: Any) -> bool:
