@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from hdg.bulk_convert import convert_job, delivered
 from hdg.bulk_jobs import Form, Job, Outcome, Plan
-from hdg.errors import SourceError
+from hdg.errors import SettingsError, SourceError
 from hdg.fhir import ids
 from hdg.helper import tune_collector
 from hdg.ingestion.sender import Sender
@@ -50,7 +50,15 @@ def plan(
     """The Plan for a command line. ``output`` is a folder when it is one already or when there are many inputs.
 
     ``ndjson`` with an output that is no folder goes to that one file, however many inputs there are.
+    Raises SettingsError for a zone or a charset that is none.
     """
+    if zone or charset:
+        from hdg.ingestion.hl7v2.charset import is_known
+        from hdg.ingestion.times import zone as parsed
+
+        parsed(zone)
+        if charset and not is_known(charset):
+            raise SettingsError(f"{charset!r} names no character set that can be read")
     is_folder = output is not None and (
         output.is_dir() or (is_many and not (form == "ndjson" and output.suffix))
     )

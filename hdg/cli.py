@@ -18,7 +18,7 @@ from hdg.cli_audit import audit_app
 from hdg.cli_fhir import fhir_app
 from hdg.cli_imaging import pull
 from hdg.cli_inbox import prune, quarantine_app, replay, work_app
-from hdg.cli_options import DataOption
+from hdg.cli_options import DataOption, MappingsOption
 from hdg.cli_outbox import outbox_app
 from hdg.cli_research import export
 from hdg.cli_terminology import terminology_app
@@ -32,6 +32,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Healthcare Data Gateway: HL7 v2 in; consented, ledger-proved FHIR R4 out.",
+    epilog="Examples: hdg demo · hdg convert message.hl7 · hdg serve --data /srv/hdg · hdg COMMAND --help. "
+    "Exit codes: 0 done; 1 something failed, each failure is named on standard error; 2 wrong usage.",
 )
 consent_app = typer.Typer(no_args_is_help=True, help="Grant, revoke and list consents (local operator).")
 map_app = typer.Typer(no_args_is_help=True, help="Explain and check the mapping tables.")
@@ -43,10 +45,6 @@ app.add_typer(outbox_app, name="outbox")
 app.add_typer(audit_app, name="audit")
 app.add_typer(fhir_app, name="fhir")
 app.add_typer(terminology_app, name="terminology")
-app.command()(replay)
-app.command()(prune)
-app.command()(export)
-app.command()(pull)
 
 
 def main() -> None:
@@ -60,6 +58,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
+    except (
+        OSError
+    ) as error:  # a file that a user named; what names none is a defect of ours and keeps its traceback
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 def _fail(text: str, code: int = 1) -> NoReturn:
@@ -137,13 +141,14 @@ def convert(
         Path | None, typer.Option(help="Write one JSON line a message: outcome, issues, losses.")
     ] = None,
     id_key: Annotated[
-        Path | None, typer.Option("--id-key", help="File with a secret key for the ids.")
+        Path | None,
+        typer.Option("--id-key", help="File with a secret key for the ids.", exists=True, dir_okay=False),
     ] = None,
     zone: Annotated[
         str | None, typer.Option(help="Zone of times without offset, e.g. Europe/Berlin.")
     ] = None,
     charset: Annotated[str | None, typer.Option(help="Overrides MSH-18.")] = None,
-    mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
+    mappings: MappingsOption = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one a core).")] = None,
     patient: Annotated[str, typer.Option(help="Id of the Patient that data of devices are about.")] = "",
 ) -> None:
@@ -162,20 +167,23 @@ def convert(
         _fail(f"--to {to}: bundle, document or ndjson", 2)
     try:
         jobs = bulk.jobs_of(paths)
+        plan = bulk.plan(
+            form=bulk_jobs.FORMS[to],
+            source=bulk_jobs.FORMATS[from_],
+            output=output,
+            is_many=len(jobs) != 1 or jobs[0].is_from_folder,
+            id_key_file=id_key,
+            zone=zone,
+            charset=charset,
+            mappings=mappings,
+            with_coverage=report is not None,
+            patient=patient,
+        )
     except HdgError as error:
         _fail(str(error), 2)
-    plan = bulk.plan(
-        form=bulk_jobs.FORMS[to],
-        source=bulk_jobs.FORMATS[from_],
-        output=output,
-        is_many=len(jobs) != 1 or jobs[0].is_from_folder,
-        id_key_file=id_key,
-        zone=zone,
-        charset=charset,
-        mappings=mappings,
-        with_coverage=report is not None,
-        patient=patient,
-    )
+    for file in (report, None if plan.folder else output):
+        if file is not None and not file.absolute().parent.is_dir():
+            _fail(f"{file}: there is no folder {file.parent}", 2)
     raise typer.Exit(deliver(jobs, plan, output, report, workers))
 
 
@@ -317,7 +325,10 @@ def consent_grant(
 def consent_revoke(
     consent: Annotated[str, typer.Argument(help="Consent id, as grant printed it.")], data: DataOption = None
 ) -> None:
-    """Revoke a consent; it stops counting with the next query."""
+    """Revoke a consent; it stops counting with the next query.
+
+    Example: hdg consent revoke CONSENT-ID
+    """
     from hdg.operator import revoke_consent
 
     revoke_consent(_settings(data), consent)
@@ -328,7 +339,10 @@ def consent_revoke(
 def consent_list(
     patient: Annotated[str, typer.Argument(help="Patient id.")], data: DataOption = None
 ) -> None:
-    """List a patient's consents, active and revoked."""
+    """List a patient's consents, active and revoked.
+
+    Example: hdg consent list PATIENT-ID
+    """
     from hdg.operator import list_consents
 
     for line in list_consents(_settings(data), patient):
@@ -395,9 +409,10 @@ def reindex(
 def map_explain(
     source: Annotated[str, typer.Argument(help="A field (PID-3), or the end of a path (observation/value).")],
     message: Annotated[
-        Path | None, typer.Option(help="A message or document: what each rule makes of it.")
+        Path | None,
+        typer.Option(help="A message or document: what each rule makes of it.", exists=True, dir_okay=False),
     ] = None,
-    mappings: Annotated[Path | None, typer.Option(help="Tables searched before the shipped ones.")] = None,
+    mappings: MappingsOption = None,
 ) -> None:
     """Show the rules of a field: where they stand (file:line), what they do, and what they make of a message.
 
@@ -416,9 +431,15 @@ def map_explain(
 
 @map_app.command("lint")
 def map_lint(
-    folder: Annotated[Path | None, typer.Argument(help="Override folder; none: the shipped tables.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Override folder; none: the shipped tables.", exists=True, file_okay=False),
+    ] = None,
 ) -> None:
-    """Check mapping tables. Exit 1 with file:line for every finding."""
+    """Check mapping tables. Exit 1 with file:line for every finding.
+
+    Examples: hdg map lint · hdg map lint my-tables/
+    """
     from hdg.ingestion.cda.lint import findings as cda_findings
     from hdg.ingestion.device.csv_table import findings as device_findings
     from hdg.ingestion.dicom.lint import findings as dicom_findings
@@ -431,3 +452,10 @@ def map_lint(
         typer.echo(str(finding), err=True)
     typer.echo(f"{len(found)} findings")
     raise typer.Exit(1 if found else 0)
+
+
+# The commands of every day stand first in the help, then those of other modules.
+app.command()(replay)
+app.command()(prune)
+app.command()(export)
+app.command()(pull)

@@ -52,7 +52,10 @@ def fhir_load(
 
 @fhir_app.command("list")
 def fhir_list(data: DataOption = None) -> None:
-    """List the loaded packages: name and version, how many definitions of each type."""
+    """List the loaded packages: name and version, how many definitions of each type.
+
+    Example: hdg fhir list
+    """
     from hdg.fhir.profiles.shelf import FOLDER, Shelf
     from hdg.settings import load
 

@@ -23,7 +23,10 @@ DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would happe
 
 @quarantine_app.command("list")
 def quarantine_list(data: DataOption = None, sender: SenderOption = "") -> None:
-    """List the messages in quarantine: number, time, sender, MSH-10, reason and place."""
+    """List the messages in quarantine: number, time, sender, MSH-10, reason and place.
+
+    Example: hdg quarantine list --sender 'LAB|NORTHGEN'
+    """
     from hdg.replay import quarantined
     from hdg.settings import load
 
@@ -152,7 +155,10 @@ def work_list(
     data: DataOption = None,
     closed: Annotated[bool, typer.Option("--all", help="Closed and ignored ones too.")] = False,
 ) -> None:
-    """List what messages lose, most frequent first: one line a sender, message type, place and reason."""
+    """List what messages lose, most frequent first: one line a sender, message type, place and reason.
+
+    Example: hdg work list --all
+    """
     from hdg.replay import work
     from hdg.settings import load
 
@@ -166,7 +172,10 @@ def work_close(
     data: DataOption = None,
     ignore: Annotated[bool, typer.Option("--ignore", help="For good: it does not open again.")] = False,
 ) -> None:
-    """Close work items; the next such loss opens them again."""
+    """Close work items; the next such loss opens them again.
+
+    Example: hdg work close ITEM-ID --ignore
+    """
     from hdg.replay import close
     from hdg.settings import load
 

@@ -21,7 +21,10 @@ def outbox_list(
     destination: DestinationOption = "",
     all_: Annotated[bool, typer.Option("--all", help="Delivered and dropped ones too.")] = False,
 ) -> None:
-    """List what waits or is parked, in order: number, status, destination, time, message, last outcome."""
+    """List what waits or is parked, in order: number, status, destination, time, message, last outcome.
+
+    Example: hdg outbox list --destination research-hub
+    """
     from hdg.outbox import waiting
     from hdg.settings import load
 
@@ -50,7 +53,10 @@ def outbox_drop(
     numbers: Annotated[list[int], typer.Argument(help="Numbers, as list prints them.")],
     data: DataOption = None,
 ) -> None:
-    """Give up sending messages, such as one that holds up all others; they stay stored. Prints how many."""
+    """Give up sending messages, such as one that holds up all others; they stay stored. Prints how many.
+
+    Example: hdg outbox drop 17
+    """
     from hdg.outbox import drop
     from hdg.settings import load
 

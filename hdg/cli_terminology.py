@@ -34,7 +34,8 @@ def terminology_load(
     try:
         found = load_hierarchies(load(data=data).data, files)
     except (HdgError, OSError) as error:
-        typer.echo(f"hdg: {error if isinstance(error, HdgError) else error.strerror}", err=True)
+        what = error if isinstance(error, HdgError) else f"{error.filename}: {error.strerror}"
+        typer.echo(f"hdg: {what}", err=True)
         sys.exit(1)
     for url, count in found.items():
         typer.echo(f"{url}: {count} pairs of code and parent")
@@ -42,7 +43,10 @@ def terminology_load(
 
 @terminology_app.command("list")
 def terminology_list(data: DataOption = None) -> None:
-    """List the code systems whose hierarchy is loaded."""
+    """List the code systems whose hierarchy is loaded.
+
+    Example: hdg terminology list
+    """
     from hdg.settings import load
     from hdg.terminology.hierarchies import Hierarchies
 
@@ -54,7 +58,10 @@ def terminology_list(data: DataOption = None) -> None:
 def terminology_remove(
     system: Annotated[str, typer.Argument(metavar="URL", help="As list prints it.")], data: DataOption = None
 ) -> None:
-    """Remove the hierarchy of a code system."""
+    """Remove the hierarchy of a code system.
+
+    Example: hdg terminology remove http://snomed.info/sct
+    """
     from hdg.settings import load
     from hdg.terminology.loading import remove_hierarchy
 

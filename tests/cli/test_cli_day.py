@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import Figure, Running, start_gateway
+from bench.measure import Running, start_gateway
 from messages import adt, oru
 
 MEMORY_MB = 300
@@ -127,9 +127,3 @@ def test_garbage_fails_file_by_file_within_bounded_memory_and_the_rest_is_conver
     for name in GARBAGE:
         assert f"failed: {name}.hl7" in done.stderr
     assert peak_kb / 1000 < MEMORY_MB
-
-
-def test_a_figure_is_written_with_the_names_that_others_read() -> None:
-    rate = Figure("parse", 50.0, "messages/s", 100.0, "bare split", ">= 0.4").as_json()
-    assert rate == {"name": "parse", "value": 50.0, "unit": "messages/s", "limit": 100.0, "ratio": 0.5}
-    assert Figure("single", 10.0, "ms", 5.0, "bare commit", "< 10").as_json()["ratio"] == 0.5

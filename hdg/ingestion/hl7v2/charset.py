@@ -119,6 +119,14 @@ def read(data: bytes, override: str | None = None) -> Text:
     return _decoded(data, charset, "the sender's setting names" if override else "MSH-18 declares")
 
 
+def is_known(name: str) -> bool:
+    """Whether a sender's setting (names as in MSH-18, ``~`` between several) names what can be read."""
+    try:
+        return _of_text(name) is not None
+    except LookupError:
+        return False
+
+
 @lru_cache(maxsize=256)
 def _declared(field: bytes, separator: bytes) -> str | None:
     """The charset that a field such as MSH-18 names; None for none. Raises LookupError."""
