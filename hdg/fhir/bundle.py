@@ -43,10 +43,11 @@ def transaction(resources: Iterable[JsonObject], *, base: str | None = None) -> 
     for resource in resources:
         kind, identity = resource["resourceType"], resource["id"]
         url = f"{kind}/{identity}"
-        entry: JsonObject = {} if base is None else {"fullUrl": f"{base}/{url}"}
-        entry["resource"] = resource
-        entry["request"] = {"method": "PUT", "url": url}
-        entries.append(entry)
+        request = {"method": "PUT", "url": url}
+        if base is None:
+            entries.append({"resource": resource, "request": request})
+        else:
+            entries.append({"fullUrl": f"{base}/{url}", "resource": resource, "request": request})
     return _bundle("transaction", entries)
 
 

@@ -61,10 +61,8 @@ class _Fragment(NamedTuple):
     fields: JsonObject
     lists: tuple[str, ...]
     """The elements that are lists: each resource gets a list of its own."""
-    labels: tuple[tuple[str, str, int, tuple[str, ...]], ...]
-    """(label, element, index, elements that are lists) of items that later rows may add to, so that each
-    resource gets a copy.
-    """
+    labels: tuple[tuple[str, str, int], ...]
+    """(label, element, index) of items that later rows may add to."""
     defaulted: tuple[str, ...]
     effects: tuple[Noted | _Referred, ...]
     """What was reported and what was referred to, in order."""
@@ -152,12 +150,8 @@ def _put(known: _Fragment, out: JsonObject, context: Context) -> None:
         out[name] = out[name].copy()
     if not known.has_more:
         return
-    for label, name, index, lists in known.labels:
-        items = out[name]
-        item = items[index] = context.labels[label] = items[index].copy()
-        for inner in lists:  # whoever adds to the item copies its objects first, but not its lists
-            item[inner] = item[inner].copy()
-        context.own[id(item)] = item
+    for label, name, index in known.labels:
+        context.labels[label] = out[name][index]  # whoever adds to it copies it first
     if known.defaulted and context.build is not None:
         for name in known.defaulted:
             context.build.defaulted[name] = None
@@ -183,8 +177,10 @@ def _watched(
     if build is not None:
         build.deletions, build.defaulted = {}, {}
     for row in rows:
-        slot, test, fire, _ = row.firing
+        slot, test, fire, quick = row.firing
         if (raw := view[slot]) and (test is None or test(view, context)):
+            if quick is not None and quick.is_put(raw, view, out, context):
+                continue  # without a report, and it refers to nothing
             mark, context.noted = len(context.taken), []
             fire(raw, view, out, context)
             reported, context.noted = context.noted, None
@@ -215,14 +211,12 @@ def _fragment(
     values: Remembered[Any] | None,
 ) -> _Fragment | None:
     places = {label: _place_of(item, new) for label, item in labels.items()}
-    found = [
-        (label, *place, tuple(_lists(labels[label]))) for label, place in places.items() if place is not None
-    ]
+    found = [(label, *place) for label, place in places.items() if place is not None]
     if len(found) < len(labels):
         return None
     trusted = {} if values is None else values.trusted
     fields = {name: _settled(value, trusted) for name, value in new.items()}
-    objects = tuple(_objects(fields, {(name, index) for _, name, index, _ in found}))
+    objects = tuple(_objects(fields))
     has_more = bool(found or defaulted or effects)
     return _Fragment(
         fields, tuple(_lists(fields)), tuple(found), defaulted, tuple(effects), objects, has_more
@@ -263,12 +257,11 @@ def _settled(value: Any, trusted: Container[int], room: int = MAX_DEPTH) -> Any:
     return value if id(value) in trusted else fresh(value)
 
 
-def _objects(fields: JsonObject, copied: set[tuple[str, int]]) -> list[Any]:
-    """The JSON objects of a fragment that resources share."""
+def _objects(fields: JsonObject) -> list[JsonObject]:
+    """The JSON objects of a fragment, which resources share."""
     found = []
-    for name, value in fields.items():
-        items = enumerate(value) if type(value) is list else ((-1, value),)
-        found += [item for index, item in items if type(item) is dict and (name, index) not in copied]
+    for value in fields.values():
+        found += [item for item in (value if type(value) is list else (value,)) if type(item) is dict]
     return found
 
 

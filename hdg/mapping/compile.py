@@ -307,7 +307,10 @@ class Compiler:
         if not is_repeatable and not self._is_pure_as(rule.as_):
             return Extent(None, elements)
         slot = self.grammar.slot(rule.source, table, 0)
-        return Extent((slot.number, *beside), elements, slot.separator if is_reference else "")
+        slots = (slot.number, *beside)
+        if not self.grammar.apart.get(table.source, frozenset()).isdisjoint(slots):
+            return Extent(None, elements)
+        return Extent(slots, elements, slot.separator if is_reference else "")
 
     def _is_fleeting(self, rule: Rule) -> bool:
         return rule.source.partition(".")[0].partition("[")[0] in self.grammar.fleeting

@@ -72,19 +72,30 @@ class Several(tuple[Any, ...]):
     __slots__ = ()
 
 
-class Facts(NamedTuple):
-    """What identifies a resource. ``parts`` go into the id (with type and institution).
+class Facts:
+    """What identifies a resource; never changed. ``parts`` go into the id (with type and institution).
 
     ``is_thing``: equal facts mean the same thing (a person, a place), so that two statements about it are
     united; otherwise equal facts with different content are different events, and the later one gets an
     ordinal.
     """
 
-    parts: tuple[str, ...]
-    is_thing: bool = False
-    is_local: bool = False
-    """Whether the parts name this very message: what is built from the text then differs with each message.
-    """
+    __slots__ = ("is_local", "is_thing", "parts")
+
+    def __init__(self, parts: tuple[str, ...], is_thing: bool = False, is_local: bool = False) -> None:
+        self.parts = parts
+        self.is_thing = is_thing
+        self.is_local = is_local
+        """Whether the parts name this very message: what is built from the text then differs with each message.
+        """
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Facts):
+            return NotImplemented
+        return (self.parts, self.is_thing, self.is_local) == (other.parts, other.is_thing, other.is_local)
+
+    def __hash__(self) -> int:
+        return hash((self.parts, self.is_thing, self.is_local))
 
 
 def is_same(held: Any, other: Any) -> bool:
@@ -297,6 +308,9 @@ class Context:
             return item
         mine = holder[key] = fresh(item)
         self.own[id(mine)] = mine
+        for label, labelled in self.labels.items():
+            if labelled is item:
+                self.labels[label] = mine
         return mine
 
     def found_facts(self) -> Facts | None:

@@ -69,6 +69,10 @@ class Grammar(Protocol):
         """Sources whose texts hardly ever come again in another message: its time, the numbers of orders."""
 
     @property
+    def apart(self) -> Mapping[str, frozenset[int]]:
+        """By unit, slots whose texts change while those around them stay: they are remembered by themselves."""
+
+    @property
     def loose(self) -> frozenset[str]:
         """Units whose slots hold what they hold one by one, in too many combinations to remember any as a whole."""
 

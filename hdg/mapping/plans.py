@@ -106,7 +106,7 @@ class Plans:
                 bits += 1
         shape: Any = bits
         if self._told:
-            marks = []
+            marks: list[Any] = [bits]
             for field, literals, is_own, text in self._told:
                 if not field:
                     found = text(view, context)
@@ -115,7 +115,7 @@ class Plans:
                 elif is_own is None or not (found.isalnum() or is_own(found)):
                     found = text(view, context)
                 marks.append(found if found in literals else None)
-            shape = (bits, *marks)
+            shape = tuple(marks)
         plan = self._by_shape.get(shape)
         return plan if plan is not None else self._new(shape, view)
 

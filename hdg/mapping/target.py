@@ -122,6 +122,8 @@ def _plain_in(outer: Step, enter: Enter, name: str, key: str) -> Put:
         node: JsonObject | None
         if kind == "label":
             node = context.labels.get(key)
+            if node is not None and id(node) not in context.own:
+                node = _own_labelled(root[element], node, context)
         elif kind == "plain":
             node = None if element in root else {}
             if node is not None:
@@ -209,12 +211,21 @@ def _enter(step: Step, key: str) -> Enter:
                 child = context.labels[key] = {}
                 node.setdefault(name, []).append(child)
                 context.own[id(child)] = child
+            elif id(child) not in context.own:
+                child = _own_labelled(node[name], child, context)
             return child
 
         return labelled
     if step.kind == "index":
         return _enter_index(name, int(step.key))
     return _enter_url(name, step.key, is_new=step.kind == "new-url")
+
+
+def _own_labelled(items: list[Any], shared: JsonObject, context: Context) -> JsonObject:
+    """A copy of a labelled item that other resources have, too, in its place."""
+    index = next(index for index, item in enumerate(items) if item is shared)
+    mine: JsonObject = context.enter(items, index, shared)
+    return mine
 
 
 def _enter_index(name: str, index: int) -> Enter:

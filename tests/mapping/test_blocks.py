@@ -92,6 +92,37 @@ def test_from_the_third_time_on_a_segment_is_not_read_again(monkeypatch: pytest.
         assert ("Patient" in found[before:]) == (number == 3)
 
 
+def _kept(converter: Converter, raw: bytes) -> list[list[str]]:
+    """The elements of each fragment that is remembered."""
+    _, state = converter.run(raw, at_us=0)
+    assert state.values is not None
+    return [[*entry.fields] for entry in state.values.young.values() if isinstance(entry, blocks._Fragment)]
+
+
+def test_what_a_patient_keeps_is_remembered_as_one_though_each_message_has_a_new_address() -> None:
+    fast, tracing = Converter(id_key=ids.PUBLIC_KEY), Converter(id_key=ids.PUBLIC_KEY, is_tracing=True)
+    for number in range(6):
+        pid = (
+            f"PID|1||7^^^A||Doe^Jo||19700101|F|||{number} Mill Lane^^Apt^ME||^PRN^PH^^1^2^3|^WPN^PH^^1^2^4|en"
+        )
+        lines = [pid if line.startswith("PID") else line for line in _lines(oru(f"N{number}"))]
+        assert _said(fast, _message(lines)) == _said(tracing, _message(lines))
+    kept = _kept(fast, _message(lines))
+    assert ["identifier", "name", "birthDate", "gender"] in kept
+    assert ["telecom", "communication"] in kept
+
+
+def test_what_a_message_adds_to_a_shared_item_is_not_in_the_next() -> None:
+    """OBR-29's basedOn gets a reference only where the message has the parent order."""
+    fast, tracing = Converter(id_key=ids.PUBLIC_KEY), Converter(id_key=ids.PUBLIC_KEY, is_tracing=True)
+    child = ["OBR|2|P1^OE|F2^LAB|2-2^Child^LN|||20260304090000+0100|||||||||||||||||MB|F||||P1&OE^F1&LAB"]
+    parent = ["OBR|1|P1^OE|F1^LAB|1-1^Parent^LN|||20260304090000+0100|||||||||||||||||MB|F"]
+    head = [line for line in _lines(oru("N")) if line[:3] in ("MSH", "PID")]
+    for orders in (child, child, child, parent + child, child, parent + child, child):
+        raw = _message([*head, *orders])
+        assert _said(fast, raw) == _said(tracing, raw)
+
+
 def test_what_a_segment_reports_is_reported_each_time_at_its_own_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

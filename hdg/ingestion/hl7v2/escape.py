@@ -23,6 +23,7 @@ NULL: Final = '""'
 """HL7's explicit "delete this value" (HL7 v2.9 §2.5.3); differs from an absent field."""
 
 _DELIMITER: Final = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", "P": "#"}
+_BREAK: Final = "\\.br\\"
 _LAYOUT_MAX: Final = 99
 
 _SEQUENCE: Final = re.compile(
@@ -38,7 +39,7 @@ _SWITCH: Final = re.compile(r"\\(?:[CM]((?:[0-9A-Fa-f]{2}){2,3})|[A-Z.][^\\]*)\\
 _UNSAFE: Final = re.compile(r"[|^~\\&#\x00-\x1f\x7f]")
 _ESCAPED: Final = {char: f"\\{code}\\" for code, char in _DELIMITER.items() if char != "#"}
 _ESCAPED["#"] = "#"  # only a value's last '#' can be mistaken for the truncation mark
-_ESCAPED["\n"] = "\\.br\\"
+_ESCAPED["\n"] = _BREAK
 
 
 def unescape(text: str, charset: str = "utf-8") -> str:
@@ -48,7 +49,11 @@ def unescape(text: str, charset: str = "utf-8") -> str:
     """
     if "\\" not in text:
         return text
-    if any(found[1] for found in _SWITCH.finditer(text)):
+    breaks = text.count(_BREAK)
+    if breaks and text.count("\\") == 2 * breaks:  # a report: it has no other sequence
+        return text.replace(_BREAK, "\n")
+    may_switch = "\\C" in text or "\\M" in text
+    if may_switch and any(found[1] for found in _SWITCH.finditer(text)):
         text = _switched(text, charset)
     return _SEQUENCE.sub(lambda found: _meaning(found, charset), text)
 

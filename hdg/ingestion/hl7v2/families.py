@@ -116,7 +116,7 @@ def _based_on(order: _Order, parent: _Order) -> None:
     for build in order.requests:
         items: list[JsonObject] = build.resource.get("basedOn", [])
         if len(items) == 1 and "reference" not in items[0] and build.id != parent.requests[0].id:
-            items[0]["reference"] = reference
+            build.resource["basedOn"] = [{**items[0], "reference": reference}]  # others may have the item
 
 
 def _same_specimen(order: _Order, parent: _Order) -> None:
