@@ -152,7 +152,7 @@ def dose_in_words(text: str, state: State) -> str | None:
 
 @CONVERTERS.register("hl7v2.further_route", type="CodeableConcept")
 def further_route(text: str, state: State) -> JsonObject | None:
-    """RXR-1 of all but the first RXR of an order."""
+    """RXR-1 or RXR-2 of all but the first RXR of an order, dose or vaccination."""
     if state.group is None or state.group.first("RXR") is state.segment:
         return None
     return state.by_table("CWE.CodeableConcept", text)
@@ -180,6 +180,22 @@ def _by_word(text: str, state: State, name: str) -> str | None:
 def problem_confirmation(text: str, state: State) -> str | None:
     """PRB-13, which has no table of its own, by the map ``problem-confirmation``. HL7 v2.9 §12.4.2."""
     return _by_word(text, state, "problem-confirmation")
+
+
+@CONVERTERS.register("hl7v2.refuted_status", type="CodeableConcept")
+def refuted_status(text: str, state: State) -> JsonObject | None:
+    """``inactive`` where PRB-13 refutes the problem; else nothing: the row's default fills the gap.
+
+    R4 con-3 asks for a status of what is on the problem list and not entered in error; ``inactive`` is the one that
+    says that there is no evidence of it (any more).
+    """
+    table = state.library.concept_map("problem-life-cycle")
+    try:
+        is_refuted = _by_word(state.segment.field(13), state, "problem-confirmation") == "refuted"
+    except Unfit:  # PRB-13's own row reports it
+        return None
+    found = table.translate("inactive", "") if table is not None and is_refuted else None
+    return {"coding": [found.coding()]} if found is not None else None
 
 
 @CONVERTERS.register("hl7v2.problem_life_cycle", type="code")

@@ -21,6 +21,8 @@ from hdg.mapping.context import Build
 
 FOLLOWS: Final = frozenset({"NTE"})
 """Segments that belong to whatever stands before them."""
+_AGAIN: Final = frozenset({"RXR"})
+"""Segments that some structures have once and senders repeat: none is the next order's, which begins with its own."""
 _TURNS: Final = frozenset({"PID", "ORC"})
 """Segments that may begin or end an earlier result inside an order."""
 _PLANNED_MAX: Final = 300  # segments of a message whose groups are kept for the next one with the same names
@@ -158,7 +160,7 @@ def _define(nodes: Sequence[Any], path: tuple[str, ...], *, is_repeating: bool) 
         if rest:
             made.children.append(_define(rest[0], (*path, name), is_repeating="*" in flags))
         else:
-            made.segments.setdefault(name, "*" in flags)
+            made.segments.setdefault(name, "*" in flags or name in _AGAIN)
             made.ways.setdefault(name, ())
     if nodes:
         made.opener = nodes[0][0] if len(nodes[0]) == 2 else made.children[0].opener

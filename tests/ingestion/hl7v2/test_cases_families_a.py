@@ -245,6 +245,21 @@ def test_what_is_ruled_out_is_refuted_in_whatever_words(
     assert converted.issues == ()
 
 
+@pytest.mark.parametrize(
+    ("said", "status", "is_gap"),
+    [("X^Ruled Out", "inactive", False), ("CONFIRMED", "active", True), ("?^Perhaps", "active", True)],
+)
+def test_a_refuted_problem_without_a_life_cycle_status_is_inactive_r4_con_3(
+    converter: Converter, said: str, status: str, is_gap: bool
+) -> None:
+    """Said, so that it takes the place of a stored active; what only fills a gap never does."""
+    data = PPR.format(event="PC1") + f"PRB|AD||C1|P1^A|||||||||{said}\r"
+    converted = converter.convert(data.encode(), at_us=0)
+    found = of_type(converted, "Condition")[0]
+    assert [coding["code"] for coding in found["clinicalStatus"]["coding"]] == [status]
+    assert ("clinicalStatus" in [item.element for item in converted.defaulted]) == is_gap
+
+
 def test_a_problem_in_a_state_that_no_map_has_is_not_active_and_is_reported(converter: Converter) -> None:
     data = PPR.format(event="PC2") + "PRB|UP||C1|P1^A|||||||||Rule-out|E^Erledigt\r"
     converted = converter.convert(data.encode(), at_us=0)

@@ -240,6 +240,36 @@ def test_a_further_route_of_an_order_is_kept_beside_the_first(converter: Convert
     assert re.search(r'"route":{"coding":\[{"code":"PO"', dumps(found).decode())
 
 
+@pytest.mark.parametrize(
+    ("kind", "resource"),
+    [
+        ("VXU^V04^VXU_V04", "Immunization"),
+        ("RSP^K11^RSP_K11", "Immunization"),
+        ("RAS^O17^RAS_O17", "MedicationAdministration"),
+    ],
+)
+@pytest.mark.parametrize("dose", ["0.5", "999"])
+def test_a_second_route_and_site_of_a_dose_are_kept_beside_the_first_and_begin_no_other_dose(
+    converter: Converter, kind: str, resource: str, dose: str
+) -> None:
+    """RXR stands once in these structures; the next order begins with its own ORC or RXA."""
+    shot = f"ORC|RE|7^P|1^X\rRXA|0|1|20240101||08^Hep B^CVX|{dose}\rRXR|IM^^HL70162|LD^^HL70163\r"
+    head = f"MSH|^~\\&|A|B|||20240101120000Z||{kind}|1|P|2.5.1\rPID|1||1^^^A||Doe^Jo\r"
+    text = f"{head}{shot}RXR|SC^^HL70162|RD^^HL70163\r"
+    other = "ORC|RE|8^P|2^X\rRXA|0|1|20240101||09^Td^CVX|0.5\rRXR|PO^^HL70162\r"
+    converted = converter.convert((text + other).encode(), at_us=0)
+    first, second = (dumps(one).decode() for one in of_type(converted, resource))
+    assert sorted(re.findall(r'"code":"(IM|SC|LD|RD|PO)"', first)) == ["IM", "LD", "RD", "SC"]
+    assert re.findall(
+        r'further-(route|site)","valueCodeableConcept":{"coding":\[{"code":"(SC|RD)"', first
+    ) == [
+        ("route", "SC"),
+        ("site", "RD"),
+    ]
+    assert re.findall(r'"code":"(IM|SC|LD|RD|PO)"', second) == ["PO"]
+    assert {issue.place for issue in converted.issues} == {"RXR[2]-1", "RXR[2]-2"}
+
+
 @pytest.mark.parametrize(("dose", "words"), [("1-2 tabs", [{"text": "1-2 tabs"}]), ("5", None)])
 def test_a_dose_in_words_is_kept_as_an_instruction(converter: Converter, dose: str, words: object) -> None:
     [found] = dosages(converter, RDE.format(dose=dose))
