@@ -1,4 +1,4 @@
-"""The wheel carries its data: built, installed in a fresh environment, it converts a message."""
+"""The wheel carries its data: built, installed in a fresh environment, it converts a message; so does a checkout."""
 
 from __future__ import annotations
 
@@ -45,7 +45,30 @@ def test_an_installed_wheel_finds_its_tables_and_converts(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["resourceType"] == "Bundle"
-    where = subprocess.check_output(
-        [python, "-c", "import hdg.data; print(hdg.data.folder('mappings'))"], text=True, cwd=tmp_path
+    assert places(python, tmp_path) == [
+        site / "hdg" / "_data" / name for name in ("mappings", "terminology", "examples")
+    ]
+    linted = subprocess.run(
+        [tmp_path / "venv" / "bin" / "hdg", "map", "lint"], capture_output=True, check=False, cwd=tmp_path
     )
-    assert str(site) in where
+    assert (linted.returncode, linted.stdout) == (0, b"0 findings\n")
+
+
+def places(python: str | Path, cwd: Path) -> list[Path]:
+    """Where the installed hdg finds its data, asked from another folder."""
+    code = (
+        "from hdg.data import folder; print(*map(folder, ('mappings', 'terminology', 'examples')), sep='\\n')"
+    )
+    return [
+        Path(line) for line in subprocess.check_output([python, "-c", code], text=True, cwd=cwd).splitlines()
+    ]
+
+
+def test_an_editable_install_finds_the_folders_of_its_checkout_and_converts(tmp_path: Path) -> None:
+    """The environment of the tests is one (``pip install -e .``)."""
+    assert places(sys.executable, tmp_path) == [
+        ROOT / name for name in ("mappings", "terminology", "examples")
+    ]
+    command = [Path(sys.executable).with_name("hdg"), "convert", ROOT / "examples" / "oru-r01-chemistry.hl7"]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path)
+    assert json.loads(done.stdout)["resourceType"] == "Bundle"

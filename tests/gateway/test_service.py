@@ -33,19 +33,46 @@ def msa(answer: bytes) -> bytes:
     return answer.split(b"\rMSA|")[1].split(b"|")[0]
 
 
+def err(answer: bytes) -> tuple[str, str]:
+    """ERR-2 (the location) and the code of ERR-3 of an acknowledgement."""
+    fields = answer.split(b"\rERR|")[1].split(b"\r")[0].decode().split("|")
+    return fields[1], fields[2].split("^")[0]
+
+
+# What is sent, MSA-1, ERR-2 and ERR-3 (HL7 table 0357). Where there is no segment, ERR-2 has nothing to name.
 GARBAGE = {
-    "one byte": b"x",
-    "random bytes": bytes(b for b in random.Random(1).randbytes(4096) if b not in b"\x0b\x1c"),
-    "a header cut short": b"MSH|^~\\&|LAB",
-    "no encoding characters": b"MSH|",
-    "an unknown trigger": oru("G1").replace(b"ORU^R01^ORU_R01", b"ZZZ^Z99^ZZZ_Z99"),
-    "a wrong version": oru("G2").replace(b"|2.5.1", b"|9.9"),
-    "NULs": oru("G3").replace(b"Example", b"Exa\x00mple"),
-    "two same delimiters": b"MSH|^^\\&|A|B|C|D|20260101||ADT^A01|G4|P|2.5\r",
-    "pipes": b"MSH" + b"|" * 5_000_000,
-    "a charset that is not what it says": oru("G5")
-    .replace(b"|2.5.1\r", b"|2.5.1||||||UNICODE UTF-8\r")
-    .replace(b"Example", b"Ex\xe4mple"),
+    "an empty frame": (b"", b"AR", "", "207"),
+    "one byte": (b"x", b"AR", "", "100"),
+    "random bytes": (
+        bytes(b for b in random.Random(1).randbytes(4096) if b not in b"\x0b\x1c"),
+        b"AE",
+        "",
+        "102",
+    ),
+    "a header cut short": (b"MSH|^~\\&|LAB", b"AR", "MSH^1^9^1", "101"),
+    "no encoding characters": (b"MSH|", b"AR", "MSH^1^2^1", "101"),
+    "an unknown trigger": (
+        oru("G1").replace(b"ORU^R01^ORU_R01", b"ZZZ^Z99^ZZZ_Z99"),
+        b"AR",
+        "MSH^1^9^1",
+        "200",
+    ),
+    "a wrong version": (oru("G2").replace(b"|2.5.1", b"|9.9"), b"AR", "MSH^1^12^1", "203"),
+    "NULs": (oru("G3").replace(b"Example", b"Exa\x00mple"), b"AE", "PID^1^5^1", "102"),
+    "two same delimiters": (b"MSH|^^\\&|A|B|C|D|20260101||ADT^A01|G4|P|2.5\r", b"AR", "MSH^1^2^1", "102"),
+    "pipes": (b"MSH" + b"|" * 5_000_000, b"AR", "MSH^1^2^1", "101"),
+    "a charset that is not what it says": (
+        oru("G5").replace(b"|2.5.1\r", b"|2.5.1||||||UNICODE UTF-8\r").replace(b"Example", b"Ex\xe4mple"),
+        b"AE",
+        "PID^1^5^1",
+        "102",
+    ),
+    "two charsets in one message": (
+        oru("G6").replace(b"Example", b"Ex\xe4mple").replace(b"Creatinine", "Kreatinin \u20ac".encode()),
+        b"AE",
+        "PID^1^5^1",
+        "102",
+    ),
 }
 
 
@@ -53,9 +80,9 @@ GARBAGE = {
 def test_garbage_is_refused_with_a_place_and_the_connection_stays_usable(
     client: MllpClient, name: str
 ) -> None:
-    answer = client.send(GARBAGE[name])
-    assert msa(answer) in (b"AE", b"AR"), answer[:300]
-    assert b"\rERR|" in answer
+    sent, code, location, condition = GARBAGE[name]
+    answer = client.send(sent)
+    assert (msa(answer), *err(answer)) == (code, location, condition), answer[:300]
     assert msa(client.send(adt(f"AFTER-{name.replace(' ', '-')}"))) == b"AA"
 
 
@@ -69,8 +96,11 @@ def test_a_message_over_the_size_limit_is_refused_and_the_connection_stays_usabl
     status = Path(f"/proc/{running.process.pid}/status")
     peak = re.compile(r"VmHWM:\s+(\d+) kB")
     before = int(peak.findall(status.read_text())[0])
-    assert msa(client.send(b"MSH" + b"|" * 50_000_000)) in (b"AE", b"AR")
-    assert msa(client.send(adt("AFTER-50MB"))) == b"AA"
+    for pipes in (b"MSH" + b"|" * 50_000_000, b"|" * 50_000_000):
+        refused = client.send(pipes)
+        assert (msa(refused), *err(refused)) == (b"AR", "", "207")
+        assert b"the limit is" in refused
+        assert msa(client.send(adt("AFTER-50MB"))) == b"AA"
     assert int(peak.findall(status.read_text())[0]) - before < 150_000
 
 
