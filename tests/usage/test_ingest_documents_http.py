@@ -73,3 +73,23 @@ def test_a_directive_in_a_document_opens_and_closes_nothing(either):
     assert [one["resource"]["scope"]["coding"][0]["code"] for one in own["entry"]] == ["adr"]
     with either.store.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM consent_rule").scalar() == 0
+
+
+def test_what_only_a_replaced_document_said_is_found_as_entered_in_error(either):
+    """CDA R2 relatedDocument, RPLC; the other database takes it as well."""
+    result = """<component><structuredBody><component><section><code code="30954-2"
+      codeSystem="2.16.840.1.113883.6.1"/><text>x</text><entry><observation xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+      classCode="OBS" moodCode="EVN"><id root="2.999.5"/><code code="59408-5" codeSystem="2.16.840.1.113883.6.1"/>
+      <statusCode code="completed"/><effectiveTime value="20240101"/><value xsi:type="PQ" value="13.20" unit="g/dL"/>
+      </observation></entry></section></component></structuredBody></component></ClinicalDocument>"""
+    related = """<relatedDocument typeCode="RPLC"><parentDocument><id root="2.999.1" extension="d1"/></parentDocument>
+      </relatedDocument></ClinicalDocument>"""
+    stated = DOCUMENT.replace(b"</ClinicalDocument>", result.encode())
+    over = DOCUMENT.replace(b"</ClinicalDocument>", related.encode()).replace(b"d1", b"d2", 1)
+    assert [post(either, raw).status_code for raw in (stated, over)] == [200, 200]
+    north = either.token("clinician", institution="north")
+    query = "/fhir/Observation?code=http://loinc.org|59408-5&status={}"
+    assert either.client.get(query.format("final"), north).json()["total"] == 0
+    [found] = either.client.get(query.format("entered-in-error"), north).json()["entry"]
+    assert found["resource"]["valueQuantity"]["value"] == 13.2
+    assert either.client.get("/fhir/DocumentReference?status=superseded", north).json()["total"] == 1

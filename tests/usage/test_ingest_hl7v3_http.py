@@ -52,6 +52,36 @@ def test_a_merged_record_is_found_with_its_link(either):
     assert entry["resource"]["link"][0]["type"] == "replaced-by"
 
 
+def test_a_registration_in_error_is_gone_and_its_history_stays(either):
+    assert post(either, RAW).status_code == 200
+    north = either.token("clinician", institution="north")
+    query = "/fhir/Patient?identifier=urn:oid:2.999.2|p1"
+    (entry,) = either.client.get(query, north).json()["entry"]
+    gone = message(
+        registration(status="nullified"),
+        interaction="PRPA_IN201303UV02",
+        number="m2",
+        created="20240103030405+0000",
+    )
+    assert acknowledged(post(either, gone))[1] == "AA"
+    assert either.client.get(query, north).json()["total"] == 0
+    assert either.client.get(f"/fhir/Patient/{entry['resource']['id']}", north).status_code == 410
+
+
+def test_a_record_that_was_merged_is_not_found_as_active_again(either):
+    merge = message(
+        registration(after=prior('<id root="2.999.2" extension="p9"/>')), interaction="PRPA_IN201304UV02"
+    )
+    late = message(
+        registration(ids='<id root="2.999.2" extension="p9"/>'), number="m2", created="20240105030405+0000"
+    )
+    assert [post(either, raw).status_code for raw in (merge, late)] == [200, 200]
+    north = either.token("clinician", institution="north")
+    query = "/fhir/Patient?identifier=urn:oid:2.999.2|p9&active={}"
+    assert either.client.get(query.format("true"), north).json()["total"] == 0
+    assert either.client.get(query.format("false"), north).json()["total"] == 1
+
+
 def test_what_is_refused_is_acknowledged_with_the_reason_and_kept(either):
     answer = post(either, REFUSED)
     assert answer.status_code == 422
