@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hdg import progress
+from hdg import bulk, bulk_report, progress
+from hdg.bulk_jobs import Plan
 from messages import oru
 
 
@@ -67,3 +68,17 @@ def test_one_long_export_shows_how_far_it_is(tmp_path: Path) -> None:
     counts = {int(text.replace(",", "")) for text in re.findall(r"([\d,]+) resources", shown.decode())}
     assert max(counts) > 30_000
     assert any(0 < count < 30_000 for count in counts)
+
+
+def test_convert_writes_plain_lines_where_there_is_no_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.hl7").write_bytes(oru(control=f"C{number}"))
+    monkeypatch.setattr(bulk_report, "PLAIN_EVERY_S", 0.0)
+    plan = Plan(folder=tmp_path / "out")
+    assert bulk_report.deliver(bulk.jobs_of([str(tmp_path)]), plan, None, None, None) == 0
+    lines = capsys.readouterr().err.splitlines()
+    shown = [line for line in lines if re.fullmatch(r"\d of 3 files, [\d,]+ resources", line)]
+    assert [int(line[0]) for line in shown] == [1, 2, 3]
+    assert not any("\x1b" in line or "\r" in line for line in lines)

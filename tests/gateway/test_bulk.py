@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hdg import bulk
-from hdg.bulk_jobs import Outcome, Plan
+from hdg.bulk_jobs import Job, Outcome, Plan
 from hdg.bulk_report import deliver
 from hdg.errors import SourceError
 from hdg.helper import THRESHOLDS
@@ -71,6 +71,48 @@ def test_the_pool_gives_the_same_outcomes_as_one_process(
     monkeypatch.setattr(bulk, "CHUNK_FILES", 2)
     pooled = list(bulk.run(bulk.jobs_of([str(tmp_path)]), Plan(), workers=2))
     assert [(o.file, o.output) for o in pooled] == [(o.file, o.output) for o in alone]
+
+
+class CountedPool:
+    """Converts nothing: counts what is handed to it and not yet taken back."""
+
+    def __init__(self) -> None:
+        self.waiting = self.most = self.chunks = 0
+
+    def __enter__(self) -> CountedPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.waiting == 0
+
+    def submit(self, _work: object, chunk: list[Job], _plan: Plan) -> CountedPool:
+        assert len(chunk) <= bulk.CHUNK_FILES
+        self.chunks += 1
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        return self
+
+    def result(self) -> list[Outcome]:
+        self.waiting -= 1
+        return []
+
+
+def test_however_many_files_only_so_many_are_in_hand_and_every_core_has_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, asked = CountedPool(), []
+
+    def made(cores: int) -> CountedPool:
+        asked.append(cores)
+        return pool
+
+    monkeypatch.setattr(bulk, "_pool", made)
+    monkeypatch.setattr(bulk.os, "cpu_count", lambda: 3)
+    jobs = [Job(Path(f"{number}.hl7"), f"{number}.hl7", str(number)) for number in range(10_000)]
+    assert list(bulk.run(jobs, Plan())) == []
+    assert asked == [3]
+    assert pool.chunks * bulk.CHUNK_FILES >= 10_000
+    assert 3 <= pool.most <= 12
 
 
 def test_the_processes_of_the_pool_collect_garbage_as_rarely_as_a_server() -> None:
