@@ -450,7 +450,7 @@ def map_lint(
     found += device_findings(folder)
     for finding in found:
         typer.echo(str(finding), err=True)
-    typer.echo(f"{len(found)} findings")
+    typer.echo(f"{len(found)} finding{'s' * (len(found) != 1)}")
     raise typer.Exit(1 if found else 0)
 
 

@@ -216,7 +216,7 @@ def verify_store(
         UnicodeError,
     ) as error:  # of what somebody has put into the tables
         text = f"what the tables hold cannot be read ({type(error).__name__})"
-        return Verification("1 findings", (Finding("store-unreadable", "database", text),))
+        return Verification("1 finding", (Finding("store-unreadable", "database", text),))
 
 
 def _verified(
@@ -247,7 +247,7 @@ def _verified(
         raise NotFound(f"the store holds no {reference}")
     held = objects[1] if objects else Findings(0)
     total = report.total + access.total + signatures.total + held.total
-    verdict = f"{total} findings" if total else "verified"
+    verdict = f"{total} finding{'s' * (total > 1)}" if total else "verified"
     erased = f", {report.erased} erased" if report.erased else ""
     signed_by = f", {signed} signatures of patients" if signed else ""
     size = f"{report.size} leaves, root {report.root[:16]}…"

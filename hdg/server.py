@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import ssl
@@ -76,8 +77,9 @@ class Server:
     _dicom: list[Listener] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Opens the listeners. Raises OSError when an address cannot be bound, SettingsError."""
-        listener = _listen(self.settings.http, "http")
+        """Opens the listeners. Raises SettingsError, for an address that cannot be opened too."""
+        with _opening(self.settings.http, "http"):
+            listener = _listen(self.settings.http, "http")
         self.http_address = _address(listener)
         settings = self.settings
         if settings.base_url is None:
@@ -138,18 +140,19 @@ class Server:
         self, address: str, setting: str, tls: ssl.SSLContext | None, budget: Budget
     ) -> MllpServer:
         host, port = host_port(address, setting)
-        listener = await serve_mllp(
-            host,
-            port,
-            self._take,
-            max_bytes=self.settings.max_message_bytes,
-            max_connections=min(MAX_CONNECTIONS, open_files() // 2),
-            idle_s=self.settings.mllp_idle_s,
-            frame_s=self.settings.mllp_frame_s,
-            end_pause_s=self.settings.mllp_end_pause_s,
-            tls=tls,
-            budget=budget,
-        )
+        with _opening(address, setting):
+            listener = await serve_mllp(
+                host,
+                port,
+                self._take,
+                max_bytes=self.settings.max_message_bytes,
+                max_connections=min(MAX_CONNECTIONS, open_files() // 2),
+                idle_s=self.settings.mllp_idle_s,
+                frame_s=self.settings.mllp_frame_s,
+                end_pause_s=self.settings.mllp_end_pause_s,
+                tls=tls,
+                budget=budget,
+            )
         self._mllp.append(listener)
         return listener
 
@@ -172,7 +175,8 @@ class Server:
                 subject_of=subject_of,
                 services=services,
             )
-            listener.start()
+            with _opening(address, setting):
+                listener.start()
             self._dicom.append(listener)
         self.dicom_address = self._dicom[0].address
         self.dicoms_address = self._dicom[1].address if len(self._dicom) > 1 else ""
@@ -205,6 +209,18 @@ class Server:
             await asyncio.to_thread(self._dispatcher.stop)
         if self._search_index is not None:
             await asyncio.to_thread(self._search_index.stop)
+
+
+@contextlib.contextmanager
+def _opening(address: str, setting: str) -> Iterator[None]:
+    """Names the listener whose address is in use, not this machine's, or not ours to open. Raises SettingsError."""
+    try:
+        yield
+    except OSError as error:
+        reason = (
+            os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        )  # a host without address: < 0
+        raise SettingsError(f"{setting}: {address} cannot be opened: {reason}") from error
 
 
 def open_files() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -110,6 +111,20 @@ def test_a_tls_listener_without_a_certificate_is_named(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == "hdg: mllp_tls needs mllp_tls_certificate"
+
+
+@pytest.mark.parametrize("listener", ["http", "mllp", "dicom"])
+def test_an_address_that_is_in_use_is_named_with_its_listener(tmp_path: Path, listener: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addresses = dict.fromkeys(("http", "mllp", "dicom"), "127.0.0.1:0")
+        addresses[listener] = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = [sys.executable, "-m", "hdg", "serve", "--data", str(tmp_path / "data")]
+        command += [part for name, address in addresses.items() for part in (f"--{name}", address)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1
+    reason = f"{addresses[listener]} cannot be opened: Address already in use"
+    assert done.stderr.strip().splitlines()[-1] == f"hdg: {listener}: {reason}"
+    assert "Traceback" not in done.stderr
 
 
 def test_idle_connections_leave_files_to_open_for_everything_else() -> None:
