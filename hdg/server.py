@@ -217,9 +217,8 @@ def _opening(address: str, setting: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (
-            os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
-        )  # a host without address: < 0
+        number = error.errno or 0  # below 0: the host has no address
+        reason = os.strerror(number) if number > 0 else error.strerror
         raise SettingsError(f"{setting}: {address} cannot be opened: {reason}") from error
 
 
