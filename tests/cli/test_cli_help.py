@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from hdg.cli import app, main
+from hdg.settings import Settings
 from messages import oru
 
 Trail = tuple[str, ...]
@@ -53,6 +55,17 @@ def test_the_commands_of_the_design_are_there_and_the_help_of_all_tells_the_exit
         assert meaning in help_
     for meaning in ("Exit 0: all converted", "1: some failed (each named)", "2: usage"):
         assert meaning in shown("convert")
+
+
+def test_serve_listens_where_its_help_says_and_on_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("HDG_")]:
+        monkeypatch.delenv(name)
+    settings = Settings()
+    assert settings.data == Path("hdg-data")
+    listeners = {"http": settings.http, "mllp": settings.mllp, "dicom": settings.dicom}
+    assert listeners == {"http": "127.0.0.1:8080", "mllp": "127.0.0.1:2575", "dicom": "127.0.0.1:11112"}
+    for address in listeners.values():
+        assert address in shown("serve")
 
 
 @pytest.fixture(scope="module")

@@ -215,6 +215,7 @@ def test_a_patient_argument_puts_a_resource_into_the_compartment(store: Store, d
 def test_leaves_commit_to_the_stored_bytes_under_the_salt_in_the_envelope(store: Store, do) -> None:
     put(do, PATIENT)
     put(do, observation())
+    salts = set()
     for place, type_, id_ in ((0, "Patient", "p1"), (1, "Observation", "o1")):
         found = store.reader.read(type_, id_, TRUE)
         opened = store.reader.opened(found)
@@ -223,6 +224,9 @@ def test_leaves_commit_to_the_stored_bytes_under_the_salt_in_the_envelope(store:
         assert found.leaf_index == place
         assert leaf["commitment"] == hmac.digest(opened.salt, opened.body, "sha256").hex()
         assert (leaf["key"], leaf["version"], leaf["subject"]) == (f"{type_}/{id_}", 1, found.patient_code)
+        salts.add(opened.salt)
+    assert {len(salt) for salt in salts} == {32}
+    assert len(salts) == 2  # of each version its own
 
 
 def test_patients_get_random_codes_and_keys(store: Store, do) -> None:
