@@ -445,9 +445,16 @@ def map_lint(
     from hdg.ingestion.dicom.lint import findings as dicom_findings
     from hdg.ingestion.hl7v2.lint import findings
     from hdg.ingestion.hl7v3.lint import findings as hl7v3_findings
+    from hdg.mapping.library import unread
 
-    found = [*findings(folder), *cda_findings(folder), *hl7v3_findings(folder), *dicom_findings(folder)]
+    found: list[object] = [
+        *findings(folder),
+        *cda_findings(folder),
+        *hl7v3_findings(folder),
+        *dicom_findings(folder),
+    ]
     found += device_findings(folder)
+    found += [f"{path}: no table is read from this place" for path in unread(folder)] if folder else []
     for finding in found:
         typer.echo(str(finding), err=True)
     typer.echo(f"{len(found)} finding{'s' * (len(found) != 1)}")

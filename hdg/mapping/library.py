@@ -16,6 +16,16 @@ from hdg.terminology.concepts import ConceptMap, before, concept_map, load_map
 from hdg.terminology.systems import Systems, registry
 
 
+def unread(override: Path) -> list[Path]:
+    """The CSV files of an override directory that nothing reads, sorted: they lie where no shipped table does.
+
+    Below a folder of ``mappings/`` any name is read (a message table may name a table of the site's own).
+    """
+    shipped = folder("mappings")
+    known = {path.parent.relative_to(shipped) for path in shipped.rglob("*.csv")} | {Path("maps")}
+    return sorted(path for path in override.rglob("*.csv") if path.parent.relative_to(override) not in known)
+
+
 class Library:
     """The tables of one source format (``hl7v2``), seen through at most one override directory.
 

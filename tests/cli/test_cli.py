@@ -124,3 +124,17 @@ def test_map_lint_of_a_wrong_override_names_file_and_line(tmp_path: Path) -> Non
     done = hdg("map", "lint", str(tmp_path))
     assert done.returncode == 1
     assert b"PID.Patient.csv:2" in done.stderr
+
+
+def test_map_lint_names_tables_that_lie_where_nothing_reads_them(tmp_path: Path) -> None:
+    shipped = (ROOT / "mappings" / "hl7v2" / "segments" / "PID.Patient.csv").read_bytes()
+    for place in ("segments/PID.Patient.csv", "PID.Patient.csv", "hl7v2/segments/PID.Patient.csv"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(shipped)
+    done = CliRunner().invoke(app, ["map", "lint", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.stderr.splitlines() == [
+        f"{tmp_path / place}: no table is read from this place"
+        for place in ("PID.Patient.csv", "segments/PID.Patient.csv")
+    ]
+    assert done.stdout == "2 findings\n"
