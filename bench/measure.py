@@ -88,7 +88,10 @@ class Running:
 
 
 def start_gateway(data: Path, *, module: str = "hdg", **environment: str) -> Running:
-    """``hdg serve`` on free ports, ready to be used. ``module``: another one that takes the same arguments."""
+    """``hdg serve`` on free ports, ready to be used. ``module``: another one that takes the same arguments.
+
+    Raises RuntimeError when it does not start; then no process is left.
+    """
     command = [
         sys.executable,
         "-m",
@@ -106,6 +109,17 @@ def start_gateway(data: Path, *, module: str = "hdg", **environment: str) -> Run
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}
     )
+    try:
+        found = _listeners(process)
+    except BaseException:
+        process.kill()
+        Running(process, data, ("", 0), ("", 0)).close()
+        raise
+    return Running(process, data, found["FHIR"], found["MLLP"], found["DICOM"])
+
+
+def _listeners(process: subprocess.Popen[str]) -> dict[str, tuple[str, int]]:
+    """What it says that it listens on, by name. Raises RuntimeError when that is not all."""
     found: dict[str, tuple[str, int]] = {}
     for line in process.stdout or ():
         if match := re.match(r"(MLLP|FHIR|DICOM)\s+\w+://([^:/]+):(\d+)", line):
@@ -114,7 +128,7 @@ def start_gateway(data: Path, *, module: str = "hdg", **environment: str) -> Run
             break
     if len(found) != 3:
         raise RuntimeError(f"the gateway did not start (exit {process.poll()})")
-    return Running(process, data, found["FHIR"], found["MLLP"], found["DICOM"])
+    return found
 
 
 @contextlib.contextmanager
