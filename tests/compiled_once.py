@@ -1,17 +1,24 @@
-"""Queries are compiled once a run, not once for each of thousands of databases: the same query is the same text.
+"""Queries and mapping tables are compiled once a run, not once for each of thousands of databases and gateways.
 
 SQLAlchemy keeps compiled queries by their cache key for each engine, hdg for each store (store/asking.py); here all
-databases of one kind share what is kept. That stores keep their own apart is nothing that a test looks at.
+databases of one kind share what is kept. That stores keep their own apart is nothing that a test looks at. Of HL7 v2's
+tables all converters share the programs of those that are shipped, as those of one gateway do; what they remember
+of messages stays their own.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from hdg.ingestion.hl7v2 import convert
 from hdg.management.store.asking import Asker
+from hdg.mapping.compile import Compiler, Program
+from hdg.mapping.plans import Plans
+from hdg.mapping.table import Table
 
 __all__ = ["share"]
 
@@ -50,3 +57,31 @@ def share(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Engine, "__init__", engine)
     patch.setattr(Asker, "__init__", asker)
+    if convert.__file__.endswith(".py"):  # compiled modules look nothing up
+        _share_tables(patch)
+
+
+def _share_tables(patch: pytest.MonkeyPatch) -> None:
+    first: dict[bool, Any] = {}
+    plans: dict[Compiler, list[Plans]] = {}
+    tables_of, program_of = convert.Converter.tables, Compiler._program
+
+    def tables(self: convert.Converter, override: Path | None, maps: Path | None = None) -> Any:
+        if (override, maps) != (None, None) or (override, maps) in self._tables:
+            return tables_of(self, override, maps)
+        made = tables_of(self, override, maps)
+        shared = first.setdefault(self._is_tracing, made)
+        made.library, made.grammar, made.compiler = shared.library, shared.grammar, shared.compiler
+        made._programs = shared._programs
+        for each in plans.setdefault(shared.compiler, []):
+            each._by_shape.clear()  # what shapes there were so far is no part of the tables
+        return made
+
+    def program(self: Compiler, table: Table, depth: int) -> Program:
+        made = program_of(self, table, depth)
+        if self in plans:
+            plans[self].append(made.plans)
+        return made
+
+    patch.setattr(convert.Converter, "tables", tables)
+    patch.setattr(Compiler, "_program", program)
