@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import compiled_once
 from tests.fresh_database import Remembered
+from tests.postgres_schemas import Schemas
 
 # How long an example takes on a busy machine says nothing about what it shows.
 settings.register_profile("suite", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -99,3 +100,9 @@ def postgres_uri() -> Iterator[str]:
     yield server.get_uri()
     os.kill(server.get_pid(), signal.SIGQUIT)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_schemas(postgres_uri: str) -> Schemas:
+    """Its schemas, one for each test that asks."""
+    return Schemas(postgres_uri)

@@ -6,11 +6,11 @@ docs/hl7v2.md states the rule.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
 
 from hdg.gateway import Gateway
 from hdg.ingestion.sender import LOCAL
@@ -30,16 +30,11 @@ NULL = '""'
 @pytest.fixture(params=["sqlite", "postgresql"])
 def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
     """A gateway of its own, on either database."""
-    url = None
-    if request.param == "postgresql":
-        uri = request.getfixturevalue("postgres_uri").replace("postgresql://", "postgresql+psycopg://")
-        name = f"emptied_{abs(hash(request.node.name))}"
-        engine = sqlalchemy.create_engine(uri, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        url = sqlalchemy.engine.make_url(uri).set(database=name).render_as_string(hide_password=False)
-    with Gateway.open(Settings(data=tmp_path / "data", database_url=url)) as opened:
+    is_postgresql = request.param == "postgresql"
+    with (
+        request.getfixturevalue("postgres_schemas").one() if is_postgresql else nullcontext() as url,
+        Gateway.open(Settings(data=tmp_path / "data", database_url=url)) as opened,
+    ):
         yield opened
 
 

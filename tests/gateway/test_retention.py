@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
 from sqlalchemy import text
 from typer.testing import CliRunner
 
@@ -63,19 +63,12 @@ class Site:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    url = None
-    if request.param == "postgresql":
-        uri = request.getfixturevalue("postgres_uri").replace("postgresql://", "postgresql+psycopg://")
-        engine = sqlalchemy.create_engine(uri)
-        name = f"kept_{abs(hash(request.node.name)):x}"
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
-        url = engine.url.set(database=name).render_as_string(hide_password=False)
-        engine.dispose()
+    is_postgresql = request.param == "postgresql"
     short = {"keep_messages_days": 3, "keep_outbox_days": 2, "keep_work_days": 4}
-    made = Site(Settings(data=tmp_path / "data", database_url=url, inline_blob_bytes=1_000, **short))
-    yield made
-    made.gateway.close()
+    with request.getfixturevalue("postgres_schemas").one() if is_postgresql else nullcontext() as url:
+        made = Site(Settings(data=tmp_path / "data", database_url=url, inline_blob_bytes=1_000, **short))
+        yield made
+        made.gateway.close()
 
 
 only_sqlite = pytest.mark.parametrize("site", ["sqlite"], indirect=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from dicom_asking import Asking, Station
@@ -21,8 +19,6 @@ from hdg.ingestion.dicom.scp import Listener
 from hdg.ingestion.sender import Origin
 from hdg.settings import Settings
 from stored import all_of
-
-_numbers = itertools.count()
 
 
 @dataclass
@@ -87,16 +83,13 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> str | None:
-    """An empty database of either kind; None: SQLite, in the data folder."""
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """A database of either kind with nothing in it; None: SQLite, in the data folder."""
     if request.param == "sqlite":
-        return None
-    uri = request.getfixturevalue("postgres_uri")
-    name = f"img{next(_numbers)}"
-    with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
-    joint = "&" if "?" in uri else "?"
-    return f"{uri.replace('postgresql://', 'postgresql+psycopg://')}{joint}options=-csearch_path%3D{name}"
+        yield None
+        return
+    with request.getfixturevalue("postgres_schemas").one() as url:
+        yield url
 
 
 @pytest.fixture

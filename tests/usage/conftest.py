@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shutil
+from contextlib import ExitStack, contextmanager
 
 import httpx
-import psycopg
 import pytest
 
 from hdg import ingest_api
@@ -172,16 +171,14 @@ def observation(id_, patient_id, code, day):
     }
 
 
-def database_url(request, kind):
-    """The URL of an empty database of that kind; on PostgreSQL a schema of its own."""
+@contextmanager
+def database_of(request, kind):
+    """The URL of a database of that kind with nothing in it; on PostgreSQL a schema of its own."""
     if kind == "sqlite":
-        return None
-    uri = request.getfixturevalue("postgres_uri")
-    name = f"usage_{secrets.token_hex(8)}"
-    with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
-    joint = "&" if "?" in uri else "?"
-    return uri.replace("postgresql://", "postgresql+psycopg://") + f"{joint}options=-csearch_path%3D{name}"
+        yield None
+        return
+    with request.getfixturevalue("postgres_schemas").one() as url:
+        yield url
 
 
 def _made(folder, **settings):
@@ -209,29 +206,30 @@ def world(tmp_path, filled):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def make_world(request, tmp_path):
     """Makes the world on either database, with settings of the test's own; ``keys_of``: a world whose keys it has."""
-    made = []
+    made, databases = [], ExitStack()
 
     def make(keys_of=None, **settings):
-        url = database_url(request, request.param)
+        url = databases.enter_context(database_of(request, request.param))
         folder = tmp_path / f"data{len(made)}"
         if keys_of is not None:
             shutil.copytree(keys_of.settings.data / "keys", folder / "keys")
         made.append(_made(folder, database_url=url, **settings))
         return made[-1]
 
-    yield make
-    for world in made:
-        world.close()
+    with databases:
+        yield make
+        for world in made:
+            world.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def either(request, tmp_path):
     """The same world on either database."""
-    url = database_url(request, request.param)
-    made = _made(
-        tmp_path / "data",
-        filled=request.getfixturevalue("filled") if url is None else None,
-        database_url=url,
-    )
-    yield made
-    made.close()
+    with database_of(request, request.param) as url:
+        made = _made(
+            tmp_path / "data",
+            filled=request.getfixturevalue("filled") if url is None else None,
+            database_url=url,
+        )
+        yield made
+        made.close()

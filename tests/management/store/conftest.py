@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from hdg.management.keys import KeyRing
@@ -17,21 +15,16 @@ from hdg.settings import Settings
 START_US = 1_780_000_000_000_000
 
 
-_numbers = itertools.count()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """Settings of an empty database (PostgreSQL: schema) of its own."""
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of a database (PostgreSQL: schema) of its own with nothing in it."""
     if request.param == "sqlite":
-        return Settings(data=tmp_path)
-    uri = request.getfixturevalue("postgres_uri")
-    name = f"t{next(_numbers)}"
-    with psycopg.connect(uri, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
-    joint = "&" if "?" in uri else "?"
-    url = uri.replace("postgresql://", "postgresql+psycopg://") + f"{joint}options=-csearch_path%3D{name}"
-    return Settings(data=tmp_path, database_url=url)
+        yield Settings(data=tmp_path)
+        return
+    schemas = request.getfixturevalue("postgres_schemas")
+    is_bare = request.node.get_closest_marker("no_tables") is not None
+    with schemas.bare() if is_bare else schemas.one() as url:
+        yield Settings(data=tmp_path, database_url=url)
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from hdg.management.store.migrations import run
 from hdg.management.store.versions import current
 from hdg.settings import Settings
 
+pytestmark = pytest.mark.no_tables
+
 OURS = {
     "audit_access", "audit_event", "audit_patient", "blob", "compartment", "consent_rule", "idx_composite", "idx_date",
     "idx_number",

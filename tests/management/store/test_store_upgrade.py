@@ -25,6 +25,8 @@ from hdg.management.store.reindexing import Reindexing, Scope
 from hdg.management.store.values import hasher
 from hdg.operator import list_consents, verify_store
 
+pytestmark = pytest.mark.no_tables
+
 OLD = json.loads(gzip.decompress((Path(__file__).parent / "old" / "revision_0001.json.gz").read_bytes()))
 
 

@@ -125,10 +125,10 @@ def make_site(request, tmp_path, endpoints):
 
 
 def _site(request, tmp_path, kind, endpoints):
-    url = usage_world.database_url(request, kind)
     allowed = tuple(f"http://127.0.0.1:{each.port}/" for each in endpoints)
-    world = usage_world._made(tmp_path / "data", database_url=url, subscription_endpoints=allowed, **FAST)
-    made = Site(world)
-    yield made
-    made.stop()
-    world.close()
+    with usage_world.database_of(request, kind) as url:
+        world = usage_world._made(tmp_path / "data", database_url=url, subscription_endpoints=allowed, **FAST)
+        made = Site(world)
+        yield made
+        made.stop()
+        world.close()
