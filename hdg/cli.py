@@ -58,10 +58,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(1) from None
-    except (
-        OSError
-    ) as error:  # a file that a user named; what names none is a defect of ours and keeps its traceback
-        if error.filename is None:
+    except OSError as error:
+        if error.filename is None:  # no file that a user named, but a defect of ours
             raise
         _fail(f"{error.filename}: {error.strerror}")
 
