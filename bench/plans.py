@@ -101,7 +101,7 @@ _TABLE = r"(idx_\w+|resource|version|compartment)\b"
 _THROUGH = re.compile(rf"^(?: *SCAN {_TABLE}|.*Seq Scan on {_TABLE})", re.MULTILINE)
 AGAIN = 12
 MORE = f"> {TOTAL_MAX}"
-NOTE = """Two shared cores under much other load: times say what is slower than what, and nothing else. Tests of
+NOTE = """Two shared cores: times say what is slower than what, and nothing else. Tests of
 single rows, and the sub-plans that look up consent, are left out. Of a question that finds much, reading a table
 through is right."""
 
