@@ -24,6 +24,7 @@ from hdg.ingestion.cda.convert import Converter
 from hdg.ingestion.cda.original import reference_id, replaced
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.hl7v3.convert import Converter as Hl7v3Converter
+from hdg.ingestion.hl7v3.message import EDITION
 from hdg.ingestion.inbox import losses
 from hdg.ingestion.received import origin_of, origin_text
 from hdg.ingestion.sender import Facts, Origin, Sender
@@ -41,8 +42,6 @@ __all__ = ["Documents", "Taken"]
 _log = logging.getLogger("hdg.documents")
 _PATIENT = "registrationEvent/subject1/patient"
 _RELATED = "ClinicalDocument/relatedDocument"
-_EDITION = 13
-"""Letters of an interaction of HL7 v3 before its realm and edition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +393,7 @@ def _as_it_stands(session: WriteSession, resource: JsonObject, survivors: Collec
 def _check_declared(converted: Converted, sender: Sender) -> None:
     """Raises CdaError for what the sender's declaration refuses."""
     kind = converted.source.message_type
-    if sender.documents and sender.documents.isdisjoint((kind, kind[:_EDITION])):
+    if sender.documents and sender.documents.isdisjoint((kind, kind[:EDITION])):
         text = f"this sender is declared not to send a {_what(converted.source.format)} of this type"
         raise CdaError(text, "ClinicalDocument/code" if _what(converted.source.format) == "document" else "/")
     if sender.is_strict:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from hdg.ingestion.cda.element import without
 
-__all__ = ["has_excluded", "is_excluded", "without_excluded"]
+__all__ = ["has_excluded", "is_excluded", "operator", "without_excluded"]
 
 _OPERATOR: Final = b"operator"
 _SAID: Final = re.compile(rb"""operator\s*=\s*["']\s*[eE]\s*["']""")
@@ -29,9 +29,15 @@ def has_excluded(body: bytes) -> bool:
     return False
 
 
+def operator(element: Any) -> str:
+    """How an element is joined to the others of its set (SetOperator), in upper case; '' where it does not say."""
+    said: str = element.get("operator", "")
+    return said.strip().upper()
+
+
 def is_excluded(element: Any) -> bool:
     """Whether an element is taken out of a set."""
-    return bool(element.get("operator", "").strip().upper() == "E")
+    return operator(element) == "E"
 
 
 def without_excluded(root: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from hdg.ingestion.cda.excluded import is_excluded
+from hdg.ingestion.cda.excluded import is_excluded, operator
 from hdg.ingestion.cda.named_registry import named
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import kind_of, number, to_when
@@ -86,7 +86,7 @@ _JOINS: Final = ("", "I", "A")
 
 
 def _is_in(time: Element) -> bool:
-    return time.get("operator", "").strip().upper() in _JOINS
+    return operator(time) in _JOINS
 
 
 _PLAIN: Final = ("IVL_TS", "TS", "SXCM_TS", "")
@@ -153,7 +153,7 @@ def _add(found: JsonObject, repeat: JsonObject, time: Element, state: State) -> 
     if not repeat:
         return
     held = found.setdefault("repeat", {})
-    is_besides = time.get("operator", "").strip().upper() == "I"
+    is_besides = operator(time) == "I"
     if is_besides and held and ("when" in held) != ("when" in repeat):
         state.problem("a time besides was left out: R4 would take both at once", code="incomplete")
         return

@@ -23,7 +23,16 @@ from hdg.ingestion.hl7v3 import named as _named  # noqa: F401  registers its con
 from hdg.ingestion.hl7v3.care_record import CARE_RECORDS, record_in
 from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
 from hdg.ingestion.hl7v3.identity import key_of, patient_key, prior_ids
-from hdg.ingestion.hl7v3.message import INTERACTIONS, MERGE, NULLIFY, Message, below, opened, registrations
+from hdg.ingestion.hl7v3.message import (
+    EDITION,
+    INTERACTIONS,
+    MERGE,
+    NULLIFY,
+    Message,
+    below,
+    opened,
+    registrations,
+)
 from hdg.ingestion.hl7v3.provenance import provenance
 from hdg.ingestion.hl7v3.updates import deletions, removed
 from hdg.ingestion.repair import made_valid
@@ -35,9 +44,7 @@ from hdg.mapping.library import Library
 __all__ = ["FORMAT", "Converter"]
 
 FORMAT = "hl7v3"
-_EDITION = 13
-"""Letters of an interaction before its realm and edition."""
-_TAKEN = frozenset(name[:_EDITION] for name in INTERACTIONS)
+_TAKEN = frozenset(name[:EDITION] for name in INTERACTIONS)
 _REGISTERED = frozenset({"active", "completed", "normal", ""})
 _NULLIFIED = _REGISTERED | {"nullified"}
 
@@ -210,7 +217,7 @@ def _sender(sender: Sender, message: Message) -> Sender:
 
 def _events(message: Message) -> list[Element]:
     """The registrations of a message. Raises Hl7v3Error for one that cannot be taken in."""
-    if message.interaction[:_EDITION] not in _TAKEN:
+    if message.interaction[:EDITION] not in _TAKEN:
         raise Hl7v3Error(f"the interaction {message.interaction} is not supported", "/")
     events = registrations(message.root)
     if not events:

@@ -14,14 +14,14 @@ from hdg.ingestion.coverage import Coverage, Place
 from hdg.ingestion.hl7v3.care_record import CARE_RECORDS, record_in
 from hdg.ingestion.hl7v3.carried import DOCUMENT, document_in
 from hdg.ingestion.hl7v3.convert import FORMAT, Converter
-from hdg.ingestion.hl7v3.message import opened
+from hdg.ingestion.hl7v3.message import REGISTRATIONS, opened
 from hdg.ingestion.sender import Sender
 from hdg.mapping.library import Library
 
 __all__ = ["coverage"]
 
 
-_STATUS = ("subject/registrationEvent/statusCode/@code", "subject/registrationRequest/statusCode/@code")
+_STATUS = tuple(f"subject/{name}/statusCode/@code" for name in REGISTRATIONS)
 
 
 @cache

@@ -14,7 +14,18 @@ from hdg.errors import CdaError, Hl7v3Error, Issue
 from hdg.ingestion.cda.xml import HL7, Element, Tree, children, local, read
 from hdg.ingestion.hl7v3.release2 import as_release_1
 
-__all__ = ["INTERACTIONS", "MERGE", "NULLIFY", "Message", "below", "key_text", "opened", "registrations"]
+__all__ = [
+    "EDITION",
+    "INTERACTIONS",
+    "MERGE",
+    "NULLIFY",
+    "REGISTRATIONS",
+    "Message",
+    "below",
+    "key_text",
+    "opened",
+    "registrations",
+]
 
 INTERACTIONS = {
     "PRPA_IN201301UV02": "a patient was added",
@@ -29,10 +40,10 @@ INTERACTIONS = {
 """What is taken in, by the root element; the edition (UV02) may be another one."""
 NULLIFY = "PRPA_IN201303"
 MERGE = "PRPA_IN201304"
-_REGISTRATIONS = ("registrationEvent", "registrationRequest")
+REGISTRATIONS = ("registrationEvent", "registrationRequest")
 """MFMI_MT700701 and MFMI_MT700711; MFMI_MT700721 for what is asked for."""
-_REGISTERED = frozenset(HL7 + name for name in _REGISTRATIONS)
-_STEM = 13
+_TAGS = frozenset(HL7 + name for name in REGISTRATIONS)
+EDITION = 13
 """Letters of an interaction before its realm and edition."""
 _NAME = re.compile(r"[A-Z]{4}_IN\d{6}[A-Z]{2}(?:\d\d)?")
 _SOAP = ("http://www.w3.org/2003/05/soap-envelope", "http://schemas.xmlsoap.org/soap/envelope/")
@@ -67,7 +78,7 @@ class Message:
         ways = (
             *(
                 ("controlActProcess", "subject", name, "custodian", "assignedEntity", "id")
-                for name in _REGISTRATIONS
+                for name in REGISTRATIONS
             ),
             ("sender", "device", "asAgent", "representedOrganization", "id"),
         )
@@ -83,7 +94,7 @@ class Message:
         """Raises Hl7v3Error when interactionId says that this is another interaction than the root does."""
         for one in children(self.root, "interactionId"):
             said = one.get("extension", "").strip()
-            if _NAME.fullmatch(said) and said[:_STEM] != self.interaction[:_STEM]:
+            if _NAME.fullmatch(said) and said[:EDITION] != self.interaction[:EDITION]:
                 raise Hl7v3Error(
                     "the interactionId is not that of the root element",
                     self.tree.place_of(one) + "/@extension",
@@ -96,7 +107,7 @@ def registrations(root: Element) -> list[Element]:
         event
         for subject in below(root, "controlActProcess", "subject")
         for event in subject
-        if event.tag in _REGISTERED
+        if event.tag in _TAGS
     ]
 
 

@@ -8,14 +8,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from lxml import etree
-from test_corpus_cda_truth import NS, STATEMENTS, codings, stated_by
+from test_corpus_cda_truth import NS, STATEMENTS, codings, converted, stated_by
 
-from hdg.errors import CdaError
-from hdg.fhir import ids
 from hdg.fhir import json as fhir_json
 from hdg.fhir.times import is_date
-from hdg.ingestion.cda.convert import Converter
 
 pytestmark = pytest.mark.corpus
 OBSERVED = "h:entryRelationship/h:observation[h:code/@code='33999-4']"
@@ -52,14 +48,8 @@ def days_of(statement, kind):
 
 def counted(files):
     """By kind: statements with a day or a status, those of which it came out, and the rest by file."""
-    converter = Converter(id_key=ids.PUBLIC_KEY)
     there, carried, missing = Counter(), Counter(), []
-    for file in files:
-        try:
-            root = etree.fromstring(file.read_bytes())
-            resources = converter.convert(file.read_bytes(), at_us=0).resources
-        except (etree.XMLSyntaxError, CdaError):
-            continue
+    for file, root, resources in converted(files):
         bodies = {f"{one['resourceType']}/{one['id']}": fhir_json.dumps(one).decode() for one in resources}
         known = [(one, set(codings(one))) for one in resources]
         medicines = {

@@ -90,16 +90,21 @@ def stated_by(statement, path):
     return stated(elements[0]) if elements else set()
 
 
-def counted(files):
-    """By kind of statement: how many there are, how many came out with all codings, inverted ones."""
+def converted(files):
+    """Of the files that are documents: (file, root, resources)."""
     converter = Converter(id_key=ids.PUBLIC_KEY)
-    there, carried, inverted, lost = Counter(), Counter(), [], Counter()
     for file in files:
+        data = file.read_bytes()
         try:
-            root = etree.fromstring(file.read_bytes())
-            resources = converter.convert(file.read_bytes(), at_us=0).resources
+            yield file, etree.fromstring(data), converter.convert(data, at_us=0).resources
         except (etree.XMLSyntaxError, CdaError):
             continue
+
+
+def counted(files):
+    """By kind of statement: how many there are, how many came out with all codings, inverted ones."""
+    there, carried, inverted, lost = Counter(), Counter(), [], Counter()
+    for file, root, resources in converted(files):
         known = [(one["resourceType"], set(codings(one)), is_denied(one)) for one in resources]
         for kind, (path, code, types) in STATEMENTS.items():
             for statement in root.xpath(path, namespaces=NS):
