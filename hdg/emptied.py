@@ -51,14 +51,16 @@ def emptied(session: WriteSession, history: History, converted: Converted) -> Em
     wanted: defaultdict[tuple[Key, str], set[str]] = defaultdict(set)
     for deletion in converted.deletions:
         if deletion.source:
-            key = (deletion.resource_type, deletion.resource_id)
-            wanted[key, base_of_deletion(deletion)].add(deletion.source)
+            key, base = (deletion.resource_type, deletion.resource_id), base_of_deletion(deletion)
+            wanted[key, base].add(deletion.source)
     if not wanted:
         return None
     found = Emptied()
     for (key, base), sources in wanted.items():
         stored = session.current(*key)
-        held = element_of(stored, base) if stored is not None and base not in IDENTITY else {}
+        if stored is None or history.states(key, base):
+            continue  # nothing to take back, or beside.py does it
+        held = element_of(stored, base) if base not in IDENTITY else {}
         own = _own(session, key, base, held, converted.source.sender)
         if not own:
             continue  # nothing that this sender could take back

@@ -130,6 +130,10 @@ class History:
                     gone.add(deletion.source)
         raise Unclear
 
+    def states(self, key: Key, base: str) -> bool:
+        """Whether the message at hand gives an element a value."""
+        return bool(element_of(self._resource(self._received.raw, key), base))
+
     def element(self, raw: bytes, blanks: Collection[Blank], key: Key, base: str) -> JsonObject:
         """An element as the message states it without some fields. Raises Unclear when it has not that resource."""
         found = self._resource(raw, key, frozenset(blanks))

@@ -111,6 +111,55 @@ def test_a_control_for_a_service_that_was_not_ordered_is_reported(gateway: Gatew
     }
 
 
+PHONE = "|" * 8 + "^WPN^PH^^1^555^1234"
+REASON = "|" * 13 + "ERR^Wrong^L"
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+@pytest.mark.parametrize("phone", ["", PHONE])
+def test_a_new_order_under_a_stopped_number_has_nothing_of_the_stop(
+    gateway: Gateway, phone: str, order: tuple[int, ...]
+) -> None:
+    """HL7 v2.9 §4.5.1.1, §4.5.1.16: ORC-16 says why the control of its own message was given."""
+    sent = [
+        message(8, "ORM^O01", PID, f"ORC|NW|P1||||{phone}", HB.format("P1", "")),
+        message(9, "ORM^O01", PID, f"ORC|DC|P1|{REASON}", HB.format("P1", "")),
+        message(10, "ORM^O01", PID, f"ORC|NW|P1||||{phone}", HB.format("P1", "")),
+    ]
+    send(gateway, *(sent[at] for at in order))
+    (one,) = all_of(gateway, "ServiceRequest")
+    urls = [extension["url"].rpartition("/")[2] for extension in one.get("extension", ())]
+    assert (one["status"], urls) == (
+        "active",
+        ["servicerequest-order-callback-phone-number"] if phone else [],
+    )
+    assert told(gateway) == []
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_a_prescription_that_is_ordered_anew_has_no_reason_for_its_stop(
+    gateway: Gateway, order: tuple[int, ...]
+) -> None:
+    sent = [
+        message(8, "RDE^O11", PID, "ORC|NW|P1", *DRUG),
+        message(9, "RDE^O11", PID, f"ORC|DC|P1|{REASON}", *DRUG),
+        message(10, "RDE^O11", PID, "ORC|NW|P1", *DRUG),
+    ]
+    send(gateway, *(sent[at] for at in order))
+    (one,) = all_of(gateway, "MedicationRequest")
+    assert (one["status"], "statusReason" in one, "extension" in one) == ("active", False, False)
+    assert told(gateway) == []
+
+
+def test_a_new_order_keeps_its_own_reason_and_what_another_control_says_later(gateway: Gateway) -> None:
+    for hour, control in ((8, "DC"), (9, "NW"), (10, "XO")):
+        reason = "|" * 13 + f"{control}R^Why^L"
+        send(gateway, message(hour, "ORM^O01", PID, f"ORC|{control}|P1|{reason}", HB.format("P1", "")))
+        (one,) = all_of(gateway, "ServiceRequest")
+        codes = {item["valueCodeableConcept"]["coding"][0]["code"] for item in one["extension"]}
+        assert codes == ({f"{control}R"} if control == "NW" else {control, f"{control}R"})
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("control, status", [("CA", "revoked"), ("DC", "revoked"), ("HD", "on-hold")])
 @pytest.mark.parametrize("detail", ["", GLUCOSE.format("P1", "")])

@@ -180,7 +180,7 @@ class Converter:
         converted = Converted(
             source=_source(message, sender, sha256, state),
             resources=tuple(resources),
-            deletions=deletions(builds, state.nulls, found[1]),
+            deletions=deletions(builds, state.nulls, found[1], state.taken_back),
             defaulted=defaulted(builds),
             moved=tuple((build.type, build.id) for build in special if build.label.endswith(":moved")),
             deleted=tuple((build.type, build.id) for build in special if build.label.endswith(":deleted")),

@@ -11,6 +11,7 @@ from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
 from hdg.ingestion.hl7v2.encoding import repetitions
 from hdg.ingestion.hl7v2.identity import organization, practitioner
+from hdg.ingestion.hl7v2.nulls import TakenBack
 from hdg.ingestion.hl7v2.primitives import date_time, plain
 from hdg.ingestion.hl7v2.segment import Segment
 from hdg.ingestion.hl7v2.state import State
@@ -45,6 +46,21 @@ def order_without_detail(text: str, state: State) -> str | None:
         code="incomplete",
         severity="information",
     )
+
+
+@CONVERTERS.register("hl7v2.new_order", type="code")
+def new_order(text: str, state: State) -> None:
+    """Nothing: what an earlier control had said of the order (ORC-1, and why: ORC-16) is taken back."""
+    build = state.build
+    if build is None:
+        return
+    state.taken_back.append(TakenBack(build, "extension", "ORC-1"))
+    if state.segment.field(16):
+        return
+    if build.type == "ServiceRequest":
+        state.taken_back.append(TakenBack(build, "extension", "ORC-16"))
+    else:
+        state.delete("statusReason")
 
 
 @CONVERTERS.register("hl7v2.refused_control", type="code")

@@ -3,7 +3,8 @@
 HL7 v2.9 §2.5.3.2. Whoever feeds an element alone deletes it with ``""``. Of an element that other fields feed too,
 and of which the message says nothing else, only the field's own contribution is deleted: a Deletion with its
 ``source``, which takes what is stored to carry out. Where the message gives the element a value, that value takes
-the place of all that the sender had said about it, and nothing is left to delete. docs/hl7v2.md.
+the place of all that the sender had said about it, and nothing is left to delete. What an event takes back of single
+fields without naming them (a new order: the control of before) goes beside a value of other fields too. docs/hl7v2.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Protocol
 from hdg.fhir.definitions import element_info
 from hdg.ingestion.converted import Deletion
 from hdg.ingestion.hl7v2.adapter import V2Grammar
-from hdg.ingestion.hl7v2.nulls import Null
+from hdg.ingestion.hl7v2.nulls import Null, TakenBack
 from hdg.mapping.context import Build
 from hdg.mapping.library import Library
 from hdg.mapping.table import Table
@@ -85,7 +86,10 @@ class Feeds:
 
 
 def deletions(
-    builds: Sequence[Build], nulls: Sequence[Null] | None, program: Program
+    builds: Sequence[Build],
+    nulls: Sequence[Null] | None,
+    program: Program,
+    taken_back: Sequence[TakenBack] = (),
 ) -> tuple[Deletion, ...]:
     """What the sender deleted, except of elements for which the same message gives a value.
 
@@ -110,6 +114,8 @@ def deletions(
                 continue
             for name, number in sorted(sources):
                 found[Deletion(build.type, build.id, element, f"{name}-{number}")] = None
+    for build, element, field in taken_back:
+        found[Deletion(build.type, build.id, element, field)] = None
     return tuple(found)
 
 

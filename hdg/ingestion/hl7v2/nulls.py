@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hdg.ingestion.hl7v2.parser import Message, Segment
     from hdg.mapping.context import Build
 
-__all__ = ["Null", "has_nulls", "names_nothing", "nulls_of"]
+__all__ = ["Null", "TakenBack", "has_nulls", "names_nothing", "nulls_of"]
 
 _NULL = NULL.encode()
 _WIDE = {NULL.encode("utf-16-le"), NULL.encode("utf-16-be")}
@@ -26,6 +26,14 @@ class Null(NamedTuple):
     table: str
     segment: Segment
     numbers: tuple[int, ...]
+
+
+class TakenBack(NamedTuple):
+    """What a field (``ORC-16``) had stated of an element, and the message takes back without a ``""``."""
+
+    build: Build
+    element: str
+    field: str
 
 
 _NAMED_BY = {"AL1": (3, 0), "DG1": (3, 20), "IAM": (3, 7), "PR1": (3, 19)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
-from hdg.ingestion.hl7v2.nulls import Null, has_nulls
+from hdg.ingestion.hl7v2.nulls import Null, TakenBack, has_nulls
 from hdg.ingestion.sender import Sender
 from hdg.mapping.context import Build, Context, Converter, Facts, JsonObject, Made, Part, Unfit, is_same
 from hdg.terminology import Systems
@@ -46,6 +46,7 @@ class State(Context):
         "sender",
         "skipped",
         "systems",
+        "taken_back",
         "things",
         "times",
         "zone",
@@ -72,6 +73,7 @@ class State(Context):
         """What named converters have worked out for this message, by their own keys."""
         self.nulls: list[Null] | None = [] if has_nulls(message) else None
         """Where the sender deletes something; None when it nowhere does."""
+        self.taken_back: list[TakenBack] = []
         self._opened = 0
         self.issues: list[Issue] = list(message.issues)
         self.segment: Segment = message.segments[0]
