@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from hdg.charges import is_credit, is_taken_back
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.merge import base_of
 from hdg.management.store.ready import Ready
@@ -38,7 +39,7 @@ _GIVEN = ("Immunization", "MedicationAdministration")
 _MARKS = {
     **dict.fromkeys(_REQUESTS, _MARK),
     **dict.fromkeys(_GIVEN, b'/administration-action"'),
-    "ChargeItem": b'"aborted"',
+    "ChargeItem": b'/transaction-type"',
     "Patient": _REPLACES,
 }
 _ORDERS = frozenset({"ORM", "OML", "OMG", "RDE", "RGV", "REF"})
@@ -64,8 +65,12 @@ _CHANGED = "the order is for another service now: what was ordered under this nu
 _REFERRED = "the referral is known under one of its numbers alone as well: both stay as they are"
 _CORRECTED = "the update or deletion is of something that is not known: what is known under this number stays as it was"
 _CREDITED = "the credit is under a number that is not known: the charge that it takes back stays billable"
+_HOW_MUCH = "how much of the charge the credit takes back cannot be told: the charge stays billable beside it"
 _TWICE = "the appointment is known under one of its numbers alone as well: both stay as they are"
 _WHICH = "several appointments are known under this number: none of them was changed"
+
+_CHARGED = "code"
+"""What each statement about a charge or a credit holds, and nothing else says."""
 
 Key = tuple[str, str]
 _What = Callable[[JsonObject, JsonObject], JsonObject]
@@ -173,6 +178,7 @@ class _Look:
         self._patients = patients
         self._survivors = survivors
         self._stated_us = Stamp.of(converted.source.stated_us, _NOW).stated_us
+        self._charges = {one["id"]: one for one in own if one["resourceType"] == "ChargeItem"}
         self._ids = {(resource["resourceType"], resource["id"]) for resource in own}
         self._gaps = {(item.resource_type, item.resource_id, item.element) for item in converted.defaulted}
 
@@ -187,8 +193,8 @@ class _Look:
         is_new = self._session.version(own["resourceType"], own["id"]) is None
         if own["resourceType"] in _REQUESTS:
             self._request(own, is_new=is_new)
-        elif is_new and own["resourceType"] == "ChargeItem" and own.get("status") == "aborted":
-            self.unclear["FT1-6", _CREDITED] = None
+        elif own["resourceType"] == "ChargeItem":
+            self._charge(own)
         elif (
             is_new and own["resourceType"] in _GIVEN and corrects_another(self._session, own, self._patients)
         ):
@@ -198,6 +204,43 @@ class _Look:
             if is_new:
                 self._went_on(own, self._survivors, _stands)
                 self._went_on(own, self._patients[1:], _ended)
+
+    def _charge(self, own: JsonObject) -> None:
+        """A charge that credits under its number take back, those since it was charged last: whichever came first."""
+        numbers = _numbers(own)
+        beside = [one for one in self._charges.values() if numbers and _numbers(one) == numbers]
+        known = {one["id"]: one for one in self._others(own, ("ChargeItem",), self._patients)}
+        known |= {one["id"]: self._newest(one) for one in beside}
+        charges = [one for one in known.values() if not is_credit(one)]
+        if len(charges) != 1:
+            if is_credit(own):
+                self.unclear["FT1-6", _CREDITED] = None
+            return
+        charged = self._charged_us(charges[0])
+        since = [one for one in known.values() if is_credit(one) and self._charged_us(one) >= charged]
+        is_all = is_taken_back(charges[0], since) if since else False
+        if is_all is None:
+            self.unclear["FT1-6", _HOW_MUCH] = None
+        if is_all:
+            self._abort([charges[0], *since], max(since, key=self._charged_us))
+
+    def _abort(self, items: Sequence[JsonObject], last: JsonObject) -> None:
+        """Ends charges and credits, with the last credit."""
+        key = ("ChargeItem", last["id"])
+        by = () if self._charged_us(last) == self._stated_us else self._session.stated(*key)[_CHARGED]
+        said = [Saying({"resourceType": key[0], "id": one["id"], "status": "aborted"}, *by) for one in items]
+        self.before.extend(one for one in said if one not in self.before)
+
+    def _charged_us(self, item: JsonObject) -> int:
+        """When a charge or a credit was stated last."""
+        stored = self._session.stated("ChargeItem", item["id"]).get(_CHARGED)
+        own = self._stated_us if item["id"] in self._charges else 0
+        return max(own, 0 if stored is None else stored[0].stated_us)
+
+    def _newest(self, own: JsonObject) -> JsonObject:
+        """A charge or credit of the message, or as it is stored, where that is newer."""
+        stored = self._session.current("ChargeItem", own["id"])
+        return own if stored is None or self._charged_us(own) == self._stated_us else stored
 
     def _request(self, own: JsonObject, *, is_new: bool) -> None:
         if self._is_referral:

@@ -19,7 +19,6 @@ DRUG = "RXE||A1^Amoxicillin^LOC|500||mg"
 DOSE = "RXG|{number}||^^^20260314200000+0100|A1^Amoxicillin^LOC|500||mg"
 GIVEN = "RXA|{give}|1|{at}||A1^Amoxicillin^LOC|500|mg|||||||||||||CP|{action}"
 VACCINE = "RXA|0|1|20260301||{code}^Vaccine^CVX|0.5|mL||00|||||||||||CP|{action}"
-CHARGE = "FT1|1|{number}||20260314|20260314|{kind}|99213^Visit^C4|||1|100&USD"
 UNKNOWN = "the update or deletion is of something that is not known: what is known under this number stays as it was"
 
 
@@ -112,26 +111,85 @@ def test_a_correction_of_a_vaccination_under_another_code_is_reported(
     assert told(gateway) == [("RXA-21", UNKNOWN)] * items
 
 
+def charges(gateway: Gateway) -> list[tuple[str, str, str]]:
+    """Number, amount and status of what was charged and credited."""
+    return sorted(
+        (one["identifier"][0]["value"], str(one["priceOverride"]["value"]), one["status"])
+        for one in all_of(gateway, "ChargeItem")
+    )
+
+
+def charged(hour: int, *lines: str, kind: str = "DFT^P03") -> bytes:
+    """``T1 CG 1 100``: number, type, quantity, amount."""
+    ft1 = "FT1|{0}|{1}||20260314|20260314|{2}|99213^Visit^C4|||{3}|{4}&USD"
+    return message(hour, kind, PID, *(ft1.format(at, *line.split()) for at, line in enumerate(lines, 1)))
+
+
 @pytest.mark.parametrize("sequence", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("kind", ["DFT^P03", "DFT^P11"])
+@pytest.mark.parametrize("sign", ["", "-"])
 def test_a_charge_that_is_credited_under_its_number_is_not_billable(
-    gateway: Gateway, kind: str, sequence: tuple[int, int]
+    gateway: Gateway, kind: str, sign: str, sequence: tuple[int, int]
 ) -> None:
-    sent = [
-        message(hour, kind, PID, CHARGE.format(number="T1", kind=type_))
-        for hour, type_ in enumerate(("CG", "CD"), 1)
-    ]
+    sent = [charged(1, "T1 CG 1 100", kind=kind), charged(2, f"T1 CD {sign}1 {sign}100", kind=kind)]
     send(gateway, *(sent[at] for at in sequence))
-    [found] = all_of(gateway, "ChargeItem")
-    assert (found["status"], found["priceOverride"]["currency"]) == ("aborted", "USD")
+    assert charges(gateway) == [("T1", "-100", "aborted"), ("T1", "100", "aborted")]
+
+
+@pytest.mark.parametrize("sequence", [*itertools.permutations(range(3))])
+@pytest.mark.parametrize(
+    ("first", "second", "status"), [("2 40.00", "3 60.00", "aborted"), ("1 40.50", "3 40.50", "billable")]
+)
+def test_a_charge_that_is_credited_in_parts_is_billable_until_all_of_it_is(
+    gateway: Gateway, first: str, second: str, status: str, sequence: tuple[int, ...]
+) -> None:
+    """HL7 v2.9 §6.5.1.6: each credit is a transaction of its own."""
+    sent = [charged(1, "T1 CG 5 100"), charged(2, f"T1 CD {first}"), charged(3, f"T1 CD {second}")]
+    send(gateway, *(sent[at] for at in sequence))
+    amounts = sorted(f"-{one.split()[1]}" for one in (first, second))
+    assert charges(gateway) == [("T1", amount, status) for amount in (*amounts, "100")]
+    items = [one for one in all_of(gateway, "ChargeItem") if one["quantity"]["value"] < 0]
+    assert {one["quantity"]["value"] for one in items} == {-int(one.split()[0]) for one in (first, second)}
+
+
+def test_a_charge_and_its_credit_may_stand_in_one_message(gateway: Gateway) -> None:
+    send(gateway, charged(1, "T1 CG 1 100", "T1 CD 1 100", "T2 CG 1 100", "T2 CD 1 30"))
+    assert charges(gateway) == [
+        ("T1", "-100", "aborted"),
+        ("T1", "100", "aborted"),
+        ("T2", "-30", "billable"),
+        ("T2", "100", "billable"),
+    ]
+
+
+@pytest.mark.parametrize("sequence", [*itertools.permutations(range(3))])
+def test_what_is_charged_again_under_the_number_of_a_credited_charge_is_billable(
+    gateway: Gateway, sequence: tuple[int, ...]
+) -> None:
+    sent = [charged(1, "T1 CG 1 100"), charged(2, "T1 CD 1 100"), charged(3, "T1 CG 1 90")]
+    send(gateway, *(sent[at] for at in sequence))
+    assert ("T1", "90", "billable") in charges(gateway)
+
+
+def test_a_credit_without_an_amount_takes_back_all_and_one_in_another_currency_is_reported(
+    gateway: Gateway,
+) -> None:
+    bare = "FT1|1|T1||20260314|20260314|CD|99213^Visit^C4"
+    send(gateway, charged(1, "T1 CG 1 100", "T2 CG 1 100"), message(2, "DFT^P03", PID, bare))
+    other = "FT1|1|T2||20260314|20260314|CD|99213^Visit^C4|||1|100&EUR"
+    send(gateway, message(3, "DFT^P03", PID, other))
+    found = {
+        (one["identifier"][0]["value"], "priceOverride" in one): one["status"]
+        for one in all_of(gateway, "ChargeItem")
+    }
+    assert found == {("T1", True): "aborted", ("T1", False): "aborted", ("T2", True): "billable"}
+    text = "how much of the charge the credit takes back cannot be told: the charge stays billable beside it"
+    assert told(gateway) == [("FT1-6", text)]
 
 
 def test_a_credit_under_a_number_of_its_own_is_reported(gateway: Gateway) -> None:
-    sent = [("T1", "CG"), ("T2", "CD")]
-    for hour, (number, kind) in enumerate(sent, 1):
-        send(gateway, message(hour, "DFT^P03", PID, CHARGE.format(number=number, kind=kind)))
-    found = {one["identifier"][0]["value"]: one["status"] for one in all_of(gateway, "ChargeItem")}
-    assert found == {"T1": "billable", "T2": "aborted"}
+    send(gateway, charged(1, "T1 CG 1 100"), charged(2, "T2 CD 1 100"))
+    assert charges(gateway) == [("T1", "100", "billable"), ("T2", "-100", "billable")]
     text = "the credit is under a number that is not known: the charge that it takes back stays billable"
     assert told(gateway) == [("FT1-6", text)]
 

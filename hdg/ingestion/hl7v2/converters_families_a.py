@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
+from typing import Any
 
 from hdg.ingestion.hl7v2.authority import part, split
 from hdg.ingestion.hl7v2.converters import CONVERTERS, coded_text
 from hdg.ingestion.hl7v2.encoding import repetitions, unescape
 from hdg.ingestion.hl7v2.identity import entity_facts, organization, patient_facts, practitioner
-from hdg.ingestion.hl7v2.primitives import date_time, instant, plain
+from hdg.ingestion.hl7v2.primitives import date_time, decimal, instant, plain
 from hdg.ingestion.hl7v2.segment import Segment
 from hdg.ingestion.hl7v2.state import State
 from hdg.mapping.context import Facts, Unfit
@@ -187,6 +188,23 @@ def charge(text: str, state: State) -> Facts:
     return (
         Facts((*patient_facts(state), "FT1-2", state.sender.name, number)) if number else state.unidentified()
     )
+
+
+@CONVERTERS.register("identity.credit", type="id")
+def credit(text: str, state: State) -> Facts:
+    """FT1-2, when it was credited (FT1-4, FT1-5) and how much (FT1-10, FT1-11): a charge may have several."""
+    number = plain(state.segment.field(2), state)
+    if not number:
+        return state.unidentified()
+    what = (state.segment.field(at).strip() for at in (4, 5, 10, 11))
+    return Facts((*patient_facts(state), "FT1-2 credit", state.sender.name, number, *what))
+
+
+@CONVERTERS.register("hl7v2.credited", type="decimal")
+def credited(text: str, state: State) -> Any:
+    """An amount or a number that is taken back: below zero, with its digits, whichever sign is sent."""
+    found = decimal(text, state)
+    return found if found is None or found < 0 else -found
 
 
 @CONVERTERS.register("identity.referral", type="id")

@@ -139,7 +139,7 @@ DFT = (
         ("LOCAL", "unknown"),
         ("", "unknown"),
         ("PY", None),
-        ("CD", "aborted"),
+        ("CD", "billable"),
         ("AJ", None),
     ],
 )
