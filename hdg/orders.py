@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from hdg.answers import answered, subjects
 from hdg.charges import is_credit, is_taken_back
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.merge import base_of
@@ -60,6 +61,8 @@ _STANDS = {
 """The elements that tell how a thing stands, which is so in every record of the person."""
 
 _NOTHING = "an order control without OBR, and nothing is known that was ordered under this number"
+_NOBODYS = "an answer without PID, and no order is known under its number: it was attached to none"
+_WHOSE = "an answer without PID, and orders of several patients are known under its number: it was attached to none"
 _OTHER_SERVICE = "the control names a service that is not known under this number: what is, keeps its state"
 _CHANGED = "the order is for another service now: what was ordered under this number before keeps its state"
 _REFERRED = "the referral is known under one of its numbers alone as well: both stay as they are"
@@ -107,6 +110,8 @@ def named(session: WriteSession, converted: Converted, made: Sequence[Ready] | N
 
     Looks things up only, so that it can be asked before anything is written.
     """
+    if converted.answers:
+        return _answers(session, converted)
     if converted.patient_id is None:
         return None
     merged, survivors = session.merged_into(converted.patient_id), session.survivors(converted.patient_id)
@@ -118,6 +123,26 @@ def named(session: WriteSession, converted: Converted, made: Sequence[Ready] | N
         look.at(resource)
     said = (*map(Saying, look.said.values()), *look.before)
     return Named(said, tuple(look.unclear)) if said or look.unclear else None
+
+
+def _answers(session: WriteSession, converted: Converted) -> Named | None:
+    """What an answer without a patient says of the orders that are known under its numbers."""
+    said: dict[Key, Saying] = {}
+    unclear: dict[tuple[str, str], None] = {}
+    for answer in converted.answers:
+        orders = list(answered(session, answer, converted.source.sender))
+        if len(subjects(orders)) != 1:
+            unclear["ORC-2", _WHOSE if orders else _NOBODYS] = None
+            continue
+        control, status = _control(answer), answer.get("status")
+        for order in orders:
+            held = order.get("status")
+            if status is None or held in _DONE or (held in _ENDED and status not in _ENDED):
+                continue
+            key = (order["resourceType"], order["id"])
+            found = _status_of(key[0], {"resourceType": "ServiceRequest"}, status, control)
+            said[key] = Saying({"resourceType": key[0], "id": key[1], "status": found})
+    return Named((*said.values(),), (*unclear,)) if said or unclear else None
 
 
 def _own(converted: Converted, made: Sequence[Ready] | None, *, is_merged: bool) -> Iterator[JsonObject]:

@@ -62,6 +62,8 @@ class Converted:
 
     ``moved``: (type, id) of resources that the input moves from another patient with all that is known;
     ``deleted``: of those that it deletes (they are in ``resources`` too, saying so as well as they can).
+    ``answers``: orders as an answer without a patient tells them: of each its numbers, its service, its control and its
+    state, as far as they are told.
     ``patient_id`` is the id of the message's Patient, or None when the input names no patient.
     ``mapping_digest`` identifies the tables that made it (hex).
     """
@@ -72,6 +74,7 @@ class Converted:
     defaulted: tuple[Defaulted, ...] = ()
     moved: tuple[tuple[str, str], ...] = ()
     deleted: tuple[tuple[str, str], ...] = ()
+    answers: tuple[JsonObject, ...] = ()
     issues: tuple[Issue, ...] = field(default=())
     patient_id: str | None = None
     mapping_digest: str = ""

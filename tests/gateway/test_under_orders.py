@@ -21,6 +21,9 @@ GIVEN = "RXA|{give}|1|{at}||A1^Amoxicillin^LOC|500|mg|||||||||||||CP|{action}"
 VACCINE = "RXA|0|1|20260301||{code}^Vaccine^CVX|0.5|mL||00|||||||||||CP|{action}"
 UNKNOWN = "the update or deletion is of something that is not known: what is known under this number stays as it was"
 
+NOBODYS = "an answer without PID, and no order is known under its number: it was attached to none"
+WHOSE = "an answer without PID, and orders of several patients are known under its number: it was attached to none"
+
 
 def message(hour: int, kind: str, *segments: str) -> bytes:
     at = f"20260314{hour:02}0000+0100"
@@ -210,7 +213,74 @@ def test_an_answer_without_a_patient_makes_no_order_of_nobody(
     segments = [detail, control] if kind == "ORL^O34" else [control, detail]
     send(gateway, message(1, kind, "MSA|AA|X1", *filter(None, segments)))
     assert not all_of(gateway, "ServiceRequest") + all_of(gateway, "Specimen")
-    assert told(gateway) == [("ORC-1", "an answer without PID: the order that it is about stays as it was")]
+    assert told(gateway) == [("ORC-2", NOBODYS)]
+
+
+EHR, LAB = "EHR^1.2.3^ISO", "LAB^1.2.4^ISO"
+
+
+def ordered(hour: int, pid: str, number: str, *codes: str, sender: str = "RX") -> bytes:
+    lines = [line for code in codes for line in (f"ORC|NW|{number}", f"OBR|1|{number}||{code}")]
+    return message(hour, "OML^O21", pid, *lines).replace(b"|RX|", f"|{sender}|".encode(), 1)
+
+
+def states(gateway: Gateway) -> dict[str, str]:
+    return {one["code"]["coding"][0]["code"]: one["status"] for one in all_of(gateway, "ServiceRequest")}
+
+
+@pytest.mark.parametrize("kind", ["ORL^O22", "ORG^O20", "ORL^O34", "ORR^O02"])
+@pytest.mark.parametrize(("answer", "status"), [("UX|{}|{}||CA", "revoked"), ("SC|{}|{}||CM", "completed")])
+def test_an_answer_without_a_patient_is_for_the_order_of_its_number(
+    gateway: Gateway, kind: str, answer: str, status: str
+) -> None:
+    """HL7 v2.9 §4.4.7: PID may be left out of an answer."""
+    send(gateway, ordered(1, PID, f"P1^{EHR}", "CBC^Count", "XR^Chest", sender="OE"))
+    control = "ORC|" + answer.format(f"P1^{EHR}", f"F1^{LAB}")
+    detail = f"OBR|1|P1^{EHR}|F1^{LAB}|CBC^Count"
+    head = ("MSA|AA|X1", "SPM|1|S1||BLD") if kind == "ORL^O34" else ("MSA|AA|X1",)
+    send(gateway, message(2, kind, *head, control, detail))
+    assert states(gateway) == {"CBC": status, "XR": "active"}
+    assert told(gateway) == []
+
+
+def test_an_answer_without_a_patient_and_a_service_is_for_all_under_its_number(gateway: Gateway) -> None:
+    send(gateway, ordered(1, PID, "P1^EHR", "CBC^Count", "XR^Chest"), ordered(2, PID, "P2^EHR", "GLU^Sugar"))
+    send(gateway, message(3, "ORL^O22", "MSA|AA|X1", "ORC|CR|P1^EHR"))
+    assert states(gateway) == {"CBC": "revoked", "XR": "revoked", "GLU": "active"}
+
+
+def test_a_prescription_is_answered_without_a_patient(gateway: Gateway) -> None:
+    send(gateway, order(1, "NW", DRUG))
+    send(gateway, message(2, "ORR^O02", "MSA|AA|X1", "ORC|DR|P1^EHR|F1^RX", "RXO|A1^Amoxicillin^LOC"))
+    assert [one["status"] for one in all_of(gateway, "MedicationRequest")] == ["stopped"]
+
+
+@pytest.mark.parametrize(
+    ("number", "sender", "text"),
+    [
+        (f"P1^{EHR}", "OE", "several"),  # one number for two patients
+        ("P1^EHR", "OE", "none"),  # another sender's own number
+        ("P1^OTHER", "RX", "none"),  # another authority without a system
+        ("P9^EHR", "RX", "none"),
+    ],
+)
+def test_an_answer_that_may_be_anothers_changes_nothing(
+    gateway: Gateway, number: str, sender: str, text: str
+) -> None:
+    given = number if text == "several" else "P1^EHR"
+    send(gateway, ordered(1, PID, given, "CBC^Count", sender=sender))
+    if text == "several":
+        send(gateway, ordered(2, PID.replace("4711", "4712"), given, "CBC^Count", sender=sender))
+    send(gateway, message(3, "ORL^O22", "MSA|AA|X1", f"ORC|CR|{number}", f"OBR|1|{number}||CBC^Count"))
+    assert {one["status"] for one in all_of(gateway, "ServiceRequest")} == {"active"}
+    assert told(gateway) == [("ORC-2", WHOSE if text == "several" else NOBODYS)]
+
+
+def test_an_answer_without_a_patient_starts_no_order_again_that_has_ended(gateway: Gateway) -> None:
+    send(gateway, ordered(1, PID, "P1^EHR", "CBC^Count"))
+    send(gateway, message(2, "OML^O21", PID, "ORC|CA|P1^EHR", "OBR|1|P1^EHR||CBC^Count"))
+    send(gateway, message(3, "ORL^O22", "MSA|AA|X1", "ORC|OK|P1^EHR|F1^LAB", "OBR|1|P1^EHR|F1^LAB|CBC^Count"))
+    assert states(gateway) == {"CBC": "revoked"}
 
 
 def test_an_answer_that_is_an_acknowledgement_alone_is_no_loss(gateway: Gateway) -> None:

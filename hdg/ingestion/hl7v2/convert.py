@@ -49,6 +49,10 @@ UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 _SENDERS_MAX: Final = 16
 _NOBODY: Final = "the message names no patient: what it says belongs to nobody"
 
+_ANSWER: Final = "ServiceRequest:answer"
+"""Label of an order that is answered without telling whose it is."""
+_TOLD: Final = frozenset({"code", "extension", "identifier", "status"})
+
 
 def sender_of(message: Message) -> str:
     """``MSH-3.1|MSH-4.1``: the name by which settings know a sender."""
@@ -167,6 +171,9 @@ class Converter:
         if contained is None or contained.has_parents:
             link_families(builds, state)
         link_replaced(builds, state)
+        answers = [build for build in builds if build.label == _ANSWER]
+        if answers:
+            builds = [build for build in builds if build.label != _ANSWER]
         begun = _begun(builds)
         things = _things(builds, state)
         resources = [*begun, *things]
@@ -184,6 +191,7 @@ class Converter:
             defaulted=defaulted(builds),
             moved=tuple((build.type, build.id) for build in special if build.label.endswith(":moved")),
             deleted=tuple((build.type, build.id) for build in special if build.label.endswith(":deleted")),
+            answers=tuple(_answer(build) for build in answers),
             issues=tuple(dict.fromkeys(state.issues)),
             patient_id=next((build.id for build in builds if build.type == "Patient"), None),
             mapping_digest=digest,
@@ -289,6 +297,12 @@ def _source(message: Message, sender: Sender, sha256: str, state: State) -> Sour
         sha256=sha256,
         stated_us=stated_us(message, state.zone),
     )
+
+
+def _answer(build: Build) -> JsonObject:
+    """What an answer tells of an order of which it does not say whose it is; no value that fills a gap."""
+    told = build.resource.keys() & _TOLD - build.defaulted.keys()
+    return {name: build.resource[name] for name in sorted(told)}
 
 
 def _begun(builds: list[Build]) -> list[JsonObject]:

@@ -110,10 +110,16 @@ def order_identifier(text: str, state: State) -> JsonObject | None:
     return None
 
 
-@CONVERTERS.register("hl7v2.order_of_nobody", type="code")
-def order_of_nobody(text: str, state: State) -> str | None:
-    """Nothing: the Issue is that an answer (ORL, ORG, ORR) without PID changes no order. HL7 v2.9 §4.4.7."""
-    raise Unfit("an answer without PID: the order that it is about stays as it was", code="incomplete")
+@CONVERTERS.register("hl7v2.answer_of_nobody", type="code")
+def answer_of_nobody(text: str, state: State) -> str | None:
+    """Nothing: the Issue is that an answer (ORL, ORG, ORR) without PID makes no order of its own (hdg/answers.py).
+    HL7 v2.9 §4.4.7.
+    """
+    raise Unfit(
+        "an answer without PID: it is for the order that is known under its number",
+        code="incomplete",
+        severity="information",
+    )
 
 
 @CONVERTERS.register("hl7v2.order_confidentiality", type="Coding")

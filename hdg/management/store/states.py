@@ -32,6 +32,10 @@ _BEARING = (
     "SELECT r.type, r.id FROM idx_token t JOIN resource r ON r.rkey = t.rkey JOIN compartment c ON c.rkey = t.rkey "
     "WHERE t.param = ? AND t.code = ? AND t.system = ? AND c.patient = ? AND NOT r.deleted"
 )
+_BEARING_OF_ANYONE = (
+    "SELECT r.type, r.id FROM idx_token t JOIN resource r ON r.rkey = t.rkey "
+    "WHERE t.param = ? AND t.code = ? AND t.system = ? AND NOT r.deleted"
+)
 _ABOUT = (
     "SELECT r.id FROM compartment c JOIN resource r ON r.rkey = c.rkey "
     "WHERE c.patient = ? AND r.type = ? AND NOT r.deleted"
@@ -156,12 +160,12 @@ class States(Unit):
         return list(found)
 
     def bearing(
-        self, types: Iterable[str], identifiers: Sequence[JsonObject], patients: Collection[str]
+        self, types: Iterable[str], identifiers: Sequence[JsonObject], patients: Collection[str] | None
     ) -> list[tuple[str, str]]:
-        """(type, id) of the live resources in these patients' compartments with one of the identifiers (system and
-        value), sorted.
+        """(type, id) of the live resources in these patients' compartments (None: in anybody's) with one of the
+        identifiers (system and value), sorted.
         """
-        if not patients:
+        if patients is not None and not patients:
             return []
         wanted = {(item.get("system"), item.get("value")) for item in identifiers}
         marks = [dumps(value) for _, value in wanted if value]
@@ -174,25 +178,27 @@ class States(Unit):
         asked: list[Any] = []
         for type_ in sorted(types):
             heads, _ = self._shared.indexer.heads({"resourceType": type_, "identifier": list(identifiers)})
-            asked += [(*row, patient) for row in heads[TOKEN] for patient in patients]
+            rows = heads[TOKEN]
+            asked += rows if patients is None else [(*row, patient) for row in rows for patient in patients]
+        question = _BEARING_OF_ANYONE if patients is None else _BEARING
         for at in range(
             0, len(asked), _ASKED_MAX
         ):  # one question, also where it takes a turn to the database
             part = asked[at : at + _ASKED_MAX]
             self._cursor.execute(
-                self._sql(" UNION ".join([_BEARING] * len(part))), [text for row in part for text in row]
+                self._sql(" UNION ".join([question] * len(part))), [text for row in part for text in row]
             )
             keys.update((found[0], found[1]) for found in self._cursor.fetchall())
         return [key for key in sorted(keys) if self._is_bearer(key, wanted, patients)]
 
     def _is_bearer(
-        self, key: tuple[str, str], wanted: set[tuple[Any, Any]], patients: Collection[str]
+        self, key: tuple[str, str], wanted: set[tuple[Any, Any]], patients: Collection[str] | None
     ) -> bool:
         state = self._state(key)
         if state is None or state.deleted:
             return False
         held = {(item.get("system"), item.get("value")) for item in state.content().get("identifier", ())}
-        return not held.isdisjoint(wanted) and self._is_about(key, patients)
+        return not held.isdisjoint(wanted) and (patients is None or self._is_about(key, patients))
 
     def about(self, types: Iterable[str], patients: Collection[str]) -> list[tuple[str, str]]:
         """(type, id) of the live resources of these types in the patients' compartments, sorted."""
