@@ -68,6 +68,7 @@ FACTS = [
     {
         "resourceType": "Condition",
         "code": concept("1"),
+        "clinicalStatus": verified("inactive", "condition-clinical"),
         "verificationStatus": verified("refuted", "condition-ver-status"),
     },
     {"resourceType": "Condition", "code": concept("160245001")},

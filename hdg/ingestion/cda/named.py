@@ -148,6 +148,19 @@ def condition_category(element: Element, state: State) -> JsonObject | None:
     return _section_code(element, state, "cda-condition-category")
 
 
+@named("cda.refuted_status")
+def refuted_status(element: Element, state: State) -> JsonObject | None:
+    """``inactive`` for what is refuted on the problem list, of which R4 con-3 asks a status; elsewhere nothing.
+
+    Of the six it is the one that says that there is no evidence of the problem, as for HL7 v2 (PRB-13).
+    """
+    category = condition_category(element, state)
+    concepts = state.library.concept_map("problem-life-cycle")
+    target = None if concepts is None else concepts.translate("inactive", "")
+    is_listed = category is not None and category["coding"][0].get("code") == "problem-list-item"
+    return {"coding": [target.coding()]} if is_listed and target is not None else None
+
+
 def _mapped(element: Element, state: State, map_name: str) -> str | None:
     """What a map says of a code; None, and nothing to report, where it says nothing."""
     concepts = state.library.concept_map(map_name)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cda_documents import CONVERTER, SCT, T, converted, document, of
+from hdg.fhir.ids import PUBLIC_KEY
+from hdg.ingestion.hl7v2.convert import Converter
+
+HL7_V2 = Converter(id_key=PUBLIC_KEY)
 
 
 def problem(inner, attributes=""):
@@ -45,11 +49,27 @@ def test_a_problem_is_an_active_condition_with_all_its_codings_and_the_words_of_
 def test_a_negated_problem_is_refuted():
     (condition,) = of(converted(problem(ASTHMA, 'negationInd="true"')), "Condition")
     assert condition["verificationStatus"]["coding"][0]["code"] == "refuted"
-    assert "clinicalStatus" not in condition
     (condition,) = of(converted(problem(ASTHMA, 'negationInd="1"')), "Condition")
     assert condition["verificationStatus"]["coding"][0]["code"] == "refuted"
     (condition,) = of(converted(problem(ASTHMA, 'negationInd="false"')), "Condition")
     assert "verificationStatus" not in condition
+
+
+@pytest.mark.parametrize(
+    ("section", "status"), [("11450-4", "inactive"), ("46240-8", None), ("8716-3", None)]
+)
+def test_what_is_refuted_on_the_problem_list_is_inactive_as_in_hl7_v2_r4_con_3(section, status):
+    about = ASTHMA + '<effectiveTime><low value="2010"/></effectiveTime>'
+    (condition,) = of(converted(problem(about, 'negationInd="true"'), section=section), "Condition")
+    codes = [one["code"] for one in condition.get("clinicalStatus", {}).get("coding", ())]
+    assert codes == ([status] if status else [])
+    of_v2 = HL7_V2.convert(
+        b"MSH|^~\\&|A|B|||20240101120000Z||PPR^PC1|1|P|2.5\rPID|1||1^^^B^MR||X^Y\r"
+        b"PRB|AD|20240101|195967001^Asthma^SCT||||||||||X^Ruled Out\r",
+        at_us=0,
+    )
+    (other,) = of(of_v2, "Condition")
+    assert status is None or other["clinicalStatus"] == condition["clinicalStatus"]
 
 
 def test_no_known_problem_is_a_finding_of_its_own():

@@ -354,15 +354,15 @@ def test_a_reason_that_a_relative_has_is_no_reason_and_is_named_as_left_out():
 
 def test_a_problem_that_ended_and_is_refuted_or_retracted_is_kept_as_that():
     ended = '<effectiveTime><low value="20100101"/><high value="20130130"/></effectiveTime>'
-    for attributes, status, said in (
-        ('negationInd="true"', "completed", "refuted"),
-        ("", "nullified", "entered-in-error"),
+    for attributes, status, said, stands in (
+        ('negationInd="true"', "completed", "refuted", "inactive"),
+        ("", "nullified", "entered-in-error", None),
     ):
         said_of = problem(ASTHMA, attributes, status=status)
         found = converted(said_of.replace('<effectiveTime><low value="2020"/></effectiveTime>', ended))
         condition = of(found, "Condition")[0]
         assert code_of(condition, "verificationStatus") == said
-        assert "clinicalStatus" not in condition
+        assert code_of(condition, "clinicalStatus") == stands
         assert "abatementDateTime" not in condition
         assert any(one.place.endswith("high/@value") for one in found.issues), "the end is named as left out"
 
