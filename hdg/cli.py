@@ -256,7 +256,9 @@ def token(
     user: Annotated[str, typer.Option(help="User id, as consents name it (Practitioner/<user>).")] = "",
     institution: Annotated[str, typer.Option(help="Institution id (Organization/<institution>).")] = "",
     patient: Annotated[str, typer.Option(help="Patient id; needed for role patient.")] = "",
-    purpose: Annotated[str, typer.Option(help="E.g. TREAT, HRESCH [what the role is for].")] = "",
+    purpose: Annotated[
+        str, typer.Option(help="E.g. TREAT, HRESCH; one of the role's [what the role is for].")
+    ] = "",
     project: Annotated[str, typer.Option(help="Research project id; needed for role researcher.")] = "",
     hours: Annotated[float, typer.Option(min=0.001, help="Validity.")] = 8.0,
 ) -> None:
@@ -264,10 +266,11 @@ def token(
 
     Example: hdg token --role clinician --user dr-lee --institution city-clinic
     """
+    from hdg.errors import BadRequest
     from hdg.operator import mint_token
 
-    typer.echo(
-        mint_token(
+    try:
+        made = mint_token(
             _settings(data),
             role=role,
             user=user,
@@ -277,7 +280,9 @@ def token(
             project=project,
             hours=hours,
         )
-    )
+    except BadRequest as error:
+        _fail(str(error), 2)
+    typer.echo(made)
 
 
 @app.command()
@@ -312,11 +317,15 @@ def consent_grant(
 
     Example: hdg consent grant PATIENT-ID --to Organization/city-clinic --purpose TREAT
     """
+    from hdg.errors import BadRequest
     from hdg.operator import grant_consent
 
-    typer.echo(
-        grant_consent(_settings(data), patient, tuple(to), tuple(purpose or ()), tuple(only or ()), days)
-    )
+    wanted = (tuple(to), tuple(purpose or ()), tuple(only or ()))
+    try:
+        made = grant_consent(_settings(data), patient, *wanted, days)
+    except BadRequest as error:
+        _fail(str(error), 2)
+    typer.echo(made)
 
 
 @consent_app.command("revoke")

@@ -20,6 +20,7 @@ from hdg.gateway import Gateway, now_us
 from hdg.management import identity, revocation
 from hdg.management.consent import resource as consents
 from hdg.management.consent.decide import PROJECT_SYSTEM
+from hdg.management.consent.policy import load_policy
 from hdg.management.keys import KeyRing
 from hdg.management.ledger.recompute import Findings, lenient
 from hdg.management.ledger.verify import Finding, Progress, SealedVersion, Trust, verify
@@ -52,7 +53,10 @@ def mint_token(
     purpose: str = "",
     project: str = "",
 ) -> str:
-    """A bearer token signed with the data folder's token key. Raises BadRequest for an impossible principal."""
+    """A bearer token signed with the data folder's token key.
+
+    Raises BadRequest for an impossible principal, or a purpose that its role may not act for by the access policy.
+    """
     if role not in identity.ROLES:
         raise BadRequest(f"a role is one of {', '.join(sorted(identity.ROLES))}")
     needs = {"patient": {"patient": patient}, "clinician": {"user": user, "institution": institution}}
@@ -63,6 +67,8 @@ def mint_token(
         raise BadRequest(f"role {role} needs {' and '.join(f'--{name}' for name in missing)}")
     if role == "researcher" and not identity.is_project(project):
         raise BadRequest("a project's id is made of up to 64 letters, digits, hyphens and points")
+    if purpose:
+        _check_purposes(settings, [purpose], "" if role == "sender" else role)
     return identity.mint(
         _keys(settings).token_key,
         role=role,
@@ -74,6 +80,15 @@ def mint_token(
         purpose=purpose,
         project=project,
     )
+
+
+def _check_purposes(settings: Settings, purposes: Sequence[str], role: str = "") -> None:
+    """Raises BadRequest for a purpose that the access policy does not know; ``role``: for this role."""
+    known = load_policy(settings.policy).known_purposes(role)
+    for purpose in purposes:
+        if purpose not in known:
+            whose = f"role {role}" if role else "the access policy"
+            raise BadRequest(f"no purpose of {whose}: {purpose} (known: {', '.join(sorted(known))})")
 
 
 def revoke_token(settings: Settings, token: str = "", *, token_id: str = "") -> str:
@@ -106,7 +121,10 @@ def grant_consent(
     types: Sequence[str],
     days: int,
 ) -> str:
-    """Records a consent; the Consent's id. Raises NotFound when the gateway holds no such patient, BadRequest."""
+    """Records a consent; the Consent's id. Raises NotFound when the gateway holds no such patient, BadRequest for a
+    wrong grantee or a purpose that the access policy does not know: nobody would ever ask for it.
+    """
+    _check_purposes(settings, purposes)
     with Gateway.open(existing(settings)) as gateway:
         return grant(gateway, patient, to, purposes, types, days=days)
 

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 from hdg.cli import app
 from hdg.gateway import Gateway
+from hdg.management.consent.policy import SHIPPED
+from hdg.operator import mint_token
 from hdg.settings import Settings
 from messages import oru
 
@@ -57,6 +59,53 @@ def test_convert_of_a_missing_path_is_wrong_usage() -> None:
     assert done.returncode == 2
     assert b"nowhere.hl7" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+CLINICIAN = ["token", "--role", "clinician", "--user", "u", "--institution", "i"]
+SENDER = ["token", "--role", "sender", "--institution", "i"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([*CLINICIAN, "--purpose", "NOPE"], "no purpose of role clinician: NOPE (known: BTG, CAREMGT, "),
+        ([*CLINICIAN, "--purpose", "HRESCH"], "no purpose of role clinician: HRESCH (known: BTG, "),
+        (["token", "--role", "operator", "--purpose", "TREAT"], "TREAT (known: HSYSADMIN)"),
+        ([*SENDER, "--purpose", "treat"], "no purpose of the access policy: treat (known: BIORCH, "),
+        (
+            ["consent", "grant", "p", "--to", "Organization/x", "--purpose", "NOPE"],
+            "the access policy: NOPE (known",
+        ),
+        (["token", "--role", "nobody"], "a role is one of clinician, "),
+    ],
+)
+def test_a_purpose_or_role_that_nobody_acts_for_is_wrong_usage(
+    tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    """Docs: access-policy.md, [roles]; a token of another purpose would read nothing, and nobody would know why."""
+    with Gateway.open(Settings(data=tmp_path / "data")):
+        pass
+    done = CliRunner().invoke(app, [*arguments, "--data", str(tmp_path / "data")])
+    assert done.exit_code == 2
+    assert named in done.output
+
+
+@pytest.mark.parametrize("arguments", [CLINICIAN, [*CLINICIAN, "--purpose", "ETREAT"], SENDER])
+def test_a_token_is_minted_for_a_purpose_below_one_of_the_role(tmp_path: Path, arguments: list[str]) -> None:
+    with Gateway.open(Settings(data=tmp_path / "data")):
+        pass
+    done = CliRunner().invoke(app, [*arguments, "--data", str(tmp_path / "data")])
+    assert (done.exit_code, done.output.count(".")) == (0, 2)
+
+
+def test_a_site_names_its_own_purposes_in_its_policy(tmp_path: Path) -> None:
+    with Gateway.open(Settings(data=tmp_path / "data")):
+        pass
+    policy = SHIPPED.read_text().replace('clinician = ["TREAT",', 'clinician = ["SITE", "TREAT",', 1)
+    (tmp_path / "policy.toml").write_text(policy)
+    settings = Settings(data=tmp_path / "data", policy=tmp_path / "policy.toml")
+    who = {"role": "clinician", "user": "u", "institution": "i", "hours": 1}
+    assert mint_token(settings, **who, purpose="SITE").count(".") == 2
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (2, "nowhere.hl7", ["send", "nowhere.hl7"]),
         (1, "mllp://HOST:PORT", ["send", "good.hl7", "--to", "nowhere"]),
         (2, "role", ["token"]),
-        (1, "clinician", ["token", "--role", "janitor"]),
+        (2, "clinician", ["token", "--role", "janitor"]),
         (1, "no data folder", ["verify", "--data", "nowhere"]),
         (1, "no data folder", ["consent", "list", "p1", "--data", "nowhere"]),
         (2, "to", ["consent", "grant", "p1"]),

@@ -69,6 +69,13 @@ class Policy:
             purpose = self.purposes.get(purpose, "")
         return frozenset(line)
 
+    def known_purposes(self, role: str = "") -> frozenset[str]:
+        """The purposes that a role may act for, with all that are a kind of one; '': those of every role."""
+        named = [self.role_purposes.get(role, frozenset())] if role else self.role_purposes.values()
+        wanted = frozenset[str]().union(*named)
+        below = {child for child in self.purposes if not self.purpose_line(child).isdisjoint(wanted)}
+        return wanted | below
+
 
 def load_policy(path: Path | None = None) -> Policy:
     """The policy in ``path`` (None: the shipped one). Raises SettingsError naming what is wrong."""
