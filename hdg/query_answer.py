@@ -57,6 +57,7 @@ class Queries:
             sender = self._gateway.sender(header, origin)
             self._check(sender, origin, header.application, header.facility)
             message = parse(raw, charset=sender.charset)
+            asked = query.echo(message)
             asked = query.read(message, sender.authorities)
             found = await self._found(asked, _caller(sender))
         except Hl7v2Error as error:
@@ -83,6 +84,8 @@ class Queries:
 
     async def _found(self, asked: Asked, caller: Caller) -> Answer:
         patients = await self._patients(asked, caller)
+        if patients is None:
+            return Answer("TM")
         if not patients:
             return Answer("NF")
         people = _people(patients, asked)
@@ -92,6 +95,7 @@ class Queries:
             return Answer("LIST", [Record(records[0]) for records in people])
         [records] = people
         records += await self._linked(records, caller)
+        records.sort(key=_is_replaced)
         immunizations: list[JsonObject] = []
         for patient in records:
             about = Clause("patient", "reference", "", (f"Patient/{patient['id']}",))
@@ -101,29 +105,38 @@ class Queries:
         makers = await self._makers(told, caller)
         return Answer("OK", [Record(records[0], told, makers)])
 
-    async def _patients(self, asked: Asked, caller: Caller) -> list[JsonObject]:
-        """The visible records that fit: by number, else by name and date of birth."""
+    async def _patients(self, asked: Asked, caller: Caller) -> list[JsonObject] | None:
+        """The visible records that fit: by number, else by name and date of birth. None: too many to look at.
+
+        The name of an authority without a system may be that of several: then the name and the date must fit too.
+        """
         found: list[JsonObject] = []
         for number in asked.numbers:
-            if number.authority:
+            if number.system or (number.authority and asked.is_named):
                 clause = Clause("identifier", "token", "", (_token(number),))
                 page = await self._some("Patient", (clause,), caller)
+                if page is None:
+                    return None
                 found += [each for each in page if _has_number(each, number) and _agrees(each, asked)]
-        if not found and asked.family and asked.birth_date:
+        if not found and asked.is_named:
             clauses = (
                 Clause("family", "string", "", (_escaped(asked.family),)),
                 Clause("birthdate", "date", "", (asked.birth_date,)),
             )
             page = await self._some("Patient", clauses, caller)
+            if page is None:
+                return None
             found = [each for each in page if _is_named(each, asked) and _agrees(each, asked)]
         return list({each["id"]: each for each in found}.values())
 
-    async def _some(self, type_: str, clauses: tuple[Clause, ...], caller: Caller) -> list[JsonObject]:
-        """The first matches. One query and one audit entry, whether there is anything or not."""
+    async def _some(self, type_: str, clauses: tuple[Clause, ...], caller: Caller) -> list[JsonObject] | None:
+        """The matches; None for more than CANDIDATES_MAX: the right one may not be among the first. One query and one
+        audit entry, whether there is anything or not.
+        """
         asked = "&".join(f"{each.param}={','.join(each.values)}" for each in clauses)
         search = SearchQuery(type_, clauses, CANDIDATES_MAX, with_total=False)
         results = await self._gate.search(caller, search, f"{type_}?{asked}")
-        return [loads(match.body) for match in results.matches]
+        return None if results.next_cursor else [loads(match.body) for match in results.matches]
 
     async def _all(self, type_: str, clause: Clause, caller: Caller) -> list[JsonObject]:
         """All matches. Raises Hl7v2Error when there are more than one answer should hold."""
@@ -185,15 +198,17 @@ def _people(patients: Sequence[JsonObject], asked: Asked) -> list[list[JsonObjec
     """Records by person: those that have the number asked for in common are one person's, as are merged ones."""
     groups: list[list[JsonObject]] = []
     for patient in patients:
-        for group in groups:
-            if any(_is_same_person(patient, other, asked) for other in group):
-                group.append(patient)
-                break
-        else:
-            groups.append([patient])
+        own = [group for group in groups if any(_is_same_person(patient, other, asked) for other in group)]
+        groups = [group for group in groups if group not in own]
+        groups.append([*(record for group in own for record in group), patient])
     for group in groups:
-        group.sort(key=lambda each: each.get("active") is False)
+        group.sort(key=_is_replaced)
     return groups
+
+
+def _is_replaced(patient: JsonObject) -> bool:
+    """Whether another record has taken its place."""
+    return patient.get("active") is False
 
 
 def _is_same_person(one: JsonObject, other: JsonObject, asked: Asked) -> bool:
@@ -201,6 +216,10 @@ def _is_same_person(one: JsonObject, other: JsonObject, asked: Asked) -> bool:
         _has_number(one, number) and _has_number(other, number) for number in asked.numbers if number.system
     ):
         return True
+    return _is_linked(one, other) or _is_linked(other, one)
+
+
+def _is_linked(one: JsonObject, other: JsonObject) -> bool:
     linked = {
         link["other"].get("reference") for link in one.get("link", ()) if link["type"].startswith("replace")
     }
@@ -229,9 +248,13 @@ def _is_named(patient: JsonObject, asked: Asked) -> bool:
 
 def _agrees(patient: JsonObject, asked: Asked) -> bool:
     """Whether nothing that is known on both sides differs: a wrong number must not open another's record."""
-    for said, known in ((asked.birth_date, patient.get("birthDate")), (asked.gender, patient.get("gender"))):
-        if said and known and said != known and known not in ("unknown", "other"):
-            return False
+    born, gender = patient.get("birthDate", ""), patient.get("gender", "")
+    if not (
+        born.startswith(asked.birth_date) or asked.birth_date.startswith(born)
+    ):  # to the precision that both have
+        return False
+    if asked.gender and gender not in ("", "unknown", "other", asked.gender):
+        return False
     return (
         not asked.family
         or not patient.get("name")

@@ -26,6 +26,9 @@ SENDERS = """
 [senders."ASK|NORTH"]
 queries = true
 
+[senders."OWN|CLINIC"]
+queries = true
+
 [senders."MUTE|NORTH"]
 
 [senders."ONLY|NORTH"]
@@ -230,6 +233,106 @@ def test_a_query_for_a_forecast_is_an_error_and_not_answered_with_less(client: M
     refused = ask(client, question(profile="Z44^Request Evaluated History and Forecast^CDCPHINVS"))
     assert first(refused, "MSA", 1) == "AE"
     assert first(refused, "ERR", 2).startswith("QPD^1^1")
+
+
+def own(number: str = "", *, born: str = "20200101", **rest: str) -> bytes:
+    """A question of the institution that sent what it asks for."""
+    return question(number, sender="OWN|CLINIC", born=born, **rest)
+
+
+def merge(control: str, survivor: str, old: str) -> bytes:
+    segments = [
+        f"MSH|^~\\&|EHR|CLINIC|GW|HOSP|20260305103000-0500||ADT^A40^ADT_A39|{control}|P|2.5.1",
+        "EVN|A40|20260305103000-0500",
+        f"PID|1||{survivor}{AUTHORITY}||Merge^Mia||20200101|F",
+        f"MRG|{old}{AUTHORITY}",
+    ]
+    return "\r".join(segments).encode() + b"\r"
+
+
+@pytest.fixture(scope="module")
+def merged(running: Running) -> None:
+    with MllpClient(*running.mllp, timeout_s=120) as client:
+        numbers = ("5001", "5002", "5003", "5004")
+        for raw in (
+            *(vxu(f"M{each}", each, name="Merge^Mia", born="20200101", lot=f"L{each}") for each in numbers),
+            *(merge(f"A{each}", "5003", each) for each in ("5001", "5002", "5004")),
+        ):
+            assert b"\rMSA|AA|" in client.send(raw)
+
+
+@pytest.mark.parametrize("number", ["5001", "5002", "5003", "5004", ""])
+@pytest.mark.usefixtures("merged")
+def test_a_merged_person_is_told_once_under_the_record_that_is_used_with_all_histories(
+    client: MllpClient, number: str
+) -> None:
+    told = ask(client, own(number, name="Merge^Mia"))
+    assert [each.field(3).partition("^")[0] for each in told.all("PID")] == ["5003"]
+    assert sorted(each.field(15) for each in told.all("RXA")) == ["L5001", "L5002", "L5003", "L5004"]
+
+
+def test_a_refused_vaccine_is_told_as_refused(client: MllpClient) -> None:
+    raw = vxu("R1", "5010", name="Ref^Uwe", born="20200101", lot="")
+    given = b"|20271231|SKB^GlaxoSmithKline^MVX|||CP|A"
+    assert given in raw
+    assert b"\rMSA|AA|" in client.send(raw.replace(given, b"|||00^Parental decision^NIP002||RE|A"))
+    rxa = ask(client, own("5010", name="Ref^Uwe")).first("RXA")
+    assert rxa is not None
+    assert (rxa.field(18), rxa.field(20)) == ("00^Parental decision^NIP002", "RE")
+
+
+@pytest.mark.parametrize(
+    ("born", "status"), [("2024", "NF"), ("202402", "NF"), ("2020", "OK"), ("202001", "OK")]
+)
+def test_a_part_of_a_birth_date_that_differs_opens_nothing(
+    client: MllpClient, born: str, status: str
+) -> None:
+    raw = vxu(f"B{born}", "5011", name="Part^Pia", born="20200101")
+    assert b"\rMSA|AA|" in client.send(raw)
+    assert first(ask(client, own("5011", name="", born=born)), "QAK", 2) == status
+    refused = ask(client, own(name="Part^Pia", born=born))
+    assert (first(refused, "QAK", 2), first(refused, "ERR", 2)) == ("AE", "QPD^1^3^1")
+
+
+@pytest.mark.parametrize("born", ["20240199", "00000000", "abc", "2024-01-02"])
+def test_what_is_no_date_is_said_to_be_none_and_the_question_is_echoed(client: MllpClient, born: str) -> None:
+    raw = own("4711", name="", born=born)
+    refused = ask(client, raw)
+    assert (first(refused, "ERR", 2), first(refused, "ERR", 3).partition("^")[0]) == ("QPD^1^6^1", "102")
+    assert born not in first(refused, "ERR", 8)
+    assert (first(refused, "QAK", 1), first(refused, "QAK", 2)) == ("T1", "AE")
+    assert refused.first("QPD").text == parse(raw).first("QPD").text  # type: ignore[union-attr]
+
+
+def test_a_query_without_a_name_lacks_a_required_field(client: MllpClient) -> None:
+    refused = ask(client, own("4711", profile=""))
+    assert (first(refused, "ERR", 2), first(refused, "ERR", 3).partition("^")[0]) == ("QPD^1^1^1", "101")
+
+
+def test_the_bare_name_of_an_authority_opens_nothing_without_the_name_and_the_date_of_birth(
+    client: MllpClient,
+) -> None:
+    def bare(raw: bytes) -> bytes:
+        return raw.replace(AUTHORITY.encode(), b"^^^CLINIC^MR")
+
+    assert first(ask(client, bare(own("4711", name="", born=""))), "QAK", 2) == "AE"
+    assert first(ask(client, bare(own("4711", name="Probe^Petra", born="20240102"))), "QAK", 2) == "OK"
+    assert first(ask(client, bare(own("4711", name="Probe^Petra", born="20240103"))), "QAK", 2) == "NF"
+
+
+def test_more_candidates_than_are_looked_at_are_too_many_and_not_none(client: MllpClient) -> None:
+    people = [f"Crowd{chr(97 + at // 26)}{chr(97 + at % 26)}^Cora" for at in range(50)] + ["Crowd^Cora"]
+    for at, name in enumerate(people):
+        assert b"\rMSA|AA|" in client.send(vxu(f"K{at}", f"6{at:03}", name=name, born="20190101"))
+    assert first(ask(client, own(name="Crowd^Cora", born="20190101")), "QAK", 2) == "TM"
+    told = ask(client, own("6050", name="Crowd^Cora", born="20190101"))
+    assert (first(told, "QAK", 2), first(told, "PID", 5)) == ("OK", "Crowd^Cora")
+
+
+def test_a_name_with_delimiters_is_found_and_told_escaped(client: MllpClient) -> None:
+    name = "O\\T\\Brien \\S\\x^A\\F\\b"
+    assert b"\rMSA|AA|" in client.send(vxu("E1", "5020", name=name, born="20200101"))
+    assert first(ask(client, own(name=name)), "PID", 5) == name
 
 
 def test_other_delimiters_are_answered_in_kind(client: MllpClient) -> None:

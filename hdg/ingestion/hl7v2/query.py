@@ -9,21 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 from hdg.errors import Hl7v2Error
 from hdg.ingestion.hl7v2.ack import read_header
 from hdg.ingestion.hl7v2.encoding import component, repetitions, subcomponent, unescape
 from hdg.ingestion.hl7v2.parser import Message
 
-__all__ = ["HISTORY", "Asked", "Number", "is_query", "read"]
+__all__ = ["HISTORY", "Asked", "Number", "echo", "is_query", "read"]
 
 HISTORY = "Z34"
 """The profile that is answered: request an immunization history."""
 LIMIT = 10
 """Candidates that are listed when RCP-2 does not say; it may ask for fewer."""
-_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_DATE = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(?:\d{2}){0,3}(?:\.\d+)?(?:[+-]\d{4})?)?)?", re.ASCII)
+_WHOLE_DATE = 10
 _URI_PREFIXES = {"ISO": "urn:oid:", "UUID": "urn:uuid:", "GUID": "urn:uuid:", "URI": ""}
-_REQUIRED, _TABLE = "101", "103"
+_REQUIRED, _DATA, _TABLE = "101", "102", "103"
 """HL7 table 0357."""
 _SEXES = {"F": "female", "M": "male", "O": "other"}
 
@@ -39,7 +41,8 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What QPD and RCP ask. ``birth_date`` as FHIR date; '' where nothing is said. Texts are unescaped.
+    """What QPD and RCP ask. ``birth_date`` as FHIR date, perhaps a month or a year; '' where nothing is said. Texts are
+    unescaped.
 
     ``parameters``: QPD as received, in standard delimiters, for the answer to echo.
     """
@@ -53,6 +56,11 @@ class Asked:
     birth_date: str
     gender: str
     limit: int
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a name and a whole date of birth tell whom it is about."""
+        return bool(self.family) and len(self.birth_date) == _WHOLE_DATE
 
 
 def is_query(raw: bytes) -> bool:
@@ -70,6 +78,8 @@ def read(message: Message, authorities: Mapping[str, str]) -> Asked:
     if qpd is None:
         raise Hl7v2Error("a query needs a QPD", "QPD", condition="100")
     name = qpd.field(1)
+    if not name:
+        raise Hl7v2Error("a query needs a name", "QPD-1", condition=_REQUIRED)
     if component(name, 1) != HISTORY:
         why = "only Z34 is answered: an immunization history, without evaluation or forecast"
         raise Hl7v2Error(why, "QPD-1", condition=_TABLE)
@@ -92,8 +102,8 @@ def read(message: Message, authorities: Mapping[str, str]) -> Asked:
         _SEXES.get(qpd.field(7), ""),
         _limit(message),
     )
-    if not (asked.family and asked.birth_date) and not any(number.authority for number in asked.numbers):
-        why = "a query needs a patient number with its authority, or a name and a date of birth"
+    if not asked.is_named and not any(number.system for number in asked.numbers):
+        why = "a query needs a patient number with an authority that has a system, or a name and a date of birth"
         raise Hl7v2Error(why, "QPD-3", condition=_REQUIRED)
     return asked
 
@@ -110,9 +120,24 @@ def _number(raw: str, authorities: Mapping[str, str], text: Callable[[str], str]
     return Number(system, namespace or identifier, value)
 
 
+def echo(message: Message) -> Asked | None:
+    """A question that is not answered, for the answer to echo; None without a QPD."""
+    qpd = message.first("QPD")
+    return None if qpd is None else Asked(qpd.text, qpd.field(2), qpd.field(1), (), "", "", "", "", LIMIT)
+
+
 def _date(raw: str) -> str:
-    found = _DATE.match(raw)
-    return "-".join(found.groups()) if found else ""
+    """A day, a month or a year. Raises Hl7v2Error."""
+    raw = raw.strip()
+    if raw in ("", '""'):
+        return ""
+    found = _DATE.fullmatch(raw)
+    parts = [part for part in found.groups() if part] if found else []
+    try:
+        date(*map(int, (*parts, "1", "1")[:3]))
+    except (TypeError, ValueError):
+        raise Hl7v2Error("not a date", "QPD-6", condition=_DATA) from None
+    return "-".join(parts)
 
 
 def _limit(message: Message) -> int:

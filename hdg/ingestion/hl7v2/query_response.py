@@ -31,6 +31,7 @@ _SYSTEMS = {
     "http://snomed.info/sct": "SCT",
     "http://unitsofmeasure.org": "UCUM",
     "urn:oid:2.16.840.1.113883.6.310": "NIP001",
+    "urn:oid:2.16.840.1.114222.4.5.274": "CDCPHINVS",
 }
 _TABLE = "http://terminology.hl7.org/CodeSystem/v2-"
 _ORIGINAL = "http://hl7.org/fhir/StructureDefinition/originalText"
