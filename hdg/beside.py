@@ -54,7 +54,6 @@ _ADDS = "S18"
 """The event that adds a resource to those there are."""
 _TAKES = frozenset({"S20", "S21", "S22"})
 """Those that take one out: an action code says which."""
-_BACK = frozenset({"A03", "A13"})
 _LEFT = "the discharge is taken back, and which place the patient was in cannot be told: none is in use"
 _WHOM = (
     "something is taken out of the appointment and no action code says what: who takes part stays as it was"
@@ -171,7 +170,7 @@ class Beside:
 
         if status in OVER and (is_news or "location" in statement):
             found["location"] = [left_place(place, status) for place in own("location")]
-        elif self._event in _BACK and is_news == (self._event == "A13"):
+        elif (self._event == "A13" and status not in OVER) or (self._event == "A03" and not is_news):
             beds = own("location")
             back = self._back_in_bed(key, statement, beds)
             if back != beds:
@@ -268,9 +267,15 @@ class Beside:
             claimed |= {"PV1-45"}
         if claimed >= self._history.feeds(self._raw, key, base):
             return {}
+        standing: Items = {}
+        if (key[0], base) == _PLACES and claimed.isdisjoint(_WHERE):
+            # however the visit stands to them by now: a discharge that was taken back is said by no message of theirs
+            standing = {each: item for each, item in lost.items() if _is_stay(item)}
+            lost = {each: item for each, item in lost.items() if each not in standing}
         newer = self._newer.get(key, ())
         told = (one for one in self._history.told(key) if one not in newer)
         found = self._history.explained(lost, claimed, told, key, base)
+        found.kept.update(standing)
         name = f"{key[0]}.{base}"
         if found.rest:
             renewed = self._history.renewed(found.rest, own, claimed, key, base)
@@ -376,6 +381,11 @@ class Beside:
         return {
             each: item for each, item in items.items() if each in said_ or (there and is_one_of(item, there))
         }
+
+
+def _is_stay(place: JsonObject) -> bool:
+    """Whether a place is one where the patient is or was by PV1-3 or PV1-6: neither temporary nor only reserved."""
+    return "physicalType" not in place and place.get("status") in ("active", "completed")
 
 
 def _in_order(parts: JsonObject, otherwise: JsonObject) -> JsonObject:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from hdg.ingestion.hl7v2.encoding import NULL
 from hdg.ingestion.hl7v2.parser import Message, Segment
 
 __all__ = ["Blank", "without"]
+
+_ASKED: Final = {("PV1", 11): NULL}
+"""Fields of which a row of another field asks whether they are valued (A09: PV1-3 is the place that the patient has
+left for, unless PV1-11 is): they make nothing, and are there.
+"""
 
 
 class Blank(NamedTuple):
@@ -31,7 +37,10 @@ def without(message: Message, blanks: Collection[Blank]) -> Message:
         if 0 in numbers:
             continue
         if any(segment.field(number) for number in numbers):
-            fields = ["" if at in numbers else text for at, text in enumerate(segment.fields)]
+            fields = [
+                _ASKED.get((segment.name, at), "") if at in numbers and text else text
+                for at, text in enumerate(segment.fields)
+            ]
             segment = Segment(segment.name, segment.position, segment.occurrence, "|".join(fields))
         segments.append(segment)
         by_name.setdefault(segment.name, []).append(segment)
