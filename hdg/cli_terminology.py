@@ -27,12 +27,15 @@ def terminology_load(
 
     Example: hdg terminology load sct2_Relationship_Snapshot_INT_20260101.txt
     """
-    from hdg.errors import HdgError
+    from hdg.errors import HdgError, SettingsError
     from hdg.settings import load
     from hdg.terminology.loading import load_hierarchies
 
     try:
-        found = load_hierarchies(load(data=data).data, files)
+        folder = load(data=data).data
+        if not folder.is_dir():
+            raise SettingsError(f"{folder} is no data folder")
+        found = load_hierarchies(folder, files)
     except (HdgError, OSError) as error:
         what = error if isinstance(error, HdgError) else f"{error.filename}: {error.strerror}"
         typer.echo(f"hdg: {what}", err=True)

@@ -105,7 +105,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (2, "nowhere", ["map", "explain", "PID-3", "--message", "nowhere"]),
         (2, "nowhere", ["map", "explain", "PID-3", "--mappings", "nowhere"]),
         (2, "nowhere", ["map", "lint", "nowhere"]),
-        (1, "nowhere", ["terminology", "load", "nowhere"]),
+        (1, "no data folder", ["terminology", "load", "nowhere", "--data", "nodata"]),
         (1, "nowhere", ["fhir", "load", "nowhere"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

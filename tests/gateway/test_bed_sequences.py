@@ -56,7 +56,7 @@ class Stay:
 
     def fields(self, event: str, left: str) -> Iterator[tuple[int, str]]:
         """Of PV1: what the event must say, and perhaps what it may."""
-        if event in ("A02", "A12") or (event != "A10" and self.draw.random() < 0.6):
+        if event in ("A02", "A12") or (event not in ("A10", "A16") and self.draw.random() < 0.6):
             yield 3, self.beds[-1]
         if event in ("A02", "A12") and self.draw.random() < 0.7:
             yield 6, left
@@ -98,7 +98,7 @@ def visits(gateway: Gateway) -> dict[str, tuple[str, list[Place]]]:
     }
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_stay_is_where_its_events_say_in_every_order_of_arrival(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     stays = [Stay(draw) for _ in range(STAYS)]
@@ -116,9 +116,8 @@ def test_a_stay_is_where_its_events_say_in_every_order_of_arrival(tmp_path: Path
         for turn in range(1, ORDERS + 1):
             status, places = found[f"V{number}n{turn}"]
             if stay.state == "off":  # nobody was there: which of the beds it still names does not matter
-                assert (status, {one[1] for one in places}) == (first[0], {""} if places else set()), (
-                    stay.steps
-                )
+                used = {one[1] for one in places} - {"", "completed"}
+                assert (status, used) == (first[0], set()), stay.steps
             else:
                 assert (status, places) == first, (turn, stay.steps)
 

@@ -80,7 +80,7 @@ def fold(text: str) -> str:
     else:
         parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
         folded = unicodedata.normalize("NFC", "".join(c for c in parts if not unicodedata.combining(c)))
-    return index_text(" ".join(folded.split()))
+    return index_text(" ".join(folded.replace("\0", "").split()))
 
 
 def index_text(text: str) -> str:
