@@ -280,7 +280,8 @@ class Beside:
         if found.rest:
             renewed = self._history.renewed(found.rest, own, claimed, key, base)
             if renewed is not None:
-                return found.kept | renewed
+                there = {one["location"].get("reference", "") for one in standing.values()}
+                return found.kept | {at: one for at, one in renewed.items() if not is_one_of(one, there)}
             self.unclear.append((min(valued, default=""), _KEPT.format(name)))
         self.unclear.extend((place, _MIXED.format(name)) for place in sorted(found.mixed))
         return found.kept | found.rest

@@ -301,8 +301,9 @@ def _source(message: Message, sender: Sender, sha256: str, state: State) -> Sour
 
 def _answer(build: Build) -> JsonObject:
     """What an answer tells of an order of which it does not say whose it is; no value that fills a gap."""
-    told = build.resource.keys() & _TOLD - build.defaulted.keys()
-    return {name: build.resource[name] for name in sorted(told)}
+    return {
+        name: value for name, value in build.resource.items() if name in _TOLD and name not in build.defaulted
+    }
 
 
 def _begun(builds: list[Build]) -> list[JsonObject]:
