@@ -9,10 +9,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from hdg.management import vault
-from hdg.management.store.batch import Batch, State
+from hdg.management.store.batch import Batch
 from hdg.management.store.custom import CustomSet, Rows
 from hdg.management.store.engine import Statements
 from hdg.management.store.index import Indexer
+from hdg.management.store.known import Known
 from hdg.management.store.texts import Texts
 
 __all__ = ["Shared"]
@@ -37,15 +38,9 @@ class Shared:
     """Makes their rows; None: there are none."""
     texts: Texts | None = None
     """Writes the index of words; None: there is none."""
-    states: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
+    states: Known = field(default_factory=Known)
     owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
     random: vault.Randomness = field(default_factory=vault.Randomness)
-    parsed: OrderedDict[tuple[str, str], State] = field(default_factory=OrderedDict)
-    """Those of ``states`` that hold more than bytes."""
-    held_bytes: int = 0
-    """What ``states`` hold, about, without what ``parsed`` counts."""
-    state_bytes: int = 32 << 20
-    parsed_limit: int = 512
     owner_limit: int = 16_384
 
     def learn(self, custom: CustomSet) -> None:
@@ -61,39 +56,20 @@ class Shared:
 
     def settle(self, batch: Batch) -> None:
         """Remembers what a group committed; forgets the least recently used."""
-        states = self.states
         for key, state in batch.states.items():
-            if state is None or state.type in _SAID_ONCE:
-                continue
-            known = states.get(key)
-            if known is not state:
-                self.held_bytes += state.settled().weight - (known.weight if known is not None else 0)
-                states[key] = state
-            states.move_to_end(key)
-            if state.is_parsed:
-                self._keep_parsed(key, state)
+            if state is not None and state.type not in _SAID_ONCE:
+                self.states.keep(key, state)
+        self.states.shrink()
         for key, (code, _) in batch.owners.items():
             self.owners[key] = code
             self.owners.move_to_end(key)
         self.keks.add_all(batch.owners.values())
-        while self.held_bytes > self.state_bytes and states:
-            key, state = states.popitem(last=False)
-            self.held_bytes -= state.weight
-            self.parsed.pop(key, None)
         while len(self.owners) > self.owner_limit:
             self.owners.popitem(last=False)
-
-    def _keep_parsed(self, key: tuple[str, str], state: State) -> None:
-        self.parsed[key] = state
-        self.parsed.move_to_end(key)
-        if len(self.parsed) > self.parsed_limit:
-            self.parsed.popitem(last=False)[1].slim()
 
     def forget(self) -> None:
         """Another process may have changed what the states say."""
         self.states.clear()
-        self.parsed.clear()
-        self.held_bytes = 0
 
     def forget_all(self) -> None:
         """A group that was remembered is not committed after all: neither are the owners' keys that it made."""
