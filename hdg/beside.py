@@ -272,6 +272,9 @@ class Beside:
             # however the visit stands to them by now: a discharge that was taken back is said by no message of theirs
             standing = {each: item for each, item in lost.items() if _is_stay(item)}
             lost = {each: item for each, item in lost.items() if each not in standing}
+        lost = self._history.may_stay(lost, claimed, key, base)
+        if not lost:
+            return standing
         newer = self._newer.get(key, ())
         told = (one for one in self._history.told(key) if one not in newer)
         found = self._history.explained(lost, claimed, told, key, base)

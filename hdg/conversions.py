@@ -10,10 +10,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hdg.fhir.json import dumps
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.sender import Sender
-from hdg.management.store.ready import Ready
+from hdg.management.store.ready import Ready, unindexed
 
 __all__ = ["Conversions", "Stated"]
 
@@ -21,8 +20,6 @@ _HELD_BYTES = 24 << 20
 _HELD_TYPES = frozenset({"Encounter", "Patient"})
 """Of other types it is hardly ever asked; a message has many of them."""
 _FACTS_BYTES = 2000
-_PARSED = 6
-"""Bytes of memory that parsed JSON takes for each of its bytes, about."""
 
 
 class Stated:
@@ -54,7 +51,9 @@ class Stated:
         """The resource of that type and id; {} when there is none."""
         found = self._parsed.get(key)
         if found is None:
-            found = self._parsed[key] = self._find(key)
+            found = self._find(key)
+            if self._only is None:  # what is kept of late stays bytes
+                self._parsed[key] = found
         return found
 
     def _find(self, key: tuple[str, str]) -> JsonObject:
@@ -80,12 +79,13 @@ class Stated:
     def kept(self) -> tuple[Stated, int]:
         """What is to be kept of it, and how many bytes of memory that takes, about."""
         if self._made is None:
-            resources = tuple([one for one in self.facts.resources if one["resourceType"] in _HELD_TYPES])
-            size = _PARSED * sum([len(dumps(one)) for one in resources])
-            return Stated(replace(self.facts, resources=resources), None, _HELD_TYPES), size + _FACTS_BYTES
-        made = [one._replace(tables=b"") for one in self._made if one.type in _HELD_TYPES]
-        size = (1 + _PARSED) * sum([len(one.head) + len(one.tail) for one in made])
-        return Stated(self.facts, made, _HELD_TYPES), size + _FACTS_BYTES
+            own = [one for one in self.facts.resources if one["resourceType"] in _HELD_TYPES]
+            made, facts = list(map(unindexed, own)), replace(self.facts, resources=())
+        else:
+            made, facts = [one for one in self._made if one.type in _HELD_TYPES], self.facts
+            made = [one._replace(tables=b"") for one in made]
+        size = sum([len(one.head) + len(one.tail) for one in made])
+        return Stated(facts, made, _HELD_TYPES), size + _FACTS_BYTES
 
 
 class Conversions:

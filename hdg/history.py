@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from hdg.conversions import Conversions, Stated
 from hdg.errors import Hl7v2Error, VaultError
 from hdg.ingestion.converted import Converted, Deletion, JsonObject
+from hdg.ingestion.hl7v2.contributions import contributions
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.deletes import Feeds
 from hdg.ingestion.hl7v2.encoding import NULL
@@ -47,9 +48,9 @@ Key = tuple[str, str]
 _CONVERTED_MAX = 50
 """Messages of the sender about one resource that are converted again, the newest first."""
 _PAGES = (3, 10, 100, *[200] * 24)
-_ABOUT = (
-    "SELECT r.id, c.rkey FROM compartment c JOIN resource r ON r.rkey = c.rkey WHERE c.patient = ? AND c.rkey < ? "
-    "AND r.type = 'Provenance' AND NOT r.deleted ORDER BY c.rkey DESC LIMIT ?"
+_NAMING = (
+    "SELECT r.id, i.rkey FROM idx_reference i JOIN resource r ON r.rkey = i.rkey WHERE i.param = ? AND i.code = ? "
+    "AND i.system = ? AND i.rkey < ? AND NOT r.deleted ORDER BY i.rkey DESC LIMIT ?"
 )
 _NEWEST = 1 << 62
 _DISPLAY = "HL7 v2 message "
@@ -107,7 +108,6 @@ class History:
         self._session = session
         self._received = received
         self._source = stated.facts.source
-        self._patient = stated.facts.patient_id
         self._tables = tables
         self._converter = tables.converter
         self._at_hand = stated
@@ -209,7 +209,7 @@ class History:
         own = provenance_id(self._converter.id_key, self._received.sender, self._source.sha256)
         is_later = is_before and self._session.version("Provenance", own) is not None
         target = {"reference": f"{key[0]}/{key[1]}"}
-        for id_ in self._ids(key[1] if key[0] == "Patient" else self._owner(key)):
+        for id_ in self._ids(target):
             if id_ == own:
                 is_later = False
             if not is_later and (id_ != own or with_own):
@@ -221,30 +221,22 @@ class History:
                 ):
                     yield Told(content)
 
-    def _owner(self, key: Key) -> str | None:
-        """The patient that a resource is about, also in a message about two (A17)."""
-        if len(self._read(self._received.raw)[0].all("PID")) > 1:
-            subject = (self._session.current(*key) or {}).get("subject", {}).get("reference", "")
-            if subject.startswith("Patient/"):
-                return str(subject.removeprefix("Patient/"))
-        return self._patient
-
-    def _ids(self, patient: str | None) -> Iterator[str]:
-        if patient is None:
-            return
+    def _ids(self, target: JsonObject) -> Iterator[str]:
+        """Of the Provenances that name a resource; and of all that are not stored yet."""
         states = self._session.batch.states
         pending = [
             id_ for (type_, id_), state in states.items() if type_ == "Provenance" and state is not None
         ]
         yield from (id_ for id_ in reversed(pending) if not self._is_stored(id_))
+        row = self._session.reference_row({"resourceType": "Provenance", "target": [target]})
         before = _NEWEST
         for page in _PAGES:
-            rows = self._session.fetch_all(_ABOUT, (patient, before, page))
-            self._session.prefetch([("Provenance", str(row[0])) for row in rows])
-            yield from [str(row[0]) for row in rows]
-            if len(rows) < page:
+            found = self._session.fetch_all(_NAMING, (*row, before, page))
+            self._session.prefetch([("Provenance", str(one[0])) for one in found])
+            yield from [str(one[0]) for one in found]
+            if len(found) < page:
                 return
-            before = int(rows[-1][1])
+            before = int(found[-1][1])
 
     def _is_stored(self, id_: str) -> bool:
         state = self._session.batch.states.get(("Provenance", id_))
@@ -372,6 +364,15 @@ class History:
             if len(missing) >= len(rest):
                 return fresh
         return None
+
+    def may_stay(self, items: Items, claimed: Collection[str], key: Key, base: str) -> Items:
+        """Those of the items in which another field than the ``claimed`` ones can have had a part, by the tables."""
+        sender = self._received.sender
+        library = self._converter.tables(sender.mappings, sender.terminology).library
+        known = contributions(library)
+        return {
+            each: item for each, item in items.items() if known.may_be_of_others(item, claimed, key[0], base)
+        }
 
     def explained(
         self, items: Items, claimed: Collection[str], told: Iterable[Told], key: Key, base: str

@@ -104,13 +104,24 @@ def said(history: History, raw: bytes, key: Key) -> Said | None:
     return Said(made[0], event not in _CANCELS and all(map(_is_bare, made)))
 
 
+def _is_update(history: History, raw: bytes, key: Key) -> bool:
+    """Whether a message says of no place how the visit stands to it. Raises Unclear."""
+    is_known = event_of(history.facts(raw)) not in _CANCELS
+    return is_known and all(map(_is_bare, history.items(raw, key, "location").values()))
+
+
 def last_said(history: History, newer: list[Told], key: Key, reference: str) -> JsonObject | None:
     """A place as the newest message had made it that says how the visit stands to one; None: that was another place,
     or nobody knows. ``newer``: messages that do not count.
     """
 
     def firm(told: Told) -> Said | None:
-        known = None if told in newer else said(history, history.raw(told), key)
+        if told in newer:
+            return None
+        raw = history.raw(told)
+        if _is_update(history, raw, key):
+            return None
+        known = said(history, raw, key)
         return None if known is None or known.is_update else known
 
     found: JsonObject | None = None

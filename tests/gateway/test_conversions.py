@@ -16,7 +16,7 @@ from hdg.ingestion.converted import Converted
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.sender import Sender
 from hdg.outcomes import opened
-from stored import send
+from stored import all_of, send
 
 SENDER = Sender("REGISTRATION|NORTHGEN", "northgen")
 
@@ -88,27 +88,44 @@ def test_what_is_too_large_takes_no_others_place() -> None:
     assert of_late.find(stated.facts.source.sha256, SENDER, 0) is None
 
 
-def test_an_address_that_changes_each_time_converts_no_message_twice(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs: list[bytes] = []
+def _update(number: int, *, name: str = "Ada", line: str = "1 Mill Lane") -> bytes:
+    lines = (
+        f"MSH|^~\\&|ADT|NORTHGEN|HDG|REGION|2026031410{number:02}00+0100||ADT^A08|M{number}|P|2.5.1",
+        f"EVN|A08|2026031410{number:02}00+0100",
+        f"PID|||4711^^^NORTHGEN^MR||Example^{name}||19700101|F|||{line}^^Fallow^OR^97301^USA^H",
+    )
+    return "\r".join(lines).encode() + b"\r"
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The messages that are converted."""
+    found: list[bytes] = []
     run = Converter.run
 
     def counted(self: Converter, data: bytes, *given: Any, **named: Any) -> Any:
-        runs.append(data)
+        found.append(data)
         return run(self, data, *given, **named)
 
-    def message(number: int) -> bytes:
-        lines = (
-            f"MSH|^~\\&|ADT|NORTHGEN|HDG|REGION|2026031410{number:02}00+0100||ADT^A08|M{number}|P|2.5.1",
-            f"EVN|A08|2026031410{number:02}00+0100",
-            f"PID|||4711^^^NORTHGEN^MR||Example^Ada||19700101|F|||{number} Mill Lane^^Fallow^OR^97301^USA^H",
-        )
-        return "\r".join(lines).encode() + b"\r"
-
     monkeypatch.setattr(Converter, "run", counted)
-    for number in range(10, 16):
-        send(gateway, message(number))
+    return found
+
+
+def test_a_name_that_changes_each_time_converts_no_message_twice(gateway: Gateway, runs: list[bytes]) -> None:
+    messages = [_update(number, name=f"Ada{number}") for number in range(10, 16)]
+    for raw in messages:
+        send(gateway, raw)
     # Each when it comes, and once more when the next one asks for it.
-    assert max(runs.count(message(number)) for number in range(10, 16)) == 2
+    assert max(runs.count(raw) for raw in messages) == 2
     assert len(runs) == 11
+
+
+def test_an_address_that_no_other_field_can_have_made_asks_for_no_earlier_message(
+    gateway: Gateway, runs: list[bytes]
+) -> None:
+    messages = [_update(number, line=f"{number} Mill Lane") for number in range(10, 16)]
+    for raw in messages:
+        send(gateway, raw)
+    assert runs == messages
+    [patient] = all_of(gateway, "Patient")
+    assert [one["line"] for one in patient["address"]] == [["15 Mill Lane"]]

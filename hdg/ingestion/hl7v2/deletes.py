@@ -21,7 +21,7 @@ from hdg.mapping.context import Build
 from hdg.mapping.library import Library
 from hdg.mapping.table import Table
 
-__all__ = ["Feeds", "deletions"]
+__all__ = ["Feeds", "base_of_target", "deletions"]
 
 Field = tuple[str, int]
 """(segment, number); number 0 for what a segment puts there as a part of its own."""
@@ -50,7 +50,7 @@ class Feeds:
             kind, segment = label.partition(":")[0], rule.source.rpartition(".")[2]
             found = self._by_label.setdefault(label, {})
             if path:
-                found.setdefault(_base(kind, path), set()).add((segment, 0))
+                found.setdefault(base_of_target(kind, path), set()).add((segment, 0))
                 continue
             for element, numbers in self.of_table(rule.as_, kind).items():
                 found.setdefault(element, set()).update((segment, number) for number in numbers)
@@ -66,7 +66,7 @@ class Feeds:
             if table is not None and rule.target and rule.target != "id":
                 number = self._grammar.slot(rule.source, table, 0).number
                 if number:
-                    found.setdefault(_base(kind, rule.target), set()).add(number)
+                    found.setdefault(base_of_target(kind, rule.target), set()).add(number)
         known = {element: frozenset(numbers) for element, numbers in found.items()}
         self._fields[name, kind] = known
         return known
@@ -100,7 +100,7 @@ def deletions(
     for build in builds:
         if not (build.deletions or emptied):
             continue
-        whole = {_base(build.type, element): element for element in build.deletions}
+        whole = {base_of_target(build.type, element): element for element in build.deletions}
         fields = emptied.get(id(build), {})
         for stem, element in whole.items():
             is_all = build.deletions[element] or (
@@ -131,7 +131,7 @@ def _emptied(nulls: Sequence[Null], feeds: Feeds) -> dict[int, dict[str, set[Fie
 
 
 @lru_cache(maxsize=4096)
-def _base(kind: str, path: str) -> str:
+def base_of_target(kind: str, path: str) -> str:
     """The element that a target or the name of a property belongs to: ``_birthDate``, ``valueQuantity`` → ``value``."""
     name = path.partition(".")[0].partition("[")[0].removeprefix("_")
     try:
@@ -142,4 +142,4 @@ def _base(kind: str, path: str) -> str:
 
 
 def _is_stated(stem: str, build: Build) -> bool:
-    return any(_base(build.type, name) == stem for name in build.resource)
+    return any(base_of_target(build.type, name) == stem for name in build.resource)

@@ -17,7 +17,7 @@ from hdg.management.store.envelope import parse
 from hdg.management.store.index import Indexer, IndexRows, Tables
 from hdg.management.store.merge import IDENTITY, JsonObject, without_server_meta
 
-__all__ = ["MadeReady", "Ready", "ready"]
+__all__ = ["MadeReady", "Ready", "ready", "unindexed"]
 
 DIGEST_BYTES = 16
 _HELD_BYTES = 16 << 20
@@ -82,6 +82,12 @@ def ready(resource: JsonObject, indexer: Indexer) -> Ready:
     content = without_server_meta(resource)
     head, tail = _halves(content)
     return _indexed(content, head, tail, _digest(head, tail), indexer)
+
+
+def unindexed(resource: JsonObject) -> Ready:
+    """The bytes of a resource alone, of which no index rows are to be made."""
+    head, tail = _halves(without_server_meta(resource))
+    return Ready(resource["resourceType"], resource["id"], b"", head, tail, frozenset(), b"")
 
 
 class MadeReady:

@@ -16,7 +16,7 @@ from hdg.management.store import named
 from hdg.management.store.ahead import MESSAGES, Expected
 from hdg.management.store.batch import State
 from hdg.management.store.envelope import binding, unpack
-from hdg.management.store.index import TOKEN
+from hdg.management.store.index import REFERENCE, TOKEN
 from hdg.management.store.merge import JsonObject
 from hdg.management.store.stale import Stamp, newest_of
 from hdg.management.store.unit import Unit, newest
@@ -199,6 +199,12 @@ class States(Unit):
             return False
         held = {(item.get("system"), item.get("value")) for item in state.content().get("identifier", ())}
         return not held.isdisjoint(wanted) and (patients is None or self._is_about(key, patients))
+
+    def reference_row(self, resource: JsonObject) -> tuple[int, int, int]:
+        """How the index of references finds a resource that names what this one names first: (param, code, system)."""
+        heads, _ = self._shared.indexer.heads(resource)
+        param, code, system = heads[REFERENCE][0]
+        return param, code, system
 
     def about(self, types: Iterable[str], patients: Collection[str]) -> list[tuple[str, str]]:
         """(type, id) of the live resources of these types in the patients' compartments, sorted."""
