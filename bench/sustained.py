@@ -2,7 +2,7 @@
 
     python -m bench.sustained [--seconds 60 | --minutes 10] [--connections 64] [--senders 8]
                               [--rate R] [--database sqlite|postgresql|URL] [--patients 500] [--seed 1]
-                              [--every 10]
+                              [--every 10] [--restless]
 
 Measured: acknowledged messages a second, ACK latencies, memory of the gateway over time. Afterwards, with the
 gateway stopped, nothing may be lost, doubled or out of order (bench/expected.py). The limit of rate and
@@ -49,7 +49,7 @@ def main() -> int:
         environment = {"HDG_DATABASE_URL": url} if url else {}
         data = Path(scratch) / "data"
         running = start_gateway(data, **environment)
-        expected = Expected(every=given.every)
+        expected = Expected(every=given.every, restless=given.restless)
         try:
             outcome, memory = asyncio.run(_measured(running, expected, given, seconds))
         finally:
@@ -80,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=None, help="messages a second at most")
     parser.add_argument("--database", default="sqlite", help="sqlite, postgresql (a scratch server) or a URL")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--restless", action="store_true", help="people move house before every message")
     parser.add_argument("--every", type=int, default=10, help="check results of one patient in so many")
     return parser.parse_args()
 
@@ -90,7 +91,9 @@ async def _measured(
     """The run, and (second, MB) of the gateway's memory."""
     memory: list[tuple[float, float]] = []
     watching = asyncio.create_task(_watch(psutil.Process(running.process.pid), memory))
-    simulation = Simulation(seed=given.seed, patients=given.patients, senders=given.senders)
+    simulation = Simulation(
+        seed=given.seed, patients=given.patients, senders=given.senders, restless=given.restless
+    )
     outcome = await drive(
         running.mllp,
         iter(simulation),

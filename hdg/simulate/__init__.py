@@ -35,11 +35,18 @@ class Simulation:
     triggers: frozenset[str] | None = None
     """Trigger events to tell; None: all that the shipped tables convert."""
     prefix: str = "S"
+    restless: bool = False
+    """Everybody moves house before every message, so that each tells its place in the order; else before updates."""
 
     def __iter__(self) -> Iterator[Event]:
         triggers = known_triggers() if self.triggers is None else self.triggers
         hospital = Hospital(
-            self.seed, self.patients, triggers=triggers, senders=self.senders, prefix=self.prefix
+            self.seed,
+            self.patients,
+            triggers=triggers,
+            senders=self.senders,
+            prefix=self.prefix,
+            restless=self.restless,
         )
         return disordered(hospital, random.Random(self.seed ^ 0x5EED), self.disorder)
 

@@ -29,6 +29,7 @@ _TWIN = 50_000_000
 """Where the numbers of records begin that a clerk opened a second time for a known person."""
 OPEN_TWINS = 64
 _ADMITTING = (("A01", 45), ("A04", 35), ("A08", 12), ("A31", 8))
+_UPDATES = frozenset({"A08", "A31"})
 _STAYING = (("A02", 20), ("A03", 22), ("A08", 46), ("A11", 2), ("A31", 10))
 
 
@@ -74,17 +75,26 @@ class _Chart:
 class Hospital:
     """The seeded course of events, without end. The same seed, patients and triggers give the same bytes.
 
-    ``senders``: how many of SENDERS speak; what belongs to others is said by the first ones. Raises
-    SettingsError when the tables have no event that is told here.
+    ``senders``: how many of SENDERS speak; what belongs to others is said by the first ones. ``restless``: people
+    move house before every message, not only before updates (A08, A31). Raises SettingsError when the tables have
+    no event that is told here.
     """
 
     def __init__(
-        self, seed: int, patients: int, *, triggers: frozenset[str], senders: int = 8, prefix: str = "S"
+        self,
+        seed: int,
+        patients: int,
+        *,
+        triggers: frozenset[str],
+        senders: int = 8,
+        prefix: str = "S",
+        restless: bool = False,
     ) -> None:
         self._rng = random.Random(seed)
         self._seed = seed
         self._prefix = prefix
         self._triggers = triggers
+        self._restless = restless
         self._senders = SENDERS[: max(1, min(senders, len(SENDERS)))]
         self._patients = patients
         self._charts: dict[int, _Chart] = {}
@@ -125,14 +135,16 @@ class Hospital:
         chart = self._charts.get(number)
         if chart is None:
             chart = self._charts[number] = _Chart(people.person(self._seed, number))
+            if not self._restless:
+                chart.person.moved()
         return chart
 
     def _header(self, app: str, person: Person) -> Header:
-        """The next message's header; the person's running facts move on by one."""
+        """The next message's header."""
         self._serial += 1
         self._at += STEP
-        person.unit += 1
-        person.marital = people.MARITAL[person.unit % len(people.MARITAL)]
+        if self._restless:
+            person.moved()
         sender = app if app in self._senders else self._senders[SENDERS.index(app) % len(self._senders)]
         return Header(self._at, f"{self._prefix}{self._seed}-{self._serial:08d}", sender)
 
@@ -151,6 +163,8 @@ class Hospital:
             return None
         (event,) = self._rng.choices([name for name, _ in choices], [weight for _, weight in choices])
         person = chart.person
+        if event in _UPDATES and not self._restless:
+            person.moved()
         app = {"A31": "MPI", "A08": self._rng.choice(("REGISTRATION", "PORTAL"))}.get(event, "REGISTRATION")
         header = self._header(app, person)
         if event in ("A01", "A04"):
@@ -254,6 +268,8 @@ class Hospital:
         self._twin_serial += 1
         number = _TWIN + self._seed * 100_000 + self._twin_serial % 100_000
         twin = replace(chart.person, number=number, unit=0, visit="")
+        if not self._restless:
+            twin.moved()
         self._twins.append((self._serial + self._rng.randint(20, 200), chart.person, twin))
         header = self._header("MPI", twin)
         return self._event(header, "ADT^A28", twin, messages.adt(header, twin, "A28"))

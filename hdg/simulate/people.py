@@ -47,8 +47,8 @@ def stamp(at: datetime) -> str:
 class Person:
     """One made-up patient, with the fields that every message about them repeats.
 
-    ``unit``: number of the flat in PID-11.2, left out when 0. The stream counts it up with every message, so
-    that the stored address tells which message was applied last. Beds are ``ward^room^bed``; ``admitted``
+    ``unit``: number of the flat in PID-11.2, left out when 0. It is counted up with every move, so that the stored
+    address tells which of the messages was applied last. Beds are ``ward^room^bed``; ``admitted``
     and ``discharged`` are DTM texts.
     """
 
@@ -71,6 +71,11 @@ class Person:
     prior_bed: str = ""
     admitted: str = "20260104093000-0500"
     discharged: str = ""
+
+    def moved(self) -> None:
+        """Another flat of the house, and another marital status."""
+        self.unit += 1
+        self.marital = MARITAL[self.unit % len(MARITAL)]
 
     @property
     def mrn(self) -> str:

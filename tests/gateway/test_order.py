@@ -45,14 +45,15 @@ def lanes_of(events: Sequence[Event], rng: random.Random, *, by: str) -> list[li
 
 
 def run(folder: Path, lanes: Sequence[Sequence[Event]]) -> tuple[Expected, Findings]:
-    expected = Expected()
+    expected = Expected(restless=True)
     with Gateway.open(Settings(data=folder)) as gateway:
         asyncio.run(deliver(gateway, lanes, expected))
         return expected, check(gateway, expected)
 
 
 def stream(seed: int, disorder: Disorder = ORDERLY) -> list[Event]:
-    return list(Simulation(seed=seed, patients=7, disorder=disorder).take(MESSAGES))
+    """With the place of each message in the order in its address."""
+    return list(Simulation(seed=seed, patients=7, disorder=disorder, restless=True).take(MESSAGES))
 
 
 def test_with_a_connection_a_patient_the_last_statement_is_what_is_stored(tmp_path: Path) -> None:
@@ -81,6 +82,17 @@ def test_where_messages_overtake_each_other_their_own_times_decide(tmp_path: Pat
     assert {event.fate for event in events} == {"new", "late", "repeat"}
     _, findings = run(tmp_path, lanes_of(events, random.Random(3), by="control_id"))
     assert findings.lines() == ["lost: 0", "doubled: 0", "out of order: 0"]
+
+
+def test_people_who_move_now_and_then_are_stored_as_they_were_told_last(tmp_path: Path) -> None:
+    disorder = Disorder(repeated=0.1, overtaken=0.2, late=0.1, late_by=60)
+    events = list(Simulation(seed=25, patients=7, disorder=disorder).take(MESSAGES))
+    expected = Expected()
+    with Gateway.open(Settings(data=tmp_path)) as gateway:
+        asyncio.run(deliver(gateway, lanes_of(events, random.Random(4), by="control_id"), expected))
+        findings = check(gateway, expected)
+    assert findings.lines() == ["lost: 0", "doubled: 0", "out of order: 0"]
+    assert max(flat for flats in expected.flats.values() for _, flat in flats.values()) > 3
 
 
 @pytest.mark.parametrize("kind", ["lost", "doubled", "disordered"])

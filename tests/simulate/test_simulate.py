@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -80,14 +81,27 @@ def test_what_is_said_of_an_event_is_what_its_message_says(course: list[Event]) 
         assert datetime.strptime(message.segments[0].field(7), "%Y%m%d%H%M%S%z") == event.at
 
 
-def test_each_message_about_a_person_bears_the_next_number_in_the_address(course: list[Event]) -> None:
-    flats: defaultdict[str, list[int]] = defaultdict(list)
-    for event in course:
+def flats_of(events: Iterable[Event]) -> defaultdict[str, list[tuple[str, int]]]:
+    flats: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    for event in events:
         pid = parse(event.raw).first("PID")
         assert pid is not None
-        flats[event.patient].append(int(pid.field(11).split("^")[1].removeprefix("Apt ")))
-    for numbers in flats.values():
-        assert numbers == list(range(1, len(numbers) + 1))
+        flats[event.patient].append((event.kind, int(pid.field(11).split("^")[1].removeprefix("Apt "))))
+    return flats
+
+
+def test_each_message_about_a_restless_person_bears_the_next_number_in_the_address() -> None:
+    events = Simulation(seed=4, patients=60, disorder=ORDERLY, triggers=ALL, restless=True).take(3000)
+    for told in flats_of(events).values():
+        assert [number for _, number in told] == list(range(1, len(told) + 1))
+
+
+def test_people_move_before_updates(course: list[Event]) -> None:
+    for told in flats_of(course).values():
+        flat = 1
+        for kind, number in told:
+            flat += kind in ("ADT^A08", "ADT^A31")
+            assert number == flat
 
 
 def test_partial_results_become_final_and_final_ones_are_corrected(course: list[Event]) -> None:
