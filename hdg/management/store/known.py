@@ -48,12 +48,17 @@ class Known:
 
     def keep(self, key: _Key, state: State) -> None:
         """A state as it is after a group that has made it or looked at it."""
-        is_new = state.before is None and not state.is_stored
-        if self.get(key) is not state:
-            state.settled()
-        self._new.drop(key)
-        self._used.drop(key)
-        (self._new if is_new else self._used).put(key, state)
+        used, new = self._used, self._new
+        if used.states.get(key) is state:
+            used.states.move_to_end(key)
+        elif state.before is None and not state.is_stored:
+            new.put(key, state.settled())
+        else:
+            if new.states.get(key) is not state:
+                state.settled()
+            new.drop(key)
+            used.drop(key)
+            used.put(key, state)
         if state.is_parsed:
             self._keep_parsed(key, state)
 
