@@ -1,4 +1,6 @@
-"""N connections over M senders: each patient's messages of one sender stay on one connection, in order.
+"""Connections of several senders: each patient's messages of one sender stay on one connection, in order.
+
+Who sends more has more of them (``shared_out``): with as many for each, all would wait for the laboratory's.
 
 A repeat takes any connection of its sender, so that it may overtake the message that it repeats. Closed loop:
 a connection sends its next message when the last one is acknowledged.
@@ -11,10 +13,10 @@ import time
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from hdg.simulate import SENDERS, Event
+from hdg.simulate import Event
 
 BACKLOG = 40
 """Messages that wait for one connection at most: while one lane is full, the others still have work."""
@@ -44,25 +46,39 @@ class Outcome:
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
+def shared_out(connections: int, events: Iterable[Event]) -> dict[str, int]:
+    """How many of the connections each sender has, by how often it speaks in a sample; at least one each."""
+    spoken = Counter(event.sender for event in events)
+    found = dict.fromkeys(spoken, 1)
+    for _ in range(connections - len(spoken)):
+        found[max(spoken, key=lambda sender: spoken[sender] / found[sender])] += 1
+    return found
+
+
 async def drive(
     address: tuple[str, int],
     events: Iterator[Event],
     *,
-    connections: int,
-    senders: int,
+    connections: Mapping[str, int],
     seconds: float,
     rate: float | None,
     on_accepted: Callable[[bytes], None],
 ) -> Outcome:
-    """Sends for ``seconds`` (at most ``rate`` a second), then waits for the acknowledgements under way."""
+    """Sends for ``seconds`` (at most ``rate`` a second), then waits for the acknowledgements under way.
+
+    ``connections``: how many each sender has.
+    """
     outcome = Outcome()
-    per_sender = max(1, connections // senders)
-    lanes = [asyncio.Queue[Event | None](BACKLOG) for _ in range(per_sender * senders)]
+    lanes_of = {
+        sender: [asyncio.Queue[Event | None](BACKLOG) for _ in range(count)]
+        for sender, count in connections.items()
+    }
+    lanes = [lane for own in lanes_of.values() for lane in own]
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for lane in lanes:
             group.create_task(_connection(address, lane, outcome, started, on_accepted))
-        await _feed(events, lanes, per_sender, started + seconds, rate)
+        await _feed(events, lanes_of, started + seconds, rate)
         for lane in lanes:
             while not lane.empty():
                 lane.get_nowait()  # not sent: the time is up
@@ -73,8 +89,7 @@ async def drive(
 
 async def _feed(
     events: Iterator[Event],
-    lanes: list[asyncio.Queue[Event | None]],
-    per_sender: int,
+    lanes: Mapping[str, list[asyncio.Queue[Event | None]]],
     until: float,
     rate: float | None,
 ) -> None:
@@ -86,8 +101,8 @@ async def _feed(
         if rate is not None and (wait_s := started + number / rate - now) > 0:
             await asyncio.sleep(wait_s)
         key = event.control_id if event.fate == "repeat" else event.patient
-        first = SENDERS.index(event.sender) * per_sender
-        lane = lanes[first + zlib.crc32(key.encode()) % per_sender]
+        own = lanes[event.sender]
+        lane = own[zlib.crc32(key.encode()) % len(own)]
         if lane.full() and not await _has_room(lane, until):
             return
 

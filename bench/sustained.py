@@ -28,7 +28,7 @@ from pathlib import Path
 import psutil
 
 from bench.expected import Expected, Findings, check
-from bench.lanes import Outcome, drive
+from bench.lanes import Outcome, drive, shared_out
 from bench.measure import Figure, Running, start_gateway
 from hdg.gateway import Gateway
 from hdg.settings import Settings
@@ -39,6 +39,8 @@ SLICES = 6
 """Parts of the run that the table shows one by one."""
 LIMIT_S = 4.0
 SEED_OF_LIMIT = 499
+SAMPLE = 3000
+"""Messages that tell how often each sender speaks."""
 
 
 def main() -> int:
@@ -97,8 +99,7 @@ async def _measured(
     outcome = await drive(
         running.mllp,
         iter(simulation),
-        connections=given.connections,
-        senders=given.senders,
+        connections=_connections(given),
         seconds=seconds,
         rate=given.rate,
         on_accepted=expected.accept,
@@ -107,6 +108,11 @@ async def _measured(
     with contextlib.suppress(asyncio.CancelledError):
         await watching
     return outcome, memory
+
+
+def _connections(given: argparse.Namespace) -> dict[str, int]:
+    sample = Simulation(seed=SEED_OF_LIMIT, patients=given.patients, senders=given.senders).take(SAMPLE)
+    return shared_out(given.connections, sample)
 
 
 async def _watch(process: psutil.Process, memory: list[tuple[float, float]]) -> None:
@@ -147,8 +153,7 @@ def _limit(given: argparse.Namespace) -> Outcome:
             drive(
                 address,
                 stream,
-                connections=given.connections,
-                senders=given.senders,
+                connections=_connections(given),
                 seconds=LIMIT_S,
                 rate=given.rate,
                 on_accepted=expected.accept,

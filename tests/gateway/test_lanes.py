@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from bench.expected import Expected
-from bench.lanes import Outcome, drive
-from hdg.simulate import ORDERLY, Disorder, Simulation
+from bench.lanes import Outcome, drive, shared_out
+from hdg.simulate import ORDERLY, SENDERS, Disorder, Simulation
 
 Arrival = tuple[int, bytes]
 
@@ -34,8 +34,7 @@ def exchange(simulation: Simulation, refuse_every: int = 0) -> tuple[list[Arriva
         outcome = await drive(
             server.sockets[0].getsockname()[:2],
             iter(simulation),
-            connections=16,
-            senders=8,
+            connections=dict.fromkeys(SENDERS, 2),
             seconds=0.5,
             rate=None,
             on_accepted=expected.accept,
@@ -72,3 +71,14 @@ def test_what_is_not_accepted_is_counted_and_not_expected() -> None:
     arrivals, outcome, expected = exchange(Simulation(patients=30, disorder=ORDERLY), refuse_every=10)
     assert len(outcome.refused) == len(arrivals) // 10 > 0
     assert len(expected.accepted) == outcome.accepted == len(arrivals) - len(outcome.refused)
+
+
+def test_who_speaks_more_has_more_of_the_connections() -> None:
+    events = list(Simulation(patients=30).take(1000))
+    spoken = Counter(event.sender for event in events)
+    shares = shared_out(64, events)
+    assert sum(shares.values()) == 64
+    assert shares.keys() == set(SENDERS)
+    for sender, count in shares.items():
+        assert abs(count - 64 * spoken[sender] / 1000) <= 2
+    assert set(shared_out(8, events).values()) == {1}
