@@ -1,4 +1,4 @@
-"""The messages of one sender about a patient, converted again: what each had stated, and by which of its fields.
+"""The messages of one sender about a resource, converted again: what each had stated, and by which of its fields.
 
 A version does not say which field each of its items came from, but the messages are kept. Converted once more without a
 field, a message gives what it stated otherwise. HL7 v2.9 §2.5.3.2; docs/hl7v2.md states the rules that rest on it
@@ -96,7 +96,7 @@ dose it must not be.
 
 
 class History:
-    """The messages of one sender about a patient, the newest first; each is converted when it is asked for."""
+    """The messages of one sender about resources, the newest first; each is converted when it is asked for."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class History:
                     yield Told(content)
 
     def _ids(self, target: JsonObject) -> Iterator[str]:
-        """Of the Provenances that name a resource; and of all that are not stored yet."""
+        """Of the Provenances that name a resource; before them, of all that are not stored yet."""
         states = self._session.batch.states
         pending = [
             id_ for (type_, id_), state in states.items() if type_ == "Provenance" and state is not None
