@@ -145,7 +145,10 @@ def _details(one, at):
 
 
 def facts(resources):
-    """Each fact: type, codes, denied, status, dates to the day, value, and what belongs to its type."""
+    """Each fact: type, codes, denied, status, dates to the day, value, and what belongs to its type.
+
+    What is denied has a clinical status on the problem list alone, where R4 con-3 asks for one: it says nothing more.
+    """
     at = {f"{one['resourceType']}/{one['id']}": one for one in resources}
     return Counter(
         (
@@ -153,7 +156,7 @@ def facts(resources):
             _code(one, at),
             is_denied(one),
             one.get("status", one.get("lifecycleStatus", "")),
-            _codes(one.get("clinicalStatus")),
+            "" if is_denied(one) else _codes(one.get("clinicalStatus")),
             tuple(_dates(one)),
             _value(one) if one["resourceType"] == "Observation" else "",
             _details(one, at),
