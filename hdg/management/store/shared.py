@@ -13,7 +13,7 @@ from hdg.management.store.batch import Batch
 from hdg.management.store.custom import CustomSet, Rows
 from hdg.management.store.engine import Statements
 from hdg.management.store.index import Indexer
-from hdg.management.store.known import Known
+from hdg.management.store.known_states import KnownStates
 from hdg.management.store.texts import Texts
 
 __all__ = ["Shared"]
@@ -38,7 +38,7 @@ class Shared:
     """Makes their rows; None: there are none."""
     texts: Texts | None = None
     """Writes the index of words; None: there is none."""
-    states: Known = field(default_factory=Known)
+    states: KnownStates = field(default_factory=KnownStates)
     owners: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict)
     random: vault.Randomness = field(default_factory=vault.Randomness)
     owner_limit: int = 16_384

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from hdg.management.store.batch import State
 
-__all__ = ["Known"]
+__all__ = ["KnownStates"]
 
 _BYTES = 64 << 20
 _NEW_SHARE = 4
@@ -22,7 +22,7 @@ _NEW_SHARE = 4
 _Key = tuple[str, str]
 
 
-class Known:
+class KnownStates:
     """States by type and id. Owned by the writer's thread."""
 
     def __init__(self, limit_bytes: int = _BYTES, parsed_limit: int = 512) -> None:
