@@ -10,10 +10,13 @@ from collections.abc import Iterator
 
 from hdg.ingestion.converted import JsonObject
 from hdg.management.store.session import WriteSession
+from hdg.numbers import by_kind, common, services
+from hdg.under_orders import is_dose
 
-__all__ = ["answered", "subjects"]
+__all__ = ["REQUESTS", "answered", "subjects"]
 
-_REQUESTS = ("ServiceRequest", "MedicationRequest")
+REQUESTS = ("ServiceRequest", "MedicationRequest")
+"""What is ordered."""
 
 Number = tuple[str, str, str]
 """System, value, name of the authority."""
@@ -28,16 +31,14 @@ def answered(session: WriteSession, answer: JsonObject, sender: str) -> Iterator
     numbers = _numbers(answer)
     if not numbers:
         return
-    for key in session.bearing(_REQUESTS, answer["identifier"], None):
+    for key in session.bearing(REQUESTS, answer["identifier"], None):
         order = session.current(*key)
         if order is None or not _is_ordered(order):
             continue
-        theirs = _numbers(order)
-        both = [kind for kind in numbers if kind in theirs]
-        common = [numbers[kind] & theirs[kind] for kind in both]
-        if not common or not all(common) or not _is_service(answer, order):
+        found = common(numbers, _numbers(order))
+        if not found or not _is_service(answer, order):
             continue
-        has_system = any(system for found in common for system, _, _ in found)
+        has_system = any(system for system, _, _ in found)
         if has_system or sender in session.senders(*key):
             yield order
 
@@ -49,27 +50,18 @@ def subjects(orders: list[JsonObject]) -> set[str]:
 
 def _is_ordered(order: JsonObject) -> bool:
     """Whether it is an order, and neither a dose of one nor a control without detail."""
-    if order.get("intent") == "instance-order":
-        return False
-    return order["resourceType"] == "MedicationRequest" or "code" in order
+    return not is_dose(order) and (order["resourceType"] == "MedicationRequest" or "code" in order)
 
 
 def _is_service(answer: JsonObject, order: JsonObject) -> bool:
-    wanted = _codes(answer)
-    return not wanted or not wanted.isdisjoint(_codes(order))
-
-
-def _codes(order: JsonObject) -> set[tuple[str, str]]:
-    code = order.get("code", {})
-    found = {(item.get("system", ""), item.get("code", "")) for item in code.get("coding", ())}
-    return found or ({("", code["text"])} if "text" in code else set())
+    code = answer.get("code", {})
+    if not (code.get("coding") or "text" in code):
+        return True
+    return "code" in order and not services(answer).isdisjoint(services(order))
 
 
 def _numbers(order: JsonObject) -> dict[str, set[Number]]:
-    found: dict[str, set[Number]] = {}
-    for item in order.get("identifier", ()):
-        kinds = [coding.get("code", "") for coding in item.get("type", {}).get("coding", ())]
-        if item.get("value"):
-            number = (item.get("system", ""), item["value"], item.get("assigner", {}).get("display", ""))
-            found.setdefault(kinds[0] if kinds else "", set()).add(number)
-    return found
+    return by_kind(
+        order,
+        lambda item: (item.get("system", ""), item["value"], item.get("assigner", {}).get("display", "")),
+    )

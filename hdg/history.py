@@ -225,9 +225,11 @@ class History:
         """Of the Provenances that name a resource; before them, of all that are not stored yet."""
         states = self._session.batch.states
         pending = [
-            id_ for (type_, id_), state in states.items() if type_ == "Provenance" and state is not None
+            id_
+            for (type_, id_), state in states.items()
+            if type_ == "Provenance" and state is not None and state.base is None
         ]
-        yield from (id_ for id_ in reversed(pending) if not self._is_stored(id_))
+        yield from reversed(pending)
         row = self._session.reference_row({"resourceType": "Provenance", "target": [target]})
         before = _NEWEST
         for page in _PAGES:
@@ -237,10 +239,6 @@ class History:
             if len(found) < page:
                 return
             before = int(found[-1][1])
-
-    def _is_stored(self, id_: str) -> bool:
-        state = self._session.batch.states.get(("Provenance", id_))
-        return state is not None and (state.is_stored or state.base is not None)
 
     def raw(self, told: Told) -> bytes:
         """Its bytes. Raises Unclear: they are not kept any more."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from hdg.answers import answered, subjects
+from hdg.answers import REQUESTS, answered, subjects
 from hdg.charges import is_credit, is_taken_back
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.merge import base_of
 from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
+from hdg.numbers import by_kind, common, services
 from hdg.places import OVER, left_place
 from hdg.under_orders import corrects_another, due_doses, is_dose, orders_of
 
@@ -32,13 +33,12 @@ _CHANGES = frozenset({"XO", "XX"})
 _STOPPED = frozenset({"DC", "OD", "DR", "DF", "RP", "RQ", "RU"})
 """Those after which a prescription is ``stopped``, as in terminology/maps/medication-order-control.csv."""
 
-_REQUESTS = ("ServiceRequest", "MedicationRequest")
 _CONTROL = "https://hdg.dev/fhir/StructureDefinition/order-control"
 _MARK = b'/order-control"'
 _REPLACES = b'"replaces"'
 _GIVEN = ("Immunization", "MedicationAdministration")
 _MARKS = {
-    **dict.fromkeys(_REQUESTS, _MARK),
+    **dict.fromkeys(REQUESTS, _MARK),
     **dict.fromkeys(_GIVEN, b'/administration-action"'),
     "ChargeItem": b'/transaction-type"',
     "Patient": _REPLACES,
@@ -156,11 +156,11 @@ def _own(converted: Converted, made: Sequence[Ready] | None, *, is_merged: bool)
             type_, is_marked = each.type, mark is not None and mark in each.tail
         else:
             type_ = each["resourceType"]
-            is_marked = type_ in _MARKS and (type_ not in _REQUESTS or bool(_control(each)))
+            is_marked = type_ in _MARKS and (type_ not in REQUESTS or bool(_control(each)))
         if (
             type_ == "Appointment"
             or is_marked
-            or (type_ in _REQUESTS and is_order)
+            or (type_ in REQUESTS and is_order)
             or (is_merged and type_ in _STANDS)
         ):
             yield each.resource() if isinstance(each, Ready) else each
@@ -216,7 +216,7 @@ class _Look:
             self._merge(own)
             return
         is_new = self._session.version(own["resourceType"], own["id"]) is None
-        if own["resourceType"] in _REQUESTS:
+        if own["resourceType"] in REQUESTS:
             self._request(own, is_new=is_new)
         elif own["resourceType"] == "ChargeItem":
             self._charge(own)
@@ -310,7 +310,7 @@ class _Look:
                 self._ended_before(own)
             return
         status = self._stated(own, "status")
-        others = list(self._others(own, _REQUESTS if is_bare else (own["resourceType"],), self._patients))
+        others = list(self._others(own, REQUESTS if is_bare else (own["resourceType"],), self._patients))
         if is_bare and (status is None or not others) and "identifier" in own:
             self.unclear["ORC-1", _NOTHING] = None
         same = [other for other in others if is_bare or _is_same_service(own, other)]
@@ -327,7 +327,7 @@ class _Look:
 
     def _ended_before(self, own: JsonObject) -> None:
         """A cancellation or hold of a new order that came before it: it counts when it is the newer one."""
-        for other in self._others(own, _REQUESTS, self._patients):
+        for other in self._others(own, REQUESTS, self._patients):
             control, status = _control(other), other.get("status")
             is_meant = _is_bare(other) or (
                 other["resourceType"] == own["resourceType"] and _is_same_service(own, other)
@@ -431,11 +431,10 @@ class _Look:
             other = self._session.current(*key)
             if key == own_key or other is None:
                 continue
-            theirs = _numbers(other)
-            both = [kind for kind in numbers if not numbers[kind].isdisjoint(theirs.get(kind, ()))]
-            if not both or any(numbers[kind].isdisjoint(theirs[kind]) for kind in numbers if kind in theirs):
+            found = common(numbers, _numbers(other))
+            if not found:
                 continue
-            has_system = any(system for kind in both for system, _ in numbers[kind] & theirs[kind])
+            has_system = any(system for system, _ in found)
             if has_system or not senders.isdisjoint(self._session.senders(*key)):
                 yield other
 
@@ -491,20 +490,9 @@ def _is_same_service(own: JsonObject, other: JsonObject) -> bool:
     """Under one number of services there may be several; any other number is one thing's."""
     if own["resourceType"] != "ServiceRequest":
         return True
-    return not _services(own).isdisjoint(_services(other))
-
-
-def _services(request: JsonObject) -> set[tuple[str, str]]:
-    code = request.get("code", {})
-    found = {(item.get("system", ""), item.get("code", "")) for item in code.get("coding", ())}
-    return found or {("", code.get("text", ""))}
+    return not services(own).isdisjoint(services(other))
 
 
 def _numbers(resource: JsonObject) -> dict[str, set[tuple[str, str]]]:
     """Kind → (system, number). A number without a system is its sender's own."""
-    found: dict[str, set[tuple[str, str]]] = {}
-    for item in resource.get("identifier", ()):
-        codes = [coding.get("code", "") for coding in item.get("type", {}).get("coding", ())]
-        if item.get("value"):
-            found.setdefault(codes[0] if codes else "", set()).add((item.get("system", ""), item["value"]))
-    return found
+    return by_kind(resource, lambda item: (item.get("system", ""), item["value"]))

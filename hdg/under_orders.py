@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from hdg.ingestion.converted import JsonObject
 from hdg.management.store.session import WriteSession
+from hdg.numbers import kind_of
 
 __all__ = ["corrects_another", "due_doses", "is_dose", "order_numbers", "orders_of"]
 
@@ -104,5 +105,4 @@ def _dose_of(administration: JsonObject) -> tuple[object, ...]:
 
 
 def _number(item: JsonObject) -> Number:
-    kinds = [coding.get("code", "") for coding in item.get("type", {}).get("coding", ())]
-    return (kinds[0] if kinds else "", item.get("system", ""), item.get("value", ""))
+    return (kind_of(item), item.get("system", ""), item.get("value", ""))

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from hdg.ingestion.hl7v2.adapter import V2Grammar
-from hdg.ingestion.hl7v2.deletes import base_of_target
+from hdg.ingestion.hl7v2.deletes import base_of_target, fed
 from hdg.mapping.library import Library
 from hdg.mapping.table import Rule
 
@@ -78,10 +78,8 @@ class Contributions:
             if label.partition(":")[0] == kind and not path:
                 tables.add((segment, rule.as_))
         for segment, name in tables:
-            table = self._library.table("segments", name)
-            for rule in table.rules if table is not None else ():
-                if rule.target and table is not None and base_of_target(kind, rule.target) == element:
-                    number = self._grammar.slot(rule.source, table, 0).number
+            for base, number, rule in fed(self._library.table("segments", name), kind, self._grammar):
+                if base == element:
                     yield f"{segment}-{number}", _properties(rule)
 
 

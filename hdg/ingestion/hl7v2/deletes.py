@@ -9,7 +9,7 @@ fields without naming them (a new order: the control of before) goes beside a va
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -19,9 +19,9 @@ from hdg.ingestion.hl7v2.adapter import V2Grammar
 from hdg.ingestion.hl7v2.nulls import Null, TakenBack
 from hdg.mapping.context import Build
 from hdg.mapping.library import Library
-from hdg.mapping.table import Table
+from hdg.mapping.table import Rule, Table
 
-__all__ = ["Feeds", "base_of_target", "deletions"]
+__all__ = ["Feeds", "base_of_target", "deletions", "fed"]
 
 Field = tuple[str, int]
 """(segment, number); number 0 for what a segment puts there as a part of its own."""
@@ -60,13 +60,10 @@ class Feeds:
         known = self._fields.get((name, kind))
         if known is not None:
             return known
-        table = self._library.table("segments", name)
         found: dict[str, set[int]] = {}
-        for rule in table.rules if table is not None else ():
-            if table is not None and rule.target and rule.target != "id":
-                number = self._grammar.slot(rule.source, table, 0).number
-                if number:
-                    found.setdefault(base_of_target(kind, rule.target), set()).add(number)
+        for element, number, _ in fed(self._library.table("segments", name), kind, self._grammar):
+            if number:
+                found.setdefault(element, set()).add(number)
         known = {element: frozenset(numbers) for element, numbers in found.items()}
         self._fields[name, kind] = known
         return known
@@ -83,6 +80,13 @@ class Feeds:
             fields = set().union(*(self.of(label, element) for label in labels))
             known = self._names[kind, element] = frozenset(f"{name}-{number}" for name, number in fields)
         return known
+
+
+def fed(table: Table | None, kind: str, grammar: V2Grammar) -> Iterator[tuple[str, int, Rule]]:
+    """The elements that the rows of a segment's table feed, each with the number of the field and the row."""
+    for rule in table.rules if table is not None else ():
+        if table is not None and rule.target and rule.target != "id":
+            yield base_of_target(kind, rule.target), grammar.slot(rule.source, table, 0).number, rule
 
 
 def deletions(
