@@ -4,7 +4,9 @@ A file is taken once its size and time have stayed the same from one look to the
 a dot or end in .tmp, .part, .filepart or .ack are left alone: write under such a name and rename.
 Taking is a rename into ``.working/``; then the file goes to ``processed/`` when every message was accepted
 and the counts agree, else to ``failed/``, with the answer as ``<name>.ack`` beside it. One that is written to
-all the same while it is taken is taken again; one that may not be read goes to ``failed/``. A gateway that was
+all the same while it is taken is taken again; one that may not be read goes to ``failed/``; one that cannot be read or
+put away just now (a fault of the disk) stays and holds up no other. A name too long to have an answer beside it is cut.
+While the disk is nearly full (space.py) nothing is taken. A gateway that was
 killed in between finds the file in ``.working/`` and takes it again: its messages are known, so they are
 answered from their records. One gateway a folder. DICOM files: watch_images.py.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -29,11 +32,15 @@ from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.sender import Origin
 from hdg.ingestion.sniff import XML, format_of
 from hdg.intake import answer, take_all
+from hdg.throttle import Throttle
 from hdg.watch_images import Images
 
 WORKING, PROCESSED, FAILED = ".working", "processed", "failed"
 _UNFINISHED = (".tmp", ".part", ".filepart", ".ack")
 _ORIGIN = Origin("folder")
+_NAME_BYTES = 200
+"""Of a file's name that are kept: most file systems allow 255, and ``.….ack`` and ``~2`` must find room."""
+_TELL_S = 60.0
 
 _log = logging.getLogger("hdg.watch")
 
@@ -53,6 +60,7 @@ class Watch:
     _documents: Documents = field(init=False)
     _images: Images | None = field(init=False, default=None)
     _devices: Devices = field(init=False)
+    _tell: Throttle = field(default_factory=lambda: Throttle(_log, every_s=_TELL_S))
 
     def __post_init__(self) -> None:
         self._documents = Documents(self.gateway)
@@ -72,7 +80,7 @@ class Watch:
             try:
                 await self.look(stopping)
             except OSError as error:  # the folder is away: a share, perhaps
-                _log.error("the inbox folder cannot be used: %s", error.strerror)
+                self._tell(logging.ERROR, "the inbox folder cannot be used: %s", error.strerror)
             try:
                 await asyncio.wait_for(stopping.wait(), self.poll_s)
             except TimeoutError:
@@ -83,7 +91,7 @@ class Watch:
         done = 0
         left = sorted(path for path in (self.folder / WORKING).iterdir() if path.is_file())
         for path in [*left, *self._ready()]:
-            if stopping is not None and stopping.is_set():
+            if (stopping is not None and stopping.is_set()) or self.gateway.store.space.is_low():
                 break
             taken = path if path.parent.name == WORKING else self._pick_up(path)
             if taken is None:
@@ -94,6 +102,10 @@ class Watch:
             except PermissionError:
                 _log.error("a file of the inbox folder may not be read")
                 self._put_away(taken, FAILED, b"")
+            except OSError as error:
+                text = "a file of the inbox folder stays in %s: %s"
+                self._tell(logging.ERROR, text, WORKING, error.strerror)
+                continue
             done += 1
         return done
 
@@ -120,7 +132,7 @@ class Watch:
         try:
             return path.rename(_free(self.folder / WORKING, path.name))
         except OSError as error:
-            _log.warning("a file of the inbox folder cannot be taken: %s", error.strerror)
+            self._tell(logging.WARNING, "a file of the inbox folder cannot be taken: %s", error.strerror)
             return None
 
     async def _process(self, path: Path) -> bool:
@@ -195,6 +207,16 @@ def _mark(path: Path) -> tuple[int, int]:
 
 def _free(folder: Path, name: str) -> Path:
     """A path in ``folder`` that no file has, nor its answer."""
+    name = _short(name)
     names = chain((name,), (f"{name}~{number}" for number in count(2)))
     paths = (folder / candidate for candidate in names)
     return next(path for path in paths if not path.exists() and not Path(f"{path}.ack").exists())
+
+
+def _short(name: str) -> str:
+    """A file's name with room for its answer's; one that is cut keeps its begin and its suffix."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _NAME_BYTES:
+        return name
+    suffix = os.fsencode(Path(name).suffix)[:20]
+    return os.fsdecode(encoded[: _NAME_BYTES - len(suffix)] + suffix)

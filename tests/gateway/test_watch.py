@@ -147,6 +147,55 @@ def test_a_file_that_may_not_be_read_holds_up_no_other(watch: Watch, monkeypatch
     assert names(watch.folder / "processed") == ["b.hl7", "b.hl7.ack"]
 
 
+@pytest.mark.parametrize("length", [200, 201, 247, 251, 255])
+def test_a_name_of_any_length_is_answered_and_holds_up_no_other(watch: Watch, length: int) -> None:
+    long = "ä" * (length // 2 - 2) + "x" * (length % 2) + ".hl7"
+    (watch.folder / long).write_bytes(oru("C1"))
+    (watch.folder / "z.hl7").write_bytes(oru("C2"))
+    assert look(watch, 3) == 2
+    assert names(watch.folder / ".working") == []
+    found = [name for name in names(watch.folder / "processed") if not name.startswith("z")]
+    assert [name.removesuffix(".ack").endswith(".hl7") for name in found] == [True, True]
+    assert found[1] == found[0] + ".ack"
+    assert found[0].startswith("ä" * 90)
+
+
+def test_a_file_that_cannot_be_read_just_now_stays_and_holds_up_no_other(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read = Path.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path.name == "a.hl7":
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    (watch.folder / "a.hl7").write_bytes(oru("C1"))
+    (watch.folder / "b.hl7").write_bytes(oru("C2"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", broken)
+        assert look(watch, 4) == 1
+    assert names(watch.folder / "processed") == ["b.hl7", "b.hl7.ack"]
+    assert [record.message for record in caplog.records] == [
+        "a file of the inbox folder stays in .working: Input/output error"
+    ]
+    assert look(watch, 1) == 1
+    assert names(watch.folder / "processed") == ["a.hl7", "a.hl7.ack", "b.hl7", "b.hl7.ack"]
+
+
+def test_nothing_is_taken_while_the_disk_is_nearly_full(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        (watch.folder / f"{number}.hl7").write_bytes(oru(f"C{number}"))
+    with monkeypatch.context() as patch:
+        patch.setattr(watch.gateway.store.space, "limit_bytes", 10**18)
+        assert look(watch, 5) == 0
+    assert names(watch.folder / ".working") == []
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["disk nearly full"]
+    assert look(watch) == 3
+
+
 def test_a_file_over_the_limit_fails_without_being_read(
     watch: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
