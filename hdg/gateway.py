@@ -23,6 +23,7 @@ from hdg.errors import Hl7v2Error, LedgerError
 from hdg.ingestion import destinations, senders
 from hdg.ingestion.converted import Converted
 from hdg.ingestion.destinations import DestinationsFile
+from hdg.ingestion.hl7v2.ack_mode import AckMode
 from hdg.ingestion.hl7v2.convert import Converter
 from hdg.ingestion.hl7v2.header import Header, peek
 from hdg.ingestion.inbox import check_losses, check_type
@@ -30,6 +31,7 @@ from hdg.ingestion.lanes import Lanes, Ticket
 from hdg.ingestion.received import (
     Received,
     institution_id,
+    mode_for,
     origin_of,
     pseudonym,
     receive,
@@ -45,6 +47,7 @@ from hdg.management.store.unit import inbox_key
 from hdg.management.store.writer import NotCommitted, RowsRefused, Store
 from hdg.replaying import Replayed, replayed
 from hdg.settings import Settings
+from hdg.throttle import Throttle
 
 Clock = Callable[[], int]
 Work = Callable[[WriteSession], bytes]
@@ -92,6 +95,8 @@ class Gateway:
         self._accepting = Accepting(self._converter, self.destinations)
         """The writer's."""
         self._helper: Helper | None = None
+        self.tell = Throttle(_log)
+        """For what every message of a fault would say."""
         self.off_loop = ThreadPoolExecutor(OFF_LOOP_THREADS, thread_name_prefix="hdg-large")
         """Converts what would hold the event loop up."""
 
@@ -279,6 +284,10 @@ class Gateway:
             return self._accepting.record(session, received, "quarantined", entry.ack, reason=text)
 
         return self.store.submit(work).result()
+
+    def ack_mode(self, raw: bytes, origin: Origin) -> AckMode | None:
+        """The acknowledgements that are declared for the sender of a message that is not kept; None: as it asks."""
+        return mode_for(self.sender(peek(raw), origin))
 
     def sender(self, header: Header, origin: Origin = LOCAL) -> Sender:
         """The declared facts about the sender of a message, with the gateway's defaults filled in.

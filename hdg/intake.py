@@ -37,8 +37,6 @@ _ISSUE_CODE = {
 }
 """HL7 table 0357 → R4 valueset-issue-type; the rest is ``processing``."""
 
-_log = logging.getLogger("hdg.intake")
-
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -77,21 +75,22 @@ async def take(gateway: Gateway, raw: bytes, origin: Origin, number: int = 1) ->
     """Hands one message to the gateway. Never raises for a message; a failure to keep it is an AE."""
     limit = gateway.settings.max_message_bytes
     if len(raw) > limit:
-        return _refused(gateway, raw, number, f"{len(raw)} bytes; the limit is {limit}", "AR")
+        return _refused(gateway, raw, origin, number, f"{len(raw)} bytes; the limit is {limit}", "AR")
     try:
         answered = await asyncio.wait_for(gateway.exchange(raw, origin), WAIT_S)
     except Exception as error:
-        _log.error("a message was not kept: %s", type(error).__name__)
+        gateway.tell(logging.ERROR, "a message was not kept: %s", type(error).__name__)
         text = str(error) if isinstance(error, HdgError) else "the message could not be kept; send it again"
-        return _refused(gateway, raw, number, text, "AE")
+        return _refused(gateway, raw, origin, number, text, "AE")
     return Taken(number, answered.ack, answered.sent, code_of(answered.ack), is_kept=True)
 
 
-def _refused(gateway: Gateway, raw: bytes, number: int, text: str, code: Code) -> Taken:
+def _refused(gateway: Gateway, raw: bytes, origin: Origin, number: int, text: str, code: Code) -> Taken:
     at_us = gateway.clock()
     error = Hl7v2Error(text, condition="207", is_rejection=code == "AR")
     ack = acknowledge(raw, code, errors=[error], control_id=f"E{at_us}", at_us=at_us)
-    return Taken(number, ack, replies(raw, ack, is_kept=False), code, is_kept=False)
+    sent = replies(raw, ack, is_kept=False, mode=gateway.ack_mode(raw, origin))
+    return Taken(number, ack, sent, code, is_kept=False)
 
 
 async def take_all(gateway: Gateway, messages: Sequence[bytes], origin: Origin) -> list[Taken]:

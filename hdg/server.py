@@ -145,6 +145,7 @@ class Server:
                 host,
                 port,
                 self._take,
+                mode=self.gateway.ack_mode,
                 max_bytes=self.settings.max_message_bytes,
                 max_connections=min(MAX_CONNECTIONS, open_files() // 2),
                 idle_s=self.settings.mllp_idle_s,

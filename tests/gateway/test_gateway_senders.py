@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from sqlalchemy import true
 from hdg.errors import SettingsError
 from hdg.fhir.json import loads
 from hdg.gateway import Gateway
+from hdg.ingestion.hl7v2.ack_mode import code_of
 from hdg.ingestion.hl7v2.header import peek
+from hdg.ingestion.hl7v2.mllp_frame import FrameDecoder, frame
 from hdg.ingestion.received import mode_for
 from hdg.ingestion.sender import LOCAL, Origin
+from hdg.intake import take
 from hdg.management.store.search import SearchQuery
+from hdg.server import Server
 from hdg.settings import Settings
 from messages import adt, oru
 from stored import all_of
@@ -158,3 +163,54 @@ def test_other_delimiters_make_nobody_another_sender() -> None:
     other = peek(b"MSH#^~\\&#A#B|C##\r")
     assert one.sender != other.sender
     assert one.sender == peek(b"MSH|^~\\&|A\\F\\B|C||\r").sender
+
+
+NOT_KEPT = """
+[senders."ORIGINAL|N"]
+ack = "original"
+
+[senders."ENHANCED|N"]
+ack = "enhanced"
+"""
+
+
+@pytest.mark.parametrize(
+    ("application", "asked", "sent"),
+    [
+        ("ORIGINAL", "NE|NE", ["AE"]),
+        ("ORIGINAL", "AL|AL", ["AE"]),
+        ("ENHANCED", "|", ["CE"]),
+        ("ENHANCED", "NE|NE", ["CE"]),
+        ("OTHER", "NE|NE", []),
+        ("OTHER", "AL|AL", ["CE"]),
+    ],
+)
+def test_what_is_not_kept_is_answered_in_the_senders_declared_mode_too(
+    tmp_path: Path, application: str, asked: str, sent: list[str]
+) -> None:
+    tail = f"|P|2.5.1|||{asked}".encode()
+    raw = oru().replace(b"|LAB|NORTHGEN|", f"|{application}|N|".encode(), 1).replace(b"|P|2.5.1", tail, 1)
+    (tmp_path / "senders.toml").write_text(NOT_KEPT)
+    settings = Settings(data=tmp_path, min_free_bytes=1 << 62, http="127.0.0.1:0", mllp="127.0.0.1:0")
+
+    async def answers(opened: Gateway) -> bytes:
+        server = Server(settings.model_copy(update={"dicom": "127.0.0.1:0"}), opened)
+        await server.start()
+        try:
+            host, port = server.mllp_address.rsplit(":", 1)
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(frame(raw))
+            writer.write_eof()
+            found = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            return found
+        finally:
+            await server.stop()
+
+    with Gateway.open(settings) as opened:
+        got = FrameDecoder().feed(asyncio.run(answers(opened)))
+        assert [code_of(each) for each in got if isinstance(each, bytes)] == sent
+        taken = asyncio.run(take(opened, raw, Origin("folder")))
+        assert [code_of(each) for each in taken.sent] == sent
+        assert taken.is_to_be_sent_again

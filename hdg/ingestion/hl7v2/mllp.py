@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from hdg.ingestion.hl7v2.mllp_budget import Budget
 from hdg.ingestion.hl7v2.mllp_client import PORT, MllpClient
-from hdg.ingestion.hl7v2.mllp_connection import Connection, Handler, Service
+from hdg.ingestion.hl7v2.mllp_connection import Connection, Handler, Mode, Service, as_asked
 from hdg.ingestion.hl7v2.mllp_frame import MAX_BYTES, FrameDecoder, Oversize, frame
 from hdg.throttle import Throttle
 
@@ -88,6 +88,7 @@ async def serve_mllp(
     port: int,
     handler: Handler,
     *,
+    mode: Mode = as_asked,
     max_bytes: int = MAX_BYTES,
     idle_s: float = 300.0,
     frame_s: float = FRAME_S,
@@ -99,7 +100,8 @@ async def serve_mllp(
 ) -> MllpServer:
     """Listens. ``handler`` gets each message with its Origin and returns the answers, one at a time.
 
-    If it raises, the sender gets AE (or CE) and the connection stays. Port 0 binds any free port. ``tls``:
+    If it raises, the sender gets AE (or CE) and the connection stays; ``mode`` says what is declared about who is
+    sent which acknowledgement of what the handler has not taken. Port 0 binds any free port. ``tls``:
     only TLS is spoken (mllp_tls.server_context). ``end_pause_s``: after such a pause behind an FS the frame
     counts as ended although its CR is missing; 0 waits for the CR (FrameDecoder says why).
 
@@ -110,6 +112,7 @@ async def serve_mllp(
     """
     service = Service(
         handler,
+        mode,
         max_bytes,
         max_connections,
         idle_s,

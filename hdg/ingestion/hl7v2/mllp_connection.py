@@ -16,14 +16,14 @@ from typing import cast
 
 from hdg.errors import HdgError, Hl7v2Error
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
-from hdg.ingestion.hl7v2.ack_mode import replies
+from hdg.ingestion.hl7v2.ack_mode import AckMode, replies
 from hdg.ingestion.hl7v2.mllp_budget import Budget
 from hdg.ingestion.hl7v2.mllp_frame import Cut, FrameDecoder, Oversize, frame
 from hdg.ingestion.hl7v2.mllp_tls import subject_of
 from hdg.ingestion.sender import Origin
 from hdg.throttle import Throttle
 
-__all__ = ["Connection", "Handler", "Service"]
+__all__ = ["Connection", "Handler", "Mode", "Service", "as_asked"]
 
 QUEUE_FRAMES = 16
 QUEUE_BYTES = 1024 * 1024
@@ -33,8 +33,14 @@ FRAME_BYTES_PER_S = 32 * 1024
 
 Handler = Callable[[bytes, Origin], Awaitable[Sequence[bytes]]]
 """Takes a message and where it came from; returns what is sent back, in order."""
+Mode = Callable[[bytes, Origin], AckMode | None]
+"""The acknowledgements that are declared for the sender of a message; None: as the message asks."""
 _Frame = bytes | Oversize | Cut
 _log = logging.getLogger("hdg.ingestion.hl7v2.mllp")
+
+
+def as_asked(raw: bytes, origin: Origin) -> None:
+    """The Mode where nothing is declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Service:
     """What every connection of one server shares (serve_mllp says what the values mean)."""
 
     handler: Handler
+    mode: Mode
     max_bytes: int
     max_connections: int
     idle_s: float
@@ -218,7 +225,7 @@ class Connection(asyncio.Protocol):
         at_us = self._service.clock()
         code: Code = "AR" if error.is_rejection else "AE"
         ack = acknowledge(received, code, errors=[error], control_id=f"E{at_us}", at_us=at_us)
-        return replies(received, ack, is_kept=False)
+        return replies(received, ack, is_kept=False, mode=self._service.mode(received, self._origin))
 
     def _check_idle(self) -> None:
         """Closes a connection on which nothing was received or answered for ``idle_s``."""
