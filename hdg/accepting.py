@@ -17,7 +17,7 @@ from hdg.converting import Outcome
 from hdg.emptied import Emptied, emptied
 from hdg.errors import Hl7v2Error
 from hdg.history import History, Tables
-from hdg.ingestion.converted import Converted
+from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.destinations import DestinationsFile
 from hdg.ingestion.hl7v2.ack import Code, acknowledge
 from hdg.ingestion.hl7v2.convert import Converter
@@ -28,7 +28,8 @@ from hdg.management.store.inbox import note_loss
 from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.unit import InboxRow
-from hdg.orders import Named, named
+from hdg.orders import named
+from hdg.sayings import Named
 
 __all__ = ["LEFT", "Accepting"]
 
@@ -104,7 +105,9 @@ class Accepting:
         left = emptied(session, history, converted)
         beside = Beside(history, received, converted)
         beside.leave(left)
-        besides = named(session, converted, None)
+        besides = named(session, converted, None, received_us)
+        if besides is not None:
+            converted, _ = besides.attached(converted, None)
         statements.store_statements(session, converted, received_us, left=left, beside=beside)
         if besides is not None:
             besides.state(session, converted, received_us)
@@ -192,7 +195,7 @@ class Accepting:
         if repeat is not None:
             return repeat.ack
         left = emptied(session, history, converted)
-        besides = named(session, converted, made)
+        besides = named(session, converted, made, received.at_us)
         seen = _Seen(history, left, besides)
         if seen.unclear and received.sender.is_strict:
             place, reason = seen.unclear[0]
@@ -210,9 +213,12 @@ class Accepting:
         """Stores an accepted message; its acknowledgement."""
         if isinstance(seen, bytes):
             return seen
+        told: Sequence[JsonObject | Ready] | None = made
+        if seen.besides is not None:
+            converted, told = seen.besides.attached(converted, made)
         beside = Beside(seen.history, received, converted)
         beside.leave(seen.left)
-        statements.store_statements(session, converted, received.at_us, made, seen.left, beside)
+        statements.store_statements(session, converted, received.at_us, told, seen.left, beside)
         unclear = [*(seen.left.unclear if seen.left is not None else ()), *dict.fromkeys(beside.unclear)]
         if seen.besides is not None:
             seen.besides.state(session, converted, received.at_us)

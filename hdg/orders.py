@@ -9,9 +9,8 @@ began it stands under the other record. Which resources are meant can only be to
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
 
-from hdg.answers import REQUESTS, answered, subjects
+from hdg.answers import REQUESTS, answers
 from hdg.charges import is_credit, is_taken_back
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.merge import base_of
@@ -19,21 +18,14 @@ from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
 from hdg.numbers import by_kind, common, services
+from hdg.order_states import CONTROLS, DONE, ENDED, RELEASES, control_of, status_of
 from hdg.places import OVER, left_place
+from hdg.sayings import Key, Named, Saying
 from hdg.under_orders import corrects_another, due_doses, is_dose, orders_of
 
 __all__ = ["Named", "named"]
 
-_CONTROLS = frozenset(
-    {"CA", "OC", "CR", "DC", "OD", "DR", "DF", "RP", "RQ", "RU", "HD", "OH", "HR", "RL", "OE", "OR"}
-)
-"""Table 0119: those that end, hold or release an order."""
-_RELEASES = frozenset({"RL", "OE", "OR"})
 _CHANGES = frozenset({"XO", "XX"})
-_STOPPED = frozenset({"DC", "OD", "DR", "DF", "RP", "RQ", "RU"})
-"""Those after which a prescription is ``stopped``, as in terminology/maps/medication-order-control.csv."""
-
-_CONTROL = "https://hdg.dev/fhir/StructureDefinition/order-control"
 _MARK = b'/order-control"'
 _REPLACES = b'"replaces"'
 _GIVEN = ("Immunization", "MedicationAdministration")
@@ -47,9 +39,7 @@ _ORDERS = frozenset({"ORM", "OML", "OMG", "RDE", "RGV", "REF"})
 """Messages whose orders may have been cancelled by one that came before them."""
 _NOW = 1 << 62
 _OFF = frozenset({"cancelled", "noshow", "entered-in-error"})
-_ENDED = frozenset({"revoked", "cancelled", "stopped", "completed", "entered-in-error"})
 _WITHDRAWN = frozenset({"revoked", "entered-in-error"})
-_DONE = frozenset({"completed", "entered-in-error"})
 _STANDS = {
     "CarePlan": ("status",),
     "Condition": ("clinicalStatus", "verificationStatus", "abatement"),
@@ -61,8 +51,6 @@ _STANDS = {
 """The elements that tell how a thing stands, which is so in every record of the person."""
 
 _NOTHING = "an order control without OBR, and nothing is known that was ordered under this number"
-_NOBODYS = "an answer without PID, and no order is known under its number: it was attached to none"
-_WHOSE = "an answer without PID, and orders of several patients are known under its number: it was attached to none"
 _OTHER_SERVICE = "the control names a service that is not known under this number: what is, keeps its state"
 _CHANGED = "the order is for another service now: what was ordered under this number before keeps its state"
 _REFERRED = "the referral is known under one of its numbers alone as well: both stay as they are"
@@ -75,43 +63,18 @@ _WHICH = "several appointments are known under this number: none of them was cha
 _CHARGED = "code"
 """What each statement about a charge or a credit holds, and nothing else says."""
 
-Key = tuple[str, str]
 _What = Callable[[JsonObject, JsonObject], JsonObject]
 
 
-class Saying(NamedTuple):
-    """Elements of a resource. ``stamp``, ``sender``: when they were stated, and by whom; None: by the message."""
-
-    what: JsonObject
-    stamp: Stamp | None = None
-    sender: str | None = None
-
-
-class Named(NamedTuple):
-    """``said``: what is to be stated besides. ``unclear``: (place, text) of what people have to look at."""
-
-    said: tuple[Saying, ...]
-    unclear: tuple[tuple[str, str], ...]
-
-    def state(self, session: WriteSession, converted: Converted, received_us: int) -> None:
-        """Stores it, under the message's stamp or its own. Every resource stays its patient's."""
-        source = converted.source
-        for one in self.said:
-            session.statement(
-                one.what,
-                sender=source.sender if one.sender is None else one.sender,
-                institution=source.institution,
-                stamp=one.stamp or Stamp.of(source.stated_us, received_us),
-            )
-
-
-def named(session: WriteSession, converted: Converted, made: Sequence[Ready] | None) -> Named | None:
+def named(
+    session: WriteSession, converted: Converted, made: Sequence[Ready] | None, received_us: int
+) -> Named | None:
     """What a message says of stored resources that its own are not; None: nothing (the usual case).
 
     Looks things up only, so that it can be asked before anything is written.
     """
     if converted.answers:
-        return _answers(session, converted)
+        return answers(session, converted, received_us)
     if converted.patient_id is None:
         return None
     merged, survivors = session.merged_into(converted.patient_id), session.survivors(converted.patient_id)
@@ -125,26 +88,6 @@ def named(session: WriteSession, converted: Converted, made: Sequence[Ready] | N
     return Named(said, tuple(look.unclear)) if said or look.unclear else None
 
 
-def _answers(session: WriteSession, converted: Converted) -> Named | None:
-    """What an answer without a patient says of the orders that are known under its numbers."""
-    said: dict[Key, Saying] = {}
-    unclear: dict[tuple[str, str], None] = {}
-    for answer in converted.answers:
-        orders = list(answered(session, answer, converted.source.sender))
-        if len(subjects(orders)) != 1:
-            unclear["ORC-2", _WHOSE if orders else _NOBODYS] = None
-            continue
-        control, status = _control(answer), answer.get("status")
-        for order in orders:
-            held = order.get("status")
-            if status is None or held in _DONE or (held in _ENDED and status not in _ENDED):
-                continue
-            key = (order["resourceType"], order["id"])
-            found = _status_of(key[0], {"resourceType": "ServiceRequest"}, status, control)
-            said[key] = Saying({"resourceType": key[0], "id": key[1], "status": found})
-    return Named((*said.values(),), (*unclear,)) if said or unclear else None
-
-
 def _own(converted: Converted, made: Sequence[Ready] | None, *, is_merged: bool) -> Iterator[JsonObject]:
     """The message's own orders (of results: those with a control), appointments and merges; after a merge all that
     may go on in it.
@@ -156,7 +99,7 @@ def _own(converted: Converted, made: Sequence[Ready] | None, *, is_merged: bool)
             type_, is_marked = each.type, mark is not None and mark in each.tail
         else:
             type_ = each["resourceType"]
-            is_marked = type_ in _MARKS and (type_ not in REQUESTS or bool(_control(each)))
+            is_marked = type_ in _MARKS and (type_ not in REQUESTS or bool(control_of(each)))
         if (
             type_ == "Appointment"
             or is_marked
@@ -170,14 +113,6 @@ def _replaced(resource: JsonObject) -> list[str]:
     """The records that a Patient has taken the place of."""
     links = resource.get("link", ()) if resource["resourceType"] == "Patient" else ()
     return [one["other"]["reference"].removeprefix("Patient/") for one in links if one["type"] == "replaces"]
-
-
-def _control(resource: JsonObject) -> str:
-    """ORC-1, where it is none of NW and RE."""
-    for extension in resource.get("extension", ()):
-        if extension.get("url") == _CONTROL:
-            return str(extension["valueCodeableConcept"]["coding"][0].get("code", ""))
-    return ""
 
 
 class _Look:
@@ -272,7 +207,7 @@ class _Look:
             if is_new:
                 self._referral(own)
         elif not is_dose(own):
-            self._order(own, _control(own), is_new=is_new)
+            self._order(own, control_of(own), is_new=is_new)
         elif is_new:
             self._due(own)
 
@@ -281,31 +216,29 @@ class _Look:
         others = list(self._others(own, ("ServiceRequest",), self._patients))
         status = self._stated(own, "status")
         if status not in _WITHDRAWN:
-            if any(other.get("status") not in _ENDED for other in others):
+            if any(other.get("status") not in ENDED for other in others):
                 self.unclear["RF1-6", _REFERRED] = None
             return
         for other in others:
-            if other.get("status") not in _DONE:
+            if other.get("status") not in DONE:
                 self._say(other, {"status": status})
 
     def _due(self, dose: JsonObject) -> None:
         """A dose to give of an order that was ended or held before: it counts when that is the newer one."""
         for order in orders_of(self._session, dose, {self._sender}, self._patients):
-            control, status = _control(order), order.get("status")
-            if control in _CONTROLS - _RELEASES:
-                self._say_as(order, dose, {"status": _status_of("MedicationRequest", order, status, control)})
+            control, status = control_of(order), order.get("status")
+            if control in CONTROLS - RELEASES:
+                self._say_as(order, dose, {"status": status_of("MedicationRequest", order, status, control)})
 
     def _doses(self, orders: list[JsonObject], own: JsonObject, status: object, control: str) -> None:
         """The doses that are due end, wait and go on with their order."""
         for dose in due_doses(self._session, orders, {self._sender}, self._patients):
-            if dose.get("status") not in _DONE and not (
-                control in _RELEASES and dose.get("status") in _ENDED
-            ):
-                self._say(dose, {"status": _status_of("MedicationRequest", own, status, control)})
+            if dose.get("status") not in DONE and not (control in RELEASES and dose.get("status") in ENDED):
+                self._say(dose, {"status": status_of("MedicationRequest", own, status, control)})
 
     def _order(self, own: JsonObject, control: str, *, is_new: bool) -> None:
         is_bare = _is_bare(own)
-        if not (is_bare or control in _CONTROLS or (control in _CHANGES and is_new)):
+        if not (is_bare or control in CONTROLS or (control in _CHANGES and is_new)):
             if is_new:
                 self._ended_before(own)
             return
@@ -314,26 +247,26 @@ class _Look:
         if is_bare and (status is None or not others) and "identifier" in own:
             self.unclear["ORC-1", _NOTHING] = None
         same = [other for other in others if is_bare or _is_same_service(own, other)]
-        if is_new and not same and any(other.get("status") not in _ENDED for other in others):
-            self.unclear["ORC-1", _OTHER_SERVICE if control in _CONTROLS else _CHANGED] = None
-        if status is None or not (is_bare or control in _CONTROLS):
+        if is_new and not same and any(other.get("status") not in ENDED for other in others):
+            self.unclear["ORC-1", _OTHER_SERVICE if control in CONTROLS else _CHANGED] = None
+        if status is None or not (is_bare or control in CONTROLS):
             return
         for other in same:
             held = other.get("status")
-            if held not in _DONE and not (control in _RELEASES and held in _ENDED):
-                self._say(other, {"status": _status_of(other["resourceType"], own, status, control)})
+            if held not in DONE and not (control in RELEASES and held in ENDED):
+                self._say(other, {"status": status_of(other["resourceType"], own, status, control)})
         if is_bare or own["resourceType"] == "MedicationRequest":
             self._doses([own, *same], own, status, control)
 
     def _ended_before(self, own: JsonObject) -> None:
         """A cancellation or hold of a new order that came before it: it counts when it is the newer one."""
         for other in self._others(own, REQUESTS, self._patients):
-            control, status = _control(other), other.get("status")
+            control, status = control_of(other), other.get("status")
             is_meant = _is_bare(other) or (
                 other["resourceType"] == own["resourceType"] and _is_same_service(own, other)
             )
-            if is_meant and control in _CONTROLS - _RELEASES and own.get("status") not in _DONE:
-                self._say_as(other, own, {"status": _status_of(own["resourceType"], other, status, control)})
+            if is_meant and control in CONTROLS - RELEASES and own.get("status") not in DONE:
+                self._say_as(other, own, {"status": status_of(own["resourceType"], other, status, control)})
 
     def _merge(self, own: JsonObject) -> None:
         """A merge that comes after what went on under the record that is used from now on."""
@@ -477,13 +410,7 @@ def _back(own: JsonObject, other: JsonObject) -> JsonObject:
 
 def _is_bare(request: JsonObject) -> bool:
     """An order control without detail: it says of no service, but of all under its number."""
-    return request["resourceType"] == "ServiceRequest" and "code" not in request and bool(_control(request))
-
-
-def _status_of(type_: str, own: JsonObject, status: object, control: str) -> object:
-    if type_ == own["resourceType"] or status != "revoked":
-        return status
-    return "stopped" if control in _STOPPED else "cancelled"
+    return request["resourceType"] == "ServiceRequest" and "code" not in request and bool(control_of(request))
 
 
 def _is_same_service(own: JsonObject, other: JsonObject) -> bool:

@@ -44,7 +44,7 @@ def store_statements(
     session: WriteSession,
     converted: Converted,
     received_us: int,
-    made: Sequence[Ready] | None = None,
+    made: Sequence[JsonObject | Ready] | None = None,
     left: Emptied | None = None,
     beside: Beside | None = None,
 ) -> None:

@@ -62,8 +62,7 @@ class Converted:
 
     ``moved``: (type, id) of resources that the input moves from another patient with all that is known;
     ``deleted``: of those that it deletes (they are in ``resources`` too, saying so as well as they can).
-    ``answers``: orders as an answer without a patient tells them: of each its numbers, its service, its control and its
-    state, as far as they are told.
+    ``answers``: orders as an answer without a patient tells them, of each what it says as elements of a ServiceRequest.
     ``patient_id`` is the id of the message's Patient, or None when the input names no patient.
     ``mapping_digest`` identifies the tables that made it (hex).
     """

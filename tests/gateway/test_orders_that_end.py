@@ -12,7 +12,7 @@ import pytest
 from hdg.data import folder
 from hdg.gateway import Gateway
 from hdg.management.store.inbox import work_items
-from hdg.orders import _STOPPED
+from hdg.order_states import STOPPED
 from hdg.settings import Settings
 from stored import all_of, send
 
@@ -241,7 +241,7 @@ def test_a_number_of_another_sender_or_patient_is_another_order(gateway: Gateway
 def test_a_prescription_stops_by_the_controls_that_the_map_says() -> None:
     with (folder("terminology") / "maps" / "medication-order-control.csv").open(newline="") as file:
         rows = [(row["source_code"], row["target_code"]) for row in csv.DictReader(file)]
-    assert {code for code, status in rows if status == "stopped"} | {"DF"} == _STOPPED
+    assert {code for code, status in rows if status == "stopped"} | {"DF"} == STOPPED
 
 
 # --- appointments -------------------------------------------------------------------------------------------

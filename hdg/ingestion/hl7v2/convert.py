@@ -19,6 +19,7 @@ from hdg.fhir.validate import is_accepted, refused
 from hdg.ingestion.converted import Converted, JsonObject, Source
 from hdg.ingestion.device.pcd_profile import TABLE, profiled
 from hdg.ingestion.hl7v2.adapter import V2Grammar
+from hdg.ingestion.hl7v2.answering import answers_of, is_answer
 from hdg.ingestion.hl7v2.deletes import Feeds, deletions
 from hdg.ingestion.hl7v2.families import link_families
 from hdg.ingestion.hl7v2.filling import fill
@@ -48,10 +49,6 @@ UNSUPPORTED_MESSAGE, UNSUPPORTED_EVENT = "200", "201"
 """HL7 table 0357."""
 _SENDERS_MAX: Final = 16
 _NOBODY: Final = "the message names no patient: what it says belongs to nobody"
-
-_ANSWER: Final = "ServiceRequest:answer"
-"""Label of an order that is answered without telling whose it is."""
-_TOLD: Final = frozenset({"code", "extension", "identifier", "status"})
 
 
 def sender_of(message: Message) -> str:
@@ -171,9 +168,10 @@ class Converter:
         if contained is None or contained.has_parents:
             link_families(builds, state)
         link_replaced(builds, state)
-        answers = [build for build in builds if build.label == _ANSWER]
-        if answers:
-            builds = [build for build in builds if build.label != _ANSWER]
+        answered = [build for build in builds if is_answer(build)]
+        told = answers_of(answered, grouped, state) if answered else ()
+        if answered:
+            builds = [build for build in builds if not is_answer(build)]
         begun = _begun(builds)
         things = _things(builds, state)
         resources = [*begun, *things]
@@ -191,7 +189,7 @@ class Converter:
             defaulted=defaulted(builds),
             moved=tuple((build.type, build.id) for build in special if build.label.endswith(":moved")),
             deleted=tuple((build.type, build.id) for build in special if build.label.endswith(":deleted")),
-            answers=tuple(_answer(build) for build in answers),
+            answers=told,
             issues=tuple(dict.fromkeys(state.issues)),
             patient_id=next((build.id for build in builds if build.type == "Patient"), None),
             mapping_digest=digest,
@@ -297,13 +295,6 @@ def _source(message: Message, sender: Sender, sha256: str, state: State) -> Sour
         sha256=sha256,
         stated_us=stated_us(message, state.zone),
     )
-
-
-def _answer(build: Build) -> JsonObject:
-    """What an answer tells of an order of which it does not say whose it is; no value that fills a gap."""
-    return {
-        name: value for name, value in build.resource.items() if name in _TOLD and name not in build.defaulted
-    }
 
 
 def _begun(builds: list[Build]) -> list[JsonObject]:

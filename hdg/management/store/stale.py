@@ -294,10 +294,12 @@ def author_of(said: Said, stored: JsonObject, element: str) -> str:
     return entry[1] if entry is not None else ""
 
 
-def newest_of(said: Said, stored: JsonObject) -> dict[str, tuple[Stamp, str]]:
-    """Element → stamp and sender of the newest statement about it, of a list whoever's."""
+def newest_of(said: Said, stored: JsonObject, sender: str | None = None) -> dict[str, tuple[Stamp, str]]:
+    """Element → stamp and sender of the newest statement about it, of a list whoever's: or only that of ``sender``."""
     found: dict[str, tuple[Stamp, str]] = {}
-    for (_, element), entry in _clock(said, stored["resourceType"], _elements(stored)).items():
+    for (author, element), entry in _clock(said, stored["resourceType"], _elements(stored)).items():
+        if sender is not None and author not in ("", sender):
+            continue
         if element not in found or entry[0] > found[element][0]:
             found[element] = entry
     return found

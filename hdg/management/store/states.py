@@ -17,7 +17,7 @@ from hdg.management.store.ahead import MESSAGES, Expected
 from hdg.management.store.batch import State
 from hdg.management.store.envelope import binding, unpack
 from hdg.management.store.index import REFERENCE, TOKEN
-from hdg.management.store.merge import JsonObject
+from hdg.management.store.merge import JsonObject, Parts
 from hdg.management.store.stale import Stamp, newest_of
 from hdg.management.store.unit import Unit, newest
 
@@ -224,10 +224,15 @@ class States(Unit):
         self._know_patients(state)
         return not (state.patients or frozenset()).isdisjoint(patients)
 
-    def stated(self, type_: str, id_: str) -> dict[str, tuple[Stamp, str]]:
-        """Element → when it was stated last, and by whom."""
+    def stated(self, type_: str, id_: str, sender: str | None = None) -> dict[str, tuple[Stamp, str]]:
+        """Element → when it was stated last, and by whom; of lists only by ``sender``, if one is given."""
         state = self._state((type_, id_))
-        return {} if state is None or state.deleted else newest_of(state.said, state.content())
+        return {} if state is None or state.deleted else newest_of(state.said, state.content(), sender)
+
+    def parts(self, type_: str, id_: str) -> Parts:
+        """Whose the items of its lists are (merge.py); never to be changed."""
+        state = self._state((type_, id_))
+        return {} if state is None else state.parts
 
     def senders(self, type_: str, id_: str) -> frozenset[str]:
         """Who has a part in what is stored of a resource."""
