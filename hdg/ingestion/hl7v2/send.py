@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hdg.errors import Hl7v2Error, SettingsError
+from hdg.ingestion.hl7v2.ack import read_header
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.mllp import MllpClient
+from hdg.ingestion.hl7v2.mllp_client import UnaskedAnswer
 from hdg.ingestion.hl7v2.mllp_tls import client_context
-from hdg.ingestion.hl7v2.parser import parse
+from hdg.ingestion.hl7v2.parser import Message, parse
+from hdg.ingestion.hl7v2.verdict import read_msa_2
 
 NONE_ASKED = "sent"
 """Stands for a code where the message asked for no acknowledgement and got none."""
@@ -21,18 +24,26 @@ NONE_ASKED = "sent"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one message: MSA-1 (both, in enhanced mode) and the ERR texts, or why no answer came."""
+    """What became of one message: MSA-1 (both, in enhanced mode) and the ERR texts, or why no answer came.
+
+    ``is_another``: an answer acknowledges another message (MSA-2).
+    """
 
     file: str
     number: int
     code: str
     control_id: str
     errors: tuple[str, ...] = ()
+    is_another: bool = False
 
     @property
     def is_accepted(self) -> bool:
         """True for AA and CA, and for a message that was sent and asks for no acknowledgement."""
-        return self.code != "" and all(code in ("AA", "CA", NONE_ASKED) for code in self.code.split())
+        return (
+            not self.is_another
+            and self.code != ""
+            and all(code in ("AA", "CA", NONE_ASKED) for code in self.code.split())
+        )
 
     def line(self) -> str:
         """``AA  MSG-1  file.hl7 message 1``, with the errors behind it."""
@@ -79,7 +90,7 @@ def acknowledgements(files: Iterable[Path], peer: Peer, timeout_s: float) -> Ite
 
 def _send(client: MllpClient, file: str, number: int, message: bytes) -> Answer:
     try:
-        answers = [parse(answer) for answer in client.exchange(message)]
+        answers = [parse(answer) for answer in _exchanged(client, message)]
     except OSError as error:
         return Answer(file, number, "", "", (f"no answer: {error.strerror or error}",))
     except (Hl7v2Error, ValueError) as error:
@@ -93,4 +104,21 @@ def _send(client: MllpClient, file: str, number: int, message: bytes) -> Answer:
         errors = [
             " ".join(filter(None, (err.field(2), err.field(3), err.field(8)))) for err in answer.all("ERR")
         ]
-    return Answer(file, number, " ".join(codes) or NONE_ASKED, control_id, tuple(errors))
+    is_another = not _are_about(answers, message)
+    if is_another:
+        errors.append("the answer acknowledges another message (MSA-2)")
+        client.close()  # what else comes on it must not be taken for the next message's
+    return Answer(file, number, " ".join(codes) or NONE_ASKED, control_id, tuple(errors), is_another)
+
+
+def _exchanged(client: MllpClient, message: bytes) -> tuple[bytes, ...]:
+    """All answers; also those that the message did not ask for. Raises OSError, ValueError."""
+    try:
+        return client.exchange(message)
+    except UnaskedAnswer as error:
+        return error.answers
+
+
+def _are_about(answers: Iterable[Message], message: bytes) -> bool:
+    expected = read_header(message).field(10).strip()
+    return all(read_msa_2(answer) == expected for answer in answers)

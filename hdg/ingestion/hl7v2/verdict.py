@@ -48,7 +48,7 @@ def verdict(message: bytes, answers: Sequence[bytes], *, any_control_id: bool = 
         except Hl7v2Error:
             return Verdict("unclear", "the answer is not HL7 v2")
         msa = parsed.first("MSA")
-        code = msa.field(1) if msa is not None else ""
+        code = msa.field(1).strip() if msa is not None else ""
         if msa is None or code not in _ACCEPTS | _REFUSALS:
             return Verdict("unclear", "the answer is no acknowledgement")
         if not any_control_id and read_msa_2(parsed) != expected:

@@ -38,6 +38,11 @@ def test_an_answer_to_another_message_is_none_unless_that_is_allowed() -> None:
     assert verdict(MESSAGE, other, any_control_id=True).outcome == "accepted"
 
 
+def test_blanks_around_what_an_answer_says_do_not_count() -> None:
+    padded = answer("AA").replace(b"MSA|AA|M1", b"MSA|AA  |M1        ")
+    assert verdict(MESSAGE, [padded]).outcome == "accepted"
+
+
 def test_delimiters_of_its_own_do_not_hide_the_control_id() -> None:
     odd = MESSAGE.replace(b"|", b"$").replace(b"^", b"!")
     assert verdict(odd, [answer("AA", odd)]).outcome == "accepted"
