@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -249,8 +251,19 @@ class _QuietServer(uvicorn.Server):
         yield
 
 
+def log_to_stderr() -> None:
+    """What hdg tells (INFO and above) and what others warn of: a line each, with its time in UTC."""
+    handler = logging.StreamHandler()
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("hdg").setLevel(logging.INFO)
+
+
 def serve(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Prints one line an open listener."""
+    log_to_stderr()
     runner = asyncio.run
     if sys.platform != "win32":
         import uvloop

@@ -144,3 +144,21 @@ def test_an_interrupt_stops_gracefully_and_what_was_acknowledged_is_there(tmp_pa
         assert opened.send(oru("LAST")) == first
     again.process.terminate()
     again.close()
+
+
+def test_what_an_operator_has_to_know_is_in_the_log_with_its_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gateway = start_gateway(tmp_path / "data")
+    with socket.create_connection(gateway.mllp, timeout=120) as connection:
+        connection.sendall(adt("BARE"))  # no frame, so no answer
+        connection.sendall(b"\x0b" + adt("CUT"))
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(10) == b""
+    gateway.process.terminate()
+    gateway.close()
+    lines = [line for line in capfd.readouterr().err.splitlines() if " mllp: " in line]
+    assert [re.sub(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "", line) for line in lines] == [
+        "WARNING mllp: bytes outside a frame (VT … FS CR) were dropped, without an answer",
+        f"INFO mllp: connection ended within a message; {len(adt('BARE')) - 4} bytes of it were outside frames",
+    ]

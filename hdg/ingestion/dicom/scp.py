@@ -340,7 +340,7 @@ class Listener:
                 self._open[association] = sock
             association.run()
         except OSError as error:
-            _log.info("a connection ended before its association: %s", type(error).__name__)
+            _log.debug("a connection ended before its association: %s", type(error).__name__)
         finally:
             sock.close()
             with self._lock:

@@ -77,6 +77,7 @@ class Connection(asyncio.Protocol):
         self._handled_bytes = 0
         self._is_busy = False
         self._is_closing = False
+        self._is_junk_told = False
         self._is_full = False  # too much waits for its turn
         self._is_over = False  # too much is held by all connections
         self._is_reading = True
@@ -115,6 +116,8 @@ class Connection(asyncio.Protocol):
             return
         decoder = self._decoder
         frames = decoder.feed(data)
+        if decoder.junk_bytes and not self._is_junk_told:
+            self._tell_junk()
         if not decoder.is_inside:
             self._begun_s = None
         elif frames or self._begun_s is None:
@@ -128,6 +131,12 @@ class Connection(asyncio.Protocol):
             self._pause = None
         if decoder.is_at_end:
             self._pause = self._loop.call_later(self._service.end_pause_s, self._end_of_pause)
+
+    def _tell_junk(self) -> None:
+        """Once a connection: who sends without framing gets no answer, so nobody else would know."""
+        self._is_junk_told = True
+        text = "mllp: bytes outside a frame (VT … FS CR) were dropped, without an answer"
+        self._service.tell(logging.WARNING, text)
 
     def _end_of_pause(self) -> None:
         self._pause = None
@@ -302,8 +311,10 @@ class Connection(asyncio.Protocol):
                 timer.cancel()
         self._service.connections.discard(self)
         if self._decoder.junk_bytes or self._decoder.is_inside:
-            what = "cut frame" if self._decoder.is_inside else "closed"
-            _log.info("mllp: %s, %d bytes between frames", what, self._decoder.junk_bytes)
+            what = "ended within a message" if self._decoder.is_inside else "ended"
+            _log.info(
+                "mllp: connection %s; %d bytes of it were outside frames", what, self._decoder.junk_bytes
+            )
 
 
 def _size(received: _Frame) -> int:
