@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from hdg.errors import HdgError, Hl7v2Error, NotFound
 from hdg.fhir.json import loads
+from hdg.fhir.urns import with_one_case
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2 import query
 from hdg.ingestion.hl7v2.header import peek
@@ -229,7 +230,7 @@ def _is_linked(one: JsonObject, other: JsonObject) -> bool:
 def _has_number(patient: JsonObject, number: Number) -> bool:
     for each in patient.get("identifier", ()):
         if each.get("value") == number.value:
-            if number.system and each.get("system") == number.system:
+            if number.system and with_one_case(each.get("system", "")) == number.system:
                 return True
             if not number.system and each.get("assigner", {}).get("display") == number.authority:
                 return True

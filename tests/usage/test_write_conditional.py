@@ -226,3 +226,28 @@ def test_equal_chained_conditions_at_once_create_one_resource(either, north):
     )  # while it is written, the others gather to one group
     assert sorted(answer.status_code for answer in answers) == [200] * 8 + [201]
     assert total(either, north) == 1
+
+
+UUID = "0b5fa2c1-9d3e-4f60-8a7b-1c2d3e4f5a6b"
+
+
+@pytest.mark.parametrize(
+    ("system", "value"),
+    [
+        (f"urn:uuid:{UUID.upper()}", "A1"),
+        ("urn:ietf:rfc:3986", f"urn:uuid:{UUID.upper()}"),
+        ("urn:ietf:rfc:3986", "URN:OID:2.999.1"),
+    ],
+)
+def test_a_urn_of_a_uuid_or_an_oid_is_one_in_any_letter_case(either, north, system, value):
+    sent = {**tagged(either), "identifier": [{"system": system, "value": value}]}
+    lower = f"identifier={system}|{value}".replace(system, system.lower()).replace("URN:OID", "urn:oid")
+    lower = lower.replace(UUID.upper(), UUID)
+    first = either.client.send("POST", "/fhir/Observation", north, sent, if_none_exist=lower)
+    assert first.json()["identifier"] == sent["identifier"]
+    again = either.client.send(
+        "POST", "/fhir/Observation", north, sent, if_none_exist=f"identifier={system}|{value}"
+    )
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert total(either, north, lower) == total(either, north, f"identifier={system}|{value}") == 1
+    assert total(either, north, f"identifier={system}|{value}x") == 0

@@ -14,12 +14,14 @@ from typing import Any, Final
 
 from hdg.errors import CdaError, Issue, SourceError
 from hdg.fhir.times import instant
+from hdg.fhir.urns import spellings
 from hdg.ingestion.cda.authorship import Authorship
 from hdg.ingestion.cda.compile import TOO_FAR, Compiler
 from hdg.ingestion.cda.dispatch import Dispatch
 from hdg.ingestion.cda.fragments import as_document
 from hdg.ingestion.cda.losses import losses
 from hdg.ingestion.cda.original import original
+from hdg.ingestion.cda.roots import make_roots
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values_basic import REASON
 from hdg.ingestion.cda.xml import Element, children, read
@@ -95,9 +97,11 @@ class Converter:
         issues: list[Issue] = []
         tree = as_document(read(data, issues), issues)
         root = tree.root
-        custodian = _custodian(root)
+        control_id = _control_id(root)  # as it was written: by it a repeat is known
         if callable(sender):
             sender = sender(facts_of(root))
+        make_roots(tree)
+        custodian = _custodian(root)
         sender = sender or Sender("", "")
         sender = replace(
             sender, name=sender.name or f"cda|{custodian}", institution=sender.institution or custodian
@@ -122,7 +126,7 @@ class Converter:
         resources.sort(key=lambda one: one["resourceType"] != "Composition")
         digest = tables.library.digest
         stated = state.stated("effectiveTime")
-        source = _source(root, sender, sha256, stated[1] if stated else None)
+        source = _source(root, control_id, sender, sha256, stated[1] if stated else None)
         if not keeps_document:
             state.forget_reading()
         authorship.place()
@@ -198,7 +202,10 @@ _PLACES: Final = {
 
 
 def facts_of(root: Element) -> Facts:
-    """What a document says of who sends it: the ids of its custodian and of its authors and their organizations."""
+    """What a document says of who sends it: the ids of its custodian and of its authors and their organizations.
+
+    UUIDs in each letter case in which senders.toml may have them.
+    """
     found = {name: _numbers(root, *path) for name, path in _PLACES.items()}
     found["author"] += _numbers(root, "author", "assignedAuthor", "representedOrganization", "id")
     return found
@@ -209,8 +216,11 @@ def _numbers(root: Element, *path: str) -> list[str]:
     for name in path:
         nodes = [child for node in nodes for child in children(node, name)]
     roots = [node for node in nodes if node.get("root") and node.get("nullFlavor") is None]
-    whole = [f"{node.get('root')}|{node.get('extension')}" for node in roots if node.get("extension")]
-    return [*(node.get("root") or "" for node in roots), *whole]
+    spelled = [(one, node.get("extension")) for node in roots for one in spellings(node.get("root", ""))]
+    return [
+        *(root for root, _ in spelled),
+        *(f"{root}|{extension}" for root, extension in spelled if extension),
+    ]
 
 
 def _custodian(root: Element) -> str:
@@ -224,14 +234,13 @@ def _custodian(root: Element) -> str:
     return "local"
 
 
-def _source(root: Element, sender: Sender, sha256: str, stated_us: int | None) -> Source:
+def _control_id(root: Element) -> str:
     ids = [one for one in children(root, "id") if one.get("root") or one.get("extension")]
+    return "^".join(part for one in ids[:1] for name in ("root", "extension") if (part := one.get(name, "")))
+
+
+def _source(root: Element, control_id: str, sender: Sender, sha256: str, stated_us: int | None) -> Source:
     codes = [one.get("code", "") for one in children(root, "code")]
-    control = (
-        "^".join(part for part in (ids[0].get("root", ""), ids[0].get("extension", "")) if part)
-        if ids
-        else ""
-    )
     return Source(
-        "cda", sender.name, sender.institution, control, codes[0] if codes else "", sha256, stated_us
+        "cda", sender.name, sender.institution, control_id, codes[0] if codes else "", sha256, stated_us
     )

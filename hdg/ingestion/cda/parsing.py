@@ -10,6 +10,7 @@ from typing import Any, Final
 from xml.parsers import expat
 
 from hdg.errors import CdaError
+from hdg.fhir.urns import UUID_LENGTH
 from hdg.ingestion.cda.element import Element
 from hdg.ingestion.cda.nulls import says_more
 from hdg.ingestion.cda.utf8 import CHUNK
@@ -56,6 +57,7 @@ class Parsed:
         "_is_sharing",
         "_names",
         "_texts",
+        "cased",
         "has_nulled",
         "identified",
         "root",
@@ -65,6 +67,8 @@ class Parsed:
         self.root = Element("")
         self.identified: dict[str, Element] = {}
         """The first element with each ID."""
+        self.cased: list[Element] = []
+        """Those whose root is perhaps a UUID with capital letters."""
         self.has_nulled = False
         """Whether a nullFlavor stands beside values."""
         self._at: Element | None = None
@@ -147,6 +151,9 @@ class Parsed:
         name = attributes.get("ID")
         if name is not None and name not in self.identified:
             self.identified[name] = element
+        root = attributes.get("root")
+        if root is not None and len(root) >= UUID_LENGTH and root != root.lower():
+            self.cased.append(element)
         if not self.has_nulled and "nullFlavor" in attributes:
             self.has_nulled = says_more(element)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
-from uuid import UUID
 
 from hdg.fhir.json import JsonError, decimal
+from hdg.fhir.urns import urn_of_uuid, with_one_case
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import XSI_TYPE, Element, children
 from hdg.ingestion.times import tell_doubt, to_date, to_datetime, to_instant
@@ -128,17 +128,14 @@ def to_uri(value: Any, state: State) -> str | None:
     found = _text(value, state) if isinstance(value, str) else value.get("value", "") or _text(value, state)
     if not found:
         return None
-    return urn_of(found) or found
+    return urn_of(found) or with_one_case(found)
 
 
 def urn_of(root: str) -> str | None:
     """An OID or a UUID as a URN; None for anything else."""
     if OID.fullmatch(root):
         return f"urn:oid:{root}"
-    try:
-        return f"urn:uuid:{UUID(root)}" if len(root) == 36 else None
-    except ValueError:
-        return None
+    return urn_of_uuid(root)
 
 
 @converter("boolean")

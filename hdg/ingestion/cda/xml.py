@@ -42,7 +42,17 @@ _UNBOUND: Final = expat_errors.codes[expat_errors.XML_ERROR_UNBOUND_PREFIX]
 class Tree:
     """A document: its elements, and what is known of all of it."""
 
-    __slots__ = ("_document", "_places", "body", "has_nulled", "identified", "prefixed", "prefixes", "root")
+    __slots__ = (
+        "_document",
+        "_places",
+        "body",
+        "cased",
+        "has_nulled",
+        "identified",
+        "prefixed",
+        "prefixes",
+        "root",
+    )
 
     def __init__(self, found: Parsed, body: bytes) -> None:
         self.root = self._document = found.root
@@ -50,6 +60,8 @@ class Tree:
         """Where elements lie that hold others; bounded, and forgotten with each change."""
         self.identified = found.identified
         """The element with each ID."""
+        self.cased = found.cased
+        """Those whose root is perhaps a UUID with capital letters (roots.py)."""
         self.has_nulled = found.has_nulled
         """Whether a nullFlavor stands beside values."""
         self.body = body

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from hdg.fhir.urns import spellings, urn_of_uuid, with_one_case
 from hdg.ingestion.dicom.dataset import Dataset
 from hdg.ingestion.dicom.state import State
 from hdg.mapping.context import JsonObject
@@ -15,7 +16,6 @@ __all__ = ["authority", "identified", "patient_number", "qualified"]
 
 _LOCAL, _UNIVERSAL, _KIND = 0x00400031, 0x00400032, 0x00400033
 _OID = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
-_UUID = re.compile(r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?", re.IGNORECASE)
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
 _TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
 _PATIENT_ID, _ISSUER, _QUALIFIERS, _CODE = 0x00100020, 0x00100021, 0x00100024, 0x00400035
@@ -32,7 +32,7 @@ def authority(name: str, item: Dataset | None, state: State) -> tuple[str, str]:
         universal, kind = item.text(_UNIVERSAL), item.text(_KIND).upper()
     declared = state.sender.authorities
     if declared:
-        found = declared.get(name) or declared.get(universal)
+        found = next((uri for one in (name, *spellings(universal)) if (uri := declared.get(one))), "")
         if found:
             return found, name
     uri = _uri(universal, kind, state)
@@ -43,10 +43,9 @@ def _uri(universal: str, kind: str, state: State) -> str:
     if kind == "ISO" and _OID.fullmatch(universal):
         return state.systems.uri(universal) or f"urn:oid:{universal}"
     if kind in ("UUID", "GUID"):
-        match = _UUID.fullmatch(universal)
-        return f"urn:uuid:{match[1].lower()}" if match else ""
+        return urn_of_uuid(universal) or ""
     if kind in ("URI", "URL") and _URI.fullmatch(universal):
-        return universal
+        return with_one_case(universal)
     return ""
 
 

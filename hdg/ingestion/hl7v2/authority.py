@@ -6,15 +6,15 @@ A system is the sender's declared one, or the universal id as a URI. Nothing els
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
+from hdg.fhir.urns import plain_uuid, spellings, urn_of_uuid, with_one_case
 from hdg.ingestion.hl7v2.primitives import plain
 from hdg.ingestion.hl7v2.state import State
+from hdg.terminology import Systems
 
 _OID: Final = re.compile(r"[0-2](?:\.(?:0|[1-9]\d*))+", re.ASCII)
-_UUID: Final = re.compile(
-    r"\{?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})\}?", re.IGNORECASE
-)
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^\s]+")
 
 
@@ -32,14 +32,18 @@ def part(parts: list[str], number: int, state: State) -> str:
 
 def universal_uri(identifier: str, kind: str, state: State) -> str | None:
     """A universal id as a URI, by its type (table 0301); registered OIDs get their canonical URI."""
+    return uri_among(identifier, kind, state.systems)
+
+
+def uri_among(identifier: str, kind: str, systems: Systems) -> str | None:
+    """``universal_uri`` by a registry alone."""
     kind = kind.upper()
     if kind == "ISO" and _OID.fullmatch(identifier):
-        return state.systems.uri(identifier) or f"urn:oid:{identifier}"
+        return systems.uri(identifier) or f"urn:oid:{identifier}"
     if kind in ("UUID", "GUID"):
-        match = _UUID.fullmatch(identifier)
-        return f"urn:uuid:{match[1].lower()}" if match else None
+        return urn_of_uuid(identifier)
     if kind == "URI" and _URI.fullmatch(identifier):
-        return identifier
+        return with_one_case(identifier)
     return None
 
 
@@ -60,12 +64,16 @@ def authority_uri(namespace: str, identifier: str, kind: str, state: State) -> s
 
 
 def _authority_uri(namespace: str, identifier: str, kind: str, state: State) -> str | None:
-    declared = state.sender.authorities
-    if declared:
-        found = declared.get(namespace) or declared.get(identifier)
-        if found:
-            return found
+    found = declared_uri(namespace, identifier, state.sender.authorities)
+    if found:
+        return found
     return universal_uri(identifier, kind, state) if identifier else None
+
+
+def declared_uri(namespace: str, identifier: str, authorities: Mapping[str, str]) -> str:
+    """What the sender declares of an authority, by its name, else by its universal id; '' for nothing."""
+    names = (namespace, *spellings(identifier)) if authorities else ()
+    return next((uri for name in names if (uri := authorities.get(name))), "")
 
 
 def authority_facts(namespace: str, identifier: str, kind: str, state: State) -> str:
@@ -73,4 +81,5 @@ def authority_facts(namespace: str, identifier: str, kind: str, state: State) ->
     uri = authority_uri(namespace, identifier, kind, state)
     if uri:
         return uri
+    identifier = plain_uuid(identifier) or identifier
     return f"{identifier}#{kind}" if identifier else f"#{namespace}" if namespace else ""

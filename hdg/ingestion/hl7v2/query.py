@@ -13,8 +13,10 @@ from datetime import date
 
 from hdg.errors import Hl7v2Error
 from hdg.ingestion.hl7v2.ack import read_header
+from hdg.ingestion.hl7v2.authority import declared_uri, uri_among
 from hdg.ingestion.hl7v2.encoding import component, repetitions, subcomponent, unescape
 from hdg.ingestion.hl7v2.parser import Message
+from hdg.terminology.systems import registry
 
 __all__ = ["HISTORY", "Asked", "Number", "echo", "is_query", "read"]
 
@@ -24,7 +26,6 @@ LIMIT = 10
 """Candidates that are listed when RCP-2 does not say; it may ask for fewer."""
 _DATE = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(?:\d{2}){0,3}(?:\.\d+)?(?:[+-]\d{4})?)?)?", re.ASCII)
 _WHOLE_DATE = 10
-_URI_PREFIXES = {"ISO": "urn:oid:", "UUID": "urn:uuid:", "GUID": "urn:uuid:", "URI": ""}
 _REQUIRED, _DATA, _TABLE = "101", "102", "103"
 """HL7 table 0357."""
 _SEXES = {"F": "female", "M": "male", "O": "other"}
@@ -114,10 +115,8 @@ def _number(raw: str, authorities: Mapping[str, str], text: Callable[[str], str]
         return None
     authority = component(raw, 4)
     namespace, identifier, kind = (text(subcomponent(authority, number)) for number in (1, 2, 3))
-    system = authorities.get(namespace) or authorities.get(identifier) or ""
-    if not system and identifier and kind.upper() in _URI_PREFIXES:
-        system = _URI_PREFIXES[kind.upper()] + identifier
-    return Number(system, namespace or identifier, value)
+    system = declared_uri(namespace, identifier, authorities) or uri_among(identifier, kind, registry())
+    return Number(system or "", namespace or identifier, value)
 
 
 def echo(message: Message) -> Asked | None:

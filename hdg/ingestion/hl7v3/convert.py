@@ -13,9 +13,11 @@ from pathlib import Path
 from time import time_ns
 
 from hdg.errors import Hl7v3Error, Issue, SourceError
+from hdg.fhir.urns import spellings
 from hdg.ingestion.cda.compile import Compiler
 from hdg.ingestion.cda.convert import Converter as CdaConverter
 from hdg.ingestion.cda.losses import losses
+from hdg.ingestion.cda.roots import make_roots
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, children
 from hdg.ingestion.converted import Converted, Defaulted, Deletion, JsonObject, Source
@@ -124,6 +126,7 @@ class Converter:
         events = _events(message)
         if callable(sender):
             sender = sender(_facts(message))
+        make_roots(message.tree)
         sender = _sender(sender or Sender("", ""), message)
         tables = self.tables(sender.mappings, sender.terminology)
         state = State(message.tree, sender, tables.library, self.id_key, zone(sender.zone), issues)
@@ -175,10 +178,12 @@ class Converter:
         """What the document that a message carries becomes; known by the number of the message."""
         is_record = message.interaction.startswith(CARE_RECORDS)
         inner = record_in(message) if is_record else document_in(message)
+        device = _facts(message)["device"]
+        make_roots(message.tree)
 
         def named(said: Facts) -> Sender:
             """The sender of the document: what the message around it says counts too."""
-            by_message = {**said, "device": _facts(message)["device"]}
+            by_message = {**said, "device": device}
             declared = sender(by_message) if callable(sender) else sender or Sender("", "")
             return replace(declared, name=_sender(declared, message).name)
 
@@ -201,10 +206,13 @@ class Converter:
 def _facts(message: Message) -> Facts:
     """What a message says of who sends it."""
     numbers = {"device": message.sender, "custodian": message.keeper}
-    return {
-        name: [text.partition("^")[0], text.replace("^", "|")] if text else []
-        for name, text in numbers.items()
-    }
+    return {name: _spelled(text.replace("^", "|")) if text else [] for name, text in numbers.items()}
+
+
+def _spelled(number: str) -> list[str]:
+    """A root, and with its extension if it has one; UUIDs in each letter case in which senders.toml may have them."""
+    root, bar, extension = number.partition("|")
+    return [*spellings(root), *(f"{one}{bar}{extension}" for one in spellings(root))]
 
 
 def _sender(sender: Sender, message: Message) -> Sender:

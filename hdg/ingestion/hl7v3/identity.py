@@ -5,10 +5,9 @@ A patient is the one of a CDA document with the same number: one record, however
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from hdg.errors import Hl7v3Error
 from hdg.fhir.ids import resource_id
+from hdg.fhir.urns import plain_uuid
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.xml import Element, children
@@ -29,11 +28,7 @@ def key_of(one: Element) -> Key | None:
         return None
     if extension:
         return root, extension
-    try:
-        UUID(root)
-    except ValueError:
-        return None
-    return (root, "") if len(root) == 36 else None
+    return (root, "") if plain_uuid(root) else None
 
 
 def patient_key(patient: Element) -> Key:

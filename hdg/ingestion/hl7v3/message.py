@@ -56,16 +56,13 @@ class Message:
     tree: Tree
     interaction: str
     soap: str = ""
+    control_id: str = ""
+    """The number of the message as it was written, as ``root^extension``; '' without one."""
 
     @property
     def root(self) -> Element:
         """The element of the interaction."""
         return self.tree.root
-
-    @property
-    def control_id(self) -> str:
-        """The number of the message, as ``root^extension``; '' without one."""
-        return next((key_text(one) for one in children(self.root, "id") if key_text(one)), "")
 
     @property
     def sender(self) -> str:
@@ -147,7 +144,8 @@ def opened(data: bytes, issues: list[Issue]) -> Message:
     if root.tag != HL7 + name:
         raise Hl7v3Error("the root element is not in the namespace urn:hl7-org:v3", "/")
     as_release_1(tree, issues)
-    return Message(tree, name, soap)
+    number = next((text for one in children(root, "id") if (text := key_text(one))), "")
+    return Message(tree, name, soap, number)
 
 
 def _unwrap(tree: Tree) -> str:

@@ -35,7 +35,7 @@ __all__ = [
     "selectors",
 ]
 
-INDEX_VERSION = "8"
+INDEX_VERSION = "9"
 """Part of what decides whether a database must be indexed anew; raise it when rows, compartments or
 consent rules change.
 """

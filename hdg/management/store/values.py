@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
+from hdg.fhir.urns import with_one_case
+
 __all__ = [
     "MAX_US",
     "MIN_US",
@@ -47,14 +49,15 @@ _US = timedelta(microseconds=1)
 def hasher(key: bytes) -> Hash:
     """A cached keyed hash (BLAKE2b, 64 bits, signed): identifiers do not lie readable in the index.
 
-    '' is 0.
+    '' is 0. UUIDs and OIDs as URNs are one in any letter case (urns.py).
     """
 
     @lru_cache(maxsize=65_536)
     def hashed(text: str) -> int:
         if not text:
             return 0
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+        said = with_one_case(text).encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(said, digest_size=8, key=key).digest()
         return int.from_bytes(digest, "big", signed=True) or 1
 
     return hashed
