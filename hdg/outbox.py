@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hdg.errors import BadRequest, Hl7v2Error, SettingsError
+from hdg.errors import BadRequest, Hl7v2Error, NotFound, SettingsError
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.batch import read_batch
 from hdg.ingestion.hl7v2.header import peek
@@ -24,15 +24,27 @@ _DROPPED = "dropped by the operator"
 
 
 def waiting(settings: Settings, destination: str = "", *, with_all: bool = False) -> Iterator[str]:
-    """A line a message that waits or is parked (``with_all``: or was delivered or dropped), in order."""
+    """A line a message that waits or is parked (``with_all``: or was delivered or dropped), in order.
+
+    Raises NotFound for a destination that is not declared and has no messages.
+    """
     with Gateway.open(existing(settings)) as gateway:
         declared = gateway.destinations.current().tables
+        _check_known(gateway, destination)
         for row in outbox.rows(
             gateway.store.engine, outbox.STATUSES if with_all else ("queued", "refused"), destination
         ):
             gone = "" if row.destination in declared else "  (the destination is not declared)"
             paused = "  (paused)" if row.destination in declared and declared[row.destination].paused else ""
             yield _line(row) + gone + paused
+
+
+def _check_known(gateway: Gateway, destination: str) -> None:
+    """A mistyped name must not look like an empty queue. Raises NotFound."""
+    if not destination or destination in gateway.destinations.current().tables:
+        return
+    if next(outbox.rows(gateway.store.engine, outbox.STATUSES, destination), None) is None:
+        raise NotFound(f"destinations.toml declares no destination {destination}, and no message is for one")
 
 
 def _line(row: Row) -> str:
@@ -46,12 +58,13 @@ def _line(row: Row) -> str:
 def retry(settings: Settings, numbers: Sequence[int], destination: str = "") -> int:
     """Queues parked or dropped messages again, or all that are parked (for ``destination``); how many.
 
-    They go out before those that came after them. Raises NotFound, BadRequest.
+    They go out before those that came after them. Raises NotFound (a destination that nobody knows too), BadRequest.
     """
     with Gateway.open(existing(settings)) as gateway:
         if numbers:
             chosen = _chosen(gateway, numbers, ("refused", "dropped"))
         else:
+            _check_known(gateway, destination)
             chosen = list(outbox.rows(gateway.store.engine, ("refused",), destination))
         return _change(gateway, chosen, "queued", "")
 

@@ -187,6 +187,10 @@ def edit(settings: Settings, number: int, data: bytes) -> int:
         found = entry(gateway.store.engine, number)
         if found.status != "quarantined":
             raise BadRequest(f"message {number} is not in quarantine but {found.status}")
+        if not data.strip():
+            raise BadRequest("the mended bytes are empty")
+        if digest(data) == found.sha256:
+            raise BadRequest(f"these are the bytes of message {number} itself")
         if is_of_device(found):
             return Devices(gateway).keep_edited(found, data)
         if format_of(data) in XML:

@@ -94,7 +94,9 @@ def _line(text: str, section: str, table: str, key: str) -> int:
 class Reloaded(Generic[Content]):
     """A file as it is now.
 
-    A change is seen within a second; a wrong one leaves the last good reading in force.
+    A change is seen within a second; a wrong one leaves the last good reading in force. So does a file that is gone or
+    blank while an earlier one was not: it is being written anew, or its folder is away, and what was declared must not
+    be forgotten meanwhile.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Reloaded(Generic[Content]):
         self._state = self._look()
         self._looked = clock()
         self._content = load(path)
+        self._is_given = self._is_there()
 
     def current(self) -> Content:
         """The reading in force."""
@@ -128,12 +131,21 @@ class Reloaded(Generic[Content]):
                 self._lock.release()
         return self._content
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _is_there(self) -> bool:
+        """Whether the file holds anything. Raises SettingsError when it cannot be read."""
+        try:
+            return bool(self.path.read_bytes().strip())
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise SettingsError(f"{self.path.name}: cannot be read ({type(error).__name__})") from None
+
+    def _look(self) -> tuple[int, ...] | None:
         try:
             found = self.path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
     def _refresh(self) -> None:
         state = self._look()
@@ -141,11 +153,14 @@ class Reloaded(Generic[Content]):
             return
         self._state = state
         try:
+            is_given = self._is_there()
+            if self._is_given and not is_given:
+                raise SettingsError(f"{self.path.name} is gone or empty; a comment in it declares nothing")
             content = self._load(self.path)
         except SettingsError as error:
             self.problem = str(error)
             self._log.error("%s is wrong and NOT in force, the last good one is: %s", self.path.name, error)
             return
-        self._content, self.problem = content, ""
+        self._content, self.problem, self._is_given = content, "", is_given
         self.generation += 1
         self._log.warning("%s is in force: %s", self.path.name, content)

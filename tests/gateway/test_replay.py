@@ -16,7 +16,8 @@ from hdg.gateway import Gateway
 from hdg.ingestion.sender import Origin
 from hdg.management.store.inbox import entries, entry, work_items
 from hdg.management.store.search import SearchQuery
-from hdg.replay import differences, replay_quarantined, show, since_us
+from hdg.outbox import drop, retry, waiting
+from hdg.replay import differences, edit, replay_quarantined, show, since_us
 from hdg.settings import Settings
 from messages import adt, oru
 
@@ -231,6 +232,29 @@ def test_losses_open_work_items_that_are_counted_closed_and_opened_again(setting
         gateway.receive_now(odd("W5"))
     assert item.id not in hdg(settings, "work", "list")[1]
     assert f"{item.id}  5x" in hdg(settings, "work", "list", "--all")[1]
+
+
+@pytest.mark.parametrize("mended", [b"", b"\r\n ", UNKNOWN, UNKNOWN.rstrip(b"\r")])
+def test_nothing_or_the_message_itself_is_no_mended_message(quarantine: Settings, mended: bytes) -> None:
+    code, said = hdg(quarantine, "quarantine", "edit", "1", "-", stdin=mended)
+    assert (code, said) == (1, "")
+    with pytest.raises(BadRequest, match=r"empty|itself"):
+        edit(quarantine, 1, mended)
+    assert "  C1  no table maps" in hdg(quarantine, "quarantine", "list")[1]
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31, 2**63, 10**30])
+def test_a_number_that_no_message_can_have_is_not_found(quarantine: Settings, number: int) -> None:
+    with pytest.raises(NotFound, match=f"there is no message {number}"):
+        list(show(quarantine, number))
+    with pytest.raises(NotFound, match=f"there is no message {number} in the outbox"):
+        drop(quarantine, [number])
+
+
+def test_a_mistyped_destination_is_no_empty_queue(quarantine: Settings) -> None:
+    for command in (lambda: list(waiting(quarantine, "hubb")), lambda: retry(quarantine, (), "hubb")):
+        with pytest.raises(NotFound, match="no destination hubb"):
+            command()
 
 
 def test_what_a_sender_writes_does_not_steer_the_operators_terminal(settings: Settings) -> None:

@@ -117,6 +117,36 @@ def test_a_change_is_seen_and_a_wrong_one_leaves_the_last_good_reading(
     assert file.problem == ""
 
 
+@pytest.mark.parametrize("loss", ["removed", "emptied", "dangling"])
+def test_a_file_that_is_gone_or_empty_takes_nothing_back_that_was_declared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, loss: str
+) -> None:
+    now = [0.0]
+    real = write(tmp_path, '[senders."A|B"]\nmessages = ["ADT"]\n').rename(tmp_path / "real.toml")
+    path = tmp_path / "senders.toml"
+    path.symlink_to(real)
+    file = SendersFile(path, lambda: now[0])
+
+    def kinds() -> tuple[str, ...] | None:
+        now[0] += 2
+        found = file.current().find("A", "B", LOCAL)[1]
+        return found.messages if found else None
+
+    if loss == "removed":
+        path.unlink()
+    elif loss == "emptied":
+        real.write_text("\n")
+    else:
+        real.rename(tmp_path / "away")
+    assert kinds() == ("ADT",)
+    assert "senders.toml is gone or empty" in file.problem
+    assert "NOT in force" in caplog.text
+    path.unlink(missing_ok=True)
+    path.write_text("# nobody\n")
+    assert kinds() is None
+    assert file.problem == ""
+
+
 def test_a_sender_is_held_to_its_message_types() -> None:
     sender = Sender("A|B", "b", messages=frozenset({"ADT", "ORU^R01"}))
     check_type("ADT^A01^ADT_A01", sender)

@@ -92,6 +92,8 @@ def entries(
 
 def entry(engine: Engine, ikey: int) -> Entry:
     """One message. Raises NotFound."""
+    if not 0 < ikey < schema.KEY_END:
+        raise NotFound(f"there is no message {ikey}")
     with engine.connect() as connection:
         row = connection.execute(select(_INBOX).where(_INBOX.c.ikey == ikey)).first()
     if row is None:

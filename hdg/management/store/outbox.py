@@ -94,6 +94,8 @@ def head(engine: Engine, destination: str) -> Row | None:
 
 def one(engine: Engine, okey: int) -> Row:
     """One row. Raises NotFound."""
+    if not 0 < okey < schema.KEY_END:
+        raise NotFound(f"there is no message {okey} in the outbox")
     with engine.connect() as connection:
         found = connection.execute(select(_OUTBOX).where(_OUTBOX.c.okey == okey)).first()
     if found is None:

@@ -50,6 +50,8 @@ __all__ = [
     "WorkItem",
 ]
 
+KEY_END = 1 << 63
+"""No key reaches it: what an operator may write is compared with it before a database is asked."""
 _CLUSTERED = {"sqlite_with_rowid": False}
 _IS_KEPT = text("blob <> ''")
 _IS_RANGE = text("value < high")
