@@ -163,8 +163,7 @@ def read(data: bytes, issues: list[Issue]) -> Tree:
         raise CdaError("not well-formed XML", f"line {error.lineno}") from None
     tree, root = Tree(found, body), found.root
     make_truths(root, body)
-    for element, name in without_nulled(root) if tree.has_nulled else ():
-        text = "what stands beside a nullFlavor was left out"
+    for element, name, text in without_nulled(root) if tree.has_nulled else ():
         issues.append(Issue("warning", "value", tree.place_of(element, name), text))
     for time in without_excluded(root) if has_excluded(body) else ():
         text = "a time that is excluded was left out"
