@@ -45,9 +45,9 @@ GARBAGE = {
     "one byte": (b"x", b"AR", "", "100"),
     "random bytes": (
         bytes(b for b in random.Random(1).randbytes(4096) if b not in b"\x0b\x1c"),
-        b"AE",
+        b"AR",
         "",
-        "102",
+        "100",
     ),
     "a header cut short": (b"MSH|^~\\&|LAB", b"AR", "MSH^1^9^1", "101"),
     "no encoding characters": (b"MSH|", b"AR", "MSH^1^2^1", "101"),

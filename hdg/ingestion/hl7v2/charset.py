@@ -4,9 +4,10 @@ How a message's bytes become text, in this order:
 
 1. A byte order mark, or the zero bytes of UTF-16/UTF-32 around ``MSH``, decide over anything declared.
 2. Else the sender's override, else MSH-18. Bytes that do not fit a declared set are an error: no guess.
-3. Undeclared, or ASCII (which is what the standard takes undeclared to mean): UTF-8 if every byte fits; else
+3. Undeclared, or ASCII (which is what the standard takes undeclared to mean): ISO 2022 where its switches stand and
+   all can be read so, with an Issue; else UTF-8 if every byte fits; else
    windows-1252 (latin-1 where that has no character), with an Issue. Text that is partly UTF-8 and partly not
-   is an error.
+   is an error. Switches in a declared set that has none are an Issue.
 
 A charset's name is a Python codec name, or ``iso2022:`` + the codec of the upper half (see iso2022.py).
 """
@@ -14,6 +15,7 @@ A charset's name is a Python codec name, or ``iso2022:`` + the codec of the uppe
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from functools import lru_cache
 from typing import NamedTuple
@@ -47,6 +49,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_SWITCH = re.compile(rb"\x1b(?:\([BIJ]|\$(?:[@AB]|\([@A-D]|\)[AC])|\)I|-[A-HLMTb])")
+"""Those that iso2022.py reads."""
 _UTF8_CHARACTER = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
 
@@ -116,7 +120,12 @@ def read(data: bytes, override: str | None = None) -> Text:
     if charset.startswith(WIDE):  # the bytes are not: rule 1 would have seen it
         issue = Issue("warning", "value", "MSH-18", f"the bytes are not {charset}; read as UTF-8")
         return _decoded(data, "utf-8", "MSH-18 allows")._replace(issues=(issue,))
-    return _decoded(data, charset, "the sender's setting names" if override else "MSH-18 declares")
+    found = _decoded(data, charset, "the sender's setting names" if override else "MSH-18 declares")
+    switch = None if charset.startswith(ISO2022) else _SWITCH.search(data)
+    if switch is None:
+        return found
+    text = "switches of ISO 2022, which the declared character set does not have"
+    return found._replace(issues=(Issue("warning", "value", _field_at(data, switch.start()), text),))
 
 
 def is_known(name: str) -> bool:
@@ -197,6 +206,12 @@ def _unknown(override: str | None) -> Hl7v2Error:
 
 
 def _undeclared(data: bytes) -> Text:
+    switch = _SWITCH.search(data)
+    if switch is not None:
+        doubt = "no character set is declared; its switches show ISO 2022"
+        issue = Issue("warning", "value", _field_at(data, switch.start()), doubt)
+        with contextlib.suppress(UnicodeDecodeError):
+            return Text(iso2022.decode(data, "ascii"), f"{ISO2022}ascii", (issue,))
     try:
         return Text(data.decode("utf-8"), "utf-8")
     except UnicodeDecodeError as error:
@@ -234,7 +249,16 @@ def locate(data: bytes, charset: str) -> str:
         for number, field in enumerate(line.split(separator)):
             if not _is_readable(field, charset):
                 return _place(name, seen[name], number)
+        return _place(name, seen[name], 0)  # a switch that hides the separators
     return ""
+
+
+def _field_at(data: bytes, index: int) -> str:
+    """The field around ``index``, such as ``PID-5``."""
+    start = max(data.rfind(end, 0, index) for end in (b"\r", b"\n")) + 1
+    name = data[start : start + 3]
+    lines = re.split(rb"[\r\n]+", data[: start + 3])
+    return _place(name, sum(line[:3] == name for line in lines), data.count(data[3:4], start, index))
 
 
 def _place(name: bytes, occurrence: int, number: int) -> str:

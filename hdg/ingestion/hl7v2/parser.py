@@ -11,6 +11,7 @@ is capped.
 
 from __future__ import annotations
 
+import codecs
 import re
 import string
 from typing import Final
@@ -127,6 +128,8 @@ def parse(data: bytes, *, charset: str | None = None, max_bytes: int = MAX_BYTES
     if len(data) > max_bytes:
         raise _rejected(f"{len(data)} bytes; the limit is {max_bytes}")
     start = data if data.startswith(b"MSH") else _start(data)
+    if not start.startswith((b"MSH", codecs.BOM_UTF8 + b"MSH")) and not charsets.wide(start):
+        raise _no_header(start[:3].decode("latin-1"))
     is_plain = charset is None and start.isascii() and b"\x1b" not in start and start.startswith(b"MSH")
     decoded = charsets.PLAIN if is_plain else charsets.read(start, charset)
     issues = list(decoded.issues)

@@ -138,6 +138,31 @@ def test_undeclared_other_bytes_are_latin_with_an_issue_at_the_first(
     assert [(issue.severity, issue.place) for issue in parsed.issues] == [("warning", "OBX[2]-5")]
 
 
+def test_undeclared_switches_of_iso_2022_are_read_with_an_issue() -> None:
+    parsed = parse(message("", "山田^太郎".encode("iso2022_jp")))
+    assert (parsed.charset, parsed.all("OBX")[1].field(5)) == ("iso2022:ascii", "山田^太郎")
+    assert [(issue.severity, issue.place) for issue in parsed.issues] == [("warning", "OBX[2]-5")]
+
+
+@pytest.mark.parametrize("declared", ["8859/1", "UNICODE UTF-8"])
+def test_switches_that_the_declared_set_does_not_have_are_told(declared: str) -> None:
+    parsed = parse(message(declared, "山".encode("iso2022_jp")))
+    assert [(issue.severity, issue.place) for issue in parsed.issues] == [("warning", "OBX[2]-5")]
+    assert parse(message(declared, b"\x1b[31mred")).issues == []
+
+
+def test_undeclared_switches_beside_bytes_of_another_set_are_no_iso_2022() -> None:
+    parsed = parse(message("", b"\x1b$B;3\x1b(B\xe4"))
+    assert parsed.charset == "cp1252"
+    assert [(issue.severity, issue.place) for issue in parsed.issues] == [("warning", "OBX[2]-5")]
+
+
+def test_a_switch_that_hides_the_separators_is_told_with_its_segment() -> None:
+    with pytest.raises(Hl7v2Error) as caught:
+        parse(message("~ISO IR87", b"\x1b$B;3ED^Ada"))
+    assert (caught.value.place, caught.value.condition) == ("OBX[2]", "102")
+
+
 def test_undeclared_mixture_is_an_error_with_its_place() -> None:
     with pytest.raises(Hl7v2Error) as caught:
         parse(message("", b"caf\xe9") + "NTE|1||é\r".encode())
