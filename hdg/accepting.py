@@ -242,7 +242,8 @@ def _repeat(session: WriteSession, received: Received) -> Receipt | None:
         return None
     if _is_mended(session, received, known):
         return Receipt(received.sha256, known.ack)
-    return repeat_of(Receipt(known.sha256, known.ack), received.sha256)
+    is_named = bool(received.header.control_id)
+    return repeat_of(Receipt(known.sha256, known.ack), received.sha256, is_named=is_named)
 
 
 def _is_mended(session: WriteSession, received: Received, accepted: InboxRow) -> bool:

@@ -22,17 +22,21 @@ class Receipt:
     ack: bytes
 
 
-def repeat_of(known: Receipt | None, sha256: str) -> Receipt | None:
+def repeat_of(known: Receipt | None, sha256: str, *, is_named: bool = True) -> Receipt | None:
     """The receipt whose ACK answers this message again, or None when the message is to be processed.
 
     ``known`` is the *accepted* record with the same sender and MSH-10, if any. A quarantined message may be
     sent again and is tried again. Raises Hl7v2Error (HL7 table 0357 code 205, rejected) when the control id
-    was used before for other bytes: processing either of the two silently could lose one.
+    was used before for other bytes: processing either of the two silently could lose one. ``is_named``: MSH-10 is
+    valued; of a second message without it that is what is wrong (101).
     """
     if known is None:
         return None
     if known.sha256 == sha256:
         return known
+    if not is_named:
+        text = "the control id is empty, and was in another message: they cannot be told apart"
+        raise Hl7v2Error(text, "MSH-10", condition="101", is_rejection=True)
     raise Hl7v2Error(
         "this control id was used before for a different message",
         "MSH-10",

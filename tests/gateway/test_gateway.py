@@ -30,6 +30,15 @@ def test_an_accepted_message_is_stored_with_its_inbox_row_before_the_ack(gateway
     assert {"Patient", "Observation", "DiagnosticReport", "MessageHeader", "Provenance"} <= types
 
 
+def test_a_second_message_without_a_control_id_is_told_just_that(gateway: Gateway) -> None:
+    first = oru("", value="1.1")
+    assert b"\rMSA|AA|\r" in gateway.receive_now(first)
+    assert b"\rMSA|AA|\r" in gateway.receive_now(first)
+    refused = gateway.receive_now(oru("", value="2.2"))
+    assert b"\rMSA|AR||the control id is empty" in refused
+    assert b"\rERR||MSH^1^10^1|101^" in refused
+
+
 def test_the_same_message_again_gets_the_same_ack_and_changes_nothing(gateway: Gateway) -> None:
     first = gateway.receive_now(oru())
     before = rows(gateway, "SELECT count(*), (SELECT count(*) FROM ledger_leaf) FROM version")

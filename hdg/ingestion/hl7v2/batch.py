@@ -35,6 +35,10 @@ class Batch:
     messages: tuple[bytes, ...]
     issues: tuple[Issue, ...] = ()
     headers: tuple[bytes, ...] = ()
+    wide: str = ""
+    """The charset of ``messages`` when it is UTF-16 or UTF-32; the answer is in it throughout."""
+    mark: bytes = b""
+    """The byte order mark that it began with."""
 
     @property
     def is_batch(self) -> bool:
@@ -57,7 +61,7 @@ def read_batch(data: bytes) -> Batch:
             return Batch((data,))
         found = read_batch(narrow)
         wide_again = tuple(message.decode("utf-8").encode(wide) for message in found.messages)
-        return Batch(wide_again, found.issues, found.headers)
+        return Batch(wide_again, found.issues, found.headers, wide, charsets.byte_order_mark(data))
     counts = _Counts()
     messages: list[bytes] = []
     headers: list[bytes] = []
@@ -153,7 +157,10 @@ def response(batch: Batch, acks: Sequence[bytes], *, control_id: str, at: str) -
     tail = [f"BTS|{len(acks)}|{comment}\r".encode("ascii", "replace")]
     if b"FHS" in kinds:
         tail.append(b"FTS|1\r")
-    return b"".join([*lines, *acks, *tail])
+    if not batch.wide:
+        return b"".join([*lines, *acks, *tail])
+    own = [[line.decode("utf-8").encode(batch.wide) for line in part] for part in (lines, tail)]
+    return batch.mark + b"".join([*own[0], *acks, *own[1]])
 
 
 def _header_fields(asked: Header | None, control_id: str, at: str) -> bytes:

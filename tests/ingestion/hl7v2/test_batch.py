@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hdg.errors import Hl7v2Error
+from hdg.ingestion.hl7v2.ack import acknowledge
 from hdg.ingestion.hl7v2.batch import read_batch, response, split_messages
 from hdg.ingestion.hl7v2.parser import parse
 
@@ -154,3 +155,16 @@ def test_reading_a_batch_finds_the_same_messages_as_splitting(parts: list[bytes]
     batch = read_batch(data)
     assert batch.messages == tuple(split_messages(data))
     response(batch, batch.messages, control_id="G", at="2026")
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", ""])
+@pytest.mark.parametrize("charset", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_the_answer_to_a_wide_batch_is_wide_throughout(charset: str, mark: str) -> None:
+    text = "MSH|^~\\&|Ä|B|||2024||ADT^A01|M1|P|2.5\rPID|1\r" * 2 + "BTS|3\r"
+    batch = read_batch((mark + text).encode(charset))
+    acks = [acknowledge(message, "AA", control_id="R", at_us=0) for message in batch.messages]
+    answer = response(batch, acks, control_id="B1", at="2024").decode(charset)
+    assert answer.startswith(mark + "BHS|^~\\&|")
+    assert answer.count("\rMSA|AA|M1\r") == 2
+    assert "\rBTS|2|BTS-1: 3 messages announced, 2 found\r" in answer
+    assert "|Ä|B|" in answer
