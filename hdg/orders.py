@@ -37,7 +37,7 @@ _MARKS = {
 }
 _ORDERS = frozenset({"ORM", "OML", "OMG", "RDE", "RGV", "REF"})
 """Messages whose orders may have been cancelled by one that came before them."""
-_NOW = 1 << 62
+_NEVER = Stamp(0, 0)
 _OFF = frozenset({"cancelled", "noshow", "entered-in-error"})
 _WITHDRAWN = frozenset({"revoked", "entered-in-error"})
 _STANDS = {
@@ -57,6 +57,7 @@ _REFERRED = "the referral is known under one of its numbers alone as well: both 
 _CORRECTED = "the update or deletion is of something that is not known: what is known under this number stays as it was"
 _CREDITED = "the credit is under a number that is not known: the charge that it takes back stays billable"
 _HOW_MUCH = "how much of the charge the credit takes back cannot be told: the charge stays billable beside it"
+_BEFORE = "a credit is older than what the charge of its number says: which one it took back cannot be told; both stay"
 _TWICE = "the appointment is known under one of its numbers alone as well: both stay as they are"
 _WHICH = "several appointments are known under this number: none of them was changed"
 
@@ -81,7 +82,8 @@ def named(
     own = list(_own(converted, made, is_merged=bool(merged or survivors)))
     if not own:
         return None
-    look = _Look(session, converted, [converted.patient_id, *merged], survivors, own)
+    stamp = Stamp.of(converted.source.stated_us, received_us)
+    look = _Look(session, converted, stamp, [converted.patient_id, *merged], survivors, own)
     for resource in own:
         look.at(resource)
     said = (*map(Saying, look.said.values()), *look.before)
@@ -124,6 +126,7 @@ class _Look:
         self,
         session: WriteSession,
         converted: Converted,
+        stamp: Stamp,
         patients: list[str],
         survivors: list[str],
         own: Sequence[JsonObject],
@@ -137,7 +140,7 @@ class _Look:
         self._is_referral = converted.source.message_type.startswith("REF")
         self._patients = patients
         self._survivors = survivors
-        self._stated_us = Stamp.of(converted.source.stated_us, _NOW).stated_us
+        self._stamp = stamp
         self._charges = {one["id"]: one for one in own if one["resourceType"] == "ChargeItem"}
         self._ids = {(resource["resourceType"], resource["id"]) for resource in own}
         self._gaps = {(item.resource_type, item.resource_id, item.element) for item in converted.defaulted}
@@ -176,31 +179,45 @@ class _Look:
             if is_credit(own):
                 self.unclear["FT1-6", _CREDITED] = None
             return
-        charged = self._charged_us(charges[0])
-        since = [one for one in known.values() if is_credit(one) and self._charged_us(one) >= charged]
-        is_all = is_taken_back(charges[0], since) if since else False
+        charge, charged = charges[0], self._charged(charges[0])
+        credits = [one for one in known.values() if is_credit(one)]
+        since = [one for one in credits if self._charged(one).stated_us >= charged.stated_us]
+        if any(one.get("status") != "aborted" for one in credits if one not in since):
+            self.unclear["FT1-6", _BEFORE] = None
+        is_all = is_taken_back(charge, since) if since else False
         if is_all is None:
             self.unclear["FT1-6", _HOW_MUCH] = None
         if is_all:
-            self._abort([charges[0], *since], max(since, key=self._charged_us))
+            self._abort([charge, *since])
 
-    def _abort(self, items: Sequence[JsonObject], last: JsonObject) -> None:
-        """Ends charges and credits, with the last credit."""
-        key = ("ChargeItem", last["id"])
-        by = () if self._charged_us(last) == self._stated_us else self._session.stated(*key)[_CHARGED]
-        said = [Saying({"resourceType": key[0], "id": one["id"], "status": "aborted"}, *by) for one in items]
+    def _abort(self, items: Sequence[JsonObject]) -> None:
+        """Ends charges and credits, just after the last of them: none that is told again is billable for that."""
+        last = max(items, key=self._charged)
+        stamp = self._charged(last)
+        author = (
+            self._sender
+            if stamp == self._stamp
+            else self._session.stated("ChargeItem", last["id"])[_CHARGED][1]
+        )
+        after = stamp._replace(received_us=stamp.received_us + 1)
+        said = [
+            Saying({"resourceType": "ChargeItem", "id": one["id"], "status": "aborted"}, after, author)
+            for one in items
+        ]
         self.before.extend(one for one in said if one not in self.before)
 
-    def _charged_us(self, item: JsonObject) -> int:
+    def _charged(self, item: JsonObject) -> Stamp:
         """When a charge or a credit was stated last."""
         stored = self._session.stated("ChargeItem", item["id"]).get(_CHARGED)
-        own = self._stated_us if item["id"] in self._charges else 0
-        return max(own, 0 if stored is None else stored[0].stated_us)
+        own = self._stamp if item["id"] in self._charges else _NEVER
+        return own if stored is None else max(own, stored[0])
 
     def _newest(self, own: JsonObject) -> JsonObject:
-        """A charge or credit of the message, or as it is stored, where that is newer."""
+        """A charge or credit of the message, or as it is stored, where that is newer or the same told before."""
         stored = self._session.current("ChargeItem", own["id"])
-        return own if stored is None or self._charged_us(own) == self._stated_us else stored
+        if stored is None or self._session.stated("ChargeItem", own["id"])[_CHARGED][0] < self._stamp:
+            return own
+        return stored
 
     def _request(self, own: JsonObject, *, is_new: bool) -> None:
         if self._is_referral:
@@ -309,7 +326,7 @@ class _Look:
     def _is_since(self, stated_us: int, held: JsonObject) -> bool:
         """Whether something was stated after the status of what is stored, or the message's own."""
         known = self._session.stated(held["resourceType"], held["id"]).get("status")
-        return stated_us > (self._stated_us if known is None else known[0].stated_us)
+        return stated_us > (self._stamp.stated_us if known is None else known[0].stated_us)
 
     def _appointment(self, own: JsonObject) -> None:
         if self._session.version("Appointment", own["id"]) is not None:
@@ -337,7 +354,7 @@ class _Look:
             for other in self._others(own, (type_,), records):
                 if (type_, other["id"]) not in self.said and _is_same_service(own, other):
                     found = _back(own, other) | what(said, other)
-                    if other.get("status") in OVER and not self._is_since(self._stated_us, other):
+                    if other.get("status") in OVER and not self._is_since(self._stamp.stated_us, other):
                         found.pop("location", None)
                     self._say(other, found)
 

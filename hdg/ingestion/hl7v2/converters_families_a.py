@@ -60,6 +60,12 @@ def unknown_action(text: str, state: State) -> str | None:
     raise Unfit("not an action of table 0287: what it asks for was not done, the rest is an update")
 
 
+@CONVERTERS.register("hl7v2.unknown_transaction", type="string")
+def unknown_transaction(text: str, state: State) -> str | None:
+    """FT1-6: a type that table 0017 does not have. Raises Unfit: it may have been meant to take a charge back."""
+    raise Unfit("not a type of table 0017: it was taken for a charge of which the status is not known")
+
+
 @CONVERTERS.register("hl7v2.status_by_class", type="code", is_filling=True)
 def status_by_class(text: str, state: State) -> str | None:
     """PV1-2 by the map ``encounter-status``, for events that do not say the status: it only fills a gap."""
