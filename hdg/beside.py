@@ -20,6 +20,7 @@ from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.received import Received
 from hdg.management.store.merge import ADDITIVE, IDENTITY, Parts, base_of, own_items
 from hdg.management.store.stale import Stamp
+from hdg.merged import is_back
 from hdg.places import (
     OVER,
     event_of,
@@ -152,7 +153,8 @@ class Beside:
             if statement["participant"] != own:
                 self.unclear.append(("AIP-2", _WHOM))
             return {**whole, "participant": own or statement["participant"]}
-        return {**whole, "active": True} if self._is_back(key, asked, stored) else whole
+        is_in_use_again = key[0] == "Patient" and key not in self._newer and is_back(asked, stored)
+        return {**whole, "active": True} if is_in_use_again else whole
 
     def meaning(self, type_: str) -> str:
         """What an event ends or takes back is told of a visit and a person only."""
@@ -217,18 +219,6 @@ class Beside:
         spoken = {one.get("actor", {}).get("reference") for one in (*told, *new)}
         own = own_items(parts, self._sender, "participant", stored.get("participant") or [])
         return [*new, *(one for one in own if one.get("actor", {}).get("reference") not in spoken)]
-
-    def _is_back(self, key: Key, asked: JsonObject, stored: JsonObject) -> bool:
-        """Whether a record that was replaced now replaces the one that had taken its place: it is in use again."""
-        if key[0] != "Patient" or stored.get("active") is not False or key in self._newer:
-            return False
-        gone = {
-            link["other"]["reference"] for link in stored.get("link", ()) if link["type"] == "replaced-by"
-        }
-        return any(
-            link["type"] == "replaces" and link["other"]["reference"] in gone
-            for link in asked.get("link", ())
-        )
 
     def _has_several(self, key: Key, base: str) -> bool:
         return len(self._history.feeds(self._raw, key, base)) > 1

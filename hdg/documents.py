@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from hdg import retraction, statements, superseded
+from hdg import merged, retraction, statements, superseded
 from hdg.accepting import LEFT
 from hdg.errors import CdaError, Issue, LedgerError
 from hdg.fhir import json
@@ -248,10 +248,10 @@ class Documents:
         should look at.
         """
         source = converted.source
-        survivors = {one["id"] for one in converted.resources if _is_survivor(one)}
+        survivors = {one["id"] for one in converted.resources if merged.is_survivor(one)}
         resources = tuple(_as_it_stands(session, one, survivors) for one in converted.resources)
         statements.store_statements(session, replace(converted, resources=resources), received_us)
-        _settle_merged(session, converted, survivors)
+        merged.settle(session, converted.resources, survivors)
         composition = converted.resources[0]
         subject = composition.get("subject", {}).get("reference")
         if subject is None:
@@ -353,35 +353,13 @@ def _replaced_by(reference: JsonObject) -> list[JsonObject]:
     ]
 
 
-def _is_survivor(resource: JsonObject) -> bool:
-    """A Patient in whose record another one's was merged, as this input says."""
-    return resource["resourceType"] == "Patient" and _has_link(resource, "replaces")
-
-
-def _has_link(patient: JsonObject, kind: str) -> bool:
-    return any(link["type"] == kind for link in patient.get("link", ()))
-
-
-def _settle_merged(session: WriteSession, converted: Converted, survivors: Collection[str]) -> None:
-    """A record that was merged is in no use, also when its merge comes late (R4 Patient.link: replaced-by)."""
-    for resource in converted.resources:
-        if resource["resourceType"] != "Patient" or resource["id"] in survivors:
-            continue
-        patient = session.current("Patient", resource["id"])
-        if patient is not None and patient.get("active") is True and _has_link(patient, "replaced-by"):
-            session.amend({**patient, "active": False})
-
-
 def _as_it_stands(session: WriteSession, resource: JsonObject, survivors: Collection[str]) -> JsonObject:
     """The reference to a document that another one has replaced says so; a record that was merged stays out of use.
 
-    ``survivors``: records into which this input merges others. A sender that has not heard of a merge says that the
-    earlier record is active.
+    ``survivors``: records into which this input merges others.
     """
-    if resource["resourceType"] == "Patient" and resource.get("active") is True:
-        known = session.content("Patient", resource["id"]) if resource["id"] not in survivors else None
-        if known is not None and _has_link(known, "replaced-by"):
-            return {name: value for name, value in resource.items() if name != "active"}
+    if resource["resourceType"] == "Patient":
+        return merged.kept_out(session, resource, survivors)
     subject = resource.get("subject", {}).get("reference")
     if resource["resourceType"] != "DocumentReference" or subject is None:
         return resource

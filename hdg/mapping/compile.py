@@ -308,7 +308,7 @@ class Compiler:
             return Extent(None, elements)
         slot = self.grammar.slot(rule.source, table, 0)
         slots = (slot.number, *beside)
-        if not self.grammar.apart.get(table.source, frozenset()).isdisjoint(slots):
+        if any(f"{table.source}-{one}" in self.grammar.apart for one in slots):
             return Extent(None, elements)
         return Extent(slots, elements, slot.separator if is_reference else "")
 

@@ -69,8 +69,8 @@ class Grammar(Protocol):
         """Sources whose texts hardly ever come again in another message: its time, the numbers of orders."""
 
     @property
-    def apart(self) -> Mapping[str, frozenset[int]]:
-        """By unit, slots whose texts change while those around them stay: they are remembered by themselves."""
+    def apart(self) -> frozenset[str]:
+        """Sources whose texts change while those around them stay: they are remembered by themselves."""
 
     @property
     def loose(self) -> frozenset[str]:

@@ -38,10 +38,10 @@ _FLEETING: Final = [
     *("OBR-2", "OBR-3", "OBR-7", "OBR-8", "OBR-14", "OBR-22", "OBX-14", "OBX-19", "OBX-21"),
     *("SPM-2", "SPM-17", "SPM-18", "TXA-12"),
 ]
-_APART: Final = {
-    "PID": frozenset({11, 16}),  # address, marital status: an update has a new one
-    "PV1": frozenset({3, 6, 11, 19, 42, 43, 44, 45}),  # places, visit, times
-}
+_APART: Final = [
+    *("PID-11", "PID-16"),  # address, marital status: an update has a new one
+    *("PV1-3", "PV1-6", "PV1-11", "PV1-19", "PV1-42", "PV1-43", "PV1-44", "PV1-45"),  # places, visit, times
+]
 Text = Callable[[Any, Any], str]
 
 
@@ -55,7 +55,7 @@ class V2Grammar:
     verbatim: ClassVar[frozenset[str]] = frozenset({"string", "markdown", "code", "uri", "url"})
     between: ClassVar[str] = "|"
     fleeting: ClassVar[frozenset[str]] = frozenset(_FLEETING)
-    apart: ClassVar[Mapping[str, frozenset[int]]] = _APART
+    apart: ClassVar[frozenset[str]] = frozenset(_APART)
     loose: ClassVar[frozenset[str]] = frozenset({"OBX"})
 
     def slot(self, source: str, table: Table, depth: int) -> Slot:

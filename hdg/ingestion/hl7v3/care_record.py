@@ -12,13 +12,12 @@ from lxml import etree
 
 from hdg.errors import Hl7v3Error
 from hdg.ingestion.cda.xml import HL7
-from hdg.ingestion.hl7v3.message import Message, below
+from hdg.ingestion.hl7v3.message import REGISTERED, Message, below
 
 __all__ = ["CARE_RECORDS", "record_in"]
 
 CARE_RECORDS = ("REPC_IN004014", "QUPC_IN043200")
 _WAY = ("controlActProcess", "subject", "registrationEvent")
-_REGISTERED = ("active", "completed", "normal", "")
 _REMOVING = frozenset(("D", "R"))
 """HL7 v3 UpdateMode: remove, replace."""
 _WITHDRAWN = frozenset(("nullified", "obsolete", "cancelled", "aborted"))
@@ -31,7 +30,7 @@ def record_in(message: Message) -> bytes:
     events = list(below(root, *_WAY))
     for event in events:
         for status in below(event, "statusCode"):
-            if status.get("code", "").lower() not in _REGISTERED:
+            if status.get("code", "").lower() not in REGISTERED:
                 text = "a registration that is not active is not supported"
                 raise Hl7v3Error(text, "/".join((*_WAY, "statusCode")))
     records = [one for event in events for one in below(event, "subject2", "careProvisionEvent")]

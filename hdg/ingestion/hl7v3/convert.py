@@ -30,6 +30,7 @@ from hdg.ingestion.hl7v3.message import (
     INTERACTIONS,
     MERGE,
     NULLIFY,
+    REGISTERED,
     Message,
     below,
     opened,
@@ -47,8 +48,7 @@ __all__ = ["FORMAT", "Converter"]
 
 FORMAT = "hl7v3"
 _TAKEN = frozenset(name[:EDITION] for name in INTERACTIONS)
-_REGISTERED = frozenset({"active", "completed", "normal", ""})
-_NULLIFIED = _REGISTERED | {"nullified"}
+_NULLIFIED = REGISTERED | {"nullified"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ def _events(message: Message) -> list[Element]:
         raise Hl7v3Error(f"the message holds no patient{answer}", "controlActProcess/subject")
     for event in events:
         status = next((one.get("code", "").lower() for one in children(event, "statusCode")), "")
-        if status not in (_NULLIFIED if message.interaction.startswith(NULLIFY) else _REGISTERED):
+        if status not in (_NULLIFIED if message.interaction.startswith(NULLIFY) else REGISTERED):
             text = "a registration that is not active is not supported"
             raise Hl7v3Error(text, f"{message.tree.place_of(event)}/statusCode")
         if len(list(below(event, "subject1", "patient"))) != 1:

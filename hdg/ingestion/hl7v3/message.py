@@ -19,6 +19,7 @@ __all__ = [
     "INTERACTIONS",
     "MERGE",
     "NULLIFY",
+    "REGISTERED",
     "REGISTRATIONS",
     "Message",
     "below",
@@ -42,6 +43,8 @@ NULLIFY = "PRPA_IN201303"
 MERGE = "PRPA_IN201304"
 REGISTRATIONS = ("registrationEvent", "registrationRequest")
 """MFMI_MT700701 and MFMI_MT700711; MFMI_MT700721 for what is asked for."""
+REGISTERED = frozenset({"active", "completed", "normal", ""})
+"""The states of a registration that is in force, in lower case; '' where none is told."""
 _TAGS = frozenset(HL7 + name for name in REGISTRATIONS)
 EDITION = 13
 """Letters of an interaction before its realm and edition."""

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from hdg.management.store.engine import pipelined
 from hdg.management.store.prepared import Prepared
 
-__all__ = ["MESSAGES", "Expected", "Known", "Planned"]
+__all__ = ["MESSAGES", "Answers", "Expected", "Planned"]
 
 T = TypeVar("T")
 Work = Callable[[Any], T]
@@ -58,7 +58,7 @@ class Planned(Generic[T]):
 
 
 @dataclass(slots=True)
-class Known:
+class Answers:
     """Answers: all rows of a message, the row of a place, of an owner's keys (None: there is none)."""
 
     messages: dict[Key, list[Any]] = field(default_factory=dict)

@@ -27,8 +27,8 @@ __all__ = [
     "PAGE",
     "Due",
     "Instance",
-    "Known",
     "NewInstance",
+    "StoredInstance",
     "add",
     "due",
     "due_one",
@@ -82,7 +82,7 @@ class NewInstance:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class StoredInstance:
     """An instance that is there already."""
 
     sha256: str
@@ -120,7 +120,7 @@ class Due:
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
-def find(session: WriteSession, hash_: Hash, sop_uid: str, institution: str) -> Known | None:
+def find(session: WriteSession, hash_: Hash, sop_uid: str, institution: str) -> StoredInstance | None:
     """The instance that an institution has under this UID, also one that this group is about to write."""
     key = (hash_(sop_uid), institution)
     for table, row in session.batch.rows:
@@ -133,8 +133,8 @@ def find(session: WriteSession, hash_: Hash, sop_uid: str, institution: str) -> 
     return _known(session.open_row(code, bytes(sealed), _place(inkey)), sop_class, imaging_study)
 
 
-def _known(body: bytes, sop_class: str, imaging_study: str) -> Known:
-    return Known(loads(body)["sha256"], sop_class, imaging_study)
+def _known(body: bytes, sop_class: str, imaging_study: str) -> StoredInstance:
+    return StoredInstance(loads(body)["sha256"], sop_class, imaging_study)
 
 
 def add(session: WriteSession, hash_: Hash, new: NewInstance, content: bytes | Stored) -> None:

@@ -20,7 +20,7 @@ from hdg.management.store.plain import Position, Shape, shape_of, twin_of
 from hdg.management.store.search import SearchQuery
 from hdg.management.store.values import Hash
 
-__all__ = ["Asked", "Build", "Known", "Rows", "Statements"]
+__all__ = ["Asked", "Build", "Memo", "Rows", "Statements"]
 
 Condition = ColumnElement[bool]
 Rows = Sequence[Sequence[Any]]
@@ -48,7 +48,7 @@ class Asked:
         return self.query.with_total and self.position is None
 
 
-class Known(Generic[Value]):
+class Memo(Generic[Value]):
     """What is known by a key; all is let go when it is too much. For any threads."""
 
     def __init__(self, most: int = _KNOWN_MAX) -> None:
@@ -113,8 +113,8 @@ class Statements:
     def __init__(self, asker: Asker, hash_: Hash) -> None:
         self._asker = asker
         self._hash = hash_
-        self._plans = Known[_Plan](_PLANS_MAX)
-        self._seen = Known[bool]()
+        self._plans = Memo[_Plan](_PLANS_MAX)
+        self._seen = Memo[bool]()
 
     def ask(self, connection: Connection, asked: Asked, name: Hashable, build: Build) -> Rows:
         """The rows by the statement that is kept, or by a new one."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DataError
 from hdg.management.store import pages, schema
 from hdg.management.store.asking import Asker
 from hdg.management.store.batch import table_of
-from hdg.management.store.kept import Asked, Build, Known, Rows, Statements
+from hdg.management.store.kept import Asked, Build, Memo, Rows, Statements
 from hdg.management.store.plain import Position, shape_of
 from hdg.management.store.probe import counting, fewest_of, fewest_with, least, within_bounds
 from hdg.management.store.search import Led, SearchQuery, Walk, conditions, led, tested_of, walk_of
@@ -47,10 +47,10 @@ class Single:
         self._hash = hash_
         self._clock = clock
         self._is_sqlite = is_sqlite
-        self._contenders = Known[int]()
-        self._unled = Known[bool]()
-        self._walks = Known[int]()
-        self._scores = Known[int]()
+        self._contenders = Memo[int]()
+        self._unled = Memo[bool]()
+        self._walks = Memo[int]()
+        self._scores = Memo[int]()
 
     def asked(self, query: SearchQuery, position: Position, visible: Condition) -> Asked:
         """A page, with its shape if it has one."""

@@ -18,7 +18,7 @@ from hdg.fhir.times import instant
 from hdg.management import vault, vault_stream
 from hdg.management.ledger.leaf import Leaf
 from hdg.management.store import owners
-from hdg.management.store.ahead import MESSAGES, Known
+from hdg.management.store.ahead import MESSAGES, Answers
 from hdg.management.store.batch import Batch
 from hdg.management.store.custom import CustomSet, Rows
 from hdg.management.store.envelope import SALT_BYTES, owned, unpack
@@ -57,7 +57,7 @@ class Unit:
         self.floor_us = floor_us
         """See ``in_order``."""
         self.batch = Batch()
-        self.ahead = Known()
+        self.ahead = Answers()
         """What was looked up for the whole group."""
         self.enter: Callable[[], None] | None = None
         """Begins the transaction (groups.py); None: it has begun."""
