@@ -200,3 +200,12 @@ def test_a_replay_of_the_delete_changes_nothing(gateway: Gateway) -> None:
             replayed = gateway.replay(entry, gateway.store.reader.blob(entry.blob))
             assert (replayed.error, replayed.changes) == (None, ())
     assert numbers(gateway) == ["222"]
+
+
+def test_a_field_that_another_one_had_hidden_counts_when_that_one_is_emptied(gateway: Gateway) -> None:
+    """PID-25 (birth order) goes before PID-24 (multiple birth); what PID-24 had said was never taken back."""
+    send(gateway, message("C1", pid(f24="Y", f25="2")))
+    assert patient(gateway)["multipleBirthInteger"] == 2
+    send(gateway, message("C2", pid(f25=NULL)))
+    assert patient(gateway)["multipleBirthBoolean"] is True
+    assert "multipleBirthInteger" not in patient(gateway)

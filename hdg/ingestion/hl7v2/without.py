@@ -12,7 +12,8 @@ __all__ = ["Blank", "without"]
 
 _ASKED: Final = {("PV1", 11): NULL}
 """Fields of which a row of another field asks whether they are valued (A09: PV1-3 is the place that the patient has
-left for, unless PV1-11 is): they make nothing, and are there.
+left for, unless PV1-11 is): they make nothing, and are there. No rule for all fields: of most, what one had hidden by
+being there (PID-25 hides PID-24) counts again without it.
 """
 
 
