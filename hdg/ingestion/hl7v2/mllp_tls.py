@@ -5,16 +5,22 @@ IHE ITI-19 (Authenticate Node), RFC 9325 §3.1.1 (TLS 1.2 or newer), RFC 4514 (s
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 
 from cryptography import x509
 
 from hdg.errors import SettingsError
+from hdg.throttle import Throttle
+
+_log = logging.getLogger("hdg.ingestion.hl7v2.mllp")
 
 
 def server_context(certificate: Path, key: Path | None, client_ca: Path | None) -> ssl.SSLContext:
     """The listener's context; with ``client_ca`` every client must show a certificate of such an issuer.
+
+    What a handshake over an event loop fails of is in the log: the event loops tell nobody.
 
     ``certificate``: PEM chain, own certificate first. ``key`` None: it lies in the same file. Raises
     SettingsError.
@@ -25,7 +31,25 @@ def server_context(certificate: Path, key: Path | None, client_ca: Path | None) 
     if client_ca is not None:
         _load_issuers(context, client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
+    context.sslobject_class = _telling(Throttle(_log))
     return context
+
+
+def _telling(tell: Throttle) -> type[ssl.SSLObject]:
+    """One side of connections that tells why a handshake failed: OpenSSL's reason, nothing of the other side's."""
+
+    class Telling(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                why = getattr(error, "verify_message", None) or error.reason or type(error).__name__
+                tell(logging.WARNING, f"a TLS connection was refused: {why}")
+                raise
+
+    return Telling
 
 
 def client_context(

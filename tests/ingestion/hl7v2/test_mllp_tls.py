@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,41 @@ def test_mutual_tls_refuses_a_client_without_a_certificate_of_the_issuer(
                 refused.send(ADT)
             refused.close()
     assert seen.messages == []
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("expired", "certificate has expired"),
+        ("stranger", "unable to get local issuer certificate"),
+        ("none", "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        ("plain", "WRONG_VERSION_NUMBER"),
+        ("distrusts", "TLSV1_ALERT_UNKNOWN_CA"),
+    ],
+)
+def test_why_a_handshake_failed_is_in_the_log(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, case: str, why: str
+) -> None:
+    own = authority.issue("gateway")
+    stranger = Authority(tmp_path, "Another CA")
+    pairs = {
+        "expired": lambda: authority.issue("lab-1", from_now=timedelta(days=-2)),
+        "stranger": lambda: stranger.issue("lab-1"),
+    }
+    shown = pairs[case]() if case in pairs else None
+    ca = stranger.ca if case == "distrusts" else authority.ca
+    context = (
+        None if case == "plain" else client_context(ca, *((shown.certificate, shown.key) if shown else ()))
+    )
+    with listening(tls=server_context(own.certificate, own.key, authority.ca)) as seen:
+        refused = client(seen, context)
+        with pytest.raises(OSError):
+            refused.send(ADT)
+        refused.close()
+        until(lambda: bool(caplog.records))
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("hdg")] == [
+        f"a TLS connection was refused: {why}"
+    ]
 
 
 def test_a_client_refuses_a_server_that_its_issuers_do_not_know(authority: Authority, tmp_path: Path) -> None:
