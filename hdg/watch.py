@@ -71,8 +71,13 @@ class Watch:
 
     def prepare(self) -> None:
         """Makes the folders. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_folders()
+
+    def _make_folders(self) -> None:
+        """Also at each look: who tidies up takes them away. Raises OSError, when the folder itself is away too."""
         for name in (WORKING, PROCESSED, FAILED):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+            (self.folder / name).mkdir(exist_ok=True)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Takes files until ``stopping`` is set; the file under way is finished."""
@@ -89,6 +94,7 @@ class Watch:
     async def look(self, stopping: asyncio.Event | None = None) -> int:
         """One look: takes what a former run left, then what is ready. Returns how many files were done."""
         done = 0
+        self._make_folders()
         left = sorted(path for path in (self.folder / WORKING).iterdir() if path.is_file())
         for path in [*left, *self._ready()]:
             if (stopping is not None and stopping.is_set()) or self.gateway.store.space.is_low():
@@ -102,6 +108,9 @@ class Watch:
             except PermissionError:
                 _log.error("a file of the inbox folder may not be read")
                 self._put_away(taken, FAILED, b"")
+            except FileNotFoundError:
+                self._tell(logging.WARNING, "a file of the inbox folder went away while it was taken")
+                continue
             except OSError as error:
                 text = "a file of the inbox folder stays in %s: %s"
                 self._tell(logging.ERROR, text, WORKING, error.strerror)

@@ -183,6 +183,35 @@ def test_a_file_that_cannot_be_read_just_now_stays_and_holds_up_no_other(
     assert names(watch.folder / "processed") == ["a.hl7", "a.hl7.ack", "b.hl7", "b.hl7.ack"]
 
 
+@pytest.mark.parametrize("away", [".working", "processed", "failed"])
+def test_a_folder_that_somebody_tidied_away_is_made_again(watch: Watch, away: str) -> None:
+    (watch.folder / away).rmdir()
+    (watch.folder / "a.hl7").write_bytes(oru("C1"))
+    (watch.folder / "b.hl7").write_bytes(b"nonsense")
+    assert look(watch) == 2
+    assert names(watch.folder / "processed") == ["a.hl7", "a.hl7.ack"]
+    assert names(watch.folder / "failed") == ["b.hl7", "b.hl7.ack"]
+
+
+def test_a_file_that_goes_away_while_it_is_taken_holds_up_no_other(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange = watch.gateway.exchange
+
+    async def slow(raw: bytes, origin: Origin) -> Answered:
+        (watch.folder / ".working" / "a.hl7").unlink(missing_ok=True)
+        return await exchange(raw, origin)
+
+    monkeypatch.setattr(watch.gateway, "exchange", slow)
+    (watch.folder / "a.hl7").write_bytes(oru("C1"))
+    (watch.folder / "b.hl7").write_bytes(oru("C2"))
+    assert look(watch) == 1
+    assert names(watch.folder / "processed") == ["b.hl7", "b.hl7.ack"]
+    assert [record.message for record in caplog.records] == [
+        "a file of the inbox folder went away while it was taken"
+    ]
+
+
 def test_nothing_is_taken_while_the_disk_is_nearly_full(
     watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
