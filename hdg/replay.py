@@ -195,7 +195,17 @@ def edit(settings: Settings, number: int, data: bytes) -> int:
             return Devices(gateway).keep_edited(found, data)
         if format_of(data) in XML:
             return Documents(gateway).keep_edited(found, data)
+        _check_header(data)
         return gateway.keep_edited(found, data)
+
+
+def _check_header(data: bytes) -> None:
+    """What has no header is no mended message, and would lie under nobody's name. Raises BadRequest."""
+    try:
+        parse(data)
+    except Hl7v2Error as error:
+        if error.is_rejection:
+            raise BadRequest(f"the mended bytes are no HL7 v2 message: {error}") from None
 
 
 def replay_quarantined(
@@ -216,7 +226,7 @@ def _replayed(gateway: Gateway, found: Entry, *, is_dry: bool) -> Replayed:
     try:
         raw = _raw(gateway, found)
     except VaultError as error:
-        return Replayed(Hl7v2Error(str(error)))
+        return Replayed(Hl7v2Error(str(error)), is_gone=True)
     try:
         if is_of_device(found):
             return Devices(gateway).replay(found, raw, is_dry=is_dry)
@@ -232,7 +242,8 @@ def _replayed(gateway: Gateway, found: Entry, *, is_dry: bool) -> Replayed:
 def _outcome(found: Entry, replayed: Replayed, *, is_dry: bool) -> Line:
     head = f"{found.ikey}  {found.sender}  {found.control_id or '-'}"
     if replayed.error is not None:
-        return Line(f"{head}  refused: {replayed.error}", is_failure=True)
+        verdict = "not replayed" if replayed.is_gone else "refused"
+        return Line(f"{head}  {verdict}: {replayed.error}", is_failure=True)
     verb = "would be accepted" if is_dry else "accepted"
     return Line(f"{head}  {verb}, {len(replayed.changes)} resources change")
 
@@ -252,17 +263,18 @@ def replay(
     Each message speaks at its own time, so that what newer messages said stays (docs/hl7v2.md). Provenance
     names the new tables.
     """
-    total = changed = refused = 0
+    replayed_count = changed = refused = gone = 0
     with Gateway.open(existing(settings)) as gateway:
         last = gateway.clock() if until is None else until
         found_all = entries(
             gateway.store.engine, status="accepted", since_us=since, until_us=last, sender=sender
         )
         for found in found_all:
-            total += 1
             replayed = _replayed(gateway, found, is_dry=is_dry)
+            replayed_count += not replayed.is_gone
             if replayed.error is not None:
-                refused += 1
+                gone += replayed.is_gone
+                refused += not replayed.is_gone
                 yield _outcome(found, replayed, is_dry=is_dry)
                 continue
             news = [pair for pair in replayed.changes if pair[1]["resourceType"] != "Provenance"]
@@ -272,9 +284,9 @@ def replay(
                 for old, new in news:
                     yield from (Line(line) for line in _diff(old, new, with_values=with_values))
     verb = "would change" if is_dry else "changed"
-    yield Line(
-        f"{total} messages replayed, {changed} {verb} something, {refused} refused", is_failure=refused > 0
-    )
+    rest = f", {gone} not replayed" if gone else ""
+    text = f"{replayed_count} messages replayed, {changed} {verb} something, {refused} refused{rest}"
+    yield Line(text, is_failure=refused + gone > 0)
 
 
 def _diff(old: JsonObject | None, new: JsonObject, *, with_values: bool) -> Iterator[str]:

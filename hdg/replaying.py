@@ -16,10 +16,14 @@ __all__ = ["Replayed", "replayed"]
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay came to: why it was refused, or (before, after) of every resource that it changes."""
+    """What a replay came to: why it was refused, or (before, after) of every resource that it changes.
+
+    ``is_gone``: there was nothing to replay, as its bytes are there no more.
+    """
 
     error: SourceError | None
     changes: tuple[tuple[JsonObject | None, JsonObject], ...] = ()
+    is_gone: bool = False
 
 
 class _DryRun(Exception):

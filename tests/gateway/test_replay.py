@@ -234,11 +234,13 @@ def test_losses_open_work_items_that_are_counted_closed_and_opened_again(setting
     assert f"{item.id}  5x" in hdg(settings, "work", "list", "--all")[1]
 
 
-@pytest.mark.parametrize("mended", [b"", b"\r\n ", UNKNOWN, UNKNOWN.rstrip(b"\r")])
+@pytest.mark.parametrize(
+    "mended", [b"", b"\r\n ", UNKNOWN, UNKNOWN.rstrip(b"\r"), b"gateway-1\n", b"MSH|^~\\&|"]
+)
 def test_nothing_or_the_message_itself_is_no_mended_message(quarantine: Settings, mended: bytes) -> None:
     code, said = hdg(quarantine, "quarantine", "edit", "1", "-", stdin=mended)
     assert (code, said) == (1, "")
-    with pytest.raises(BadRequest, match=r"empty|itself"):
+    with pytest.raises(BadRequest, match=r"empty|itself|no HL7 v2"):
         edit(quarantine, 1, mended)
     assert "  C1  no table maps" in hdg(quarantine, "quarantine", "list")[1]
 

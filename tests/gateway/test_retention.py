@@ -106,7 +106,8 @@ def test_replay_and_show_say_that_retention_removed_the_bytes(site: Site) -> Non
     site.pass_days(4)
     lines = list(replay(site.settings, since=0, until=site.now_us))
     assert lines[0].is_failure
-    assert "removed by retention (keep_messages_days)" in lines[0].text
+    assert "not replayed: its bytes were removed by retention (keep_messages_days)" in lines[0].text
+    assert lines[-1].text.endswith(" refused, 1 not replayed")
     with pytest.raises(VaultError, match="removed by retention"):
         raw_of(site.settings, 1)
 

@@ -63,6 +63,7 @@ _STATUS: tuple[tuple[type[HdgError], int], ...] = (
 _HTTP_ISSUES: dict[int, tuple[str, str]] = {
     404: ("not-found", "nothing is here"),
     405: ("not-supported", "this method is not supported here"),
+    406: ("not-supported", "no media type that Accept names is offered here"),
     408: ("timeout", "the request arrived too slowly"),
     412: ("conflict", "a condition of the request does not hold"),
     413: ("too-long", "the request body is too large"),
