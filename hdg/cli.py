@@ -194,7 +194,9 @@ def send(
     ca: Annotated[Path | None, typer.Option(help="PEM: issuers to trust (default: the system's).")] = None,
     cert: Annotated[Path | None, typer.Option(help="PEM: own certificate, for mutual TLS.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM: its key, if in a file of its own.")] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait for each ACK.")] = 30.0,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.001, help="Seconds to wait for each ACK.")
+    ] = 30.0,
     queue: Annotated[
         str, typer.Option("--queue", help="Put them into the outbox for this destination instead.")
     ] = "",

@@ -26,7 +26,8 @@ NONE_ASKED = "sent"
 class Answer:
     """What became of one message: MSA-1 (both, in enhanced mode) and the ERR texts, or why no answer came.
 
-    ``is_another``: an answer acknowledges another message (MSA-2).
+    ``number`` 0: it is about the file, such as its counts. ``is_another``: an answer acknowledges another message
+    (MSA-2).
     """
 
     file: str
@@ -48,7 +49,8 @@ class Answer:
     def line(self) -> str:
         """``AA  MSG-1  file.hl7 message 1``, with the errors behind it."""
         errors = "".join(f"\n    {error}" for error in self.errors)
-        return f"{self.code or '--'}  {self.control_id or '-'}  {self.file} message {self.number}{errors}"
+        message = f" message {self.number}" if self.number else ""
+        return f"{self.code or '--'}  {self.control_id or '-'}  {self.file}{message}{errors}"
 
 
 @dataclass(frozen=True, slots=True)
