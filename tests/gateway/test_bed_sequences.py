@@ -18,10 +18,12 @@ from stored import all_of, send
 
 BEDS = ("W1", "W2", "W3")
 STAYS, ORDERS = 8, 5
+UNSAID = -6
+"""The place that was left, where PV1-6 does not say it."""
 Step = tuple[str, dict[int, str]]
 Place = tuple[str, str]
 
-INSIDE = ("A02", "A02", "A03", "A06", "A07", "A08", "A08", "A10", "A12", "A16", "A21")
+INSIDE = ("A02", "A02", "A17", "A17", "A03", "A06", "A07", "A08", "A08", "A10", "A12", "A16", "A21")
 EVENTS = {"in": INSIDE, "out": ("A13", "A13", "A08"), "away": ("A22", "A08"), "off": ("A08",)}
 BECOMES = {"A03": "out", "A13": "in", "A21": "away", "A22": "in", "A11": "off"}
 STATUS = {"in": "in-progress", "away": "onleave", "out": "finished", "off": "cancelled"}
@@ -48,7 +50,7 @@ class Stay:
         if event == "A12" and len(self.beds) < 2:
             return
         left = self.beds.pop() if event == "A12" else self.beds[-1]
-        if event == "A02":
+        if event in ("A02", "A17"):
             self.beds.append(self.draw.choice([bed for bed in BEDS if bed != left]))
         fields = dict(self.fields(event, left))
         self.steps.append((event, fields))
@@ -56,34 +58,46 @@ class Stay:
 
     def fields(self, event: str, left: str) -> Iterator[tuple[int, str]]:
         """Of PV1: what the event must say, and perhaps what it may."""
-        if event in ("A02", "A12") or (event not in ("A10", "A16") and self.draw.random() < 0.6):
+        if event in ("A02", "A12", "A17") or (event not in ("A10", "A16") and self.draw.random() < 0.6):
             yield 3, self.beds[-1]
-        if event in ("A02", "A12") and self.draw.random() < 0.7:
-            yield 6, left
+        if event in ("A02", "A12", "A17"):
+            yield (6 if self.draw.random() < 0.7 else UNSAID), left
         if event in ("A03", "A16"):
             yield 45, f"202603{14 if event == 'A03' else 20}{8 + len(self.steps):02}0000+0100"
         if event == "A10":
             yield 11, "X"
 
 
-def message(visit: str, number: int, step: Step) -> bytes:
-    event, fields = step
-    at = f"20260314{8 + number:02}0000+0100"
+def about(visit: str, fields: dict[int, str]) -> list[str]:
+    """PID and PV1 of a visit."""
     values = ["PV1", "1", "I", *[""] * 48]
     values[19] = f"V{visit}^^^NORTHGEN^VN"
     for place, text in fields.items():
-        values[place] = text
+        if place != UNSAID:
+            values[place] = text
+    return [f"PID|1||{visit}^^^NORTHGEN^MR||Example^Ada", "|".join(values).rstrip("|")]
+
+
+def message(visit: str, number: int, step: Step) -> bytes:
+    event, fields = step
+    at = f"20260314{8 + number:02}0000+0100"
     segments = [
         f"MSH|^~\\&|ADT|NORTHGEN|HDG|REGION|{at}||ADT^{event}|C{visit}x{number}|P|2.5.1",
         f"EVN|{event}|{at}",
-        f"PID|1||{visit}^^^NORTHGEN^MR||Example^Ada",
-        "|".join(values).rstrip("|"),
+        *about(visit, fields),
     ]
+    if event == "A17":  # who changes places with the patient comes before or after
+        left = fields.get(6) or fields[UNSAID]
+        other = about(f"{visit}b", {3: left, **({6: fields[3]} if 6 in fields else {})})
+        segments[2:2] = other if number % 2 else []
+        segments += [] if number % 2 else other
     return "\r".join(segments).encode() + b"\r"
 
 
 def visits(gateway: Gateway) -> dict[str, tuple[str, list[Place]]]:
-    """Number of each visit → its status, and its wards with their status; without the temporary ones."""
+    """Number of each visit → its status, and its wards with their status; without the temporary ones. ``b``: of who
+    changed places with the patient.
+    """
     names = {f"Location/{one['id']}": one["identifier"][0]["value"] for one in all_of(gateway, "Location")}
     return {
         one["identifier"][0]["value"]: (
@@ -111,9 +125,14 @@ def test_a_stay_is_where_its_events_say_in_every_order_of_arrival(tmp_path: Path
     for number, stay in enumerate(stays):
         first = found[f"V{number}n0"]
         assert first[0] == STATUS[stay.state], stay.steps
+        swaps = [fields.get(6) or fields[UNSAID] for event, fields in stay.steps if event == "A17"]
+        if swaps:
+            other = found[f"V{number}n0b"]
+            assert [bed for bed, status in other[1] if status == "active"] == swaps[-1:], stay.steps
         used = [bed for bed, status in first[1] if status == "active"]
         assert used == (stay.beds[-1:] if stay.state in ("in", "away") else []), stay.steps
         for turn in range(1, ORDERS + 1):
+            assert found.get(f"V{number}n{turn}b") == found.get(f"V{number}n0b"), (turn, stay.steps)
             status, places = found[f"V{number}n{turn}"]
             if stay.state == "off":  # nobody was there: which of the beds it still names does not matter
                 used = {one[1] for one in places} - {"", "completed"}
