@@ -50,7 +50,7 @@ def answers(session: WriteSession, converted: Converted, now_us: int) -> Named |
     patients: set[str] = set()
     for answer in converted.answers:
         orders = list(_answered(session, answer, converted.source.sender))
-        whose = _subjects(orders)
+        whose = _subjects(session, orders)
         if len(whose) != 1:
             unclear["ORC-2", _WHOSE if orders else _NOBODYS] = None
             continue
@@ -65,8 +65,8 @@ def answers(session: WriteSession, converted: Converted, now_us: int) -> Named |
                 said[key] = {**said.get(key, {}), "resourceType": key[0], "id": key[1], **told}
     if not answered and not unclear:
         return None
-    subject = next(iter(patients)).partition("Patient/") if len(patients) == 1 else ("", "", "")
-    return Named(tuple(map(Saying, said.values())), (*unclear,), (*answered,), subject[2] or None)
+    patient = next(iter(patients)) if len(patients) == 1 else None
+    return Named(tuple(map(Saying, said.values())), (*unclear,), (*answered,), patient or None)
 
 
 def _answered(session: WriteSession, answer: JsonObject, sender: str) -> Iterator[JsonObject]:
@@ -90,9 +90,15 @@ def _answered(session: WriteSession, answer: JsonObject, sender: str) -> Iterato
             yield order
 
 
-def _subjects(orders: list[JsonObject]) -> set[str]:
-    """Whose orders they are."""
-    return {order.get("subject", {}).get("reference", "") for order in orders}
+def _subjects(session: WriteSession, orders: list[JsonObject]) -> set[str]:
+    """Ids of whose orders they are: of merged records, of the one that is used from now on."""
+    found = {order.get("subject", {}).get("reference", "").removeprefix("Patient/") for order in orders}
+    return {_in_use(session, patient) for patient in found}
+
+
+def _in_use(session: WriteSession, patient: str) -> str:
+    survivors = session.survivors(patient)
+    return next((one for one in survivors if not session.survivors(one)), patient)
 
 
 def _is_ordered(order: JsonObject) -> bool:

@@ -17,7 +17,7 @@ from hdg.management.store.merge import base_of
 from hdg.management.store.ready import Ready
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
-from hdg.numbers import by_kind, common, services
+from hdg.numbers import by_kind, common, kind_of, services
 from hdg.order_states import CONTROLS, DONE, ENDED, RELEASES, control_of, status_of
 from hdg.places import OVER, left_place
 from hdg.sayings import Key, Named, Saying
@@ -26,8 +26,11 @@ from hdg.under_orders import corrects_another, due_doses, is_dose, orders_of
 __all__ = ["Named", "named"]
 
 _CHANGES = frozenset({"XO", "XX"})
+_ACCEPTS = frozenset({"OK"})
+"""An order that is accepted stands as it stood."""
 _MARK = b'/order-control"'
 _REPLACES = b'"replaces"'
+_PLACED = b'"PLAC"'
 _GIVEN = ("Immunization", "MedicationAdministration")
 _MARKS = {
     **dict.fromkeys(REQUESTS, _MARK),
@@ -105,7 +108,7 @@ def _own(converted: Converted, made: Sequence[Ready] | None, *, is_merged: bool)
         if (
             type_ == "Appointment"
             or is_marked
-            or (type_ in REQUESTS and is_order)
+            or (type_ in REQUESTS and (is_order or not _is_placed(each)))
             or (is_merged and type_ in _STANDS)
         ):
             yield each.resource() if isinstance(each, Ready) else each
@@ -258,10 +261,18 @@ class _Look:
         if not (is_bare or control in CONTROLS or (control in _CHANGES and is_new)):
             if is_new:
                 self._ended_before(own)
+            if not _is_placed(own):
+                self._fulfilled(own)
             return
         status = self._stated(own, "status")
-        others = list(self._others(own, REQUESTS if is_bare else (own["resourceType"],), self._patients))
-        if is_bare and (status is None or not others) and "identifier" in own:
+        is_group = is_bare and "identifier" not in own
+        others = list(
+            self._group(own)
+            if is_group
+            else self._others(own, REQUESTS if is_bare else (own["resourceType"],), self._patients)
+        )
+        is_known = (status is not None or control in _ACCEPTS) and others
+        if is_bare and not is_known and ("identifier" in own or "requisition" in own):
             self.unclear["ORC-1", _NOTHING] = None
         same = [other for other in others if is_bare or _is_same_service(own, other)]
         if is_new and not same and any(other.get("status") not in ENDED for other in others):
@@ -282,8 +293,29 @@ class _Look:
             is_meant = _is_bare(other) or (
                 other["resourceType"] == own["resourceType"] and _is_same_service(own, other)
             )
-            if is_meant and control in CONTROLS - RELEASES and own.get("status") not in DONE:
+            is_over = control in CONTROLS - RELEASES or (not _is_placed(other) and status in ENDED)
+            if is_meant and is_over and own.get("status") not in DONE:
                 self._say_as(other, own, {"status": status_of(own["resourceType"], other, status, control)})
+
+    def _fulfilled(self, own: JsonObject) -> None:
+        """What is over under the filler's number alone (a result) is over where both numbers are known."""
+        status = self._stated(own, "status")
+        if status in ENDED:
+            for other in self._others(own, (own["resourceType"],), self._patients):
+                if _is_same_service(own, other) and other.get("status") not in ENDED:
+                    self._say(other, {"status": status})
+
+    def _group(self, own: JsonObject) -> Iterator[JsonObject]:
+        """The orders of the group that a control names alone (ORC-4). HL7 v2.9 §4.5.1.4."""
+        number = own.get("requisition", {})
+        for key in self._session.about(REQUESTS, self._patients) if number else ():
+            other = self._session.current(*key)
+            if other is None or key == (own["resourceType"], own["id"]):
+                continue
+            held = other.get("requisition") or other.get("groupIdentifier") or {}
+            is_it = (held.get("system"), held.get("value")) == (number.get("system"), number.get("value"))
+            if is_it and (number.get("system") or self._sender in self._session.senders(*key)):
+                yield other
 
     def _merge(self, own: JsonObject) -> None:
         """A merge that comes after what went on under the record that is used from now on."""
@@ -423,6 +455,13 @@ def _back(own: JsonObject, other: JsonObject) -> JsonObject:
     """A problem that was taken back, and is stated again (withdrawn.py), has a clinical status again."""
     is_back = own["resourceType"] == "Condition" and "clinicalStatus" in own and "clinicalStatus" not in other
     return {"clinicalStatus": own["clinicalStatus"]} if is_back else {}
+
+
+def _is_placed(request: JsonObject | Ready) -> bool:
+    """Whether it bears its placer's number."""
+    if isinstance(request, Ready):
+        return _PLACED in request.tail
+    return any(kind_of(item) == "PLAC" for item in request.get("identifier", ()))
 
 
 def _is_bare(request: JsonObject) -> bool:

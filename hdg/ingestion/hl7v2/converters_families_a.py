@@ -66,6 +66,22 @@ def unknown_transaction(text: str, state: State) -> str | None:
     raise Unfit("not a type of table 0017: it was taken for a charge of which the status is not known")
 
 
+@CONVERTERS.register("hl7v2.accepted_order", type="code", is_filling=True)
+def accepted_order(text: str, state: State) -> str:
+    """``active`` for an order that is accepted (ORC-1 = OK): it only fills a gap, and starts nothing again."""
+    fill_only(state, "status")
+    return "active"
+
+
+@CONVERTERS.register("hl7v2.service_without_control", type="code")
+def service_without_control(text: str, state: State) -> str | None:
+    """Raises Unfit: an OBR of an order message has no ORC of its own. HL7 v2.9 §4.4.1 has one for each."""
+    raise Unfit(
+        "an OBR without an ORC of its own: what the ORC before it asks for was not done here",
+        code="incomplete",
+    )
+
+
 @CONVERTERS.register("hl7v2.status_by_class", type="code", is_filling=True)
 def status_by_class(text: str, state: State) -> str | None:
     """PV1-2 by the map ``encounter-status``, for events that do not say the status: it only fills a gap."""
