@@ -13,6 +13,10 @@ from hdg.ingestion.hl7v2 import charset
 
 _MAX_FIELD = 200
 """Characters kept of a field: enough for any real name, small enough for an index row."""
+_MAX_LINE = 65_536
+"""Bytes of the header that are looked at, as for the acknowledgement (ack.py)."""
+_LEADING = b"\x0b\x1c\r\n\t \x00"
+"""What the parser passes over too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,9 @@ class Header:
 
 def peek(data: bytes) -> Header:
     """The Header of raw message bytes, in any charset that keeps ASCII (UTF-16 by its byte order mark)."""
-    head = data[:4096]
-    codec = charset.wide(head) or charset.of_header(head)
+    wide = charset.wide(data)
+    head = data[:_MAX_LINE] if wide else _first_line(data.lstrip(_LEADING))
+    codec = wide or charset.of_header(head)
     try:
         text = codecs.decode(head, codec, "replace")
     except (LookupError, ValueError):
@@ -48,3 +53,9 @@ def peek(data: bytes) -> Header:
         return fields[index].split(component)[0].strip()[:_MAX_FIELD] if index < len(fields) else ""
 
     return Header(first(2), first(3), fields[9].strip()[:_MAX_FIELD] if len(fields) > 9 else "")
+
+
+def _first_line(data: bytes) -> bytes:
+    """Up to the first line end, which no character of several bytes contains."""
+    ends = [at for end in (b"\r", b"\n") if (at := data.find(end, 0, _MAX_LINE)) >= 0]
+    return data[: min(ends, default=_MAX_LINE)]
