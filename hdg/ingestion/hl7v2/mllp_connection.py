@@ -36,7 +36,6 @@ Handler = Callable[[bytes, Origin], Awaitable[Sequence[bytes]]]
 Mode = Callable[[bytes, Origin], AckMode | None]
 """The acknowledgements that are declared for the sender of a message; None: as the message asks."""
 _Frame = bytes | Oversize | Cut
-_log = logging.getLogger("hdg.ingestion.hl7v2.mllp")
 
 
 def as_asked(raw: bytes, origin: Origin) -> None:
@@ -312,9 +311,8 @@ class Connection(asyncio.Protocol):
         self._service.connections.discard(self)
         if self._decoder.junk_bytes or self._decoder.is_inside:
             what = "ended within a message" if self._decoder.is_inside else "ended"
-            _log.info(
-                "mllp: connection %s; %d bytes of it were outside frames", what, self._decoder.junk_bytes
-            )
+            text = "mllp: connection %s; %d bytes of it were outside frames"
+            self._service.tell(logging.INFO, text, what, self._decoder.junk_bytes)
 
 
 def _size(received: _Frame) -> int:
