@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from hdg.fhir.definitions import resource_types
 from hdg.fhir.json import JsonObject
 
-__all__ = ["contained", "reference_parts", "reference_type"]
+__all__ = ["contained", "reference_parts", "reference_texts", "reference_type"]
 
 _LITERAL = re.compile(
     r"(?:(https?://\S+)/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?"
@@ -53,3 +54,16 @@ def reference_type(reference: Any, root: JsonObject) -> str | None:
             return parts[0]
     said = reference.get("type") if isinstance(reference, dict) else None
     return said.rpartition("/")[2] if isinstance(said, str) else None
+
+
+def reference_texts(content: dict[str, Any]) -> Iterator[str]:
+    """The texts of all references, in their order."""
+    pending: list[Any] = [content]
+    while pending:
+        item = pending.pop()
+        if type(item) is dict:
+            text = item.get("reference")
+            if type(text) is str:
+                yield text
+        below = item.values() if type(item) is dict else item
+        pending.extend(part for part in reversed(list(below)) if type(part) in (dict, list))

@@ -8,7 +8,8 @@ import pytest
 
 from hdg.errors import ValidationFailed
 from hdg.fhir.validate import validate
-from hdg.management.store.index import COMBINED_EACH, COMBINED_MAX, KINDS, Indexer
+from hdg.management.store.composites import COMBINED_EACH, COMBINED_MAX
+from hdg.management.store.index import KINDS, Indexer
 
 BLANK = {"resourceType": "Observation", "id": "x", "status": "final"}
 

@@ -20,8 +20,9 @@ from hdg.ingestion.cda.alike import THINGS, is_by_itself, read_once
 from hdg.ingestion.cda.identity import IDENTITIES
 from hdg.ingestion.cda.named import NAMED
 from hdg.ingestion.cda.paths import STATEMENTS, View, parse_path
+from hdg.ingestion.cda.qualifiers import is_known_absent
 from hdg.ingestion.cda.rows import Rows, Step, needs_of, readers
-from hdg.ingestion.cda.state import State, is_known_absent
+from hdg.ingestion.cda.state import State
 from hdg.ingestion.cda.values import CONVERTERS, REASON
 from hdg.ingestion.cda.xml import Element, local
 from hdg.mapping.context import Facts, JsonObject, Several

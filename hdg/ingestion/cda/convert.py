@@ -30,6 +30,7 @@ from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Declare, Facts, Sender
 from hdg.ingestion.times import zone
 from hdg.mapping.library import Library
+from hdg.mapping.views import SHIPPED, Views
 
 __all__ = ["Converter", "facts_of"]
 
@@ -51,17 +52,13 @@ class Converter:
 
     def __init__(self, *, id_key: bytes, compiler: Compiler | None = None) -> None:
         self.id_key = id_key
-        self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
+        self._tables = Views("cda", lambda library: _tables(Compiler(library)))
         if compiler is not None:
-            self._tables[None, None] = _tables(compiler)
+            self._tables[SHIPPED] = _tables(compiler)
 
     def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
         """The compiled tables seen through an override directory and a site's own concept maps."""
-        key = (override, maps)
-        found = self._tables.get(key)
-        if found is None:
-            found = self._tables[key] = _tables(Compiler(Library("cda", override=override, maps=maps)))
-        return found
+        return self._tables[override, maps]
 
     def convert(
         self,

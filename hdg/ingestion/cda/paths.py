@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from sys import intern
 from typing import Any, Final
 
-from hdg.ingestion.cda.state import SELF, State, is_known_absent
+from hdg.ingestion.cda.qualifiers import is_known_absent
+from hdg.ingestion.cda.state import SELF, State
 from hdg.ingestion.cda.xml import HL7, SDTC, XSI_TYPE, Element
 
 __all__ = ["STATEMENTS", "Find", "Path", "PathError", "is_said", "parse_path"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from typing import Any, Final
 
@@ -11,14 +11,16 @@ from hdg.errors import Issue
 from hdg.fhir.ids import resource_id
 from hdg.ingestion.cda.canonical import Canonical
 from hdg.ingestion.cda.parsing import Parsed
+from hdg.ingestion.cda.qualifiers import is_known_absent_or_anothers
+from hdg.ingestion.cda.united import differing, is_same_encounter, is_same_event, unite
 from hdg.ingestion.cda.xml import HL7, Element, Tree, children, first_child, local
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import latest_us, to_instant
-from hdg.mapping.context import Context, Facts, JsonObject, Problem, Unfit, is_same
+from hdg.mapping.context import Context, Facts, JsonObject, Problem, Unfit
 from hdg.mapping.library import Library
 from hdg.terminology import Systems
 
-__all__ = ["SELF", "State", "ids_of", "is_known_absent"]
+__all__ = ["SELF", "State", "ids_of"]
 
 _ORDINALS_MAX: Final = 10_000
 _AROUND_MAX: Final = 1_000
@@ -262,7 +264,7 @@ class State(Context):
         """
         if not self.has_contexts:
             return False
-        return any(_is_absent(kind, said) or _is_anothers(kind, said) for kind, said in _contexts(element))
+        return is_known_absent_or_anothers(element)
 
     def linked(self, element: Element) -> Element | None:
         """The fullest statement with an id of this one; None when there is none and this one says only who it is."""
@@ -339,10 +341,10 @@ class State(Context):
             resource["id"] = id_
             if held == resource:
                 break
-            if type_ == "Encounter" and _is_same_encounter(held, resource):
+            if type_ == "Encounter" and is_same_encounter(held, resource):
                 self._unite(held, resource, element)
                 break
-            if facts.is_thing or (_is_same_event(held, resource) and not _differing(held, resource)):
+            if facts.is_thing or (is_same_event(held, resource) and not differing(held, resource)):
                 self._unite(held, resource, element)
                 break
             parts = (*facts.parts, "ordinal", str(ordinal))
@@ -357,17 +359,9 @@ class State(Context):
         return found
 
     def _unite(self, held: JsonObject, other: JsonObject, element: Element) -> None:
-        differing = _differing(held, other)
-        for name, value in other.items():
-            mine = held.get(name)
-            if mine is None or (mine != value and _says_nothing(mine)):
-                held[name] = value
-            elif name == "period" and _is_compatible(mine, value):
-                held[name] = {**value, **mine}
-            elif isinstance(mine, list) and isinstance(value, list):
-                held[name] = [*mine, *(item for item in value if item not in mine)]
-        if differing:
-            text = f"two statements about one {held['resourceType']} differ in {', '.join(differing)}; the first stays"
+        apart = unite(held, other)
+        if apart:
+            text = f"two statements about one {held['resourceType']} differ in {', '.join(apart)}; the first stays"
             self.issues.append(Issue("information", "conflict", self.place_of(element), text))
 
     def stated(self, name: str) -> tuple[str, int] | None:
@@ -402,15 +396,6 @@ _OF_FAMILIES: Final = frozenset(
     )
 )
 """Templates of sections and entries of family histories: C-CDA, CCD of 2007, IHE PCC."""
-_CODE: Final = HL7 + "code"
-_VALUE: Final = HL7 + "value"
-_CONTEXT: Final = "408729009"
-_RELATIONSHIP: Final = "408732007"
-_PROCEDURE_CONTEXT: Final = "408730004"
-_NOT_DONE: Final = ("385660001", "262008008", "410521004", "410534003", "410536001", "443390004")
-"""SNOMED CT: not done, not performed, not to be done, not indicated, contraindicated, refused."""
-_ABSENT: Final = ("410516002", "410593006", "410594000", "723511001")
-_OF_RECORD: Final = ("", "410604004")
 SELF: Final = ("SELF", "ONESELF")
 """v3 RoleCode: the patient."""
 _LINKED: Final = frozenset(
@@ -437,42 +422,6 @@ def ids_of(element: Element) -> list[tuple[str, str]]:
     ]
 
 
-def _contexts(element: Element) -> list[tuple[str, str]]:
-    """Name and value of each qualifier of its code and value, and of the code of what is given or supplied."""
-    found: list[tuple[str, str]] = []
-    for code in (*children(element, "code"), *children(element, "value"), *_products(element)):
-        for qualifier in children(code, "qualifier"):
-            name, value = first_child(qualifier, "name"), first_child(qualifier, "value")
-            kind = "" if name is None else name.get("code", "")
-            found.append((kind, "" if value is None else value.get("code", "")))
-    return found
-
-
-def _products(element: Element) -> Iterator[Element]:
-    """The codes of what a substanceAdministration or a supply is about."""
-    for name in ("consumable", "product"):
-        for participation in children(element, name):
-            for product in children(participation, "manufacturedProduct"):
-                for material in children(product, "manufacturedMaterial"):
-                    yield from children(material, "code")
-
-
-def _is_absent(kind: str, said: str) -> bool:
-    return (kind == _CONTEXT and said in _ABSENT) or (kind == _PROCEDURE_CONTEXT and said in _NOT_DONE)
-
-
-def _is_anothers(kind: str, said: str) -> bool:
-    return kind == _RELATIONSHIP and said not in _OF_RECORD
-
-
-def is_known_absent(element: Element) -> bool:
-    """Whether a qualifier of the code or value of a statement says that what it names is absent."""
-    for child in element.inner:
-        if child.inner and (child.tag == _VALUE or child.tag == _CODE):
-            return any(_is_absent(kind, said) for kind, said in _contexts(element))
-    return False
-
-
 def _fullness(element: Element) -> int:
     """How much a statement says: what it holds besides ids, template ids and a bare status or empty code."""
     said = 0
@@ -482,54 +431,3 @@ def _fullness(element: Element) -> int:
             continue
         said += 2
     return said
-
-
-def _differing(held: JsonObject, other: JsonObject) -> list[str]:
-    """Elements of one value in which two statements differ."""
-    return [
-        name
-        for name, value in other.items()
-        if name in held
-        and not (isinstance(held[name], list) and isinstance(value, list))
-        and not is_same(held[name], value)
-        and not _says_nothing(held[name])
-        and not _says_nothing(value)
-        and not (name == "period" and _is_compatible(held[name], value))
-    ]
-
-
-def _says_nothing(value: Any) -> bool:
-    """Whether a value says only that it is not known."""
-    return value == "unknown" or (
-        isinstance(value, dict) and str(value.get("system", "")).endswith("/v3-NullFlavor")
-    )
-
-
-def _is_compatible(one: JsonObject, other: JsonObject) -> bool:
-    """Whether two periods differ only in what one of them leaves open."""
-    return all(one[name] == value for name, value in other.items() if name in one)
-
-
-def _is_same_encounter(held: JsonObject, other: JsonObject) -> bool:
-    """Whether two encounters with the same ids can be one: the header and a section speak of the same."""
-    if "type" in held and "type" in other and held["type"] != other["type"]:
-        return False
-    days = [str(one.get("period", {}).get("start", ""))[:10] for one in (held, other) if one.get("period")]
-    return len(days) < 2 or days[0] == days[1] or not all(days)
-
-
-_WHAT: Final = ("code", "medicationCodeableConcept", "vaccineCode", "type")
-_WHETHER: Final = ("verificationStatus", "doNotPerform")
-
-
-def _is_same_event(held: JsonObject, other: JsonObject) -> bool:
-    """Whether two events with the same ids say of the same thing whether it happened, and when.
-
-    Senders give one id to several statements; what differs in any single value is another one.
-    """
-    times = {
-        name for name in (*held, *other) if name.startswith(("effective", "performed", "occurrence", "value"))
-    }
-    return any(held.get(name) for name in _WHAT) and all(
-        held.get(name) == other.get(name) for name in (*_WHAT, *_WHETHER, *times)
-    )

@@ -26,6 +26,7 @@ from hdg.ingestion.repair import made_valid
 from hdg.ingestion.sender import Sender
 from hdg.ingestion.times import zone
 from hdg.mapping.library import Library
+from hdg.mapping.views import Views
 
 __all__ = ["PIECE", "Converter", "Input"]
 
@@ -86,15 +87,11 @@ class Converter:
 
     def __init__(self, *, id_key: bytes) -> None:
         self.id_key = id_key
-        self._libraries: dict[tuple[Path | None, Path | None], Library] = {}
+        self._libraries = Views("device", lambda library: library)
 
     def library(self, override: Path | None, maps: Path | None) -> Library:
         """The tables seen through an override directory and a site's own concept maps."""
-        key = (override, maps)
-        found = self._libraries.get(key)
-        if found is None:
-            found = self._libraries[key] = Library("device", override=override, maps=maps)
-        return found
+        return self._libraries[override, maps]
 
     def convert(
         self,

@@ -32,6 +32,7 @@ from hdg.ingestion.times import latest_us, zone
 from hdg.mapping.context import Unfit
 from hdg.mapping.library import Library
 from hdg.mapping.table import Rule
+from hdg.mapping.views import SHIPPED, Views
 from hdg.mapping.when import Test, compile_when, parse_when
 
 __all__ = ["DISPATCH", "Converter", "dispatched"]
@@ -88,17 +89,13 @@ class Converter:
     ) -> None:
         """``compiler``: of ``library``, when rows are to be watched."""
         self.id_key = id_key
-        self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
+        self._tables = Views("dicom", _tables)
         if library is not None:
-            self._tables[None, None] = _tables(library, compiler)
+            self._tables[SHIPPED] = _tables(library, compiler)
 
     def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
         """The compiled tables seen through an override directory and a site's own concept maps."""
-        key = (override, maps)
-        found = self._tables.get(key)
-        if found is None:
-            found = self._tables[key] = _tables(Library("dicom", override=override, maps=maps))
-        return found
+        return self._tables[override, maps]
 
     def convert(
         self,

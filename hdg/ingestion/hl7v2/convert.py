@@ -41,6 +41,7 @@ from hdg.mapping.compile import Compiler
 from hdg.mapping.context import Build, Shared
 from hdg.mapping.library import Library
 from hdg.mapping.remembered import Remembered
+from hdg.mapping.views import SHIPPED, Views
 
 if TYPE_CHECKING:
     from hdg.ingestion.device.pcd import Containment
@@ -105,18 +106,13 @@ class Converter:
     def __init__(self, *, id_key: bytes, library: Library | None = None, is_tracing: bool = False) -> None:
         self.id_key = id_key
         self._is_tracing = is_tracing
-        self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
+        self._tables = Views("hl7v2", lambda library: _Tables(library, is_tracing=is_tracing))
         if library is not None:
-            self._tables[None, None] = _Tables(library, is_tracing=is_tracing)
+            self._tables[SHIPPED] = _Tables(library, is_tracing=is_tracing)
 
     def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
         """The compiled tables seen through an override directory and a site's own concept maps."""
-        key = (override, maps)
-        found = self._tables.get(key)
-        if found is None:
-            library = Library("hl7v2", override=override, maps=maps)
-            found = self._tables[key] = _Tables(library, is_tracing=self._is_tracing)
-        return found
+        return self._tables[override, maps]
 
     def convert(self, data: bytes, sender: Sender | None = None, *, at_us: int | None = None) -> Converted:
         """Convert one message. ``at_us``: time of receipt, µs since the epoch (default: now).

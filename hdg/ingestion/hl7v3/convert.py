@@ -43,6 +43,7 @@ from hdg.ingestion.sender import Declare, Facts, Sender
 from hdg.ingestion.times import to_datetime, zone
 from hdg.mapping.context import Unfit
 from hdg.mapping.library import Library
+from hdg.mapping.views import SHIPPED, Views
 
 __all__ = ["FORMAT", "Converter"]
 
@@ -77,18 +78,13 @@ class Converter:
     def __init__(self, *, id_key: bytes, compiler: Compiler | None = None) -> None:
         self.id_key = id_key
         self._documents = CdaConverter(id_key=id_key)
-        self._tables: dict[tuple[Path | None, Path | None], _Tables] = {}
+        self._tables = Views(FORMAT, lambda library: _Tables(library, Compiler(library)))
         if compiler is not None:
-            self._tables[None, None] = _Tables(compiler.library, compiler)
+            self._tables[SHIPPED] = _Tables(compiler.library, compiler)
 
     def tables(self, override: Path | None, maps: Path | None = None) -> _Tables:
         """The compiled tables seen through an override directory and a site's own concept maps."""
-        key = (override, maps)
-        found = self._tables.get(key)
-        if found is None:
-            library = Library(FORMAT, override=override, maps=maps)
-            found = self._tables[key] = _Tables(library, Compiler(library))
-        return found
+        return self._tables[override, maps]
 
     def convert(
         self,

@@ -17,16 +17,15 @@ from typing import Any
 from hdg.errors import Issue, ValidationFailed
 from hdg.fhir import definitions, path
 from hdg.fhir.path_branches import Env
-from hdg.management.store.emit import Emit, emitters
-from hdg.management.store.index import (
+from hdg.management.store.composites import (
     COMBINED_EACH,
     COMBINED_MAX,
     COMPOSITE_BLANK,
-    KINDS,
-    IndexRows,
     combined,
     composite_slots,
 )
+from hdg.management.store.emit import Emit, emitters
+from hdg.management.store.index import KINDS, IndexRows
 from hdg.management.store.values import Hash
 from hdg.throttle import Throttle
 

@@ -6,10 +6,11 @@ what they name, as far as the caller may see. What is hidden, absent, deleted or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from hdg.errors import BadRequest
+from hdg.fhir.references import reference_texts
 from hdg.management.store.values import split_reference
 
 __all__ = ["DOCUMENT_MAX", "gathered"]
@@ -58,18 +59,5 @@ def _leading(content: dict[str, Any], *, is_root: bool) -> list[Name]:
     """The names of what a resource refers to, in their order."""
     if is_root:
         content = {key: value for key, value in content.items() if key != "relatesTo"}
-    names = map(split_reference, _references(content))
+    names = map(split_reference, reference_texts(content))
     return [name for name in names if name is not None]
-
-
-def _references(content: dict[str, Any]) -> Iterator[str]:
-    """The texts of all references, in their order."""
-    pending: list[Any] = [content]
-    while pending:
-        item = pending.pop()
-        if type(item) is dict:
-            text = item.get("reference")
-            if type(text) is str:
-                yield text
-        below = item.values() if type(item) is dict else item
-        pending.extend(part for part in reversed(list(below)) if type(part) in (dict, list))

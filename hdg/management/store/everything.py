@@ -7,7 +7,7 @@ no patient (practitioners, organizations, locations, medications …) comes alon
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
 from hdg.fhir import definitions
+from hdg.fhir.references import reference_texts
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
 from hdg.management.store.index import lookups
@@ -176,21 +177,8 @@ def shared_names(contents: Iterable[dict[str, Any]]) -> list[Name]:
     """What resources refer to, of types that are in no patient's compartment."""
     names: dict[Name, None] = {}
     for content in contents:
-        for text in _references(content):
+        for text in reference_texts(content):
             name = split_reference(text)
             if name is not None and name[0] != "Patient" and not definitions.patient_compartment(name[0]):
                 names[name] = None
     return list(names)
-
-
-def _references(value: Any) -> Iterator[str]:
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if type(item) is dict:
-            text = item.get("reference")
-            if type(text) is str:
-                yield text
-            pending.extend(part for part in item.values() if type(part) in (dict, list))
-        else:
-            pending.extend(part for part in item if type(part) in (dict, list))

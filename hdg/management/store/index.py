@@ -9,27 +9,29 @@ identifiers and identifiers of references have rows of their own (forms.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
-from itertools import islice, product
-from math import prod
-from typing import Any, Final
+from typing import Any
 
-from hdg.errors import Issue, ValidationFailed
 from hdg.fhir import definitions
+from hdg.management.store.composites import (
+    Composite,
+    compose,
+    composite_id,
+    composite_slots,
+    file_composites,
+)
 from hdg.management.store.emit import Emit, emitters
 from hdg.management.store.forms import TABLES, Form, Forms, forms_of
-from hdg.management.store.paths import Route, Walk, routes
+from hdg.management.store.paths import Walk, routes
 from hdg.management.store.values import Hash, route_id, scope_of, split_reference
 
 __all__ = [
-    "COMPOSITE_BLANK",
     "INDEX_VERSION",
     "IndexRows",
     "Indexer",
     "Tables",
-    "composite_slots",
     "is_sole_date",
     "lookups",
     "selectors",
@@ -54,7 +56,6 @@ KINDS = {
     "phonetic": STRING,
 }
 """Kind of rows → its table: kinds of parameters, and ``phonetic``, which is a string to whoever asks."""
-_WHOLE = "%resource."
 _SKIPPED = frozenset({"_id", "_lastUpdated"})
 
 _MEMORY_ENTRIES = 32_768
@@ -109,22 +110,9 @@ class _Memory:
 
 
 @dataclass(slots=True)
-class _Composite:
-    """``base``: None for the resource itself. ``components``: each with its alternatives, (element, walk).
-
-    And whether they begin at the resource rather than at the base (``%resource``).
-    """
-
-    base: Route | None
-    components: tuple[tuple[tuple[tuple[str, Walk | None], ...], Emit, bool], ...]
-    slots: tuple[tuple[int, ...], ...]
-    number: int
-
-
-@dataclass(slots=True)
 class _Program:
     fields: dict[str, _Field] = field(default_factory=dict)
-    composites: dict[str, list[_Composite]] = field(default_factory=dict)
+    composites: dict[str, list[Composite]] = field(default_factory=dict)
     others: list[tuple[Callable[[dict[str, Any]], list[Any]], _Field]] = field(default_factory=list)
 
 
@@ -175,7 +163,7 @@ class Indexer:
                 run(value, tables, patients)
             if key in composites:
                 for composite in composites[key]:
-                    _compose(composite, resource, tables[COMPOSITE], is_cut=is_cut)
+                    compose(composite, resource, tables[COMPOSITE], is_cut=is_cut)
         for select, run in program.others:
             run(select(resource), tables, patients)
         if type_ == "Patient":
@@ -198,7 +186,7 @@ class Indexer:
             is_compartment = parameter.code in compartment
             found = routes(type_, parameter.expression)
             if parameter.kind == "composite":
-                self._add_composites(program, type_, parameter, found or [])
+                file_composites(program.composites, type_, parameter, found or [], self._emitters)
             elif found is None:
                 select = _fallback(parameter.expression)
                 if select is not None:
@@ -233,34 +221,6 @@ class Indexer:
     def _step(self, type_: str, walk: Walk | None, kind: str, text: str, is_compartment: bool) -> _Step:
         return walk, self._writers[kind], KINDS[kind], route_id(type_, kind, text), is_compartment
 
-    def _add_composites(
-        self, program: _Program, type_: str, parameter: definitions.SearchParameter, bases: list[Route]
-    ) -> None:
-        """Files each base under the elements that its *last* component begins with.
-
-        The rarest (a value's type).
-        """
-        slots = composite_slots(tuple(component.kind for component in parameter.components))
-        for base in bases if slots else ():
-            parts = [_component(type_, base, component) for component in parameter.components]
-            if not base.type or not all(parts):
-                continue
-            components = tuple(
-                (
-                    tuple((key, route.walk) for route in part or () for key in route.keys),
-                    self._emitters[component.kind],
-                    component.expression.startswith(_WHOLE),
-                )
-                for part, component in zip(parts, parameter.components, strict=True)
-            )
-            number = composite_id(type_, base, parameter)
-            last = [key for key, _ in components[-1][0]]
-            for key in base.keys if base.keys != ("",) else last:
-                filed = program.composites.setdefault(key, [])
-                if all(other.number != number for other in filed):
-                    is_whole = base.keys == ("",) and base.walk is None
-                    filed.append(_Composite(None if is_whole else base, components, slots or (), number))
-
 
 def is_indexed(parameter: definitions.SearchParameter) -> bool:
     """Whether a search parameter has rows (``_id`` and ``_lastUpdated`` are columns of ``resource``)."""
@@ -270,18 +230,6 @@ def is_indexed(parameter: definitions.SearchParameter) -> bool:
 def kind_of(parameter: definitions.SearchParameter) -> str:
     """The kind of its rows."""
     return parameter.code if parameter.code == "phonetic" else parameter.kind
-
-
-def _component(type_: str, base: Route, component: definitions.SearchParameter) -> list[Route] | None:
-    if component.expression.startswith(_WHOLE):
-        return routes(type_, component.expression.removeprefix(_WHOLE))
-    return routes(base.type, component.expression)
-
-
-def composite_id(type_: str, base: Route, parameter: definitions.SearchParameter) -> int:
-    """The number of one base of a composite; equal for composites that make equal rows."""
-    parts = [f"{component.kind}:{component.expression}" for component in parameter.components]
-    return route_id(type_, "composite", "$".join((base.text, *parts)))
 
 
 def lookups(type_: str, code: str) -> list[tuple[int, str]]:
@@ -449,72 +397,6 @@ def _token_writer(hash_: Hash, emit: Emit) -> Write:
                     append((number, hash_(code), hash_(coding.get("system", ""))))
 
     return write
-
-
-def _compose(composite: _Composite, resource: dict[str, Any], table: list[Row], *, is_cut: bool) -> None:
-    items = composite.base.of(resource) if composite.base is not None else (resource,)
-    room = COMBINED_MAX + COMBINED_EACH * len(items)
-    for item in items:
-        chosen: list[list[Row]] = []
-        for alternatives, emit, is_whole in composite.components:
-            values: list[Row] = []
-            for key, walk in alternatives:
-                start = resource if is_whole else item
-                value = start.get(key) if key else start
-                if value is None:
-                    continue
-                items = value if type(value) is list else [value]
-                for found in items if walk is None else walk(items):
-                    values += emit(found)
-            if not values:
-                break
-            chosen.append(values)
-        else:
-            for parts in combined(chosen, room, is_cut=is_cut):
-                room -= 1
-                row: list[Any] = [composite.number, *COMPOSITE_BLANK]
-                for slots, part in zip(composite.slots, parts, strict=True):
-                    for slot, value in zip(slots, part, strict=False):
-                        row[slot] = value
-                table.append(tuple(row))
-
-
-def combined(chosen: Sequence[Sequence[Row]], room: int, *, is_cut: bool) -> Iterable[tuple[Row, ...]]:
-    """One of each in every combination, at most ``room``. Raises ValidationFailed for more unless ``is_cut``."""
-    if prod(map(len, chosen)) <= room:
-        return product(*chosen)
-    if is_cut:
-        return islice(product(*chosen), room)
-    text = "more combinations of codes and values than can be searched by"
-    raise ValidationFailed([Issue("error", "too-costly", "", text)])
-
-
-COMBINED_MAX: Final = 10_000
-"""Rows that one composite has of a resource, above COMBINED_EACH for each item: a thousand codes with a thousand values
-in one Observation were a million."""
-COMBINED_EACH: Final = 10
-
-COMPOSITE_BLANK: Final = (0, 0, 0, 0, 0.0, 0.0, 0, 0, "")
-"""A composite's row between its number and rkey, with no component in its place."""
-
-
-def composite_slots(kinds: tuple[str, ...]) -> tuple[tuple[int, ...], ...] | None:
-    """For each component the places of its values in an idx_composite row (1 code … 9 text).
-
-    None: does not fit. Of two numbers each is a point.
-    """
-    codes: list[tuple[int, ...]] = [(1, 2), (3, 4)]
-    texts: list[tuple[int, ...]] = [(9,)]
-    dates: list[tuple[int, ...]] = [(7, 8)]
-    numbers: list[tuple[int, ...]] = [(5,), (6,)] if kinds.count("number") == 2 else [(5, 6)]
-    slots: list[tuple[int, ...]] = []
-    for kind in kinds:
-        free = {"number": numbers, "quantity": numbers, "date": dates, "string": texts, "uri": texts}
-        places = free.get(kind, codes)
-        if not places or (kind == "quantity" and (not codes or len(places[0]) == 1)):
-            return None
-        slots.append((*places.pop(0), *(codes.pop(0) if kind == "quantity" else ())))
-    return tuple(slots)
 
 
 @cache

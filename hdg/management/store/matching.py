@@ -16,8 +16,8 @@ from hdg.errors import BadRequest
 from hdg.fhir import definitions
 from hdg.management.store import schema
 from hdg.management.store.batch import table_of
+from hdg.management.store.composites import composite_slots
 from hdg.management.store.forms import of_type_system
-from hdg.management.store.index import composite_slots
 from hdg.management.store.measures import CANONICAL, canonical_code, compare_ranges, sought
 from hdg.management.store.near import near
 from hdg.management.store.operators import compare_dates, end_ranges, prefixed, split_at, unescape

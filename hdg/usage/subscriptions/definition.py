@@ -71,6 +71,15 @@ class Definition:
     address: str = field(default="", repr=False)
     """Of an email or sms: where to."""
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is of R4's own form, which knows neither topics nor Bundles of notifications."""
+        return self.topic is None
+
+    def is_silent(self, version: object | None) -> bool:
+        """Whether there is nothing to carry: R4's own form has no word but that a ``version`` matches."""
+        return self.is_bare and version is None
+
 
 def digest(content: JsonObject) -> str:
     """Of all that decides what goes where: equal as long as a client's words are."""

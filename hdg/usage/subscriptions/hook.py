@@ -42,14 +42,13 @@ class Hook:
             raise NotDelivered("there is no endpoint")
         self.client = target.host
         async with asyncio.timeout(limit_s), Connection(target, self._tls) as connection:
-            is_bare = told.definition.topic is None
-            if is_bare and version is None:
+            if told.definition.is_silent(version):
                 return True
             body = await make()
             if body is None:
                 return False
             method, path = "POST", target.path
-            if is_bare and version is not None and told.definition.content == "full-resource":
+            if told.definition.is_bare and version is not None and told.definition.content == "full-resource":
                 method, path = "PUT", _below(target, version)
             kind = [("Content-Type", told.definition.format)] if body else []
             headers = [*told.definition.headers, *kind]

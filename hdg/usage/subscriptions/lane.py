@@ -235,7 +235,7 @@ class Lane:
         return await self._feed.aside(_in_xml, body) if is_xml else body
 
     async def _json(self, told: Told, kind: str, notices: list[Notice]) -> bytes:
-        if told.definition.topic is None:
+        if told.definition.is_bare:
             return notices[0].body if notices else b""
         count = await self._feed.aside(self._feed.count, self._row.id)
         status = Status(self._base_url, self._row.id, self._row.status, kind, count, told.definition)

@@ -86,7 +86,7 @@ class Mail:
 
     async def carry(self, told: Told, make: Make, version: StoredVersion | None, limit_s: float) -> bool:
         """Connects, then has the notification made, then sends it."""
-        if told.definition.topic is None and version is None:
+        if told.definition.is_silent(version):
             return True
         address = told.definition.address
         self.client = address.partition("@")[2]

@@ -203,13 +203,12 @@ class _Socket:
                 self._feed.is_valid, self._bearer.token_id, self._bearer.expires_us
             ):
                 raise NotDelivered("the access token of the connection is not valid any more")
-            is_bare = told.definition.topic is None
-            if is_bare and version is None:
+            if told.definition.is_silent(version):
                 return True
             body = await make()
             if body is None:
                 return False
-            text = f"ping {told.row.id}" if is_bare else body.decode()
+            text = f"ping {told.row.id}" if told.definition.is_bare else body.decode()
             try:
                 await self._socket.send_text(text)
             except (WebSocketDisconnect, RuntimeError, OSError):

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hdg.fhir import definitions, json
 from hdg.fhir.canonical import canonical_bytes
 from hdg.fhir.path import compile as compile_path
+from hdg.management.store.composites import composite_slots
 from hdg.management.store.extensions import extension_url
-from hdg.management.store.index import Indexer, composite_slots, is_indexed, lookups
+from hdg.management.store.index import Indexer, is_indexed, lookups
 from hdg.management.store.paths import routes
 from hdg.management.store.values import MAX_US, TEXT_MAX, date_range, fold, hasher, split_reference
 
