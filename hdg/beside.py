@@ -12,10 +12,11 @@ import re
 from itertools import islice
 from typing import Any
 
+from hdg.elements import Items, items_of, together
 from hdg.emptied import Emptied
 from hdg.fhir.definitions import element_info
 from hdg.fhir.times import compare_times
-from hdg.history import History, Items, Key, Told, Unclear, blank_of, items_of, together
+from hdg.history import History, Key, Told, Unclear, blank_of
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.ingestion.received import Received
 from hdg.management.store.merge import ADDITIVE, IDENTITY, Parts, base_of, own_items

@@ -12,17 +12,8 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from hdg.history import (
-    History,
-    Key,
-    Unclear,
-    base_of_deletion,
-    blank_of,
-    element_of,
-    hashes,
-    items_of,
-    together,
-)
+from hdg.elements import element_of, hashes, items_of, together
+from hdg.history import History, Key, Unclear, base_of_deletion, blank_of
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.merge import IDENTITY, own_items
 from hdg.management.store.session import WriteSession

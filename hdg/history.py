@@ -11,9 +11,10 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hdg.conversions import Conversions, Stated
+from hdg.elements import Items, element_of, hashes, items_of
 from hdg.errors import Hl7v2Error, VaultError
 from hdg.ingestion.converted import Converted, Deletion, JsonObject
 from hdg.ingestion.hl7v2.contributions import contributions
@@ -25,23 +26,18 @@ from hdg.ingestion.hl7v2.parser import Message, parse
 from hdg.ingestion.hl7v2.without import Blank
 from hdg.ingestion.provenance import provenance_id
 from hdg.ingestion.received import Received
-from hdg.management.store.merge import base_of, item_hash
+from hdg.management.store.merge import base_of
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
 from hdg.management.store.unit import InboxRow
 
 __all__ = [
     "History",
-    "Items",
     "Key",
     "Tables",
     "Unclear",
     "base_of_deletion",
     "blank_of",
-    "element_of",
-    "hashes",
-    "items_of",
-    "together",
 ]
 
 Key = tuple[str, str]
@@ -72,10 +68,6 @@ class Told(NamedTuple):
     """One message: what is kept of its provenance."""
 
     provenance: JsonObject
-
-
-Items = dict[str, Any]
-"""By the hash of each."""
 
 
 @dataclass(slots=True)
@@ -454,43 +446,9 @@ def blank_of(name: str) -> Blank:
     return Blank(segment, int(number))
 
 
-def items_of(element: JsonObject, base: str) -> Items:
-    """What can be told apart in an element: the items of a list, else its parts; all of it where it has none."""
-    value = element.get(base)
-    if len(element) == 1 and type(value) is list:
-        return {item_hash(item): item for item in value}
-    if len(element) == 1 and type(value) is dict:
-        return {item_hash({name: part}): {name: part} for name, part in value.items()}
-    return {item_hash(element): element} if element else {}
-
-
-def together(base: str, items: Iterable[Any], *, is_list: bool) -> JsonObject:
-    """The element that ``items_of`` took apart."""
-    if is_list:
-        found = list(items)
-        return {base: found} if found else {}
-    parts = {name: part for item in items for name, part in item.items()}
-    return {base: parts} if parts else {}
-
-
 def base_of_deletion(deletion: Deletion) -> str:
     """The element that a deletion is about."""
     return base_of(deletion.resource_type, deletion.element.removesuffix("[x]"))
-
-
-def element_of(resource: JsonObject, base: str) -> JsonObject:
-    """The properties of one element."""
-    return {
-        name: value for name, value in resource.items() if base_of(resource["resourceType"], name) == base
-    }
-
-
-def hashes(element: JsonObject) -> Any:
-    """Equal for what the store takes for equal: the order of a list's items does not count."""
-    return {
-        name: {item_hash(item) for item in value} if type(value) is list else item_hash({"": value})
-        for name, value in element.items()
-    }
 
 
 def _sha256(provenance: JsonObject) -> str:

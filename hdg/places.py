@@ -13,7 +13,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
-from hdg.history import History, Key, Told, Unclear, blank_of, items_of
+from hdg.elements import items_of
+from hdg.history import History, Key, Told, Unclear, blank_of
 from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.stale import Stamp
 

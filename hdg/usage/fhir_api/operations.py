@@ -48,8 +48,25 @@ _PRIMITIVES = (
 
 def routes(api: Api) -> list[Route]:
     """The routes of the operations, by GET and by POST."""
+    asked = _Operations(api)
+    return [
+        Route("/fhir/{type}/{id}/$meta-add", asked.change_meta, methods=["POST"]),
+        Route("/fhir/{type}/{id}/$meta-delete", asked.change_meta, methods=["POST"]),
+        Route("/fhir/{type}/{id}/$everything", asked.everything, methods=["GET", "POST"]),
+        Route("/fhir/{type}/$lastn", asked.lastn, methods=["GET", "POST"]),
+        Route("/fhir/{type}/{id}/$meta", asked.meta, methods=["GET"]),
+    ]
 
-    async def everything(request: Request) -> Response:
+
+class _Operations:
+    """What answers each of them."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def everything(self, request: Request) -> Response:
+        """All that is about a patient or a visit."""
+        api = self._api
         caller, resource_type = api.enter(request)
         if resource_type not in EVERYTHING:
             raise NotFound("no such operation")
@@ -60,7 +77,9 @@ def routes(api: Api) -> list[Route]:
         links = link_urls(api, f"{api.base_url}/{place}", token, page.next_cursor, caller, place)
         return fhir_response(bundles.searchset(api.base_url, page, links), method=request.method)
 
-    async def lastn(request: Request) -> Response:
+    async def lastn(self, request: Request) -> Response:
+        """The last Observations of each code."""
+        api = self._api
         caller, resource_type = api.enter(request)
         if resource_type != "Observation":
             raise NotFound("no such operation")
@@ -89,13 +108,17 @@ def routes(api: Api) -> list[Route]:
         links = link_urls(api, f"{api.base_url}/{place}", token, "", caller, place)
         return fhir_response(bundles.searchset(api.base_url, found, links), method=request.method)
 
-    async def meta(request: Request) -> Response:
+    async def meta(self, request: Request) -> Response:
+        """The Meta of a resource."""
+        api = self._api
         caller, resource_type = api.enter(request)
         refuse_parameters(query_of(request))
         visible = await api.gate.read(caller, resource_type, logical_id(request))
         return fhir_response(_returned(json.loads(visible.body)["meta"]), method=request.method)
 
-    async def change_meta(request: Request) -> Response:
+    async def change_meta(self, request: Request) -> Response:
+        """Adds to the Meta of a resource, or takes from it."""
+        api = self._api
         caller, resource_type = api.enter(request)
         refuse_parameters(query_of(request))
         id_ = logical_id(request)
@@ -115,14 +138,6 @@ def routes(api: Api) -> list[Route]:
         place = f"{resource_type}/{id_}"
         written = await api.gate.write(caller, "update", place, {resource_type}, work)
         return fhir_response(_returned(json.loads(written.body)["meta"]))
-
-    return [
-        Route("/fhir/{type}/{id}/$meta-add", change_meta, methods=["POST"]),
-        Route("/fhir/{type}/{id}/$meta-delete", change_meta, methods=["POST"]),
-        Route("/fhir/{type}/{id}/$everything", everything, methods=["GET", "POST"]),
-        Route("/fhir/{type}/$lastn", lastn, methods=["GET", "POST"]),
-        Route("/fhir/{type}/{id}/$meta", meta, methods=["GET"]),
-    ]
 
 
 def _returned(meta: JsonObject) -> bytes:
