@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement
 
 from hdg.management.store.chains import Rows, inside
+from hdg.management.store.leader import leader_of
 from hdg.management.store.matching import Clause, CodesOf
 from hdg.management.store.probe import Fewest
 from hdg.management.store.values import Hash
-from hdg.management.store.where import LED, Asked, Where, leader_of, terms_of, there_of, wheres_of
+from hdg.management.store.where import LED, Asked, Where, terms_of, there_of, wheres_of
 
 __all__ = [
     "LED",

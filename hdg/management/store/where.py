@@ -30,6 +30,7 @@ from hdg.management.store.batch import table_of
 from hdg.management.store.chains import Chains, Rows, Terms, tested
 from hdg.management.store.forms import TABLES, coded_numbers, form_numbers
 from hdg.management.store.index import is_sole_date, lookups
+from hdg.management.store.leader import leader_of
 from hdg.management.store.matching import RANGED, Clause, Matching
 from hdg.management.store.membership import has_row
 from hdg.management.store.operators import unescape
@@ -37,7 +38,7 @@ from hdg.management.store.probe import Fewest
 from hdg.management.store.texts import TEXT_INDEX, words_match
 from hdg.management.store.values import Hash
 
-__all__ = ["LED", "Asked", "Where", "leader_of", "terms_of", "there_of", "wheres_of"]
+__all__ = ["LED", "Asked", "Where", "terms_of", "there_of", "wheres_of"]
 
 Condition = ColumnElement[bool]
 
@@ -143,29 +144,6 @@ def _beside(types: tuple[str, ...], clause: Clause, clauses: Sequence[Clause]) -
 
 def _is_plain_date(clause: Clause) -> bool:
     return clause.kind == "date" and not (clause.modifier or clause.places or clause.param == "_lastUpdated")
-
-
-def leader_of(wheres: Sequence[Where], fewest: Fewest | None) -> tuple[Where | None, Rows | None]:
-    """The clause that most likely finds the fewest (None: none of them lists its matches); its rows, if made already.
-
-    The rows of all that may lead are made before one is looked for: so what cannot be understood of them is refused
-    the same whatever is stored.
-    """
-    able = sorted((where for where in wheres if where.can_lead()), key=Where.rank)
-    first = able[0] if able else None
-    if fewest is None or first is None or first.is_id() or first.is_few():
-        return first, None
-    if first.clause.kind == "reference":
-        return first, None  # of one place or person: few, as a rule; a look at the others costs more
-    able = [where for where in able if not where.is_id()]
-    if len(able) == 1:
-        return first, None
-    rows = [where.leading() for where in able]
-    back = next((where for where in wheres if where.clause.kind == "has"), None)
-    if back is not None:  # tested for each match of what leads, by all that refers to it
-        rows = [one if where.clause.links else back.named(one) for where, one in zip(able, rows, strict=True)]
-    place = fewest(rows)
-    return able[place], None if back is not None or able[place].clause.links else rows[place]
 
 
 def _steps(clause: Clause) -> int:
