@@ -20,6 +20,7 @@ from hdg.mapping.context import Choice, Facts, JsonObject, Unfit
 
 _NULL: Final = '""'
 _DOSE_MAX: Final = 2**31 - 1
+_STATEMENT_DATES: Final = ("publicationDate", "presentationDate")
 _ORDERS: Final = frozenset({"OML", "OMG", "ORM", "ORL", "ORG", "ORR"})
 _EARLIER: Final = ("ORDER_PRIOR",)
 
@@ -167,9 +168,6 @@ def administration_note(text: str, state: State) -> str | None:
 
 def _facts_beside(state: State) -> dict[str, Segment]:
     """OBX segments of the same RXA with the same OBX-4, by what they state (map ``immunization-fact``)."""
-    table = state.library.concept_map("immunization-fact")
-    if table is None:
-        return {}
     segments, here = state.message.segments, state.segment
     first = last = here.position - 1
     while first > 0 and segments[first - 1].name in ("OBX", "NTE", "PRT"):
@@ -179,21 +177,35 @@ def _facts_beside(state: State) -> dict[str, Segment]:
     found: dict[str, Segment] = {}
     for segment in segments[first : last + 1]:
         if segment.name == "OBX" and segment.field(4) == here.field(4):
-            target = table.translate(part(split(segment.field(3)), 1, state), state.systems.uri("LN"))
-            if target is not None:
-                found.setdefault(target.code, segment)
+            found.setdefault(_fact(segment, state), segment)
     return found
+
+
+def _fact(segment: Segment, state: State) -> str:
+    """What an OBX states about an immunization; '' for anything else."""
+    table = state.library.concept_map("immunization-fact")
+    code = part(split(segment.field(3)), 1, state)
+    target = table.translate(code, state.systems.uri("LN")) if table is not None else None
+    return target.code if target is not None else ""
 
 
 @CONVERTERS.register("hl7v2.education_document", type="Immunization.education")
 def education_document(text: str, state: State) -> JsonObject | None:
-    """An information statement: its type, with the publication and presentation dates of the same OBX-4."""
+    """An information statement: its type, with the publication and presentation dates of the same OBX-4.
+
+    A vaccine type is one's only beside such a date, and where no document is named: it also says which vaccine a dose
+    number is of.
+    """
+    facts = _facts_beside(state)
+    is_named = _fact(state.segment, state) == "documentType"
+    if not is_named and ("documentType" in facts or facts.keys().isdisjoint(_STATEMENT_DATES)):
+        return None
     kind = coded_text(text, state)
     if kind is None:
         return None
     found: JsonObject = {"documentType": kind}
-    for element in ("publicationDate", "presentationDate"):
-        beside = _facts_beside(state).get(element)
+    for element in _STATEMENT_DATES:
+        beside = facts.get(element)
         when = _time(beside.field(5), state) if beside is not None else None
         if when:
             found[element] = when
@@ -202,14 +214,22 @@ def education_document(text: str, state: State) -> JsonObject | None:
 
 @CONVERTERS.register("hl7v2.protocol_applied", type="Immunization.protocolApplied")
 def protocol_applied(text: str, state: State) -> JsonObject | None:
-    """The dose number, with the number of doses in the series of the same OBX-4."""
+    """The dose number, with the vaccine and the number of doses in the series of the same OBX-4."""
     number = plain(text.partition("^")[0], state)
     if not number:
         return None
-    found = _dose("doseNumber", number)
-    beside = _facts_beside(state).get("seriesDoses")
-    doses = part(split(beside.field(5)), 1, state) if beside is not None else ""
-    return {**found, **_dose("seriesDoses", doses)} if doses else found
+    facts = _facts_beside(state)
+    kind = _first(facts.get("vaccineType"), (2, 1), state)
+    doses = _first(facts.get("seriesDoses"), (1,), state)
+    found = {"series": kind} if kind else {}
+    found |= _dose("doseNumber", number)
+    return found | _dose("seriesDoses", doses) if doses else found
+
+
+def _first(segment: Segment | None, numbers: tuple[int, ...], state: State) -> str:
+    """The first of these components of OBX-5 that is valued; '' without one."""
+    parts = split(segment.field(5)) if segment is not None else []
+    return next(filter(None, (part(parts, number, state) for number in numbers)), "")
 
 
 def _dose(element: str, text: str) -> JsonObject:

@@ -137,6 +137,36 @@ def test_dates_of_an_information_statement_are_those_with_its_sub_id() -> None:
 
 
 @pytest.mark.parametrize(
+    "beside",
+    [
+        "OBX|2|NM|30973-2^Dose number^LN|1|1\r",
+        "OBX|2|TS|29769-7^Presented^LN|2|20260304\r",
+        "OBX|2|CE|69764-9^Document type^LN|1|5^MMR VIS^cdcgs1vis\rOBX|3|TS|29769-7^Presented^LN|1|20260304\r",
+    ],
+)
+def test_a_vaccine_type_alone_is_no_information_statement_that_somebody_was_given(beside: str) -> None:
+    message = (
+        f"{VXU}ORC|RE\rRXA|0|1|2026||94^MMRV^CVX\rOBX|1|CE|30956-7^Vaccine type^LN|1|03^MMR^CVX\r{beside}"
+    )
+    assert convert("hl7v2.education_document", "03^MMR^CVX", at(message, "OBX")) is None
+
+
+def test_a_dose_number_of_a_combined_vaccine_says_of_which_vaccine() -> None:
+    def dose(number: str) -> str:
+        kinds = {"1": "03^MMR^CVX", "2": "21^^CVX"}
+        return (
+            f"OBX|{number}1|CE|30956-7^Vaccine type^LN|{number}|{kinds[number]}\r"
+            f"OBX|{number}2|NM|30973-2^Dose number^LN|{number}|{number}\r"
+        )
+
+    message = f"{VXU}ORC|RE\rRXA|0|1|2026||94^MMRV^CVX\r{dose('1')}{dose('2')}"
+    first = convert("hl7v2.protocol_applied", "1", at(message, "OBX", 2))
+    assert first == {"series": "MMR", "doseNumberPositiveInt": 1}
+    second = convert("hl7v2.protocol_applied", "2", at(message, "OBX", 4))
+    assert second == {"series": "21", "doseNumberPositiveInt": 2}
+
+
+@pytest.mark.parametrize(
     "dose, doses, expected",
     [
         ("2", "3", {"doseNumberPositiveInt": 2, "seriesDosesPositiveInt": 3}),
