@@ -12,7 +12,7 @@ from hdg.ingestion.converted import Converted, JsonObject
 from hdg.management.store.merge import base_of, bases, own_items
 from hdg.management.store.session import WriteSession
 from hdg.management.store.stale import Stamp
-from hdg.numbers import by_kind, common, kind_of, services
+from hdg.numbers import by_kind, common, services, whole
 from hdg.order_states import CONTROL, DONE, ENDED, control_of, status_of
 from hdg.sayings import Key, Named, Saying
 from hdg.under_orders import is_dose
@@ -183,8 +183,8 @@ class _Contents:
     def _list(self, base: str, items: list[JsonObject]) -> JsonObject:
         """The sender's part of a list with what is new; nothing that it has said anew since comes back."""
         held = self._order.get(base, [])
-        known = {_number(one) for one in held} if base == "identifier" else set()
-        new = [one for one in items if one not in held and not (known and _number(one) in known)]
+        known = {whole(one) for one in held} if base == "identifier" else set()
+        new = [one for one in items if one not in held and not (known and whole(one) in known)]
         since = self._since.get(base)
         if since is not None and since[0] > self._stamp:
             if any(base != "extension" or one.get("url") not in _SAID_ONCE for one in new):
@@ -204,7 +204,3 @@ class _Contents:
             return []
         own = own_items(self._parts, self._sender, "meta.security", held)
         return [*own, *(one for one in labels if one not in held)]
-
-
-def _number(item: JsonObject) -> tuple[str, str, str]:
-    return kind_of(item), item.get("system", ""), item.get("value", "")

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from hdg.ingestion.converted import JsonObject
 
-__all__ = ["by_kind", "common", "kind_of", "services"]
+__all__ = ["by_kind", "common", "kind_of", "services", "whole"]
 
 Number = TypeVar("Number")
 
@@ -19,6 +19,11 @@ Number = TypeVar("Number")
 def kind_of(identifier: JsonObject) -> str:
     """The first code of its type; '' where it says none."""
     return next((str(one.get("code", "")) for one in identifier.get("type", {}).get("coding", ())), "")
+
+
+def whole(identifier: JsonObject) -> tuple[str, str, str]:
+    """Its kind, system and value; '' for what it does not say."""
+    return kind_of(identifier), identifier.get("system", ""), identifier.get("value", "")
 
 
 def by_kind(resource: JsonObject, number: Callable[[JsonObject], Number]) -> dict[str, set[Number]]:

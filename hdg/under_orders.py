@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from hdg.ingestion.converted import JsonObject
 from hdg.management.store.session import WriteSession
-from hdg.numbers import kind_of
+from hdg.numbers import kind_of, whole
 
 __all__ = ["corrects_another", "due_doses", "is_dose", "order_numbers", "orders_of"]
 
@@ -31,7 +31,7 @@ def is_dose(resource: JsonObject) -> bool:
 
 def order_numbers(orders: Sequence[JsonObject]) -> set[Number]:
     """The numbers that orders bear."""
-    return {_number(item) for order in orders for item in order.get("identifier", ()) if item.get("value")}
+    return {whole(item) for order in orders for item in order.get("identifier", ()) if item.get("value")}
 
 
 def due_doses(
@@ -44,7 +44,7 @@ def due_doses(
         if dose is None or not is_dose(dose):
             continue
         for based in dose.get("basedOn", ()):
-            number = _number(based.get("identifier", {}))
+            number = whole(based.get("identifier", {}))
             is_known = number in numbers and (number[1] or not session.senders(*key).isdisjoint(senders))
             if is_known or based.get("reference") in ids:
                 yield dose
@@ -60,7 +60,7 @@ def orders_of(
         return
     for key in session.bearing(("MedicationRequest", "ServiceRequest"), given, patients):
         order = session.current(*key)
-        common = set() if order is None else order_numbers([order]) & {_number(item) for item in given}
+        common = set() if order is None else order_numbers([order]) & {whole(item) for item in given}
         if order is not None and (
             any(number[1] for number in common) or (common and not session.senders(*key).isdisjoint(senders))
         ):
@@ -76,7 +76,7 @@ def corrects_another(session: WriteSession, own: JsonObject, patients: Collectio
         return False
     type_ = own["resourceType"]
     if type_ == "Immunization":
-        numbers = [item for item in own.get("identifier", ()) if _number(item)[0] == "FILL"]
+        numbers = [item for item in own.get("identifier", ()) if kind_of(item) == "FILL"]
         keys = session.bearing((type_,), numbers, patients)
     else:
         keys = session.about((type_,), patients)
@@ -101,8 +101,4 @@ def _dose_of(administration: JsonObject) -> tuple[object, ...]:
         for extension in administration.get("extension", ())
         if extension.get("url") in _COUNTERS
     )
-    return (request.get("reference"), _number(request.get("identifier", {})), *counters)
-
-
-def _number(item: JsonObject) -> Number:
-    return (kind_of(item), item.get("system", ""), item.get("value", ""))
+    return (request.get("reference"), whole(request.get("identifier", {})), *counters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ from hdg.settings import Settings
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
     """A gateway of its own on a new folder."""
     with Gateway.open(Settings(data=tmp_path / "data")) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway of its own, on either database."""
+    is_postgresql = request.param == "postgresql"
+    with (
+        request.getfixturevalue("postgres_schemas").one() if is_postgresql else nullcontext() as url,
+        Gateway.open(Settings(data=tmp_path / "data", database_url=url)) as opened,
+    ):
         yield opened
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +9,6 @@ import pytest
 from hdg.gateway import Gateway
 from hdg.ingestion.hl7v2.coverage import coverage
 from hdg.management.store.inbox import entries, work_items
-from hdg.settings import Settings
 from stored import all_of, send
 
 PID = "PID|1||4711^^^NORTHGEN^MR||Example^Ada"
@@ -27,15 +23,10 @@ DETAILS = (
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway of its own, on either database."""
-    is_postgresql = request.param == "postgresql"
-    with (
-        request.getfixturevalue("postgres_schemas").one() if is_postgresql else nullcontext() as url,
-        Gateway.open(Settings(data=tmp_path / "data", database_url=url)) as opened,
-    ):
-        yield opened
+@pytest.fixture
+def gateway(on_either: Gateway) -> Gateway:
+    """On either database."""
+    return on_either
 
 
 def message(hour: int, kind: str, *segments: str, sender: str = "OE") -> bytes:

@@ -5,8 +5,6 @@ docs/hl7v2.md states the rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +25,10 @@ from stored import all_of, send
 NULL = '""'
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway of its own, on either database."""
-    is_postgresql = request.param == "postgresql"
-    with (
-        request.getfixturevalue("postgres_schemas").one() if is_postgresql else nullcontext() as url,
-        Gateway.open(Settings(data=tmp_path / "data", database_url=url)) as opened,
-    ):
-        yield opened
+@pytest.fixture
+def gateway(on_either: Gateway) -> Gateway:
+    """On either database."""
+    return on_either
 
 
 def pid(**fields: str) -> str:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-from pathlib import Path
-
 import pytest
 
 from hdg.gateway import Gateway
 from hdg.management.store.inbox import Entry, entries, work_items
-from hdg.settings import Settings
 from stored import all_of, send
 
 PID = "PID|1||4711^^^NORTHGEN^MR||Example^Ada"
 FT1 = "FT1|{0}|{1}||20260314|20260314|{2}|99213^Visit^C4|||{3}|{4}&USD"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway of its own, on either database."""
-    is_postgresql = request.param == "postgresql"
-    with (
-        request.getfixturevalue("postgres_schemas").one() if is_postgresql else nullcontext() as url,
-        Gateway.open(Settings(data=tmp_path / "data", database_url=url)) as opened,
-    ):
-        yield opened
+@pytest.fixture
+def gateway(on_either: Gateway) -> Gateway:
+    """On either database."""
+    return on_either
 
 
 def charged(number: int, at: str, *lines: str, pid: str = PID) -> bytes:
